@@ -1,0 +1,144 @@
+"""U-Net++ with deep supervision on the embedded synthetic X-rays: what `make train` runs, and every key there is.
+
+    python run_train.py --config=configs/default.py --workdir=runs/electrodes
+
+Any key can be set on the command line: --config.optim.learning_rate=3e-4. Types are checked.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The default experiment; `arg` (after a colon in --config) must be empty here."""
+    refuse(arg)
+    config = ConfigDict()
+    config.seed = 0  # of initialisation, order of the data, windows, augmentation and dropout
+    config.model = unet_pp()
+    config.data = electrodes()
+    config.augment = ConfigDict(
+        {
+            "flip": True,  # mirror left-right and top-bottom, each with probability 1/2
+            "quarter_turns": True,  # by 0, 90, 180 or 270 degrees (0 or 180 if the window is not square)
+            "brightness": 0.1,  # added, up to this many standard deviations of the image
+            "contrast": 0.2,  # factor in 1 - c .. 1 + c about the window's mean
+            "gamma": 0.2,  # exponent in exp(-g) .. exp(g) on the window's range
+            "noise": 0.05,  # standard deviation of added Gaussian noise, at most
+        }
+    )
+    config.loss = ConfigDict(
+        {
+            "terms": {  # the weight of each loss; 0 leaves it out
+                "cross_entropy": 1.0,  # needs softmax
+                "binary_cross_entropy": 0.0,  # needs sigmoid: each channel a mask of its own
+                "dice": 1.0,
+                "bce_dice": 0.0,  # U-Net++'s own; needs sigmoid
+            },
+            "class_weights": (),  # one per class; () for equal ones
+            "head_weights": (),  # one per head, shallow to deep; () for 1 / number of heads (the paper's are 1 each)
+        }
+    )
+    config.optim = ConfigDict(
+        {
+            "name": "adamw",  # adamw, adam, sgd
+            "learning_rate": 2e-3,  # the peak
+            "schedule": "cosine",  # cosine, poly, constant; after the warm-up, down to 0 at the last step
+            "warmup_steps": 50,
+            "power": 0.9,  # of poly
+            "weight_decay": 1e-4,  # on kernels only; decoupled for adamw, L2 before the moments for adam and sgd
+            "momentum": 0.9,  # of sgd
+            "nesterov": False,  # of sgd
+            "b1": 0.9,  # of adam and adamw
+            "b2": 0.999,
+            "eps": 1e-8,
+            "grad_clip": 1.0,  # bound on the gradient's global norm; 0 for none
+        }
+    )
+    config.train = ConfigDict(
+        {
+            "batch_size": 8,  # examples a step, over all devices of all processes
+            "num_steps": 600,
+            "log_every": 20,  # steps between rows of metrics.jsonl
+            "eval_every": 200,  # steps between evaluations on val, each with a checkpoint of that very state
+        }
+    )
+    config.eval = ConfigDict(
+        {
+            "batch_size": 8,  # whole images at a time, over all devices
+            "bucket": 64,  # image sizes are padded by mirroring to multiples of this many pixels
+            "mode": "accurate",  # accurate (mean of the heads' probabilities) or fast (the deepest head)
+            "keep": (
+                "anode",
+                "cathode",
+            ),  # classes whose masks are written and whose mean is the score; () for all but class 0
+            "num_pictures": 12,  # overlays written at the end of the training, evenly over the split
+        }
+    )
+    config.checkpoint = ConfigDict(
+        {
+            "every": 0,  # steps between checkpoints besides those of the evaluations; 0 for none
+            "latest": 2,  # how many of the latest to keep; the best one on val always stays
+        }
+    )
+    return config
+
+
+def unet_pp() -> ConfigDict:
+    """Every knob of the nested network."""
+    return ConfigDict(
+        {
+            **unet(),
+            "name": "unet_pp",
+            "deep_supervision": True,  # a head on each x_0_1 .. x_0_depth instead of the last alone
+            "level": 0,  # builds only the nodes of levels 1..level; 0 for all
+        }
+    )
+
+
+def unet() -> ConfigDict:
+    """Every knob of the plain network."""
+    return ConfigDict(
+        {
+            "name": "unet",
+            "widths": (16, 32, 64, 128),  # channels by level; as many levels as values
+            "padding": "same",  # same, or (unet only) valid: as published, the output smaller than the input
+            "norm": "batch",  # none, batch, group, instance
+            "upsample": "transpose",  # transpose, bilinear, nearest
+            "dropout": 0.0,
+            "dtype": "float32",  # of the computation: float32 or bfloat16; parameters are float32
+            "activation": "softmax",  # softmax, or sigmoid: each channel a mask of its own
+        }
+    )
+
+
+def pipeline() -> dict:
+    """The keys of `data` that every data set shares."""
+    return {
+        "patch": (128, 128),  # height, width of a training window in pixels
+        "normalize": "image",  # image (zero mean, unit variance of the whole image) or range (0..1 by its type)
+        "num_threads": 2,  # that read ahead
+        "cache_bytes": 1 << 30,  # decoded images kept in memory, at most
+        "cache_dir": "",  # of prepared data; "" for $UNET_JAX_CACHE or ~/.cache/unet_jax/data
+    }
+
+
+def electrodes() -> ConfigDict:
+    """Every knob of the synthetic X-rays."""
+    return ConfigDict({"name": "electrodes", **pipeline()})
+
+
+def image_folder(root: str) -> ConfigDict:
+    """Every knob of a folder of images and masks."""
+    return ConfigDict(
+        {
+            "name": "image_folder",
+            **pipeline(),
+            "root": root,  # ROOT/images, ROOT/MASKS_DIR, optional ROOT/instances and ROOT/index.csv (id,split[,group])
+            "masks_dir": "masks",
+        }
+    )
+
+
+def refuse(arg: str) -> None:
+    """Raises ValueError for an argument where a config takes none."""
+    if arg:
+        raise ValueError(f"this config takes no argument after a colon, got {arg!r}")

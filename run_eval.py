@@ -1,0 +1,43 @@
+"""Scores a trained run on a split, or turns a folder of images into masks.
+
+    python run_eval.py --workdir=runs/electrodes                          # scores the best checkpoint on test
+    python run_eval.py --workdir=runs/electrodes --mode=fast --level=2    # U-Net++ pruned to level 2, one head
+    python run_eval.py --workdir=runs/electrodes --images=FOLDER --out=FOLDER
+
+Scores go to WORKDIR/eval/SPLIT.json, with masks and overlays beside it. With --images, OUT gets for each image a PNG of
+class ids, one 0/255 mask per kept class, and an overlay. Config and classes come from the workdir.
+"""
+
+from absl import flags
+
+from unet_jax import cli
+from unet_jax.errors import UserError
+
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run, as given to run_train.py.")
+CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best (on val), latest, or a step.")
+SPLIT = flags.DEFINE_string("split", "test", "train, val or test; without a test split, val is taken and it is said.")
+MODE = flags.DEFINE_enum(
+    "mode", None, ["accurate", "fast"], "accurate: mean over the heads; fast: one head. Default: eval.mode of the run."
+)
+LEVEL = flags.DEFINE_integer("level", 0, "U-Net++'s pruning level: runs only the nodes it needs. 0: as trained.")
+IMAGES = flags.DEFINE_string("images", None, "Folder of images without masks, to predict instead of scoring a split.")
+OUT = flags.DEFINE_string("out", None, "Folder for what --images gives.")
+OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace results that are in --out already.")
+ROOT = flags.DEFINE_string("root", None, "Where the run's data lie now, if not where they were.")
+flags.mark_flag_as_required("workdir")
+
+
+def main() -> None:
+    from unet_jax.training import workdir
+
+    if (IMAGES.value is None) != (OUT.value is None):
+        raise UserError("--images and --out go together: the images to predict, and the folder for their masks")
+    chosen = {"checkpoint": CHECKPOINT.value, "mode": MODE.value or "", "level": LEVEL.value}
+    if IMAGES.value:
+        workdir.predict_folder(WORKDIR.value, IMAGES.value, OUT.value, overwrite=OVERWRITE.value, **chosen)
+    else:
+        workdir.score_run(WORKDIR.value, split=SPLIT.value, root=ROOT.value or "", **chosen)
+
+
+if __name__ == "__main__":
+    cli.run(main, __doc__)

@@ -1,0 +1,165 @@
+"""A preparation runs once per content, is whole or not there, and never imports TensorFlow."""
+
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from unet_jax import data
+from unet_jax.data import cache
+from unet_jax.data.prepare import Builder, Dataset, prepare
+from unet_jax.errors import UserError
+
+
+def make(split, index, overlapping):
+    rng = np.random.default_rng([index, split == "val"])
+    size = (9 + index, 7)
+    mask = rng.integers(0, 2, (*size, 3)) if overlapping else rng.integers(0, 3, size)
+    image = rng.integers(0, 65536, (*size, 3)).astype(np.uint16)
+    instances = rng.integers(0, 65536, size).astype(np.uint16)
+    return {"image": image, "mask": mask.astype(np.uint8), "instances": instances, "id": f"é{index}", "group": split}
+
+
+class Toy(Builder):
+    runs = 0
+    meanwhile = None  # called once, in the middle of a preparation
+
+    def counts(self):
+        Toy.runs += 1
+        return {"train": 12, "val": 2, "test": 0}
+
+    def example(self, split, index):
+        if index == 1 and Toy.meanwhile:
+            call, Toy.meanwhile = Toy.meanwhile, None
+            call()
+        return make(split, index, self.settings["overlapping"])
+
+
+CONFIG = {"channels": 3, "dtype": "uint16", "overlapping": False, "num_classes": 3, "instances": True}
+
+
+@pytest.fixture
+def toy(tmp_path):
+    Toy.runs, Toy.meanwhile = 0, None
+    return lambda fingerprint="a", **config: prepare(Toy, CONFIG | config, fingerprint, str(tmp_path))
+
+
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_examples_come_back_as_given_in_order(toy, overlapping):
+    sources = toy(overlapping=overlapping)
+    assert {split: len(source) for split, source in sources.items()} == {"train": 12, "val": 2}
+    for split, source in sources.items():
+        for index in range(len(source)):
+            got, want = source[index], make(split, index, overlapping)
+            assert source.size(index) == want["image"].shape[:2]
+            assert got.keys() == want.keys()
+            for key in want:
+                assert type(got[key]) is type(want[key])
+                if isinstance(want[key], np.ndarray):
+                    assert got[key].dtype == want[key].dtype
+                np.testing.assert_array_equal(got[key], want[key])
+
+
+def test_prepared_once_per_config_and_fingerprint(toy, capfd):
+    toy(), toy()
+    assert Toy.runs == 1
+    toy(fingerprint="b")
+    toy(overlapping=True)
+    assert Toy.runs == 3
+    assert capfd.readouterr() == ("", "")  # no progress bars
+
+
+def test_an_interrupted_preparation_is_begun_anew(toy, tmp_path):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    Toy.meanwhile = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        toy()
+    assert list((tmp_path / "toy").iterdir()) == []
+    assert len(toy()["train"]) == 12
+    assert Toy.runs == 2
+
+
+def test_a_killed_preparation_is_never_read_and_later_removed(toy, tmp_path):
+    killed = [tmp_path / "toy" / f".preparing-{name}" for name in ("old", "new")]
+    for folder in killed:
+        folder.mkdir(parents=True)
+    os.utime(killed[0], (time.time() - 2 * 24 * 3600,) * 2)
+    assert len(toy()["train"]) == 12
+    assert [folder.exists() for folder in killed] == [False, True]  # the new one may belong to a running process
+
+
+def test_two_preparations_at_once_agree(toy, tmp_path):
+    other = []
+    Toy.meanwhile = lambda: other.append(toy())
+    sources = toy()
+    assert Toy.runs == 2
+    assert sources["val"][1]["id"] == other[0]["val"][1]["id"]
+    assert len(list((tmp_path / "toy").iterdir())) == 1
+
+
+def test_digests_are_read_again_only_when_a_file_changed(tmp_path, monkeypatch):
+    path, folder = tmp_path / "file", str(tmp_path / "cache")
+    path.write_bytes(b"one")
+    os.utime(path, (1, 1))
+    one = cache.file_digest(path, folder)
+    reads = []
+    monkeypatch.setattr(cache.Path, "read_bytes", lambda self: reads.append(self) or b"two")
+    assert cache.file_digest(path, folder) == one
+    assert reads == []
+    os.utime(path, (2, 2))
+    assert cache.file_digest(path, folder) != one
+    assert reads == [path]
+
+
+def test_a_fresh_file_is_not_remembered(tmp_path):
+    path, folder = tmp_path / "file", str(tmp_path / "cache")
+    path.write_bytes(b"one")
+    stamp = path.stat().st_mtime_ns
+    one = cache.file_digest(path, folder)
+    path.write_bytes(b"two")
+    os.utime(path, ns=(stamp, stamp))  # within one tick of the file system's clock
+    assert cache.file_digest(path, folder) != one
+
+
+def test_a_split_is_refused_only_when_asked_for(toy):
+    dataset = Dataset("toy", ("background", "a", "b"), 3, False, "", "uint16", toy())
+    assert dataset.splits == {"train": 12, "val": 2}
+    with pytest.raises(UserError, match=r"'toy'.*'test' is empty.*train \(12\), val \(2\)"):
+        dataset.source("test")
+    with pytest.raises(UserError, match="'tset' is unknown"):
+        dataset.source("tset")
+
+
+def test_load_names_what_is_known():
+    with pytest.raises(UserError, match=r"'image_folde' is unknown; known: electrodes, image_folder"):
+        data.load("image_folde")
+    with pytest.raises(UserError, match=r"no knob 'mask_dir'; it has: root, masks_dir"):
+        data.load("image_folder", mask_dir="x")
+
+
+PROGRAM = """
+import sys
+import cv2, numpy as np
+from unet_jax.data import load, pipeline
+root, folder = sys.argv[1:]
+for name in ("images", "masks"):
+    (p := __import__("pathlib").Path(root, name)).mkdir()
+    for i in range(9):
+        cv2.imwrite(str(p / f"{i}.png"), np.full((8, 8), i % 2, np.uint8))
+dataset = load("image_folder", root=root, cache_dir=folder, split_fractions=(1, 0, 0))
+batch = pipeline.train_dataset(dataset.source("train"), batch_size=2, patch=(4, 4), seed=0)[0]
+assert batch["image"].shape == (2, 4, 4, 1)
+print([name for name in sys.modules if name.split(".")[0] in ("tensorflow", "torch")])
+"""
+
+
+def test_tensorflow_is_never_imported(tmp_path):
+    (tmp_path / "root").mkdir()
+    command = [sys.executable, "-W", "error", "-c", PROGRAM, tmp_path / "root", tmp_path / "cache"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")

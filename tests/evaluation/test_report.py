@@ -1,0 +1,161 @@
+"""Table, JSON, pictures and curves."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unet_jax.errors import UserError
+from unet_jax.evaluation import metrics, overlay, report
+
+NAMES = ("background", "anode", "cathode")
+
+
+@pytest.fixture
+def summary():
+    counts = {"tp": [[8, 3, 0], [0, 3, 0]], "fp": [[0, 1, 0], [0, 0, 0]], "fn": [[1, 0, 0], [0, 3, 0]]}
+    counts |= {"correct": [11, 3], "total": [12, 6]}
+    return metrics.summarize(counts, NAMES)
+
+
+def test_the_table_shows_each_class_and_a_dash_for_the_absent_one(summary):
+    lines = report.table(summary, NAMES).splitlines()
+    cells = {line.split("  ")[0].strip(): line.split()[-4:] for line in lines[2:-1]}
+    assert cells["anode"] == ["0.6000", "0.7500", "0.6250", "0.7619"]
+    assert cells["cathode"] == ["-"] * 4
+    assert cells["mean of anode, cathode"] == cells["anode"]  # the mean over what is present
+    assert lines[-1] == "pixel accuracy 0.7778"
+    assert len({len(line) for line in lines[:-1]}) == 1
+    counted = report.table(summary | {"num_images": 2, "num_compiles": 1, "images_per_s": 4.0}, NAMES)
+    assert counted.endswith("2 images, 4.0 images/s, 1 compiled sizes")
+
+
+def test_json_is_strict_and_complete(summary, tmp_path):
+    path = tmp_path / "eval" / "val.json"
+    report.write_json(
+        path, summary, [{"id": "a", "iou/anode": np.float64(0.5), "iou/cathode": float("nan")}], step=7, split="val"
+    )
+    read = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert (read["step"], read["split"]) == (7, "val")
+    assert read["images"] == [{"id": "a", "iou/anode": 0.5, "iou/cathode": None}]
+    assert read["summary"]["iou_pooled/cathode"] is None
+    assert read["summary"]["iou_pooled/anode"] == pytest.approx(0.6)
+    assert [p.name for p in path.parent.iterdir()] == ["val.json"]
+
+
+# Pictures
+
+
+def test_16_bit_and_float_images_are_stretched_and_8_bit_ones_are_not():
+    ramp = np.linspace(1000, 3000, 400).reshape(20, 20)
+    for image in (ramp.astype(np.uint16), ramp.astype(np.uint16)[..., None], ramp / 1e6):
+        shown = overlay.to_display(image)
+        assert shown.shape == (20, 20, 3)
+        assert (shown.dtype, shown.min(), shown.max()) == (np.uint8, 0, 255)
+    eight = np.arange(100, 200, dtype=np.uint8).reshape(10, 10)
+    np.testing.assert_array_equal(overlay.to_display(eight), np.stack([eight] * 3, -1))
+    assert overlay.to_display(np.full((4, 4), 7, np.uint16)).max() == 0  # a constant image divides by nothing
+
+
+def test_paint_colours_the_mask_alone():
+    rgb, masks = np.full((9, 9, 3), 100, np.uint8), np.zeros((9, 9, 2), bool)
+    masks[1:6, 1:6, 0] = masks[3:8, 3:8, 1] = True
+    painted = overlay.paint(rgb, masks, [(255, 0, 0), (0, 0, 255)], fill=0.5)
+    np.testing.assert_array_equal(painted[~masks.any(-1)], 100)
+    assert painted[1, 1].tolist() == [255, 0, 0]  # outline
+    assert painted[2, 2].tolist() == [178, 50, 50]  # fill
+    assert painted[4, 4].tolist() == [114, 50, 114]  # both: colours mixed
+
+
+def test_outcomes_are_told_apart():
+    anode, cathode, both, none = [1, 0], [0, 1], [1, 1], [0, 0]
+    cases = [  # truth, prediction, what it is
+        (anode, anode, ["right"]),
+        (anode, none, ["missed"]),
+        (none, cathode, ["extra"]),
+        (anode, cathode, ["wrong class"]),
+        (none, none, []),
+        (both, anode, ["missed"]),
+        (anode, both, ["extra"]),
+        (none, anode, []),  # void
+    ]
+    truth, masks = (np.array([[case[i] for case in cases]], bool) for i in (0, 1))
+    valid = np.array([[True] * (len(cases) - 1) + [False]])
+    outcomes = overlay.outcome_masks(truth, masks, valid)[0]
+    names = list(overlay.OUTCOMES)
+    assert [[names[k] for k in np.flatnonzero(pixel)] for pixel in outcomes] == [case[2] for case in cases]
+
+
+def test_colours():
+    assert overlay.class_colours(NAMES)[1] == overlay.class_colours(("plate",))[0] == overlay.FOREGROUND[0]
+    palette = ((0, 0, 0), (1, 2, 3), (4, 5, 6))
+    assert overlay.class_colours(NAMES, palette) == (overlay.BACKGROUND, (1, 2, 3), (4, 5, 6))
+    assert len(overlay.class_colours([str(i) for i in range(20)])) == 20
+
+
+@pytest.mark.parametrize("size", [(10, 30), (30, 20), (900, 1000)])
+def test_panels_and_pictures_of_any_size(size):
+    rng = np.random.default_rng(0)
+    image, masks = rng.integers(0, 60000, (*size, 1)).astype(np.uint16), rng.random((*size, 2)) < 0.5
+    colours = overlay.class_colours(NAMES)[1:]
+    picture = overlay.picture(image, masks, NAMES[1:], colours)
+    assert picture.shape[0] >= size[0]
+    assert picture.shape[1] >= size[1]
+    panels = overlay.panels(image, masks, ~masks, rng.random(size) < 0.9, NAMES[1:], colours, "caption")
+    assert panels.dtype == np.uint8
+    assert max(panels.shape) < 2500
+
+
+class Seen:
+    """Stands for a predictor whose prediction is known: the image holds the ids."""
+
+    class Softmax:
+        activation = "softmax"
+
+    class_names, keep, kept, module = NAMES, NAMES[1:], [1, 2], Softmax
+
+    def predict_images(self, images, batch_size):
+        return [np.eye(3, dtype=np.float32)[image[..., 0]] for image in images]
+
+
+def test_overlays_of_a_split(tmp_path):
+    mask = np.zeros((12, 16), np.uint8)
+    mask[2:6, 2:14] = 1
+    mask[0, 0] = 255
+    image = np.where(mask == 1, 1, 0).astype(np.uint8)[..., None]
+    source = [{"image": image, "mask": mask, "id": f"cell {i}/a", "group": ""} for i in range(9)]
+    written = report.save_overlays(Seen(), source, tmp_path, limit=3, batch_size=2)
+    assert [path.name for path in written] == ["cell_0_a.png", "cell_4_a.png", "cell_8_a.png"]
+    with Image.open(written[0]) as picture:
+        colours = {tuple(map(int, c)) for c in np.unique(np.asarray(picture).reshape(-1, 3), axis=0)}
+    assert overlay.FOREGROUND[0] in colours  # the anode's outline
+    assert overlay.FOREGROUND[1] in colours  # the cathode in the legend
+    assert len(report.save_overlays(Seen(), source, tmp_path / "all", limit=0)) == 9
+
+
+# Curves
+
+
+def test_curves_of_a_run_that_was_resumed_and_cut_short(tmp_path):
+    rows = [{"step": s, "split": "train", "loss": 100 / s, "learning_rate": 1e-3 / s} for s in (10, 20, 20, 30, 4000)]
+    rows += [
+        {"step": 20, "split": "val", "loss": None, "iou_pooled/mean": 0.7},
+        {"step": 30, "split": "val", "iou_pooled/mean": 0.8},
+    ]
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)) + '\n{"step": 40, "split": "tr')
+    series = report._series(path)
+    assert sorted(series["train"]) == [10, 20, 30, 4000]
+    assert series["val"][30]["iou_pooled/mean"] == 0.8
+    assert report.curves(path, tmp_path / "curves.png") == tmp_path / "curves.png"
+    with Image.open(tmp_path / "curves.png") as picture:
+        assert min(picture.size) > 400
+
+
+def test_curves_without_a_run(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        report.curves(tmp_path / "metrics.jsonl", tmp_path / "curves.png")
+    (tmp_path / "metrics.jsonl").write_text("")
+    with pytest.raises(UserError, match="no row"):
+        report.curves(tmp_path / "metrics.jsonl", tmp_path / "curves.png")

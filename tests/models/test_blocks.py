@@ -1,0 +1,139 @@
+"""The fast forms of pooling and up-sampling against the libraries' own, gradients included."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from unet_jax.models import blocks
+
+SHAPE = (2, 6, 10, 5)
+
+
+def value_and_gradients(function, *arguments):
+    """The result, and the gradients of a product with fixed numbers, which tells positions apart."""
+
+    def total(*arguments):
+        result = function(*arguments)
+        return (result * jax.random.normal(jax.random.key(7), result.shape)).sum(), result
+
+    differentiate = jax.jit(jax.value_and_grad(total, tuple(range(len(arguments))), has_aux=True))
+    (_, result), gradients = differentiate(*arguments)
+    return result, *gradients
+
+
+def assert_same(ours, theirs, *arguments):
+    for a, b in zip(value_and_gradients(ours, *arguments), value_and_gradients(theirs, *arguments), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture
+def x():
+    return jax.random.normal(jax.random.key(0), SHAPE)
+
+
+def test_max_pool_is_flax_max_pool(x):
+    assert_same(blocks.max_pool, lambda x: nn.max_pool(x, (2, 2), (2, 2)), x)
+
+
+def test_max_pool_shares_the_gradient_at_ties():
+    gradient = jax.grad(lambda x: blocks.max_pool(x).sum())(jnp.zeros((1, 2, 2, 1)))
+    np.testing.assert_array_equal(gradient, np.full((1, 2, 2, 1), 0.25))
+
+
+@pytest.mark.parametrize("method", ["nearest", "bilinear"])
+@pytest.mark.parametrize("shape", [SHAPE, (1, 1, 3, 2)])
+def test_resize_is_jax_image_resize(method, shape):
+    batch, height, width, channels = shape
+    x = jax.random.normal(jax.random.key(0), shape)
+    wide = (batch, 2 * height, 2 * width, channels)
+    assert_same(getattr(blocks, method), lambda x: jax.image.resize(x, wide, method), x)
+
+
+@pytest.mark.parametrize("method", ["nearest", "bilinear"])
+def test_reducing_channels_first_is_reducing_them_last(x, method):
+    module = blocks.UpSample(3, method, jnp.float32)
+    kernel, bias = jax.random.normal(jax.random.key(1), (5, 3)), jnp.arange(3.0)
+
+    def resize_then_reduce(x, kernel, bias):
+        return getattr(blocks, method)(x) @ kernel + bias.reshape(1, 1, 1, 3)
+
+    ours = lambda x, kernel, bias: module.apply({"params": {"kernel": kernel, "bias": bias}}, x)  # noqa: E731
+    assert_same(ours, resize_then_reduce, x, kernel, bias)
+
+
+def test_transposed_convolution_is_flax_conv_transpose(x):
+    module = blocks.UpSample(3, "transpose", jnp.float32)
+    kernel, bias = jax.random.normal(jax.random.key(1), (2, 2, 5, 3)), jnp.arange(3.0)
+
+    def flax(x, kernel, bias):
+        parameters = {"kernel": kernel[::-1, ::-1], "bias": bias}
+        return nn.ConvTranspose(3, (2, 2), (2, 2), padding="VALID").apply({"params": parameters}, x)
+
+    ours = lambda x, kernel, bias: module.apply({"params": {"kernel": kernel, "bias": bias}}, x)  # noqa: E731
+    assert_same(ours, flax, x, kernel, bias)
+
+
+def test_no_gather_scatter_or_select_and_scatter(x):
+    """They are slow on a CPU, and refused or not deterministic on a GPU."""
+    kernel = jnp.ones((2, 2, 5, 3))
+
+    def everything(x):
+        wide = blocks.transposed(blocks.max_pool(blocks.bilinear(blocks.nearest(x))), kernel)
+        return jnp.square(wide).sum()
+
+    text = jax.jit(jax.grad(everything)).lower(x).as_text()
+    assert "dot_general" in text
+    assert "gather" not in text
+    assert "scatter" not in text
+
+
+@pytest.mark.parametrize("features", [1, 2, 3, 4, 6, 8, 12, 32, 35, 64, 70, 512, 1024])
+def test_number_of_groups_fits_any_width(features):
+    groups = blocks.num_groups(features)
+    assert features % groups == 0
+    assert 1 <= groups <= 16
+    assert features == 1 or features // groups >= 2
+
+
+def test_group_norm_of_published_widths_has_16_groups():
+    assert {blocks.num_groups(width) for width in (32, 64, 128, 256, 512, 1024)} == {16}
+
+
+@pytest.mark.parametrize(("norm", "axes"), [("batch", (0, 1, 2)), ("instance", (1, 2)), ("group", (1, 2, 4))])
+def test_normalisation_takes_its_statistics_over_the_right_axes(norm, axes, x):
+    block = blocks.Block(8, "same", norm, 0.0, jnp.float32)
+    variables = block.init(jax.random.key(0), [x], True)
+    y = nn.Conv(8, (3, 3), use_bias=False).apply({"params": variables["params"]["conv_0"]}, x)
+    split = y.reshape(*y.shape[:3], blocks.num_groups(8), -1) if norm == "group" else y
+    mean, variance = split.mean(axes, keepdims=True), split.var(axes, keepdims=True)
+    expected = ((split - mean) / jnp.sqrt(variance + 1e-5)).reshape(y.shape)
+    _, state = block.apply(variables, [x], True, capture_intermediates=True, mutable=["intermediates", "batch_stats"])
+    seen = state["intermediates"]["norm_0"]["__call__"][0]
+    np.testing.assert_allclose(seen, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("norm", ["batch", "group", "instance"])
+def test_statistics_are_float32_whatever_the_dtype(norm, x):
+    """A mean far above the spread: statistics in bfloat16, which has 8 bits, would be far off."""
+    block = blocks.Block(8, "valid", norm, 0.0, jnp.bfloat16)
+    variables = block.init(jax.random.key(0), [x + 30.0], True)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
+    collections = ["intermediates", "batch_stats"]
+    y, state = block.apply(variables, [x + 30.0], True, capture_intermediates=True, mutable=collections)
+    assert y.dtype == jnp.bfloat16
+    before, after = (np.float64(state["intermediates"][name]["__call__"][0]) for name in ("conv_0", "norm_0"))
+    split = before.reshape(*before.shape[:3], blocks.num_groups(8), -1) if norm == "group" else before
+    axes = {"batch": (0, 1, 2), "group": (1, 2, 4), "instance": (1, 2)}[norm]
+    expected = (split - split.mean(axes, keepdims=True)) / np.sqrt(split.var(axes, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(after, expected.reshape(after.shape), rtol=0.01, atol=0.01)
+
+
+@pytest.mark.parametrize("norm", ["none", "batch", "group", "instance"])
+def test_convolutions_have_a_bias_unless_normalised(norm, x):
+    variables = jax.eval_shape(
+        lambda x: blocks.Block(8, "same", norm, 0.0, jnp.float32).init(jax.random.key(0), [x], False), x
+    )
+    assert ("bias" in variables["params"]["conv_0"]) == (norm == "none")
+    assert ("norm_1" in variables["params"]) == (norm != "none")

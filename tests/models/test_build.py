@@ -1,0 +1,104 @@
+"""What a network tells of itself: the sizes it takes, and what it answers to bad knobs and bad images."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from unet_jax.errors import UserError
+from unet_jax.models import MODELS, build
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_size_arithmetic_is_what_the_network_does(depth):
+    """Every size up to 250: legal ones give the promised output, others fail with the nearest legal ones named."""
+    module = build("unet", num_classes=1, widths=(1,) * (depth + 1), padding="valid")
+
+    def walk(size):
+        """The output of this size by the operators themselves, None where one does not fit."""
+        for _ in range(depth):
+            size -= 4
+            if size <= 0 or size % 2:
+                return None
+            size //= 2
+        size -= 4
+        for _ in range(depth):
+            size = 2 * size - 4
+        return size if size > 0 else None
+
+    legal = [size for size in range(1, 251) if walk(size) is not None]
+    for size in range(1, 251):
+        if size in legal:
+            assert module.output_size(size) == walk(size)
+            assert module.input_size(walk(size)) == size
+            continue
+        near = [n for n in legal if n < size][-1:] + [n for n in legal if n > size][:1]
+        with pytest.raises(UserError, match=rf"^{size} pixels .*{'.*'.join(map(str, near))}"):
+            module.output_size(size)
+    assert np.diff(legal).tolist() == [module.multiple] * (len(legal) - 1)
+    for size in range(1, walk(legal[-1]) + 1):
+        assert module.input_size(size) == next(n for n in legal if walk(n) >= size)
+    for size in legal[:2]:
+        apply = lambda image: module.init_with_output(jax.random.key(0), image)[0]  # noqa: E731
+        (logits,) = jax.eval_shape(apply, jax.ShapeDtypeStruct((1, size, legal[1], 1), jnp.float32))
+        assert logits.shape == (1, module.output_size(size), module.output_size(legal[1]), 1)
+
+
+def test_sizes_are_the_papers():
+    module = build("unet", num_classes=2, padding="valid")
+    assert [module.output_size(572), module.output_size(188)] == [388, 4]
+    assert [module.input_size(388), module.input_size(389), module.input_size(1)] == [572, 588, 188]
+    assert module.multiple == 16
+    with pytest.raises(UserError, match=r"570 pixels .* 556 and 572"):
+        module.output_size(570)
+    with pytest.raises(UserError, match=r"571 pixels .* 556 and 572"):
+        module.init(jax.random.key(0), jnp.zeros((1, 572, 571, 1)))
+    for name in MODELS:
+        module = build(name, num_classes=2)
+        assert (module.multiple, module.output_size(37), module.input_size(37)) == (16, 37, 37)
+
+
+@pytest.mark.parametrize(
+    ("name", "knobs", "said"),
+    [
+        ("unet3", {}, ["'unet3'", "unet, unet_pp"]),
+        ("unet", {"level": 1}, ["'level'", "widths, padding, norm"]),
+        ("unet_pp", {"widht": 1}, ["'widht'", "deep_supervision, level"]),
+        ("unet_pp", {"padding": "valid"}, ["'valid'", "same"]),
+        ("unet", {"padding": "reflect"}, ["'reflect'", "same, valid"]),
+        ("unet", {"norm": "layer"}, ["'layer'", "none, batch, group, instance"]),
+        ("unet", {"norm": ["batch"]}, ["['batch']", "none, batch, group, instance"]),
+        ("unet", {"upsample": "bicubic"}, ["'bicubic'", "transpose, bilinear, nearest"]),
+        ("unet", {"dtype": "float16"}, ["'float16'", "float32, bfloat16"]),
+        ("unet", {"activation": "relu"}, ["'relu'", "softmax, sigmoid"]),
+        ("unet", {"dropout": 1.0}, ["dropout=1.0", "less than 1"]),
+        ("unet", {"dropout": "0.5"}, ["dropout='0.5'", "less than 1"]),
+        ("unet", {"widths": (32,)}, ["(32,)", "two or more"]),
+        ("unet", {"widths": 32}, ["32", "two or more"]),
+        ("unet", {"widths": (8, 0)}, ["(8, 0)", "positive"]),
+        ("unet", {"widths": (8, 16.5)}, ["(8, 16.5)", "whole"]),
+        ("unet", {"num_classes": 0}, ["num_classes=0", "from 1"]),
+        ("unet_pp", {"level": 5}, ["level=5", "1 to 4"]),
+        ("unet_pp", {"level": -1}, ["level=-1", "1 to 4"]),
+        ("unet_pp", {"deep_supervision": 4}, ["deep_supervision=4", "True, False"]),
+    ],
+    ids=lambda value: None if isinstance(value, list) else str(value),
+)
+def test_bad_knobs_are_named_with_what_is_allowed(name, knobs, said):
+    with pytest.raises(UserError) as error:
+        build(name, **{"num_classes": 2, **knobs})
+    assert all(text in str(error.value) for text in said)
+    assert "\n" not in str(error.value)
+
+
+def test_images_that_are_no_batch_are_refused():
+    for name in MODELS:
+        with pytest.raises(UserError, match=r"\(32, 32, 1\).*batch, height, width, channels"):
+            build(name, num_classes=2).init(jax.random.key(0), jnp.zeros((32, 32, 1)))
+
+
+def test_a_module_is_a_static_argument():
+    """Modules with equal knobs hash alike, lists included, so that jit does not compile again."""
+    ours, theirs = (build("unet_pp", num_classes=2, widths=widths) for widths in ([4, 8], (4, 8)))
+    assert ours == theirs
+    assert hash(ours) == hash(theirs)

@@ -1,0 +1,126 @@
+"""The pmapped step: the same global batch gives the same numbers on 1, 2 and 4 devices, and the loss falls."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from unet_jax import models, parallel
+from unet_jax.training import losses, optim
+from unet_jax.training.state import create_state
+from unet_jax.training.step import create_train_step
+
+AUGMENT = {"flip": True, "quarter_turns": True, "brightness": 0.1, "contrast": 0.1, "gamma": 0.1, "noise": 0.1}
+OFF = dict.fromkeys(AUGMENT, 0)
+ACTIVATION = {"cross_entropy": "softmax", "dice": "softmax", "binary_cross_entropy": "sigmoid", "bce_dice": "sigmoid"}
+
+
+def make_batch(rows=4, size=16):
+    """Images of noise with masks of their bright pixels; the first rows have far fewer valid pixels than the last."""
+    rng = np.random.default_rng(1)
+    image = rng.normal(size=(rows, size, size, 1)).astype(np.float32)
+    valid = rng.random((rows, size, size)) < np.linspace(0.1, 1, rows)[:, None, None]
+    return {"image": image, "mask": np.digitize(image[..., 0], (-0.5, 0.5)).astype(np.int32), "valid": valid}
+
+
+def make_step(loss_name, augmentation, *, name="sgd", norm="batch", seed=3, learning_rate=0.05, **knobs):
+    module = models.build(
+        "unet_pp", num_classes=3, widths=(4, 8), norm=norm, deep_supervision=True,
+        activation=ACTIVATION[loss_name], axis_name=parallel.AXIS, **knobs,
+    )  # fmt: skip
+    loss = losses.create(terms={loss_name: 1.0}, activation=module.activation, num_classes=3)
+    tx, schedule = optim.create(name=name, learning_rate=learning_rate, num_steps=100, schedule="constant")
+    state = create_state(module, tx, seed=0, patch=(16, 16), channels=1)
+    return create_train_step(module, loss, tx, schedule, seed=seed, augmentation=augmentation), state
+
+
+def run(step, state, batch, num_devices, num_steps=1):
+    devices = jax.local_devices()[:num_devices]
+    p_step, state = parallel.pmap_step(step, devices), parallel.replicate(state, devices)
+    for _ in range(num_steps):
+        state, metrics = p_step(state, parallel.shard(batch, devices))
+    return state, metrics
+
+
+@pytest.mark.parametrize("loss_name", list(losses.LOSSES))
+def test_n_devices_equal_one(loss_name):
+    """One SGD step: the change of the parameters is the gradient, so equal parameters are equal gradients."""
+    step, state = make_step(loss_name, AUGMENT)
+    results = {n: run(step, state, make_batch(), n) for n in (1, 2, 4)}
+    one, metrics = (parallel.to_host(part) for part in results[1])
+    assert metrics["grad_norm"] > 1e-3
+    for n in (2, 4):
+        other, other_metrics = (parallel.to_host(part) for part in results[n])
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-6), one, other)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4), metrics, other_metrics)
+
+
+def test_all_devices_hold_the_same_state_and_metrics():
+    step, state = make_step("dice", AUGMENT)
+    for leaf in jax.tree.leaves(run(step, state, make_batch(), 4)):
+        first, *others = (np.asarray(shard.data) for shard in leaf.addressable_shards)
+        assert len(others) == 3
+        for other in others:
+            np.testing.assert_array_equal(first, other)
+
+
+def test_gradient_is_that_of_the_plain_loss():
+    """Against `jax.grad` of the loss of the whole batch, without collectives, devices or augmentation."""
+    step, state = make_step("dice", OFF, norm="group", learning_rate=1.0)
+    batch = make_batch()
+    module = models.build("unet_pp", num_classes=3, widths=(4, 8), norm="group", deep_supervision=True)
+    loss = losses.create(terms={"dice": 1.0}, activation="softmax", num_classes=3)
+    plain = jax.grad(
+        lambda params: loss.value(
+            loss.terms(module.apply({"params": params}, batch["image"]), batch["mask"], batch["valid"])
+        )
+    )(state.params)
+    expected = optax.tree.sub(state.params, plain)
+    after, _ = run(step, state, batch, 4)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), parallel.to_host(after.params), expected
+    )
+
+
+def test_step_is_pure_in_seed_and_step_number():
+    batch = make_batch()
+    values = []
+    for seed, at in ((3, 0), (3, 0), (4, 0), (3, 1)):
+        step, state = make_step("cross_entropy", AUGMENT, seed=seed)
+        _, metrics = run(step, state.replace(step=jnp.int32(at)), batch, 2)
+        values.append(float(metrics["loss"]))
+    assert values[0] == values[1]
+    assert len(set(values)) == 3
+
+
+def test_few_images_are_overfitted():
+    step, state = make_step("cross_entropy", OFF, name="adam", learning_rate=0.02)
+    batch = make_batch()
+    batch["valid"][:] = True
+    _, first = run(step, state, batch, 4)
+    _, last = run(step, state, batch, 4, num_steps=80)
+    iou = last["tp"] / (last["tp"] + last["fp"] + last["fn"])
+    assert last["loss"] < 0.2 * first["loss"]
+    assert iou.min() > 0.95
+
+
+def test_valid_padding_crops_mask_to_the_logits():
+    module = models.build("unet", num_classes=3, widths=(4, 8), padding="valid", axis_name=parallel.AXIS)
+    loss = losses.create(terms={"cross_entropy": 1.0}, activation="softmax", num_classes=3)
+    tx, schedule = optim.create(name="sgd", learning_rate=0.1, num_steps=10)
+    size = module.input_size(16)
+    state = create_state(module, tx, seed=0, patch=(size, size), channels=1)
+    step = create_train_step(module, loss, tx, schedule, seed=0, augmentation=OFF)
+    batch = make_batch(size=size)
+    batch["valid"][:] = True
+    _, metrics = run(step, state, batch, 2)
+    assert metrics["tp"].sum() + metrics["fn"].sum() == 4 * module.output_size(size) ** 2
+
+
+def test_nan_is_reported():
+    step, state = make_step("cross_entropy", OFF)
+    batch = make_batch()
+    batch["image"][0, 0, 0, 0] = np.nan
+    assert not run(step, state, batch, 2)[1]["finite"]
+    assert run(step, state, make_batch(), 2)[1]["finite"]

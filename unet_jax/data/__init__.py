@@ -1,0 +1,24 @@
+"""Data sets by name: each row is a function of keyword arguments that prepares a data set and returns it."""
+
+import inspect
+
+from unet_jax.data import electrodes, image_folder
+from unet_jax.data.prepare import Dataset
+from unet_jax.errors import UserError
+
+DATASETS = {"electrodes": electrodes.create, "image_folder": image_folder.create}
+
+
+def load(name: str, *, cache_dir: str = "", **knobs) -> Dataset:
+    """Prepares the data set `name` with its `knobs` (once per content; later calls read the cache) and returns it.
+
+    `cache_dir` "" means $UNET_JAX_CACHE or ~/.cache/unet_jax/data. Raises `UserError` on an unknown name or knob.
+    """
+    if name not in DATASETS:
+        raise UserError(f"data set {name!r} is unknown; known: {', '.join(sorted(DATASETS))}")
+    create = DATASETS[name]
+    known = [knob for knob in inspect.signature(create).parameters if knob != "cache_dir"]
+    for knob in knobs:
+        if knob not in known:
+            raise UserError(f"data set {name!r} has no knob {knob!r}; it has: {', '.join(known)}")
+    return create(cache_dir=cache_dir, **knobs)

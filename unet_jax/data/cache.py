@@ -1,0 +1,62 @@
+"""The data folder: where prepared data lie, and what is remembered of files so that they are not read again."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+
+def cache_folder(cache_dir: str = "") -> Path:
+    """`cache_dir`, else $UNET_JAX_CACHE, else ~/.cache/unet_jax/data."""
+    return Path(cache_dir or os.environ.get("UNET_JAX_CACHE") or "~/.cache/unet_jax/data").expanduser()
+
+
+def file_digests(paths: Iterable[str | Path], cache_dir: str = "") -> dict[str, str]:
+    """sha256 of each file's contents by path, read again only where path, size or mtime_ns have changed.
+
+    The memo lies in `CACHE/digests.json`. A file modified within the last 2 s is not remembered: it could change again
+    with the same size and time stamp.
+    """
+    memo_path = cache_folder(cache_dir) / "digests.json"
+    memo = _read_json(memo_path)
+    digests, fresh = {}, {}
+    for path in map(str, paths):
+        stat = os.stat(path)
+        stamp = f"{os.path.abspath(path)}|{stat.st_size}|{stat.st_mtime_ns}"
+        digests[path] = memo.get(stamp) or hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        if stamp not in memo and abs(time.time() - stat.st_mtime) > 2:
+            fresh[stamp] = digests[path]
+    if fresh:
+        _write_json(memo_path, _read_json(memo_path) | fresh)
+    return digests
+
+
+def file_digest(path: str | Path, cache_dir: str = "") -> str:
+    """sha256 of one file's contents; see `file_digests`."""
+    return file_digests([path], cache_dir)[str(path)]
+
+
+def remember(key: str, compute: Callable[[], dict], cache_dir: str = "") -> dict:
+    """`compute()`, a JSON-able dict, kept in the cache under `key` and computed once."""
+    path = cache_folder(cache_dir) / "facts" / f"{key}.json"
+    facts = _read_json(path)
+    if not facts:
+        facts = compute()
+        _write_json(path, facts)
+    return facts
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _write_json(path: Path, value: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    working = path.with_name(f".{path.name}.{os.getpid()}")
+    working.write_text(json.dumps(value))
+    working.replace(path)

@@ -1,0 +1,252 @@
+"""From examples to batches, on the host: normalise, cut windows for training, pad whole images for evaluation.
+
+The batch of step s is a pure function of (seed, s), however many processes share it, and there is no iterator state to
+save: a resumed run asks for the batches from its step on.
+"""
+
+import functools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import grain
+import numpy as np
+
+from unet_jax.data.prepare import VOID
+from unet_jax.errors import UserError
+
+NORMALIZATIONS = ("image", "range")
+
+
+def statistics(image: np.ndarray, how: str = "image") -> tuple[np.float32, np.float32]:
+    """(offset, divisor) of `normalize`, from the whole image."""
+    if image.dtype not in (np.uint8, np.uint16):
+        raise UserError(f"image is {image.dtype}; give 8- or 16-bit unsigned pixels (uint8 or uint16)")
+    if how == "range":
+        return np.float32(0), np.float32(np.iinfo(image.dtype).max)
+    if how == "image":
+        mean = image.mean(dtype=np.float64)
+        std = np.sqrt(max(np.square(image, dtype=np.float64).mean() - mean**2, 0.0))
+        return np.float32(mean), np.float32(std if std > 1e-6 else 1.0)  # a constant image becomes 0
+    raise UserError(f"normalize={how!r} is unknown; use one of {', '.join(NORMALIZATIONS)}")
+
+
+def normalize(image: np.ndarray, how: str = "image", of: tuple[np.float32, np.float32] | None = None) -> np.ndarray:
+    """float32 `[H, W, C]` of a uint8 or uint16 image, for training, evaluation and inference alike.
+
+    how: "image": zero mean, unit variance over all pixels and channels of the image; "range": divided by the dtype's
+    maximum, 255 or 65535. of: the `statistics` of the whole image when `image` is a window of it.
+    """
+    offset, divisor = statistics(image, how) if of is None else of
+    return (image.astype(np.float32) - offset) / divisor
+
+
+def mirrored(start: int, stop: int, n: int) -> np.ndarray:
+    """Indices into an axis of n pixels for the positions start..stop-1, mirrored about its end pixels ("reflect")."""
+    period = max(2 * (n - 1), 1)
+    folded = np.arange(start, stop) % period
+    return np.minimum(folded, period - folded) if n > 1 else folded
+
+
+def pad_image(image: np.ndarray, size: Sequence[int], margin: Sequence[int] = (0, 0)) -> np.ndarray:
+    """`[H, W, ...]` mirrored out to `size` = (h, w), its origin at `margin` = (top, left)."""
+    return _window(image, (-margin[0], -margin[1]), size)
+
+
+def _window(array, start, size):
+    """The pixels from `start` on, mirrored where they lie outside."""
+    (y, x), (h, w), (rows, columns) = start, size, array.shape[:2]
+    if y >= 0 and x >= 0 and y + h <= rows and x + w <= columns:
+        return array[y : y + h, x : x + w]
+    return array[mirrored(y, y + h, rows)][:, mirrored(x, x + w, columns)]
+
+
+def _example(image, mask, start, size, how, of) -> dict[str, np.ndarray]:
+    """Image, mask and valid of one window; outside the image ids are void, and overlapping masks 0."""
+    (y, x), (h, w), (rows, columns) = start, size, mask.shape[:2]
+    valid = np.zeros((h, w), bool)
+    valid[max(-y, 0) : max(rows - y, 0), max(-x, 0) : max(columns - x, 0)] = True
+    window = _window(mask, start, size).astype(np.int32)
+    if window.ndim == 2:
+        window[~valid] = VOID
+        valid = window != VOID
+    else:
+        window[~valid] = 0
+    return {"image": normalize(_window(image, start, size), how, of), "mask": window, "valid": valid}
+
+
+class InMemory:
+    """A source whose decoded examples stay in memory, the first ones that fit into `max_bytes` (1 GiB).
+
+    Only `keys` are kept and returned. Pixels stay as stored (8 or 16 bit): a quarter or half of the normalised image.
+    """
+
+    def __init__(self, source, max_bytes: int = 1 << 30, keys: Sequence[str] = ("image", "mask", "id", "group")):
+        self.source, self.keys, self.room = source, keys, max_bytes
+        self._kept, self._lock = {}, threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(height, width) of one image."""
+        return self._kept[index]["image"].shape[:2] if index in self._kept else _size(self.source, index)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if index in self._kept:
+            return self._kept[index]
+        example = self.source[index]
+        example = {key: example[key] for key in self.keys if key in example}
+        num_bytes = sum(getattr(value, "nbytes", 0) for value in example.values())
+        with self._lock:
+            if index not in self._kept and num_bytes <= self.room:
+                self.room -= num_bytes
+                self._kept[index] = example
+        return example
+
+
+class _Epochs:
+    """Endless epochs of a source, each in a new order: item g is (image, mask, statistics of the whole image).
+
+    grain's own shuffle finds an index in a domain of 2^16 by trial, 4 ms for each example of a set of 20 images.
+    """
+
+    def __init__(self, source, how, seed):
+        self.source, self.how, self._statistics = source, how, {}
+        self._order = functools.lru_cache(4)(
+            lambda epoch: np.random.default_rng((seed, epoch)).permutation(len(source))  # a pure function of both
+        )
+
+    def __len__(self):
+        return len(self.source) << 32
+
+    def __getitem__(self, position):
+        epoch, place = divmod(position, len(self.source))
+        index = int(self._order(epoch)[place])
+        example = self.source[index]
+        if index not in self._statistics:
+            self._statistics[index] = statistics(example["image"], self.how)
+        return example["image"], example["mask"], self._statistics[index]
+
+
+def train_dataset(
+    source,
+    *,
+    batch_size: int,
+    patch: Sequence[int],
+    seed: int,
+    normalize: str = "image",
+    process_index: int = 0,
+    process_count: int = 1,
+    cache_bytes: int = 1 << 30,
+) -> grain.MapDataset:
+    """Training batches by step: item s holds this process's rows of the batch of step s, a pure function of (seed, s).
+
+    Each epoch is a new order of all images, one random window of `patch` = (h, w) pixels from each; batches run across
+    the ends of epochs. An image smaller than the window lies at a random place in it and is mirrored around; there `valid`
+    is False. The rows of the processes, in order, are the rows of the batch that one process would make.
+
+    Args:
+      source: random access to Examples.
+      batch_size: of all processes together.
+      cache_bytes: decoded images are kept in memory up to this many bytes (0: none).
+
+    Returns dicts of image float32 `[B, h, w, C]`, mask int32 `[B, h, w]` or `[B, h, w, K]`, valid bool `[B, h, w]`.
+    Raises `UserError` where the batch does not divide over the processes or `patch` is no pair of positive numbers.
+    """
+    rows = _rows(batch_size, process_count)
+    patch = tuple(patch)
+    if len(patch) != 2 or min(patch) < 1:
+        raise UserError(f"patch={patch}: give (height, width) in pixels, both at least 1")
+    if normalize not in NORMALIZATIONS:
+        raise UserError(f"normalize={normalize!r} is unknown; use one of {', '.join(NORMALIZATIONS)}")
+
+    def random_window(element, rng: np.random.Generator):
+        image, mask, of = element
+        spare = [n - p for n, p in zip(image.shape, patch, strict=False)]
+        start = [int(rng.integers(min(s, 0), max(s, 0) + 1)) for s in spare]
+        return _example(image, mask, start, patch, normalize, of)
+
+    kept = source if isinstance(source, InMemory) else InMemory(source, cache_bytes)
+    dataset = grain.MapDataset.source(_Epochs(kept, normalize, seed)).seed(seed)
+    # Sliced last: drawn after a slice, the random numbers would be the same in every process.
+    return dataset.random_map(random_window).batch(rows)[process_index::process_count]
+
+
+def train_batches(source, *, start_step: int = 0, num_threads: int = 2, prefetch: int = 4, **knobs) -> Iterator[dict]:
+    """The batches from step `start_step` on, without end, made ahead by threads; `knobs` are those of `train_dataset`."""
+    dataset = train_dataset(source, **knobs)[start_step:]
+    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch)
+    return iter(dataset.to_iter_dataset(options))
+
+
+def eval_plan(
+    source, *, batch_size: int, bucket: int = 64, input_size: Callable[[int], int] = lambda n: n
+) -> list[tuple[tuple[int, int], list[int]]]:
+    """(padded size, positions in `source`) of each batch: images of one padded size share batches, in order.
+
+    The number of different sizes is the number of compiles that an evaluation costs.
+    """
+    groups: dict[tuple[int, int], list[int]] = {}
+    for index in range(len(source)):
+        padded = tuple(input_size(-(-n // bucket) * bucket) for n in _size(source, index))
+        groups.setdefault(padded, []).append(index)
+    return [(size, g[i : i + batch_size]) for size, g in sorted(groups.items()) for i in range(0, len(g), batch_size)]
+
+
+def eval_batches(
+    source,
+    *,
+    batch_size: int,
+    normalize: str = "image",
+    bucket: int = 64,
+    input_size: Callable[[int], int] = lambda n: n,
+    margin: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+    num_threads: int = 2,
+) -> Iterator[dict]:
+    """Every image of `source` exactly once and whole, in batches of `batch_size` (of all processes together).
+
+    Each axis of n pixels is mirrored out to input_size(n rounded up to a multiple of `bucket`), the image's origin at
+    `margin`: what surrounds an image depends on that image alone, never on its batch mates.
+
+    Yields the batch of `train_dataset` and in it also index int32 `[B]` (position in `source`) and size int32 `[B, 2]`
+    (height, width of the image). A last batch is filled up with rows of index -1, size 0 and nothing valid. All
+    processes yield the same number of batches, each its rows of them.
+    """
+    rows = _rows(batch_size, process_count)
+    plan = eval_plan(source, batch_size=batch_size, bucket=bucket, input_size=input_size)
+
+    def load(batch):
+        size, indices = batch
+        indices = (indices + [-1] * (batch_size - len(indices)))[process_index * rows : (process_index + 1) * rows]
+        examples = [source[index] if index >= 0 else None for index in indices]
+        like = next((e for e in examples if e), None) or source[0]  # a process may have nothing but filling
+        made = [_padded(e or like, size, margin, normalize, filling=e is None) for e in examples]
+        return {key: np.stack([m[key] for m in made]) for key in made[0]} | {"index": np.array(indices, np.int32)}
+
+    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2)
+    return iter(grain.MapDataset.source(plan).map(load).to_iter_dataset(options))
+
+
+def _padded(example, size, margin, how, filling):
+    image, mask = example["image"], example["mask"]
+    made = _example(image, mask, (-margin, -margin), size, how, statistics(image, how))
+    made["size"] = np.array(mask.shape[:2], np.int32)
+    if filling:
+        made = {key: np.zeros_like(value) for key, value in made.items()}
+        made["mask"] += VOID if mask.ndim == 2 else 0
+    return made
+
+
+def _size(source, index) -> tuple[int, int]:
+    """(height, width), without decoding the image where the source can tell."""
+    size = getattr(source, "size", None)
+    return size(index) if size else source[index]["image"].shape[:2]
+
+
+def _rows(batch_size: int, process_count: int) -> int:
+    if batch_size < 1 or batch_size % process_count:
+        raise UserError(f"batch_size={batch_size} does not divide over {process_count} processes; choose a multiple")
+    return batch_size // process_count

@@ -1,0 +1,77 @@
+"""Which split an example belongs to: read from `index.csv`, or drawn from a hash of its group."""
+
+import csv
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from unet_jax.data.prepare import SPLITS
+from unet_jax.errors import UserError
+
+
+def assign(ids: Iterable[str], index: Path, fractions: Sequence[float]) -> dict[str, tuple[str, str]]:
+    """(split, group) of each id: from the file `index` if it is there, else by hash; the group defaults to the id.
+
+    `index` is a CSV with a column `id`, and `split` (train, val or test) and `group` where wanted; other columns are
+    not read. Without `split` the split is a hash of the group. Raises `UserError` where rows and ids do not match,
+    a split has another name, or one group lies in two splits.
+    """
+    ids = list(ids)
+    if not index.exists():
+        return {id_: (hash_split(id_, fractions), id_) for id_ in ids}
+    rows = _read(index)
+    for missing, what in (
+        (sorted(set(rows) - set(ids)), "has no image; remove the row or add the image"),
+        (sorted(set(ids) - set(rows)), "is an image without a row; add the row or remove the image"),
+    ):
+        if missing:
+            raise UserError(f"{index}: id {missing[0]!r} {what} ({len(missing)} such)")
+    assigned, home = {}, {}
+    for id_ in ids:
+        row = rows[id_]
+        group = row.get("group") or id_
+        split = row["split"] if "split" in row else hash_split(group, fractions)
+        if split not in SPLITS:
+            raise UserError(f"{index}: id {id_!r} has split {split!r}; use one of {', '.join(SPLITS)}")
+        if home.setdefault(group, split) != split:
+            raise UserError(
+                f"{index}: group {group!r} is in {home[group]} and, with id {id_!r}, in {split}; put it into one split"
+            )
+        assigned[id_] = (split, group)
+    return assigned
+
+
+def hash_split(group: str, fractions: Sequence[float]) -> str:
+    """The split of `group`: a hash gives it a number in [0, 1), the fractions cut that line into train, val and test.
+
+    It depends on the group's name alone, so no image changes sides when others are added.
+    """
+    place = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big") / 2**64
+    train, val, _ = fractions
+    return SPLITS[0] if place < train else SPLITS[1] if place < train + val else SPLITS[2]
+
+
+def check_fractions(fractions: Sequence[float]) -> tuple[float, ...]:
+    """The fractions of train, val and test, or `UserError`."""
+    fractions = tuple(map(float, fractions))
+    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise UserError(f"split_fractions={fractions}: give three fractions (train, val, test) that add up to 1")
+    return fractions
+
+
+def _read(index: Path) -> dict[str, dict[str, str]]:
+    try:
+        with index.open(newline="", encoding="utf-8-sig") as file:  # Excel writes a byte order mark
+            reader = csv.DictReader(file, skipinitialspace=True)
+            columns = reader.fieldnames or []
+            listed = [{key: (value or "").strip() for key, value in row.items() if key} for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{index}: cannot be read ({error}); save it as CSV in UTF-8") from error
+    if "id" not in columns:
+        raise UserError(f"{index}: has no column 'id' (columns: {', '.join(columns)}); the first line must be id,split")
+    rows = {}
+    for row in listed:
+        if row["id"] in rows:
+            raise UserError(f"{index}: id {row['id']!r} has two rows; remove one")
+        rows[row["id"]] = row
+    return rows

@@ -1,0 +1,7 @@
+"""How good the masks are: metrics, evaluation of a split, prediction of a folder, pictures and tables."""
+
+from unet_jax.evaluation.evaluate import evaluate
+from unet_jax.evaluation.folder import predict_folder
+from unet_jax.evaluation.metrics import selection_value, summarize
+
+__all__ = ["evaluate", "predict_folder", "selection_value", "summarize"]

@@ -1,0 +1,151 @@
+"""A split scored: every image exactly once, and whole."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from unet_jax.data import pipeline
+from unet_jax.errors import UserError
+from unet_jax.evaluation import metrics
+from unet_jax.inference.predict import Predictor, forward, to_masks
+
+
+def evaluate(
+    predictor: Predictor,
+    source,
+    *,
+    batch_size: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    add_processes: Callable[[dict], dict] = lambda table: table,
+    progress: Callable[[int], None] = lambda num_images: None,
+) -> tuple[dict, list[dict]]:
+    """Scores `source`, and the result is the same whatever the batch size or the number of devices and processes.
+
+    Args:
+        batch_size: images in one batch of all processes, rounded up to fill the devices.
+        add_processes: adds a dict of NumPy arrays over all processes, as each scores its rows of the batches.
+        progress: told the number of images after each batch.
+
+    Returns:
+        The summary: the names of `metrics`, `num_images`, `num_compiles` (padded sizes not seen before), `seconds`, and
+        `images_per_s` (of this process, compilation left out where any batch was without one).
+        One row per image, in the order of `source`: `index`, `id`, `height`, `width`, `pixel_accuracy`, and `iou/<class>`,
+        `dice/<class>`, `.../mean` of that image.
+
+    Raises:
+        UserError: the source is empty, or its images or masks do not fit the network.
+    """
+    if not len(source):
+        raise UserError("nothing to evaluate: the split has no image")
+    num_images, num_classes = len(source), len(predictor.class_names)
+    table = {name: np.zeros((num_images, num_classes), np.int64) for name in ("tp", "fp", "fn")}
+    table |= {name: np.zeros(num_images, np.int64) for name in ("correct", "total", "height", "width", "seen")}
+    program = predictor.program(count_pixels)
+    num_compiles, num_devices = len(program.shapes), predictor.num_devices * process_count
+    named, clock = _Named(source), Clock()
+    batches = pipeline.eval_batches(
+        named,
+        batch_size=-(-max(batch_size, 1) // num_devices) * num_devices,
+        normalize=predictor.normalize,
+        bucket=predictor.bucket,
+        input_size=predictor.network.input_size,
+        margin=predictor.margin,
+        process_index=process_index,
+        process_count=process_count,
+    )
+    for batch in batches:
+        _check(batch["image"], batch["mask"], predictor)
+        inputs = {name: batch[name] for name in ("image", "mask", "valid")}
+        known = program.key(inputs) in program.shapes
+        counts = predictor.run(count_pixels, inputs)
+        real = batch["index"] >= 0
+        index = batch["index"][real]
+        for name in metrics.COUNTS:
+            table[name][index] += counts[name][real]
+        table["height"][index], table["width"][index] = batch["size"][real].T
+        table["seen"][index] += 1
+        clock.tick(len(index), known)
+        progress(len(index))
+    table = add_processes(table)
+    if (table["seen"] != 1).any():
+        raise RuntimeError(f"images not seen exactly once: {np.flatnonzero(table['seen'] != 1)[:10].tolist()}")
+    summary = metrics.summarize(table, predictor.class_names, predictor.keep)
+    summary |= {"num_images": num_images, "num_compiles": len(program.shapes) - num_compiles, **clock.read()}
+    return summary, _rows(table, predictor, [named.id(i) for i in range(num_images)])
+
+
+def count_pixels(module, mode: str, variables, batch) -> dict:
+    """The pixel counts of a batch: `metrics.counts` of the same forward pass that predicts."""
+    masks, _ = to_masks(forward(module, mode, variables, batch), module.activation)
+    return metrics.counts(masks, batch["mask"], batch["valid"])
+
+
+class _Named:
+    """A source that remembers the ids of the examples read, so that none is decoded twice for its name."""
+
+    def __init__(self, source):
+        self._source, self._ids = source, {}
+
+    def __len__(self):
+        return len(self._source)
+
+    def __getattr__(self, name):  # `size`, where the source has it
+        return getattr(self._source, name)
+
+    def __getitem__(self, index):
+        example = self._source[index]
+        self._ids[index] = example.get("id", str(index))
+        return example
+
+    def id(self, index: int) -> str:
+        return self._ids[index] if index in self._ids else self._source[index].get("id", str(index))
+
+
+class Clock:
+    """Images per second, without the batches that compiled where there are others."""
+
+    def __init__(self):
+        self.start = self.last = time.perf_counter()
+        self.images = {True: 0, False: 0}
+        self.seconds = {True: 0.0, False: 0.0}
+
+    def tick(self, num_images: int, known: bool):
+        now = time.perf_counter()
+        self.images[known] += num_images
+        self.seconds[known] += now - self.last
+        self.last = now
+
+    def read(self) -> dict[str, float]:
+        kind = self.images[True] > 0
+        rate = self.images[kind] / self.seconds[kind] if self.seconds[kind] else 0.0
+        return {"seconds": self.last - self.start, "images_per_s": rate}
+
+
+def _check(image: np.ndarray, mask: np.ndarray, predictor: Predictor):
+    if image.shape[-1] != predictor.channels:
+        raise UserError(f"images of {image.shape[-1]} channels for a network trained on {predictor.channels}")
+    num_classes, activation = predictor.module.num_classes, predictor.module.activation
+    if mask.ndim == 4:
+        if activation != "sigmoid":
+            raise UserError(f"masks of overlapping classes need model.activation 'sigmoid', not {activation!r}")
+        if mask.shape[-1] != num_classes:
+            raise UserError(f"masks of {mask.shape[-1]} channels for a network of {num_classes} classes")
+        return
+    largest = mask[mask != metrics.VOID].max(initial=0)
+    if largest >= max(num_classes, 2):
+        raise UserError(f"a mask holds class id {largest}, the network has {num_classes} classes")
+
+
+def _rows(table: dict, predictor: Predictor, ids: Sequence[str]) -> list[dict]:
+    names = predictor.class_names
+    ratios, accuracy = metrics.ratios(table), metrics.accuracy(table)
+    rows = []
+    for i in range(len(ids)):
+        row = {"index": i, "id": ids[i], "height": int(table["height"][i]), "width": int(table["width"][i])}
+        for metric, values in ratios.items():
+            row |= {f"{metric}/{name}": float(value) for name, value in zip(names, values[i], strict=True)}
+            row[f"{metric}/mean"] = float(metrics.nanmean(values[i][predictor.kept]))
+        rows.append(row | {"pixel_accuracy": float(accuracy[i])})
+    return rows

@@ -1,0 +1,123 @@
+"""A folder of images turned into masks and pictures."""
+
+import itertools
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from unet_jax.data import files
+from unet_jax.errors import UserError
+from unet_jax.evaluation import overlay
+from unet_jax.evaluation.evaluate import Clock
+from unet_jax.inference.predict import Predictor, forward, to_masks
+
+
+def predict_folder(
+    predictor: Predictor,
+    images_dir: str | Path,
+    out_dir: str | Path,
+    *,
+    batch_size: int = 4,
+    overwrite: bool = False,
+    palette: Sequence = (),
+    process_index: int = 0,
+    process_count: int = 1,
+    progress: Callable[[int], None] = lambda num_images: None,
+) -> dict:
+    """Predicts every image file of a folder (not of its subfolders), at the size of the source.
+
+    Writes, for an image NAME.ext:
+        `ids/NAME.png`: 8-bit, one class id per pixel (the rule where classes overlap: `predict.to_masks`);
+        `masks/<class>/NAME.png`: 8-bit, 0 or 255, for each class to keep;
+        `overlays/NAME.png`: the image with the masks in colour and a legend, enlarged where it is small.
+
+    Every file is read once before anything is written, so that an unreadable one is found first. Nothing is overwritten
+    unless `overwrite`.
+
+    Returns:
+        `num_images`, `num_compiles`, `seconds`, `images_per_s` (as in `evaluate`), and `folders`, those written.
+
+    Raises:
+        UserError: the folder is absent or has no image, files cannot be read, two would have one name, or a result is there.
+    """
+    paths = list_images(images_dir)
+    out_dir = Path(out_dir)
+    ids_dir, overlays_dir = out_dir / "ids", out_dir / "overlays"
+    mask_dirs = [out_dir / "masks" / safe_name(name) for name in predictor.keep]
+    folders = [ids_dir, *mask_dirs, overlays_dir]
+    if len(set(folders)) < len(folders):
+        raise UserError(f"eval.keep: two of {', '.join(predictor.keep)} would share a folder; rename a class")
+    if not overwrite:
+        for path in (folder / f"{path.stem}.png" for path in paths for folder in folders):
+            if path.exists():
+                raise UserError(f"{path} exists; write to another folder, or pass --overwrite to replace what is there")
+    sizes = _padded_sizes(paths, predictor)
+    paths = sorted(paths, key=lambda path: (sizes[path], path))[process_index::process_count]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    colours = overlay.class_colours(predictor.class_names, palette)
+    colours = [colours[channel] for channel in predictor.kept]
+    program, clock = predictor.program(forward), Clock()
+    at_start = len(program.shapes)
+    for chunk in (c for _, group in itertools.groupby(paths, sizes.get) for c in _chunks(list(group), batch_size)):
+        images, before = [files.read_image(path) for path in chunk], len(program.shapes)
+        for path, image, probabilities in zip(chunk, images, predictor.predict_images(images, batch_size), strict=True):
+            masks, ids = to_masks(probabilities, predictor.module.activation)
+            masks = masks[..., predictor.kept]
+            name = f"{path.stem}.png"
+            Image.fromarray(ids).save(ids_dir / name)
+            for channel, folder in enumerate(mask_dirs):
+                Image.fromarray(masks[..., channel].astype(np.uint8) * 255).save(folder / name)
+            overlay.save(overlay.picture(image, masks, predictor.keep, colours), overlays_dir / name)
+        clock.tick(len(chunk), len(program.shapes) == before)
+        progress(len(chunk))
+    counts = {"num_images": len(paths), "num_compiles": len(program.shapes) - at_start}
+    return counts | clock.read() | {"folders": [str(folder) for folder in folders]}
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """The image files of a folder by name, hidden files aside.
+
+    Raises:
+        UserError: there is no such folder, no image in it, or two images differ in nothing but their suffix.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder of images")
+    paths = [path for path in folder.iterdir() if path.suffix.lower() in files.SUFFIXES and path.is_file()]
+    paths = sorted(path for path in paths if not path.name.startswith("."))
+    if not paths:
+        raise UserError(f"{folder}: has no image; looked for {', '.join(files.SUFFIXES)}")
+    by_stem: dict[str, Path] = {}
+    for path in paths:
+        other = by_stem.setdefault(path.stem, path)
+        if other is not path:
+            raise UserError(f"{other} and {path.name} would both be written as {path.stem}.png; rename one")
+    return paths
+
+
+def safe_name(name: str) -> str:
+    """A class name or example id as the name of a file or folder."""
+    return re.sub(r"[^\w.-]+", "_", name).strip(".") or "_"
+
+
+def _padded_sizes(paths: Sequence[Path], predictor: Predictor) -> dict[Path, tuple[int, int]]:
+    """The padded size of every image; raises UserError that names the first file that cannot be read."""
+    sizes, broken = {}, []
+    for path in paths:
+        try:
+            sizes[path] = predictor.padded_size(*files.read_image(path).shape[:2])
+        except UserError as error:
+            broken.append(error)
+    if broken:
+        more = f" (and {len(broken) - 1} more files)" if len(broken) > 1 else ""
+        raise UserError(f"{broken[0]}{more}; nothing was written")
+    return sizes
+
+
+def _chunks(items: Sequence, size: int) -> Iterator[Sequence]:
+    for start in range(0, len(items), max(size, 1)):
+        yield items[start : start + max(size, 1)]

@@ -1,0 +1,130 @@
+"""Intersection over union and Dice, counted on the device and divided on the host in float64.
+
+Counts are sums of pixels per image and class, so merging two sets of counts is adding (pooled) or stacking (per image),
+and no result depends on the batch size. The names say what is averaged:
+
+- `iou_pooled/<class>`: TP / (TP + FP + FN) with the pixels of all images in one sum;
+- `iou_image/<class>`: the same per image, averaged over the images where the class is present;
+- `.../mean`: the mean over the classes to keep, those present;
+- `pixel_accuracy`: the share of valid pixels where every channel is right (softmax: where the id is right).
+
+A class is *present* where truth or prediction has a pixel of it. An absent class is NaN, not 0, and is left out of means;
+a class that is predicted where there is none scores 0. Void pixels (`valid` false, or mask 255) count nowhere.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import jax.numpy as jnp
+import numpy as np
+
+from unet_jax.errors import UserError
+from unet_jax.inference.predict import resolve_keep
+
+VOID = 255
+COUNTS = ("tp", "fp", "fn", "correct", "total")
+
+
+def truth_masks(mask, num_classes: int):
+    """The true masks, one channel per class: bool [B, h, w, K] from ids [B, h, w] or 0/1 masks [B, h, w, K].
+
+    With K = 1 the one channel is class id 1.
+    """
+    if mask.ndim == 4:
+        return mask == 1
+    ids = jnp.arange(num_classes) if num_classes > 1 else jnp.ones(1, jnp.int32)
+    return mask[..., None] == ids.reshape(1, 1, 1, -1)
+
+
+def center_crop(array, size: tuple[int, int]):
+    """The middle of [B, h, w, ...]: what a valid-padding network returns logits for."""
+    top, left = (array.shape[1] - size[0]) // 2, (array.shape[2] - size[1]) // 2
+    return array[:, top : top + size[0], left : left + size[1]]
+
+
+def counts(masks, mask, valid) -> dict:
+    """Pixel counts of each image and class, as sums to be added up.
+
+    Args:
+        masks: predicted, bool [B, h, w, K].
+        mask: true, ids [B, H, W] or 0/1 [B, H, W, K]; the middle h x w of it is taken.
+        valid: bool [B, H, W], false for void and padding.
+
+    Returns:
+        int32 `tp`, `fp`, `fn` [B, K] and `correct`, `total` [B].
+    """
+    mask, valid = center_crop(mask, masks.shape[1:3]), center_crop(valid, masks.shape[1:3])
+    truth = truth_masks(mask, masks.shape[-1])
+    void = mask == VOID
+    valid = valid & ~(void.any(-1) if mask.ndim == 4 else void)
+    inside = valid[..., None]
+
+    def total(pixels):
+        return jnp.sum(pixels, axis=(1, 2), dtype=jnp.int32)
+
+    return {
+        "tp": total(masks & truth & inside),
+        "fp": total(masks & ~truth & inside),
+        "fn": total(~masks & truth & inside),
+        "correct": total((masks == truth).all(-1) & valid),
+        "total": total(valid),
+    }
+
+
+def ratios(count: Mapping) -> dict[str, np.ndarray]:
+    """`iou` = TP / (TP + FP + FN) and `dice` = 2 TP / (2 TP + FP + FN), float64, NaN where the class is absent."""
+    tp, fp, fn = (np.asarray(count[k], np.float64) for k in ("tp", "fp", "fn"))
+    present = tp + fp + fn > 0
+    union = np.where(present, tp + fp + fn, np.nan)
+    return {"iou": tp / union, "dice": 2 * tp / (tp + union)}
+
+
+def accuracy(count: Mapping) -> np.ndarray:
+    """Pixel accuracy, float64, NaN where no pixel is valid."""
+    total = np.asarray(count["total"], np.float64)
+    return np.asarray(count["correct"], np.float64) / np.where(total > 0, total, np.nan)
+
+
+def nanmean(values, axis=None):
+    """The mean of what is not NaN; NaN, without a warning, where nothing is left."""
+    values = np.asarray(values, np.float64)
+    known = ~np.isnan(values)
+    num = known.sum(axis)
+    return np.where(known, values, 0.0).sum(axis) / np.where(num > 0, num, np.nan)
+
+
+def pool(count: Mapping) -> dict[str, np.ndarray]:
+    """Adds the counts of all images: [N, K] -> [K] and [N] -> scalar, in int64."""
+    return {name: np.asarray(count[name], np.int64).sum(0) for name in COUNTS}
+
+
+def _name(kind: str, values: Mapping[str, np.ndarray], class_names: Sequence[str], keep: Sequence[str]) -> dict:
+    kept = [tuple(class_names).index(name) for name in resolve_keep(class_names, keep)]
+    named = {}
+    for metric, per_class in values.items():
+        named |= {f"{metric}_{kind}/{c}": float(v) for c, v in zip(class_names, per_class, strict=True)}
+        named[f"{metric}_{kind}/mean"] = float(nanmean(per_class[kept]))
+    return named
+
+
+def summarize_pooled(sums: Mapping, class_names: Sequence[str], keep: Sequence[str] = ()) -> dict[str, float]:
+    """Names the pooled metrics of counts already added up: `tp`, `fp`, `fn` [K] and `correct`, `total` scalars."""
+    named = _name("pooled", ratios(sums), class_names, keep)
+    return named | {"pixel_accuracy": float(accuracy(sums))}
+
+
+def summarize(count: Mapping, class_names: Sequence[str], keep: Sequence[str] = ()) -> dict[str, float]:
+    """Names all metrics of the counts of N images: `tp`, `fp`, `fn` [N, K] and `correct`, `total` [N]."""
+    per_image = {metric: nanmean(values, 0) for metric, values in ratios(count).items()}
+    return summarize_pooled(pool(count), class_names, keep) | _name("image", per_image, class_names, keep)
+
+
+def selection_value(summary: Mapping[str, float], metric: str = "iou_pooled/mean") -> float:
+    """What chooses the best checkpoint: the metric, and -inf in place of NaN, since NaN compares with nothing.
+
+    Raises:
+        UserError: the summary has no such metric.
+    """
+    if metric not in summary:
+        raise UserError(f"no metric {metric!r}; there are {', '.join(summary)}")
+    value = float(summary[metric])
+    return -np.inf if np.isnan(value) else value

@@ -1,0 +1,181 @@
+"""What an evaluation leaves behind: a table, a JSON file, pictures, and the curves of a run."""
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from unet_jax.errors import UserError
+from unet_jax.evaluation import metrics, overlay
+from unet_jax.evaluation.folder import safe_name
+from unet_jax.inference.predict import Predictor, resolve_keep, to_masks
+
+COLUMNS = {
+    "iou_pooled": "IoU pooled",
+    "dice_pooled": "Dice pooled",
+    "iou_image": "IoU per image",
+    "dice_image": "Dice per image",
+}
+
+
+def table(summary: Mapping[str, float], class_names: Sequence[str], keep: Sequence[str] = ()) -> str:
+    """The summary of `evaluate` as text: IoU and Dice of each class, pooled and per image, and their mean over `keep`."""
+    keep = resolve_keep(class_names, keep)
+    mean = f"mean of {', '.join(keep)}" if len(keep) < 4 else f"mean of {len(keep)} classes"
+    rows = [(name, name) for name in class_names] + [(mean, "mean")]
+    first = max(len(label) for label, _ in rows)
+    lines = ["  ".join([" " * first, *COLUMNS.values()])]
+    for label, name in rows:
+        cells = [_cell(summary[f"{column}/{name}"], len(title)) for column, title in COLUMNS.items()]
+        lines.append("  ".join([label.ljust(first), *cells]))
+    rule = "-" * len(lines[0])
+    tail = f"pixel accuracy {_cell(summary['pixel_accuracy'])}"
+    if "num_images" in summary:
+        tail += f"   {summary['num_images']} images, {summary['images_per_s']:.1f} images/s, "
+        tail += f"{summary['num_compiles']} compiled sizes"
+    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], tail])
+
+
+def _cell(value: float, width: int = 0) -> str:
+    return ("-" if math.isnan(value) else f"{value:.4f}").rjust(width)
+
+
+def write_json(path: str | Path, summary: Mapping, rows: Sequence[Mapping], **about) -> None:
+    """Writes `about` (split, checkpoint step, mode, level, ...), the summary and the rows; NaN and Inf become null."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = _jsonable({**about, "summary": dict(summary), "images": [dict(row) for row in rows]})
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    os.replace(partial, path)  # a reader sees the old file or the new one
+
+
+def _jsonable(value):
+    if isinstance(value, Mapping):
+        return {str(k): _jsonable(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def save_overlays(
+    predictor: Predictor,
+    source,
+    out_dir: str | Path,
+    *,
+    limit: int = 16,
+    batch_size: int = 1,
+    palette: Sequence = (),
+    progress: Callable[[int], None] = lambda num_images: None,
+) -> list[Path]:
+    """Writes image | truth | prediction | errors for `limit` examples spread evenly over the source (0: all).
+
+    The files are `<id>.png` in `out_dir`; those of the same name are replaced, as they show the same example. The caption
+    gives the example's IoU of each class to keep.
+    """
+    out_dir = Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    names, kept = predictor.keep, predictor.kept
+    colours = overlay.class_colours(predictor.class_names, palette)
+    num = len(source) if limit == 0 else min(limit, len(source))
+    indices = np.unique(np.linspace(0, len(source) - 1, num).round().astype(int)) if num else []
+    written = []
+    for start in range(0, len(indices), max(batch_size, 1)):
+        examples = [source[int(i)] for i in indices[start : start + max(batch_size, 1)]]
+        predicted = predictor.predict_images([example["image"] for example in examples], batch_size)
+        for example, probabilities in zip(examples, predicted, strict=True):
+            masks, _ = to_masks(probabilities, predictor.module.activation)
+            truth, valid = true_masks(example["mask"], len(predictor.class_names))
+            inside = valid[..., None]
+            sums = {
+                "tp": (masks & truth & inside).sum((0, 1)),
+                "fp": (masks & ~truth & inside).sum((0, 1)),
+                "fn": (~masks & truth & inside).sum((0, 1)),
+            }
+            iou = metrics.ratios(sums)["iou"]
+            caption = f"{example['id']}   IoU " + ", ".join(
+                f"{n} {_cell(iou[k])}" for n, k in zip(names, kept, strict=True)
+            )
+            picture = overlay.panels(
+                example["image"], truth[..., kept], masks[..., kept], valid, names, [colours[k] for k in kept], caption
+            )
+            written.append(out_dir / f"{safe_name(example['id'])}.png")
+            overlay.save(picture, written[-1])
+        progress(len(examples))
+    return written
+
+
+def true_masks(mask: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """(bool [H, W, K], valid [H, W]) of an example's ids [H, W] or 0/1 masks [H, W, K]; 255 is void."""
+    truth = np.asarray(metrics.truth_masks(np.asarray(mask, np.int32)[None], num_classes))[0]
+    void = mask == metrics.VOID
+    return truth, ~(void.any(-1) if mask.ndim == 3 else void)
+
+
+def curves(metrics_jsonl: str | Path, out_png: str | Path, metric: str = "iou_pooled/mean") -> Path:
+    """Plots loss, mean IoU and learning rate against the step, from the rows of a run's metrics.jsonl.
+
+    A row is {"step": 10, "split": "train", "loss": ..., ...}. Where a run was resumed the later row of a step counts; a
+    last line cut short is left out.
+
+    Raises:
+        UserError: the file is absent or has no row.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second that prediction need not wait for
+    from matplotlib.figure import Figure
+
+    series = _series(metrics_jsonl)
+    figure = Figure(figsize=(7, 8), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)  # no pyplot: nothing global, no window
+    panels = {"loss": "loss", metric: f"mean IoU ({metric})" if metric == "iou_pooled/mean" else metric}
+    panels["learning_rate"] = "learning rate"
+    colours = {"train": "#7f7f7f", "val": "#d55e00", "test": "#0072b2"}
+    axes = figure.subplots(len(panels), sharex=True)
+    for axis, (key, title) in zip(axes, panels.items(), strict=True):
+        low, high = math.inf, -math.inf
+        for split, rows in series.items():
+            points = [(step, row[key]) for step, row in sorted(rows.items()) if _is_number(row.get(key))]
+            if points:
+                style = (
+                    {"marker": "o", "markersize": 4 if split != "train" else 0} if len(points) > 1 else {"marker": "o"}
+                )
+                axis.plot(*zip(*points, strict=True), label=split, color=colours.get(split), linewidth=1.5, **style)
+                low, high = min(low, *(v for _, v in points)), max(high, *(v for _, v in points))
+        axis.set_title(title, loc="left", fontsize=10)
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+        if key == "loss" and 0 < low < high / 20:
+            axis.set_yscale("log")
+        if key == metric:
+            axis.set_ylim(0, 1)
+        if key != "learning_rate" and low <= high:
+            axis.legend(frameon=False)
+    axes[-1].set_xlabel("step")
+    figure.savefig(out_png)
+    return Path(out_png)
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _series(metrics_jsonl: str | Path) -> dict[str, dict[int, dict]]:
+    """Rows by split and step; what one row of a step lacks, an earlier one may give."""
+    path = Path(metrics_jsonl)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; curves are drawn from the metrics.jsonl of a run")
+    series: dict[str, dict[int, dict]] = {}
+    for text in path.read_text().splitlines():
+        try:
+            row = json.loads(text)
+            series.setdefault(row["split"], {}).setdefault(int(row["step"]), {}).update(row)
+        except (ValueError, KeyError, TypeError):
+            continue
+    if not series:
+        raise UserError(f"{path}: has no row with step and split")
+    return series

@@ -1,0 +1,54 @@
+"""The arrays that a network takes as images: types, channels, normalisation."""
+
+import numpy as np
+
+from unet_jax.data import pipeline
+from unet_jax.errors import UserError
+
+LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+
+
+def check_image(image: np.ndarray, normalize: str) -> np.ndarray:
+    """The image as uint8, uint16 or float32 [H, W, C]; raises UserError on what `Predictor.predict` refuses."""
+    image = np.asarray(image)
+    image = image[..., None] if image.ndim == 2 else image
+    if image.ndim != 3 or image.size == 0:
+        raise UserError(f"image of shape {image.shape}: want [H, W] or [H, W, C], none of them 0")
+    if image.dtype in (np.uint8, np.uint16):
+        return image
+    if not np.issubdtype(image.dtype, np.floating):
+        raise UserError(f"image of type {image.dtype}: want uint8, uint16 or float")
+    image = image.astype(np.float32)
+    if not np.isfinite(image).all():
+        raise UserError("image holds NaN or Inf; replace them first")
+    if normalize == "range" and (image.min() < 0 or image.max() > 1):
+        raise UserError(f"float image in {image.min():g}..{image.max():g}: want 0..1, as data.normalize is 'range'")
+    return image
+
+
+def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
+    """An image [H, W, C'] with `channels` channels: grey repeated, RGB to luminance, alpha dropped; else UserError."""
+    if image.shape[-1] == channels:
+        return image
+    colour = image[..., :3] if image.shape[-1] == 4 else image
+    if colour.shape[-1] == 3 and channels == 1:
+        grey = colour.astype(np.float32) @ LUMINANCE
+        grey = grey if np.issubdtype(image.dtype, np.floating) else np.rint(grey)
+        return grey.astype(image.dtype)[..., None]
+    if colour.shape[-1] == 1:
+        return np.repeat(colour, channels, axis=-1)
+    if colour.shape[-1] == channels:
+        return colour
+    raise UserError(
+        f"image of shape {image.shape} has {image.shape[-1]} channels, the network takes {channels}; "
+        "several grey images go in as [B, H, W, 1]"
+    )
+
+
+def normalize_any(image: np.ndarray, how: str) -> np.ndarray:
+    """`pipeline.normalize` for float images too: "image" as there, "range" as they are (0..1 already)."""
+    if image.dtype in (np.uint8, np.uint16):
+        return pipeline.normalize(image, how)
+    std = image.std(dtype=np.float64)
+    of = (image.mean(dtype=np.float64), std if std > 0 else 1.0) if how == "image" else (0.0, 1.0)
+    return pipeline.normalize(image, how, tuple(map(np.float32, of)))

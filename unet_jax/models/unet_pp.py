@@ -1,0 +1,60 @@
+"""U-Net++ (Zhou et al.: "UNet++: A Nested U-Net Architecture for Medical Image Segmentation", DLMIA 2018; TMI 2020).
+
+    x^{0,0} = H(image)
+    x^{i,0} = H(D(x^{i-1,0})),                                          i > 0
+    x^{i,j} = H([x^{i,0}, ..., x^{i,j-1}, U(x^{i+1,j-1})]),             j > 0
+    logits_j = 1x1 convolution of x^{0,j},                              j = 1 .. level
+
+H, D and U as in `blocks`; node, its U and its head are the submodules `x_i_j`, `up_i_j`, `head_j`. The channels are in
+the order of the authors' code, [U(x^{i+1,j-1}), x^{i,0}, ..., x^{i,j-1}], which only permutes the kernels. As published
+(`norm="none"`, widths 32-512, one channel, one class) it has 9,041,601 parameters with one head, 9,041,700 with four.
+"""
+
+import jax
+from flax import linen as nn
+
+from unet_jax.errors import UserError
+from unet_jax.models.blocks import Network, is_count, max_pool
+
+
+class UNetPP(Network):
+    """Nested grid of nodes, pruned to a level on wish. Dropout stands after every ReLU, as in the authors' network.
+
+    Attributes:
+      deep_supervision: heads 1 .. level, shallow to deep, instead of the deepest alone.
+      level: L builds only the nodes with i + j <= L, all that head L reads: its parameters are a subset by name of the
+        whole's, its logits are those of the whole's head L. 0 is the full depth. Images are padded for the full depth
+        at any level, or an image of odd size would have other pixels beyond its border.
+    """
+
+    widths: tuple[int, ...] = (32, 64, 128, 256, 512)
+    deep_supervision: bool = False
+    level: int = 0
+
+    @nn.nowrap
+    def check(self):
+        super().check()
+        if not is_count(self.level, 0) or self.level > self.depth:
+            raise UserError(
+                f"level={self.level!r}: {len(self.widths)} widths have the levels 1 to {self.depth}, 0 for all."
+            )
+        if not isinstance(self.deep_supervision, bool):
+            raise UserError(f"deep_supervision={self.deep_supervision!r}: choose from True, False.")
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool = False) -> tuple[jax.Array, ...]:
+        """`[B, H, W, C]` -> logits `[B, H, W, K]` float32 of each head, shallow to deep."""
+        level = self.level or self.depth
+        image = self.enter(images)
+        x = {}
+        for i in range(level + 1):
+            x[i, 0] = self.node(f"x_{i}_0", i, self.dropout)([max_pool(x[i - 1, 0]) if i else image], train)
+            # The diagonal that level i adds to the grid, up to x^{0,i}.
+            for j in range(1, i + 1):
+                row = i - j
+                up = self.up(f"up_{row}_{j}", row)(x[row + 1, j - 1])
+                skips = [x[row, k] for k in range(j)]
+                x[row, j] = self.node(f"x_{row}_{j}", row, self.dropout)([up, *skips], train)
+        height, width = images.shape[1:3]
+        heads = range(1, level + 1) if self.deep_supervision else (level,)
+        return tuple(self.head(f"head_{j}")(x[0, j][:, :height, :width]) for j in heads)

@@ -1,0 +1,90 @@
+"""Devices and processes: the only file that knows `pmap`.
+
+A step body uses collectives over `AXIS` by name and nothing else of this file, so the same body also runs under
+`jit(shard_map(...))`, ahead of time, for machines that are not there.
+
+The state is placed once, replicated (`replicate`); a batch is `[global batch, ...]` on the host and
+`[devices, batch per device, ...]` in the step (`shard`). Outputs with `out_axes=None` are equal on every device because
+the body has summed or averaged them over `AXIS`.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from unet_jax.errors import UserError
+
+AXIS = "batch"  # the mapped axis: the batch is split over it, everything else is replicated
+
+
+def local_devices(devices: Sequence[jax.Device] | None = None) -> list[jax.Device]:
+    """The devices of this process that share the work: `devices`, or all local ones."""
+    return list(devices) if devices is not None else jax.local_devices()
+
+
+def check_batch_size(
+    batch_size: int, devices: Sequence[jax.Device] | None = None, what: str = "train.batch_size"
+) -> None:
+    """Raises UserError unless the global batch divides evenly over all devices of all processes."""
+    n, processes = len(local_devices(devices)), jax.process_count()
+    if batch_size < 1 or batch_size % (n * processes):
+        raise UserError(
+            f"{what}: global batch {batch_size} does not divide over {n} devices x {processes} process(es); "
+            f"use a multiple of {n * processes}"
+        )
+
+
+def replicate(tree, devices: Sequence[jax.Device] | None = None):
+    """Places a copy of every leaf on each local device: a step that takes it as a donation leaves `tree` as it is."""
+    mesh = Mesh(np.asarray(local_devices(devices)), (AXIS,))
+    return jax.device_put(to_host(tree), NamedSharding(mesh, PartitionSpec()))
+
+
+def shard(batch, devices: Sequence[jax.Device] | None = None):
+    """Splits the leading axis of every leaf: `[n * b, ...]` -> `[n, b, ...]` for n local devices."""
+    n = len(local_devices(devices))
+    return jax.tree.map(lambda x: x.reshape(n, x.shape[0] // n, *x.shape[1:]), batch)
+
+
+def pmap_step(step: Callable, devices: Sequence[jax.Device] | None = None) -> Callable:
+    """Maps `step(state, batch) -> (state, metrics)` over the devices; state and metrics are replicated, state is donated."""
+    return jax.pmap(
+        step,
+        axis_name=AXIS,
+        in_axes=(None, 0),
+        out_axes=(None, None),
+        donate_argnums=(0,),
+        devices=None if devices is None else local_devices(devices),
+    )
+
+
+def pmap_predict(fn: Callable, devices: Sequence[jax.Device] | None = None) -> Callable:
+    """Maps `fn(variables, batch) -> outputs` over the devices.
+
+    Returns a callable `(variables, batch) -> outputs`, where every leaf of `batch` is `[B, ...]` with B a multiple of
+    the number of local devices, and every output leaf is a NumPy array `[B, ...]`. Its attribute `num_devices` tells n.
+    """
+    p_fn = jax.pmap(
+        fn,
+        axis_name=AXIS,
+        in_axes=(None, 0),
+        out_axes=0,
+        devices=None if devices is None else local_devices(devices),
+    )
+
+    def predict(variables, batch):
+        outputs = p_fn(variables, shard(batch, devices))
+        return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), outputs)
+
+    predict.num_devices = len(local_devices(devices))
+    return predict
+
+
+def to_host(tree):
+    """Replicated device arrays -> NumPy copies, from this process's first device alone.
+
+    Copies: on a CPU a plain `np.asarray` would share the memory that the next, donating step overwrites.
+    """
+    return jax.tree.map(lambda x: np.array(x.addressable_data(0) if isinstance(x, jax.Array) else x), tree)

@@ -1,0 +1,150 @@
+"""The loop: from a config to a trained and scored network in a folder. It reads from top to bottom."""
+
+import contextlib
+import math
+import signal
+import threading
+
+from ml_collections import ConfigDict
+
+from unet_jax import parallel
+from unet_jax.data import pipeline
+from unet_jax.errors import UserError
+from unet_jax.evaluation import report
+from unet_jax.evaluation.evaluate import evaluate
+from unet_jax.training import experiment
+from unet_jax.training import workdir as folder
+from unet_jax.training.checkpoint import Checkpointer
+from unet_jax.training.state import count_parameters, create_state
+from unet_jax.training.step import create_train_step
+from unet_jax.training.writer import Meter, MetricWriter, Progress
+
+
+class Interrupted(Exception):
+    """The run was told to stop (Ctrl-C or SIGTERM) and has saved its state; the same command goes on from there."""
+
+
+def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str, float]:
+    """Trains what `config` describes, from the workdir's latest checkpoint if it has one, and scores the best state.
+
+    Every `train.eval_every` steps, and after the last, the network is scored on val and that very state is saved. At the
+    end the best checkpoint is scored on test (on val, and it is said, where there is no test split), with pictures.
+
+    Args:
+      config: as of `configs/default.py`.
+      workdir: the run's folder; see `training/workdir.py`.
+      devices: to run on; all local ones by default.
+
+    Returns:
+      The summary of that last evaluation, by the names of `evaluation/metrics.py`.
+
+    Raises:
+      UserError: bad input, before the first step; or NaN or Inf in loss or gradient, with the step named.
+      Interrupted: on Ctrl-C or SIGTERM, after saving.
+    """
+    parts = experiment.create(config, devices)
+    module, dataset, train = parts.module, parts.dataset, config.train
+    train_source, val_source = dataset.source("train"), dataset.source("val")
+    workdir = folder.start(workdir, config, dataset)
+    state = create_state(module, parts.tx, seed=config.seed, patch=parts.pipeline["patch"], channels=dataset.channels)
+
+    with contextlib.ExitStack() as stack:
+        checkpointer = stack.enter_context(Checkpointer(workdir / "checkpoints", latest=config.checkpoint.latest))
+        stop = stack.enter_context(StopSignal())
+        start_step = checkpointer.latest_step() or 0
+        if start_step:
+            state = checkpointer.restore(start_step, state)
+        progress = stack.enter_context(contextlib.closing(Progress(start_step, train.num_steps)))
+        writer = MetricWriter(workdir / "metrics.jsonl", start_step)
+        meter = Meter(experiment.channel_names(module, dataset.class_names), parts.keep, train.batch_size)
+        progress.print(
+            f"{config.model.name}, {count_parameters(state.params):,} parameters, {config.data.name} ("
+            + ", ".join(f"{split} {size}" for split, size in dataset.splits.items())
+            + f"), {len(parallel.local_devices(devices))} device(s), "
+            + (f"going on from step {start_step} in {workdir}" if start_step else f"into {workdir}")
+        )
+        state = parallel.replicate(state, devices)
+        p_step = parallel.pmap_step(
+            create_train_step(
+                module, parts.loss, parts.tx, parts.schedule, seed=config.seed, augmentation=config.augment.to_dict()
+            ),
+            devices,
+        )
+        batches = pipeline.train_batches(
+            train_source, batch_size=train.batch_size, seed=config.seed, start_step=start_step, **parts.pipeline
+        )
+
+        def record(step: int, step_metrics) -> None:
+            step_metrics = parallel.to_host(step_metrics)
+            if not step_metrics["finite"]:
+                raise UserError(
+                    f"step {step}: loss {step_metrics['loss']}, gradient norm {step_metrics['grad_norm']}; the run stops "
+                    f"here, its last good checkpoint is step {checkpointer.latest_step() or 'none'}. Lower "
+                    "optim.learning_rate or set optim.grad_clip, and start into another --workdir"
+                )
+            meter.add(step_metrics)
+            progress.update(meter)
+
+        in_flight = None
+        for step in range(start_step + 1, train.num_steps + 1):
+            with meter.waiting_for_data():
+                batch = parallel.shard(next(batches), devices)
+            if step == start_step + 1:
+                with meter.compiling():
+                    p_step = p_step.lower(state, batch).compile()
+            state, step_metrics = p_step(state, batch)
+            if in_flight:
+                record(*in_flight)  # of the step before: the host prepares the next while the devices work
+            in_flight = (step, step_metrics)
+
+            last = step == train.num_steps
+            log = last or step % train.log_every == 0
+            score = last or step % train.eval_every == 0
+            save = score or stop.requested or (config.checkpoint.every and step % config.checkpoint.every == 0)
+            if log or save:
+                record(*in_flight)
+                in_flight = None
+            if log:
+                writer.write(step, "train", meter.read_window())
+            if save:
+                with meter.paused():
+                    host_state = parallel.to_host(state)  # one copy: what is scored is what is saved
+                    result = None
+                    if score:
+                        predictor = folder.create_predictor(
+                            config, module, folder.data_facts(dataset), host_state.variables, devices=devices
+                        )
+                        summary, _ = evaluate(predictor, val_source, batch_size=config.eval.batch_size)
+                        result = summary["iou_pooled/mean"]
+                        writer.write(step, "val", summary)
+                        progress.print(f"step {step}: mean IoU {result:.4f} on val ({', '.join(parts.keep)})")
+                    checkpointer.save(step, host_state, -math.inf if result != result else result)
+            if stop.requested and not last:
+                checkpointer.wait()
+                raise Interrupted(f"stopped at step {step} of {train.num_steps} and saved in {workdir}")
+        if start_step < train.num_steps:
+            writer.write(train.num_steps, "run", meter.totals())
+            progress.print(meter.describe())
+    report.curves(workdir / "metrics.jsonl", workdir / "curves.png")
+    return folder.score_run(workdir, dataset, devices=devices)
+
+
+class StopSignal:
+    """Turns the first Ctrl-C or SIGTERM into `requested`, looked at after each step; a second one acts at once."""
+
+    def __init__(self):
+        self.requested = False
+
+    def _request(self, number, frame):
+        self.requested = True
+        self.__exit__()
+
+    def __enter__(self):
+        self._before = {}
+        if threading.current_thread() is threading.main_thread():
+            self._before = {n: signal.signal(n, self._request) for n in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_):
+        while self._before:
+            signal.signal(*self._before.popitem())

@@ -1,0 +1,91 @@
+"""The training step: a pure function `(state, batch) -> (state, metrics)` of one device's part of the batch.
+
+Randomness is derived, never carried: the key of an example's augmentation is folded from the seed, the step and the
+example's place in the global batch, so it is the same on any number of devices. Dropout draws one mask for each device's
+part, from the seed, the step and the device, and so differs between device counts.
+"""
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from unet_jax.data.augment import augment
+from unet_jax.evaluation import metrics
+from unet_jax.inference.predict import to_masks, to_probabilities
+from unet_jax.parallel import AXIS
+from unet_jax.training.losses import Loss
+from unet_jax.training.state import TrainState
+
+
+def create_train_step(
+    module: nn.Module,
+    loss: Loss,
+    tx: optax.GradientTransformation,
+    schedule: Callable,
+    *,
+    seed: int,
+    augmentation: Mapping[str, float],
+) -> Callable:
+    """Builds the body that `parallel.pmap_step` maps over the devices.
+
+    Args:
+      module: the network.
+      loss: of its tuple of heads (`losses.create`).
+      tx: the optimiser; `schedule` its learning rate by step, for the record.
+      seed: of augmentation and dropout.
+      augmentation: the keyword arguments of `data.augment.augment`.
+
+    Returns:
+      `step(state, batch)`: batch is `image [b, h, w, C]`, `mask [b, h, w(, K)]`, `valid [b, h, w]`, this device's rows.
+      The metrics are of the global batch: loss, grad_norm, learning_rate, tp, fp, fn `[K]` (of the deepest head) and
+      finite (False once loss or gradient is NaN or infinite).
+    """
+
+    def step(state: TrainState, batch):
+        device = jax.lax.axis_index(AXIS)
+        key_augment, key_dropout = jax.random.split(jax.random.fold_in(jax.random.key(seed), state.step))
+        rows = batch["image"].shape[0]
+        example_keys = jax.vmap(lambda i: jax.random.fold_in(key_augment, i))(device * rows + jnp.arange(rows))
+        batch = jax.vmap(lambda key, example: augment(key, example, **augmentation))(example_keys, batch)
+
+        def objective(params):
+            heads, updates = module.apply(
+                {"params": params, "batch_stats": state.batch_stats},
+                batch["image"],
+                train=True,
+                rngs={"dropout": jax.random.fold_in(key_dropout, device)},
+                mutable=["batch_stats"],
+            )
+            mask, valid = (metrics.center_crop(batch[name], heads[-1].shape[1:3]) for name in ("mask", "valid"))
+            # The sum over devices stands inside the differentiated function, so that a loss which is no mean of
+            # per-pixel terms (Dice) is that of the global batch. Its gradient then comes out n times too large in
+            # the sum over devices: their mean is exact.
+            sums = jax.lax.psum(loss.terms(heads, mask, valid), AXIS)
+            return loss.value(sums), (updates, heads[-1], mask, valid)
+
+        (value, (updates, logits, mask, valid)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
+        grads = jax.lax.pmean(grads, AXIS)
+        grad_norm = optax.tree.norm(grads)
+        changes, opt_state = tx.update(grads, state.opt_state, state.params)
+
+        masks, _ = to_masks(to_probabilities(logits, module.activation), module.activation)
+        counts = metrics.counts(masks, mask, valid)
+        overlap = {name: jax.lax.psum(jnp.sum(counts[name], axis=0), AXIS) for name in ("tp", "fp", "fn")}
+        new_state = TrainState(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, changes),
+            batch_stats=updates.get("batch_stats", state.batch_stats),
+            opt_state=opt_state,
+        )
+        return new_state, {
+            "loss": value,
+            "grad_norm": grad_norm,
+            "learning_rate": schedule(state.step),
+            "finite": jnp.isfinite(value) & jnp.isfinite(grad_norm),
+            **overlap,
+        }
+
+    return step

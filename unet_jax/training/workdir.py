@@ -1,0 +1,196 @@
+"""The folder of a run: what it was (`config.json`, `versions.json`), and the trained network back out of it.
+
+WORKDIR/config.json     every key of the config; a run resumes only with the same
+WORKDIR/versions.json   packages, git commit, devices, XLA flags, and what the data were
+WORKDIR/metrics.jsonl   one JSON object a line (writer.py); WORKDIR/curves.png shows it
+WORKDIR/checkpoints/    Orbax (checkpoint.py)
+WORKDIR/eval/           tables, masks and overlays
+"""
+
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+from unet_jax import data
+from unet_jax.errors import UserError
+from unet_jax.inference.predict import Predictor, select
+from unet_jax.training import experiment
+from unet_jax.training.checkpoint import Checkpointer
+
+# Keys that a resumed run may change: no result depends on them.
+FREE = ("data.cache_dir", "data.num_threads", "data.cache_bytes", "train.log_every")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run opened for use: its config, the step that was restored, and the network of that step."""
+
+    config: ConfigDict
+    step: int
+    predictor: Predictor
+
+
+def load(workdir, *, checkpoint: str | int = "best", mode: str = "", level: int = 0, devices=None) -> Predictor:
+    """The network of a run, ready to predict: `unet_jax.load(workdir).predict(array) -> masks, probabilities`.
+
+    Args:
+      workdir: of `run_train.py`; the run may be finished or still going on. Its data need not be there.
+      checkpoint: "best", "latest" or a step.
+      mode: "accurate" (mean over the heads), "fast" (one head), or "" for the config's `eval.mode`.
+      level: U-Net++'s pruning level; only the parameters it needs are read. 0 is the network as trained.
+      devices: to run on; all local ones by default, whatever the number trained on.
+
+    Raises:
+      UserError: no such run, checkpoint, mode or level, or the checkpoint is damaged.
+    """
+    return open_run(workdir, checkpoint=checkpoint, mode=mode, level=level, devices=devices).predictor
+
+
+def open_run(workdir, *, checkpoint: str | int = "best", mode: str = "", level: int = 0, devices=None) -> Run:
+    """Restores a run; arguments and errors as for `load`."""
+    workdir = Path(workdir)
+    config = load_config(workdir)
+    facts = json.loads((workdir / "versions.json").read_text())["data"]
+    module = experiment.create_module(config, facts["class_names"], facts["overlapping"])
+    mode = mode or config.eval.mode
+    images = jax.ShapeDtypeStruct((1, *config.data.patch, facts["channels"]), "float32")
+    variables = jax.eval_shape(select(module, mode, level).init, jax.random.key(0), images)
+    with Checkpointer(workdir / "checkpoints", read_only=True) as checkpointer:
+        step = checkpointer.step_of(checkpoint)
+        restored = checkpointer.restore(step, dict(variables))
+    predictor = create_predictor(config, module, facts, restored, mode=mode, level=level, devices=devices)
+    return Run(config, step, predictor)
+
+
+def create_predictor(
+    config, module, facts: dict, variables, *, mode: str = "", level: int = 0, devices=None
+) -> Predictor:
+    """A Predictor that treats images as the config's training did; `facts` as in `data_facts`."""
+    return Predictor(
+        module=module,
+        variables=variables,
+        class_names=experiment.channel_names(module, facts["class_names"]),
+        channels=facts["channels"],
+        keep=tuple(config.eval.keep),
+        normalize=config.data.normalize,
+        mode=mode or config.eval.mode,
+        level=level,
+        bucket=config.eval.bucket,
+        devices=devices,
+    )
+
+
+def data_facts(dataset: data.Dataset) -> dict:
+    """What of a data set a trained network depends on, as JSON holds it."""
+    return {
+        "fingerprint": dataset.fingerprint,
+        "class_names": list(dataset.class_names),
+        "channels": dataset.channels,
+        "dtype": dataset.dtype,
+        "overlapping": dataset.overlapping,
+        "splits": dataset.splits,
+    }
+
+
+def start(workdir, config: ConfigDict, dataset: data.Dataset) -> Path:
+    """Makes the workdir and writes `config.json` and `versions.json`, or checks those of the run that it holds.
+
+    Raises:
+      UserError: the workdir cannot be written, or belongs to a run with another config or on other data.
+    """
+    workdir = Path(workdir).expanduser().absolute()
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--workdir={workdir} cannot be made ({error.strerror}); give another one") from error
+    if not os.access(workdir, os.W_OK):
+        raise UserError(f"--workdir={workdir} is not writable; give another one")
+    new, facts = json.loads(config.to_json()), data_facts(dataset)
+    if (workdir / "config.json").exists():
+        _check_same(workdir, new, facts)
+    _write_json(workdir / "config.json", new)
+    _write_json(workdir / "versions.json", {**versions(), "data": facts})
+    return workdir
+
+
+def load_config(workdir) -> ConfigDict:
+    """The config of the run in `workdir`; UserError if there is none."""
+    path = Path(workdir) / "config.json"
+    if not path.exists():
+        raise UserError(f"--workdir={workdir} has no config.json, so no run is there; train first with run_train.py")
+    return ConfigDict(_tuples(json.loads(path.read_text())))
+
+
+def versions() -> dict:
+    """Packages, git commit, devices and XLA flags of this process."""
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "grain", "numpy")
+    return {
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in packages},
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": bool(_git("status", "--porcelain")),
+        "platform": platform.platform(),
+        "device_kind": jax.devices()[0].device_kind,
+        "device_count": jax.device_count(),
+        "process_count": jax.process_count(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+    }
+
+
+def _check_same(workdir, new, facts):
+    old, new = _flat(load_config(workdir).to_dict()), _flat(_tuples(new))
+    changes = [
+        f"{key}: {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} now"
+        for key in sorted(old.keys() | new.keys())
+        if key not in FREE and old.get(key, "absent") != new.get(key, "absent")
+    ]
+    if changes:
+        raise UserError(
+            f"--workdir={workdir} holds a run with another config ({'; '.join(changes)}); "
+            "give the same config to resume it, or another --workdir"
+        )
+    path = workdir / "versions.json"
+    before = json.loads(path.read_text())["data"]["fingerprint"] if path.exists() else facts["fingerprint"]
+    if before != facts["fingerprint"]:
+        raise UserError(
+            f"--workdir={workdir} holds a run on other data (fingerprint {before[:12]} there, "
+            f"{facts['fingerprint'][:12]} now); restore the files, or give another --workdir"
+        )
+
+
+def _flat(tree: dict, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _tuples(value):
+    """JSON's lists back as the tuples that configs hold."""
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _write_json(path: Path, value: dict) -> None:
+    working = path.with_suffix(".json.new")
+    working.write_text(json.dumps(value, indent=2) + "\n")
+    working.replace(path)  # in one move: a crash never leaves half a file
+
+
+def _git(*arguments: str) -> str:
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return ""  # installed as a package: the version stands in for the commit
+    try:
+        done = subprocess.run(["git", "-C", root, *arguments], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()

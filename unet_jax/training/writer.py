@@ -1,0 +1,204 @@
+"""What a run tells: `metrics.jsonl`, one JSON object a line, the bar on the screen, and the clock behind both."""
+
+import contextlib
+import json
+import math
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from unet_jax.evaluation import metrics
+
+
+class MetricWriter:
+    """Appends rows `{"step": ..., "split": ..., name: value, ...}` to `metrics.jsonl`.
+
+    Args:
+      path: of the file.
+      start_step: the step that the run goes on from. Rows of later steps, left by a run that was killed after its last
+        checkpoint, are dropped, so that no step stands there twice.
+    """
+
+    def __init__(self, path, start_step: int = 0):
+        self.path = Path(path)
+        rows = [row for row in read_metrics(self.path) if row["step"] <= start_step]
+        self.path.write_text("".join(map(_line, rows)))
+
+    def write(self, step: int, split: str, values: Mapping) -> None:
+        """Adds one row; it is in the file when this returns. NaN and infinities become null."""
+        with self.path.open("a") as file:
+            file.write(_line({"step": step, "split": split, **values}))
+
+
+def read_metrics(path) -> list[dict]:
+    """The rows of a `metrics.jsonl`, in order; a last line cut off by a crash is left out."""
+    path = Path(path)
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def _line(row: dict) -> str:
+    plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+    return json.dumps(plain) + "\n"
+
+
+class Meter:
+    """Adds up what the steps report, since the last row and since the start, and where the time goes.
+
+    Scores of the training windows are pooled over the steps since the last row, of the deepest head, augmented.
+    """
+
+    def __init__(self, class_names: Sequence[str], keep: Sequence[str], batch_size: int):
+        self._names, self._keep, self._batch_size = tuple(class_names), tuple(keep), batch_size
+        self._compile_s = 0.0
+        self._all = _Sums()
+        self._window = _Sums()
+        self._last: dict = {}
+        self._mark = time.perf_counter()
+
+    @contextlib.contextmanager
+    def waiting_for_data(self):
+        """Around the wait for the next batch."""
+        begin = time.perf_counter()
+        yield
+        for sums in (self._all, self._window):
+            sums.waited += time.perf_counter() - begin
+
+    @contextlib.contextmanager
+    def paused(self):
+        """Around what is not training (evaluation, saving): it does not count as step time."""
+        self._tick()
+        yield
+        self._mark = time.perf_counter()
+
+    @contextlib.contextmanager
+    def compiling(self):
+        """Around the compilation of the step."""
+        begin = time.perf_counter()
+        yield
+        self._compile_s = time.perf_counter() - begin
+        self._all, self._window = _Sums(), _Sums()  # the wait for the first batch is start-up, too
+        self._mark = time.perf_counter()
+
+    def add(self, step_metrics: Mapping[str, np.ndarray]) -> None:
+        """Counts one step that is done; host values, as of `training/step.py`."""
+        self._tick()
+        for sums in (self._all, self._window):
+            sums.steps += 1
+            sums.loss += float(step_metrics["loss"])
+            for name in ("tp", "fp", "fn"):
+                sums.counts[name] = sums.counts.get(name, 0) + step_metrics[name].astype(np.int64)
+        self._last = {name: float(step_metrics[name]) for name in ("learning_rate", "grad_norm")}
+
+    @property
+    def loss(self) -> float:
+        """Mean over the steps since the last row (over all, right after one)."""
+        sums = self._window if self._window.steps else self._all
+        return sums.loss / max(sums.steps, 1)
+
+    @property
+    def mean_iou(self) -> float:
+        """Over the classes to keep, of the steps since the last row (of all, right after one)."""
+        sums = self._window if self._window.steps else self._all
+        return self._scores(sums)["iou_pooled/mean"] if sums.counts else math.nan
+
+    @property
+    def step_s(self) -> float:
+        """Seconds a step, evaluations left out, of the whole run so far."""
+        return self._all.seconds / max(self._all.steps, 1)
+
+    @property
+    def images_per_s(self) -> float:
+        """Of the whole run so far."""
+        return self._batch_size / max(self.step_s, 1e-9)
+
+    def read_window(self) -> dict:
+        """The row of the steps since the last row; starts the next one."""
+        sums, self._window = self._window, _Sums()
+        row = {"loss": sums.loss / max(sums.steps, 1), **self._scores(sums), **self._last}
+        return row | self._speed(sums)
+
+    def totals(self) -> dict:
+        """Speed, compile time and peak memory of the whole run."""
+        return {**self._speed(self._all), "compile_s": self._compile_s, "peak_memory_gb": peak_memory() / 2**30}
+
+    def describe(self) -> str:
+        """`totals` as a line."""
+        t = self.totals()
+        return (
+            f"{t['step_s']:.3f} s a step, {t['images_per_s']:.1f} images/s, {t['data_wait']:.1%} of the time waiting for "
+            f"data; compiled in {t['compile_s']:.1f} s; peak memory {t['peak_memory_gb']:.2f} GiB"
+        )
+
+    def _scores(self, sums) -> dict:
+        named = metrics.summarize_pooled({**sums.counts, "correct": 0, "total": 0}, self._names, self._keep)
+        return {name: value for name, value in named.items() if name.startswith("iou")}
+
+    def _speed(self, sums) -> dict:
+        seconds = max(sums.seconds, 1e-9)
+        return {
+            "step_s": sums.seconds / max(sums.steps, 1),
+            "images_per_s": sums.steps * self._batch_size / seconds,
+            "data_wait": sums.waited / seconds,
+        }
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        for sums in (self._all, self._window):
+            sums.seconds += now - self._mark
+        self._mark = now
+
+
+class _Sums:
+    def __init__(self):
+        self.steps, self.loss, self.seconds, self.waited = 0, 0.0, 0.0, 0.0
+        self.counts: dict = {}
+
+
+def peak_memory() -> int:
+    """Peak bytes in use: the most loaded local accelerator's, or this process's resident memory where there is none."""
+    used = [(device.memory_stats() or {}).get("peak_bytes_in_use", 0) for device in jax.local_devices()]
+    unit = 1 if sys.platform == "darwin" else 1024
+    return max(used) or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+class Progress:
+    """A progress bar: step, loss, mean IoU, images/s, time left."""
+
+    def __init__(self, start_step: int, num_steps: int):
+        self._bar = tqdm(
+            total=num_steps,
+            initial=start_step,
+            dynamic_ncols=True,
+            mininterval=0.5,
+            bar_format="step {n_fmt}/{total_fmt} |{bar}| {postfix}",
+        )
+
+    def update(self, meter: Meter) -> None:
+        """One step is done."""
+        left = (self._bar.total - self._bar.n - 1) * meter.step_s
+        self._bar.set_postfix_str(
+            f"loss {meter.loss:.4f}, mean IoU {meter.mean_iou:.3f}, {meter.images_per_s:.1f} images/s, "
+            f"{tqdm.format_interval(left)} left",
+            refresh=False,
+        )
+        self._bar.update()
+
+    def print(self, text: str) -> None:
+        """A line above the bar."""
+        self._bar.write(text)
+
+    def close(self) -> None:
+        """Leaves the bar as it stands."""
+        self._bar.close()

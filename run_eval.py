@@ -34,7 +34,7 @@ def main() -> None:
         raise UserError("--images and --out go together: the images to predict, and the folder for their masks")
     chosen = {"checkpoint": CHECKPOINT.value, "mode": MODE.value or "", "level": LEVEL.value}
     if IMAGES.value:
-        workdir.predict_folder(WORKDIR.value, IMAGES.value, OUT.value, overwrite=OVERWRITE.value, **chosen)
+        workdir.predict_images(WORKDIR.value, IMAGES.value, OUT.value, overwrite=OVERWRITE.value, **chosen)
     else:
         workdir.score_run(WORKDIR.value, split=SPLIT.value, root=ROOT.value or "", **chosen)
 

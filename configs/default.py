@@ -56,9 +56,9 @@ def get_config(arg: str = "") -> ConfigDict:
     config.train = ConfigDict(
         {
             "batch_size": 8,  # examples a step, over all devices of all processes
-            "num_steps": 600,
+            "num_steps": 320,
             "log_every": 20,  # steps between rows of metrics.jsonl
-            "eval_every": 200,  # steps between evaluations on val, each with a checkpoint of that very state
+            "eval_every": 160,  # steps between evaluations on val, each with a checkpoint of that very state
         }
     )
     config.eval = ConfigDict(
@@ -70,7 +70,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 "anode",
                 "cathode",
             ),  # classes whose masks are written and whose mean is the score; () for all but class 0
-            "num_pictures": 12,  # overlays written at the end of the training, evenly over the split
+            "num_pictures": 12,  # overlays written with a score, spread evenly over the split; 0 for all
         }
     )
     config.checkpoint = ConfigDict(
@@ -113,7 +113,7 @@ def unet() -> ConfigDict:
 def pipeline() -> dict:
     """The keys of `data` that every data set shares."""
     return {
-        "patch": (128, 128),  # height, width of a training window in pixels
+        "patch": (96, 96),  # height, width of a training window in pixels
         "normalize": "image",  # image (zero mean, unit variance of the whole image) or range (0..1 by its type)
         "num_threads": 2,  # that read ahead
         "cache_bytes": 1 << 30,  # decoded images kept in memory, at most
@@ -123,7 +123,19 @@ def pipeline() -> dict:
 
 def electrodes() -> ConfigDict:
     """Every knob of the synthetic X-rays."""
-    return ConfigDict({"name": "electrodes", **pipeline()})
+    return ConfigDict(
+        {
+            "name": "electrodes",
+            **pipeline(),
+            "size": (128, 128),  # height, width of an image in pixels
+            "bits": 8,  # 8 or 16, of a pixel
+            "seed": 0,  # of the images
+            "num_train": 160,  # images by split
+            "num_val": 32,
+            "num_test": 32,
+            "overlapping": False,  # True: one 0/1 mask per class, both set where plates overlap; needs sigmoid
+        }
+    )
 
 
 def image_folder(root: str) -> ConfigDict:
@@ -134,6 +146,11 @@ def image_folder(root: str) -> ConfigDict:
             **pipeline(),
             "root": root,  # ROOT/images, ROOT/MASKS_DIR, optional ROOT/instances and ROOT/index.csv (id,split[,group])
             "masks_dir": "masks",
+            "class_names": (),  # by class id; () for background, class_1, ...
+            "num_classes": 0,  # 0: as many as names, else the largest id found + 1
+            "mask_values": (),  # pixel values that stand for class 0, 1, ..., e.g. (0, 255); () if they are ids
+            "palette": (),  # an RGB triple per class, for RGB masks
+            "split_fractions": (0.7, 0.15, 0.15),  # of train, val, test where index.csv does not say
         }
     )
 

@@ -1,0 +1,14 @@
+"""U-Net and U-Net++ in JAX/Flax: jit-compiled, sharded, reproducible segmentation experiments.
+
+    import unet_jax
+    masks, probabilities = unet_jax.load("runs/electrodes").predict(image)
+
+`load` is `training.workdir.load`: the network of a run, ready to predict.
+"""
+
+
+def load(workdir, **chosen):
+    """The network of a run as a `Predictor`; arguments as for `unet_jax.training.workdir.load`."""
+    from unet_jax.training import workdir as folder  # on use: `import unet_jax.models` needs no Orbax
+
+    return folder.load(workdir, **chosen)

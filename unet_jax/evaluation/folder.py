@@ -44,38 +44,60 @@ def predict_folder(
         UserError: the folder is absent or has no image, files cannot be read, two would have one name, or a result is there.
     """
     paths = list_images(images_dir)
-    out_dir = Path(out_dir)
-    ids_dir, overlays_dir = out_dir / "ids", out_dir / "overlays"
-    mask_dirs = [out_dir / "masks" / safe_name(name) for name in predictor.keep]
-    folders = [ids_dir, *mask_dirs, overlays_dir]
-    if len(set(folders)) < len(folders):
-        raise UserError(f"eval.keep: two of {', '.join(predictor.keep)} would share a folder; rename a class")
+    writer = MaskWriter(predictor, out_dir, overlays=True, palette=palette)
     if not overwrite:
-        for path in (folder / f"{path.stem}.png" for path in paths for folder in folders):
+        for path in (folder / f"{path.stem}.png" for path in paths for folder in writer.folders):
             if path.exists():
                 raise UserError(f"{path} exists; write to another folder, or pass --overwrite to replace what is there")
     sizes = _padded_sizes(paths, predictor)
     paths = sorted(paths, key=lambda path: (sizes[path], path))[process_index::process_count]
-    for folder in folders:
-        folder.mkdir(parents=True, exist_ok=True)
-    colours = overlay.class_colours(predictor.class_names, palette)
-    colours = [colours[channel] for channel in predictor.kept]
     program, clock = predictor.program(forward), Clock()
     at_start = len(program.shapes)
     for chunk in (c for _, group in itertools.groupby(paths, sizes.get) for c in _chunks(list(group), batch_size)):
         images, before = [files.read_image(path) for path in chunk], len(program.shapes)
         for path, image, probabilities in zip(chunk, images, predictor.predict_images(images, batch_size), strict=True):
-            masks, ids = to_masks(probabilities, predictor.module.activation)
-            masks = masks[..., predictor.kept]
-            name = f"{path.stem}.png"
-            Image.fromarray(ids).save(ids_dir / name)
-            for channel, folder in enumerate(mask_dirs):
-                Image.fromarray(masks[..., channel].astype(np.uint8) * 255).save(folder / name)
-            overlay.save(overlay.picture(image, masks, predictor.keep, colours), overlays_dir / name)
+            writer.write(path.stem, image, probabilities)
         clock.tick(len(chunk), len(program.shapes) == before)
         progress(len(chunk))
     counts = {"num_images": len(paths), "num_compiles": len(program.shapes) - at_start}
-    return counts | clock.read() | {"folders": [str(folder) for folder in folders]}
+    return counts | clock.read() | {"folders": [str(folder) for folder in writer.folders]}
+
+
+def save_masks(predictor: Predictor, source, out_dir: str | Path, *, batch_size: int = 4) -> list[Path]:
+    """Writes the masks of every example of a source, as `predict_folder` does, by id; those there are replaced."""
+    writer = MaskWriter(predictor, out_dir)
+    for chunk in _chunks(range(len(source)), batch_size):
+        examples = [source[index] for index in chunk]
+        predicted = predictor.predict_images([example["image"] for example in examples], batch_size)
+        for example, probabilities in zip(examples, predicted, strict=True):
+            writer.write(safe_name(example["id"]), example["image"], probabilities)
+    return writer.folders
+
+
+class MaskWriter:
+    """The folders `ids/`, `masks/<class>/` and, on wish, `overlays/` of `predict_folder`; made when the first is written."""
+
+    def __init__(self, predictor: Predictor, out_dir: str | Path, *, overlays: bool = False, palette: Sequence = ()):
+        out_dir = Path(out_dir)
+        self._predictor, self._overlays = predictor, overlays
+        self._colours = [overlay.class_colours(predictor.class_names, palette)[channel] for channel in predictor.kept]
+        self._masks = [out_dir / "masks" / safe_name(name) for name in predictor.keep]
+        if len(set(self._masks)) < len(self._masks):
+            raise UserError(f"eval.keep: two of {', '.join(predictor.keep)} would share a folder; rename a class")
+        self.folders = [out_dir / "ids", *self._masks, *[out_dir / "overlays"] * overlays]
+
+    def write(self, name: str, image: np.ndarray, probabilities: np.ndarray) -> None:
+        """Writes NAME.png into each folder, from probabilities [H, W, K] of all classes."""
+        for folder in self.folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        masks, ids = to_masks(probabilities, self._predictor.module.activation)
+        masks = masks[..., self._predictor.kept]
+        Image.fromarray(ids).save(self.folders[0] / f"{name}.png")
+        for channel, folder in enumerate(self._masks):
+            Image.fromarray(masks[..., channel].astype(np.uint8) * 255).save(folder / f"{name}.png")
+        if self._overlays:
+            picture = overlay.picture(image, masks, self._predictor.keep, self._colours)
+            overlay.save(picture, self.folders[-1] / f"{name}.png")
 
 
 def list_images(folder: str | Path) -> list[Path]:

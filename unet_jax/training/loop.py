@@ -1,7 +1,6 @@
 """The loop: from a config to a trained and scored network in a folder. It reads from top to bottom."""
 
 import contextlib
-import math
 import signal
 import threading
 
@@ -46,7 +45,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
     module, dataset, train = parts.module, parts.dataset, config.train
     train_source, val_source = dataset.source("train"), dataset.source("val")
     workdir = folder.start(workdir, config, dataset)
-    state = create_state(module, parts.tx, seed=config.seed, patch=parts.pipeline["patch"], channels=dataset.channels)
+    state = create_state(module, parts.tx, seed=config.seed, patch=parts.reading["patch"], channels=dataset.channels)
 
     with contextlib.ExitStack() as stack:
         checkpointer = stack.enter_context(Checkpointer(workdir / "checkpoints", latest=config.checkpoint.latest))
@@ -71,7 +70,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
             devices,
         )
         batches = pipeline.train_batches(
-            train_source, batch_size=train.batch_size, seed=config.seed, start_step=start_step, **parts.pipeline
+            train_source, batch_size=train.batch_size, seed=config.seed, start_step=start_step, **parts.reading
         )
 
         def record(step: int, step_metrics) -> None:
@@ -118,7 +117,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
                         result = summary["iou_pooled/mean"]
                         writer.write(step, "val", summary)
                         progress.print(f"step {step}: mean IoU {result:.4f} on val ({', '.join(parts.keep)})")
-                    checkpointer.save(step, host_state, -math.inf if result != result else result)
+                    checkpointer.save(step, host_state, result)
             if stop.requested and not last:
                 checkpointer.wait()
                 raise Interrupted(f"stopped at step {step} of {train.num_steps} and saved in {workdir}")
@@ -126,7 +125,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
             writer.write(train.num_steps, "run", meter.totals())
             progress.print(meter.describe())
     report.curves(workdir / "metrics.jsonl", workdir / "curves.png")
-    return folder.score_run(workdir, dataset, devices=devices)
+    return folder.score_run(workdir, dataset=dataset, devices=devices)
 
 
 class StopSignal:

@@ -181,7 +181,7 @@ class Progress:
             total=num_steps,
             initial=start_step,
             dynamic_ncols=True,
-            mininterval=0.5,
+            mininterval=0.5 if sys.stderr.isatty() else 10,  # a log file needs no line for each step
             bar_format="step {n_fmt}/{total_fmt} |{bar}| {postfix}",
         )
 

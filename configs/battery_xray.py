@@ -1,0 +1,23 @@
+"""U-Net++ on a folder of battery X-rays: electrode stack and protruding plates, as masks of their own.
+
+    python run_train.py --config=configs/battery_xray.py:FOLDER --workdir=runs/battery_xray
+
+FOLDER holds images/, masks3/ (ids 0 background, 1 stack, 2 plate) and index.csv (id,split).
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """`arg` is the data's folder; --config.data.root=FOLDER does the same."""
+    config = default.get_config()
+    config.model.widths = (16, 32, 64, 128, 256)
+    config.data = default.image_folder(arg)
+    config.data.update({"masks_dir": "masks3", "class_names": ("background", "stack", "plate"), "patch": (128, 128)})
+    config.augment.quarter_turns = False  # the plates lie level in every image
+    config.augment.update({"brightness": 0.2, "contrast": 0.3, "gamma": 0.3})
+    config.train.update({"batch_size": 4, "num_steps": 2000, "eval_every": 200})
+    config.eval.update({"batch_size": 2, "keep": ("stack", "plate")})
+    return config

@@ -1,0 +1,15 @@
+"""U-Net on the embedded synthetic X-rays, otherwise as the default: what the nested skips are compared with.
+
+python run_train.py --config=configs/electrodes_unet.py --workdir=runs/electrodes_unet
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The default experiment with the plain network; `arg` must be empty."""
+    config = default.get_config(arg)
+    config.model = default.unet()
+    return config

@@ -1,0 +1,16 @@
+"""U-Net++ with four levels on the embedded synthetic X-rays: larger and longer than the default.
+
+python run_train.py --config=configs/electrodes_unet_pp.py --workdir=runs/electrodes_unet_pp
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The default experiment with one level and 480 steps more; `arg` must be empty."""
+    config = default.get_config(arg)
+    config.model.widths = (16, 32, 64, 128, 256)
+    config.train.update({"num_steps": 800, "eval_every": 200})
+    return config

@@ -1,0 +1,22 @@
+"""U-Net++ on membranes in electron micrographs (ISBI 2012).
+
+    python run_train.py --config=configs/em.py:FOLDER --workdir=runs/em
+
+FOLDER holds images/, masks/ (ids 0 cell interior, 1 membrane) and index.csv (id,split), in blocks of neighbouring
+slices: a split by single slices would put near copies on both sides.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """`arg` is the data's folder; --config.data.root=FOLDER does the same."""
+    config = default.get_config()
+    config.model.widths = (16, 32, 64, 128, 256)
+    config.data = default.image_folder(arg)
+    config.data.update({"class_names": ("interior", "membrane"), "patch": (128, 128)})
+    config.train.update({"batch_size": 4, "num_steps": 2000, "eval_every": 400})
+    config.eval.update({"batch_size": 1, "keep": ("membrane",)})
+    return config

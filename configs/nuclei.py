@@ -1,0 +1,23 @@
+"""U-Net++ on the nuclei of the Data Science Bowl 2018, with the loss, heads and windows of its papers (96 x 96).
+
+    python run_train.py --config=configs/nuclei.py:FOLDER --workdir=runs/nuclei
+
+FOLDER holds images/, masks/ (ids 0 background, 1 nucleus) and index.csv (id,split,group): tiles of one field of view
+share a group, and a split by image alone would put them on both sides.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """`arg` is the data's folder; --config.data.root=FOLDER does the same."""
+    config = default.get_config()
+    config.model.update({"widths": (16, 32, 64, 128, 256), "activation": "sigmoid"})
+    config.data = default.image_folder(arg)
+    config.data.update({"class_names": ("background", "nucleus"), "patch": (96, 96)})
+    config.loss.terms.update({"cross_entropy": 0.0, "dice": 0.0, "bce_dice": 1.0})
+    config.train.update({"num_steps": 2000, "eval_every": 400})
+    config.eval.keep = ("nucleus",)
+    return config

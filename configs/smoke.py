@@ -1,0 +1,21 @@
+"""The shortest run that goes through everything: tiny U-Net++ on a few small synthetic X-rays; proves an installation.
+
+    python run_train.py --config=configs/smoke.py --workdir=runs/smoke
+
+Hardware: anything; two CPU cores need about half a minute, most of it compilation. Its scores mean nothing.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The default experiment, made small; `arg` must be empty."""
+    config = default.get_config(arg)
+    config.model.widths = (4, 8)
+    config.data.update({"patch": (32, 32), "size": (64, 64), "num_train": 16, "num_val": 8, "num_test": 8})
+    config.train.update({"num_steps": 20, "log_every": 5, "eval_every": 10})
+    config.optim.warmup_steps = 5
+    config.eval.num_pictures = 4
+    return config

@@ -1,0 +1,60 @@
+"""Every config makes a whole experiment; a key that nothing reads, or that a config misspells, is found here."""
+
+import importlib
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import default
+from unet_jax.training import experiment
+
+NAMES = sorted(path.stem for path in (Path(__file__).parents[1] / "configs").glob("*.py"))
+FOLDERS = {"battery_xray": ("masks3", 3), "nuclei": ("masks", 2), "em": ("masks", 2)}  # config: masks_dir, classes
+
+
+def make_folder(root, masks_dir, num_classes):
+    rng = np.random.default_rng(0)
+    (root / "images").mkdir(parents=True)
+    (root / masks_dir).mkdir()
+    lines = ["id,split"]
+    for index, split in enumerate(("train", "train", "val")):
+        Image.fromarray(rng.integers(0, 255, (40, 50), np.uint8)).save(root / "images" / f"{index}.png")
+        Image.fromarray(rng.integers(0, num_classes, (40, 50), np.uint8)).save(root / masks_dir / f"{index}.png")
+        lines.append(f"{index},{split}")
+    (root / "index.csv").write_text("\n".join(lines))
+    return root
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_config_builds(name, cache_dir, tmp_path):
+    get_config = importlib.import_module(f"configs.{name}").get_config
+    config = get_config(str(make_folder(tmp_path, *FOLDERS[name]))) if name in FOLDERS else get_config()
+    config.data.cache_dir = cache_dir
+    parts = experiment.create(config)
+    channels = parts.dataset.channels
+    images = jax.ShapeDtypeStruct((1, *config.data.patch, channels), "float32")
+    heads = jax.eval_shape(lambda x: parts.module.init_with_output(jax.random.key(0), x)[0], images)
+    assert heads[-1].shape == (1, *config.data.patch, parts.module.num_classes)
+    assert set(config) == set(default.get_config())
+    assert set(parts.keep) <= set(parts.dataset.class_names)
+    assert f"configs/{name}.py" in importlib.import_module(f"configs.{name}").__doc__
+
+
+def test_defaults_own_every_key():
+    """No config has a key in model, data, ... that configs/default.py does not have and explain."""
+    known = {"model": set(default.unet_pp()), "data": set(default.electrodes()) | set(default.image_folder(""))}
+    for name in NAMES:
+        config = importlib.import_module(f"configs.{name}").get_config()
+        for section, value in config.items():
+            if section in known:
+                assert set(value) <= known[section]
+            elif section != "seed":
+                assert set(value) == set(default.get_config()[section])
+
+
+def test_configs_without_an_argument_refuse_one():
+    with pytest.raises(ValueError, match="takes no argument"):
+        default.get_config("abc")

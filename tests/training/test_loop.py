@@ -1,0 +1,131 @@
+"""Whole runs: what they leave behind, that they resume bit by bit, and how they stop."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from unet_jax.errors import UserError
+from unet_jax.training import loop
+from unet_jax.training.checkpoint import Checkpointer
+from unet_jax.training.writer import read_metrics
+
+
+def final_state(workdir, step=6):
+    with Checkpointer(workdir / "checkpoints", read_only=True) as checkpointer:
+        assert checkpointer.latest_step() == step
+        return checkpointer.restore_all(step)
+
+
+def test_run_leaves_what_it_promises(trained, config):
+    workdir, summary = trained
+    scores = json.loads((workdir / "eval/test.json").read_text())
+    assert scores["summary"]["iou_pooled/mean"] == summary["iou_pooled/mean"]
+    assert scores["step"] in (3, 6)
+    assert len(scores["images"]) == 3
+    for folder in ("ids", "masks/anode", "masks/cathode"):
+        names = [path.name for path in (workdir / "eval/test" / folder).iterdir()]
+        assert len(names) == 3
+        assert Image.open(workdir / "eval/test" / folder / names[0]).size == (32, 32)
+    assert len(list((workdir / "eval/test/overlays").iterdir())) == 2
+    assert (workdir / "curves.png").stat().st_size > 0
+    assert json.loads((workdir / "config.json").read_text()) == json.loads(config.to_json())
+    assert json.loads((workdir / "versions.json").read_text())["data"]["class_names"] == [
+        "background",
+        "anode",
+        "cathode",
+    ]
+
+
+def test_metrics_rows(trained):
+    rows = read_metrics(trained[0] / "metrics.jsonl")
+    assert [(row["step"], row["split"]) for row in rows] == [
+        (2, "train"), (3, "val"), (4, "train"), (6, "train"), (6, "val"), (6, "run"),
+    ]  # fmt: skip
+    assert {"loss", "iou_pooled/mean", "learning_rate", "grad_norm", "images_per_s", "data_wait"} <= rows[0].keys()
+    assert {"iou_pooled/anode", "dice_image/cathode", "pixel_accuracy", "num_compiles"} <= rows[1].keys()
+    assert rows[-1]["compile_s"] > 0
+    assert rows[-1]["peak_memory_gb"] > 0
+
+
+def test_interrupted_and_resumed_is_bit_equal(trained, interrupted, config, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(interrupted, workdir)
+    summary = loop.train_and_evaluate(config, workdir)
+    jax.tree.map(np.testing.assert_array_equal, final_state(workdir), final_state(trained[0]))
+    assert {k: v for k, v in summary.items() if "iou" in k} == {k: v for k, v in trained[1].items() if "iou" in k}
+    steps = [(row["step"], row["split"]) for row in read_metrics(workdir / "metrics.jsonl")]
+    assert len(steps) == len(set(steps))
+
+
+def test_resumed_on_another_number_of_devices(trained, interrupted, config, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(interrupted, workdir)
+    loop.train_and_evaluate(config, workdir, devices=jax.local_devices()[:2])
+    a, b = final_state(workdir), final_state(trained[0])
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-4), a, b)
+
+
+def test_finished_run_is_scored_again_without_training(trained, config, capsys):
+    before = final_state(trained[0])
+    summary = loop.train_and_evaluate(config, trained[0])
+    assert summary["iou_pooled/mean"] == trained[1]["iou_pooled/mean"]
+    jax.tree.map(np.testing.assert_array_equal, before, final_state(trained[0]))
+    assert "mean of anode, cathode" in capsys.readouterr().out
+
+
+def test_another_config_is_refused_with_the_difference(trained, config):
+    config.optim.learning_rate = 0.5
+    with pytest.raises(UserError, match=r"optim.learning_rate: 0.002 there, 0.5 now"):
+        loop.train_and_evaluate(config, trained[0])
+
+
+def test_settings_without_influence_may_change(trained, config):
+    config.train.log_every = 1
+    config.data.num_threads = 1
+    loop.train_and_evaluate(config, trained[0])
+
+
+def test_nan_stops_with_the_step_and_keeps_the_checkpoint(config, tmp_path):
+    config.optim.update(
+        {"name": "sgd", "learning_rate": 1e30, "grad_clip": 0.0, "warmup_steps": 0, "schedule": "constant"}
+    )
+    config.model.norm = "none"
+    config.train.update({"eval_every": 1})
+    with pytest.raises(UserError, match=r"step 2: loss .*last good checkpoint is step 1"):
+        loop.train_and_evaluate(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("train.batch_size", 6, "global batch 6 does not divide over 4 devices"),
+        ("train.num_steps", 0, "train.num_steps 0"),
+        ("data.patch", (32,), "data.patch"),
+        ("data.name", "cats", "'cats' is unknown; known: electrodes"),
+        ("model.name", "vnet", "'vnet'.*unet_pp"),
+        ("model.activation", "relu", "relu"),
+        ("model.norm", "layer", "layer"),
+        ("eval.keep", ("anodes",), "no class 'anodes'"),
+        ("eval.mode", "best", "'best' is unknown"),
+        ("eval.batch_size", 0, "eval.batch_size 0"),
+        ("eval.bucket", 0, "eval.bucket 0"),
+        ("checkpoint.latest", 0, "checkpoint.latest 0"),
+        ("augment.contrast", 2.0, "augment.contrast=2.0"),
+        ("data.normalize", "none", "normalize='none'"),
+    ],
+)
+def test_bad_values_are_refused_before_the_workdir_is_made(config, tmp_path, key, value, message):
+    config.update_from_flattened_dict({key: value})
+    with pytest.raises(UserError, match=message):
+        loop.train_and_evaluate(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_workdir_that_cannot_be_made(config, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"--workdir=.*cannot be made"):
+        loop.train_and_evaluate(config, tmp_path / "file" / "run")

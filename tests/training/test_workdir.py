@@ -1,0 +1,102 @@
+"""A finished run in use: loaded, scored again, applied to a folder, and moved to another number of devices."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import unet_jax
+from unet_jax.data import electrodes
+from unet_jax.errors import UserError
+from unet_jax.training import workdir as folder
+from unet_jax.training.checkpoint import Checkpointer
+
+
+def test_load_predicts_masks_at_the_size_of_the_source(trained):
+    image = electrodes.render(5, 0, size=(45, 70))["image"]
+    masks, probabilities = unet_jax.load(trained[0]).predict(image)
+    assert masks.shape == (45, 70, 2)
+    assert masks.dtype == bool
+    np.testing.assert_allclose(probabilities.sum(-1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(masks[..., 1], probabilities.argmax(-1) == 2)
+
+
+def test_load_reads_the_checkpoint_asked_for(trained):
+    runs = {which: folder.open_run(trained[0], checkpoint=which) for which in ("latest", 3, "6")}
+    assert {which: run.step for which, run in runs.items()} == {"latest": 6, 3: 3, "6": 6}
+    image = electrodes.render(5, 0, size=(32, 32))["image"]
+    a, b, c = (runs[which].predictor.predict(image)[1] for which in ("latest", 3, "6"))
+    np.testing.assert_array_equal(a, c)
+    assert np.abs(a - b).max() > 0
+
+
+def test_score_run_on_val_and_on_other_devices(trained):
+    scores = folder.score_run(trained[0], split="val", devices=jax.local_devices()[:1])
+    rows = [json.loads(line) for line in (trained[0] / "metrics.jsonl").read_text().splitlines()]
+    best = max((row for row in rows if row["split"] == "val"), key=lambda row: row["iou_pooled/mean"])
+    assert scores["iou_pooled/mean"] == pytest.approx(best["iou_pooled/mean"], abs=1e-6)
+    assert json.loads((trained[0] / "eval/val.json").read_text())["split"] == "val"
+
+
+def test_other_choices_go_under_a_name_of_their_own(trained, capsys):
+    before = (trained[0] / "eval/test.json").read_text()
+    folder.score_run(trained[0], checkpoint="latest", mode="fast")
+    assert json.loads((trained[0] / "eval/test-latest-fast.json").read_text())["mode"] == "fast"
+    assert (trained[0] / "eval/test.json").read_text() == before
+    assert "eval/test-latest-fast.json" in capsys.readouterr().out
+
+
+def test_predict_images_with_fast_mode(trained, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    for index, size in enumerate(((40, 50), (33, 70))):
+        image = electrodes.render(5, index, size=size)["image"][..., 0]
+        Image.fromarray(image).save(tmp_path / "in" / f"cell_{index}.png")
+    folder.predict_images(trained[0], tmp_path / "in", tmp_path / "out", mode="fast")
+    ids = np.asarray(Image.open(tmp_path / "out/ids/cell_1.png"))
+    cathode = np.asarray(Image.open(tmp_path / "out/masks/cathode/cell_1.png"))
+    assert ids.shape == (33, 70)
+    np.testing.assert_array_equal(cathode, (ids == 2) * np.uint8(255))
+    assert (tmp_path / "out/overlays/cell_0.png").exists()
+    assert "2 images" in capsys.readouterr().out
+    with pytest.raises(UserError, match="overwrite"):
+        folder.predict_images(trained[0], tmp_path / "in", tmp_path / "out", mode="fast")
+
+
+def test_level_reads_only_its_parameters(trained, monkeypatch):
+    asked = []
+    restore = Checkpointer.restore
+    monkeypatch.setattr(
+        Checkpointer, "restore", lambda self, step, like: asked.append(like) or restore(self, step, like)
+    )
+    folder.load(trained[0], level=1)
+    assert set(asked[0]) == {"params", "batch_stats"}
+    assert set(asked[0]["params"]) == {"x_0_0", "x_1_0", "up_0_1", "x_0_1", "head_1"}
+    with pytest.raises(UserError, match="level 3"):
+        folder.load(trained[0], level=3)
+
+
+def test_what_is_no_run_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"no config.json, so no run is there"):
+        unet_jax.load(tmp_path)
+
+
+def test_other_data_are_refused_on_resume(trained, config, tmp_path):
+    from unet_jax.training import loop
+
+    workdir = tmp_path / "run"
+    shutil.copytree(trained[0], workdir)
+    versions = json.loads((workdir / "versions.json").read_text())
+    versions["data"]["fingerprint"] = "0" * 64
+    (workdir / "versions.json").write_text(json.dumps(versions))
+    with pytest.raises(UserError, match="on other data"):
+        loop.train_and_evaluate(config, workdir)
+
+
+def test_versions_tell_what_it_ran_on(trained):
+    versions = json.loads((trained[0] / "versions.json").read_text())
+    assert versions["packages"]["jax"] == jax.__version__
+    assert versions["device_count"] == 4
+    assert "host_platform_device_count=4" in versions["xla_flags"]

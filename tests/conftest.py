@@ -15,3 +15,11 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 def cache_dir(tmp_path_factory):
     """A data cache of the test run's own: no test reads or writes the user's."""
     return str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compile_once(tmp_path_factory, worker_id):
+    """Tests that compile the same program share it, over the workers of this test run too; nothing outlives the run."""
+    base = tmp_path_factory.getbasetemp()
+    jax.config.update("jax_compilation_cache_dir", str((base if worker_id == "master" else base.parent) / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

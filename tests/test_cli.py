@@ -54,7 +54,7 @@ def test_traceback_on_wish():
     ("program", "flags"),
     [
         ("run_train.py", ["--config", "--workdir", "--traceback"]),
-        ("run_eval.py", ["--checkpoint", "--split", "--mode", "--level", "--images", "--out", "--overwrite"]),
+        ("run_eval.py", ["--checkpoint", "--split", "--mode", "--level", "--images", "--out", "overwrite"]),
     ],
 )
 def test_help_tells_every_flag(program, flags):

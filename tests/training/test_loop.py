@@ -9,15 +9,24 @@ import pytest
 from PIL import Image
 
 from unet_jax.errors import UserError
-from unet_jax.training import loop
+from unet_jax.training import experiment, loop
 from unet_jax.training.checkpoint import Checkpointer
+from unet_jax.training.state import create_state
 from unet_jax.training.writer import read_metrics
 
 
-def final_state(workdir, step=6):
-    with Checkpointer(workdir / "checkpoints", read_only=True) as checkpointer:
-        assert checkpointer.latest_step() == step
-        return checkpointer.restore_all(step)
+@pytest.fixture
+def final_state(config):
+    """Reads the whole state of step 6, the last one, of a workdir."""
+    parts = experiment.create(config)
+    like = jax.eval_shape(lambda: create_state(parts.module, parts.tx, seed=0, patch=(32, 32), channels=1))
+
+    def read(workdir):
+        with Checkpointer(workdir / "checkpoints", read_only=True) as checkpointer:
+            assert checkpointer.latest_step() == 6
+            return checkpointer.restore(6, like)
+
+    return read
 
 
 def test_run_leaves_what_it_promises(trained, config):
@@ -29,7 +38,8 @@ def test_run_leaves_what_it_promises(trained, config):
     for folder in ("ids", "masks/anode", "masks/cathode"):
         names = [path.name for path in (workdir / "eval/test" / folder).iterdir()]
         assert len(names) == 3
-        assert Image.open(workdir / "eval/test" / folder / names[0]).size == (32, 32)
+        with Image.open(workdir / "eval/test" / folder / names[0]) as picture:
+            assert picture.size == (32, 32)
     assert len(list((workdir / "eval/test/overlays").iterdir())) == 2
     assert (workdir / "curves.png").stat().st_size > 0
     assert json.loads((workdir / "config.json").read_text()) == json.loads(config.to_json())
@@ -51,7 +61,7 @@ def test_metrics_rows(trained):
     assert rows[-1]["peak_memory_gb"] > 0
 
 
-def test_interrupted_and_resumed_is_bit_equal(trained, interrupted, config, tmp_path):
+def test_interrupted_and_resumed_is_bit_equal(trained, interrupted, config, final_state, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(interrupted, workdir)
     summary = loop.train_and_evaluate(config, workdir)
@@ -61,7 +71,7 @@ def test_interrupted_and_resumed_is_bit_equal(trained, interrupted, config, tmp_
     assert len(steps) == len(set(steps))
 
 
-def test_resumed_on_another_number_of_devices(trained, interrupted, config, tmp_path):
+def test_resumed_on_another_number_of_devices(trained, interrupted, config, final_state, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(interrupted, workdir)
     loop.train_and_evaluate(config, workdir, devices=jax.local_devices()[:2])
@@ -69,7 +79,7 @@ def test_resumed_on_another_number_of_devices(trained, interrupted, config, tmp_
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-4), a, b)
 
 
-def test_finished_run_is_scored_again_without_training(trained, config, capsys):
+def test_finished_run_is_scored_again_without_training(trained, config, final_state, capsys):
     before = final_state(trained[0])
     summary = loop.train_and_evaluate(config, trained[0])
     assert summary["iou_pooled/mean"] == trained[1]["iou_pooled/mean"]
@@ -115,7 +125,7 @@ def test_nan_stops_with_the_step_and_keeps_the_checkpoint(config, tmp_path):
         ("eval.bucket", 0, "eval.bucket 0"),
         ("checkpoint.latest", 0, "checkpoint.latest 0"),
         ("augment.contrast", 2.0, "augment.contrast=2.0"),
-        ("data.normalize", "none", "normalize='none'"),
+        ("data.normalize", "none", "data.normalize 'none'"),
     ],
 )
 def test_bad_values_are_refused_before_the_workdir_is_made(config, tmp_path, key, value, message):

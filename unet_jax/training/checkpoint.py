@@ -143,11 +143,6 @@ class Checkpointer:
 
         return jax.tree_util.tree_map_with_path(checked, like)
 
-    def restore_all(self, step: int) -> dict:
-        """Everything that was saved at `step`, as nested dicts of NumPy arrays; errors as for `restore`."""
-        metadata = self._manager.item_metadata(step)["state"]
-        return self.restore(step, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), metadata.tree))
-
     def wait(self) -> None:
         """Until what was saved so far is on disk."""
         self._manager.wait_until_finished()

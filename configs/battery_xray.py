@@ -18,6 +18,6 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data.update({"masks_dir": "masks3", "class_names": ("background", "stack", "plate"), "patch": (128, 128)})
     config.augment.quarter_turns = False  # the plates lie level in every image
     config.augment.update({"brightness": 0.2, "contrast": 0.3, "gamma": 0.3})
-    config.train.update({"batch_size": 4, "num_steps": 2000, "eval_every": 200})
+    config.train.update({"batch_size": 4, "num_steps": 1240, "eval_every": 155})
     config.eval.update({"batch_size": 2, "keep": ("stack", "plate")})
     return config

@@ -12,7 +12,12 @@ from configs import default
 from unet_jax.training import experiment
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[1] / "configs").glob("*.py"))
-FOLDERS = {"battery_xray": ("masks3", 3), "nuclei": ("masks", 2), "em": ("masks", 2)}  # config: masks_dir, classes
+FOLDERS = {
+    "image_folder": ("masks", 3),
+    "battery_xray": ("masks3", 3),
+    "nuclei": ("masks", 2),
+    "em": ("masks", 2),
+}  # config: masks_dir, classes
 
 
 def make_folder(root, masks_dir, num_classes):

@@ -106,6 +106,15 @@ def test_few_images_are_overfitted():
     assert iou.min() > 0.95
 
 
+def test_bfloat16_computes_in_halves_and_keeps_the_state_in_float32():
+    batch, (step, state) = make_batch(), make_step("dice", OFF, dtype="bfloat16")
+    half, metrics = run(step, state, batch, 2)
+    assert all(leaf.dtype != "bfloat16" for leaf in jax.tree.leaves(half))
+    exact = run(*make_step("dice", OFF), batch, 2)[1]
+    difference = abs(float(metrics["loss"]) - float(exact["loss"]))
+    assert 0 < difference < 0.02
+
+
 def test_valid_padding_crops_mask_to_the_logits():
     module = models.build("unet", num_classes=3, widths=(4, 8), padding="valid", axis_name=parallel.AXIS)
     loss = losses.create(terms={"cross_entropy": 1.0}, activation="softmax", num_classes=3)

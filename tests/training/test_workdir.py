@@ -1,5 +1,6 @@
 """A finished run in use: loaded, scored again, applied to a folder, and moved to another number of devices."""
 
+import dataclasses
 import json
 import shutil
 
@@ -11,6 +12,7 @@ from PIL import Image
 import unet_jax
 from unet_jax.data import electrodes
 from unet_jax.errors import UserError
+from unet_jax.training import experiment, loop
 from unet_jax.training import workdir as folder
 from unet_jax.training.checkpoint import Checkpointer
 
@@ -39,6 +41,14 @@ def test_score_run_on_val_and_on_other_devices(trained):
     best = max((row for row in rows if row["split"] == "val"), key=lambda row: row["iou_pooled/mean"])
     assert scores["iou_pooled/mean"] == pytest.approx(best["iou_pooled/mean"], abs=1e-6)
     assert json.loads((trained[0] / "eval/val.json").read_text())["split"] == "val"
+
+
+def test_without_a_test_split_val_is_scored_and_it_is_said(trained, config, capsys):
+    dataset = experiment.create_dataset(config)
+    sources = {split: source for split, source in dataset.sources.items() if split != "test"}
+    scores = folder.score_run(trained[0], dataset=dataclasses.replace(dataset, sources=sources))
+    assert scores["iou_pooled/mean"] == folder.score_run(trained[0], split="val")["iou_pooled/mean"]
+    assert "there is no test split; scoring val instead" in capsys.readouterr().out
 
 
 def test_other_choices_go_under_a_name_of_their_own(trained, capsys):
@@ -84,8 +94,6 @@ def test_what_is_no_run_is_named(tmp_path):
 
 
 def test_other_data_are_refused_on_resume(trained, config, tmp_path):
-    from unet_jax.training import loop
-
     workdir = tmp_path / "run"
     shutil.copytree(trained[0], workdir)
     versions = json.loads((workdir / "versions.json").read_text())

@@ -28,15 +28,15 @@ flags.mark_flag_as_required("workdir")
 
 
 def main() -> None:
-    from unet_jax.training import workdir
+    from unet_jax.training import score
 
     if (IMAGES.value is None) != (OUT.value is None):
         raise UserError("--images and --out go together: the images to predict, and the folder for their masks")
     chosen = {"checkpoint": CHECKPOINT.value, "mode": MODE.value or "", "level": LEVEL.value}
     if IMAGES.value:
-        workdir.predict_images(WORKDIR.value, IMAGES.value, OUT.value, overwrite=OVERWRITE.value, **chosen)
+        score.predict_images(WORKDIR.value, IMAGES.value, OUT.value, overwrite=OVERWRITE.value, **chosen)
     else:
-        workdir.score_run(WORKDIR.value, split=SPLIT.value, root=ROOT.value or "", **chosen)
+        score.score_run(WORKDIR.value, split=SPLIT.value, root=ROOT.value or "", **chosen)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from PIL import Image
 import unet_jax
 from unet_jax.data import electrodes
 from unet_jax.errors import UserError
-from unet_jax.training import experiment, loop
+from unet_jax.training import experiment, loop, score
 from unet_jax.training import workdir as folder
 from unet_jax.training.checkpoint import Checkpointer
 
@@ -36,7 +36,7 @@ def test_load_reads_the_checkpoint_asked_for(trained):
 
 
 def test_score_run_on_val_and_on_other_devices(trained):
-    scores = folder.score_run(trained[0], split="val", devices=jax.local_devices()[:1])
+    scores = score.score_run(trained[0], split="val", devices=jax.local_devices()[:1])
     rows = [json.loads(line) for line in (trained[0] / "metrics.jsonl").read_text().splitlines()]
     best = max((row for row in rows if row["split"] == "val"), key=lambda row: row["iou_pooled/mean"])
     assert scores["iou_pooled/mean"] == pytest.approx(best["iou_pooled/mean"], abs=1e-6)
@@ -46,14 +46,14 @@ def test_score_run_on_val_and_on_other_devices(trained):
 def test_without_a_test_split_val_is_scored_and_it_is_said(trained, config, capsys):
     dataset = experiment.create_dataset(config)
     sources = {split: source for split, source in dataset.sources.items() if split != "test"}
-    scores = folder.score_run(trained[0], dataset=dataclasses.replace(dataset, sources=sources))
-    assert scores["iou_pooled/mean"] == folder.score_run(trained[0], split="val")["iou_pooled/mean"]
+    scores = score.score_run(trained[0], dataset=dataclasses.replace(dataset, sources=sources))
+    assert scores["iou_pooled/mean"] == score.score_run(trained[0], split="val")["iou_pooled/mean"]
     assert "there is no test split; scoring val instead" in capsys.readouterr().out
 
 
 def test_other_choices_go_under_a_name_of_their_own(trained, capsys):
     before = (trained[0] / "eval/test.json").read_text()
-    folder.score_run(trained[0], checkpoint="latest", mode="fast")
+    score.score_run(trained[0], checkpoint="latest", mode="fast")
     assert json.loads((trained[0] / "eval/test-latest-fast.json").read_text())["mode"] == "fast"
     assert (trained[0] / "eval/test.json").read_text() == before
     assert "eval/test-latest-fast.json" in capsys.readouterr().out
@@ -64,7 +64,7 @@ def test_predict_images_with_fast_mode(trained, tmp_path, capsys):
     for index, size in enumerate(((40, 50), (33, 70))):
         image = electrodes.render(5, index, size=size)["image"][..., 0]
         Image.fromarray(image).save(tmp_path / "in" / f"cell_{index}.png")
-    folder.predict_images(trained[0], tmp_path / "in", tmp_path / "out", mode="fast")
+    score.predict_images(trained[0], tmp_path / "in", tmp_path / "out", mode="fast")
     ids = np.asarray(Image.open(tmp_path / "out/ids/cell_1.png"))
     cathode = np.asarray(Image.open(tmp_path / "out/masks/cathode/cell_1.png"))
     assert ids.shape == (33, 70)
@@ -72,7 +72,7 @@ def test_predict_images_with_fast_mode(trained, tmp_path, capsys):
     assert (tmp_path / "out/overlays/cell_0.png").exists()
     assert "2 images" in capsys.readouterr().out
     with pytest.raises(UserError, match="overwrite"):
-        folder.predict_images(trained[0], tmp_path / "in", tmp_path / "out", mode="fast")
+        score.predict_images(trained[0], tmp_path / "in", tmp_path / "out", mode="fast")
 
 
 def test_level_reads_only_its_parameters(trained, monkeypatch):

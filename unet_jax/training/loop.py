@@ -14,6 +14,7 @@ from unet_jax.evaluation.evaluate import evaluate
 from unet_jax.training import experiment
 from unet_jax.training import workdir as folder
 from unet_jax.training.checkpoint import Checkpointer
+from unet_jax.training.score import score_run
 from unet_jax.training.state import count_parameters, create_state
 from unet_jax.training.step import create_train_step
 from unet_jax.training.writer import Meter, MetricWriter, Progress
@@ -43,7 +44,8 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
     """
     parts = experiment.create(config, devices)
     module, dataset, train = parts.module, parts.dataset, config.train
-    train_source, val_source = dataset.source("train"), dataset.source("val")
+    train_source = dataset.source("train")
+    val_source = pipeline.InMemory(dataset.source("val"), parts.reading["cache_bytes"])  # decoded once, scored often
     workdir = folder.start(workdir, config, dataset)
     state = create_state(module, parts.tx, seed=config.seed, patch=parts.reading["patch"], channels=dataset.channels)
 
@@ -96,10 +98,10 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
                 record(*in_flight)  # of the step before: the host prepares the next while the devices work
             in_flight = (step, step_metrics)
 
-            last = step == train.num_steps
+            last, stopping = step == train.num_steps, stop.requested
             log = last or step % train.log_every == 0
             score = last or step % train.eval_every == 0
-            save = score or stop.requested or (config.checkpoint.every and step % config.checkpoint.every == 0)
+            save = score or stopping or (config.checkpoint.every and step % config.checkpoint.every == 0)
             if log or save:
                 record(*in_flight)
                 in_flight = None
@@ -118,14 +120,14 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
                         writer.write(step, "val", summary)
                         progress.print(f"step {step}: mean IoU {result:.4f} on val ({', '.join(parts.keep)})")
                     checkpointer.save(step, host_state, result)
-            if stop.requested and not last:
+            if stopping and not last:
                 checkpointer.wait()
                 raise Interrupted(f"stopped at step {step} of {train.num_steps} and saved in {workdir}")
         if start_step < train.num_steps:
             writer.write(train.num_steps, "run", meter.totals())
             progress.print(meter.describe())
     report.curves(workdir / "metrics.jsonl", workdir / "curves.png")
-    return folder.score_run(workdir, dataset=dataset, devices=devices)
+    return score_run(workdir, dataset=dataset, devices=devices)
 
 
 class StopSignal:

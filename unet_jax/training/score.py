@@ -1,0 +1,100 @@
+"""A trained run put to use: scored on a split, or applied to a folder of images; what `run_eval.py` calls."""
+
+from pathlib import Path
+
+from unet_jax import data
+from unet_jax.errors import UserError
+from unet_jax.evaluation import predict_folder, report
+from unet_jax.evaluation.evaluate import evaluate
+from unet_jax.evaluation.folder import save_masks
+from unet_jax.training import experiment
+from unet_jax.training import workdir as folder
+
+
+def score_run(
+    workdir, *, split: str = "test", root: str = "", dataset: data.Dataset | None = None, devices=None, **chosen
+) -> dict[str, float]:
+    """Scores a run on a split: prints a table, writes the scores, every mask and some overlays under `WORKDIR/eval/`.
+
+    What another checkpoint, mode or level than the run's own gives goes under a name of its own, `SPLIT-fast-level2`.
+
+    Args:
+      workdir: of the run.
+      split: train, val or test; where there is no test split, val is taken in its place and it is said.
+      root: the data set's folder, if it is not where the config says.
+      dataset: the run's data set, if it is open already.
+      devices: to run on.
+      **chosen: checkpoint, mode and level as for `load`.
+
+    Returns:
+      The summary, by the names of `evaluation/metrics.py`.
+    """
+    workdir = Path(workdir)
+    run = folder.open_run(workdir, devices=devices, **chosen)
+    if dataset is None:
+        dataset = _open_dataset(run, workdir, root)
+    if split == "test" and split not in dataset.splits and "val" in dataset.splits:
+        print("there is no test split; scoring val instead")
+        split = "val"
+    source, predictor = dataset.source(split), run.predictor
+    parts = [split, *[chosen[key] for key in ("checkpoint", "mode") if chosen.get(key, "best") not in ("best", "")]]
+    name = "-".join(map(str, parts + [f"level{predictor.level}"] * bool(predictor.level)))
+    batch_size, out = run.config.eval.batch_size, workdir / "eval"
+    summary, rows = evaluate(predictor, source, batch_size=batch_size)
+    about = {"split": split, "step": run.step, "mode": predictor.mode, "level": predictor.level}
+    report.write_json(out / f"{name}.json", summary, rows, **about)
+    save_masks(predictor, source, out / name, batch_size=batch_size)
+    report.save_overlays(
+        predictor,
+        source,
+        out / name / "overlays",
+        limit=run.config.eval.num_pictures,
+        batch_size=batch_size,
+        palette=run.facts["palette"],
+    )
+    print(
+        f"\n{split}, checkpoint of step {run.step}, {predictor.mode}"
+        + f", level {predictor.level}" * bool(predictor.level)
+    )
+    print(report.table(summary, predictor.class_names, predictor.keep))
+    print(f"\nscores       {out / name}.json")
+    print(f"masks        {out / name}/ids (class ids), {out / name}/masks (0/255 by class)")
+    print(f"overlays     {out / name}/overlays")
+    print(f"curves       {workdir / 'curves.png'}")
+    print(f"checkpoints  {workdir / 'checkpoints'}")
+    return summary
+
+
+def predict_images(workdir, images, out, *, overwrite: bool = False, devices=None, **chosen) -> dict:
+    """Predicts a folder of images with a run's network and prints what was written; see `evaluation.predict_folder`."""
+    run = folder.open_run(workdir, devices=devices, **chosen)
+    done = predict_folder(
+        run.predictor,
+        images,
+        out,
+        batch_size=run.config.eval.batch_size,
+        overwrite=overwrite,
+        palette=run.facts["palette"],
+    )
+    print(
+        f"{done['num_images']} images with the checkpoint of step {run.step}, {done['images_per_s']:.1f} images/s, "
+        f"{done['num_compiles']} compiled sizes; written to:"
+    )
+    print("\n".join(f"  {path}" for path in done["folders"]))
+    return done
+
+
+def _open_dataset(run: folder.Run, workdir: Path, root: str) -> data.Dataset:
+    config = run.config.copy_and_resolve_references()
+    if root:
+        if "root" not in config.data:
+            raise UserError(f"--root={root}: the run's data set, {config.data.name}, is not a folder")
+        config.data.root = root
+    dataset = experiment.create_dataset(config)
+    if dataset.fingerprint != run.facts["fingerprint"]:
+        print(f"note: the data are not those that {workdir} was trained on (their contents or options differ)")
+    if list(dataset.class_names) != list(run.facts["class_names"]):
+        raise UserError(
+            f"the data's classes are {', '.join(dataset.class_names)}, those of {workdir} {', '.join(run.facts['class_names'])}"
+        )
+    return dataset

@@ -15,7 +15,9 @@ from unet_jax.errors import UserError
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run, as given to run_train.py.")
 CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best (on val), latest, or a step.")
-SPLIT = flags.DEFINE_string("split", "test", "train, val or test; without a test split, val is taken and it is said.")
+SPLIT = flags.DEFINE_string(
+    "split", None, "train, val or test. Default: test, or val where there is no test, and it is said."
+)
 MODE = flags.DEFINE_enum(
     "mode", None, ["accurate", "fast"], "accurate: mean over the heads; fast: one head. Default: eval.mode of the run."
 )
@@ -30,13 +32,17 @@ flags.mark_flag_as_required("workdir")
 def main() -> None:
     from unet_jax.training import score
 
-    if (IMAGES.value is None) != (OUT.value is None):
-        raise UserError("--images and --out go together: the images to predict, and the folder for their masks")
+    if (IMAGES.value is None) != (OUT.value is None) or "" in (IMAGES.value, OUT.value):
+        raise UserError(
+            "--images and --out go together, and neither is empty: the images, and the folder for their masks"
+        )
+    if IMAGES.value is not None and (SPLIT.value or ROOT.value):
+        raise UserError("--images predicts a folder; --split and --root are for scoring: leave one of the two out")
     chosen = {"checkpoint": CHECKPOINT.value, "mode": MODE.value or "", "level": LEVEL.value}
-    if IMAGES.value:
+    if IMAGES.value is not None:
         score.predict_images(WORKDIR.value, IMAGES.value, OUT.value, overwrite=OVERWRITE.value, **chosen)
     else:
-        score.score_run(WORKDIR.value, split=SPLIT.value, root=ROOT.value or "", **chosen)
+        score.score_run(WORKDIR.value, split=SPLIT.value or "", root=ROOT.value or "", **chosen)
 
 
 if __name__ == "__main__":

@@ -100,12 +100,12 @@ def unet() -> ConfigDict:
         {
             "name": "unet",
             "widths": (16, 32, 64, 128),  # channels by level; as many levels as values
-            "padding": "same",  # same, or (unet only) valid: as published, the output smaller than the input
+            "padding": "same",  # same, or valid: as published, the output smaller than the input
             "norm": "batch",  # none, batch, group, instance
             "upsample": "transpose",  # transpose, bilinear, nearest
             "dropout": 0.0,
             "dtype": "float32",  # of the computation: float32 or bfloat16; parameters are float32
-            "activation": "softmax",  # softmax, or sigmoid: each channel a mask of its own
+            "activation": "softmax",  # softmax, or sigmoid: each channel a mask of its own, and masks may overlap
         }
     )
 
@@ -116,7 +116,7 @@ def pipeline() -> dict:
         "patch": (96, 96),  # height, width of a training window in pixels
         "normalize": "image",  # image (zero mean, unit variance of the whole image) or range (0..1 by its type)
         "num_threads": 2,  # that read ahead
-        "cache_bytes": 1 << 30,  # decoded images kept in memory, at most
+        "cache_bytes": 1 << 30,  # decoded images kept in memory for a split, at most
         "cache_dir": "",  # of prepared data; "" for $UNET_JAX_CACHE or ~/.cache/unet_jax/data
     }
 
@@ -133,7 +133,7 @@ def electrodes() -> ConfigDict:
             "num_train": 160,  # images by split
             "num_val": 32,
             "num_test": 32,
-            "overlapping": False,  # True: one 0/1 mask per class, both set where plates overlap; needs sigmoid
+            "physics": {},  # fields of data/electrodes_physics.py's Physics to change, e.g. {"folded": 0.2}
         }
     )
 

@@ -17,6 +17,6 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.widths = (16, 32, 64, 128, 256)
     config.data = default.image_folder(arg)
     config.data.update({"class_names": ("interior", "membrane"), "patch": (128, 128)})
-    config.train.update({"batch_size": 4, "num_steps": 2000, "eval_every": 400})
+    config.train.update({"batch_size": 4, "num_steps": 400, "eval_every": 200})
     config.eval.update({"batch_size": 1, "keep": ("membrane",)})
     return config

@@ -1,4 +1,4 @@
-"""U-Net++ on the nuclei of the Data Science Bowl 2018, with the loss, heads and windows of its papers (96 x 96).
+"""U-Net++ on the nuclei of the Data Science Bowl 2018, with the loss and windows of its papers (96 x 96).
 
     python run_train.py --config=configs/nuclei.py:FOLDER --workdir=runs/nuclei
 
@@ -18,6 +18,6 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data = default.image_folder(arg)
     config.data.update({"class_names": ("background", "nucleus"), "patch": (96, 96)})
     config.loss.terms.update({"cross_entropy": 0.0, "dice": 0.0, "bce_dice": 1.0})
-    config.train.update({"num_steps": 2000, "eval_every": 400})
+    config.train.update({"num_steps": 600, "eval_every": 200})
     config.eval.keep = ("nucleus",)
     return config

@@ -33,45 +33,49 @@ def run(main: Callable[[], None], doc: str) -> None:
         _parse(sys.argv)
         main()
     except UserError as error:
-        if "--traceback" in sys.argv:
+        if any(arg.lstrip("-").startswith("traceback") for arg in sys.argv[1:]):
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 def _parse(argv: list[str]) -> None:
-    paths = [value.partition(":")[0] for value in _values(argv, "--config")]
-    for path in paths:
+    for value in _values(argv, "config"):
+        path, _, argument = value.partition(":")
         if not Path(path).is_file():
             there = ", ".join(sorted(str(p) for p in Path(path).parent.glob("*.py"))) or "no .py file"
             raise UserError(f"--config={path}: no such file; in that folder: {there}")
+        try:
+            config = runpy.run_path(path)["get_config"](*[argument] if argument else [])
+        except Exception as error:
+            raise UserError(f"--config={value}: {type(error).__name__}: {error}") from error
+        _check_keys(argv, config)
     try:
         rest = flags.FLAGS(argv)
-    except flags.Error as error:  # its last line says what; the ones before are a traceback of the config file
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise UserError(lines[-1]) from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(_bad_key(argv) or str(error)) from error
+    except (flags.Error, TypeError, ValueError) as error:
+        raise UserError(str(error).strip().splitlines()[-1].strip()) from error
     if len(rest) > 1:
         raise UserError(f"{rest[1]!r} is not a flag; flags begin with --, see --help")
 
 
 def _values(argv: list[str], name: str) -> list[str]:
-    joined = [arg.removeprefix(f"{name}=") for arg in argv if arg.startswith(f"{name}=")]
-    return joined + [argv[i + 1] for i, arg in enumerate(argv[:-1]) if arg == name]
+    """The values of a flag, given as --name=value or --name value, with one dash or two."""
+    forms = (f"--{name}", f"-{name}")
+    joined = [arg.partition("=")[2] for arg in argv if arg.partition("=")[0] in forms and "=" in arg]
+    return joined + [argv[i + 1] for i, arg in enumerate(argv[:-1]) if arg in forms]
 
 
-def _bad_key(argv: list[str]) -> str:
-    """Which of the overrides on the command line names no key, and what keys there are."""
-    path, _, arg = _values(argv, "--config")[-1].partition(":")
-    config = runpy.run_path(path)["get_config"](*[arg] if arg else [])
+def _check_keys(argv: list[str], config: ConfigDict) -> None:
+    """Raises UserError for an override that names no key, with the keys there are."""
     for arg in argv[1:]:
-        if not arg.startswith("--config."):
+        if not arg.startswith(("--config.", "-config.")):
             continue
         node, path = config, "config"
-        for key in arg.removeprefix("--config.").partition("=")[0].split("."):
+        for key in arg.lstrip("-").removeprefix("config.").partition("=")[0].split("."):
             if not isinstance(node, ConfigDict) or key not in node:
                 known = ", ".join(node) if isinstance(node, ConfigDict) else "no keys, it is a value"
-                return f"--{path}.{key}: no such key; {path} has: {known}"
+                raise UserError(f"--{path}.{key}: no such key; {path} has: {known}")
             node, path = node[key], f"{path}.{key}"
-    return ""

@@ -64,7 +64,7 @@ def pmap_predict(fn: Callable, devices: Sequence[jax.Device] | None = None) -> C
     """Maps `fn(variables, batch) -> outputs` over the devices.
 
     Returns a callable `(variables, batch) -> outputs`, where every leaf of `batch` is `[B, ...]` with B a multiple of
-    the number of local devices, and every output leaf is a NumPy array `[B, ...]`. Its attribute `num_devices` tells n.
+    the number of local devices, and every output leaf is a NumPy array `[B, ...]`.
     """
     p_fn = jax.pmap(
         fn,
@@ -78,7 +78,6 @@ def pmap_predict(fn: Callable, devices: Sequence[jax.Device] | None = None) -> C
         outputs = p_fn(variables, shard(batch, devices))
         return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), outputs)
 
-    predict.num_devices = len(local_devices(devices))
     return predict
 
 

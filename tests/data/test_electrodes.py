@@ -198,6 +198,11 @@ def test_data_set_holds_the_renders(cache_dir):
     assert len(seen) == 7  # no image in two splits
 
 
+def test_an_empty_split_names_its_remedy(cache_dir):
+    with pytest.raises(UserError, match=r"'test' is empty.*set data\.num_train, data\.num_val or data\.num_test"):
+        electrodes.create(cache_dir=cache_dir, seed=7, **SMALL | {"num_test": 0}).source("test")
+
+
 def test_overlapping_sixteen_bit_data_set(cache_dir):
     knobs = {"seed": 7, "bits": 16, "physics": {"folded": 1.0}}
     data = electrodes.create(cache_dir=cache_dir, overlapping=True, **knobs, **SMALL)

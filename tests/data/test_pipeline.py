@@ -101,6 +101,23 @@ def test_windows_are_cut_everywhere_and_masks_with_them():
     assert set(shown[:, 0, 0]) == {0, 1, 2, 3, 4}
 
 
+@pytest.mark.parametrize("size", [(64, 64), (10, 40)])
+def test_a_network_that_loses_a_margin_is_taught_every_pixel(size):
+    image = np.arange(size[0] * size[1]).reshape(*size, 1).astype(np.uint16)
+    knobs = {"batch_size": 64, "patch": (64, 64), "margin": 4, "seed": 0, "normalize": "range"}
+    example = {"image": image, "mask": class_of(image[..., 0]), "id": "", "group": ""}
+    batches = pipeline.train_batches([example], cache_bytes=0, **knobs)
+    taught = set()
+    for batch, _ in zip(batches, range(10), strict=False):
+        value, valid = values(batch)[:, 4:-4, 4:-4], batch["valid"][:, 4:-4, 4:-4]
+        np.testing.assert_array_equal(batch["mask"][batch["valid"]], class_of(values(batch)[batch["valid"]]))
+        assert (
+            valid.sum((1, 2)) == min(size[0], 56) * min(size[1], 56)
+        ).all()  # no target is spent on what lies outside
+        taught |= set(value[valid].tolist())
+    assert taught == set(range(image.size))
+
+
 def test_void_is_not_valid():
     images = Images(void=True)
     batch = pipeline.train_dataset(images, **KNOBS | {"patch": (1, 9), "batch_size": 70})[0]
@@ -174,6 +191,10 @@ def test_the_plan_needs_no_decoding():
     assert plan == [((32, 32), [0, 4]), ((32, 32), [5, 6]), ((32, 64), [1]), ((64, 32), [2]), ((64, 64), [3])]
 
 
+def test_padded_size_rounds_up_to_the_bucket_and_to_what_the_network_takes():
+    assert pipeline.padded_size(64, 65, 64, lambda n: n + 184) == (248, 312)
+
+
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_mirroring_is_numpys_reflection(n):
     image = np.arange(n * 3).reshape(n, 3, 1)
@@ -201,6 +222,12 @@ def test_wrong_knobs_are_refused():
     for knobs, match in [
         ({"batch_size": 6, "process_count": 4}, "batch_size=6 does not divide over 4 processes"),
         ({"patch": (0, 4)}, r"patch=\(0, 4\)"),
+        ({"patch": (8, 4.0)}, r"patch=\(8, 4\.0\): give .* whole numbers"),
+        ({"patch": 64}, r"patch=\(64,\)"),
+        ({"seed": -1}, "seed=-1: give a whole number from 0"),
+        ({"seed": 0.5}, "seed=0.5"),
+        ({"margin": 6}, r"margin=6: .* leaves something of patch=\(16, 12\)"),
+        ({"margin": -1}, "margin=-1"),
         ({"normalize": "rank"}, "normalize='rank' is unknown; use one of image, range"),
     ]:
         with pytest.raises(UserError, match=match):

@@ -69,7 +69,9 @@ def test_prepared_once_per_config_and_fingerprint(toy, capfd):
     toy(fingerprint="b")
     toy(overlapping=True)
     assert Toy.runs == 3
-    assert capfd.readouterr() == ("", "")  # no progress bars
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert [line.split(",")[0] for line in err.splitlines()] == ["preparing the data set toy"] * 3  # no progress bars
 
 
 def test_an_interrupted_preparation_is_begun_anew(toy, tmp_path):
@@ -100,6 +102,30 @@ def test_two_preparations_at_once_agree(toy, tmp_path):
     assert Toy.runs == 2
     assert sources["val"][1]["id"] == other[0]["val"][1]["id"]
     assert len(list((tmp_path / "toy").iterdir())) == 1
+
+
+def test_a_cache_that_cannot_be_written_names_the_setting(toy, tmp_path, monkeypatch):
+    remedy = "set data.cache_dir or \\$UNET_JAX_CACHE to a folder that can be written to"
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(UserError, match=rf"file/toy: prepared data cannot be written there \(.*\); {remedy}"):
+        prepare(Toy, CONFIG, "a", str(tmp_path / "file"))
+    with pytest.raises(UserError, match=rf"file/facts: .*{remedy}"):
+        cache.remember("key", lambda: {"a": 1}, str(tmp_path / "file"))
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Toy, "example", full)
+    with pytest.raises(UserError, match=rf"toy: .*\(No space left on device\); {remedy}"):
+        toy()
+
+
+def test_two_writers_of_one_memo_never_share_a_temporary_file(tmp_path, monkeypatch):
+    names, replace = [], cache.Path.replace
+    monkeypatch.setattr(cache.Path, "replace", lambda self, to: names.append(self.name) or replace(self, to))
+    for _ in range(2):
+        cache._write_json(tmp_path / "memo.json", {})
+    assert len(set(names)) == 2
 
 
 def test_digests_are_read_again_only_when_a_file_changed(tmp_path, monkeypatch):
@@ -162,4 +188,6 @@ def test_tensorflow_is_never_imported(tmp_path):
     (tmp_path / "root").mkdir()
     command = [sys.executable, "-W", "error", "-c", PROGRAM, tmp_path / "root", tmp_path / "cache"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+    assert done.stderr.startswith("preparing the data set image_folder")
+    assert len(done.stderr.splitlines()) == 1

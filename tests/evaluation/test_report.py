@@ -126,7 +126,7 @@ def test_overlays_of_a_split(tmp_path):
     image = np.where(mask == 1, 1, 0).astype(np.uint8)[..., None]
     source = [{"image": image, "mask": mask, "id": f"cell {i}/a", "group": ""} for i in range(9)]
     written = report.save_overlays(Seen(), source, tmp_path, limit=3, batch_size=2)
-    assert [path.name for path in written] == ["cell_0_a.png", "cell_4_a.png", "cell_8_a.png"]
+    assert [path.name for path in written] == ["cell 0%2Fa.png", "cell 4%2Fa.png", "cell 8%2Fa.png"]
     with Image.open(written[0]) as picture:
         colours = {tuple(map(int, c)) for c in np.unique(np.asarray(picture).reshape(-1, 3), axis=0)}
     assert overlay.FOREGROUND[0] in colours  # the anode's outline

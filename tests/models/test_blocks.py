@@ -89,16 +89,19 @@ def test_no_gather_scatter_or_select_and_scatter(x):
     assert "scatter" not in text
 
 
-@pytest.mark.parametrize("features", [1, 2, 3, 4, 6, 8, 12, 32, 35, 64, 70, 512, 1024])
-def test_number_of_groups_fits_any_width(features):
-    groups = blocks.num_groups(features)
-    assert features % groups == 0
-    assert 1 <= groups <= 16
-    assert features == 1 or features // groups >= 2
+def test_number_of_groups_fits_any_width():
+    """No more groups than 16, none of one channel alone, and no larger number would do."""
+    for features in range(1, 1025):
+        groups = blocks.num_groups(features)
+        fit = [n for n in range(2, 17) if features % n == 0 and features > n]
+        assert groups == max(fit, default=1)
 
 
-def test_group_norm_of_published_widths_has_16_groups():
+def test_number_of_groups_of_known_widths():
+    """The published widths, the wide U-Net's, and small ones."""
     assert {blocks.num_groups(width) for width in (32, 64, 128, 256, 512, 1024)} == {16}
+    assert [blocks.num_groups(width) for width in (35, 70, 140, 280, 560)] == [7, 14, 14, 14, 16]
+    assert [blocks.num_groups(width) for width in (1, 2, 3, 4, 8, 16, 48)] == [1, 1, 1, 2, 4, 8, 16]
 
 
 @pytest.mark.parametrize(("norm", "axes"), [("batch", (0, 1, 2)), ("instance", (1, 2)), ("group", (1, 2, 4))])

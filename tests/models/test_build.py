@@ -1,5 +1,7 @@
 """What a network tells of itself: the sizes it takes, and what it answers to bad knobs and bad images."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,9 +12,11 @@ from unet_jax.models import MODELS, build
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
-def test_size_arithmetic_is_what_the_network_does(depth):
+@pytest.mark.parametrize("name", list(MODELS))
+def test_size_arithmetic_is_what_the_network_does(name, depth):
     """Every size up to 250: legal ones give the promised output, others fail with the nearest legal ones named."""
-    module = build("unet", num_classes=1, widths=(1,) * (depth + 1), padding="valid")
+    deep = {"deep_supervision": True} if name == "unet_pp" else {}
+    module = build(name, num_classes=2, widths=(1,) * (depth + 1), padding="valid", **deep)
 
     def walk(size):
         """The output of this size by the operators themselves, None where one does not fit."""
@@ -38,23 +42,23 @@ def test_size_arithmetic_is_what_the_network_does(depth):
     assert np.diff(legal).tolist() == [module.multiple] * (len(legal) - 1)
     for size in range(1, walk(legal[-1]) + 1):
         assert module.input_size(size) == next(n for n in legal if walk(n) >= size)
-    for size in legal[:2]:
+    for size in legal[:3]:
         apply = lambda image: module.init_with_output(jax.random.key(0), image)[0]  # noqa: E731
-        (logits,) = jax.eval_shape(apply, jax.ShapeDtypeStruct((1, size, legal[1], 1), jnp.float32))
-        assert logits.shape == (1, module.output_size(size), module.output_size(legal[1]), 1)
+        heads = jax.eval_shape(apply, jax.ShapeDtypeStruct((1, size, legal[1], 1), jnp.float32))
+        assert len(heads) == (depth if deep else 1)
+        assert {logits.shape for logits in heads} == {(1, walk(size), walk(legal[1]), 2)}
 
 
 def test_sizes_are_the_papers():
-    module = build("unet", num_classes=2, padding="valid")
-    assert [module.output_size(572), module.output_size(188)] == [388, 4]
-    assert [module.input_size(388), module.input_size(389), module.input_size(1)] == [572, 588, 188]
-    assert module.multiple == 16
-    with pytest.raises(UserError, match=r"570 pixels .* 556 and 572"):
-        module.output_size(570)
-    with pytest.raises(UserError, match=r"571 pixels .* 556 and 572"):
-        module.init(jax.random.key(0), jnp.zeros((1, 572, 571, 1)))
-    for name in MODELS:
-        module = build(name, num_classes=2)
+    for name, knobs in (("unet", {}), ("unet_pp", {}), ("unet_pp", {"level": 1})):
+        module = build(name, num_classes=2, padding="valid", **knobs)
+        assert [module.output_size(572), module.output_size(188)] == [388, 4]
+        assert [module.input_size(388), module.input_size(389), module.input_size(1)] == [572, 588, 188]
+        with pytest.raises(UserError, match=r"570 pixels .* 556 and 572"):
+            module.output_size(570)
+        with pytest.raises(UserError, match=r"571 pixels .* 556 and 572"):
+            module.init(jax.random.key(0), jnp.zeros((1, 572, 571, 1)))
+        module = build(name, num_classes=2, **knobs)
         assert (module.multiple, module.output_size(37), module.input_size(37)) == (16, 37, 37)
 
 
@@ -64,7 +68,6 @@ def test_sizes_are_the_papers():
         ("unet3", {}, ["'unet3'", "unet, unet_pp"]),
         ("unet", {"level": 1}, ["'level'", "widths, padding, norm"]),
         ("unet_pp", {"widht": 1}, ["'widht'", "deep_supervision, level"]),
-        ("unet_pp", {"padding": "valid"}, ["'valid'", "same"]),
         ("unet", {"padding": "reflect"}, ["'reflect'", "same, valid"]),
         ("unet", {"norm": "layer"}, ["'layer'", "none, batch, group, instance"]),
         ("unet", {"norm": ["batch"]}, ["['batch']", "none, batch, group, instance"]),
@@ -78,6 +81,7 @@ def test_sizes_are_the_papers():
         ("unet", {"widths": (8, 0)}, ["(8, 0)", "positive"]),
         ("unet", {"widths": (8, 16.5)}, ["(8, 16.5)", "whole"]),
         ("unet", {"num_classes": 0}, ["num_classes=0", "from 1"]),
+        ("unet_pp", {"num_classes": 1}, ["num_classes=1", "'softmax'", "give activation='sigmoid'"]),
         ("unet_pp", {"level": 5}, ["level=5", "1 to 4"]),
         ("unet_pp", {"level": -1}, ["level=-1", "1 to 4"]),
         ("unet_pp", {"deep_supervision": 4}, ["deep_supervision=4", "True, False"]),
@@ -91,10 +95,12 @@ def test_bad_knobs_are_named_with_what_is_allowed(name, knobs, said):
     assert "\n" not in str(error.value)
 
 
-def test_images_that_are_no_batch_are_refused():
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("shape", [(188, 188), (1, 188, 188), (0, 188, 188, 1), (1, 0, 188, 1), (1, 188, 188, 0)])
+def test_images_that_are_no_batch_are_refused(padding, shape):
     for name in MODELS:
-        with pytest.raises(UserError, match=r"\(32, 32, 1\).*batch, height, width, channels"):
-            build(name, num_classes=2).init(jax.random.key(0), jnp.zeros((32, 32, 1)))
+        with pytest.raises(UserError, match=rf"{re.escape(str(shape))}.*batch, height, width, channels"):
+            build(name, num_classes=2, padding=padding).init(jax.random.key(0), jnp.zeros(shape))
 
 
 def test_a_module_is_a_static_argument():

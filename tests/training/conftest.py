@@ -33,13 +33,13 @@ def trained(cache_dir, tmp_path_factory):
     return workdir, loop.train_and_evaluate(small_config(cache_dir), workdir)
 
 
-@pytest.fixture(scope="session")
-def interrupted(cache_dir, tmp_path_factory):
-    """The workdir of the same run, told to stop (by a real SIGINT) while its fourth step is prepared."""
+@pytest.fixture(scope="session", params=[3, 5], ids=["at an evaluation", "between"])
+def interrupted(request, cache_dir, tmp_path_factory):
+    """The workdir of the same run, told to stop by a real SIGINT while step 3 or 5 is prepared."""
     workdir = tmp_path_factory.mktemp("interrupted")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "train_batches", _signalling(pipeline.train_batches, at=4))
-        with pytest.raises(loop.Interrupted, match="stopped at step 4 of 6"):
+        patch.setattr(pipeline, "train_batches", _signalling(pipeline.train_batches, at=request.param))
+        with pytest.raises(loop.Interrupted, match=f"stopped at step {request.param} of 6"):
             loop.train_and_evaluate(small_config(cache_dir), workdir)
     return workdir
 

@@ -76,7 +76,7 @@ def test_flipped_bits_are_found(directory):
     largest.write_bytes(content)
     with (
         open_(directory) as checkpointer,
-        pytest.raises(UserError, match=r"checkpoint 5 in .*(damaged|cannot be read)"),
+        pytest.raises(UserError, match=r"checkpoint 5 in .* is damaged: "),
     ):
         checkpointer.restore(5, make_state())
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import unet_jax
+from unet_jax.data import pipeline
 from unet_jax.errors import UserError
 from unet_jax.training import experiment, loop
 from unet_jax.training.checkpoint import Checkpointer
@@ -58,17 +60,29 @@ def test_metrics_rows(trained):
     assert {"loss", "iou_pooled/mean", "learning_rate", "grad_norm", "images_per_s", "data_wait"} <= rows[0].keys()
     assert {"iou_pooled/anode", "dice_image/cathode", "pixel_accuracy", "num_compiles"} <= rows[1].keys()
     assert rows[-1]["compile_s"] > 0
-    assert rows[-1]["peak_memory_gb"] > 0
+    assert rows[-1]["peak_memory_gib"] > 0
 
 
 def test_interrupted_and_resumed_is_bit_equal(trained, interrupted, config, final_state, tmp_path):
+    """The resumed part changes what may change, and is killed-run-like: rows beyond its checkpoint are dropped."""
     workdir = tmp_path / "run"
     shutil.copytree(interrupted, workdir)
+    with (workdir / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "split": "train", "loss": 9.0}\n{"step": 6, "spl')
+    config.update_from_flattened_dict({"train.log_every": 1, "data.num_threads": 1, "data.cache_bytes": 0})
+    config.update_from_flattened_dict({"checkpoint.every": 1, "eval.batch_size": 8})
     summary = loop.train_and_evaluate(config, workdir)
     jax.tree.map(np.testing.assert_array_equal, final_state(workdir), final_state(trained[0]))
     assert {k: v for k, v in summary.items() if "iou" in k} == {k: v for k, v in trained[1].items() if "iou" in k}
-    steps = [(row["step"], row["split"]) for row in read_metrics(workdir / "metrics.jsonl")]
-    assert len(steps) == len(set(steps))
+    rows = read_metrics(workdir / "metrics.jsonl")
+    assert [row["loss"] for row in rows if (row["step"], row["split"]) == (6, "train")] != [9.0]
+    assert len({(row["step"], row["split"]) for row in rows}) == len(rows)
+    sessions = json.loads((workdir / "versions.json").read_text())["sessions"]
+    assert [session["start_step"] for session in sessions] == [0, rows_before(interrupted)]
+
+
+def rows_before(workdir):
+    return read_metrics(workdir / "metrics.jsonl")[-1]["step"]
 
 
 def test_resumed_on_another_number_of_devices(trained, interrupted, config, final_state, tmp_path):
@@ -93,20 +107,29 @@ def test_another_config_is_refused_with_the_difference(trained, config):
         loop.train_and_evaluate(config, trained[0])
 
 
-def test_settings_without_influence_may_change(trained, config):
-    config.train.log_every = 1
-    config.data.num_threads = 1
-    loop.train_and_evaluate(config, trained[0])
+def test_nan_stops_with_the_step_and_keeps_the_checkpoint(config, monkeypatch, tmp_path):
+    config.train.eval_every = 1
+    train_batches = pipeline.train_batches
 
+    def spoilt(*args, **kwargs):
+        for step, batch in enumerate(train_batches(*args, **kwargs), 1):
+            yield batch if step < 3 else batch | {"image": np.full_like(batch["image"], np.nan)}
 
-def test_nan_stops_with_the_step_and_keeps_the_checkpoint(config, tmp_path):
-    config.optim.update(
-        {"name": "sgd", "learning_rate": 1e30, "grad_clip": 0.0, "warmup_steps": 0, "schedule": "constant"}
-    )
-    config.model.norm = "none"
-    config.train.update({"eval_every": 1})
-    with pytest.raises(UserError, match=r"step 2: loss .*last good checkpoint is step 1"):
+    monkeypatch.setattr(pipeline, "train_batches", spoilt)
+    with pytest.raises(UserError, match=r"step 3: loss nan.*last good checkpoint is step 2"):
         loop.train_and_evaluate(config, tmp_path / "run")
+    masks, _ = unet_jax.load(tmp_path / "run").predict(np.zeros((20, 20), np.uint8))
+    assert masks.shape == (20, 20, 2)
+
+
+def test_a_run_without_a_step_leaves_the_workdir_free(trained, config, tmp_path):
+    shutil.copytree(trained[0], tmp_path / "run", ignore=shutil.ignore_patterns("[0-9]*"))
+    config.optim.learning_rate = 0.5
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "create_state", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            loop.train_and_evaluate(config, tmp_path / "run")
+    assert json.loads((tmp_path / "run/config.json").read_text())["optim"]["learning_rate"] == 0.5
 
 
 @pytest.mark.parametrize(
@@ -125,6 +148,12 @@ def test_nan_stops_with_the_step_and_keeps_the_checkpoint(config, tmp_path):
         ("eval.bucket", 0, "eval.bucket 0"),
         ("checkpoint.latest", 0, "checkpoint.latest 0"),
         ("augment.contrast", 2.0, "augment.contrast=2.0"),
+        ("seed", -1, "seed -1"),
+        ("loss.head_weights", (1.0,), "has 1 values, the network 2 heads"),
+        ("loss.class_weights", (1.0, "a", 1.0), "give numbers"),
+        ("optim.learning_rate", float("nan"), "learning_rate nan"),
+        ("optim.b1", 1.5, "b1 1.5"),
+        ("data.patch", (96, "a"), "data.patch"),
         ("data.normalize", "none", "data.normalize 'none'"),
     ],
 )

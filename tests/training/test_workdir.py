@@ -54,8 +54,10 @@ def test_without_a_test_split_val_is_scored_and_it_is_said(trained, config, caps
 def test_other_choices_go_under_a_name_of_their_own(trained, capsys):
     before = (trained[0] / "eval/test.json").read_text()
     score.score_run(trained[0], checkpoint="latest", mode="fast")
+    score.score_run(trained[0], split="val", mode="accurate")  # the run's own: no other name
     assert json.loads((trained[0] / "eval/test-latest-fast.json").read_text())["mode"] == "fast"
     assert (trained[0] / "eval/test.json").read_text() == before
+    assert not (trained[0] / "eval/val-accurate.json").exists()
     assert "eval/test-latest-fast.json" in capsys.readouterr().out
 
 
@@ -91,6 +93,13 @@ def test_level_reads_only_its_parameters(trained, monkeypatch):
 def test_what_is_no_run_is_named(tmp_path):
     with pytest.raises(UserError, match=r"no config.json, so no run is there"):
         unet_jax.load(tmp_path)
+    with pytest.raises(UserError, match=r"--workdir is empty"):
+        unet_jax.load("")
+
+
+def test_home_is_expanded(trained, monkeypatch):
+    monkeypatch.setenv("HOME", str(trained[0].parent))
+    assert unet_jax.load(f"~/{trained[0].name}").keep == ("anode", "cathode")
 
 
 def test_other_data_are_refused_on_resume(trained, config, tmp_path):
@@ -104,7 +113,7 @@ def test_other_data_are_refused_on_resume(trained, config, tmp_path):
 
 
 def test_versions_tell_what_it_ran_on(trained):
-    versions = json.loads((trained[0] / "versions.json").read_text())
+    (versions,) = json.loads((trained[0] / "versions.json").read_text())["sessions"]
     assert versions["packages"]["jax"] == jax.__version__
     assert versions["device_count"] == 4
     assert "host_platform_device_count=4" in versions["xla_flags"]

@@ -4,8 +4,11 @@ import hashlib
 import json
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
+
+from unet_jax.errors import UserError
 
 
 def cache_folder(cache_dir: str = "") -> Path:
@@ -17,15 +20,18 @@ def file_digests(paths: Iterable[str | Path], cache_dir: str = "") -> dict[str, 
     """sha256 of each file's contents by path, read again only where path, size or mtime_ns have changed.
 
     The memo lies in `CACHE/digests.json`. A file modified within the last 2 s is not remembered: it could change again
-    with the same size and time stamp.
+    with the same size and time stamp. Raises `UserError` that names a file that cannot be read.
     """
     memo_path = cache_folder(cache_dir) / "digests.json"
     memo = _read_json(memo_path)
     digests, fresh = {}, {}
     for path in map(str, paths):
-        stat = os.stat(path)
-        stamp = f"{os.path.abspath(path)}|{stat.st_size}|{stat.st_mtime_ns}"
-        digests[path] = memo.get(stamp) or hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        try:
+            stat = os.stat(path)
+            stamp = f"{os.path.abspath(path)}|{stat.st_size}|{stat.st_mtime_ns}"
+            digests[path] = memo.get(stamp) or hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        except OSError as error:
+            raise unreadable(path, error) from error
         if stamp not in memo and abs(time.time() - stat.st_mtime) > 2:
             fresh[stamp] = digests[path]
     if fresh:
@@ -48,6 +54,19 @@ def remember(key: str, compute: Callable[[], dict], cache_dir: str = "") -> dict
     return facts
 
 
+def unreadable(path: str | Path, error: OSError) -> UserError:
+    """What is raised for a file that is not there or may not be read."""
+    return UserError(f"{path}: cannot be read ({error.strerror or error}); check that it is there and readable")
+
+
+def unwritable(folder: str | Path, error: OSError) -> UserError:
+    """What is raised where the data folder cannot be made or written to."""
+    return UserError(
+        f"{folder}: prepared data cannot be written there ({error.strerror or error}); "
+        "set data.cache_dir or $UNET_JAX_CACHE to a folder that can be written to"
+    )
+
+
 def _read_json(path: Path) -> dict:
     try:
         return json.loads(path.read_text())
@@ -56,7 +75,10 @@ def _read_json(path: Path) -> dict:
 
 
 def _write_json(path: Path, value: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    working = path.with_name(f".{path.name}.{os.getpid()}")
-    working.write_text(json.dumps(value))
-    working.replace(path)
+    working = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # process ids repeat between machines
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        working.write_text(json.dumps(value))
+        working.replace(path)
+    except OSError as error:
+        raise unwritable(path.parent, error) from error

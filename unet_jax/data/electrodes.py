@@ -179,6 +179,7 @@ def create(
         fingerprint=fingerprint,
         dtype=config["dtype"],
         sources=prepare(Electrodes, config, fingerprint, cache_dir),
+        remedy="set data.num_train, data.num_val or data.num_test",
     )
 
 

@@ -8,34 +8,60 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from unet_jax.data.cache import unreadable
 from unet_jax.data.prepare import VOID
 from unet_jax.errors import UserError
 
 JPEG = (".jpg", ".jpeg")
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp", *JPEG)
-
-BROKEN = (OSError, ValueError, SyntaxError, Warning)  # what Pillow raises on a broken file
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how such a file begins: either byte order, small or BigTIFF
+ORIENTATION, BITS_PER_SAMPLE = 274, 258  # TIFF tags
 
 Palette = Sequence[Sequence[int]]
 
-# A broken file is reported once, by us; OpenCV would print its own lines as well. Large scans are no attack.
+# OpenCV's log lines would repeat our errors; libpng and libtiff still write some of their own. Large scans are no attack.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 Image.MAX_IMAGE_PIXELS = None
+
+
+def list_images(folder: str | Path) -> dict[str, Path]:
+    """The image files of a folder by name without suffix, sorted; hidden files and other suffixes are passed over.
+
+    Raises `UserError` where there is no such folder, or two files differ in nothing but their suffix.
+    """
+    folder = Path(folder).expanduser()
+    try:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: is not a folder; give one that holds {', '.join(SUFFIXES)} files")
+        paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()]
+    except OSError as error:
+        raise unreadable(folder, error) from error
+    found: dict[str, Path] = {}
+    for path in sorted(paths, key=lambda path: (path.stem, path.name)):
+        if path.name.startswith("."):
+            continue
+        if path.stem in found:
+            raise UserError(
+                f"{path}: {found[path.stem].name} has the same name but for the suffix; rename or remove one"
+            )
+        found[path.stem] = path
+    return found
 
 
 def read_image(path: str | Path) -> np.ndarray:
     """The pixels of an image file: uint8 or uint16 `[H, W, C]`, C = 1 (grey) or 3 (RGB); alpha is dropped.
 
-    OpenCV decodes, because Pillow would reduce 16-bit colour to 8. A palette is expanded to RGB; an EXIF orientation
-    is not applied, so that the pixels stay over those of the mask. Raises `UserError` on a file that is empty,
-    unreadable, holds several pages, or whose pixels are neither 8- nor 16-bit unsigned.
+    OpenCV decodes, because Pillow would reduce 16-bit colour to 8. A palette is expanded to RGB; the EXIF orientation of
+    a JPEG or PNG is not applied, so that the pixels stay over those of the mask, and a turned TIFF is refused. Raises
+    `UserError` on a file that is empty, unreadable, holds several pages, or whose pixels are neither 8- nor 16-bit
+    unsigned.
     """
     data = _read(path)
-    if Path(path).suffix.lower() in (".tif", ".tiff"):
-        _refuse_pages(path, data)
+    if data[:4] in TIFF:
+        _check_tiff(path, data)
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
+    except Exception:
         pixels = None
     if pixels is None:
         raise UserError(f"{path}: cannot be read as an image; save it again as PNG or TIFF, or remove it")
@@ -43,7 +69,7 @@ def read_image(path: str | Path) -> np.ndarray:
         raise UserError(f"{path}: pixels are {pixels.dtype}; save it as 8- or 16-bit unsigned")
     if pixels.ndim == 2:
         return pixels[..., None]
-    if pixels.shape[-1] == 2:  # grey and alpha
+    if pixels.shape[-1] == 2 or _png_header(data)[1] in (0, 4):  # grey and alpha, which OpenCV gives as BGRA
         return pixels[..., :1]
     return np.ascontiguousarray(pixels[..., 2::-1])  # BGR(A) -> RGB
 
@@ -52,25 +78,33 @@ def read_labels(path: str | Path) -> np.ndarray:
     """The values of a mask file as stored: `[H, W]` (ids or grey values) or uint8 RGB `[H, W, 3]`; alpha is dropped.
 
     Pillow decodes, because OpenCV would expand a palette to RGB: here the indices are the ids. Raises `UserError` on a
-    JPEG (its compression changes the ids) and on a file that is empty, unreadable, or holds several pages.
+    JPEG (its compression changes the ids), on 16-bit colour or alpha (Pillow would keep 8 bits) and on a file that is
+    empty, unreadable, turned, or holds several pages.
     """
     data = _read(path)
+    if data[:4] in TIFF:
+        _check_tiff(path, data)
     try:
         with Image.open(io.BytesIO(data)) as image:
             if image.format in ("JPEG", "MPO"):
                 raise UserError(f"{path}: is a JPEG, which changes ids; export the mask as PNG")
-            if image.format == "TIFF":
-                _refuse_pages(path, data)
+            bits = _bits(image, data)
+            if bits == 16 and image.mode in ("LA", "PA", "RGB", "RGBA"):
+                raise UserError(
+                    f"{path}: is a mask of 16 bits with colour or alpha; save it as 8-bit, or as 16-bit grey without alpha"
+                )
             image.load()
             if image.mode in ("LA", "PA", "RGBA"):
                 return np.asarray(image)[..., :-1].squeeze(-1) if image.mode != "RGBA" else np.asarray(image)[..., :3]
             if image.mode in ("RGB", "L", "P", "1", "I", "I;16", "I;16B"):
                 values = np.asarray(image)
+                if image.mode == "L" and bits in (2, 4):
+                    return values // (255 // (2**bits - 1))  # Pillow stretches them to 0..255
                 return values.astype(np.uint8) if values.dtype == bool else values
             mode = image.mode
     except UserError:
         raise
-    except BROKEN as error:
+    except Exception as error:  # a damaged file makes Pillow raise TypeError, struct.error, KeyError and others
         raise UserError(f"{path}: cannot be read as a mask ({_one_line(error)}); export it again as PNG") from error
     raise UserError(f"{path}: mask pixels are of mode {mode}; save it as 8-bit grey, palette or RGB PNG")
 
@@ -79,8 +113,7 @@ def to_ids(values: np.ndarray, path: str | Path, mask_values: Sequence[int] = ()
     """Class ids uint8 `[H, W]` (255 void) of what `read_labels` returned; `path` is only named in messages.
 
     RGB goes through `palette` (RGB triples by class id), exactly. Single values go through `mask_values` (values by
-    class id) where it is given; 255 is void unless it is one of them. Without it they are the ids, and a mask of
-    nothing but 0 and 255 is refused: as ids it would be background and void.
+    class id) where it is given; 255 is void unless it is one of them. Without it they are the ids.
     """
     if values.ndim == 3:
         return _through_palette(values, path, palette)
@@ -96,11 +129,6 @@ def to_ids(values: np.ndarray, path: str | Path, mask_values: Sequence[int] = ()
         return np.array([table[int(v)] for v in found], np.uint8)[np.searchsorted(found, values)]
     if found[0] < 0 or found[-1] > VOID:
         raise UserError(f"{path}: holds values {_few(found)}; class ids are 0..254 and 255 is void")
-    if found[-1] == VOID and set(found.tolist()) <= {0, VOID}:
-        raise UserError(
-            f"{path}: holds only the values {_few(found)}; set mask_values=(0, 255) if 255 is class 1, "
-            "or mask_values=(0, 1) if 255 is void"
-        )
     return values.astype(np.uint8)
 
 
@@ -143,20 +171,36 @@ def _read(path) -> bytes:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check that it is there and readable") from error
+        raise unreadable(path, error) from error
     if not data:
         raise UserError(f"{path}: is empty (0 bytes); copy it again or remove it")
     return data
 
 
-def _refuse_pages(path, data) -> None:
+def _check_tiff(path, data) -> None:
     try:
         with Image.open(io.BytesIO(data)) as image:
-            pages = getattr(image, "n_frames", 1)
-    except BROKEN:
-        return  # the decoder that follows says what is wrong, or can read what Pillow cannot (16-bit colour)
+            pages, orientation = getattr(image, "n_frames", 1), image.tag_v2.get(ORIENTATION, 1)
+    except Exception:
+        return  # the decoder that follows says what is wrong, or can read what Pillow cannot
     if pages > 1:
         raise UserError(f"{path}: holds {pages} pages; save each page as a file of its own")
+    if orientation != 1:
+        raise UserError(
+            f"{path}: its orientation tag is {orientation}; save it upright, with orientation 1 or no such tag"
+        )
+
+
+def _png_header(data: bytes) -> tuple[int, int]:
+    """(bits per channel, colour type) of a PNG: 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGBA; else (0, -1)."""
+    return (data[24], data[25]) if data.startswith(b"\x89PNG") and len(data) > 25 else (0, -1)
+
+
+def _bits(image: Image.Image, data: bytes) -> int:
+    """Bits per channel as stored, where the format tells: Pillow's mode does not."""
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(BITS_PER_SAMPLE, (1,)))
+    return _png_header(data)[0] or 8
 
 
 def _few(values, most: int = 8) -> str:

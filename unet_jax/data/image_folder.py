@@ -5,6 +5,8 @@
     ROOT/instances/ID.*  optional: instance numbers, 0 = background
     ROOT/index.csv       optional: id,split[,group]; without it the split is a hash of the id
 
+A folder whose masks all hold nothing but 0 and 255 is refused, unless `mask_values` says whether 255 is a class.
+
 Grey and RGB images may be mixed: all become RGB, grey repeated three times. 8- and 16-bit images may not: their grey
 values mean different things. Every file is checked before the first one is stored.
 """
@@ -17,12 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
-from unet_jax.data import files, splits
+from unet_jax.data import classes, files, splits
 from unet_jax.data.cache import file_digests, remember
 from unet_jax.data.prepare import SPLITS, VOID, Builder, Dataset, cache_key, prepare
 from unet_jax.errors import UserError
 
 MOST_DERIVED_CLASSES = 32  # more than this found in masks of unknown K are grey values, not ids
+READERS = (files.__file__, __file__)  # their code decides what is stored, so a change of it makes old caches unread
 
 
 class ImageFolder(Builder):
@@ -65,17 +68,17 @@ def create(
 
     Raises `UserError` on whatever is wrong with the folder; the message names the file, the value and the remedy.
     """
-    palette = tuple(tuple(map(int, colour)) for colour in palette)
-    mask_values = tuple(map(int, mask_values))
-    known_classes = _known_classes(class_names, num_classes, mask_values, palette)
+    known_classes, mask_values, palette = classes.check(class_names, num_classes, mask_values, palette)
+    split_fractions = splits.check_fractions(split_fractions)
     if not root:
         raise UserError("image_folder: root is not set; set it to the folder that holds images/ and masks/")
-    folders = {"images": Path(root) / "images", "masks": Path(root) / masks_dir}
-    if (Path(root) / "instances").is_dir():
-        folders["instances"] = Path(root) / "instances"
-    listed = {name: _list(folder) for name, folder in folders.items()}
+    base = Path(root).expanduser()
+    folders = {"images": base / "images", "masks": base / masks_dir}
+    if (base / "instances").is_dir():
+        folders["instances"] = base / "instances"
+    listed = {name: {k: str(path) for k, path in files.list_images(path).items()} for name, path in folders.items()}
     _check_pairs(folders, listed)
-    assigned = splits.assign(listed["images"], Path(root) / "index.csv", splits.check_fractions(split_fractions))
+    assigned = splits.assign(listed["images"], base / "index.csv", split_fractions)
 
     rows = {split: [] for split in SPLITS}
     for id_, (split, group) in assigned.items():
@@ -85,7 +88,8 @@ def create(
     contents = [
         [split, *row[:2], *(path and digests[path] for path in row[2:])] for split in SPLITS for row in rows[split]
     ]
-    fingerprint = hashlib.sha256(json.dumps(contents).encode()).hexdigest()
+    readers = [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in READERS]
+    fingerprint = hashlib.sha256(json.dumps([readers, contents]).encode()).hexdigest()
     reading = {"mask_values": mask_values, "palette": palette}
     checked = hashlib.sha256(json.dumps([fingerprint, reading, known_classes]).encode()).hexdigest()
     facts = remember(checked, lambda: _check(every, known_classes, **reading), cache_dir)
@@ -100,35 +104,8 @@ def create(
         dtype=facts["dtype"],
         sources=prepare(ImageFolder, config, fingerprint, cache_dir, inputs={"files": rows}),
         palette=palette,
+        remedy="set data.split_fractions or write index.csv with id,split",
     )
-
-
-def _known_classes(class_names, num_classes, mask_values, palette) -> int:
-    """K as far as the config tells it (0: it does not); all that tell it must agree."""
-    told = {"num_classes": num_classes, "class_names": len(class_names)}
-    told |= {"palette": len(palette), "mask_values": len(mask_values)}
-    told = {name: count for name, count in told.items() if count}
-    if len(set(told.values())) > 1:
-        counts = ", ".join(f"{name} has {count}" for name, count in told.items())
-        raise UserError(f"image_folder: the numbers of classes differ ({counts}); make them equal or leave them out")
-    known = next(iter(told.values()), 0)
-    if known == 1 or known > VOID:
-        raise UserError(f"image_folder: {known} classes; give 2 to {VOID}, the background included")
-    return known
-
-
-def _list(folder: Path) -> dict[str, str]:
-    """Path by id (the file name without its suffix), sorted; hidden files and other suffixes are passed over."""
-    if not folder.is_dir():
-        raise UserError(f"{folder}: is not a folder; see unet_jax.data.image_folder for the layout")
-    found = {}
-    for path in sorted(folder.iterdir(), key=lambda path: (path.stem, path.name)):
-        if path.name.startswith(".") or path.suffix.lower() not in files.SUFFIXES or not path.is_file():
-            continue
-        if path.stem in found:
-            raise UserError(f"{path}: id {path.stem!r} is taken by {Path(found[path.stem]).name}; rename or remove one")
-        found[path.stem] = str(path)
-    return found
 
 
 def _check_pairs(folders, listed) -> None:
@@ -164,6 +141,7 @@ def _check(rows, known_classes: int, mask_values, palette) -> dict:
                 sizes = [f"{width} x {height}" for height, width in (array.shape, pixels.shape[:2])]
                 raise UserError(f"{path}: is {sizes[0]} pixels, its image {sizes[1]}; make them the same size")
         found = files.values_in(ids)
+        holds_void = VOID in found
         found = found[found != VOID]
         outside = found[found >= known_classes] if known_classes else ()
         if len(outside):
@@ -171,13 +149,20 @@ def _check(rows, known_classes: int, mask_values, palette) -> dict:
                 f"{mask}: holds the ids {', '.join(map(str, found))}, but there are {known_classes} classes "
                 f"(ids 0..{known_classes - 1}, 255 void); correct the mask, the number of classes, or set mask_values"
             )
-        return pixels.shape[-1], str(pixels.dtype), int(found.max(initial=0))
+        return pixels.shape[-1], str(pixels.dtype), int(found.max(initial=0)), holds_void
 
     with ThreadPoolExecutor(2) as pool:
-        channels, dtypes, largest = zip(*pool.map(facts, rows), strict=True)
+        channels, dtypes, largest, void = zip(*pool.map(facts, rows), strict=True)
     if len(set(dtypes)) > 1:
         eight, sixteen = (rows[dtypes.index(dtype)][2] for dtype in ("uint8", "uint16"))
         raise UserError(f"{sixteen}: is 16-bit and {eight} is 8-bit; convert the images to one depth")
+    if any(void) and not any(largest) and not mask_values:
+        num = known_classes or 2
+        ids = tuple(range(num)) if num < 5 else f"(0, 1, ..., {num - 1})"
+        raise UserError(
+            f"{rows[void.index(True)][3]}: no mask holds another value than 0 and 255; set mask_values=(0, 255) if 255 is "
+            f"class 1 of two classes, or mask_values={ids} if it is void"
+        )
     derived = max(largest) + 1
     if not known_classes and derived > MOST_DERIVED_CLASSES:
         mask = rows[largest.index(derived - 1)][3]

@@ -5,14 +5,13 @@ save: a resumed run asks for the batches from its step on.
 """
 
 import functools
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import grain
 import numpy as np
 
 from unet_jax.data.prepare import VOID
+from unet_jax.data.sources import Epochs, InMemory, size_of
 from unet_jax.errors import UserError
 
 NORMALIZATIONS = ("image", "range")
@@ -75,60 +74,6 @@ def _example(image, mask, start, size, how, of) -> dict[str, np.ndarray]:
     return {"image": normalize(_window(image, start, size), how, of), "mask": window, "valid": valid}
 
 
-class InMemory:
-    """A source whose decoded examples stay in memory, the first ones that fit into `max_bytes` (1 GiB).
-
-    Only `keys` are kept and returned. Pixels stay as stored (8 or 16 bit): a quarter or half of the normalised image.
-    """
-
-    def __init__(self, source, max_bytes: int = 1 << 30, keys: Sequence[str] = ("image", "mask", "id", "group")):
-        self.source, self.keys, self.room = source, keys, max_bytes
-        self._kept, self._lock = {}, threading.Lock()
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def size(self, index: int) -> tuple[int, int]:
-        """(height, width) of one image."""
-        return self._kept[index]["image"].shape[:2] if index in self._kept else _size(self.source, index)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        if index in self._kept:
-            return self._kept[index]
-        example = self.source[index]
-        example = {key: example[key] for key in self.keys if key in example}
-        num_bytes = sum(getattr(value, "nbytes", 0) for value in example.values())
-        with self._lock:
-            if index not in self._kept and num_bytes <= self.room:
-                self.room -= num_bytes
-                self._kept[index] = example
-        return example
-
-
-class _Epochs:
-    """Endless epochs of a source, each in a new order: item g is (image, mask, statistics of the whole image).
-
-    grain's own shuffle finds an index in a domain of 2^16 by trial, 4 ms for each example of a set of 20 images.
-    """
-
-    def __init__(self, source, how, seed):
-        self.source, self.how, self._statistics = source, how, {}
-        self._order = functools.lru_cache(4)(
-            lambda epoch: np.random.default_rng((seed, epoch)).permutation(len(source))  # a pure function of both
-        )
-
-    def __len__(self):
-        return len(self.source) << 32
-
-    def __getitem__(self, position):
-        epoch, place = divmod(position, len(self.source))
-        index = int(self._order(epoch)[place])
-        example = self.source[index]
-        if index not in self._statistics:
-            self._statistics[index] = statistics(example["image"], self.how)
-        return example["image"], example["mask"], self._statistics[index]
-
-
 def train_dataset(
     source,
     *,
@@ -136,6 +81,7 @@ def train_dataset(
     patch: Sequence[int],
     seed: int,
     normalize: str = "image",
+    margin: int = 0,
     process_index: int = 0,
     process_count: int = 1,
     cache_bytes: int = 1 << 30,
@@ -143,32 +89,39 @@ def train_dataset(
     """Training batches by step: item s holds this process's rows of the batch of step s, a pure function of (seed, s).
 
     Each epoch is a new order of all images, one random window of `patch` = (h, w) pixels from each; batches run across
-    the ends of epochs. An image smaller than the window lies at a random place in it and is mirrored around; there `valid`
-    is False. The rows of the processes, in order, are the rows of the batch that one process would make.
+    the ends of epochs. What the network answers for, the window less `margin` at each border, lies inside the image, or
+    the image inside it where that is smaller; beyond the image the window is mirrored and `valid` is False. The rows of
+    the processes, in order, are the rows of the batch that one process would make.
 
     Args:
       source: random access to Examples.
       batch_size: of all processes together.
+      margin: pixels that the network loses at each border (0 with same padding), so that it learns the image's rim, too.
       cache_bytes: decoded images are kept in memory up to this many bytes (0: none).
 
     Returns dicts of image float32 `[B, h, w, C]`, mask int32 `[B, h, w]` or `[B, h, w, K]`, valid bool `[B, h, w]`.
-    Raises `UserError` where the batch does not divide over the processes or `patch` is no pair of positive numbers.
+    Raises `UserError` where the batch does not divide over the processes, or `patch`, `margin`, `seed` or `normalize` is
+    outside its domain.
     """
     rows = _rows(batch_size, process_count)
-    patch = tuple(patch)
-    if len(patch) != 2 or min(patch) < 1:
-        raise UserError(f"patch={patch}: give (height, width) in pixels, both at least 1")
+    patch = tuple(patch) if np.iterable(patch) else (patch,)
+    if len(patch) != 2 or not all(_is_whole(n) and n >= 1 for n in patch):
+        raise UserError(f"patch={patch}: give (height, width) in pixels, whole numbers of at least 1")
+    if not _is_whole(margin) or not 0 <= 2 * margin < min(patch):
+        raise UserError(f"margin={margin!r}: give a whole number, 0 or more, that leaves something of patch={patch}")
+    if not _is_whole(seed) or not 0 <= seed < 2**32:
+        raise UserError(f"seed={seed!r}: give a whole number from 0 to 2^32 - 1")
     if normalize not in NORMALIZATIONS:
         raise UserError(f"normalize={normalize!r} is unknown; use one of {', '.join(NORMALIZATIONS)}")
 
     def random_window(element, rng: np.random.Generator):
         image, mask, of = element
-        spare = [n - p for n, p in zip(image.shape, patch, strict=False)]
-        start = [int(rng.integers(min(s, 0), max(s, 0) + 1)) for s in spare]
+        spare = [n - (p - 2 * margin) for n, p in zip(image.shape, patch, strict=False)]
+        start = [int(rng.integers(min(s, 0), max(s, 0) + 1)) - margin for s in spare]
         return _example(image, mask, start, patch, normalize, of)
 
     kept = source if isinstance(source, InMemory) else InMemory(source, cache_bytes)
-    dataset = grain.MapDataset.source(_Epochs(kept, normalize, seed)).seed(seed)
+    dataset = grain.MapDataset.source(Epochs(kept, functools.partial(statistics, how=normalize), seed)).seed(seed)
     # Sliced last: drawn after a slice, the random numbers would be the same in every process.
     return dataset.random_map(random_window).batch(rows)[process_index::process_count]
 
@@ -180,6 +133,11 @@ def train_batches(source, *, start_step: int = 0, num_threads: int = 2, prefetch
     return iter(dataset.to_iter_dataset(options))
 
 
+def padded_size(height: int, width: int, bucket: int, input_size: Callable[[int], int]) -> tuple[int, int]:
+    """The size that an image is padded to: input_size(n rounded up to a multiple of `bucket`) on each axis."""
+    return input_size(-(-height // bucket) * bucket), input_size(-(-width // bucket) * bucket)
+
+
 def eval_plan(
     source, *, batch_size: int, bucket: int = 64, input_size: Callable[[int], int] = lambda n: n
 ) -> list[tuple[tuple[int, int], list[int]]]:
@@ -189,8 +147,7 @@ def eval_plan(
     """
     groups: dict[tuple[int, int], list[int]] = {}
     for index in range(len(source)):
-        padded = tuple(input_size(-(-n // bucket) * bucket) for n in _size(source, index))
-        groups.setdefault(padded, []).append(index)
+        groups.setdefault(padded_size(*size_of(source, index), bucket, input_size), []).append(index)
     return [(size, g[i : i + batch_size]) for size, g in sorted(groups.items()) for i in range(0, len(g), batch_size)]
 
 
@@ -208,8 +165,7 @@ def eval_batches(
 ) -> Iterator[dict]:
     """Every image of `source` exactly once and whole, in batches of `batch_size` (of all processes together).
 
-    Each axis of n pixels is mirrored out to input_size(n rounded up to a multiple of `bucket`), the image's origin at
-    `margin`: what surrounds an image depends on that image alone, never on its batch mates.
+    Each image is mirrored out to `padded_size`, its origin at `margin`: what surrounds an image depends on that image alone, never on its batch mates.
 
     Yields the batch of `train_dataset` and in it also index int32 `[B]` (position in `source`) and size int32 `[B, 2]`
     (height, width of the image). A last batch is filled up with rows of index -1, size 0 and nothing valid. All
@@ -240,10 +196,8 @@ def _padded(example, size, margin, how, filling):
     return made
 
 
-def _size(source, index) -> tuple[int, int]:
-    """(height, width), without decoding the image where the source can tell."""
-    size = getattr(source, "size", None)
-    return size(index) if size else source[index]["image"].shape[:2]
+def _is_whole(value) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def _rows(batch_size: int, process_count: int) -> int:

@@ -12,6 +12,7 @@ import io
 import json
 import shutil
 import struct
+import sys
 import time
 import uuid
 from pathlib import Path
@@ -22,7 +23,7 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
-from unet_jax.data.cache import cache_folder
+from unet_jax.data.cache import cache_folder, unwritable
 from unet_jax.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -134,7 +135,8 @@ class Dataset:
     """What the rest of the code knows of a data set.
 
     `class_names` by id; `channels` and `dtype` ("uint8" or "uint16") of every image; `overlapping`: masks are
-    `[H, W, K]` 0/1 and not ids; `fingerprint`: hex hash of contents and config; `palette`: RGB per class or ().
+    `[H, W, K]` 0/1 and not ids; `fingerprint`: hex hash of contents and config; `palette`: RGB per class or ();
+    `remedy`: what gives an empty split examples.
     """
 
     name: str
@@ -145,6 +147,7 @@ class Dataset:
     dtype: str
     sources: dict[str, Source] = dataclasses.field(repr=False)
     palette: tuple[tuple[int, int, int], ...] = ()
+    remedy: str = "choose one of these"
 
     @property
     def splits(self) -> dict[str, int]:
@@ -156,8 +159,8 @@ class Dataset:
         if split in self.sources:
             return self.sources[split]
         have = ", ".join(f"{name} ({count})" for name, count in self.splits.items()) or "none"
-        kind = "empty" if split in SPLITS else "unknown"
-        raise UserError(f"data set {self.name!r}: split {split!r} is {kind}; splits with examples: {have}")
+        what, remedy = ("empty", self.remedy) if split in SPLITS else ("unknown", "choose one of these")
+        raise UserError(f"data set {self.name!r}: split {split!r} is {what}; splits with examples: {have}; {remedy}")
 
 
 def cache_key(builder_cls: type[Builder], config: dict, fingerprint: str) -> str:
@@ -173,29 +176,39 @@ def prepare(
 
     `config` is JSON-able and becomes the builder's `settings`; `fingerprint` stands for everything else that the
     examples depend on (for files: the hash of their contents); `inputs` is handed to the builder and not to the key.
+    Raises `UserError` where the cache cannot be written.
     """
     folder = cache_folder(cache_dir) / builder_cls.name
     final = folder / cache_key(builder_cls, config, fingerprint)[:24]
-    if not final.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(folder)
-        working = folder / f".preparing-{uuid.uuid4().hex}"
-        try:
-            with _quiet():
-                _builder(builder_cls, config, working, inputs).download_and_prepare()
-            try:
-                working.rename(final)
-            except OSError:  # another process was faster: its folder is there and holds the same
-                if not final.exists():
-                    raise
-        finally:
-            shutil.rmtree(working, ignore_errors=True)
+    try:
+        if not final.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(folder)
+            print(f"preparing the data set {builder_cls.name}, once, into {final} ...", file=sys.stderr, flush=True)
+            _run(builder_cls, config, inputs, final)
+    except OSError as error:  # not of what the builder reads: that it refuses itself
+        raise unwritable(folder, error) from error
     builder = _builder(builder_cls, config, final)
     sources = {}
     for split in sorted(builder.info.splits, key=SPLITS.index):
         records = builder.as_data_source(split)
         sources[split] = Source(records, config["num_classes"], config["overlapping"])
     return sources
+
+
+def _run(builder_cls, config, inputs, final: Path) -> None:
+    """Prepares into a folder of its own, which becomes `final` by one rename."""
+    working = final.with_name(f".preparing-{uuid.uuid4().hex}")
+    try:
+        with _quiet():
+            _builder(builder_cls, config, working, inputs).download_and_prepare()
+        try:
+            working.rename(final)
+        except OSError:  # another process was faster: its folder is there and holds the same
+            if not final.exists():
+                raise
+    finally:
+        shutil.rmtree(working, ignore_errors=True)
 
 
 def _builder(builder_cls, config, data_dir, inputs=None) -> Builder:

@@ -1,6 +1,8 @@
 """Which split an example belongs to: read from `index.csv`, or drawn from a hash of its group."""
 
+import collections
 import csv
+import difflib
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,13 +10,16 @@ from pathlib import Path
 from unet_jax.data.prepare import SPLITS
 from unet_jax.errors import UserError
 
+COLUMNS = ("id", "split", "group")  # of the index
+
 
 def assign(ids: Iterable[str], index: Path, fractions: Sequence[float]) -> dict[str, tuple[str, str]]:
     """(split, group) of each id: from the file `index` if it is there, else by hash; the group defaults to the id.
 
     `index` is a CSV with a column `id`, and `split` (train, val or test) and `group` where wanted; other columns are
-    not read. Without `split` the split is a hash of the group. Raises `UserError` where rows and ids do not match,
-    a split has another name, or one group lies in two splits.
+    not read, unless their names look like a misspelt one of these: they are refused. Case and spaces around the names
+    do not count. Without `split` the split is a hash of the group. Raises `UserError` also where rows and ids do not
+    match, a split has another name, or one group lies in two splits.
     """
     ids = list(ids)
     if not index.exists():
@@ -53,22 +58,33 @@ def hash_split(group: str, fractions: Sequence[float]) -> str:
 
 def check_fractions(fractions: Sequence[float]) -> tuple[float, ...]:
     """The fractions of train, val and test, or `UserError`."""
-    fractions = tuple(map(float, fractions))
-    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise UserError(f"split_fractions={fractions}: give three fractions (train, val, test) that add up to 1")
-    return fractions
+    try:
+        numbers = tuple(map(float, fractions))
+    except (TypeError, ValueError):
+        numbers = ()
+    if len(numbers) != 3 or not min(numbers) >= 0 or not abs(sum(numbers) - 1) <= 1e-6:
+        raise UserError(f"split_fractions={fractions!r}: give three fractions (train, val, test) that add up to 1")
+    return numbers
 
 
 def _read(index: Path) -> dict[str, dict[str, str]]:
     try:
         with index.open(newline="", encoding="utf-8-sig") as file:  # Excel writes a byte order mark
             reader = csv.DictReader(file, skipinitialspace=True)
-            columns = reader.fieldnames or []
+            columns = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
             listed = [{key: (value or "").strip() for key, value in row.items() if key} for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{index}: cannot be read ({error}); save it as CSV in UTF-8") from error
     if "id" not in columns:
         raise UserError(f"{index}: has no column 'id' (columns: {', '.join(columns)}); the first line must be id,split")
+    for column, count in collections.Counter(columns).items():
+        if column in COLUMNS and count > 1:
+            raise UserError(f"{index}: has {count} columns {column!r}; keep one of them")
+        meant = set(difflib.get_close_matches(column, COLUMNS, cutoff=0.75)) - set(columns)
+        if meant:
+            raise UserError(
+                f"{index}: column {column!r} looks like {meant.pop()!r}; rename it to that, or to something else"
+            )
     rows = {}
     for row in listed:
         if row["id"] in rows:

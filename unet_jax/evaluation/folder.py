@@ -1,5 +1,6 @@
 """A folder of images turned into masks and pictures."""
 
+import contextlib
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -41,13 +42,16 @@ def predict_folder(
         `num_images`, `num_compiles`, `seconds`, `images_per_s` (as in `evaluate`), and `folders`, those written.
 
     Raises:
-        UserError: the folder is absent or has no image, files cannot be read, two would have one name, or a result is there.
+        UserError: the folder is absent or has no image, files cannot be read or written, two would have one name, or a
+            result is there.
     """
-    paths = list_images(images_dir)
+    paths = list(files.list_images(images_dir).values())
+    if not paths:
+        raise UserError(f"{images_dir}: has no image; looked for {', '.join(files.SUFFIXES)}")
     writer = MaskWriter(predictor, out_dir, overlays=True, palette=palette)
-    if not overwrite:
+    with writing():
         for path in (folder / f"{path.stem}.png" for path in paths for folder in writer.folders):
-            if path.exists():
+            if not overwrite and path.exists():
                 raise UserError(f"{path} exists; write to another folder, or pass --overwrite to replace what is there")
     sizes = _padded_sizes(paths, predictor)
     paths = sorted(paths, key=lambda path: (sizes[path], path))[process_index::process_count]
@@ -70,7 +74,7 @@ def save_masks(predictor: Predictor, source, out_dir: str | Path, *, batch_size:
         examples = [source[index] for index in chunk]
         predicted = predictor.predict_images([example["image"] for example in examples], batch_size)
         for example, probabilities in zip(examples, predicted, strict=True):
-            writer.write(safe_name(example["id"]), example["image"], probabilities)
+            writer.write(file_name(example["id"]), example["image"], probabilities)
     return writer.folders
 
 
@@ -78,7 +82,7 @@ class MaskWriter:
     """The folders `ids/`, `masks/<class>/` and, on wish, `overlays/` of `predict_folder`; made when the first is written."""
 
     def __init__(self, predictor: Predictor, out_dir: str | Path, *, overlays: bool = False, palette: Sequence = ()):
-        out_dir = Path(out_dir)
+        out_dir = Path(out_dir).expanduser()
         self._predictor, self._overlays = predictor, overlays
         self._colours = [overlay.class_colours(predictor.class_names, palette)[channel] for channel in predictor.kept]
         self._masks = [out_dir / "masks" / safe_name(name) for name in predictor.keep]
@@ -88,46 +92,44 @@ class MaskWriter:
 
     def write(self, name: str, image: np.ndarray, probabilities: np.ndarray) -> None:
         """Writes NAME.png into each folder, from probabilities [H, W, K] of all classes."""
-        for folder in self.folders:
-            folder.mkdir(parents=True, exist_ok=True)
         masks, ids = to_masks(probabilities, self._predictor.module.activation)
         masks = masks[..., self._predictor.kept]
-        Image.fromarray(ids).save(self.folders[0] / f"{name}.png")
-        for channel, folder in enumerate(self._masks):
-            Image.fromarray(masks[..., channel].astype(np.uint8) * 255).save(folder / f"{name}.png")
-        if self._overlays:
-            picture = overlay.picture(image, masks, self._predictor.keep, self._colours)
-            overlay.save(picture, self.folders[-1] / f"{name}.png")
+        with writing():
+            for folder in self.folders:
+                folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(ids).save(self.folders[0] / f"{name}.png")
+            for channel, folder in enumerate(self._masks):
+                Image.fromarray(masks[..., channel].astype(np.uint8) * 255).save(folder / f"{name}.png")
+            if self._overlays:
+                picture = overlay.picture(image, masks, self._predictor.keep, self._colours)
+                overlay.save(picture, self.folders[-1] / f"{name}.png")
 
 
-def list_images(folder: str | Path) -> list[Path]:
-    """The image files of a folder by name, hidden files aside.
+@contextlib.contextmanager
+def writing():
+    """Turns an `OSError` of what is done inside into a `UserError` that names the path."""
+    try:
+        yield
+    except OSError as error:
+        path, why = error.filename or "results", error.strerror or error
+        raise UserError(f"{path}: cannot be written ({why}); write to another folder, or make room") from error
 
-    Raises:
-        UserError: there is no such folder, no image in it, or two images differ in nothing but their suffix.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder of images")
-    paths = [path for path in folder.iterdir() if path.suffix.lower() in files.SUFFIXES and path.is_file()]
-    paths = sorted(path for path in paths if not path.name.startswith("."))
-    if not paths:
-        raise UserError(f"{folder}: has no image; looked for {', '.join(files.SUFFIXES)}")
-    by_stem: dict[str, Path] = {}
-    for path in paths:
-        other = by_stem.setdefault(path.stem, path)
-        if other is not path:
-            raise UserError(f"{other} and {path.name} would both be written as {path.stem}.png; rename one")
-    return paths
+
+def file_name(id_: str) -> str:
+    """An example's id as the name of a file: / \\ and % as %XX, all else as it is, so that no two ids share a name."""
+    return re.sub(r"[%/\\\0]", lambda match: f"%{ord(match[0]):02X}", id_)
 
 
 def safe_name(name: str) -> str:
-    """A class name or example id as the name of a file or folder."""
+    """A class name as the name of a folder."""
     return re.sub(r"[^\w.-]+", "_", name).strip(".") or "_"
 
 
 def _padded_sizes(paths: Sequence[Path], predictor: Predictor) -> dict[Path, tuple[int, int]]:
-    """The padded size of every image; raises UserError that names the first file that cannot be read."""
+    """The padded size of every image; raises UserError that names the first file that cannot be read.
+
+    Decodes all of it, where the header would tell the size: a file cut short is found before the network has run.
+    """
     sizes, broken = {}, []
     for path in paths:
         try:

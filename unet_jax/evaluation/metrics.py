@@ -17,10 +17,10 @@ from collections.abc import Mapping, Sequence
 import jax.numpy as jnp
 import numpy as np
 
+from unet_jax.data.prepare import VOID
 from unet_jax.errors import UserError
 from unet_jax.inference.predict import resolve_keep
 
-VOID = 255
 COUNTS = ("tp", "fp", "fn", "correct", "total")
 
 

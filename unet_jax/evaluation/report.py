@@ -10,7 +10,7 @@ import numpy as np
 
 from unet_jax.errors import UserError
 from unet_jax.evaluation import metrics, overlay
-from unet_jax.evaluation.folder import safe_name
+from unet_jax.evaluation.folder import file_name, writing
 from unet_jax.inference.predict import Predictor, resolve_keep, to_masks
 
 COLUMNS = {
@@ -45,12 +45,13 @@ def _cell(value: float, width: int = 0) -> str:
 
 def write_json(path: str | Path, summary: Mapping, rows: Sequence[Mapping], **about) -> None:
     """Writes `about` (split, checkpoint step, mode, level, ...), the summary and the rows; NaN and Inf become null."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = Path(path).expanduser()
     content = _jsonable({**about, "summary": dict(summary), "images": [dict(row) for row in rows]})
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-    os.replace(partial, path)  # a reader sees the old file or the new one
+    with writing():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+        os.replace(partial, path)  # a reader sees the old file or the new one
 
 
 def _jsonable(value):
@@ -76,10 +77,11 @@ def save_overlays(
     """Writes image | truth | prediction | errors for `limit` examples spread evenly over the source (0: all).
 
     The files are `<id>.png` in `out_dir`; those of the same name are replaced, as they show the same example. The caption
-    gives the example's IoU of each class to keep.
+    gives the example's IoU of each class to keep. Raises UserError where the folder cannot be written.
     """
-    out_dir = Path(out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
+    out_dir = Path(out_dir).expanduser()
+    with writing():
+        out_dir.mkdir(parents=True, exist_ok=True)
     names, kept = predictor.keep, predictor.kept
     colours = overlay.class_colours(predictor.class_names, palette)
     num = len(source) if limit == 0 else min(limit, len(source))
@@ -104,8 +106,9 @@ def save_overlays(
             picture = overlay.panels(
                 example["image"], truth[..., kept], masks[..., kept], valid, names, [colours[k] for k in kept], caption
             )
-            written.append(out_dir / f"{safe_name(example['id'])}.png")
-            overlay.save(picture, written[-1])
+            written.append(out_dir / f"{file_name(example['id'])}.png")
+            with writing():
+                overlay.save(picture, written[-1])
         progress(len(examples))
     return written
 
@@ -156,8 +159,10 @@ def curves(metrics_jsonl: str | Path, out_png: str | Path, metric: str = "iou_po
         if key != "learning_rate" and low <= high:
             axis.legend(frameon=False)
     axes[-1].set_xlabel("step")
-    figure.savefig(out_png)
-    return Path(out_png)
+    out_png = Path(out_png).expanduser()
+    with writing():
+        figure.savefig(out_png)
+    return out_png
 
 
 def _is_number(value) -> bool:
@@ -166,7 +171,7 @@ def _is_number(value) -> bool:
 
 def _series(metrics_jsonl: str | Path) -> dict[str, dict[int, dict]]:
     """Rows by split and step; what one row of a step lacks, an earlier one may give."""
-    path = Path(metrics_jsonl)
+    path = Path(metrics_jsonl).expanduser()
     if not path.is_file():
         raise UserError(f"{path}: no such file; curves are drawn from the metrics.jsonl of a run")
     series: dict[str, dict[int, dict]] = {}

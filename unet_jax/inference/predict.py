@@ -166,7 +166,7 @@ class Predictor:
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
         """The size that the network sees an image of this size at."""
-        return tuple(self.network.input_size(-(-n // self.bucket) * self.bucket) for n in (height, width))
+        return pipeline.padded_size(height, width, self.bucket, self.network.input_size)
 
     @property
     def kept(self) -> list[int]:

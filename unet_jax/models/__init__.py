@@ -1,12 +1,12 @@
 """The networks: `build(name, num_classes=K, **knobs)` gives a linen module, `(variables, images) -> heads`.
 
-To add one: write its file with a subclass of `blocks.Network`, add its row to `MODELS`; the tests run over the table.
+To add one: write its file with a subclass of `network.Network`, add its row to `MODELS`; the tests run over the table.
 """
 
 import dataclasses
 
 from unet_jax.errors import UserError
-from unet_jax.models.blocks import Network
+from unet_jax.models.network import Network
 from unet_jax.models.unet import UNet
 from unet_jax.models.unet_pp import UNetPP
 

@@ -1,4 +1,4 @@
-"""What the networks are made of: their knobs, and the operators H (node), D (pool), U (up-sampling) and the head.
+"""What the networks are made of: the operators H (node), D (pool), U (up-sampling) and the crop of skips.
 
 Forms are chosen to be fast on a CPU and deterministic on a GPU, gradients included: no select-and-scatter, no gather.
 
@@ -14,28 +14,24 @@ Initialisation: He normal for the convolutions, std sqrt(2 / fan-in) (Ronneberge
 2018), Glorot uniform for up-sampling, which is linear (Zhou et al.'s code); both papers' biases start at 0.
 """
 
-import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-
-from unet_jax.errors import UserError
-
-CHOICES = {
-    "norm": ("none", "batch", "group", "instance"),
-    "upsample": ("transpose", "bilinear", "nearest"),
-    "dtype": ("float32", "bfloat16"),
-    "activation": ("softmax", "sigmoid"),
-}
 
 
 def max_pool(x: jax.Array) -> jax.Array:
     """D: the 2x2 maximum with stride 2; `[B, 2h, 2w, C]` -> `[B, h, w, C]`."""
     batch, height, width, channels = x.shape
     return x.reshape(batch, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))
+
+
+def center_crop(x: jax.Array, height: int, width: int) -> jax.Array:
+    """The middle of a map; `[B, H, W, C]` -> `[B, height, width, C]`."""
+    top, left = (x.shape[1] - height) // 2, (x.shape[2] - width) // 2
+    return x[:, top : top + height, left : left + width]
 
 
 def nearest(x: jax.Array) -> jax.Array:
@@ -99,12 +95,12 @@ class UpSample(nn.Module):
 
 
 def num_groups(features: int) -> int:
-    """How many groups group normalisation takes: at most 16, each of at least 2 channels, for any number of features.
+    """How many groups group normalisation takes: the largest divisor of the width up to 16 that leaves 2 channels a group.
 
-    Half of gcd(32, features): 16 for every published width. Never one channel a group, which is instance
-    normalisation and turns a 1x1 map into zeros.
+    16 for powers of two from 32, the published widths; 7, 14, 14, 14, 16 for the wide U-Net's 35, 70, 140, 280, 560;
+    1 for a prime. Never one channel a group, which is instance normalisation and turns a 1x1 map into zeros.
     """
-    return max(1, math.gcd(32, features) // 2)
+    return max(n for n in range(1, 17) if features % n == 0 and (n == 1 or features // n >= 2))
 
 
 class Block(nn.Module):
@@ -149,101 +145,3 @@ class Block(nn.Module):
         if self.norm == "instance":
             return nn.InstanceNorm(epsilon=1e-5, dtype=self.dtype, name=name)(x)
         return x
-
-
-class Network(nn.Module):
-    """What every network shares: the knobs, their checks, and the arithmetic of sizes.
-
-    Attributes:
-      num_classes: K, the channels of the logits.
-      widths: channels of each level, shallow to deep; the depth is one less than their number.
-      padding: "same" takes any size and returns it; "valid" returns only pixels whose whole context was seen.
-      norm: normalisation between convolution and ReLU.
-      upsample: U, see the module's docstring.
-      dropout: the share of activations set to 0 in training; where, the network's docstring tells.
-      dtype: of the computation; parameters, statistics and logits are float32 always.
-      activation: what turns logits into probabilities; not applied here, but used by loss, metrics and prediction.
-      axis_name: the mapped axis over which BatchNorm takes its mean and variance.
-    """
-
-    num_classes: int
-    widths: Sequence[int] = (64, 128, 256, 512, 1024)
-    padding: str = "same"
-    norm: str = "none"
-    upsample: str = "transpose"
-    dropout: float = 0.0
-    dtype: str = "float32"
-    activation: str = "softmax"
-    axis_name: str | None = None
-
-    paddings: ClassVar[tuple[str, ...]] = ("same",)
-
-    def __post_init__(self):
-        if isinstance(self.widths, Sequence) and not isinstance(self.widths, str):
-            self.widths = tuple(self.widths)  # a list from a config is not hashable, as jit wants static modules
-        self.check()
-        super().__post_init__()
-
-    @nn.nowrap
-    def check(self):
-        """Raises UserError where a knob has a value that the network cannot take."""
-        for knob, allowed in {**CHOICES, "padding": self.paddings}.items():
-            if getattr(self, knob) not in allowed:
-                kind = type(self).__name__
-                raise UserError(f"{knob}={getattr(self, knob)!r} is not for {kind}: choose from {', '.join(allowed)}.")
-        whole = isinstance(self.widths, tuple) and all(is_count(width, 1) for width in self.widths)
-        if not whole or len(self.widths) < 2:
-            raise UserError(f"widths={self.widths!r}: give two or more positive whole numbers, such as (32, 64, 128).")
-        if not is_count(self.num_classes, 1):
-            raise UserError(f"num_classes={self.num_classes!r}: give a whole number from 1.")
-        if isinstance(self.dropout, bool) or not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
-            raise UserError(f"dropout={self.dropout!r}: give a number from 0 to less than 1.")
-
-    @property
-    def depth(self) -> int:
-        """How many times the map is halved."""
-        return len(self.widths) - 1
-
-    @property
-    def multiple(self) -> int:
-        """The step between the sizes that the grid works on: 2^depth pixels."""
-        return 2**self.depth
-
-    def output_size(self, size: int) -> int:
-        """The logits' height (width) for an image of this height (width), in pixels."""
-        return size
-
-    def input_size(self, size: int) -> int:
-        """The smallest legal height (width) of an image whose logits are at least this high (wide), in pixels."""
-        return size
-
-    def enter(self, images: jax.Array) -> jax.Array:
-        """Checks `[B, H, W, C]`, casts it, and repeats its last row and column up to a multiple that can be halved.
-
-        Repeated pixels make no edge that is not in the image, as zeros would. They are appended at the end only, so
-        pixel (0, 0) stays where it is.
-        """
-        if images.ndim != 4 or 0 in images.shape:
-            raise UserError(f"images of shape {images.shape}: give [batch, height, width, channels], none of them 0.")
-        ends = [(0, -size % self.multiple) for size in images.shape[1:3]]
-        return jnp.pad(images.astype(self.dtype), ((0, 0), *ends, (0, 0)), mode="edge")
-
-    def node(self, name: str, level: int, dropout: float) -> Block:
-        """H of this level under this name."""
-        return Block(
-            self.widths[level], self.padding, self.norm, dropout, jnp.dtype(self.dtype), self.axis_name, name=name
-        )
-
-    def up(self, name: str, level: int) -> UpSample:
-        """U from the level below to this one under this name."""
-        return UpSample(self.widths[level], self.upsample, jnp.dtype(self.dtype), name=name)
-
-    def head(self, name: str) -> nn.Conv:
-        """The 1x1 convolution to the logits, in float32 so that bfloat16 ends before the loss."""
-        initialise = nn.initializers.he_normal()
-        return nn.Conv(self.num_classes, (1, 1), kernel_init=initialise, dtype=jnp.float32, name=name)
-
-
-def is_count(value: Any, least: int) -> bool:
-    """Whether the value is a whole number, not a bool, from `least` up."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least

@@ -8,13 +8,17 @@
 H, D and U as in `blocks`; node, its U and its head are the submodules `x_i_j`, `up_i_j`, `head_j`. The channels are in
 the order of the authors' code, [U(x^{i+1,j-1}), x^{i,0}, ..., x^{i,j-1}], which only permutes the kernels. As published
 (`norm="none"`, widths 32-512, one channel, one class) it has 9,041,601 parameters with one head, 9,041,700 with four.
+
+Valid padding is ours: each x^{i,k} is cropped to the middle that U(x^{i+1,j-1}) covers, as U-Net's skips are, and every
+x^{0,j} with a head to the middle that x^{0,depth} covers, so all logits have one size and sizes are those of U-Net.
 """
 
 import jax
 from flax import linen as nn
 
 from unet_jax.errors import UserError
-from unet_jax.models.blocks import Network, is_count, max_pool
+from unet_jax.models.blocks import center_crop, max_pool
+from unet_jax.models.network import Network, is_count
 
 
 class UNetPP(Network):
@@ -23,8 +27,8 @@ class UNetPP(Network):
     Attributes:
       deep_supervision: heads 1 .. level, shallow to deep, instead of the deepest alone.
       level: L builds only the nodes with i + j <= L, all that head L reads: its parameters are a subset by name of the
-        whole's, its logits are those of the whole's head L. 0 is the full depth. Images are padded for the full depth
-        at any level, or an image of odd size would have other pixels beyond its border.
+        whole's, its logits are those of the whole's head L. 0 is the full depth. At any level images are padded, and
+        valid logits cropped, for the full depth: or these logits would have other borders than the whole's.
     """
 
     widths: tuple[int, ...] = (32, 64, 128, 256, 512)
@@ -43,7 +47,7 @@ class UNetPP(Network):
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> tuple[jax.Array, ...]:
-        """`[B, H, W, C]` -> logits `[B, H, W, K]` float32 of each head, shallow to deep."""
+        """`[B, H, W, C]` -> logits `[B, output_size(H), output_size(W), K]` float32 of each head, shallow to deep."""
         level = self.level or self.depth
         image = self.enter(images)
         x = {}
@@ -53,8 +57,7 @@ class UNetPP(Network):
             for j in range(1, i + 1):
                 row = i - j
                 up = self.up(f"up_{row}_{j}", row)(x[row + 1, j - 1])
-                skips = [x[row, k] for k in range(j)]
+                skips = [center_crop(x[row, k], *up.shape[1:3]) for k in range(j)]
                 x[row, j] = self.node(f"x_{row}_{j}", row, self.dropout)([up, *skips], train)
-        height, width = images.shape[1:3]
         heads = range(1, level + 1) if self.deep_supervision else (level,)
-        return tuple(self.head(f"head_{j}")(x[0, j][:, :height, :width]) for j in heads)
+        return tuple(self.head(f"head_{j}")(self.leave(x[0, j], images)) for j in heads)

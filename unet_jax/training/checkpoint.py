@@ -18,6 +18,8 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from unet_jax.errors import UserError
 
+REMEDY = "evaluate another one (run_eval.py --checkpoint=STEP), or remove its folder to resume from the one before"
+
 
 def digests(tree) -> dict[str, str]:
     """sha256 over type, shape and bytes of every leaf, by its path in the tree."""
@@ -61,11 +63,13 @@ class Checkpointer:
         if step in self._manager.all_steps():
             return  # that very state is there already: a run stopped and resumed at the same step
         tree = _plain(state)
-        self._manager.save(
+        saved = self._manager.save(
             step,
             args=ocp.args.Composite(state=ocp.args.PyTreeSave(tree), digests=ocp.args.JsonSave(digests(tree))),
             metrics=None if score is None else {"score": float(score)},
         )
+        if not saved:  # Orbax skips a save without a word
+            raise RuntimeError(f"checkpoint {step} was not saved into {self.directory}")
 
     def step_of(self, which: str | int) -> int:
         """The step that "best", "latest" or a number names; UserError if there is none."""
@@ -75,8 +79,7 @@ class Checkpointer:
         if which == "latest":
             return steps[-1]
         if which == "best":
-            best = self._manager.best_step()
-            return steps[-1] if best is None else best
+            return steps[-1] if self.best_step() is None else self.best_step()
         if not str(which).isdigit() or int(which) not in steps:
             raise UserError(
                 f"checkpoint {which!r} is not in {self.directory}; there are: best, latest, {', '.join(map(str, steps))}"
@@ -86,6 +89,10 @@ class Checkpointer:
     def latest_step(self) -> int | None:
         """The latest step saved, or None."""
         return self._manager.latest_step()
+
+    def best_step(self) -> int | None:
+        """The step of the best score, or None where none was scored."""
+        return self._manager.best_step()
 
     def restore(self, step: int, like) -> Any:
         """Reads the state of `step`.
@@ -116,8 +123,8 @@ class Checkpointer:
             )
         except (OSError, ValueError, KeyError) as error:
             raise UserError(
-                f"checkpoint {step} in {self.directory} cannot be read ({str(error).splitlines()[0]}); "
-                "use another one: --checkpoint=STEP"
+                f"checkpoint {step} in {self.directory} cannot be read "
+                f"({(str(error) or type(error).__name__).splitlines()[0]}); {REMEDY}"
             ) from error
         written = restored["digests"]
         leaves = {_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(restored["state"])[0]}
@@ -137,7 +144,7 @@ class Checkpointer:
             if written.get(name) != _digest(leaf):
                 raise UserError(
                     f"checkpoint {step} in {self.directory} is damaged: {name} is not what was written (sha256 differs); "
-                    "use another one: --checkpoint=STEP, or remove its folder to resume from the one before"
+                    f"{REMEDY}"
                 )
             return leaf
 

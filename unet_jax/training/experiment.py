@@ -8,6 +8,7 @@ import functools
 from collections.abc import Callable, Sequence
 
 import jax
+import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from ml_collections import ConfigDict
@@ -23,6 +24,7 @@ from unet_jax.training import losses, optim
 PIPELINE = ("patch", "normalize", "num_threads", "cache_bytes")  # keys of config.data that are not the data set's
 
 AT_LEAST = {  # the least value of each whole number
+    "seed": 0,
     "train.num_steps": 1,
     "train.log_every": 1,
     "train.eval_every": 1,
@@ -45,7 +47,7 @@ class Experiment:
     loss: losses.Loss
     tx: optax.GradientTransformation
     schedule: Callable
-    reading: dict  # patch, normalize, num_threads, cache_bytes
+    reading: dict  # keyword arguments of `pipeline.train_batches`: patch, normalize, margin, ...
     keep: tuple[str, ...]
 
 
@@ -55,36 +57,50 @@ def create(config: ConfigDict, devices=None) -> Experiment:
     Raises:
       UserError: a value is not allowed, or two do not fit each other; before any step is run.
     """
+    reading = _check_values(config)  # what needs no data first: preparing a large folder takes minutes
+    parallel.check_batch_size(config.train.batch_size, devices)
+    tx, schedule = optim.create(num_steps=config.train.num_steps, **config.optim)
     dataset = create_dataset(config)
     module = create_module(config, dataset.class_names, dataset.overlapping)
     select(module, config.eval.mode)  # raises where there is no such mode
-    reading = {key: config.data[key] for key in PIPELINE}
-    patch = reading["patch"] = tuple(reading["patch"])
-    if len(patch) != 2 or min(patch) < 1:
-        raise UserError(f"data.patch {patch} must be (height, width) in pixels, both above 0")
-    for size in patch:
-        module.output_size(size)  # raises where the network cannot take the size
-    if reading["normalize"] not in pipeline.NORMALIZATIONS:
-        raise UserError(
-            f"data.normalize {reading['normalize']!r} is unknown; known: {', '.join(pipeline.NORMALIZATIONS)}"
-        )
-    train = config.train
-    for name, least in AT_LEAST.items():
-        section, _, key = name.partition(".")
-        if config[section][key] < least:
-            raise UserError(f"{name} {config[section][key]} must be at least {least}")
-    parallel.check_batch_size(train.batch_size, devices)
-    window = {"image": jax.ShapeDtypeStruct((*patch, dataset.channels), "float32")}
-    jax.eval_shape(functools.partial(augment, **config.augment), jax.random.key(0), window)  # raises on bad strengths
     loss = losses.create(activation=config.model.activation, num_classes=module.num_classes, **config.loss.to_dict())
-    tx, schedule = optim.create(num_steps=train.num_steps, **config.optim)
     keep = resolve_keep(channel_names(module, dataset.class_names), tuple(config.eval.keep))
+    patch = reading["patch"]
+    reading["margin"] = (patch[0] - module.output_size(patch[0])) // 2  # raises where the network cannot take the size
+    image = jax.ShapeDtypeStruct((*patch, dataset.channels), "float32")
+    jax.eval_shape(functools.partial(_dry_run, module, loss, config.augment.to_dict(), dataset.overlapping), image)
     return Experiment(dataset, module, loss, tx, schedule, reading, keep)
 
 
+def _check_values(config: ConfigDict) -> dict:
+    for name, least in AT_LEAST.items():
+        value = functools.reduce(lambda node, key: node[key], name.split("."), config)
+        if value < least:
+            raise UserError(f"{name} {value} must be at least {least}")
+    reading = {key: config.data[key] for key in PIPELINE}
+    patch = reading["patch"] = tuple(reading["patch"])
+    if len(patch) != 2 or not all(isinstance(n, int) and n > 0 for n in patch):
+        raise UserError(f"data.patch {patch} must be (height, width), two whole numbers of pixels above 0")
+    if reading["normalize"] not in pipeline.NORMALIZATIONS:
+        known = ", ".join(pipeline.NORMALIZATIONS)
+        raise UserError(f"data.normalize {reading['normalize']!r} is unknown; known: {known}")
+    return reading
+
+
+def _dry_run(module, loss, augmentation, overlapping, image):
+    """Augmentation, network and loss on one window, for their errors alone: shapes are traced, nothing is computed."""
+    example = augment(jax.random.key(0), {"image": image}, **augmentation)
+    heads, _ = module.init_with_output(jax.random.key(0), example["image"][None])
+    valid = jnp.ones(heads[-1].shape[:3], bool)
+    mask = jnp.zeros(heads[-1].shape if overlapping else valid.shape, jnp.int32)
+    return loss.value(loss.terms(heads, mask, valid))
+
+
 def create_dataset(config: ConfigDict) -> data.Dataset:
-    """Prepares (once) and opens the config's data set."""
-    options = {key: value for key, value in config.data.items() if key not in PIPELINE}
+    """Prepares (once) and opens the config's data set; with a sigmoid its masks may overlap, where it has such masks."""
+    options = {key: value for key, value in config.data.to_dict().items() if key not in PIPELINE}
+    if config.data.name == "electrodes":
+        options["overlapping"] = config.model.activation == "sigmoid"
     return data.load(**options)
 
 
@@ -97,9 +113,7 @@ def create_module(config: ConfigDict, class_names: Sequence[str], overlapping: b
     if config.model.activation == "sigmoid" and num_classes == 2 and not overlapping:
         num_classes = 1
     if overlapping and config.model.activation != "sigmoid":
-        raise UserError(
-            f"data.overlapping: masks that overlap need model.activation 'sigmoid', not {config.model.activation!r}"
-        )
+        raise UserError(f"masks that overlap need model.activation 'sigmoid', not {config.model.activation!r}")
     return models.build(num_classes=num_classes, axis_name=parallel.AXIS, **config.model)
 
 

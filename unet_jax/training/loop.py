@@ -2,8 +2,10 @@
 
 import contextlib
 import signal
+import sys
 import threading
 
+import jax
 from ml_collections import ConfigDict
 
 from unet_jax import parallel
@@ -42,6 +44,10 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
       UserError: bad input, before the first step; or NaN or Inf in loss or gradient, with the step named.
       Interrupted: on Ctrl-C or SIGTERM, after saving.
     """
+    if jax.process_count() > 1:
+        raise UserError(
+            f"training by {jax.process_count()} processes is not built yet; start one process for all devices"
+        )
     parts = experiment.create(config, devices)
     module, dataset, train = parts.module, parts.dataset, config.train
     train_source = dataset.source("train")
@@ -50,11 +56,14 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
     state = create_state(module, parts.tx, seed=config.seed, patch=parts.reading["patch"], channels=dataset.channels)
 
     with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(StopSignal())  # outermost: the last save, which closing waits for, is guarded too
         checkpointer = stack.enter_context(Checkpointer(workdir / "checkpoints", latest=config.checkpoint.latest))
-        stop = stack.enter_context(StopSignal())
         start_step = checkpointer.latest_step() or 0
         if start_step:
             state = checkpointer.restore(start_step, state)
+        if start_step < train.num_steps:
+            folder.add_session(workdir, start_step)
+            stack.callback(report.curves, workdir / "metrics.jsonl", workdir / "curves.png")
         progress = stack.enter_context(contextlib.closing(Progress(start_step, train.num_steps)))
         writer = MetricWriter(workdir / "metrics.jsonl", start_step)
         meter = Meter(experiment.channel_names(module, dataset.class_names), parts.keep, train.batch_size)
@@ -79,8 +88,8 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
             step_metrics = parallel.to_host(step_metrics)
             if not step_metrics["finite"]:
                 raise UserError(
-                    f"step {step}: loss {step_metrics['loss']}, gradient norm {step_metrics['grad_norm']}; the run stops "
-                    f"here, its last good checkpoint is step {checkpointer.latest_step() or 'none'}. Lower "
+                    f"step {step}: loss {step_metrics['loss']}, gradient norm {step_metrics['grad_norm']}: NaN or infinite "
+                    f"there or in the weights after it; the run stops, its last good checkpoint is step {checkpointer.latest_step() or 'none'}. Lower "
                     "optim.learning_rate or set optim.grad_clip, and start into another --workdir"
                 )
             meter.add(step_metrics)
@@ -99,7 +108,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
             in_flight = (step, step_metrics)
 
             last, stopping = step == train.num_steps, stop.requested
-            log = last or step % train.log_every == 0
+            log = last or stopping or step % train.log_every == 0
             score = last or step % train.eval_every == 0
             save = score or stopping or (config.checkpoint.every and step % config.checkpoint.every == 0)
             if log or save:
@@ -120,13 +129,12 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
                         writer.write(step, "val", summary)
                         progress.print(f"step {step}: mean IoU {result:.4f} on val ({', '.join(parts.keep)})")
                     checkpointer.save(step, host_state, result)
-            if stopping and not last:
+            if stopping:
                 checkpointer.wait()
                 raise Interrupted(f"stopped at step {step} of {train.num_steps} and saved in {workdir}")
         if start_step < train.num_steps:
             writer.write(train.num_steps, "run", meter.totals())
             progress.print(meter.describe())
-    report.curves(workdir / "metrics.jsonl", workdir / "curves.png")
     return score_run(workdir, dataset=dataset, devices=devices)
 
 
@@ -138,6 +146,7 @@ class StopSignal:
 
     def _request(self, number, frame):
         self.requested = True
+        print("\nstopping after this step, then saving (once more stops at once, without)", file=sys.stderr)
         self.__exit__()
 
     def __enter__(self):

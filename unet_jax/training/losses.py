@@ -135,6 +135,8 @@ def create(
     if min(terms.values(), default=0) < 0 or not any(terms.values()):
         raise UserError(f"loss.terms {dict(terms)}: give at least one loss a weight above 0, and none below")
     for name, weights, known in (("class_weights", class_weights, num_classes), ("head_weights", head_weights, None)):
+        if not all(isinstance(w, int | float) for w in weights):
+            raise UserError(f"loss.{name} {tuple(weights)}: give numbers")
         if weights and (min(weights) < 0 or not sum(weights) > 0 or (known and len(weights) != known)):
             raise UserError(
                 f"loss.{name} {tuple(weights)}: none may be negative, one must be above 0"

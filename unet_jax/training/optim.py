@@ -26,8 +26,8 @@ def create_schedule(
     """
     if name not in SCHEDULES:
         raise UserError(f"optim.schedule {name!r} is unknown; known: {', '.join(SCHEDULES)}")
-    if learning_rate <= 0:
-        raise UserError(f"optim.learning_rate {learning_rate} must be above 0")
+    if not 0 < learning_rate < float("inf"):
+        raise UserError(f"optim.learning_rate {learning_rate} must be above 0 and finite")
     if not 0 <= warmup_steps < num_steps:
         raise UserError(f"optim.warmup_steps {warmup_steps} must be at least 0 and below train.num_steps {num_steps}")
     rest = num_steps - warmup_steps
@@ -72,8 +72,11 @@ def create(
     if name not in OPTIMIZERS:
         raise UserError(f"optim.name {name!r} is unknown; known: {', '.join(OPTIMIZERS)}")
     for key, value in (("weight_decay", weight_decay), ("grad_clip", grad_clip)):
-        if value < 0:
+        if not value >= 0:
             raise UserError(f"optim.{key} {value} must not be negative; 0 switches it off")
+    for key, value in (("b1", b1), ("b2", b2), ("momentum", momentum)):
+        if not 0 <= value < 1:
+            raise UserError(f"optim.{key} {value} must be at least 0 and below 1")
     rate = create_schedule(
         name=schedule, learning_rate=learning_rate, num_steps=num_steps, warmup_steps=warmup_steps, power=power
     )

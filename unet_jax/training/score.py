@@ -12,7 +12,7 @@ from unet_jax.training import workdir as folder
 
 
 def score_run(
-    workdir, *, split: str = "test", root: str = "", dataset: data.Dataset | None = None, devices=None, **chosen
+    workdir, *, split: str = "", root: str = "", dataset: data.Dataset | None = None, devices=None, **chosen
 ) -> dict[str, float]:
     """Scores a run on a split: prints a table, writes the scores, every mask and some overlays under `WORKDIR/eval/`.
 
@@ -20,7 +20,7 @@ def score_run(
 
     Args:
       workdir: of the run.
-      split: train, val or test; where there is no test split, val is taken in its place and it is said.
+      split: train, val or test; "" for test, or, where there is none, for val, and it is said.
       root: the data set's folder, if it is not where the config says.
       dataset: the run's data set, if it is open already.
       devices: to run on.
@@ -29,16 +29,18 @@ def score_run(
     Returns:
       The summary, by the names of `evaluation/metrics.py`.
     """
-    workdir = Path(workdir)
+    workdir = folder.resolve(workdir)
     run = folder.open_run(workdir, devices=devices, **chosen)
     if dataset is None:
         dataset = _open_dataset(run, workdir, root)
-    if split == "test" and split not in dataset.splits and "val" in dataset.splits:
-        print("there is no test split; scoring val instead")
-        split = "val"
+    if not split:
+        split = "test" if "test" in dataset.splits else "val"
+        if split == "val":
+            print("there is no test split; scoring val instead")
     source, predictor = dataset.source(split), run.predictor
-    parts = [split, *[chosen[key] for key in ("checkpoint", "mode") if chosen.get(key, "best") not in ("best", "")]]
-    name = "-".join(map(str, parts + [f"level{predictor.level}"] * bool(predictor.level)))
+    own = {"checkpoint": "best", "mode": run.config.eval.mode}
+    parts = [split, *(str(chosen[key]) for key in own if chosen.get(key, "") not in ("", own[key]))]
+    name = "-".join(parts + [f"level{predictor.level}"] * bool(predictor.level))
     batch_size, out = run.config.eval.batch_size, workdir / "eval"
     summary, rows = evaluate(predictor, source, batch_size=batch_size)
     about = {"split": split, "step": run.step, "mode": predictor.mode, "level": predictor.level}
@@ -60,7 +62,8 @@ def score_run(
     print(f"\nscores       {out / name}.json")
     print(f"masks        {out / name}/ids (class ids), {out / name}/masks (0/255 by class)")
     print(f"overlays     {out / name}/overlays")
-    print(f"curves       {workdir / 'curves.png'}")
+    if (workdir / "curves.png").exists():
+        print(f"curves       {workdir / 'curves.png'}")
     print(f"checkpoints  {workdir / 'checkpoints'}")
     return summary
 
@@ -90,8 +93,9 @@ def _open_dataset(run: folder.Run, workdir: Path, root: str) -> data.Dataset:
         if "root" not in config.data:
             raise UserError(f"--root={root}: the run's data set, {config.data.name}, is not a folder")
         config.data.root = root
+        config.data.class_names = tuple(run.facts["class_names"])  # this folder's masks may lack the highest id
     dataset = experiment.create_dataset(config)
-    if dataset.fingerprint != run.facts["fingerprint"]:
+    if dataset.fingerprint != run.facts["fingerprint"] and not root:
         print(f"note: the data are not those that {workdir} was trained on (their contents or options differ)")
     if list(dataset.class_names) != list(run.facts["class_names"]):
         raise UserError(

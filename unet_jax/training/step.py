@@ -41,7 +41,7 @@ def create_train_step(
     Returns:
       `step(state, batch)`: batch is `image [b, h, w, C]`, `mask [b, h, w(, K)]`, `valid [b, h, w]`, this device's rows.
       The metrics are of the global batch: loss, grad_norm, learning_rate, tp, fp, fn `[K]` (of the deepest head) and
-      finite (False once loss or gradient is NaN or infinite).
+      finite (False once loss, gradient or weights are NaN or infinite).
     """
 
     def step(state: TrainState, batch):
@@ -80,11 +80,13 @@ def create_train_step(
             batch_stats=updates.get("batch_stats", state.batch_stats),
             opt_state=opt_state,
         )
+        # The weights, too: an update may overflow on a finite gradient, and such a state must not be saved as a good one.
+        size = optax.tree.norm((new_state.params, new_state.batch_stats))
         return new_state, {
             "loss": value,
             "grad_norm": grad_norm,
             "learning_rate": schedule(state.step),
-            "finite": jnp.isfinite(value) & jnp.isfinite(grad_norm),
+            "finite": jnp.isfinite(value) & jnp.isfinite(grad_norm) & jnp.isfinite(size),
             **overlap,
         }
 

@@ -25,7 +25,16 @@ from unet_jax.training import experiment
 from unet_jax.training.checkpoint import Checkpointer
 
 # Keys that a resumed run may change: no result depends on them.
-FREE = ("data.cache_dir", "data.num_threads", "data.cache_bytes", "train.log_every")
+FREE = (
+    *(
+        "data.root",
+        "data.cache_dir",
+        "data.num_threads",
+        "data.cache_bytes",
+        "train.log_every",
+    ),  # root: see fingerprint
+    *("eval.batch_size", "eval.num_pictures", "checkpoint.every", "checkpoint.latest"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,15 +65,16 @@ def load(workdir, *, checkpoint: str | int = "best", mode: str = "", level: int 
 
 def open_run(workdir, *, checkpoint: str | int = "best", mode: str = "", level: int = 0, devices=None) -> Run:
     """Restores a run; arguments and errors as for `load`."""
-    workdir = Path(workdir)
-    config = load_config(workdir)
-    facts = json.loads((workdir / "versions.json").read_text())["data"]
+    workdir = resolve(workdir)
+    config, facts = load_config(workdir), load_facts(workdir)
     module = experiment.create_module(config, facts["class_names"], facts["overlapping"])
     mode = mode or config.eval.mode
     images = jax.ShapeDtypeStruct((1, *config.data.patch, facts["channels"]), "float32")
     variables = jax.eval_shape(select(module, mode, level).init, jax.random.key(0), images)
     with Checkpointer(workdir / "checkpoints", read_only=True) as checkpointer:
         step = checkpointer.step_of(checkpoint)
+        if checkpoint == "best" and checkpointer.best_step() is None:
+            print(f"note: no checkpoint of {workdir} was scored yet; taking the latest, of step {step}")
         restored = checkpointer.restore(step, dict(variables))
     predictor = create_predictor(config, module, facts, restored, mode=mode, level=level, devices=devices)
     return Run(config, facts, step, predictor)
@@ -107,7 +117,7 @@ def start(workdir, config: ConfigDict, dataset: data.Dataset) -> Path:
     Raises:
       UserError: the workdir cannot be written, or belongs to a run with another config or on other data.
     """
-    workdir = Path(workdir).expanduser().absolute()
+    workdir = resolve(workdir)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -115,19 +125,44 @@ def start(workdir, config: ConfigDict, dataset: data.Dataset) -> Path:
     if not os.access(workdir, os.W_OK):
         raise UserError(f"--workdir={workdir} is not writable; give another one")
     new, facts = json.loads(config.to_json()), data_facts(dataset)
-    if (workdir / "config.json").exists():
+    sessions = []
+    if any((workdir / "checkpoints").glob("[0-9]*")):  # a run that took no step leaves nothing to protect
         _check_same(workdir, new, facts)
+        sessions = json.loads((workdir / "versions.json").read_text())["sessions"]
     _write_json(workdir / "config.json", new)
-    _write_json(workdir / "versions.json", {**versions(), "data": facts})
+    _write_json(workdir / "versions.json", {"data": facts, "sessions": sessions})
     return workdir
+
+
+def add_session(workdir: Path, start_step: int) -> None:
+    """Notes in `versions.json` what the steps from `start_step` on run on; what ran the earlier ones stays there."""
+    path = workdir / "versions.json"
+    content = json.loads(path.read_text())
+    content["sessions"].append({"start_step": start_step, **versions()})
+    _write_json(path, content)
+
+
+def resolve(workdir) -> Path:
+    """An absolute path, `~` expanded (a shell leaves it alone in --workdir=~/run)."""
+    if not str(workdir):
+        raise UserError("--workdir is empty; give the folder of the run")
+    return Path(workdir).expanduser().absolute()
 
 
 def load_config(workdir) -> ConfigDict:
     """The config of the run in `workdir`; UserError if there is none."""
-    path = Path(workdir) / "config.json"
+    path = resolve(workdir) / "config.json"
     if not path.exists():
         raise UserError(f"--workdir={workdir} has no config.json, so no run is there; train first with run_train.py")
     return ConfigDict(_tuples(json.loads(path.read_text())))
+
+
+def load_facts(workdir) -> dict:
+    """What the run in `workdir` was trained on, as of `data_facts`."""
+    path = resolve(workdir) / "versions.json"
+    if not path.exists():
+        raise UserError(f"--workdir={workdir} has no versions.json: its run was never started; train first")
+    return json.loads(path.read_text())["data"]
 
 
 def versions() -> dict:
@@ -158,8 +193,7 @@ def _check_same(workdir, new, facts):
             f"--workdir={workdir} holds a run with another config ({'; '.join(changes)}); "
             "give the same config to resume it, or another --workdir"
         )
-    path = workdir / "versions.json"
-    before = json.loads(path.read_text())["data"]["fingerprint"] if path.exists() else facts["fingerprint"]
+    before = load_facts(workdir)["fingerprint"]
     if before != facts["fingerprint"]:
         raise UserError(
             f"--workdir={workdir} holds a run on other data (fingerprint {before[:12]} there, "

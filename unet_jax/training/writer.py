@@ -27,8 +27,12 @@ class MetricWriter:
 
     def __init__(self, path, start_step: int = 0):
         self.path = Path(path)
-        rows = [row for row in read_metrics(self.path) if row["step"] <= start_step]
-        self.path.write_text("".join(map(_line, rows)))
+        rows = read_metrics(self.path)
+        kept = [row for row in rows if row["step"] <= start_step]
+        if len(kept) < len(rows):
+            working = self.path.with_suffix(".new")
+            working.write_text("".join(map(_line, kept)))
+            working.replace(self.path)  # in one move: a crash never loses the rows before
 
     def write(self, step: int, split: str, values: Mapping) -> None:
         """Adds one row; it is in the file when this returns. NaN and infinities become null."""
@@ -37,14 +41,12 @@ class MetricWriter:
 
 
 def read_metrics(path) -> list[dict]:
-    """The rows of a `metrics.jsonl`, in order; a last line cut off by a crash is left out."""
+    """The rows of a `metrics.jsonl`, in order; a line cut off by a crash is left out."""
     path = Path(path)
     rows = []
     for line in path.read_text().splitlines() if path.exists() else ():
-        try:
+        with contextlib.suppress(json.JSONDecodeError):
             rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
     return rows
 
 
@@ -115,12 +117,12 @@ class Meter:
 
     @property
     def step_s(self) -> float:
-        """Seconds a step, evaluations left out, of the whole run so far."""
+        """Seconds a step, evaluations left out, since this start."""
         return self._all.seconds / max(self._all.steps, 1)
 
     @property
     def images_per_s(self) -> float:
-        """Of the whole run so far."""
+        """Since this start."""
         return self._batch_size / max(self.step_s, 1e-9)
 
     def read_window(self) -> dict:
@@ -130,15 +132,15 @@ class Meter:
         return row | self._speed(sums)
 
     def totals(self) -> dict:
-        """Speed, compile time and peak memory of the whole run."""
-        return {**self._speed(self._all), "compile_s": self._compile_s, "peak_memory_gb": peak_memory() / 2**30}
+        """Speed, compile time and peak memory since this start."""
+        return {**self._speed(self._all), "compile_s": self._compile_s, "peak_memory_gib": peak_memory() / 2**30}
 
     def describe(self) -> str:
         """`totals` as a line."""
         t = self.totals()
         return (
             f"{t['step_s']:.3f} s a step, {t['images_per_s']:.1f} images/s, {t['data_wait']:.1%} of the time waiting for "
-            f"data; compiled in {t['compile_s']:.1f} s; peak memory {t['peak_memory_gb']:.2f} GiB"
+            f"data; compiled in {t['compile_s']:.1f} s; peak memory {t['peak_memory_gib']:.2f} GiB"
         )
 
     def _scores(self, sums) -> dict:
@@ -182,13 +184,13 @@ class Progress:
             initial=start_step,
             dynamic_ncols=True,
             mininterval=0.5 if sys.stderr.isatty() else 10,  # a log file needs no line for each step
-            bar_format="step {n_fmt}/{total_fmt} |{bar}| {postfix}",
+            bar_format="step {n_fmt}/{total_fmt} |{bar}| {desc}",
         )
 
     def update(self, meter: Meter) -> None:
         """One step is done."""
         left = (self._bar.total - self._bar.n - 1) * meter.step_s
-        self._bar.set_postfix_str(
+        self._bar.set_description_str(
             f"loss {meter.loss:.4f}, mean IoU {meter.mean_iou:.3f}, {meter.images_per_s:.1f} images/s, "
             f"{tqdm.format_interval(left)} left",
             refresh=False,

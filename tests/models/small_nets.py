@@ -1,0 +1,61 @@
+"""Small networks and what the tests of this folder do with them."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from unet_jax.models import build
+
+WIDTHS = (3, 5, 6, 7)  # all different, and small
+
+# These tests compile far longer than they run, so the compiler is told not to optimise.
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def images(*shape, key=1):
+    return jax.random.normal(jax.random.key(key), shape)
+
+
+def shapes(module, channels=1, size=32):
+    return jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32))
+
+
+def random_variables(module, image):
+    """Variables as after training: none of them 0 or 1; without compiling the module's own initialisation."""
+    generator = np.random.default_rng(0)
+
+    def draw(leaf):
+        fan_in = np.prod(leaf.shape[:-1]) if leaf.ndim > 1 else 8
+        return jnp.asarray(
+            np.abs(generator.normal(size=leaf.shape))
+            if leaf.ndim == 1
+            else generator.normal(size=leaf.shape) * np.sqrt(2 / fan_in),
+            jnp.float32,
+        )
+
+    return jax.tree.map(draw, jax.eval_shape(module.init, jax.random.key(0), image))
+
+
+def full(name, **knobs):
+    deep = {"deep_supervision": True} if name == "unet_pp" else {}
+    return build(name, num_classes=2, widths=WIDTHS, **deep, **knobs)
+
+
+def graph(name):
+    """What each submodule reads, written from the papers' equations."""
+    depth = len(WIDTHS) - 1
+    if name == "unet":
+        edges = {"enc_0": ["image"]} | {f"enc_{i}": [f"pool enc_{i - 1}"] for i in range(1, depth + 1)}
+        for i in range(depth):
+            edges |= {f"up_{i}": [f"enc_{depth}" if i == depth - 1 else f"dec_{i + 1}"]}
+            edges |= {f"dec_{i}": [f"up_{i}", f"enc_{i}"]}
+        return edges | {"head": ["dec_0"]}
+    edges = {"x_0_0": ["image"]} | {f"x_{i}_0": [f"pool x_{i - 1}_0"] for i in range(1, depth + 1)}
+    for i, j in itertools.product(range(depth), range(1, depth + 1)):
+        if i + j <= depth:
+            edges |= {f"up_{i}_{j}": [f"x_{i + 1}_{j - 1}"]}
+            edges |= {f"x_{i}_{j}": [f"up_{i}_{j}", *(f"x_{i}_{k}" for k in range(j))]}
+    return edges | {f"head_{j}": [f"x_0_{j}"] for j in range(1, depth + 1)}

@@ -1,0 +1,58 @@
+"""Dropout, initial values and batch normalisation of whole networks."""
+
+import jax
+import numpy as np
+from flax import linen as nn
+from small_nets import full, graph, images, random_variables
+
+from unet_jax.models import build
+
+
+def test_dropout_stands_where_the_papers_have_it():
+    """U-Net: after its two deepest encoder levels. U-Net++: after every ReLU. Nowhere in evaluation."""
+    places = {"unet": {"enc_2", "enc_3"}, "unet_pp": {n for n in graph("unet_pp") if n.startswith("x")}}
+    for name, expected in places.items():
+        module, image = full(name, dropout=0.5), images(1, 8, 8, 1)
+        seen = set()
+
+        def watch(next_function, args, kwargs, context, seen=seen):
+            if isinstance(context.module, nn.Dropout) and context.module.rate and not kwargs["deterministic"]:
+                seen.add(context.module.path[0])
+            return next_function(*args, **kwargs)
+
+        with nn.intercept_methods(watch):
+            jax.eval_shape(lambda i, m=module: m.init({"params": jax.random.key(0)}, i), image)
+            assert not seen
+            rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+            jax.eval_shape(lambda i, m=module, r=rngs: m.init(r, i, train=True), image)
+        assert seen == expected
+
+
+def test_initialisation_is_he_and_glorot():
+    """Standard deviations on kernels of many weights, to 3 %."""
+    module = build("unet", num_classes=2, widths=(64, 128))
+    parameters = jax.jit(module.init)(jax.random.key(0), images(1, 4, 4, 1))["params"]
+    for kernel, expected in [
+        (parameters["enc_1"]["conv_1"]["kernel"], np.sqrt(2 / (9 * 128))),
+        (parameters["dec_0"]["conv_0"]["kernel"], np.sqrt(2 / (9 * 128))),
+        (parameters["up_0"]["kernel"], np.sqrt(2 / (4 * (128 + 64)))),
+    ]:
+        np.testing.assert_allclose(kernel.std(), expected, rtol=0.03)
+    assert all(not leaf.any() for leaf in (parameters["up_0"]["bias"], parameters["enc_0"]["conv_0"]["bias"]))
+
+
+def test_batch_norm_over_devices_is_batch_norm_over_the_batch():
+    image = images(8, 8, 8, 1)
+    alone = build("unet", num_classes=2, widths=(4, 8), norm="batch")
+    synchronised = alone.clone(axis_name="batch")
+    variables = random_variables(synchronised, image)
+
+    def apply(module, variables, image):
+        return module.apply(variables, image, train=True, mutable=["batch_stats"])
+
+    (logits,), stats = jax.jit(lambda v, i: apply(alone, v, i))(variables, image)
+    p_apply = jax.pmap(lambda v, i: apply(synchronised, v, i), axis_name="batch", in_axes=(None, 0), out_axes=(0, None))
+    (p_logits,), p_stats = p_apply(variables, image.reshape(4, 2, 8, 8, 1))
+    np.testing.assert_allclose(p_logits.reshape(logits.shape), logits, rtol=1e-4, atol=1e-5)
+    for a, b in zip(jax.tree.leaves(p_stats), jax.tree.leaves(stats), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)

@@ -1,0 +1,121 @@
+"""The networks against the papers: parameter counts, and what every node reads."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from small_nets import full, graph, images, quick_jit, random_variables, shapes
+
+from unet_jax.models import MODELS, build
+
+UNET_PP_WIDTHS = (32, 64, 128, 256, 512)
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "knobs", "expected"),
+    [
+        ("unet", 1, {"num_classes": 2}, 31_030_658),
+        ("unet", 1, {"num_classes": 2, "padding": "valid"}, 31_030_658),
+        ("unet", 1, {"num_classes": 1, "widths": UNET_PP_WIDTHS}, 7_759_521),
+        ("unet_pp", 1, {"num_classes": 1}, 9_041_601),
+        ("unet_pp", 1, {"num_classes": 1, "deep_supervision": True}, 9_041_700),
+        ("unet_pp", 1, {"num_classes": 1, "deep_supervision": True, "padding": "valid"}, 9_041_700),
+        ("unet_pp", 3, {"num_classes": 1, "deep_supervision": True}, 9_042_276),
+        ("unet_pp", 1, {"num_classes": 3, "deep_supervision": True}, 9_041_964),
+        ("unet_pp", 1, {"num_classes": 1, "level": 1}, 100_961),
+        ("unet_pp", 1, {"num_classes": 1, "level": 2}, 511_105),
+        ("unet_pp", 1, {"num_classes": 1, "level": 3}, 2_204_961),
+        ("unet_pp", 1, {"num_classes": 1, "level": 4}, 9_041_601),
+    ],
+)
+def test_parameter_counts_are_the_papers(name, channels, knobs, expected):
+    module = build(name, activation="sigmoid", **knobs)
+    parameters = shapes(module, channels=channels, size=module.input_size(32))["params"]
+    assert sum(leaf.size for leaf in jax.tree.leaves(parameters)) == expected
+
+
+class Wires:
+    """Records what every submodule reads and gives, and adds a perturbation to each source of each node."""
+
+    def __init__(self, perturbations=None):
+        self.inputs, self.outputs, self.perturbations = {}, {}, perturbations
+
+    def __call__(self, next_function, args, kwargs, context):
+        if context.method_name != "__call__" or len(context.module.path) != 1:
+            return next_function(*args, **kwargs)
+        (name,) = context.module.path
+        sources = list(args[0]) if isinstance(args[0], list | tuple) else [args[0]]
+        self.inputs[name] = sources
+        if self.perturbations:
+            sources = [source + extra for source, extra in zip(sources, self.perturbations[name], strict=True)]
+        first = sources if isinstance(args[0], list | tuple) else sources[0]
+        self.outputs[name] = next_function(first, *args[1:], **kwargs)
+        return self.outputs[name]
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("name", list(MODELS))
+def test_every_node_reads_what_the_paper_says(name, padding):
+    module = full(name, padding=padding)
+    size = module.input_size(16)
+    image = images(1, size, size, 2)
+
+    @quick_jit
+    def run(variables, image):
+        wires = Wires()
+        with nn.intercept_methods(wires):
+            module.apply(variables, image)
+        return wires.inputs, wires.outputs
+
+    inputs, outputs = run(random_variables(module, image), image)
+    outputs = {"image": image, **outputs}
+    edges = graph(name)
+    assert set(inputs) == set(edges)
+    for node, sources in edges.items():
+        assert len(inputs[node]) == len(sources)
+        for seen, source in zip(inputs[node], sources, strict=True):
+            kind, _, of = source.rpartition(" ")
+            expected = nn.max_pool(outputs[of], (2, 2), (2, 2)) if kind else outputs[of]
+            off = [(a - b) // 2 for a, b in zip(expected.shape[1:3], seen.shape[1:3], strict=True)]
+            middle = expected[:, off[0] : off[0] + seen.shape[1], off[1] : off[1] + seen.shape[2]]
+            np.testing.assert_allclose(seen, middle, err_msg=f"{node} reads {source}")
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("name", list(MODELS))
+def test_every_source_of_every_node_feeds_its_head(name, padding):
+    """The gradient of each head on each source of each node that it can read, and on no other, is not zero."""
+    module = full(name, activation="sigmoid", padding=padding)
+    size = module.input_size(16)
+    image = images(1, size, size, 2)
+    edges = graph(name)
+    heads = [node for node in edges if node.startswith("head")]
+
+    @quick_jit
+    def run(variables, image):
+        wires = Wires()
+        with nn.intercept_methods(wires):
+            module.apply(variables, image)
+        zeros = jax.tree.map(jnp.zeros_like, wires.inputs)
+
+        def outputs(parameters, perturbations):
+            with nn.intercept_methods(Wires(perturbations)):
+                return [jnp.square(head).sum() for head in module.apply({"params": parameters}, image)]
+
+        return jax.jacrev(outputs, (0, 1))(variables["params"], zeros)
+
+    gradients = run(random_variables(module, image), image)
+    assert len(gradients) == len(heads)
+    for head, (by_parameters, by_source) in zip(heads, gradients, strict=True):
+        reached, queue = set(), [head]
+        while queue:
+            node = queue.pop()
+            if node in edges and node not in reached:
+                reached.add(node)
+                queue += [source.removeprefix("pool ") for source in edges[node]]
+        for node in edges:
+            strengths = [float(jnp.abs(g).sum()) for g in by_source[node]]
+            strengths += [float(jnp.abs(g).sum()) for g in jax.tree.leaves(by_parameters[node])]
+            assert all((strength > 0) == (node in reached) for strength in strengths), f"{head} and {node}: {strengths}"
+    assert reached == {node for node in edges if not node.startswith("head") or node == heads[-1]}

@@ -1,0 +1,67 @@
+"""What the config says of the classes, checked: their names and number, and the values that stand for them in masks."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from unet_jax.data.files import Palette
+from unet_jax.data.prepare import VOID
+from unet_jax.errors import UserError
+
+
+def check(
+    class_names: Sequence[str], num_classes: int, mask_values: Sequence[int], palette: Palette
+) -> tuple[int, tuple[int, ...], tuple[tuple[int, int, int], ...]]:
+    """(K, mask_values, palette) as plain tuples; K is 0 where none of the settings tells it.
+
+    Raises `UserError` on a value of the wrong type, on one given twice, and where the numbers of classes disagree.
+    """
+    palette = tuple(tuple(colour) if np.iterable(colour) else colour for colour in _listed("palette", palette))
+    for colour in palette:
+        if not isinstance(colour, tuple) or len(colour) != 3 or not all(_is_whole(c) and 0 <= c <= 255 for c in colour):
+            raise UserError(
+                f"palette holds {colour!r}; give an RGB triple of 0..255 per class, e.g. ((0, 0, 0), (255, 0, 0))"
+            )
+    mask_values = _listed("mask_values", mask_values)
+    for value in mask_values:
+        if not _is_whole(value):
+            raise UserError(
+                f"mask_values holds {value!r}; give the whole number that stands for each class, e.g. (0, 255)"
+            )
+    class_names = _listed("class_names", class_names)
+    for name in class_names:
+        if not isinstance(name, str) or not name.strip() or name == "mean":
+            raise UserError(f"class_names holds {name!r}; give each class a name, and not 'mean', which the scores use")
+    for setting, values in {"class_names": class_names, "mask_values": mask_values, "palette": palette}.items():
+        twice = [value for value, count in Counter(values).items() if count > 1]
+        if twice:
+            raise UserError(f"{setting} holds {twice[0]!r} twice; give each class its own")
+    known = _number(class_names, num_classes, mask_values, palette)
+    return known, tuple(map(int, mask_values)), tuple(tuple(map(int, colour)) for colour in palette)
+
+
+def _number(class_names, num_classes, mask_values, palette) -> int:
+    """K as far as the config tells it (0: it does not); all that tell it must agree."""
+    if not _is_whole(num_classes) or num_classes < 0:
+        raise UserError(f"num_classes={num_classes!r}: give a whole number, or 0 to find it from the masks")
+    told = {"num_classes": int(num_classes), "class_names": len(class_names)}
+    told |= {"palette": len(palette), "mask_values": len(mask_values)}
+    told = {name: count for name, count in told.items() if count}
+    if len(set(told.values())) > 1:
+        counts = ", ".join(f"{name} has {count}" for name, count in told.items())
+        raise UserError(f"image_folder: the numbers of classes differ ({counts}); make them equal or leave them out")
+    known = next(iter(told.values()), 0)
+    if known == 1 or known > VOID:
+        raise UserError(f"image_folder: {known} classes; give 2 to {VOID}, the background included")
+    return known
+
+
+def _listed(setting: str, values) -> tuple:
+    if not np.iterable(values):
+        raise UserError(f"{setting}={values!r}: give a list, one entry per class")
+    return tuple(values)
+
+
+def _is_whole(value) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

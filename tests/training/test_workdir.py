@@ -113,7 +113,7 @@ def test_other_data_are_refused_on_resume(trained, config, tmp_path):
 
 
 def test_versions_tell_what_it_ran_on(trained):
-    (versions,) = json.loads((trained[0] / "versions.json").read_text())["sessions"]
+    (versions,) = json.loads((trained[0] / "versions.json").read_text())["starts"]
     assert versions["packages"]["jax"] == jax.__version__
     assert versions["device_count"] == 4
     assert "host_platform_device_count=4" in versions["xla_flags"]

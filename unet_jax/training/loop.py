@@ -62,7 +62,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
         if start_step:
             state = checkpointer.restore(start_step, state)
         if start_step < train.num_steps:
-            folder.add_session(workdir, start_step)
+            folder.add_start(workdir, start_step)
             stack.callback(report.curves, workdir / "metrics.jsonl", workdir / "curves.png")
         progress = stack.enter_context(contextlib.closing(Progress(start_step, train.num_steps)))
         writer = MetricWriter(workdir / "metrics.jsonl", start_step)

@@ -125,20 +125,20 @@ def start(workdir, config: ConfigDict, dataset: data.Dataset) -> Path:
     if not os.access(workdir, os.W_OK):
         raise UserError(f"--workdir={workdir} is not writable; give another one")
     new, facts = json.loads(config.to_json()), data_facts(dataset)
-    sessions = []
+    starts = []
     if any((workdir / "checkpoints").glob("[0-9]*")):  # a run that took no step leaves nothing to protect
         _check_same(workdir, new, facts)
-        sessions = json.loads((workdir / "versions.json").read_text())["sessions"]
+        starts = json.loads((workdir / "versions.json").read_text())["starts"]
     _write_json(workdir / "config.json", new)
-    _write_json(workdir / "versions.json", {"data": facts, "sessions": sessions})
+    _write_json(workdir / "versions.json", {"data": facts, "starts": starts})
     return workdir
 
 
-def add_session(workdir: Path, start_step: int) -> None:
+def add_start(workdir: Path, start_step: int) -> None:
     """Notes in `versions.json` what the steps from `start_step` on run on; what ran the earlier ones stays there."""
     path = workdir / "versions.json"
     content = json.loads(path.read_text())
-    content["sessions"].append({"start_step": start_step, **versions()})
+    content["starts"].append({"start_step": start_step, **versions()})
     _write_json(path, content)
 
 

@@ -61,7 +61,8 @@ def test_commands_and_python(folder, cache_dir, tmp_path):
 
 
 def test_every_config_stands_in_the_table():
-    rows = set(re.findall(r"^\| `(\w+)[:`]", README, flags=re.MULTILINE))
+    experiments = README.split("\n## Experiments\n")[1].split("\n## ")[0]
+    rows = set(re.findall(r"^\| `(\w+)[:`]", experiments, flags=re.MULTILINE))
     assert rows == {path.stem for path in (ROOT / "configs").glob("*.py")}
 
 

@@ -4,6 +4,9 @@
 
 FOLDER holds images/, masks/ (ids 0 background, 1 nucleus) and index.csv (id,split,group): tiles of one field of view
 share a group, and a split by image alone would put them on both sides.
+
+Hardware: two CPU cores, about 15 minutes (1.1 s a step, then 64 whole images of up to 1388 x 1040 pixels at each
+evaluation), 7.4 GiB. Score on val, one seed: pooled IoU .810.
 """
 
 from ml_collections import ConfigDict

@@ -1,8 +1,25 @@
 """The one exception that means: the input is wrong, not the program."""
 
+import contextlib
+
 
 class UserError(ValueError):
     """Bad input: the message names the thing, its value and the remedy, in one line.
 
     `run_train.py` and `run_eval.py` print it without a traceback; in a notebook it is an ordinary `ValueError`.
     """
+
+
+def fail(error: UserError) -> None:
+    """Raises it: what a check does with a problem, unless it is given another `refuse` that collects and returns."""
+    raise error
+
+
+@contextlib.contextmanager
+def writing():
+    """Turns an `OSError` of what is done inside into a `UserError` that names the path."""
+    try:
+        yield
+    except OSError as error:
+        path, why = error.filename or "results", error.strerror or error
+        raise UserError(f"{path}: cannot be written ({why}); write to another folder, or make room") from error

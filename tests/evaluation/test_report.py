@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unet_jax import drawing
 from unet_jax.errors import UserError
 from unet_jax.evaluation import metrics, overlay, report
 
@@ -47,27 +48,6 @@ def test_json_is_strict_and_complete(summary, tmp_path):
 # Pictures
 
 
-def test_16_bit_and_float_images_are_stretched_and_8_bit_ones_are_not():
-    ramp = np.linspace(1000, 3000, 400).reshape(20, 20)
-    for image in (ramp.astype(np.uint16), ramp.astype(np.uint16)[..., None], ramp / 1e6):
-        shown = overlay.to_display(image)
-        assert shown.shape == (20, 20, 3)
-        assert (shown.dtype, shown.min(), shown.max()) == (np.uint8, 0, 255)
-    eight = np.arange(100, 200, dtype=np.uint8).reshape(10, 10)
-    np.testing.assert_array_equal(overlay.to_display(eight), np.stack([eight] * 3, -1))
-    assert overlay.to_display(np.full((4, 4), 7, np.uint16)).max() == 0  # a constant image divides by nothing
-
-
-def test_paint_colours_the_mask_alone():
-    rgb, masks = np.full((9, 9, 3), 100, np.uint8), np.zeros((9, 9, 2), bool)
-    masks[1:6, 1:6, 0] = masks[3:8, 3:8, 1] = True
-    painted = overlay.paint(rgb, masks, [(255, 0, 0), (0, 0, 255)], fill=0.5)
-    np.testing.assert_array_equal(painted[~masks.any(-1)], 100)
-    assert painted[1, 1].tolist() == [255, 0, 0]  # outline
-    assert painted[2, 2].tolist() == [178, 50, 50]  # fill
-    assert painted[4, 4].tolist() == [114, 50, 114]  # both: colours mixed
-
-
 def test_outcomes_are_told_apart():
     anode, cathode, both, none = [1, 0], [0, 1], [1, 1], [0, 0]
     cases = [  # truth, prediction, what it is
@@ -87,19 +67,12 @@ def test_outcomes_are_told_apart():
     assert [[names[k] for k in np.flatnonzero(pixel)] for pixel in outcomes] == [case[2] for case in cases]
 
 
-def test_colours():
-    assert overlay.class_colours(NAMES)[1] == overlay.class_colours(("plate",))[0] == overlay.FOREGROUND[0]
-    palette = ((0, 0, 0), (1, 2, 3), (4, 5, 6))
-    assert overlay.class_colours(NAMES, palette) == (overlay.BACKGROUND, (1, 2, 3), (4, 5, 6))
-    assert len(overlay.class_colours([str(i) for i in range(20)])) == 20
-
-
 @pytest.mark.parametrize("size", [(10, 30), (30, 20), (900, 1000)])
 def test_panels_and_pictures_of_any_size(size):
     rng = np.random.default_rng(0)
     image, masks = rng.integers(0, 60000, (*size, 1)).astype(np.uint16), rng.random((*size, 2)) < 0.5
-    colours = overlay.class_colours(NAMES)[1:]
-    picture = overlay.picture(image, masks, NAMES[1:], colours)
+    colours = drawing.class_colours(NAMES)[1:]
+    picture = drawing.picture(image, masks, NAMES[1:], colours)
     assert picture.shape[0] >= size[0]
     assert picture.shape[1] >= size[1]
     panels = overlay.panels(image, masks, ~masks, rng.random(size) < 0.9, NAMES[1:], colours, "caption")
@@ -129,8 +102,8 @@ def test_overlays_of_a_split(tmp_path):
     assert [path.name for path in written] == ["cell 0%2Fa.png", "cell 4%2Fa.png", "cell 8%2Fa.png"]
     with Image.open(written[0]) as picture:
         colours = {tuple(map(int, c)) for c in np.unique(np.asarray(picture).reshape(-1, 3), axis=0)}
-    assert overlay.FOREGROUND[0] in colours  # the anode's outline
-    assert overlay.FOREGROUND[1] in colours  # the cathode in the legend
+    assert drawing.FOREGROUND[0] in colours  # the anode's outline
+    assert drawing.FOREGROUND[1] in colours  # the cathode in the legend
     assert len(report.save_overlays(Seen(), source, tmp_path / "all", limit=0)) == 9
 
 

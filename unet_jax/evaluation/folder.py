@@ -1,6 +1,5 @@
 """A folder of images turned into masks and pictures."""
 
-import contextlib
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -9,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from unet_jax import drawing
 from unet_jax.data import files
-from unet_jax.errors import UserError
-from unet_jax.evaluation import overlay
+from unet_jax.errors import UserError, writing
 from unet_jax.evaluation.evaluate import Clock
 from unet_jax.inference.predict import Predictor, forward, to_masks
 
@@ -84,7 +83,7 @@ class MaskWriter:
     def __init__(self, predictor: Predictor, out_dir: str | Path, *, overlays: bool = False, palette: Sequence = ()):
         out_dir = Path(out_dir).expanduser()
         self._predictor, self._overlays = predictor, overlays
-        self._colours = [overlay.class_colours(predictor.class_names, palette)[channel] for channel in predictor.kept]
+        self._colours = [drawing.class_colours(predictor.class_names, palette)[channel] for channel in predictor.kept]
         self._masks = [out_dir / "masks" / safe_name(name) for name in predictor.keep]
         if len(set(self._masks)) < len(self._masks):
             raise UserError(f"eval.keep: two of {', '.join(predictor.keep)} would share a folder; rename a class")
@@ -101,18 +100,8 @@ class MaskWriter:
             for channel, folder in enumerate(self._masks):
                 Image.fromarray(masks[..., channel].astype(np.uint8) * 255).save(folder / f"{name}.png")
             if self._overlays:
-                picture = overlay.picture(image, masks, self._predictor.keep, self._colours)
-                overlay.save(picture, self.folders[-1] / f"{name}.png")
-
-
-@contextlib.contextmanager
-def writing():
-    """Turns an `OSError` of what is done inside into a `UserError` that names the path."""
-    try:
-        yield
-    except OSError as error:
-        path, why = error.filename or "results", error.strerror or error
-        raise UserError(f"{path}: cannot be written ({why}); write to another folder, or make room") from error
+                picture = drawing.picture(image, masks, self._predictor.keep, self._colours)
+                drawing.save(picture, self.folders[-1] / f"{name}.png")
 
 
 def file_name(id_: str) -> str:

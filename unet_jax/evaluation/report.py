@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from unet_jax.errors import UserError
+from unet_jax import drawing
+from unet_jax.errors import UserError, writing
 from unet_jax.evaluation import metrics, overlay
-from unet_jax.evaluation.folder import file_name, writing
+from unet_jax.evaluation.folder import file_name
 from unet_jax.inference.predict import Predictor, resolve_keep, to_masks
 
 COLUMNS = {
@@ -83,7 +84,7 @@ def save_overlays(
     with writing():
         out_dir.mkdir(parents=True, exist_ok=True)
     names, kept = predictor.keep, predictor.kept
-    colours = overlay.class_colours(predictor.class_names, palette)
+    colours = drawing.class_colours(predictor.class_names, palette)
     num = len(source) if limit == 0 else min(limit, len(source))
     indices = np.unique(np.linspace(0, len(source) - 1, num).round().astype(int)) if num else []
     written = []
@@ -108,7 +109,7 @@ def save_overlays(
             )
             written.append(out_dir / f"{file_name(example['id'])}.png")
             with writing():
-                overlay.save(picture, written[-1])
+                drawing.save(picture, written[-1])
         progress(len(examples))
     return written
 

@@ -1,4 +1,4 @@
-"""What `run_train.py` and `run_eval.py` share: flags read, help printed, and bad input told in one line.
+"""What the programs share: flags read, help printed, and bad input told in one line.
 
 Bad input is a `UserError`, an unknown flag or config key, or a value of the wrong type: one line on stderr, status 2.
 Everything else is a fault of the program and keeps its traceback. `--traceback` shows it for bad input, too.
@@ -6,7 +6,7 @@ Everything else is a fault of the program and keeps its traceback. `--traceback`
 
 import runpy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from absl import flags
@@ -17,12 +17,13 @@ from unet_jax.errors import UserError
 flags.DEFINE_bool("traceback", False, "Show where an error came from.")
 
 
-def run(main: Callable[[], None], doc: str) -> None:
+def run(main: Callable[..., None], doc: str, arguments: Sequence[str] = ()) -> None:
     """Reads the command line, runs `main`, and ends the process with its status.
 
     Args:
       main: the program.
       doc: the program's docstring, printed by --help above the flags.
+      arguments: the names of what stands on the command line without a flag, each wanted once; `main` is given them.
     """
     if {"--help", "-h", "--helpshort"} & set(sys.argv[1:]):
         print(
@@ -30,8 +31,7 @@ def run(main: Callable[[], None], doc: str) -> None:
         )
         sys.exit(0)
     try:
-        _parse(sys.argv)
-        main()
+        main(*_parse(sys.argv, arguments))
     except UserError as error:
         if any(arg.lstrip("-").startswith("traceback") for arg in sys.argv[1:]):
             raise
@@ -42,7 +42,7 @@ def run(main: Callable[[], None], doc: str) -> None:
         sys.exit(130)
 
 
-def _parse(argv: list[str]) -> None:
+def _parse(argv: list[str], arguments: Sequence[str]) -> list[str]:
     for value in _values(argv, "config"):
         path, _, argument = value.partition(":")
         if not Path(path).is_file():
@@ -57,8 +57,12 @@ def _parse(argv: list[str]) -> None:
         rest = flags.FLAGS(argv)
     except (flags.Error, TypeError, ValueError) as error:
         raise UserError(str(error).strip().splitlines()[-1].strip()) from error
-    if len(rest) > 1:
-        raise UserError(f"{rest[1]!r} is not a flag; flags begin with --, see --help")
+    given = rest[1:]
+    if len(given) > len(arguments):
+        raise UserError(f"{given[len(arguments)]!r} is not a flag; flags begin with --, see --help")
+    if len(given) < len(arguments):
+        raise UserError(f"{arguments[len(given)]} is missing; give it without a flag, see --help")
+    return given
 
 
 def _values(argv: list[str], name: str) -> list[str]:

@@ -86,8 +86,10 @@ def test_prepared_anew_only_when_contents_change(folder, monkeypatch):
 
 
 def test_a_changed_reader_checks_and_prepares_anew(folder, monkeypatch, tmp_path):
-    checks, check = [], image_folder._check
-    monkeypatch.setattr(image_folder, "_check", lambda *args, **kwargs: checks.append(args) or check(*args, **kwargs))
+    checks, check = [], image_folder.pairs.check_files
+    monkeypatch.setattr(
+        image_folder.pairs, "check_files", lambda *args, **kwargs: checks.append(args) or check(*args, **kwargs)
+    )
     folder.pair("a")
     first = folder.create()
     folder.create()

@@ -1,7 +1,7 @@
 """Reads image, mask and instance files; everything that can be wrong with one file is refused here, in one line."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -10,7 +10,7 @@ from PIL import Image
 
 from unet_jax.data.cache import unreadable
 from unet_jax.data.prepare import VOID
-from unet_jax.errors import UserError
+from unet_jax.errors import UserError, fail
 
 JPEG = (".jpg", ".jpeg")
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp", *JPEG)
@@ -24,10 +24,11 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 Image.MAX_IMAGE_PIXELS = None
 
 
-def list_images(folder: str | Path) -> dict[str, Path]:
+def list_images(folder: str | Path, refuse: Callable[[UserError], None] = fail) -> dict[str, Path]:
     """The image files of a folder by name without suffix, sorted; hidden files and other suffixes are passed over.
 
-    Raises `UserError` where there is no such folder, or two files differ in nothing but their suffix.
+    Raises `UserError` where there is no such folder. Of files that differ in nothing but their suffix the second is given
+    to `refuse`, and passed over where that returns.
     """
     folder = Path(folder).expanduser()
     try:
@@ -41,9 +42,9 @@ def list_images(folder: str | Path) -> dict[str, Path]:
         if path.name.startswith("."):
             continue
         if path.stem in found:
-            raise UserError(
-                f"{path}: {found[path.stem].name} has the same name but for the suffix; rename or remove one"
-            )
+            twin = found[path.stem].name
+            refuse(UserError(f"{path}: {twin} has the same name but for the suffix; rename or remove one"))
+            continue
         found[path.stem] = path
     return found
 

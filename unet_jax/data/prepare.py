@@ -158,9 +158,20 @@ class Dataset:
         """Random access to the examples of `split`; raises `UserError` if it is unknown or empty."""
         if split in self.sources:
             return self.sources[split]
-        have = ", ".join(f"{name} ({count})" for name, count in self.splits.items()) or "none"
-        what, remedy = ("empty", self.remedy) if split in SPLITS else ("unknown", "choose one of these")
-        raise UserError(f"data set {self.name!r}: split {split!r} is {what}; splits with examples: {have}; {remedy}")
+        if split in SPLITS:
+            raise no_examples(self.name, split, self.splits, self.remedy)
+        raise UserError(
+            f"data set {self.name!r}: split {split!r} is unknown; {_have(self.splits)}; choose one of these"
+        )
+
+
+def no_examples(name: str, split: str, counts: dict[str, int], remedy: str) -> UserError:
+    """What is raised where a split that is wanted has no examples."""
+    return UserError(f"data set {name!r}: split {split!r} is empty; {_have(counts)}; {remedy}")
+
+
+def _have(counts) -> str:
+    return f"splits with examples: {', '.join(f'{name} ({count})' for name, count in counts.items()) or 'none'}"
 
 
 def cache_key(builder_cls: type[Builder], config: dict, fingerprint: str) -> str:

@@ -4,44 +4,47 @@ import collections
 import csv
 import difflib
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from unet_jax.data.prepare import SPLITS
-from unet_jax.errors import UserError
+from unet_jax.errors import UserError, fail
 
 COLUMNS = ("id", "split", "group")  # of the index
 
 
-def assign(ids: Iterable[str], index: Path, fractions: Sequence[float]) -> dict[str, tuple[str, str]]:
+def assign(
+    ids: Iterable[str], index: Path, fractions: Sequence[float], refuse: Callable[[UserError], None] = fail
+) -> dict[str, tuple[str, str]]:
     """(split, group) of each id: from the file `index` if it is there, else by hash; the group defaults to the id.
 
     `index` is a CSV with a column `id`, and `split` (train, val or test) and `group` where wanted; other columns are
     not read, unless their names look like a misspelt one of these: they are refused. Case and spaces around the names
     do not count. Without `split` the split is a hash of the group. Raises `UserError` also where rows and ids do not
-    match, a split has another name, or one group lies in two splits.
+    match, a split has another name, or one group lies in two splits; where `refuse` returns, ids without a row are left
+    out, and a split of another name is "".
     """
     ids = list(ids)
     if not index.exists():
         return {id_: (hash_split(id_, fractions), id_) for id_ in ids}
-    rows = _read(index)
+    rows = _read(index, refuse)
     for missing, what in (
         (sorted(set(rows) - set(ids)), "has no image; remove the row or add the image"),
         (sorted(set(ids) - set(rows)), "is an image without a row; add the row or remove the image"),
     ):
-        if missing:
-            raise UserError(f"{index}: id {missing[0]!r} {what} ({len(missing)} such)")
+        for id_ in missing:
+            refuse(UserError(f"{index}: id {id_!r} {what} ({len(missing)} such)"))
     assigned, home = {}, {}
-    for id_ in ids:
+    for id_ in filter(rows.__contains__, ids):
         row = rows[id_]
         group = row.get("group") or id_
         split = row["split"] if "split" in row else hash_split(group, fractions)
         if split not in SPLITS:
-            raise UserError(f"{index}: id {id_!r} has split {split!r}; use one of {', '.join(SPLITS)}")
+            refuse(UserError(f"{index}: id {id_!r} has split {split!r}; use one of {', '.join(SPLITS)}"))
+            split = ""
         if home.setdefault(group, split) != split:
-            raise UserError(
-                f"{index}: group {group!r} is in {home[group]} and, with id {id_!r}, in {split}; put it into one split"
-            )
+            both = f"{home[group]} and, with id {id_!r}, in {split}"
+            refuse(UserError(f"{index}: group {group!r} is in {both}; put it into one split"))
         assigned[id_] = (split, group)
     return assigned
 
@@ -67,7 +70,7 @@ def check_fractions(fractions: Sequence[float]) -> tuple[float, ...]:
     return numbers
 
 
-def _read(index: Path) -> dict[str, dict[str, str]]:
+def _read(index: Path, refuse: Callable[[UserError], None]) -> dict[str, dict[str, str]]:
     try:
         with index.open(newline="", encoding="utf-8-sig") as file:  # Excel writes a byte order mark
             reader = csv.DictReader(file, skipinitialspace=True)
@@ -88,6 +91,6 @@ def _read(index: Path) -> dict[str, dict[str, str]]:
     rows = {}
     for row in listed:
         if row["id"] in rows:
-            raise UserError(f"{index}: id {row['id']!r} has two rows; remove one")
+            refuse(UserError(f"{index}: id {row['id']!r} has two rows; remove one"))
         rows[row["id"]] = row
     return rows

@@ -1,0 +1,73 @@
+"""Small pictures of a folder's images with their masks on one sheet, to see at a glance whether they fit."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from unet_jax import drawing
+from unet_jax.data import files
+from unet_jax.data.prepare import SPLITS, VOID
+from unet_jax.data.survey import Look, Survey
+
+TILE, GAP, COLUMNS = 240, 6, 6  # pixels, pixels, tiles in a row
+MOST_IMAGES, MOST_PAIRS = 24, 12
+
+
+def sheet(found: Survey) -> np.ndarray:
+    """Up to `MOST_IMAGES` images of all splits with outlined masks and a legend, RGB uint8; void is greyed out."""
+    chosen = choose(found, MOST_IMAGES)
+    colours = drawing.class_colours(found.class_names, found.palette)[1:]
+    legend = list(zip(found.class_names[1:], colours, strict=True))
+    if any(look.counts[VOID] for look in chosen):
+        legend.append(("void", drawing.VOID))
+    return _sheet([_tile(look, found, colours) for look in chosen], COLUMNS, legend)
+
+
+def alike_sheet(found: Survey) -> np.ndarray:
+    """The first `MOST_PAIRS` pairs of images that look alike, each pair side by side, RGB uint8."""
+    shown = found.alike[:MOST_PAIRS]
+    tiles = [_tile(found.looks[place], found, ()) for i, j, _ in shown for place in (i, j)]
+    return _sheet(tiles, 2 if len(shown) < 3 else 4, [])
+
+
+def choose(found: Survey, most: int) -> list[Look]:
+    """Examples of every split, evenly spread over it; a split's part is its share of the images, and 2 at least."""
+    chosen = []
+    for split in SPLITS:
+        looks = found.of(split)
+        part = min(len(looks), max(2, round(most * len(looks) / len(found.looks))))
+        chosen += [looks[i] for i in np.unique(np.linspace(0, len(looks) - 1, part).round().astype(int))]
+    return chosen[:most]
+
+
+def _tile(look: Look, found: Survey, colours: Sequence[drawing.Colour]) -> np.ndarray:
+    """One image in a square of `TILE` pixels below its name; the masks of classes 1.. in `colours`, none without."""
+    image = drawing.to_display(files.read_image(look.row.image))
+    factor = TILE / max(image.shape[:2])
+    factor = max(1, int(factor)) if factor >= 1 else factor  # masks are enlarged by whole factors
+    image = drawing.resize(image, factor)
+    if len(colours):
+        ids = files.to_ids(files.read_labels(look.row.mask), look.row.mask, found.mask_values, found.palette)
+        masks = drawing.resize(ids[..., None] == np.arange(1, len(colours) + 1), factor)
+        valid = drawing.resize(ids != VOID, factor)
+        image = drawing.paint(drawing.grey_out(image, valid), masks, colours, fill=0.15)
+    square = drawing.blank(TILE, TILE).copy()
+    top, left = ((TILE - n) // 2 for n in image.shape[:2])
+    square[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return np.concatenate([drawing.strip(TILE, [(_short(f"{look.split}  {look.row.id}"), None)]), square])
+
+
+def _short(text: str, most: int = 30) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _sheet(tiles: Sequence[np.ndarray], columns: int, legend: Sequence) -> np.ndarray:
+    columns = min(columns, len(tiles))
+    gap = drawing.blank(tiles[0].shape[0], GAP)
+    empty = drawing.blank(*tiles[0].shape[:2])
+    tiles = [*tiles, *[empty] * (-len(tiles) % columns)]
+    rows = [
+        np.concatenate([part for tile in tiles[i : i + columns] for part in (tile, gap)], axis=1)
+        for i in range(0, len(tiles), columns)
+    ]
+    return np.concatenate([*rows, *([drawing.strip(rows[0].shape[1], legend)] if legend else [])])

@@ -31,13 +31,13 @@ def alike_sheet(found: Survey) -> np.ndarray:
 
 
 def choose(found: Survey, most: int) -> list[Look]:
-    """Examples of every split, evenly spread over it; a split's part is its share of the images, and 2 at least."""
-    chosen = []
-    for split in SPLITS:
-        looks = found.of(split)
-        part = min(len(looks), max(2, round(most * len(looks) / len(found.looks))))
-        chosen += [looks[i] for i in np.unique(np.linspace(0, len(looks) - 1, part).round().astype(int))]
-    return chosen[:most]
+    """Examples of every split, evenly spread over it: of val and test their share and 2 at least, train has the rest."""
+    looks = {split: found.of(split) for split in SPLITS}
+    looks["train"] = [look for look in found.looks if look.split not in SPLITS[1:]]  # with those of a refused index
+    parts = {split: min(len(listed), max(2, most * len(listed) // len(found.looks))) for split, listed in looks.items()}
+    parts["train"] = min(len(looks["train"]), most - parts["val"] - parts["test"])
+    spread = {split: np.linspace(0, len(looks[split]) - 1, part).round().astype(int) for split, part in parts.items()}
+    return [looks[split][i] for split, places in spread.items() for i in places]
 
 
 def _tile(look: Look, found: Survey, colours: Sequence[drawing.Colour]) -> np.ndarray:

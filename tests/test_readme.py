@@ -1,61 +1,25 @@
-"""What the README says, done: its commands in their order, made small, and its Python, on a folder of tiny images."""
+"""What the README says, done; its tables and links are true."""
 
 import os
 import re
-import shlex
-import subprocess
-import sys
-from pathlib import Path
 
+import documents
 import pytest
-from PIL import Image
+from documents import ROOT
 
-from unet_jax.data import electrodes
-
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-SMALL = [
-    "--config.model.widths=(4, 8)",
-    "--config.data.patch=(32, 32)",
-    "--config.train.batch_size=4",
-    "--config.train.num_steps=2",
-    "--config.optim.warmup_steps=1",
-    "--config.eval.num_pictures=1",
-]
-
-
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """FOLDER of the README: X-rays of three sizes and their masks."""
-    root = tmp_path_factory.mktemp("own")
-    for name in ("images", "masks"):
-        (root / name).mkdir()
-    for index in range(24):
-        example = electrodes.render(1, index, size=(40 + 8 * (index % 3), 64))
-        Image.fromarray(example["image"][..., 0]).save(root / "images" / f"cell {index}.png")
-        Image.fromarray(example["mask"]).save(root / "masks" / f"cell {index}.png")
-    return root
+    return documents.write_folder(tmp_path_factory.mktemp("own"))
 
 
 def test_commands_and_python(folder, cache_dir, tmp_path):
-    commands = [shlex.split(line, comments=True) for block in blocks("sh") for line in block.splitlines()]
-    commands = [command for command in commands if command[0] == "python"]
-    assert len(commands) >= 5
     runs = tmp_path / "runs"
-    for _, program, *arguments in commands:
-        arguments = [a.replace("FOLDER", str(folder)).replace("runs/", f"{runs}/") for a in arguments]
-        small = [*SMALL, f"--config.data.cache_dir={cache_dir}"] if program == "run_train.py" else []
-        subprocess.run([sys.executable, ROOT / program, *arguments, *small], cwd=ROOT, check=True, timeout=300)
+    assert len(documents.run_commands(README, folder, runs, cache_dir)) >= 6
     assert len(list((runs / "mine/masks/masks/class_1").iterdir())) == 24
-
-    (python,) = blocks("python")
-    image = folder / "images" / "cell 0.png"
-    names = {}
-    exec(python.replace("runs/mine", str(runs / "mine")).replace("image.png", str(image)), names)
+    names = documents.run_python(README, runs / "mine", folder / "images" / "cell 0.png")
     assert names["masks"].shape == (40, 64, 2)
     assert names["probabilities"].shape == (40, 64, 3)
 
@@ -67,7 +31,8 @@ def test_every_config_stands_in_the_table():
 
 
 def test_pictures_and_links_are_there():
-    for target in re.findall(r"\]\(([^)#]+)[)#]", README):
+    assert "docs/quickstart.md" in documents.links(README)
+    for target in documents.links(README):
         assert (ROOT / target).exists(), target
 
 

@@ -48,6 +48,8 @@ def test_every_refusal_is_told_and_the_first_is_the_readers(filled):
     ]
     assert len(refusals) == len(wanted)
     assert all(any(part in line for line in refusals) for part in wanted), refusals
+    rows = pairs.find(str(filled.root), refuse=lambda error: None)
+    assert rows["train"][0].image.endswith("a.png")  # of twins the first stays
     with pytest.raises(UserError) as first:
         filled.create()
     assert str(first.value) == refusals[0]

@@ -33,8 +33,8 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
 def find(thumbnails: np.ndarray, splits: Sequence[str]) -> list[tuple[int, int, float]]:
     """Pairs (i, j, correlation) in different splits whose thumbnails correlate by `ALIKE` or more, the most alike first.
 
-    All eight ways to lay one thumbnail over the other are tried. The time is that of a matrix product: a second for a
-    thousand images, with the square of their number.
+    All eight ways to lay one thumbnail over the other are tried. The time is that of a matrix product, and grows with the
+    square of the number of images: 8 s for five thousand on two CPU cores.
     """
     splits = np.asarray(splits)
     names = sorted(set(splits))

@@ -14,6 +14,13 @@ IDS = RNG.integers(0, 3, (12, 10)).astype(np.uint8)
 TRAIN = {"split_fractions": (1, 0, 0)}
 
 
+def scene(seed, size=(90, 120)):
+    """Blobs of several sizes on a bright slope that every scene shares."""
+    rng = np.random.default_rng(seed)
+    noise = sum(cv2.GaussianBlur(rng.normal(size=size), (0, 0), s) * s for s in (2, 5))
+    return np.clip(90 + np.linspace(0, 80, size[1]) + 25 * noise, 0, 255).astype(np.uint8)[..., None]
+
+
 class Folder:
     """Writes files below `root` and makes the data set of them; RGB arrays are in RGB order."""
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_duplicates import scene
+from folders import scene
 
 from unet_jax.data.caveats import caveats
 from unet_jax.data.survey import survey

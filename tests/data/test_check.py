@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from folders import scene
 from PIL import Image
-from test_duplicates import scene
 
 from configs import default
 

@@ -3,17 +3,11 @@
 import cv2
 import numpy as np
 import pytest
+from folders import scene
 
 from unet_jax.data import duplicates, electrodes
 
 RNG = np.random.default_rng(0)
-
-
-def scene(seed, size=(90, 120)):
-    """Blobs of several sizes on a bright slope that every scene shares."""
-    rng = np.random.default_rng(seed)
-    noise = sum(cv2.GaussianBlur(rng.normal(size=size), (0, 0), s) * s for s in (2, 5))
-    return np.clip(90 + np.linspace(0, 80, size[1]) + 25 * noise, 0, 255).astype(np.uint8)[..., None]
 
 
 def alike(a, b):

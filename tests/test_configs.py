@@ -15,6 +15,7 @@ NAMES = sorted(path.stem for path in (Path(__file__).parents[1] / "configs").glo
 FOLDERS = {
     "image_folder": ("masks", 3),
     "battery_xray": ("masks3", 3),
+    "battery_xray_unet": ("masks3", 3),
     "nuclei": ("masks", 2),
     "em": ("masks", 2),
 }  # config: masks_dir, classes

@@ -159,7 +159,6 @@ def describe(row: rows.Row, run: Path, num_steps: int) -> dict:
     keep = rows.create_config(row.data, row.variant).eval.keep
     names = [*(f"iou_pooled/{name}" for name in keep), "iou_pooled/mean", "iou_image/mean"]
     found = {name: scored["summary"][name] for name in names}
-    dirty = "+" if start["git_dirty"] else ""
     command = ["python run_train.py", *rows.train_flags(row, num_steps), f"--workdir=runs/{row.name}"]
     return {name: f"{float('nan') if value is None else value:.4f}" for name, value in found.items()} | {
         "trained_minutes": f"{seconds / 60:.2f}",
@@ -169,9 +168,15 @@ def describe(row: rows.Row, run: Path, num_steps: int) -> dict:
         "jax": metadata.version("jax"),
         "device": start["device_kind"],
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "commit": start["git_commit"][:12] + dirty,
+        "commit": start["git_commit"][:12] + "+" * changed(),
         "command": " ".join(command),
     }
+
+
+def changed() -> bool:
+    """Whether what a run depends on differs from the commit; the results, which every run changes, do not count."""
+    command = ["git", "diff", "--quiet", "HEAD", "--", "unet_jax", "configs", "run_train.py", "run_eval.py"]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode == 1
 
 
 def write_tables(every: list[rows.Row], results: tables.Results) -> None:
@@ -187,10 +192,10 @@ def write_tables(every: list[rows.Row], results: tables.Results) -> None:
     print("tables written: README.md, docs/results.md")
 
 
-def copy_pictures(results: tables.Results, workdir: Path) -> None:
+def copy_pictures(every: list[rows.Row], results: tables.Results, workdir: Path) -> None:
     """Names the best, median and worst image of the first U-Net++ run of each set; those of the synthetic set to docs/."""
     for data, about in rows.DATA.items():
-        row = next(row for row in rows.ROWS if row.data == data and row.variant == "unet_pp")
+        row = next(row for row in every if row.data == data and row.variant == "unet_pp")
         folder = workdir / row.name / "eval" / about.split
         if not (results.done(row.name) and all((folder / f"{name}.png").exists() for name in SHOWN)):
             print(f"{data}: {row.name} is not done in {workdir}, so it has no pictures")
@@ -241,7 +246,7 @@ def main() -> None:
         return
     if values.table or values.pictures:
         if values.pictures:
-            copy_pictures(results, workdir)
+            copy_pictures(every, results, workdir)
         write_tables(every, results)
         return
     chosen = check_folders(chosen, folders, explicit=values.only != "*")

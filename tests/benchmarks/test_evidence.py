@@ -257,6 +257,26 @@ def test_the_docs_hold_the_tables_of_the_results_on_file():
         assert f"<!-- {mark} -->\n{table(rows.ROWS, results)}\n<!-- /{mark} -->" in (rows.ROOT / name).read_text()
 
 
+def test_pictures_of_the_synthetic_set_alone_go_to_the_docs(work, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(rows, "create_config", lambda *_: default.get_config())
+    for pattern in ("electrodes-unet_pp-2min-seed0", "em*"):
+        _, results, _ = work(pattern)
+        run = tmp_path / "runs" / rows.select(pattern)[0].name / "eval" / ("val" if "em" in pattern else "test")
+        run.mkdir()
+        for name in evidence.SHOWN:
+            (run / f"{name}.png").write_text(f"{name} of {pattern}")
+    copied = tmp_path / "docs"
+    copied.mkdir()
+    monkeypatch.setattr(evidence, "RESULTS", results.path)
+    monkeypatch.setattr(evidence, "_picture", lambda name: copied / f"electrodes_{name}.png")
+    evidence.copy_pictures(rows.select(), results, tmp_path / "runs")
+    there = {path.name: path.read_text() for path in copied.iterdir()}
+    assert there == {f"electrodes_{name}.png": f"{name} of electrodes-unet_pp-2min-seed0" for name in evidence.SHOWN}
+    printed = capsys.readouterr().out
+    assert "em-unet_pp-25min-seed0/eval/val/worst.png" in printed
+    assert "nuclei-unet_pp-25min-seed0 is not done" in printed
+
+
 # The program, and the seconds a step
 
 

@@ -67,8 +67,10 @@ def test_every_config_stands_in_the_table():
 
 
 def test_pictures_and_links_are_there():
-    for target in re.findall(r"\]\(([^)#]+)[)#]", README):
-        assert (ROOT / target).exists(), target
+    for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        targets = re.findall(r"\]\(([^)#]+)[)#]", path.read_text())
+        for target in (target for target in targets if not target.startswith("https://")):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
 
 
 def test_makefile_has_the_commands():

@@ -2,7 +2,7 @@
 
     python benchmarks/evidence.py --list
     python benchmarks/evidence.py --battery_xray=FOLDER --nuclei=FOLDER --em=FOLDER
-    python benchmarks/evidence.py --only='electrodes-*-seed0' --minutes=0.1 --workdir=/tmp/trial --results=/tmp/trial.csv
+    python benchmarks/evidence.py --only='electrodes-*-seed0' --minutes=0.1 --workdir=runs/trial --results=runs/trial.csv
     python benchmarks/evidence.py --table
     python benchmarks/evidence.py --pictures
 

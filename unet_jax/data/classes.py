@@ -50,10 +50,10 @@ def _number(class_names, num_classes, mask_values, palette) -> int:
     told = {name: count for name, count in told.items() if count}
     if len(set(told.values())) > 1:
         counts = ", ".join(f"{name} has {count}" for name, count in told.items())
-        raise UserError(f"image_folder: the numbers of classes differ ({counts}); make them equal or leave them out")
+        raise UserError(f"the numbers of classes differ ({counts}); make them equal or leave them out")
     known = next(iter(told.values()), 0)
     if known == 1 or known > VOID:
-        raise UserError(f"image_folder: {known} classes; give 2 to {VOID}, the background included")
+        raise UserError(f"there are {known} classes; give 2 to {VOID}, the background included")
     return known
 
 

@@ -2,11 +2,16 @@
 
 import inspect
 
-from unet_jax.data import electrodes, image_folder
+from unet_jax.data import dsb2018, electrodes, image_folder, isbi2012
 from unet_jax.data.prepare import Dataset
 from unet_jax.errors import UserError
 
-DATASETS = {"electrodes": electrodes.create, "image_folder": image_folder.create}
+DATASETS = {
+    "electrodes": electrodes.create,
+    "image_folder": image_folder.create,
+    "isbi2012": isbi2012.create,
+    "dsb2018": dsb2018.create,
+}
 
 
 def load(name: str, *, cache_dir: str = "", **knobs) -> Dataset:

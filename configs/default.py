@@ -186,6 +186,24 @@ def dsb2018(root: str) -> ConfigDict:
     )
 
 
+def tfds(name: str) -> ConfigDict:
+    """Every knob of a TensorFlow Datasets set that is prepared as ArrayRecord; `name` is its name there."""
+    return ConfigDict(
+        {
+            "name": f"tfds:{name}",
+            **pipeline(),
+            "data_dir": "",  # where the set lies; "" for TFDS's own default
+            "image_key": "image",  # the feature that is the image
+            "mask_key": "segmentation_mask",  # the feature that is the mask
+            "id_key": "",  # the feature that names an example; "" for its split and place in it
+            "class_names": (),  # these three as in image_folder
+            "num_classes": 0,
+            "mask_values": (),
+            "splits": {"train": "train", "val": "", "test": ""},  # in TFDS's terms, e.g. "train[:90%]"; "" for none
+        }
+    )
+
+
 def splits(name: str) -> str:
     """The split file configs/splits/NAME.csv."""
     return str(Path(__file__).resolve().parent / "splits" / f"{name}.csv")

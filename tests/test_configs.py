@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from originals import tiles, write_isbi2012, write_nuclei
+from originals import tiles, write_isbi2012, write_nuclei, write_tfds
 from PIL import Image
 
 from configs import default
@@ -48,7 +48,12 @@ def dsb2018(get_config, root):
     return config
 
 
-ORIGINALS = {"isbi2012": isbi2012, "dsb2018": dsb2018}  # make a small root and return the config of it
+def pets(get_config, root):
+    write_tfds(root, {"train": 10, "test": 2}, name="oxford_iiit_pet")
+    return get_config(str(root))
+
+
+ORIGINALS = {"isbi2012": isbi2012, "dsb2018": dsb2018, "pets": pets}  # make a small root and return the config of it
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -70,7 +75,10 @@ def test_config_builds(name, cache_dir, tmp_path):
 
 def test_defaults_own_every_key():
     """No config has a key in model, data, ... that configs/default.py does not have and explain."""
-    of_data = (default.electrodes(), default.image_folder(""), default.isbi2012(""), default.dsb2018(""))
+    of_data = (
+        *(default.electrodes(), default.image_folder(""), default.isbi2012(""), default.dsb2018("")),
+        default.tfds(""),
+    )
     known = {"model": set(default.unet_pp()), "data": set().union(*of_data)}
     for name in NAMES:
         config = importlib.import_module(f"configs.{name}").get_config()

@@ -105,7 +105,7 @@ def read_labels(path: str | Path) -> np.ndarray:
     except UserError:
         raise
     except Exception as error:  # a damaged file makes Pillow raise TypeError, struct.error, KeyError and others
-        raise UserError(f"{path}: cannot be read as a mask ({_one_line(error)}); export it again as PNG") from error
+        raise UserError(f"{path}: cannot be read as a mask ({one_line(error)}); export it again as PNG") from error
     raise UserError(f"{path}: mask pixels are of mode {mode}; save it as 8-bit grey, palette or RGB PNG")
 
 
@@ -147,7 +147,7 @@ def read_pages(path: str | Path) -> np.ndarray:
         with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
             modes, pages = zip(*((page.mode, np.array(page)) for page in ImageSequence.Iterator(image)), strict=True)
     except Exception as error:
-        raise UserError(f"{path}: cannot be read as a TIFF ({_one_line(error)}); copy the original again") from error
+        raise UserError(f"{path}: cannot be read as a TIFF ({one_line(error)}); copy the original again") from error
     if set(modes) != {"L"} or len({page.shape for page in pages}) > 1:
         raise UserError(f"{path}: is not a stack of 8-bit grey pages of one size; copy the original again")
     return np.stack(pages)
@@ -228,5 +228,6 @@ def _few(values, most: int = 8) -> str:
     return ", ".join(map(str, values[:most])) + (f", ... ({len(values)} in all)" if len(values) > most else "")
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """The first line of what an error says."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from unet_jax.data import files
+from unet_jax.data import classes, files
 from unet_jax.data.cache import file_digests, remember
 from unet_jax.data.prepare import SPLITS, Builder, Dataset, cache_key, prepare
 from unet_jax.errors import UserError
@@ -91,7 +91,7 @@ def create(
     config = facts | dict(reading) | {"overlapping": False, "instances": instances}
     return Dataset(
         name=builder_cls.name,
-        class_names=tuple(class_names) or ("background", *(f"class_{k}" for k in range(1, facts["num_classes"]))),
+        class_names=classes.names(class_names, facts["num_classes"]),
         channels=facts["channels"],
         overlapping=False,
         fingerprint=cache_key(builder_cls, config, fingerprint),

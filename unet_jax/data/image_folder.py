@@ -15,10 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unet_jax.data import classes, files, from_files, splits
-from unet_jax.data.prepare import VOID, Dataset
+from unet_jax.data.prepare import Dataset
 from unet_jax.errors import UserError
 
-MOST_DERIVED_CLASSES = 32  # more than this found in masks of unknown K are grey values, not ids
 READERS = (__file__,)  # beside `files` and `from_files`
 
 
@@ -114,28 +113,5 @@ def _check_pairs(folders, listed) -> None:
 def _check(rows, known_classes: int, reading) -> dict:
     """Reads every file and returns what they have in common: channels, dtype and num_classes."""
     facts, values = from_files.survey(ImageFolder, rows, reading)
-    largest = []
-    for (_, _, (_, mask, *_)), found in zip(rows, values, strict=True):
-        ids = found[found != VOID]
-        if known_classes and (ids >= known_classes).any():
-            raise UserError(
-                f"{mask}: holds the ids {', '.join(map(str, ids))}, but there are {known_classes} classes "
-                f"(ids 0..{known_classes - 1}, 255 void); correct the mask, the number of classes, or set mask_values"
-            )
-        largest.append(int(ids.max(initial=0)))
-    void = [VOID in found for found in values]
-    if any(void) and not any(largest) and not reading["mask_values"]:
-        num = known_classes or 2
-        ids = tuple(range(num)) if num < 5 else f"(0, 1, ..., {num - 1})"
-        raise UserError(
-            f"{rows[void.index(True)][2][1]}: no mask holds another value than 0 and 255; set mask_values=(0, 255) if "
-            f"255 is class 1 of two classes, or mask_values={ids} if it is void"
-        )
-    derived = max(largest) + 1
-    if not known_classes and derived > MOST_DERIVED_CLASSES:
-        mask = rows[largest.index(derived - 1)][2][1]
-        raise UserError(
-            f"{mask}: holds the value {derived - 1}; if the masks hold grey values set mask_values, "
-            f"if there are {derived} classes set num_classes={derived}"
-        )
-    return facts | {"num_classes": known_classes or max(derived, 2)}
+    masks = [paths[1] for _, _, paths in rows]
+    return facts | {"num_classes": classes.number(masks, values, known_classes, reading["mask_values"])}

@@ -48,10 +48,13 @@ def write_nuclei(root, images, nuclei):
         save(instances, root / f"folder/instances/{id_}.png")
 
 
-def write_tfds(data_dir, counts, name="tiny_pets", num_shards=1, channels=3, dtype=np.uint8, values=(1, 2, 3)):
+def write_tfds(
+    data_dir, counts, name="tiny_pets", num_shards=1, channels=3, declared=0, dtype=np.uint8, values=(1, 2, 3), crop=0
+):
     """A TFDS set as ArrayRecord in `data_dir`; `counts`: number of examples by split; returns the folder of its files.
 
-    channels: of every image, or a function that tells them by the example's place.
+    channels: of every image, or a function that tells them by the example's place; declared: as the set's features say,
+    0 for the same. crop: rows by which masks are shorter than images.
     """
 
     class TinyPets(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -60,7 +63,7 @@ def write_tfds(data_dir, counts, name="tiny_pets", num_shards=1, channels=3, dty
 
         def _info(self):
             features = {
-                "image": tfds.features.Image(shape=(None, None, 3 if callable(channels) else channels), dtype=dtype),
+                "image": tfds.features.Image(shape=(None, None, declared or channels), dtype=dtype),
                 "segmentation_mask": tfds.features.Image(shape=(None, None, 1), use_colormap=True),
                 "other": tfds.features.Image(),  # nothing that can be decoded
                 "file_name": tfds.features.Text(),
@@ -78,7 +81,7 @@ def write_tfds(data_dir, counts, name="tiny_pets", num_shards=1, channels=3, dty
                 of_one = channels(index) if callable(channels) else channels
                 image, mask = pet(split, index, of_one, dtype, values)
                 order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[of_one]
-                png = [cv2.imencode(".png", array)[1].tobytes() for array in (image[..., order], mask)]
+                png = [cv2.imencode(".png", array)[1].tobytes() for array in (image[..., order], mask[crop:])]
                 names = {"file_name": f"{split}_{index}.jpg", "label": index % 2}
                 yield index, {"image": png[0], "segmentation_mask": png[1], "other": b"none", **names}
 

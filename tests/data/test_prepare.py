@@ -164,7 +164,9 @@ def test_a_split_is_refused_only_when_asked_for(toy):
 
 
 def test_load_names_what_is_known():
-    with pytest.raises(UserError, match=r"'image_folde' is unknown; known: dsb2018, electrodes, image_folder, isbi2012, tfds:NAME"):
+    with pytest.raises(
+        UserError, match=r"'image_folde' is unknown; known: dsb2018, electrodes, image_folder, isbi2012, tfds:NAME"
+    ):
         data.load("image_folde")
     with pytest.raises(UserError, match=r"no knob 'mask_dir'; it has: root, masks_dir"):
         data.load("image_folder", mask_dir="x")

@@ -89,13 +89,20 @@ def test_sixteen_bits_and_grey(tmp_path, cache_dir):
     np.testing.assert_array_equal(example["image"], pet("train", 0, channels=1, dtype=np.uint16)[0])
 
 
-def test_alpha_is_dropped_and_grey_among_colours_becomes_rgb(tmp_path, cache_dir):
-    write_tfds(tmp_path, COUNTS, channels=lambda index: (3, 4, 1)[index % 3])
+@pytest.mark.parametrize("declared", [3, 1])  # one: what the features say is not always so
+def test_alpha_is_dropped_and_grey_among_colours_becomes_rgb(tmp_path, cache_dir, declared):
+    write_tfds(tmp_path, COUNTS, channels=lambda index: (3, 4, 1)[index % 3], declared=declared)
     dataset = load(str(tmp_path), cache_dir)
     assert dataset.channels == 3
     for index, example in enumerate(examples(dataset, "train")):
         image, _ = pet("train", index, channels=(3, 4, 1)[index % 3])
         np.testing.assert_array_equal(example["image"], np.broadcast_to(image[..., :3], (*image.shape[:2], 3)))
+
+
+def test_a_mask_of_another_size_is_refused(tmp_path, cache_dir):
+    write_tfds(tmp_path, COUNTS, crop=2)
+    with pytest.raises(UserError, match=r"train 0 \(train_0\.jpg\): is 24 x 18 pixels, its image 24 x 20"):
+        load(str(tmp_path), cache_dir)
 
 
 @pytest.mark.parametrize(

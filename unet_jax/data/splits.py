@@ -1,10 +1,11 @@
-"""Which split an example belongs to: read from `index.csv`, or drawn from a hash of its group."""
+"""Which split an example belongs to: read from a file, or drawn from a hash of its group."""
 
 import collections
 import csv
 import difflib
 import hashlib
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from unet_jax.data.prepare import SPLITS
@@ -13,37 +14,66 @@ from unet_jax.errors import UserError
 COLUMNS = ("id", "split", "group")  # of the index
 
 
-def assign(ids: Iterable[str], index: Path, fractions: Sequence[float]) -> dict[str, tuple[str, str]]:
-    """(split, group) of each id: from the file `index` if it is there, else by hash; the group defaults to the id.
+def assign(
+    ids: Iterable[str],
+    fractions: Sequence[float] | None,
+    split_file: str = "",
+    *,
+    index: Path | None = None,
+    groups: Callable[[], Mapping[str, str]] = dict,
+) -> dict[str, tuple[str, str]]:
+    """(split, group) of each id: from `split_file`, else from `index` if it is there, else by hash of the group.
 
-    `index` is a CSV with a column `id`, and `split` (train, val or test) and `group` where wanted; other columns are
+    Both are CSV files with a column `id`, and `split` (train, val or test) and `group` where wanted; other columns are
     not read, unless their names look like a misspelt one of these: they are refused. Case and spaces around the names
-    do not count. Without `split` the split is a hash of the group. Raises `UserError` also where rows and ids do not
-    match, a split has another name, or one group lies in two splits.
+    do not count. `split_file` chooses: ids that it does not name are left out, and a line on stderr says how many;
+    `index` describes all: an id that it does not name is refused.
+
+    The group defaults to the id. Where no split is given, the split is a hash of the group, and the group that `groups()`
+    knows, by id, comes before that default; with `fractions` None a file must give the splits. Raises `UserError` also where a row has no id, a split has another name, or
+    one group lies in two splits.
     """
     ids = list(ids)
-    if not index.exists():
-        return {id_: (hash_split(id_, fractions), id_) for id_ in ids}
-    rows = _read(index)
-    for missing, what in (
-        (sorted(set(rows) - set(ids)), "has no image; remove the row or add the image"),
-        (sorted(set(ids) - set(rows)), "is an image without a row; add the row or remove the image"),
-    ):
-        if missing:
-            raise UserError(f"{index}: id {missing[0]!r} {what} ({len(missing)} such)")
+    path = Path(split_file).expanduser() if split_file else index
+    rows = _read(path) if path and (split_file or path.exists()) else None
+    chosen = ids if rows is None else _match(rows, ids, path, subset=bool(split_file))
+    given = {} if rows is None else rows
+    known = {} if any("split" in row for row in given.values()) else groups()
     assigned, home = {}, {}
-    for id_ in ids:
-        row = rows[id_]
-        group = row.get("group") or id_
+    for id_ in chosen:
+        row = given.get(id_, {})
+        group = row.get("group") or known.get(id_, id_)
+        if "split" not in row and fractions is None:
+            raise UserError(f"{path}: has no column 'split'; add it, with {', '.join(SPLITS)}")
         split = row["split"] if "split" in row else hash_split(group, fractions)
         if split not in SPLITS:
-            raise UserError(f"{index}: id {id_!r} has split {split!r}; use one of {', '.join(SPLITS)}")
+            raise UserError(f"{path}: id {id_!r} has split {split!r}; use one of {', '.join(SPLITS)}")
         if home.setdefault(group, split) != split:
             raise UserError(
-                f"{index}: group {group!r} is in {home[group]} and, with id {id_!r}, in {split}; put it into one split"
+                f"{path}: group {group!r} is in {home[group]} and, with id {id_!r}, in {split}; put it into one split"
             )
         assigned[id_] = (split, group)
     return assigned
+
+
+def _match(rows: Mapping[str, dict], ids: list[str], path: Path, subset: bool) -> list[str]:
+    """The ids that have a row, in their order; refuses rows without an id and, unless `subset`, ids without a row."""
+    missing = sorted(set(rows) - set(ids))
+    if missing:
+        few = f"id {missing[0]!r} has" if len(missing) == 1 else f"ids {', '.join(map(repr, missing[:3]))} have"
+        raise UserError(f"{path}: {few} no image; remove the row or add the image ({len(missing)} such)")
+    chosen = [id_ for id_ in ids if id_ in rows]
+    if not chosen:
+        raise UserError(f"{path}: names no image; give it a row for each that is to be used")
+    left_out = [id_ for id_ in ids if id_ not in rows]
+    if left_out and not subset:
+        raise UserError(
+            f"{path}: id {left_out[0]!r} is an image without a row; add the row or remove the image "
+            f"({len(left_out)} such)"
+        )
+    if left_out:
+        print(f"{path}: {len(left_out)} of {len(ids)} images are not named there and left out", file=sys.stderr)
+    return chosen
 
 
 def hash_split(group: str, fractions: Sequence[float]) -> str:

@@ -89,7 +89,8 @@ def _open_dataset(run: folder.Run, workdir: Path, root: str) -> data.Dataset:
         if "root" not in config.data:
             raise UserError(f"--root={root}: the run's data set, {config.data.name}, is not a folder")
         config.data.root = root
-        config.data.class_names = tuple(run.facts["class_names"])  # this folder's masks may lack the highest id
+        if "class_names" in config.data:
+            config.data.class_names = tuple(run.facts["class_names"])  # this folder's masks may lack the highest id
     dataset = experiment.create_dataset(config)
     if dataset.fingerprint != run.facts["fingerprint"] and not root:
         print(f"note: the data are not those that {workdir} was trained on (their contents or options differ)")

@@ -1,6 +1,6 @@
 # `make train` and `make test` need git, make and a Python >= 3.11; each makes the environment first if it is not there.
 #   PYTHON=/path/to/python   the interpreter to use (default: the newest that runs)
-#   EXTRA=cuda13             also install for an accelerator: cuda12, cuda13 or tpu
+#   EXTRA=cuda13             also install for an accelerator: cuda12, cuda13 or tpu; k8s on Kubernetes (EXTRA=cuda13,k8s)
 #   ARGS="..."               further flags for run_train.py, or for pytest
 SHELL := /bin/bash
 VENV := .venv

@@ -8,6 +8,8 @@ mean .919 ± .001.
 Any key can be set on the command line: --config.optim.learning_rate=3e-4. Types are checked.
 """
 
+from pathlib import Path
+
 from ml_collections import ConfigDict
 
 
@@ -153,9 +155,58 @@ def image_folder(root: str) -> ConfigDict:
             "num_classes": 0,  # 0: as many as names, else the largest id found + 1
             "mask_values": (),  # pixel values that stand for class 0, 1, ..., e.g. (0, 255); () if they are ids
             "palette": (),  # an RGB triple per class, for RGB masks
-            "split_fractions": (0.7, 0.15, 0.15),  # of train, val, test where index.csv does not say
+            "split_file": "",  # a CSV id,split[,group] instead of ROOT/index.csv; what it does not name is left out
+            "split_fractions": (0.7, 0.15, 0.15),  # of train, val, test where no such file says
         }
     )
+
+
+def isbi2012(root: str) -> ConfigDict:
+    """Every knob of the membranes of ISBI 2012 as their organisers ship them."""
+    return ConfigDict(
+        {
+            "name": "isbi2012",
+            **pipeline(),
+            "root": root,  # holds train-volume.tif and train-labels.tif
+            "split_file": "",  # a CSV id,split[,group] of slices 00 to 29; "" for 20 train, 4 val, 6 test, in blocks
+        }
+    )
+
+
+def dsb2018(root: str) -> ConfigDict:
+    """Every knob of the nuclei of the Data Science Bowl 2018 as their organisers ship them."""
+    return ConfigDict(
+        {
+            "name": "dsb2018",
+            **pipeline(),
+            "root": root,  # holds stage1_train, or is it
+            "split_file": "",  # a CSV id,split[,group]; what it does not name is left out; "" to find the fields of view
+            "split_fractions": (0.7, 0.15, 0.15),  # of train, val, test where no split file says; fields stay whole
+        }
+    )
+
+
+def tfds(name: str) -> ConfigDict:
+    """Every knob of a TensorFlow Datasets set that is prepared as ArrayRecord; `name` is its name there."""
+    return ConfigDict(
+        {
+            "name": f"tfds:{name}",
+            **pipeline(),
+            "data_dir": "",  # where the set lies; "" for TFDS's own default
+            "image_key": "image",  # the feature that is the image
+            "mask_key": "segmentation_mask",  # the feature that is the mask
+            "id_key": "",  # the feature that names an example; "" for its split and place in it
+            "class_names": (),  # these three as in image_folder
+            "num_classes": 0,
+            "mask_values": (),
+            "splits": {"train": "train", "val": "", "test": ""},  # in TFDS's terms, e.g. "train[:90%]"; "" for none
+        }
+    )
+
+
+def splits(name: str) -> str:
+    """The split file configs/splits/NAME.csv."""
+    return str(Path(__file__).resolve().parent / "splits" / f"{name}.csv")
 
 
 def refuse(arg: str) -> None:

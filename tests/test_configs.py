@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from originals import tiles, write_isbi2012, write_nuclei, write_tfds
 from PIL import Image
 
 from configs import default
@@ -15,6 +16,7 @@ NAMES = sorted(path.stem for path in (Path(__file__).parents[1] / "configs").glo
 FOLDERS = {
     "image_folder": ("masks", 3),
     "battery_xray": ("masks3", 3),
+    "battery_xray_unet": ("masks3", 3),
     "nuclei": ("masks", 2),
     "em": ("masks", 2),
 }  # config: masks_dir, classes
@@ -33,10 +35,34 @@ def make_folder(root, masks_dir, num_classes):
     return root
 
 
+def isbi2012(get_config, root):
+    write_isbi2012(root)
+    return get_config(str(root))
+
+
+def dsb2018(get_config, root):
+    images = {f"{index}": tile[..., 0] for index, tile in enumerate(tiles(np.random.default_rng(0), 2, 2, side=32))}
+    write_nuclei(root, images, {id_: (image > 128)[None] for id_, image in images.items()})
+    config = get_config(str(root))
+    assert Path(config.data.split_file).name == "dsb2018.csv"
+    config.data.split_file = ""  # it names the original's images
+    return config
+
+
+def pets(get_config, root):
+    write_tfds(root, {"train": 10, "test": 2}, name="oxford_iiit_pet")
+    return get_config(str(root))
+
+
+ORIGINALS = {"isbi2012": isbi2012, "dsb2018": dsb2018, "pets": pets}  # make a small root and return the config of it
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_config_builds(name, cache_dir, tmp_path):
     get_config = importlib.import_module(f"configs.{name}").get_config
-    config = get_config(str(make_folder(tmp_path, *FOLDERS[name]))) if name in FOLDERS else get_config()
+    config = ORIGINALS[name](get_config, tmp_path) if name in ORIGINALS else get_config()
+    if name in FOLDERS:
+        config = get_config(str(make_folder(tmp_path, *FOLDERS[name])))
     config.data.cache_dir = cache_dir
     parts = experiment.create(config)
     channels = parts.dataset.channels
@@ -50,7 +76,11 @@ def test_config_builds(name, cache_dir, tmp_path):
 
 def test_defaults_own_every_key():
     """No config has a key in model, data, ... that configs/default.py does not have and explain."""
-    known = {"model": set(default.unet_pp()), "data": set(default.electrodes()) | set(default.image_folder(""))}
+    of_data = (
+        *(default.electrodes(), default.image_folder(""), default.isbi2012(""), default.dsb2018("")),
+        default.tfds(""),
+    )
+    known = {"model": set(default.unet_pp()), "data": set().union(*of_data)}
     for name in NAMES:
         config = importlib.import_module(f"configs.{name}").get_config()
         for section, value in config.items():
@@ -58,6 +88,15 @@ def test_defaults_own_every_key():
                 assert set(value) <= known[section]
             elif section != "seed":
                 assert set(value) == set(default.get_config()[section])
+
+
+def test_originals_train_as_their_folders_do():
+    """Of the config whose examples they share, they change nothing but where the data come from."""
+    for name, like in (("isbi2012", "em"), ("dsb2018", "nuclei")):
+        ours, theirs = (importlib.import_module(f"configs.{n}").get_config().to_dict() for n in (name, like))
+        data = [config.pop("data") for config in (ours, theirs)]
+        assert [data[0][key] for key in default.pipeline()] == [data[1][key] for key in default.pipeline()]
+        assert ours == theirs
 
 
 def test_configs_without_an_argument_refuse_one():

@@ -32,8 +32,9 @@ def test_every_config_stands_in_the_table():
 
 def test_pictures_and_links_are_there():
     assert "docs/quickstart.md" in documents.links(README)
-    for target in documents.links(README):
-        assert (ROOT / target).exists(), target
+    for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in documents.links(path.read_text()):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
 
 
 def test_makefile_has_the_commands():

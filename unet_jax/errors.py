@@ -16,6 +16,15 @@ def fail(error: UserError) -> None:
 
 
 @contextlib.contextmanager
+def refusing(refuse):
+    """Gives a `UserError` of what is done inside to `refuse`, and goes on behind it where that returns."""
+    try:
+        yield
+    except UserError as error:
+        refuse(error)
+
+
+@contextlib.contextmanager
 def writing():
     """Turns an `OSError` of what is done inside into a `UserError` that names the path."""
     try:

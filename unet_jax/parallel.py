@@ -1,4 +1,4 @@
-"""Devices and processes: the only file that knows `pmap`.
+"""Devices and processes: the only file that knows `pmap` and how processes wait for each other.
 
 A step body uses collectives over `AXIS` by name and nothing else of this file, so the same body also runs under
 `jit(shard_map(...))`, ahead of time, for machines that are not there.
@@ -12,11 +12,45 @@ from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from unet_jax.errors import UserError
 
 AXIS = "batch"  # the mapped axis: the batch is split over it, everything else is replicated
+
+
+def process_count() -> int:
+    """Processes that share this job; before `jax.distributed.initialize` one, and asking starts no device."""
+    return jax.process_count() if jax.distributed.is_initialized() else 1
+
+
+def process_index() -> int:
+    """This process's number among `process_count()`."""
+    return jax.process_index() if jax.distributed.is_initialized() else 0
+
+
+def barrier(name: str) -> None:
+    """Returns when every process of the job has called it with this name."""
+    if process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def first_then_others(name: str, action: Callable[[], None]) -> None:
+    """Runs `action` in process 0, and when it is done there, well or not, in all others; `name` is that of the barrier.
+
+    An error in process 0 does not keep the others waiting: they meet it themselves.
+    """
+    first = process_index() == 0
+    try:
+        if first:
+            action()
+    except Exception:
+        barrier(name)
+        raise
+    barrier(name)
+    if not first:
+        action()
 
 
 def local_devices(devices: Sequence[jax.Device] | None = None) -> list[jax.Device]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from folders import GREY, IDS, RNG
 
-from unet_jax.data import cache, image_folder
+from unet_jax.data import cache, from_files, image_folder
 from unet_jax.errors import UserError
 
 
@@ -86,10 +86,8 @@ def test_prepared_anew_only_when_contents_change(folder, monkeypatch):
 
 
 def test_a_changed_reader_checks_and_prepares_anew(folder, monkeypatch, tmp_path):
-    checks, check = [], image_folder.pairs.check_files
-    monkeypatch.setattr(
-        image_folder.pairs, "check_files", lambda *args, **kwargs: checks.append(args) or check(*args, **kwargs)
-    )
+    checks, survey = [], from_files.survey
+    monkeypatch.setattr(from_files, "survey", lambda *args: checks.append(args) or survey(*args))
     folder.pair("a")
     first = folder.create()
     folder.create()

@@ -1,5 +1,6 @@
 """A preparation runs once per content, is whole or not there, and never imports TensorFlow."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from originals import write_isbi2012, write_nuclei, write_tfds
 
 from unet_jax import data
 from unet_jax.data import cache
@@ -162,32 +164,52 @@ def test_a_split_is_refused_only_when_asked_for(toy):
 
 
 def test_load_names_what_is_known():
-    with pytest.raises(UserError, match=r"'image_folde' is unknown; known: electrodes, image_folder"):
+    with pytest.raises(
+        UserError, match=r"'image_folde' is unknown; known: dsb2018, electrodes, image_folder, isbi2012, tfds:NAME"
+    ):
         data.load("image_folde")
     with pytest.raises(UserError, match=r"no knob 'mask_dir'; it has: root, masks_dir"):
         data.load("image_folder", mask_dir="x")
 
 
 PROGRAM = """
-import sys
+import json, sys
 import cv2, numpy as np
 from unet_jax.data import load, pipeline
-root, folder = sys.argv[1:]
+from unet_jax.errors import UserError
+root, folder, others = sys.argv[1:]
 for name in ("images", "masks"):
     (p := __import__("pathlib").Path(root, name)).mkdir()
     for i in range(9):
         cv2.imwrite(str(p / f"{i}.png"), np.full((8, 8), i % 2, np.uint8))
-dataset = load("image_folder", root=root, cache_dir=folder, split_fractions=(1, 0, 0))
-batch = pipeline.train_dataset(dataset.source("train"), batch_size=2, patch=(4, 4), seed=0)[0]
-assert batch["image"].shape == (2, 4, 4, 1)
+sets = {"image_folder": {"root": root, "split_fractions": (1, 0, 0)}} | json.loads(others)
+for name, knobs in sets.items():
+    source = load(name, cache_dir=folder, **knobs).source("train")
+    batch = pipeline.train_dataset(source, batch_size=2, patch=(4, 4), seed=0)[0]
+    assert batch["image"].shape[:3] == (2, 4, 4)
+try:
+    load("tfds:oxford_iiit_pet", cache_dir=folder, data_dir=folder)
+except UserError as error:
+    assert "is not prepared in" in str(error)
 print([name for name in sys.modules if name.split(".")[0] in ("tensorflow", "torch")])
 """
 
 
 def test_tensorflow_is_never_imported(tmp_path):
     (tmp_path / "root").mkdir()
-    command = [sys.executable, "-W", "error", "-c", PROGRAM, tmp_path / "root", tmp_path / "cache"]
+    write_isbi2012(tmp_path / "isbi")
+    images = {name: np.full((8, 8), index, np.uint8) for index, name in enumerate("ab")}
+    write_nuclei(tmp_path / "dsb", images, {name: np.ones((1, 8, 8), bool) for name in images})
+    write_tfds(tmp_path / "tfds", {"train": 2})
+    others = {
+        "isbi2012": {"root": str(tmp_path / "isbi")},
+        "dsb2018": {"root": str(tmp_path / "dsb"), "split_fractions": (1, 0, 0)},
+        "tfds:tiny_pets": {"data_dir": str(tmp_path / "tfds")},
+    }
+    arguments = [tmp_path / "root", tmp_path / "cache", json.dumps(others)]
+    command = [sys.executable, "-W", "error", "-c", PROGRAM, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
-    assert done.stderr.startswith("preparing the data set image_folder")
-    assert len(done.stderr.splitlines()) == 1
+    begun = [f"preparing the data set {name}," for name in ("image_folder", "isbi2012", "dsb2018")]
+    begun.append("checking the 2 examples of tfds:tiny_pets,")
+    assert [line.startswith(start) for line, start in zip(done.stderr.splitlines(), begun, strict=True)] == [True] * 4

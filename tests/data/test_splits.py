@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from originals import SPLITS
 
 from unet_jax.data import splits
 from unet_jax.errors import UserError
@@ -45,8 +46,8 @@ def test_a_wrong_index_is_refused(folder, index, match):
 def test_hashed_splits_are_stable_and_keep_groups_together(tmp_path):
     ids = [f"image{i}" for i in range(3000)]
     fractions = (0.7, 0.2, 0.1)
-    some = splits.assign(ids[:50], tmp_path / "index.csv", fractions)
-    every = splits.assign(ids, tmp_path / "index.csv", fractions)
+    some = splits.assign(ids[:50], fractions)
+    every = splits.assign(ids, fractions)
     assert {id_: every[id_] for id_ in some} == some
     shares = [sum(split == name for split, _ in every.values()) / 3000 for name in ("train", "val", "test")]
     np.testing.assert_allclose(shares, fractions, atol=0.03)
@@ -54,7 +55,7 @@ def test_hashed_splits_are_stable_and_keep_groups_together(tmp_path):
     assert [i for i in range(12) if every[f"image{i}"][0] != "train"] == [1, 7]
     index = tmp_path / "index.csv"
     index.write_text("id,group\n" + "".join(f"{id_},{i // 4}\n" for i, id_ in enumerate(ids)))
-    grouped = splits.assign(ids, index, fractions)
+    grouped = splits.assign(ids, fractions, index=index)
     assert len(set(grouped.values())) == 750
     with pytest.raises(UserError, match="add up to 1"):
         splits.check_fractions((0.5, 0.2, 0.2))
@@ -72,3 +73,47 @@ def test_case_and_spaces_of_the_header_do_not_count(folder):
     dataset = folder.create()
     assert dataset.splits == {"train": 1, "val": 1}
     assert dataset.source("val")[0]["group"] == "2"
+
+
+def test_a_split_file_chooses_and_says_so(folder, tmp_path, capfd):
+    for id_ in "abcd":
+        folder.pair(id_)
+    folder.write("index.csv", "id,split\nz,train\n")  # not read where a split file is given
+    path = tmp_path / "splits.csv"
+    path.write_text("id,split,group\nd,train,g\nb,val,\n")
+    dataset = folder.create(split_file=str(path))
+    assert [dataset.source(split)[0]["id"] for split in ("train", "val")] == ["d", "b"]
+    assert dataset.source("train")[0]["group"] == "g"
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0] == f"{path}: 2 of 4 images are not named there and left out"
+    path.write_text("id,split\n" + "".join(f"{id_},train\n" for id_ in "abcdvwxyz"))
+    folder.refused(r"splits\.csv: ids 'v', 'w', 'x' have no image; .*\(5 such\)", split_file=str(path))
+    path.write_text("id,split\n")
+    folder.refused(r"splits\.csv: names no image", split_file=str(path))
+    folder.refused(r"none\.csv: cannot be read", split_file=str(tmp_path / "none.csv"))
+
+
+def test_groups_known_otherwise_count_only_where_splits_are_drawn(tmp_path):
+    ids, path = [f"image{i}" for i in range(40)], tmp_path / "splits.csv"
+    known = {id_: f"field{i // 4}" for i, id_ in enumerate(ids)}
+    fractions = (0.5, 0.25, 0.25)
+    drawn = splits.assign(ids, fractions, groups=lambda: known)
+    assert {id_: group for id_, (_, group) in drawn.items()} == known
+    assert all(split == splits.hash_split(group, fractions) for split, group in drawn.values())
+    path.write_text("id,group\n" + "".join(f"{id_},{'x' if i < 2 else ''}\n" for i, id_ in enumerate(ids)))
+    groups = [group for _, group in splits.assign(ids, fractions, str(path), groups=lambda: known).values()]
+    assert groups == ["x", "x", *[known[id_] for id_ in ids[2:]]]
+    path.write_text("id,split\n" + "".join(f"{id_},{'val' if i % 2 else 'train'}\n" for i, id_ in enumerate(ids)))
+    by_image = splits.assign(ids, fractions, str(path), groups=lambda: pytest.fail("no group is needed"))
+    assert by_image["image1"] == ("val", "image1")
+
+
+@pytest.mark.parametrize("name", ["isbi2012", "dsb2018", "battery_xray"])
+def test_split_files_of_the_configs_are_whole(name):
+    path = SPLITS / f"{name}.csv"
+    header, *rows = path.read_text().splitlines()
+    assert header == "id,split,group"
+    assigned = splits.assign([row.split(",")[0] for row in rows], None, str(path))
+    counts = {split: sum(of == split for of, _ in assigned.values()) for split in ("train", "val", "test")}
+    want = {"isbi2012": (20, 4, 6), "dsb2018": (468, 64, 0), "battery_xray": (51, 10, 0)}[name]
+    assert tuple(counts.values()) == want

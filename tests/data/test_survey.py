@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from folders import GREY, IDS
 
-from unet_jax.data import pairs
+from unet_jax.data import from_files, image_folder
 from unet_jax.data.survey import survey
 from unet_jax.errors import UserError
 
@@ -48,8 +48,8 @@ def test_every_refusal_is_told_and_the_first_is_the_readers(filled):
     ]
     assert len(refusals) == len(wanted)
     assert all(any(part in line for line in refusals) for part in wanted), refusals
-    rows = pairs.find(str(filled.root), refuse=lambda error: None)
-    assert rows["train"][0].image.endswith("a.png")  # of twins the first stays
+    rows = image_folder.find(str(filled.root), "masks", (1, 0, 0), refuse=lambda error: None)
+    assert rows["train"][0].paths[0].endswith("a.png")  # of twins the first stays
     with pytest.raises(UserError) as first:
         filled.create()
     assert str(first.value) == refusals[0]
@@ -119,10 +119,11 @@ def test_one_hot_pixel_does_not_hide_the_range(filled):
 
 
 def test_the_first_refusal_stops_the_reader(filled, monkeypatch):
-    read, once = [], pairs.files.read_image
-    monkeypatch.setattr(pairs.files, "read_image", lambda path: read.append(path) or once(path))
-    rows = [row for listed in pairs.find(str(filled.root)).values() for row in listed] * 100
+    read, once = [], image_folder.files.read_image
+    monkeypatch.setattr(image_folder.files, "read_image", lambda path: read.append(path) or once(path))
+    found = image_folder.find(str(filled.root), "masks", (1, 0, 0))
+    rows = [row for listed in found.values() for row in listed] * 100
     filled.write("images/a.png", b"broken")
     with pytest.raises(UserError, match="cannot be read"):
-        pairs.check_files(rows, 0, (), ())
+        from_files.survey(image_folder.ImageFolder, rows, {"mask_values": (), "palette": ()}, 0)
     assert len(read) < len(rows) / 2

@@ -107,6 +107,21 @@ def test_overlays_of_a_split(tmp_path):
     assert len(report.save_overlays(Seen(), source, tmp_path / "all", limit=0)) == 9
 
 
+def test_best_median_and_worst_image(tmp_path):
+    truth, source = np.zeros((8, 10), np.uint8), []
+    truth[2:6, 2:8] = 1
+    for missed in (3, 0, 2, 1, 4):  # rows of the anode that the prediction lacks
+        image = truth.copy()
+        image[2 : 2 + missed] = 0
+        source.append({"image": image[..., None], "mask": truth, "id": f"missed {missed}", "group": ""})
+    rows = [{"index": i, "iou/mean": iou} for i, iou in enumerate((0.25, 1.0, 0.5, 0.75, float("nan")))]
+    written = report.save_ranked(Seen(), source, rows, tmp_path / "ranked", batch_size=2)
+    assert [path.name for path in written] == ["best.png", "median.png", "worst.png"]
+    all_ = report.save_overlays(Seen(), source, tmp_path / "all", limit=0)
+    assert [path.read_bytes() for path in written] == [all_[i].read_bytes() for i in (1, 2, 0)]  # 5th: nothing present
+    assert report.save_ranked(Seen(), source, rows[-1:], tmp_path / "none") == []
+
+
 # Curves
 
 

@@ -43,6 +43,7 @@ def test_run_leaves_what_it_promises(trained, config):
         with Image.open(workdir / "eval/test" / folder / names[0]) as picture:
             assert picture.size == (32, 32)
     assert len(list((workdir / "eval/test/overlays").iterdir())) == 2
+    assert all((workdir / "eval/test" / f"{name}.png").exists() for name in ("best", "median", "worst"))
     assert (workdir / "curves.png").stat().st_size > 0
     assert json.loads((workdir / "config.json").read_text()) == json.loads(config.to_json())
     assert json.loads((workdir / "versions.json").read_text())["data"]["class_names"] == [
@@ -73,6 +74,8 @@ def test_interrupted_and_resumed_is_bit_equal(trained, interrupted, config, fina
     config.update_from_flattened_dict({"checkpoint.every": 1, "eval.batch_size": 8})
     summary = loop.train_and_evaluate(config, workdir)
     jax.tree.map(np.testing.assert_array_equal, final_state(workdir), final_state(trained[0]))
+    digests = "checkpoints/6/digests/metadata"  # what docs/gpu.md compares
+    assert (workdir / digests).read_bytes() == (trained[0] / digests).read_bytes()
     assert {k: v for k, v in summary.items() if "iou" in k} == {k: v for k, v in trained[1].items() if "iou" in k}
     rows = read_metrics(workdir / "metrics.jsonl")
     assert [row["loss"] for row in rows if (row["step"], row["split"]) == (6, "train")] != [9.0]

@@ -3,13 +3,16 @@
 import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
+from originals import write_isbi2012
 from PIL import Image
 
 import unet_jax
+from configs import isbi2012
 from unet_jax.data import electrodes
 from unet_jax.errors import UserError
 from unet_jax.training import experiment, loop, score
@@ -117,3 +120,20 @@ def test_versions_tell_what_it_ran_on(trained):
     assert versions["packages"]["jax"] == jax.__version__
     assert versions["device_count"] == 4
     assert "host_platform_device_count=4" in versions["xla_flags"]
+
+
+def test_the_original_data_may_have_moved(cache_dir, tmp_path, monkeypatch):
+    write_isbi2012(tmp_path / "now")
+    config = isbi2012.get_config(str(tmp_path / "before"))
+    config.data.cache_dir = cache_dir
+    with pytest.raises(UserError, match="before has no train-volume"):
+        experiment.create_dataset(config)
+    run = SimpleNamespace(config=config, facts={"fingerprint": "", "class_names": ["interior", "membrane"]})
+    assert score._open_dataset(run, tmp_path, str(tmp_path / "now")).splits["test"] == 6
+
+    monkeypatch.setattr(folder, "load_config", lambda workdir: config)
+    monkeypatch.setattr(folder, "load_facts", lambda workdir: {"fingerprint": "a"})
+    moved = config.to_dict() | {"data": config.data.to_dict() | {"root": "elsewhere", "split_file": "copy.csv"}}
+    folder._check_same(tmp_path, moved, {"fingerprint": "a"})
+    with pytest.raises(UserError, match="holds a run on other data"):  # a split file of another content
+        folder._check_same(tmp_path, moved, {"fingerprint": "b"})

@@ -1,12 +1,19 @@
 """Data sets by name: each row is a function of keyword arguments that prepares a data set and returns it."""
 
+import functools
 import inspect
 
-from unet_jax.data import electrodes, image_folder
+from unet_jax.data import dsb2018, electrodes, image_folder, isbi2012, tfds_set
 from unet_jax.data.prepare import Dataset
 from unet_jax.errors import UserError
 
-DATASETS = {"electrodes": electrodes.create, "image_folder": image_folder.create}
+DATASETS = {
+    "electrodes": electrodes.create,
+    "image_folder": image_folder.create,
+    "isbi2012": isbi2012.create,
+    "dsb2018": dsb2018.create,
+    "tfds:NAME": tfds_set.create,  # whose first argument is the NAME
+}
 
 
 def load(name: str, *, cache_dir: str = "", **knobs) -> Dataset:
@@ -14,9 +21,10 @@ def load(name: str, *, cache_dir: str = "", **knobs) -> Dataset:
 
     `cache_dir` "" means $UNET_JAX_CACHE or ~/.cache/unet_jax/data. Raises `UserError` on an unknown name or knob.
     """
-    if name not in DATASETS:
+    of_tfds = name.startswith("tfds:")
+    if name not in DATASETS and not of_tfds:
         raise UserError(f"data set {name!r} is unknown; known: {', '.join(sorted(DATASETS))}")
-    create = DATASETS[name]
+    create = functools.partial(DATASETS["tfds:NAME"], name.removeprefix("tfds:")) if of_tfds else DATASETS[name]
     known = [knob for knob in inspect.signature(create).parameters if knob != "cache_dir"]
     for knob in knobs:
         if knob not in known:

@@ -1,13 +1,15 @@
-"""What the config says of the classes, checked: their names and number, and the values that stand for them in masks."""
+"""The classes: their names and number and the values that stand for them, as the config says and the masks show."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from unet_jax.data.files import Palette
 from unet_jax.data.prepare import VOID
-from unet_jax.errors import UserError
+from unet_jax.errors import UserError, fail, refusing
+
+MOST_DERIVED = 32  # classes: more than this found in masks of unknown K are grey values, not ids
 
 
 def check(
@@ -37,11 +39,63 @@ def check(
         twice = [value for value, count in Counter(values).items() if count > 1]
         if twice:
             raise UserError(f"{setting} holds {twice[0]!r} twice; give each class its own")
-    known = _number(class_names, num_classes, mask_values, palette)
+    known = _told(class_names, num_classes, mask_values, palette)
     return known, tuple(map(int, mask_values)), tuple(tuple(map(int, colour)) for colour in palette)
 
 
-def _number(class_names, num_classes, mask_values, palette) -> int:
+def check_ids(mask: str, found: np.ndarray, known: int) -> None:
+    """Raises `UserError` where a mask holds ids beyond the `known` number of classes (0: any will do)."""
+    ids = found[found != VOID]
+    if known and (ids >= known).any():
+        raise UserError(
+            f"{mask}: holds the ids {', '.join(map(str, ids))}, but there are {known} classes "
+            f"(ids 0..{known - 1}, 255 void); correct the mask, the number of classes, or set mask_values"
+        )
+
+
+def number(
+    where: Sequence[str],
+    values: Sequence[np.ndarray],
+    known: int,
+    mask_values: Sequence[int],
+    refuse: Callable[[UserError], None] = fail,
+) -> int:
+    """K, from the ids that each mask holds and what the config tells of it (`known`, 0: nothing).
+
+    `where` names the masks in messages. Gives `refuse` ids beyond the known number, and masks that seem to hold
+    something else than ids.
+    """
+    for mask, found in zip(where, values, strict=True):
+        with refusing(refuse):
+            check_ids(mask, found, known)
+    largest = [int(found[found != VOID].max(initial=0)) for found in values]
+    void = [VOID in found for found in values]
+    if any(void) and not any(largest) and not mask_values:
+        count = known or 2
+        ids = tuple(range(count)) if count < 5 else f"(0, 1, ..., {count - 1})"
+        refuse(
+            UserError(
+                f"{where[void.index(True)]}: no mask holds another value than 0 and 255; set mask_values=(0, 255) if "
+                f"255 is class 1 of two classes, or mask_values={ids} if it is void"
+            )
+        )
+    derived = max(largest) + 1
+    if not known and derived > MOST_DERIVED:
+        refuse(
+            UserError(
+                f"{where[largest.index(derived - 1)]}: holds the value {derived - 1}; if the masks hold grey values set "
+                f"mask_values, if there are {derived} classes set num_classes={derived}"
+            )
+        )
+    return known or max(derived, 2)
+
+
+def names(class_names: Sequence[str], num_classes: int) -> tuple[str, ...]:
+    """The names of the classes, where none are given background, class_1, ..."""
+    return tuple(class_names) or ("background", *(f"class_{k}" for k in range(1, num_classes)))
+
+
+def _told(class_names, num_classes, mask_values, palette) -> int:
     """K as far as the config tells it (0: it does not); all that tell it must agree."""
     if not _is_whole(num_classes) or num_classes < 0:
         raise UserError(f"num_classes={num_classes!r}: give a whole number, or 0 to find it from the masks")
@@ -50,10 +104,10 @@ def _number(class_names, num_classes, mask_values, palette) -> int:
     told = {name: count for name, count in told.items() if count}
     if len(set(told.values())) > 1:
         counts = ", ".join(f"{name} has {count}" for name, count in told.items())
-        raise UserError(f"image_folder: the numbers of classes differ ({counts}); make them equal or leave them out")
+        raise UserError(f"the numbers of classes differ ({counts}); make them equal or leave them out")
     known = next(iter(told.values()), 0)
     if known == 1 or known > VOID:
-        raise UserError(f"image_folder: {known} classes; give 2 to {VOID}, the background included")
+        raise UserError(f"there are {known} classes; give 2 to {VOID}, the background included")
     return known
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from unet_jax.data.cache import unreadable
 from unet_jax.data.prepare import VOID
@@ -106,7 +106,7 @@ def read_labels(path: str | Path) -> np.ndarray:
     except UserError:
         raise
     except Exception as error:  # a damaged file makes Pillow raise TypeError, struct.error, KeyError and others
-        raise UserError(f"{path}: cannot be read as a mask ({_one_line(error)}); export it again as PNG") from error
+        raise UserError(f"{path}: cannot be read as a mask ({one_line(error)}); export it again as PNG") from error
     raise UserError(f"{path}: mask pixels are of mode {mode}; save it as 8-bit grey, palette or RGB PNG")
 
 
@@ -139,6 +139,26 @@ def read_instances(path: str | Path) -> np.ndarray:
     if values.ndim == 3 or values.min() < 0 or values.max() > 65535:
         raise UserError(f"{path}: instances must be one channel of 0..65535; save them as 16-bit grey PNG")
     return values.astype(np.uint16)
+
+
+def read_pages(path: str | Path) -> np.ndarray:
+    """The pages of an 8-bit grey TIFF, all of one size: uint8 `[N, H, W]`; raises `UserError` on any other file."""
+    data = _read(path)
+    try:
+        with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
+            modes, pages = zip(*((page.mode, np.array(page)) for page in ImageSequence.Iterator(image)), strict=True)
+    except Exception as error:
+        raise UserError(f"{path}: cannot be read as a TIFF ({one_line(error)}); copy the original again") from error
+    if set(modes) != {"L"} or len({page.shape for page in pages}) > 1:
+        raise UserError(f"{path}: is not a stack of 8-bit grey pages of one size; copy the original again")
+    return np.stack(pages)
+
+
+def check_size(array: np.ndarray, path: str | Path, image: np.ndarray) -> None:
+    """Raises `UserError` unless what was read from `path` is as high and wide as the image it belongs to."""
+    if array.shape[:2] != image.shape[:2]:
+        sizes = [f"{width} x {height}" for height, width in (array.shape[:2], image.shape[:2])]
+        raise UserError(f"{path}: is {sizes[0]} pixels, its image {sizes[1]}; make them the same size")
 
 
 def values_in(array: np.ndarray) -> np.ndarray:
@@ -209,5 +229,6 @@ def _few(values, most: int = 8) -> str:
     return ", ".join(map(str, values[:most])) + (f", ... ({len(values)} in all)" if len(values) > most else "")
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """The first line of what an error says."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -7,41 +7,37 @@
 
 A folder whose masks all hold nothing but 0 and 255 is refused, unless `mask_values` says whether 255 is a class.
 
-Grey and RGB images may be mixed: all become RGB, grey repeated three times. 8- and 16-bit images may not: their grey
-values mean different things. Every file is checked before the first one is stored.
+Grey and RGB images may be mixed, 8- and 16-bit images may not: see `from_files`.
 """
 
-import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
+from unet_jax.data import classes, files, from_files, splits
+from unet_jax.data.prepare import Dataset
+from unet_jax.errors import UserError, fail, refusing
 
-from unet_jax.data import classes, files, pairs, splits
-from unet_jax.data.cache import file_digests, remember
-from unet_jax.data.prepare import SPLITS, Builder, Dataset, cache_key, prepare
-
+READERS = (__file__,)  # beside `files` and `from_files`
 REMEDY = "set data.split_fractions or write index.csv with id,split"  # for an empty split
-# Their code decides what is stored, so a change of it makes old caches unread.
-READERS = (files.__file__, pairs.__file__, __file__)
 
 
-class ImageFolder(Builder):
-    """The checked files; `inputs["files"]` lists the `pairs.Row`s of each split."""
+class ImageFolder(from_files.FromFiles):
+    """Examples of an image, a mask and perhaps an instance map, each a file of its own."""
 
-    def counts(self):
-        return {split: len(rows) for split, rows in self.inputs["files"].items()}
+    @staticmethod
+    def read(id_, paths, reading, refuse=fail):
+        def ids(path):
+            return files.to_ids(files.read_labels(path), path, reading["mask_values"], reading["palette"])
 
-    def example(self, split, index):
-        id_, group, image, mask, instances = self.inputs["files"][split][index]
-        pixels = files.read_image(image)
-        if pixels.shape[-1] != self.settings["channels"]:
-            pixels = np.repeat(pixels, self.settings["channels"], -1)
-        values = files.read_labels(mask)
-        ids = files.to_ids(values, mask, self.settings["mask_values"], self.settings["palette"])
-        example = {"image": pixels, "mask": ids, "id": id_, "group": group}
-        return example | ({"instances": files.read_instances(instances)} if instances else {})
+        example = {}
+        readers = {"image": files.read_image, "mask": ids, "instances": files.read_instances}
+        for (name, of_file), path in zip(readers.items(), paths, strict=False):
+            if not path:
+                continue
+            with refusing(refuse):
+                example[name] = of_file(path)
+                files.check_size(example[name], path, example.get("image", example[name]))
+        return example
 
 
 def create(
@@ -53,6 +49,7 @@ def create(
     num_classes: int = 0,
     mask_values: Sequence[int] = (),
     palette: files.Palette = (),
+    split_file: str = "",
     split_fractions: Sequence[float] = (0.7, 0.15, 0.15),
 ) -> Dataset:
     """The data set in the folder `root`, prepared once per content.
@@ -63,37 +60,72 @@ def create(
       num_classes: K; 0 means the number of `class_names`, `palette` or `mask_values`, else the largest id found + 1.
       mask_values: the values that stand for class 0, 1, ... in the masks, e.g. (0, 255); () means they are ids.
       palette: an RGB triple per class; RGB masks are mapped by it exactly, and pictures are drawn with it.
-      split_fractions: of train, val and test where there is no `index.csv` or it has no column `split`.
+      split_file: a CSV of the form of `index.csv`, used in its place; images that it does not name are left out. ""
+        means `index.csv`, which must name every image.
+      split_fractions: of train, val and test where there is no such file or it has no column `split`.
 
     Raises `UserError` on whatever is wrong with the folder; the message names the file, the value and the remedy.
     """
     known_classes, mask_values, palette = classes.check(class_names, num_classes, mask_values, palette)
     split_fractions = splits.check_fractions(split_fractions)
-    rows = pairs.find(root, masks_dir, split_fractions)
-    every = [row for split in SPLITS for row in rows[split]]
-    digests = file_digests((path for row in every for path in row[2:] if path), cache_dir)
-    contents = [
-        [split, *row[:2], *(path and digests[path] for path in row[2:])] for split in SPLITS for row in rows[split]
-    ]
-    readers = [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in READERS]
-    fingerprint = hashlib.sha256(json.dumps([readers, contents]).encode()).hexdigest()
+    rows = find(root, masks_dir, split_fractions, split_file)
     reading = {"mask_values": mask_values, "palette": palette}
-    checked = hashlib.sha256(json.dumps([fingerprint, reading, known_classes]).encode()).hexdigest()
-    facts = remember(checked, lambda: pairs.check_files(every, known_classes, **reading), cache_dir)
-    config = facts | reading | {"overlapping": False, "instances": any(row.instances for row in every)}
-    return Dataset(
-        name="image_folder",
-        class_names=names(class_names, facts["num_classes"]),
-        channels=facts["channels"],
-        overlapping=False,
-        fingerprint=cache_key(ImageFolder, config, fingerprint),
-        dtype=facts["dtype"],
-        sources=prepare(ImageFolder, config, fingerprint, cache_dir, inputs={"files": rows}),
+    return from_files.create(
+        ImageFolder,
+        rows,
+        readers=READERS,
+        reading=reading,
+        known_classes=known_classes,
+        class_names=class_names,
+        instances=any(len(row.paths) > 2 for listed in rows.values() for row in listed),
         palette=palette,
         remedy=REMEDY,
+        cache_dir=cache_dir,
     )
 
 
-def names(class_names: Sequence[str], num_classes: int) -> tuple[str, ...]:
-    """The class names given, else background, class_1, ..."""
-    return tuple(class_names) or ("background", *(f"class_{k}" for k in range(1, num_classes)))
+def find(
+    root: str,
+    masks_dir: str,
+    split_fractions: Sequence[float],
+    split_file: str = "",
+    refuse: Callable[[UserError], None] = fail,
+) -> dict[str, list[from_files.Row]]:
+    """The rows of each split, paired by file name; no file but that of the splits is opened.
+
+    `refuse` is given what is wrong. Where it returns, a path that is missing is None, a file without its image and a twin
+    are passed over, and images without a place, or whose splits cannot be read, lie in the split "".
+    """
+    if not root:
+        raise UserError("image_folder: root is not set; set it to the folder that holds images/ and masks/")
+    base = Path(root).expanduser()
+    folders = {"images": base / "images", "masks": base / masks_dir}
+    if (base / "instances").is_dir():
+        folders["instances"] = base / "instances"
+    listed = {}
+    for name, folder in folders.items():
+        with refusing(refuse):
+            listed[name] = {id_: str(path) for id_, path in files.list_images(folder, refuse).items()}
+    _check_pairs(folders, listed, refuse)
+    ids = listed.get("images", {})
+    assigned = {id_: ("", id_) for id_ in ids}
+    with refusing(refuse):
+        assigned = splits.assign(ids, split_fractions, split_file, index=base / "index.csv", refuse=refuse)
+    return from_files.by_split(assigned, lambda id_: tuple(listed.get(name, {}).get(id_) for name in folders))
+
+
+def _check_pairs(folders, listed, refuse) -> None:
+    images = listed.get("images")
+    if images is None:
+        return
+    if not images:
+        refuse(UserError(f"{folders['images']}: holds no images; put {', '.join(files.SUFFIXES)} files there"))
+    for name, paths in listed.items():
+        lonely = [id_ for id_ in images if id_ not in paths]
+        for id_ in lonely:
+            where = f"{id_}.* in {folders[name]} ({len(lonely)} such)"
+            refuse(UserError(f"{images[id_]}: has no file {where}; add it or move the image away"))
+        lonely = [id_ for id_ in paths if id_ not in images]
+        for id_ in lonely:
+            where = f"{id_}.* in {folders['images']} ({len(lonely)} such)"
+            refuse(UserError(f"{paths[id_]}: has no file {where}; add the image or move the file away"))

@@ -42,12 +42,13 @@ def choose(found: Survey, most: int) -> list[Look]:
 
 def _tile(look: Look, found: Survey, colours: Sequence[drawing.Colour]) -> np.ndarray:
     """One image in a square of `TILE` pixels below its name; the masks of classes 1.. in `colours`, none without."""
-    image = drawing.to_display(files.read_image(look.row.image))
+    path, mask, *_ = look.row.paths
+    image = drawing.to_display(files.read_image(path))
     factor = TILE / max(image.shape[:2])
     factor = max(1, int(factor)) if factor >= 1 else factor  # masks are enlarged by whole factors
     image = drawing.resize(image, factor)
     if len(colours):
-        ids = files.to_ids(files.read_labels(look.row.mask), look.row.mask, found.mask_values, found.palette)
+        ids = files.to_ids(files.read_labels(mask), mask, found.mask_values, found.palette)
         masks = drawing.resize(ids[..., None] == np.arange(1, len(colours) + 1), factor)
         valid = drawing.resize(ids != VOID, factor)
         image = drawing.paint(drawing.grey_out(image, valid), masks, colours, fill=0.15)

@@ -1,10 +1,11 @@
-"""Which split an example belongs to: read from `index.csv`, or drawn from a hash of its group."""
+"""Which split an example belongs to: read from a file, or drawn from a hash of its group."""
 
 import collections
 import csv
 import difflib
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from unet_jax.data.prepare import SPLITS
@@ -14,39 +15,72 @@ COLUMNS = ("id", "split", "group")  # of the index
 
 
 def assign(
-    ids: Iterable[str], index: Path, fractions: Sequence[float], refuse: Callable[[UserError], None] = fail
+    ids: Iterable[str],
+    fractions: Sequence[float] | None,
+    split_file: str = "",
+    *,
+    index: Path | None = None,
+    groups: Callable[[], Mapping[str, str]] = dict,
+    refuse: Callable[[UserError], None] = fail,
 ) -> dict[str, tuple[str, str]]:
-    """(split, group) of each id: from the file `index` if it is there, else by hash; the group defaults to the id.
+    """(split, group) of each id: from `split_file`, else from `index` if it is there, else by hash of the group.
 
-    `index` is a CSV with a column `id`, and `split` (train, val or test) and `group` where wanted; other columns are
+    Both are CSV files with a column `id`, and `split` (train, val or test) and `group` where wanted; other columns are
     not read, unless their names look like a misspelt one of these: they are refused. Case and spaces around the names
-    do not count. Without `split` the split is a hash of the group. Raises `UserError` also where rows and ids do not
-    match, a split has another name, or one group lies in two splits; where `refuse` returns, ids without a row are left
-    out, and a split of another name is "".
+    do not count. `split_file` chooses: ids that it does not name are left out, and a line on stderr says how many;
+    `index` describes all: an id that it does not name is refused.
+
+    The group defaults to the id. Where no split is given, the split is a hash of the group, and the group that `groups()`
+    knows, by id, comes before that default; with `fractions` None a file must give the splits.
+
+    Raises `UserError` where the file cannot be used. Gives `refuse` a row whose id is none of `ids` or has a row already,
+    a split of another name, and a group that lies in two splits. Where that returns, what has no right place is in the
+    split "".
     """
     ids = list(ids)
-    if not index.exists():
-        return {id_: (hash_split(id_, fractions), id_) for id_ in ids}
-    rows = _read(index, refuse)
-    for missing, what in (
-        (sorted(set(rows) - set(ids)), "has no image; remove the row or add the image"),
-        (sorted(set(ids) - set(rows)), "is an image without a row; add the row or remove the image"),
-    ):
-        for id_ in missing:
-            refuse(UserError(f"{index}: id {id_!r} {what} ({len(missing)} such)"))
+    path = Path(split_file).expanduser() if split_file else index
+    there = bool(split_file) or (path is not None and path.exists())
+    rows = _read(path, refuse) if there else {}
+    chosen = _match(rows, ids, path, bool(split_file), refuse) if there else ids
+    drawn = not any("split" in row for row in rows.values())
+    if drawn and fractions is None:
+        raise UserError(f"{path}: has no column 'split'; add it, with {', '.join(SPLITS)}")
+    known = groups() if drawn else {}
     assigned, home = {}, {}
-    for id_ in filter(rows.__contains__, ids):
-        row = rows[id_]
-        group = row.get("group") or id_
-        split = row["split"] if "split" in row else hash_split(group, fractions)
+    for id_ in chosen:
+        if there and id_ not in rows:
+            assigned[id_] = ("", id_)
+            continue
+        row = rows.get(id_, {})
+        group = row.get("group") or known.get(id_, id_)
+        split = hash_split(group, fractions) if drawn else row["split"]
         if split not in SPLITS:
-            refuse(UserError(f"{index}: id {id_!r} has split {split!r}; use one of {', '.join(SPLITS)}"))
+            refuse(UserError(f"{path}: id {id_!r} has split {split!r}; use one of {', '.join(SPLITS)}"))
             split = ""
-        if home.setdefault(group, split) != split:
+        elif home.setdefault(group, split) != split:
             both = f"{home[group]} and, with id {id_!r}, in {split}"
-            refuse(UserError(f"{index}: group {group!r} is in {both}; put it into one split"))
+            refuse(UserError(f"{path}: group {group!r} is in {both}; put it into one split"))
         assigned[id_] = (split, group)
     return assigned
+
+
+def _match(rows: Mapping[str, dict], ids: list[str], path: Path, subset: bool, refuse) -> list[str]:
+    """The ids that are to have a place, in their order: all, or with `subset` those that have a row."""
+    missing = sorted(set(rows) - set(ids))
+    for start in range(0, len(missing), 3):  # the first refusal may be the only one seen: it names a few
+        few = missing[start : start + 3]
+        what = f"id {few[0]!r} has" if len(few) == 1 else f"ids {', '.join(map(repr, few))} have"
+        refuse(UserError(f"{path}: {what} no image; remove the row or add the image ({len(missing)} such)"))
+    left_out = [id_ for id_ in ids if id_ not in rows]
+    if left_out and len(left_out) == len(ids):
+        refuse(UserError(f"{path}: names no image; give it a row for each that is to be used"))
+    elif left_out and subset:
+        print(f"{path}: {len(left_out)} of {len(ids)} images are not named there and left out", file=sys.stderr)
+    else:
+        for id_ in left_out:
+            what = f"is an image without a row; add the row or remove the image ({len(left_out)} such)"
+            refuse(UserError(f"{path}: id {id_!r} {what}"))
+    return [id_ for id_ in ids if id_ in rows] if subset else ids
 
 
 def hash_split(group: str, fractions: Sequence[float]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unet_jax.data import classes, duplicates, files, image_folder, pairs, splits
+from unet_jax.data import classes, duplicates, files, from_files, image_folder, splits
 from unet_jax.data.prepare import VOID, no_examples
 from unet_jax.errors import UserError
 
@@ -20,7 +20,7 @@ class Look:
     the grey values that one pixel in a thousand lies below and above; `thumbnail` as in `duplicates`.
     """
 
-    row: pairs.Row
+    row: from_files.Row
     split: str
     size: tuple[int, int]
     channels: int
@@ -66,6 +66,7 @@ def survey(
     num_classes: int = 0,
     mask_values: Sequence[int] = (),
     palette: files.Palette = (),
+    split_file: str = "",
     split_fractions: Sequence[float] = (0.7, 0.15, 0.15),
 ) -> Survey:
     """Reads the folder `root` as `image_folder.create` does with the same knobs, and goes on where that would stop.
@@ -75,24 +76,25 @@ def survey(
     known_classes, mask_values, palette = classes.check(class_names, num_classes, mask_values, palette)
     fractions = splits.check_fractions(split_fractions)
     refusals: list[UserError] = []
-    rows = pairs.find(root, masks_dir, fractions, refusals.append)
+    rows = image_folder.find(root, masks_dir, fractions, split_file, refusals.append)
     split_of = {row.id: split for split, listed in rows.items() for row in listed}
     every = [row for listed in rows.values() for row in listed]
     looks = {}
 
-    def look(row, pixels, ids):
-        looks[row.id] = _look(row, split_of[row.id], pixels, ids)
+    def look(row, example):
+        looks[row.id] = _look(row, split_of[row.id], example["image"], example["mask"])
 
-    facts = pairs.check_files(every, known_classes, mask_values, palette, refusals.append, look)
+    reading = {"mask_values": mask_values, "palette": palette}
+    facts = from_files.survey(image_folder.ImageFolder, every, reading, known_classes, refusals.append, look)
     counts = {split: len(listed) for split, listed in rows.items() if listed}
-    if every and "" not in counts:  # else the index has been refused already
+    if every and "" not in counts:  # else the file of the splits has been refused already
         lacking = [split for split in NEEDED if split not in counts]
         refusals += [no_examples("image_folder", split, counts, image_folder.REMEDY) for split in lacking]
     seen = [looks[row.id] for row in every if row.id in looks]
     thumbnails = np.stack([look.thumbnail for look in seen]) if seen else np.zeros((0, 1, 1), np.float32)
     return Survey(
         root=root,
-        class_names=image_folder.names(class_names, min(facts["num_classes"], VOID)),
+        class_names=classes.names(class_names, min(facts["num_classes"], VOID)),
         palette=palette,
         mask_values=mask_values,
         refusals=refusals,
@@ -101,7 +103,7 @@ def survey(
     )
 
 
-def _look(row: pairs.Row, split: str, pixels: np.ndarray, ids: np.ndarray) -> Look:
+def _look(row: from_files.Row, split: str, pixels: np.ndarray, ids: np.ndarray) -> Look:
     histogram = np.bincount(pixels.ravel())
     up_to = np.cumsum(histogram)
     low, high = np.searchsorted(up_to, (up_to[-1] / 1000, up_to[-1] * 999 / 1000))

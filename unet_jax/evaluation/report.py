@@ -20,6 +20,7 @@ COLUMNS = {
     "iou_image": "IoU per image",
     "dice_image": "Dice per image",
 }
+RANKS = ("best", "median", "worst")  # the images that `save_ranked` shows
 
 
 def table(summary: Mapping[str, float], class_names: Sequence[str], keep: Sequence[str] = ()) -> str:
@@ -80,38 +81,66 @@ def save_overlays(
     The files are `<id>.png` in `out_dir`; those of the same name are replaced, as they show the same example. The caption
     gives the example's IoU of each class to keep. Raises UserError where the folder cannot be written.
     """
+    num = len(source) if limit == 0 else min(limit, len(source))
+    indices = np.unique(np.linspace(0, len(source) - 1, num).round().astype(int)).tolist() if num else []
+    return _save_panels(predictor, source, indices, out_dir, batch_size, palette, progress=progress)
+
+
+def save_ranked(
+    predictor: Predictor,
+    source,
+    rows: Sequence[Mapping],
+    out_dir: str | Path,
+    *,
+    batch_size: int = 1,
+    palette: Sequence = (),
+) -> list[Path]:
+    """Writes `best.png`, `median.png` and `worst.png` into `out_dir`, as `save_overlays` draws them.
+
+    They rank by `iou/mean` of the rows of `evaluate`, the mean over the classes to keep; images where none of these is
+    present are left out, and of an even number the lower median is taken. Where no image is left, nothing is written.
+    """
+    ranked = sorted((row for row in rows if not math.isnan(row["iou/mean"])), key=lambda row: -row["iou/mean"])
+    if not ranked:
+        return []
+    indices = [ranked[place]["index"] for place in (0, len(ranked) // 2, -1)]
+    return _save_panels(predictor, source, indices, out_dir, batch_size, palette, names=RANKS)
+
+
+def _save_panels(predictor, source, indices, out_dir, batch_size, palette, names=(), progress=lambda num_images: None):
+    """Predicts and draws the examples at `indices`; the files bear `names`, or the examples' ids."""
     out_dir = Path(out_dir).expanduser()
     with writing():
         out_dir.mkdir(parents=True, exist_ok=True)
-    names, kept = predictor.keep, predictor.kept
-    colours = drawing.class_colours(predictor.class_names, palette)
-    num = len(source) if limit == 0 else min(limit, len(source))
-    indices = np.unique(np.linspace(0, len(source) - 1, num).round().astype(int)) if num else []
     written = []
     for start in range(0, len(indices), max(batch_size, 1)):
-        examples = [source[int(i)] for i in indices[start : start + max(batch_size, 1)]]
+        examples = [source[index] for index in indices[start : start + max(batch_size, 1)]]
         predicted = predictor.predict_images([example["image"] for example in examples], batch_size)
         for example, probabilities in zip(examples, predicted, strict=True):
-            masks, _ = to_masks(probabilities, predictor.module.activation)
-            truth, valid = true_masks(example["mask"], len(predictor.class_names))
-            inside = valid[..., None]
-            sums = {
-                "tp": (masks & truth & inside).sum((0, 1)),
-                "fp": (masks & ~truth & inside).sum((0, 1)),
-                "fn": (~masks & truth & inside).sum((0, 1)),
-            }
-            iou = metrics.ratios(sums)["iou"]
-            caption = f"{example['id']}   IoU " + ", ".join(
-                f"{n} {_cell(iou[k])}" for n, k in zip(names, kept, strict=True)
-            )
-            picture = overlay.panels(
-                example["image"], truth[..., kept], masks[..., kept], valid, names, [colours[k] for k in kept], caption
-            )
-            written.append(out_dir / f"{file_name(example['id'])}.png")
+            name = names[len(written)] if names else file_name(example["id"])
+            written.append(out_dir / f"{name}.png")
             with writing():
-                drawing.save(picture, written[-1])
+                drawing.save(_panels(predictor, example, probabilities, palette), written[-1])
         progress(len(examples))
     return written
+
+
+def _panels(predictor, example, probabilities, palette) -> np.ndarray:
+    names, kept = predictor.keep, predictor.kept
+    colours = drawing.class_colours(predictor.class_names, palette)
+    masks, _ = to_masks(probabilities, predictor.module.activation)
+    truth, valid = true_masks(example["mask"], len(predictor.class_names))
+    inside = valid[..., None]
+    sums = {
+        "tp": (masks & truth & inside).sum((0, 1)),
+        "fp": (masks & ~truth & inside).sum((0, 1)),
+        "fn": (~masks & truth & inside).sum((0, 1)),
+    }
+    iou = metrics.ratios(sums)["iou"]
+    caption = f"{example['id']}   IoU " + ", ".join(f"{n} {_cell(iou[k])}" for n, k in zip(names, kept, strict=True))
+    return overlay.panels(
+        example["image"], truth[..., kept], masks[..., kept], valid, names, [colours[k] for k in kept], caption
+    )
 
 
 def true_masks(mask: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,8 @@ from unet_jax.training import workdir as folder
 def score_run(
     workdir, *, split: str = "", root: str = "", dataset: data.Dataset | None = None, devices=None, **chosen
 ) -> dict[str, float]:
-    """Scores a run on a split: prints a table, writes the scores, every mask and some overlays under `WORKDIR/eval/`.
+    """Scores a run on a split: prints a table, writes the scores, every mask, some overlays and the best, median and
+    worst image under `WORKDIR/eval/`.
 
     What another checkpoint, mode or level than the run's own gives goes under a name of its own, `SPLIT-fast-level2`.
 
@@ -46,14 +47,9 @@ def score_run(
     about = {"split": split, "step": run.step, "mode": predictor.mode, "level": predictor.level}
     report.write_json(out / f"{name}.json", summary, rows, **about)
     save_masks(predictor, source, out / name, batch_size=batch_size)
-    report.save_overlays(
-        predictor,
-        source,
-        out / name / "overlays",
-        limit=run.config.eval.num_pictures,
-        batch_size=batch_size,
-        palette=run.facts["palette"],
-    )
+    drawing = {"batch_size": batch_size, "palette": run.facts["palette"]}
+    report.save_overlays(predictor, source, out / name / "overlays", limit=run.config.eval.num_pictures, **drawing)
+    report.save_ranked(predictor, source, rows, out / name, **drawing)
     print(
         f"\n{split}, checkpoint of step {run.step}, {predictor.mode}"
         + f", level {predictor.level}" * bool(predictor.level)
@@ -61,7 +57,7 @@ def score_run(
     print(report.table(summary, predictor.class_names, predictor.keep))
     print(f"\nscores       {out / name}.json")
     print(f"masks        {out / name}/ids (class ids), {out / name}/masks (0/255 by class)")
-    print(f"overlays     {out / name}/overlays")
+    print(f"overlays     {out / name}/overlays; best, median and worst image: {out / name}")
     if (workdir / "curves.png").exists():
         print(f"curves       {workdir / 'curves.png'}")
     print(f"checkpoints  {workdir / 'checkpoints'}")
@@ -93,7 +89,8 @@ def _open_dataset(run: folder.Run, workdir: Path, root: str) -> data.Dataset:
         if "root" not in config.data:
             raise UserError(f"--root={root}: the run's data set, {config.data.name}, is not a folder")
         config.data.root = root
-        config.data.class_names = tuple(run.facts["class_names"])  # this folder's masks may lack the highest id
+        if "class_names" in config.data:
+            config.data.class_names = tuple(run.facts["class_names"])  # this folder's masks may lack the highest id
     dataset = experiment.create_dataset(config)
     if dataset.fingerprint != run.facts["fingerprint"] and not root:
         print(f"note: the data are not those that {workdir} was trained on (their contents or options differ)")

@@ -28,11 +28,13 @@ from unet_jax.training.checkpoint import Checkpointer
 FREE = (
     *(
         "data.root",
+        "data.split_file",
+        "data.data_dir",
         "data.cache_dir",
         "data.num_threads",
         "data.cache_bytes",
         "train.log_every",
-    ),  # root: see fingerprint
+    ),  # the first three: see fingerprint
     *("eval.batch_size", "eval.num_pictures", "checkpoint.every", "checkpoint.latest"),
 )
 

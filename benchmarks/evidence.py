@@ -1,0 +1,261 @@
+"""Every result of the README by one command: trains, scores and tabulates each run, and goes on where it was stopped.
+
+    python benchmarks/evidence.py --list
+    python benchmarks/evidence.py --battery_xray=FOLDER --nuclei=FOLDER --em=FOLDER
+    python benchmarks/evidence.py --only='electrodes-*-seed0' --minutes=0.1 --workdir=runs/trial --results=runs/trial.csv
+    python benchmarks/evidence.py --table
+    python benchmarks/evidence.py --pictures
+
+A row is a run: a config, a data set, a seed and minutes. First the seconds a step of all networks of a data set are
+measured, in turn (step_seconds.py); the number of steps that fill the minutes is then fixed and on file, so the same
+command trains the same bits however fast the machine is that day. A row that is done is not run again; one that was
+stopped goes on; one that fails does not stop the others. Rows whose folder is not given are left out, and it is said.
+
+Results go to benchmarks/results.csv and from there into README.md and docs/results.md; another --results file leaves
+the docs alone, and its tables are printed. --pictures copies the best, median and worst image of a run on the
+synthetic X-rays into docs/ and tells where those of the other sets lie.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from absl import flags
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has its own folder there, not the project's
+
+from benchmarks import rows, tables
+from unet_jax import cli
+from unet_jax.errors import UserError
+
+ROOT = rows.ROOT
+RESULTS = ROOT / "benchmarks" / "results.csv"
+SHOWN = ("best", "median", "worst")
+FOLDERS = [name for name, data in rows.DATA.items() if data.folder]
+
+flags.DEFINE_string("only", "*", "Rows to run, as a pattern of their names; --list shows them.")
+flags.DEFINE_string("workdir", "runs/evidence", "Folder of the runs, one folder each.")
+flags.DEFINE_string("results", str(RESULTS), "The CSV file.")
+flags.DEFINE_float("minutes", 0.0, "Of training steps, in place of the rows' own: for a trial.")
+flags.DEFINE_bool("list", False, "Print the rows with their state and command; run nothing.")
+flags.DEFINE_bool("table", False, "Write the tables from the CSV; run nothing.")
+flags.DEFINE_bool("pictures", False, "Copy and name the pictures of runs that are done; run nothing.")
+for _name in FOLDERS:
+    flags.DEFINE_string(_name, "", f"Folder of {_name}'s images and masks.")
+
+
+class Programs:
+    """Runs Python programs of the project one at a time, and passes a request to stop on to the one that runs, once.
+
+    A child has a process group of its own: a Ctrl-C from the terminal would reach it twice otherwise, and a second one
+    ends a training without saving.
+    """
+
+    def __init__(self):
+        self.stopping = False
+        self._child: subprocess.Popen | None = None
+
+    def __enter__(self):
+        self._before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def run(self, *command: str) -> int:
+        """Runs `python command` in the project's root to its end; its exit status, not 0 where it was stopped."""
+        if self.stopping:
+            return 1
+        self._child = subprocess.Popen([sys.executable, *map(str, command)], cwd=ROOT, process_group=0)
+        if self.stopping:  # between the look above and the start
+            self._child.terminate()
+        return self._child.wait()
+
+    def _stop(self, number, frame):
+        if self._child and self._child.poll() is None:
+            self._child.terminate()
+        self.stopping = True
+
+
+def check_folders(chosen: list[rows.Row], folders: dict[str, str], explicit: bool) -> list[rows.Row]:
+    """The rows whose data are there.
+
+    Raises UserError for a folder that does not exist, and, where the rows were chosen by the user, for one not given.
+    """
+    for name, folder in folders.items():
+        if folder and not Path(folder).is_dir():
+            raise UserError(f"--{name}={folder}: no such folder; give the one that holds images/ and masks")
+    missing = [name for name in dict.fromkeys(row.data for row in chosen) if name in folders and not folders[name]]
+    if missing and explicit:
+        raise UserError(f"the rows chosen need a folder: give --{missing[0]}=FOLDER")
+    for name in missing:
+        print(f"left out, as --{name}=FOLDER is not given: {sum(row.data == name for row in chosen)} row(s) of {name}")
+    return [row for row in chosen if row.data not in missing]
+
+
+def measure(data: str, every: list[rows.Row], results: tables.Results, workdir: Path, folder: str, programs) -> bool:
+    """Puts speed and number of steps on file, of all rows of a data set that lack them; False where that failed.
+
+    Of all, whichever are to be run now: what is compared is measured at one time.
+    """
+    lacking = [row for row in every if row.data == data and "num_steps" not in results[row.name]]
+    if not lacking:
+        return True
+    print(f"\n== {data}: seconds a step of {', '.join(rows.EXPERIMENTS[data])}, in turn", flush=True)
+    out = workdir / f"step_seconds-{data}.json"
+    if programs.run("benchmarks/step_seconds.py", f"--data={data}", f"--folder={folder}", f"--out={out}"):
+        return False
+    measured = json.loads(out.read_text())
+    for row in lacking:
+        seconds = measured[row.variant]["seconds_per_step"]
+        results.update(
+            row.name,
+            data=data,
+            network=row.experiment.network,
+            config=row.experiment.config,
+            seed=row.seed,
+            minutes=f"{row.minutes:g}",
+            num_steps=rows.steps_in(row.minutes, seconds),
+            seconds_per_step=f"{seconds:.4f}",
+            parameters=measured[row.variant]["parameters"],
+        )
+    return True
+
+
+def run_row(row: rows.Row, results: tables.Results, workdir: Path, folder: str, programs) -> bool:
+    """Trains and scores one row, or goes on with it; False where that was stopped or failed."""
+    num_steps, split = int(results[row.name]["num_steps"]), rows.DATA[row.data].split
+    run, begin = workdir / row.name, time.time()
+    scores = run / "eval" / f"{split}.json"
+    print(f"\n== {row.name}: {num_steps} steps", flush=True)
+    failed = programs.run("run_train.py", f"--workdir={run}", *rows.train_flags(row, num_steps, folder))
+    if not failed and not (scores.exists() and scores.stat().st_mtime >= begin):  # it scored test where there is one
+        failed = programs.run("run_eval.py", f"--workdir={run}", f"--split={split}")
+    wall = float(results[row.name].get("wall_minutes", 0)) + (time.time() - begin) / 60
+    results.update(row.name, wall_minutes=f"{wall:.2f}")
+    if not failed:
+        results.update(row.name, **describe(row, run, num_steps))
+    return not failed
+
+
+def describe(row: rows.Row, run: Path, num_steps: int) -> dict:
+    """The columns of a finished run, from what it left in its folder."""
+    split = rows.DATA[row.data].split
+    scored = json.loads((run / "eval" / f"{split}.json").read_text())
+    start = json.loads((run / "versions.json").read_text())["starts"][-1]
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    train = [line for line in lines if line["split"] == "train"]  # each tells of the steps since the one before
+    before = [0, *(line["step"] for line in train)]
+    seconds = sum(line["step_s"] * (line["step"] - last) for line, last in zip(train, before, strict=False))
+    keep = rows.create_config(row.data, row.variant).eval.keep
+    names = [*(f"iou_pooled/{name}" for name in keep), "iou_pooled/mean", "iou_image/mean"]
+    found = {name: scored["summary"][name] for name in names}
+    command = ["python run_train.py", *rows.train_flags(row, num_steps), f"--workdir=runs/{row.name}"]
+    return {name: f"{float('nan') if value is None else value:.4f}" for name, value in found.items()} | {
+        "trained_minutes": f"{seconds / 60:.2f}",
+        "split": split,
+        "checkpoint": scored["step"],
+        "date": datetime.now(UTC).date().isoformat(),
+        "jax": metadata.version("jax"),
+        "device": start["device_kind"],
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "commit": start["git_commit"][:12] + "+" * changed(),
+        "command": " ".join(command),
+    }
+
+
+def changed() -> bool:
+    """Whether what a run depends on differs from the commit; the results, which every run changes, do not count."""
+    command = ["git", "diff", "--quiet", "HEAD", "--", "unet_jax", "configs", "run_train.py", "run_eval.py"]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode == 1
+
+
+def write_tables(every: list[rows.Row], results: tables.Results) -> None:
+    """The tables into README.md and docs/results.md; those of another file than the project's own are printed."""
+    if results.path.resolve() != RESULTS:
+        known = [row for row in every if results[row.name]]
+        print(f"\n{tables.summary(known, results)}\n\n{tables.runs(known, results)}")
+        return
+    tables.rewrite(ROOT / "README.md", "results", tables.summary(every, results))
+    tables.rewrite(ROOT / "docs" / "results.md", "runs", tables.runs(every, results))
+    shown = [f"![The {name} image]({_picture(name).name})" for name in SHOWN if _picture(name).exists()]
+    tables.rewrite(ROOT / "docs" / "results.md", "pictures", "\n\n".join(shown) or "Not made yet.")
+    print("tables written: README.md, docs/results.md")
+
+
+def copy_pictures(every: list[rows.Row], results: tables.Results, workdir: Path) -> None:
+    """Names the best, median and worst image of the first U-Net++ run of each set; those of the synthetic set to docs/."""
+    for data, about in rows.DATA.items():
+        row = next(row for row in every if row.data == data and row.variant == "unet_pp")
+        folder = workdir / row.name / "eval" / about.split
+        if not (results.done(row.name) and all((folder / f"{name}.png").exists() for name in SHOWN)):
+            print(f"{data}: {row.name} is not done in {workdir}, so it has no pictures")
+            continue
+        print(f"{data}: {', '.join(str(folder / f'{name}.png') for name in SHOWN)}")
+        if not about.folder and results.path.resolve() == RESULTS:  # synthetic: may be shown
+            for name in SHOWN:
+                shutil.copyfile(folder / f"{name}.png", _picture(name))
+
+
+def _picture(name: str) -> Path:
+    return ROOT / "docs" / f"electrodes_{name}.png"
+
+
+def run_all(chosen, every, results: tables.Results, workdir: Path, folders: dict[str, str]) -> list[str]:
+    """Runs those of the `chosen` rows that are not done, and returns the names of those that are not done after it."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    with Programs() as programs:
+        for data in dict.fromkeys(row.data for row in chosen if not results.done(row.name)):
+            folder = folders.get(data, "")
+            if not measure(data, every, results, workdir, folder, programs):
+                continue
+            for row in chosen:
+                if row.data != data or results.done(row.name) or programs.stopping:
+                    continue
+                try:
+                    run_row(row, results, workdir, folder, programs)
+                except Exception:  # what one row left is not as it should be: the others do not suffer from it
+                    traceback.print_exc()
+    return [row.name for row in chosen if not results.done(row.name)]
+
+
+def main() -> None:
+    values = flags.FLAGS
+    results, workdir = tables.Results(values.results), Path(values.workdir).expanduser().absolute()
+    chosen, every = rows.select(values.only, values.minutes), rows.select(minutes=values.minutes)
+    folders = {
+        name: str(Path(values[name].value).expanduser().absolute()) if values[name].value else "" for name in FOLDERS
+    }
+    if values.minutes and results.path.resolve() == RESULTS:
+        raise UserError("--minutes is for a trial, which has no place among the results: give --results=FILE.csv, too")
+    if values.list:
+        for row in chosen:
+            state = "done" if results.done(row.name) else tables.NOT_RUN
+            steps = int(results[row.name].get("num_steps", 0))
+            flags_ = " ".join(rows.train_flags(row, steps)) if steps else "(number of steps not measured yet)"
+            print(f"{row.name}  [{state}]  {flags_}")
+        return
+    if values.table or values.pictures:
+        if values.pictures:
+            copy_pictures(every, results, workdir)
+        write_tables(every, results)
+        return
+    chosen = check_folders(chosen, folders, explicit=values.only != "*")
+    left = run_all(chosen, every, results, workdir, folders)
+    write_tables(every, results)
+    if left:
+        print(f"\nnot done: {', '.join(left)}; the same command goes on with them", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    cli.run(main, __doc__)

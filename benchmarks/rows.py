@@ -1,0 +1,150 @@
+"""The runs behind the README's results: which config, which data, which seed, how many minutes.
+
+Experiments of one data set are compared at equal minutes and differ in the network alone. References are figures that
+are given, not run: floors by a threshold, and another library.
+"""
+
+import dataclasses
+import fnmatch
+import importlib
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from unet_jax.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+LEAST_STEPS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """A data set of the results: the split to score, evaluations during a run, and whether it is a folder to be given."""
+
+    split: str
+    num_evals: int
+    folder: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A network on a data set: its name in the table, the config and the flags on top of it."""
+
+    network: str
+    config: str
+    flags: tuple[tuple[str, object], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One run: an experiment, `EXPERIMENTS[data][variant]`, with a seed, for so many minutes of training steps."""
+
+    data: str
+    variant: str
+    minutes: float
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"{self.data}-{self.variant}-{self.minutes:g}min-seed{self.seed}"
+
+    @property
+    def experiment(self) -> Experiment:
+        return EXPERIMENTS[self.data][self.variant]
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """Figures that are given: pooled IoU by class, their mean, and the mean IoU per image."""
+
+    data: str
+    what: str
+    iou_pooled: dict[str, float]
+    iou_image: float | None = None
+
+
+DATA = {
+    "electrodes": Data(split="test", num_evals=4, folder=False),
+    "battery_xray": Data(split="val", num_evals=4),
+    "nuclei": Data(split="val", num_evals=3),
+    "em": Data(split="val", num_evals=4),
+}
+
+PLAIN = (("model.deep_supervision", False),)
+EXPERIMENTS = {
+    "electrodes": {
+        "unet": Experiment("U-Net", "electrodes_unet"),
+        "unet_pp_one_head": Experiment("U-Net++, one head", "default", PLAIN),
+        "unet_pp": Experiment("U-Net++, deep supervision", "default"),
+    },
+    "battery_xray": {
+        "unet": Experiment("U-Net", "battery_xray_unet"),
+        "unet_pp_one_head": Experiment("U-Net++, one head", "battery_xray", PLAIN),
+        "unet_pp": Experiment("U-Net++, deep supervision", "battery_xray"),
+    },
+    "nuclei": {"unet_pp": Experiment("U-Net++, deep supervision", "nuclei")},
+    "em": {"unet_pp": Experiment("U-Net++, deep supervision", "em")},
+}
+
+# The networks of a data set take turns, seed by seed, so that a drift of the machine's speed meets all alike.
+ROWS = (
+    *(Row("electrodes", variant, 2, seed) for seed in range(3) for variant in EXPERIMENTS["electrodes"]),
+    *(Row("battery_xray", variant, 4, seed) for seed in range(3) for variant in EXPERIMENTS["battery_xray"]),
+    Row("battery_xray", "unet_pp", 20),
+    Row("nuclei", "unet_pp", 25),
+    Row("em", "unet_pp", 25),
+)
+
+REFERENCES = (
+    Reference("battery_xray", "PyTorch, U-Net++ plainly trained, 20 minutes", {"stack": 0.806, "plate": 0.761}),
+    Reference("nuclei", "floor: Otsu's threshold of each image", {"nucleus": 0.673}, 0.765),
+    Reference("nuclei", "PyTorch, U-Net++ plainly trained, 25 minutes", {"nucleus": 0.838}, 0.802),
+    Reference("em", "floor: Otsu's threshold of each image", {"membrane": 0.359}, 0.359),
+)
+
+
+def select(pattern: str = "*", minutes: float = 0.0) -> list[Row]:
+    """The rows whose name matches `pattern`, in order; `minutes` above 0 takes the place of their own, for a trial.
+
+    Raises UserError where none matches, with the names there are.
+    """
+    if minutes < 0:
+        raise UserError(f"--minutes={minutes} must be above 0; leave it out for the rows' own")
+    chosen = [row for row in ROWS if fnmatch.fnmatch(row.name, pattern)]
+    if not chosen:
+        raise UserError(f"--only={pattern}: no such row; there are: {', '.join(row.name for row in ROWS)}")
+    if minutes:  # rows that differ in minutes alone become one
+        chosen = list(dict.fromkeys(dataclasses.replace(row, minutes=minutes) for row in chosen))
+    return chosen
+
+
+def create_config(data: str, variant: str, folder: str = "") -> ConfigDict:
+    """The config of an experiment, its flags applied."""
+    experiment = EXPERIMENTS[data][variant]
+    module = importlib.import_module(f"configs.{experiment.config}")
+    config = module.get_config(folder) if DATA[data].folder else module.get_config()
+    config.update_from_flattened_dict(dict(experiment.flags))
+    return config
+
+
+def steps_in(minutes: float, seconds_per_step: float) -> int:
+    """How many steps fit into so many minutes."""
+    return max(int(60 * minutes / seconds_per_step), LEAST_STEPS)
+
+
+def train_flags(row: Row, num_steps: int, folder: str = "FOLDER") -> list[str]:
+    """The flags of run_train.py for a run of `num_steps`, but for --workdir: seed, steps, and what the experiment changes.
+
+    The learning rate ends with the last step; a warm-up longer than a third of the run (a trial) is cut to that.
+    """
+    data, experiment = DATA[row.data], row.experiment
+    flags = dict(experiment.flags) | {
+        "seed": row.seed,
+        "train.num_steps": num_steps,
+        "train.eval_every": -(-num_steps // data.num_evals),
+    }
+    warmup = create_config(row.data, row.variant).optim.warmup_steps
+    if warmup > num_steps // 3:
+        flags["optim.warmup_steps"] = num_steps // 3
+    path = f"configs/{experiment.config}.py" + f":{folder}" * data.folder
+    return [f"--config={path}", *(f"--config.{key}={value}" for key, value in flags.items())]

@@ -1,0 +1,21 @@
+"""U-Net on a folder of battery X-rays, otherwise as `battery_xray`: what the nested skips are compared with.
+
+    python run_train.py --config=configs/battery_xray_unet.py:FOLDER --workdir=runs/battery_xray_unet
+
+FOLDER as for configs/battery_xray.py.
+
+Hardware: two CPU cores; time and score at equal minutes: docs/results.md.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import battery_xray, default
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """`arg` is the data's folder; --config.data.root=FOLDER does the same."""
+    config = battery_xray.get_config(arg)
+    widths = config.model.widths
+    config.model = default.unet()
+    config.model.widths = widths
+    return config

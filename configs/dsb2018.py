@@ -1,0 +1,23 @@
+"""U-Net++ on the nuclei of the Data Science Bowl 2018, read as the organisers ship them; otherwise as configs/nuclei.py.
+
+    python run_train.py --config=configs/dsb2018.py:ROOT --workdir=runs/dsb2018
+
+ROOT holds stage1_train/ID/images and stage1_train/ID/masks. The split, configs/splits/dsb2018.csv (468 train, 64 val),
+keeps the tiles of one field of view together; images that it does not name are left out.
+--config.data.split_file="" finds the fields itself and divides all images.
+
+The examples are those of configs/nuclei.py on the same images, and so are hardware, time and score.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default, nuclei
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """`arg` is the data's folder; --config.data.root=ROOT does the same."""
+    config = nuclei.get_config()
+    patch = config.data.patch
+    config.data = default.dsb2018(arg)
+    config.data.update({"patch": patch, "split_file": default.splits("dsb2018")})
+    return config

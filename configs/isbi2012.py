@@ -1,0 +1,22 @@
+"""U-Net++ on the membranes of ISBI 2012, read as the organisers ship them; otherwise as configs/em.py.
+
+    python run_train.py --config=configs/isbi2012.py:ROOT --workdir=runs/isbi2012
+
+ROOT holds train-volume.tif and train-labels.tif. The split, configs/splits/isbi2012.csv, is one of whole blocks of
+slices (20 train, 4 val, 6 test).
+
+The examples are those of configs/em.py on the same slices, and so are hardware, time and score.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default, em
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """`arg` is the data's folder; --config.data.root=ROOT does the same."""
+    config = em.get_config()
+    patch = config.data.patch
+    config.data = default.isbi2012(arg)
+    config.data.update({"patch": patch, "split_file": default.splits("isbi2012")})
+    return config

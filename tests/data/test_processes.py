@@ -1,0 +1,88 @@
+"""Two processes of one job: one prepares while the other waits, whatever becomes of it."""
+
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import hashlib, sys, time
+import jax
+index, port, shared, own = sys.argv[1:]
+jax.distributed.initialize(coordinator_address=f"127.0.0.1:{port}", num_processes=2, process_id=int(index))
+from unet_jax import data
+from unet_jax.data.electrodes import Electrodes
+from unet_jax.errors import UserError
+
+if index == "0":  # slow: the other would be there first if it did not wait
+    counts = Electrodes.counts
+    Electrodes.counts = lambda self: time.sleep(0.5) or counts(self)
+
+def show(what, cache_dir):
+    print(what, "begins", file=sys.stderr, flush=True)
+    try:
+        dataset = data.load("electrodes", cache_dir=cache_dir, size=(32, 40), num_train=3, num_val=1, num_test=0)
+        source = dataset.source("train")
+        examples = [source[i]["image"].tobytes() + source[i]["mask"].tobytes() for i in range(len(source))]
+        print(what, hashlib.sha256(b"".join(examples)).hexdigest(), flush=True)
+    except UserError as error:
+        print(what, error, flush=True)
+
+show("shared", shared)
+show("again", shared)
+show("own", f"{own}{index}")
+show("none", sys.executable)  # a file: nothing can be prepared there
+"""
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """(stdout by first word, stderr) of each process."""
+    root = tmp_path_factory.mktemp("job")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    processes = []
+    try:
+        for index in range(2):
+            command = [sys.executable, "-c", PROGRAM, str(index), port, str(root / "shared"), str(root / "own")]
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+            processes.append(subprocess.Popen(command, env=environment, **pipes))
+        ended = [process.communicate(timeout=100) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], ended
+    return [(dict(line.split(" ", 1) for line in out.splitlines() if line[:1].islower()), err) for out, err in ended]
+
+
+def preparations(err):
+    """How often each part of the program prepared, by its name."""
+    counts, part = {}, ""
+    for line in err.splitlines():
+        if line.endswith(" begins"):
+            part = line.split()[0]
+        counts[part] = counts.get(part, 0) + line.startswith("preparing the data set electrodes")
+    return counts
+
+
+def test_one_prepares_and_both_read_the_same(job):
+    (first, first_err), (second, second_err) = job
+    assert {len(value) for value in (first["shared"], second["shared"])} == {hashlib.sha256().digest_size * 2}
+    assert first["shared"] == second["shared"] == first["again"] == second["again"]
+    assert [preparations(err)[part] for err in (first_err, second_err) for part in ("shared", "again")] == [1, 0, 0, 0]
+
+
+def test_on_disks_of_their_own_each_prepares(job):
+    (first, first_err), (second, second_err) = job
+    assert first["own"] == second["own"] == first["shared"]
+    assert [preparations(err)["own"] for err in (first_err, second_err)] == [1, 1]
+
+
+def test_an_error_is_that_of_all_and_leaves_none_waiting(job):
+    for out, _ in job:
+        assert "prepared data cannot be written there" in out["none"]

@@ -1,6 +1,7 @@
 """The program from outside: what it prints and writes, and the status a script sees."""
 
 import ast
+import inspect
 import json
 import re
 import subprocess
@@ -13,6 +14,7 @@ from folders import scene
 from PIL import Image
 
 from configs import default
+from unet_jax.data import image_folder
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,9 +75,10 @@ def test_flags_are_the_keys_of_the_config():
     flags = re.findall(r"^  --(\w+):((?:\n?.)*?)(?=\n\n|\n  --)", done.stdout, flags=re.MULTILINE)
     shown = {name: re.findall(r"\(default: '(.*)'\)", text) for name, text in flags}
     keys = default.image_folder("").to_dict()
-    for name in ("masks_dir", "class_names", "num_classes", "mask_values", "palette", "split_fractions", "patch"):
+    knobs = set(inspect.signature(image_folder.create).parameters) - {"root", "cache_dir"}
+    for name in (*knobs, "patch"):
         (value,) = shown[name]
-        assert (value if name == "masks_dir" else ast.literal_eval(value)) == keys[name], name
+        assert (value if isinstance(keys[name], str) else ast.literal_eval(value)) == keys[name], name
     assert "Status: 0 if training would begin" in done.stdout
 
 

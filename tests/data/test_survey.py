@@ -55,6 +55,35 @@ def test_every_refusal_is_told_and_the_first_is_the_readers(filled):
     assert str(first.value) == refusals[0]
 
 
+def test_what_is_wrong_with_a_split_file_is_told_too(filled, tmp_path, capfd):
+    path = tmp_path / "splits.csv"
+    path.write_text(
+        "id,split,group\na,train,g\nb,val,g\nc,dev,\nc,dev,\n" + "".join(f"{id_},val,\n" for id_ in "vwxyz")
+    )
+    filled.write("images/d.png", b"broken, and left out")
+    refusals = told(filled, split_file=str(path))
+    assert [line.removeprefix(f"{path}: ").partition(";")[0] for line in refusals] == [
+        "id 'c' has two rows",
+        "ids 'v', 'w', 'x' have no image",
+        "ids 'y', 'z' have no image",
+        "group 'g' is in train and, with id 'b', in val",
+        "id 'c' has split 'dev'",
+    ]
+    assert capfd.readouterr().err == f"{path}: 1 of 4 images are not named there and left out\n"
+    with pytest.raises(UserError) as first:
+        filled.create(split_file=str(path))
+    assert str(first.value) == refusals[0]
+
+    path.write_text("id,split\na,train\n")
+    (line,) = told(filled, split_file=str(path))
+    assert "split 'val' is empty" in line
+    path.write_text("id,split\n")
+    (line,) = told(filled, split_file=str(path))
+    assert "names no image" in line
+    filled.write("index.csv", "id,split\n")
+    assert len([line for line in told(filled) if "names no image" in line]) == 1
+
+
 def test_what_the_files_have_in_common_is_refused_too(filled):
     filled.write("images/b.png", GREY.astype(np.uint16))
     filled.write("masks/a.png", GREY)

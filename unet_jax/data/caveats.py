@@ -23,7 +23,7 @@ def _alike(found: Survey) -> Iterator[str]:
         named = [f"{_named(found.looks[i])} and {_named(found.looks[j])} ({r:.2f})" for i, j, r in found.alike]
         yield (
             f"images in different splits look alike: {_few(named, 'pair')}; if they show the same thing the score will be "
-            "too good: give them one group in index.csv"
+            "too good: give them one group in index.csv or the split file"
         )
 
 

@@ -37,7 +37,8 @@ KNOBS = {
     "num_classes": flags.DEFINE_integer("num_classes", 0, "0: as many as names, else the largest id found + 1."),
     "mask_values": _tuple("mask_values", (), 'Pixel values of class 0, 1, ..., e.g. "(0, 255)"; none if they are ids.'),
     "palette": _tuple("palette", (), 'An RGB triple per class, for RGB masks, e.g. "((0, 0, 0), (255, 0, 0))".'),
-    "split_fractions": _tuple("split_fractions", (0.7, 0.15, 0.15), "Of train, val and test without index.csv."),
+    "split_file": flags.DEFINE_string("split_file", "", "A CSV in place of index.csv, of all or some images."),
+    "split_fractions": _tuple("split_fractions", (0.7, 0.15, 0.15), "Of train, val and test where no such file says."),
 }
 PATCH = _tuple("patch", (96, 96), "Height and width of a training window, as data.patch.")
 OUT = flags.DEFINE_string("out", None, "Folder for sheet.png, alike.png and check.json.")

@@ -6,16 +6,15 @@ import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
+import documents
 import pytest
+from documents import ROOT
 
 from configs import smoke
 
-ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "gpu.md").read_text()
-BLOCKS = re.findall(r"```sh\n(.*?)```", TEXT, flags=re.DOTALL)
-LINES = [line for block in BLOCKS for line in block.splitlines()]
+LINES = [line for block in documents.blocks(TEXT, "sh") for line in block.splitlines()]
 PYTHON = [shlex.split(line)[2] for line in LINES if line.startswith("python -c")]
 PROGRAMS = [shlex.split(line.partition("python ")[2]) for line in LINES if re.search(r"python \w+[/\w]*\.py", line)]
 

@@ -54,7 +54,7 @@ class Stepper:
         )
         self._state = parallel.replicate(state)
         batch = parallel.shard(next(self._batches))
-        self._p_step = parallel.pmap_step(body).lower(self._state, batch).compile()
+        self._p_step = parallel.compile_step(parallel.pmap_step(body), self._state, batch)
 
     def seconds(self) -> float:
         """Of one more step."""

@@ -21,6 +21,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from unet_jax.models.conv import conv_general_dilated
+
 
 def max_pool(x: jax.Array) -> jax.Array:
     """D: the 2x2 maximum with stride 2; `[B, 2h, 2w, C]` -> `[B, h, w, C]`."""
@@ -129,6 +131,7 @@ class Block(nn.Module):
                 use_bias=self.norm == "none",
                 kernel_init=nn.initializers.he_normal(),
                 dtype=self.dtype,
+                conv_general_dilated=conv_general_dilated,
                 name=f"conv_{k}",
             )(x)
             x = nn.relu(self.normalise(x, train, f"norm_{k}"))

@@ -101,7 +101,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
                 batch = parallel.shard(next(batches), devices)
             if step == start_step + 1:
                 with meter.compiling():
-                    p_step = p_step.lower(state, batch).compile()
+                    p_step = parallel.compile_step(p_step, state, batch)
             state, step_metrics = p_step(state, batch)
             if in_flight:
                 record(*in_flight)  # of the step before: the host prepares the next while the devices work

@@ -1,0 +1,61 @@
+"""Times U-Net++ pruned to each level, in turn, against what its FLOPs promise.
+
+    python benchmarks/levels.py
+
+One forward pass of 4 images of 96 x 96 x 3, widths 32 to 512, as in step.py. For each level: seconds (the median over
+all rounds), GFLOP, how many times faster than level 4 it is, how many times fewer FLOPs it has, and the quotient of the
+two: 1 where pruning saves time as it saves work. The papers' own speed-ups: 3.5, 2.4 and 1.5 (DLMIA 2018, figure 3).
+"""
+
+import statistics
+import sys
+from pathlib import Path
+
+from absl import flags
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has its own folder there, not the project's
+
+from unet_jax import cli
+
+flags.DEFINE_integer("batch", 4, "Images a pass.", lower_bound=1)
+flags.DEFINE_integer("size", 96, "Height and width of an image in pixels.", lower_bound=1)
+flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of the computation.")
+flags.DEFINE_integer("rounds", 15, "Turns of each level.", lower_bound=1)
+
+LEVELS = (1, 2, 3, 4)
+
+
+def main() -> None:
+    from benchmarks import work
+
+    values = flags.FLAGS
+    works = {
+        level: work.create("unet_pp", "predict", batch=values.batch, size=values.size, dtype=values.dtype, level=level)
+        for level in LEVELS
+    }
+    times = {level: [] for level in LEVELS}
+    for number in range(-1, values.rounds):  # the first round warms up
+        for level, what in works.items():
+            seconds = what.seconds()
+            if number >= 0:
+                times[level].append(seconds)
+    for line in lines(
+        {level: statistics.median(times[level]) for level in LEVELS}, {k: w.gflop for k, w in works.items()}
+    ):
+        print(line)
+
+
+def lines(seconds: dict[int, float], gflop: dict[int, float]) -> list[str]:
+    """The table, a line each."""
+    deepest = max(seconds)
+    result = ["level  seconds    GFLOP  faster  fewer FLOPs  quotient"]
+    for level in seconds:
+        faster, fewer = seconds[deepest] / seconds[level], gflop[deepest] / gflop[level]
+        result.append(
+            f"L{level}     {seconds[level]:8.4f} {gflop[level]:8.2f} {faster:6.2f}x {fewer:11.2f}x {faster / fewer:9.2f}"
+        )
+    return result
+
+
+if __name__ == "__main__":
+    cli.run(main, __doc__)

@@ -1,0 +1,126 @@
+"""Times a training step or a forward pass, in turn with a peer that does the same work on the same machine.
+
+    python benchmarks/step.py --model=unet_pp --mode=train
+    python benchmarks/step.py --model=unet_pp --mode=train --json --peer="PYTHON PEER.py"
+
+The work: 4 images of 96 x 96 x 3, three classes, widths 32 to 512, BatchNorm, cross entropy, Adam; float32 unless
+--dtype says bfloat16 (of the computation; weights stay float32). --peer is a command that takes --model --mode --batch
+--size --dtype --repeats and ends its output with a line of JSON that has "median_s"; a --level above 0 is passed on, too.
+
+Peer and project take turns, A B A B, --rounds times, --repeats steps a turn, of which the median counts. Speeds drift
+with the machine, so only times of one round are compared: the median of these ratios (project over peer; below 1 the
+project is faster) is the result. A matrix product is timed in every round: the roof. --json adds one last line.
+"""
+
+import json
+import resource
+import shlex
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from absl import flags
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has its own folder there, not the project's
+
+from unet_jax import cli
+from unet_jax.errors import UserError
+
+flags.DEFINE_enum("model", "unet_pp", ["unet", "unet_pp"], "The network.")
+flags.DEFINE_enum("mode", "train", ["train", "predict"], "A training step, or a forward pass.")
+flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of the computation.")
+flags.DEFINE_integer("batch", 4, "Images a step.", lower_bound=1)
+flags.DEFINE_integer("size", 96, "Height and width of an image in pixels.", lower_bound=1)
+flags.DEFINE_integer("level", 0, "Of unet_pp: only the nodes of levels 1 to this; 0 for all four.", 0, 4)
+flags.DEFINE_integer("rounds", 5, "Turns of peer and project.", lower_bound=1)
+flags.DEFINE_integer("repeats", 8, "Steps a turn.", lower_bound=1)
+flags.DEFINE_string("peer", "", "The peer's command; none by default.")
+flags.DEFINE_bool("json", False, "Print one last line of JSON.")
+
+WARM_UP = 2
+
+
+def main() -> None:
+    from benchmarks import work  # after the flags: --help needs no jax
+
+    values = flags.FLAGS
+    if values.level and values.model != "unet_pp":
+        raise UserError(f"--level={values.level}: only unet_pp has levels; leave it out for {values.model}")
+    what = work.create(
+        values.model, values.mode, batch=values.batch, size=values.size, dtype=values.dtype, level=values.level
+    )
+    roof = work.create_roof(values.dtype)
+    for _ in range(WARM_UP):
+        what.run()
+        roof.run()
+    rounds = []
+    for number in range(1, values.rounds + 1):
+        peer_s = run_peer(values) if values.peer else None
+        project_s = statistics.median(what.seconds() for _ in range(values.repeats))
+        roof_s = statistics.median(roof.seconds() for _ in range(values.repeats))
+        rounds.append(
+            {"peer_s": peer_s, "project_s": project_s, "share": what.gflop / project_s / (roof.gflop / roof_s)}
+        )
+        beside = f", peer {peer_s:.4f} s, ratio {project_s / peer_s:.3f}" if peer_s else ""
+        print(f"round {number}: project {project_s:.4f} s{beside}", flush=True)
+    result = summary(rounds) | {
+        "model": values.model,
+        "mode": values.mode,
+        "dtype": values.dtype,
+        "gflop": round(what.gflop, 1),
+        "compile_s": round(what.compile_s, 1),
+        "temporary_gb": round(what.temporary_gb, 3),
+        "peak_memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+    }
+    for line in describe(result):
+        print(line)
+    if values.json:
+        print(json.dumps(result))
+
+
+def run_peer(values) -> float:
+    """The median seconds of the peer's turn; UserError where it fails or says nothing that can be read."""
+    passed = ("model", "mode", "batch", "size", "dtype", "repeats", *(("level",) if values.level else ()))
+    command = [*shlex.split(values.peer), *(part for name in passed for part in (f"--{name}", str(values[name].value)))]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return float(json.loads(done.stdout.strip().splitlines()[-1])["median_s"])
+    except OSError as error:
+        raise UserError(f"--peer={values.peer}: cannot be run ({error.strerror})") from error
+    except subprocess.CalledProcessError as error:
+        last = (error.stderr.strip().splitlines() or ["no message"])[-1]
+        raise UserError(f"--peer={values.peer}: ended with status {error.returncode}: {last}") from error
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise UserError(f'--peer={values.peer}: its last line is not JSON with "median_s"') from error
+
+
+def summary(rounds: list[dict]) -> dict:
+    """Medians over the rounds: seconds, the share of the roof, and, with a peer, the ratio of each round."""
+    result = {
+        "project_s": round(statistics.median(r["project_s"] for r in rounds), 5),
+        "share_of_roof": round(statistics.median(r["share"] for r in rounds), 3),
+    }
+    if rounds[0]["peer_s"]:
+        ratios = [r["project_s"] / r["peer_s"] for r in rounds]
+        result["peer_s"] = round(statistics.median(r["peer_s"] for r in rounds), 5)
+        result["ratio"] = round(statistics.median(ratios), 3)
+        result["ratios"] = [round(ratio, 3) for ratio in ratios]
+    return result
+
+
+def describe(result: dict) -> list[str]:
+    """The result in words, a line each."""
+    lines = [
+        f"{result['model']} {result['mode']} {result['dtype']}: {result['project_s']:.4f} s, {result['gflop']} GFLOP, "
+        f"{result['share_of_roof']:.0%} of the matrix product's speed",
+        f"compiled in {result['compile_s']} s; {result['temporary_gb']} GB of temporaries, process {result['peak_memory_gb']} GB",
+    ]
+    if "ratio" in result:
+        spread = f"{min(result['ratios']):.2f} to {max(result['ratios']):.2f}"
+        lines.append(f"peer {result['peer_s']:.4f} s: ratio {result['ratio']:.2f} ({spread} over the rounds)")
+    return lines
+
+
+if __name__ == "__main__":
+    cli.run(main, __doc__)

@@ -1,0 +1,95 @@
+"""What the benchmarks time: one compiled program of the project on made-up images, and the machine's roof beside it.
+
+The published widths of U-Net++ with BatchNorm, three channels in, three classes out. Training is the project's own
+step (cross entropy, Adam, no augmentation), prediction its own forward pass (softmax of the deepest head).
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from unet_jax import models, parallel
+from unet_jax.inference.predict import forward
+from unet_jax.training import losses, optim
+from unet_jax.training.state import create_state
+from unet_jax.training.step import create_train_step
+
+WIDTHS = (32, 64, 128, 256, 512)
+CHANNELS = CLASSES = 3
+ROOF_SIZE = 2048
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """A compiled program: `run()` does it once and waits; what it costs by XLA's own count."""
+
+    run: Callable[[], None]
+    gflop: float
+    temporary_gb: float
+    compile_s: float
+
+    def seconds(self) -> float:
+        """Of one run."""
+        begin = time.perf_counter()
+        self.run()
+        return time.perf_counter() - begin
+
+
+def create(model: str, mode: str, *, batch: int, size: int, dtype: str = "float32", level: int = 0) -> Work:
+    """Builds and compiles the work: `batch` images of `size` x `size` over all local devices; `level` of a U-Net++."""
+    knobs = {"level": level} if model == "unet_pp" else {}
+    module = models.build(
+        model, num_classes=CLASSES, widths=WIDTHS, norm="batch", dtype=dtype, axis_name=parallel.AXIS, **knobs
+    )
+    tx, schedule = optim.create(name="adam", learning_rate=1e-3, num_steps=1000, schedule="constant")
+    state = create_state(module, tx, seed=0, patch=(size, size), channels=CHANNELS)
+    parallel.check_batch_size(batch, what="--batch")
+    examples = _examples(batch, size)
+    begin = time.perf_counter()
+    if mode == "train":
+        loss = losses.create(terms={"cross_entropy": 1.0}, activation="softmax", num_classes=CLASSES)
+        body = create_train_step(module, loss, tx, schedule, seed=0, augmentation={})
+        state, examples = parallel.replicate(state), parallel.shard(examples)
+        program = parallel.compile_step(parallel.pmap_step(body), state, examples)
+    else:
+
+        def predict(variables, part):
+            return forward(module, "fast", variables, part)
+
+        state, examples = parallel.replicate(state.variables), parallel.shard({"image": examples["image"]})
+        mapped = jax.pmap(predict, axis_name=parallel.AXIS, in_axes=(None, 0))
+        program = mapped.lower(state, examples).compile()
+    compile_s = time.perf_counter() - begin
+
+    def run() -> None:
+        nonlocal state
+        result = program(state, examples)
+        if mode == "train":  # the state was donated: the next step takes the new one
+            state, result = result
+        jax.block_until_ready(result)
+
+    cost = program.cost_analysis()["flops"] * jax.local_device_count()  # counted for one device
+    return Work(run, cost / 1e9, program.memory_analysis().temp_size_in_bytes / 1e9, compile_s)
+
+
+def _examples(batch: int, size: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {
+        "image": rng.random((batch, size, size, CHANNELS), np.float32),
+        "mask": rng.integers(0, CLASSES, (batch, size, size), np.int32),
+        "valid": np.ones((batch, size, size), bool),
+    }
+
+
+def create_roof(dtype: str = "float32") -> Work:
+    """A square matrix product on the first device: what a convolution could reach at best."""
+    a = jnp.asarray(np.random.default_rng(0).random((ROOF_SIZE, ROOF_SIZE)), dtype)
+    product = jax.jit(jnp.matmul)
+    begin = time.perf_counter()
+    jax.block_until_ready(product(a, a))
+    compile_s = time.perf_counter() - begin
+    return Work(lambda: jax.block_until_ready(product(a, a)), 2 * ROOF_SIZE**3 / 1e9, 0.0, compile_s)

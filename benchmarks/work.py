@@ -49,6 +49,7 @@ def create(model: str, mode: str, *, batch: int, size: int, dtype: str = "float3
     state = create_state(module, tx, seed=0, patch=(size, size), channels=CHANNELS)
     parallel.check_batch_size(batch, what="--batch")
     examples = _examples(batch, size)
+    jax.config.update("jax_enable_compilation_cache", False)  # or the seconds told would be those of reading a file
     begin = time.perf_counter()
     if mode == "train":
         loss = losses.create(terms={"cross_entropy": 1.0}, activation="softmax", num_classes=CLASSES)

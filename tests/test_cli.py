@@ -65,3 +65,26 @@ def test_help_tells_every_flag(program, flags):
     assert done.returncode == 0
     assert all(flag in done.stdout for flag in flags)
     assert "python " + program in done.stdout
+
+
+def test_compiled_programs_are_kept_and_found_again(tmp_path, monkeypatch, cache_dir):
+    for name in ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    # The smallest whole run there is.
+    tiny = [
+        "--config=configs/smoke.py", "--config.model.widths=(4, 8)", "--config.data.patch=(16, 16)",
+        "--config.data.size=(32, 32)", "--config.data.num_train=8", "--config.data.num_val=4", "--config.data.num_test=4",
+        "--config.train.num_steps=2", "--config.optim.warmup_steps=1", "--config.eval.num_pictures=1",
+        f"--config.data.cache_dir={cache_dir}",
+    ]  # fmt: skip
+
+    def programs(*command):
+        done = call(*command)
+        assert done.returncode == 0, done.stderr
+        return sorted(path.name for path in (tmp_path / "home").rglob("*-cache"))
+
+    assert programs("run_train.py", *tiny, f"--workdir={tmp_path / 'off'}", "--nocompilation_cache") == []
+    first = programs("run_train.py", *tiny, f"--workdir={tmp_path / 'on'}")
+    assert first
+    assert programs("run_eval.py", f"--workdir={tmp_path / 'on'}") == first

@@ -12,9 +12,13 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict
 
+from unet_jax import compiled
 from unet_jax.errors import UserError
 
 flags.DEFINE_bool("traceback", False, "Show where an error came from.")
+COMPILATION_CACHE = flags.DEFINE_bool(
+    "compilation_cache", True, "Keep compiled programs for the next run, in ~/.cache/unet_jax/compiled."
+)
 
 
 def run(main: Callable[..., None], doc: str, arguments: Sequence[str] = ()) -> None:
@@ -27,11 +31,14 @@ def run(main: Callable[..., None], doc: str, arguments: Sequence[str] = ()) -> N
     """
     if {"--help", "-h", "--helpshort"} & set(sys.argv[1:]):
         print(
-            f"{doc.strip()}\n\nFlags:\n{flags.FLAGS.main_module_help()}\n\n  --traceback: Show where an error came from."
+            f"{doc.strip()}\n\nFlags:\n{flags.FLAGS.main_module_help()}\n\n  --traceback: {flags.FLAGS['traceback'].help}\n"
+            f"  --nocompilation_cache: {flags.FLAGS['compilation_cache'].help} This turns it off."
         )
         sys.exit(0)
     try:
-        main(*_parse(sys.argv, arguments))
+        given = _parse(sys.argv, arguments)
+        compiled.keep(COMPILATION_CACHE.value)
+        main(*given)
     except UserError as error:
         if any(arg.lstrip("-").startswith("traceback") for arg in sys.argv[1:]):
             raise

@@ -63,7 +63,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
             state = checkpointer.restore(start_step, state)
         if start_step < train.num_steps:
             folder.add_start(workdir, start_step)
-            stack.callback(report.curves, workdir / "metrics.jsonl", workdir / "curves.png")
+            stack.callback(_draw_curves, workdir)
         progress = stack.enter_context(contextlib.closing(Progress(start_step, train.num_steps)))
         writer = MetricWriter(workdir / "metrics.jsonl", start_step)
         meter = Meter(experiment.channel_names(module, dataset.class_names), parts.keep, train.batch_size)
@@ -136,6 +136,12 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
             writer.write(train.num_steps, "run", meter.totals())
             progress.print(meter.describe())
     return score_run(workdir, dataset=dataset, devices=devices)
+
+
+def _draw_curves(workdir) -> None:
+    """As far as the run came: one that ends before its first record has no curves, and its own error is the one to tell."""
+    if (workdir / "metrics.jsonl").exists():
+        report.curves(workdir / "metrics.jsonl", workdir / "curves.png")
 
 
 class StopSignal:

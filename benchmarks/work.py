@@ -11,11 +11,12 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from unet_jax import models, parallel
 from unet_jax.inference.predict import forward
 from unet_jax.training import losses, optim
-from unet_jax.training.state import create_state
+from unet_jax.training.state import TrainState, create_state
 from unet_jax.training.step import create_train_step
 
 WIDTHS = (32, 64, 128, 256, 512)
@@ -41,19 +42,13 @@ class Work:
 
 def create(model: str, mode: str, *, batch: int, size: int, dtype: str = "float32", level: int = 0) -> Work:
     """Builds and compiles the work: `batch` images of `size` x `size` over all local devices; `level` of a U-Net++."""
-    knobs = {"level": level} if model == "unet_pp" else {}
-    module = models.build(
-        model, num_classes=CLASSES, widths=WIDTHS, norm="batch", dtype=dtype, axis_name=parallel.AXIS, **knobs
-    )
-    tx, schedule = optim.create(name="adam", learning_rate=1e-3, num_steps=1000, schedule="constant")
-    state = create_state(module, tx, seed=0, patch=(size, size), channels=CHANNELS)
     parallel.check_batch_size(batch, what="--batch")
-    examples = _examples(batch, size)
+    module = create_module(model, dtype, level)
+    body, state = create_step(model, size=size, dtype=dtype, level=level)
+    examples = create_examples(batch, size)
     jax.config.update("jax_enable_compilation_cache", False)  # or the seconds told would be those of reading a file
     begin = time.perf_counter()
     if mode == "train":
-        loss = losses.create(terms={"cross_entropy": 1.0}, activation="softmax", num_classes=CLASSES)
-        body = create_train_step(module, loss, tx, schedule, seed=0, augmentation={})
         state, examples = parallel.replicate(state), parallel.shard(examples)
         program = parallel.compile_step(parallel.pmap_step(body), state, examples)
     else:
@@ -77,7 +72,25 @@ def create(model: str, mode: str, *, batch: int, size: int, dtype: str = "float3
     return Work(run, cost / 1e9, program.memory_analysis().temp_size_in_bytes / 1e9, compile_s)
 
 
-def _examples(batch: int, size: int) -> dict[str, np.ndarray]:
+def create_module(model: str, dtype: str = "float32", level: int = 0) -> nn.Module:
+    """The network; `level` of a U-Net++ alone."""
+    knobs = {"level": level} if model == "unet_pp" else {}
+    return models.build(
+        model, num_classes=CLASSES, widths=WIDTHS, norm="batch", dtype=dtype, axis_name=parallel.AXIS, **knobs
+    )
+
+
+def create_step(model: str, *, size: int, dtype: str = "float32", level: int = 0) -> tuple[Callable, TrainState]:
+    """The body of the training step and the state it begins with."""
+    module = create_module(model, dtype, level)
+    tx, schedule = optim.create(name="adam", learning_rate=1e-3, num_steps=1000, schedule="constant")
+    loss = losses.create(terms={"cross_entropy": 1.0}, activation="softmax", num_classes=CLASSES)
+    body = create_train_step(module, loss, tx, schedule, seed=0, augmentation={})
+    return body, create_state(module, tx, seed=0, patch=(size, size), channels=CHANNELS)
+
+
+def create_examples(batch: int, size: int) -> dict[str, np.ndarray]:
+    """A batch of made-up images, masks and valid pixels."""
     rng = np.random.default_rng(0)
     return {
         "image": rng.random((batch, size, size, CHANNELS), np.float32),

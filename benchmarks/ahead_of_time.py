@@ -20,11 +20,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has its
 from unet_jax import cli
 from unet_jax.errors import UserError
 
-flags.DEFINE_enum("model", "unet_pp", ["unet", "unet_pp"], "The network, widths 32 to 512.")
-flags.DEFINE_enum("dtype", "bfloat16", ["float32", "bfloat16"], "Of the computation.")
-flags.DEFINE_integer("batch", 4, "Images a chip.", lower_bound=1)
-flags.DEFINE_integer("size", 96, "Height and width of an image in pixels.", lower_bound=1)
-flags.DEFINE_string("topology", "v5e:2x2", "Kind and arrangement of the chips.")
+
+def define_flags() -> None:
+    flags.DEFINE_enum("model", "unet_pp", ["unet", "unet_pp"], "The network, widths 32 to 512.")
+    flags.DEFINE_enum("dtype", "bfloat16", ["float32", "bfloat16"], "Of the computation.")
+    flags.DEFINE_integer("batch", 4, "Images a chip.", lower_bound=1)
+    flags.DEFINE_integer("size", 96, "Height and width of an image in pixels.", lower_bound=1)
+    flags.DEFINE_string("topology", "v5e:2x2", "Kind and arrangement of the chips.")
 
 
 def main() -> None:
@@ -97,4 +99,5 @@ def costs(values) -> dict[str, float]:
 
 
 if __name__ == "__main__":
+    define_flags()
     cli.run(main, __doc__)

@@ -17,10 +17,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has its
 
 from unet_jax import cli
 
-flags.DEFINE_integer("batch", 4, "Images a pass.", lower_bound=1)
-flags.DEFINE_integer("size", 96, "Height and width of an image in pixels.", lower_bound=1)
-flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of the computation.")
-flags.DEFINE_integer("rounds", 15, "Turns of each level.", lower_bound=1)
+
+def define_flags() -> None:
+    flags.DEFINE_integer("batch", 4, "Images a pass.", lower_bound=1)
+    flags.DEFINE_integer("size", 96, "Height and width of an image in pixels.", lower_bound=1)
+    flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of the computation.")
+    flags.DEFINE_integer("rounds", 15, "Turns of each level.", lower_bound=1)
+
 
 LEVELS = (1, 2, 3, 4)
 
@@ -58,4 +61,5 @@ def lines(seconds: dict[int, float], gflop: dict[int, float]) -> list[str]:
 
 
 if __name__ == "__main__":
+    define_flags()
     cli.run(main, __doc__)

@@ -27,16 +27,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has its
 from unet_jax import cli
 from unet_jax.errors import UserError
 
-flags.DEFINE_enum("model", "unet_pp", ["unet", "unet_pp"], "The network.")
-flags.DEFINE_enum("mode", "train", ["train", "predict"], "A training step, or a forward pass.")
-flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of the computation.")
-flags.DEFINE_integer("batch", 4, "Images a step.", lower_bound=1)
-flags.DEFINE_integer("size", 96, "Height and width of an image in pixels.", lower_bound=1)
-flags.DEFINE_integer("level", 0, "Of unet_pp: only the nodes of levels 1 to this; 0 for all four.", 0, 4)
-flags.DEFINE_integer("rounds", 5, "Turns of peer and project.", lower_bound=1)
-flags.DEFINE_integer("repeats", 8, "Steps a turn.", lower_bound=1)
-flags.DEFINE_string("peer", "", "The peer's command; none by default.")
-flags.DEFINE_bool("json", False, "Print one last line of JSON.")
+
+def define_flags() -> None:
+    flags.DEFINE_enum("model", "unet_pp", ["unet", "unet_pp"], "The network.")
+    flags.DEFINE_enum("mode", "train", ["train", "predict"], "A training step, or a forward pass.")
+    flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of the computation.")
+    flags.DEFINE_integer("batch", 4, "Images a step.", lower_bound=1)
+    flags.DEFINE_integer("size", 96, "Height and width of an image in pixels.", lower_bound=1)
+    flags.DEFINE_integer("level", 0, "Of unet_pp: only the nodes of levels 1 to this; 0 for all four.", 0, 4)
+    flags.DEFINE_integer("rounds", 5, "Turns of peer and project.", lower_bound=1)
+    flags.DEFINE_integer("repeats", 8, "Steps a turn.", lower_bound=1)
+    flags.DEFINE_string("peer", "", "The peer's command; none by default.")
+    flags.DEFINE_bool("json", False, "Print one last line of JSON.")
+
 
 WARM_UP = 2
 
@@ -123,4 +126,5 @@ def describe(result: dict) -> list[str]:
 
 
 if __name__ == "__main__":
+    define_flags()
     cli.run(main, __doc__)

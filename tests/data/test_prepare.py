@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -123,8 +124,8 @@ def test_a_cache_that_cannot_be_written_names_the_setting(toy, tmp_path, monkeyp
 
 
 def test_two_writers_of_one_memo_never_share_a_temporary_file(tmp_path, monkeypatch):
-    names, replace = [], cache.Path.replace
-    monkeypatch.setattr(cache.Path, "replace", lambda self, to: names.append(self.name) or replace(self, to))
+    names, replace = [], Path.replace
+    monkeypatch.setattr(Path, "replace", lambda self, to: names.append(self.name) or replace(self, to))
     for _ in range(2):
         cache._write_json(tmp_path / "memo.json", {})
     assert len(set(names)) == 2
@@ -134,13 +135,13 @@ def test_digests_are_read_again_only_when_a_file_changed(tmp_path, monkeypatch):
     path, folder = tmp_path / "file", str(tmp_path / "cache")
     path.write_bytes(b"one")
     os.utime(path, (1, 1))
-    one = cache.file_digest(path, folder)
+    one = cache.file_digests([path], folder)[str(path)]
     reads = []
     monkeypatch.setattr(cache.Path, "read_bytes", lambda self: reads.append(self) or b"two")
-    assert cache.file_digest(path, folder) == one
+    assert cache.file_digests([path], folder)[str(path)] == one
     assert reads == []
     os.utime(path, (2, 2))
-    assert cache.file_digest(path, folder) != one
+    assert cache.file_digests([path], folder)[str(path)] != one
     assert reads == [path]
 
 
@@ -148,10 +149,10 @@ def test_a_fresh_file_is_not_remembered(tmp_path):
     path, folder = tmp_path / "file", str(tmp_path / "cache")
     path.write_bytes(b"one")
     stamp = path.stat().st_mtime_ns
-    one = cache.file_digest(path, folder)
+    one = cache.file_digests([path], folder)[str(path)]
     path.write_bytes(b"two")
     os.utime(path, ns=(stamp, stamp))  # within one tick of the file system's clock
-    assert cache.file_digest(path, folder) != one
+    assert cache.file_digests([path], folder)[str(path)] != one
 
 
 def test_a_split_is_refused_only_when_asked_for(toy):

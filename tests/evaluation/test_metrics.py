@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from unet_jax.errors import UserError
 from unet_jax.evaluation import metrics
 
 NAMES = ("background", "anode", "cathode")
@@ -64,16 +63,6 @@ def test_absent_is_nan_invented_is_zero_and_the_mean_is_over_what_is_present():
     assert np.isnan(summary["iou_pooled/cathode"])
     assert np.isnan(summary["dice_image/cathode"])
     assert summary["iou_pooled/mean"] == summary["iou_pooled/anode"] == pytest.approx(1 / 2)
-
-
-def test_the_selection_value_is_never_nan():
-    nothing = count(one_hot(np.zeros((2, 3, 3), int)), np.zeros((2, 3, 3)))
-    summary = metrics.summarize(nothing, NAMES)
-    assert np.isnan(summary["iou_pooled/mean"])
-    assert metrics.selection_value(summary) == -np.inf
-    assert metrics.selection_value(summary, "pixel_accuracy") == 1
-    with pytest.raises(UserError, match="no metric 'iou'; there are iou_pooled/background"):
-        metrics.selection_value(summary, "iou")
 
 
 @pytest.mark.parametrize("overlapping", [False, True])

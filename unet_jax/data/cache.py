@@ -4,10 +4,10 @@ import hashlib
 import json
 import os
 import time
-import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from unet_jax import json_file
 from unet_jax.errors import UserError
 
 
@@ -37,11 +37,6 @@ def file_digests(paths: Iterable[str | Path], cache_dir: str = "") -> dict[str, 
     if fresh:
         _write_json(memo_path, _read_json(memo_path) | fresh)
     return digests
-
-
-def file_digest(path: str | Path, cache_dir: str = "") -> str:
-    """sha256 of one file's contents; see `file_digests`."""
-    return file_digests([path], cache_dir)[str(path)]
 
 
 def remember(key: str, compute: Callable[[], dict], cache_dir: str = "") -> dict:
@@ -75,10 +70,7 @@ def _read_json(path: Path) -> dict:
 
 
 def _write_json(path: Path, value: dict) -> None:
-    working = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # process ids repeat between machines
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        working.write_text(json.dumps(value))
-        working.replace(path)
+        json_file.write(path, value)
     except OSError as error:
         raise unwritable(path.parent, error) from error

@@ -2,6 +2,6 @@
 
 from unet_jax.evaluation.evaluate import evaluate
 from unet_jax.evaluation.folder import predict_folder
-from unet_jax.evaluation.metrics import selection_value, summarize
+from unet_jax.evaluation.metrics import summarize
 
-__all__ = ["evaluate", "predict_folder", "selection_value", "summarize"]
+__all__ = ["evaluate", "predict_folder", "summarize"]

@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from unet_jax.data.prepare import VOID
-from unet_jax.errors import UserError
 from unet_jax.inference.predict import resolve_keep
 
 COUNTS = ("tp", "fp", "fn", "correct", "total")
@@ -116,15 +115,3 @@ def summarize(count: Mapping, class_names: Sequence[str], keep: Sequence[str] = 
     """Names all metrics of the counts of N images: `tp`, `fp`, `fn` [N, K] and `correct`, `total` [N]."""
     per_image = {metric: nanmean(values, 0) for metric, values in ratios(count).items()}
     return summarize_pooled(pool(count), class_names, keep) | _name("image", per_image, class_names, keep)
-
-
-def selection_value(summary: Mapping[str, float], metric: str = "iou_pooled/mean") -> float:
-    """What chooses the best checkpoint: the metric, and -inf in place of NaN, since NaN compares with nothing.
-
-    Raises:
-        UserError: the summary has no such metric.
-    """
-    if metric not in summary:
-        raise UserError(f"no metric {metric!r}; there are {', '.join(summary)}")
-    value = float(summary[metric])
-    return -np.inf if np.isnan(value) else value

@@ -1,15 +1,13 @@
 """What an evaluation leaves behind: a table, a JSON file, pictures, and the curves of a run."""
 
-import json
 import math
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from unet_jax import drawing
-from unet_jax.errors import UserError, writing
+from unet_jax import drawing, json_file
+from unet_jax.errors import writing
 from unet_jax.evaluation import metrics, overlay
 from unet_jax.evaluation.folder import file_name
 from unet_jax.inference.predict import Predictor, resolve_keep, to_masks
@@ -49,11 +47,8 @@ def write_json(path: str | Path, summary: Mapping, rows: Sequence[Mapping], **ab
     """Writes `about` (split, checkpoint step, mode, level, ...), the summary and the rows; NaN and Inf become null."""
     path = Path(path).expanduser()
     content = _jsonable({**about, "summary": dict(summary), "images": [dict(row) for row in rows]})
-    partial = path.with_name(path.name + ".partial")
     with writing():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-        os.replace(partial, path)  # a reader sees the old file or the new one
+        json_file.write(path, content, indent=1)
 
 
 def _jsonable(value):
@@ -150,19 +145,15 @@ def true_masks(mask: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarr
     return truth, ~(void.any(-1) if mask.ndim == 3 else void)
 
 
-def curves(metrics_jsonl: str | Path, out_png: str | Path, metric: str = "iou_pooled/mean") -> Path:
+def curves(rows: Iterable[Mapping], out_png: str | Path, metric: str = "iou_pooled/mean") -> Path:
     """Plots loss, mean IoU and learning rate against the step, from the rows of a run's metrics.jsonl.
 
-    A row is {"step": 10, "split": "train", "loss": ..., ...}. Where a run was resumed the later row of a step counts; a
-    last line cut short is left out.
-
-    Raises:
-        UserError: the file is absent or has no row.
+    A row is {"step": 10, "split": "train", "loss": ..., ...}; of two of one step and split the later counts.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second that prediction need not wait for
     from matplotlib.figure import Figure
 
-    series = _series(metrics_jsonl)
+    series = _series(rows)
     figure = Figure(figsize=(7, 8), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)  # no pyplot: nothing global, no window
     panels = {"loss": "loss", metric: f"mean IoU ({metric})" if metric == "iou_pooled/mean" else metric}
@@ -199,18 +190,9 @@ def _is_number(value) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _series(metrics_jsonl: str | Path) -> dict[str, dict[int, dict]]:
+def _series(rows: Iterable[Mapping]) -> dict[str, dict[int, dict]]:
     """Rows by split and step; what one row of a step lacks, an earlier one may give."""
-    path = Path(metrics_jsonl).expanduser()
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; curves are drawn from the metrics.jsonl of a run")
     series: dict[str, dict[int, dict]] = {}
-    for text in path.read_text().splitlines():
-        try:
-            row = json.loads(text)
-            series.setdefault(row["split"], {}).setdefault(int(row["step"]), {}).update(row)
-        except (ValueError, KeyError, TypeError):
-            continue
-    if not series:
-        raise UserError(f"{path}: has no row with step and split")
+    for row in rows:
+        series.setdefault(row["split"], {}).setdefault(row["step"], {}).update(row)
     return series

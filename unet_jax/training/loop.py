@@ -19,7 +19,7 @@ from unet_jax.training.checkpoint import Checkpointer
 from unet_jax.training.score import score_run
 from unet_jax.training.state import count_parameters, create_state
 from unet_jax.training.step import create_train_step
-from unet_jax.training.writer import Meter, MetricWriter, Progress
+from unet_jax.training.writer import Meter, MetricWriter, Progress, read_metrics
 
 
 class Interrupted(Exception):
@@ -140,8 +140,9 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
 
 def _draw_curves(workdir) -> None:
     """As far as the run came: one that ends before its first record has no curves, and its own error is the one to tell."""
-    if (workdir / "metrics.jsonl").exists():
-        report.curves(workdir / "metrics.jsonl", workdir / "curves.png")
+    rows = read_metrics(workdir / "metrics.jsonl")
+    if rows:
+        report.curves(rows, workdir / "curves.png")
 
 
 class StopSignal:

@@ -18,7 +18,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from unet_jax import data
+from unet_jax import data, json_file
 from unet_jax.errors import UserError
 from unet_jax.inference.predict import Predictor, select
 from unet_jax.training import experiment
@@ -131,8 +131,8 @@ def start(workdir, config: ConfigDict, dataset: data.Dataset) -> Path:
     if any((workdir / "checkpoints").glob("[0-9]*")):  # a run that took no step leaves nothing to protect
         _check_same(workdir, new, facts)
         starts = json.loads((workdir / "versions.json").read_text())["starts"]
-    _write_json(workdir / "config.json", new)
-    _write_json(workdir / "versions.json", {"data": facts, "starts": starts})
+    json_file.write(workdir / "config.json", new, indent=2)
+    json_file.write(workdir / "versions.json", {"data": facts, "starts": starts}, indent=2)
     return workdir
 
 
@@ -141,7 +141,7 @@ def add_start(workdir: Path, start_step: int) -> None:
     path = workdir / "versions.json"
     content = json.loads(path.read_text())
     content["starts"].append({"start_step": start_step, **versions()})
-    _write_json(path, content)
+    json_file.write(path, content, indent=2)
 
 
 def resolve(workdir) -> Path:
@@ -215,12 +215,6 @@ def _tuples(value):
     if isinstance(value, dict):
         return {key: _tuples(item) for key, item in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
-def _write_json(path: Path, value: dict) -> None:
-    working = path.with_suffix(".json.new")
-    working.write_text(json.dumps(value, indent=2) + "\n")
-    working.replace(path)  # in one move: a crash never leaves half a file
 
 
 def _git(*arguments: str) -> str:

@@ -9,11 +9,10 @@ The work: 4 images of 96 x 96 x 3, three classes, widths 32 to 512, BatchNorm, c
 
 Peer and project take turns, A B A B, --rounds times, --repeats steps a turn, of which the median counts. Speeds drift
 with the machine, so only times of one round are compared: the median of these ratios (project over peer; below 1 the
-project is faster) is the result. A matrix product is timed in every round: the roof. --json adds one last line.
+project is faster) is the result. A matrix product, on all devices at once, is timed in every round: the roof. --json adds one last line.
 """
 
 import json
-import resource
 import shlex
 import statistics
 import subprocess
@@ -46,6 +45,7 @@ WARM_UP = 2
 
 def main() -> None:
     from benchmarks import work  # after the flags: --help needs no jax
+    from unet_jax.training.writer import peak_memory
 
     values = flags.FLAGS
     if values.level and values.model != "unet_pp":
@@ -74,7 +74,7 @@ def main() -> None:
         "gflop": round(what.gflop, 1),
         "compile_s": round(what.compile_s, 1),
         "temporary_gb": round(what.temporary_gb, 3),
-        "peak_memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+        "peak_memory_gb": round(peak_memory() / 1e9, 2),
     }
     for line in describe(result):
         print(line)
@@ -117,7 +117,7 @@ def describe(result: dict) -> list[str]:
     lines = [
         f"{result['model']} {result['mode']} {result['dtype']}: {result['project_s']:.4f} s, {result['gflop']} GFLOP, "
         f"{result['share_of_roof']:.0%} of the matrix product's speed",
-        f"compiled in {result['compile_s']} s; {result['temporary_gb']} GB of temporaries, process {result['peak_memory_gb']} GB",
+        f"compiled in {result['compile_s']} s; {result['temporary_gb']} GB of temporaries, peak memory {result['peak_memory_gb']} GB",
     ]
     if "ratio" in result:
         spread = f"{min(result['ratios']):.2f} to {max(result['ratios']):.2f}"

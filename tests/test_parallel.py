@@ -42,3 +42,26 @@ def test_batch_must_divide(batch_size):
         parallel.check_batch_size(batch_size)
     parallel.check_batch_size(8)
     parallel.check_batch_size(6, jax.local_devices()[:2])
+
+
+def test_a_step_is_compiled_with_the_options_of_cpus(monkeypatch):
+    seen = []
+    compile_ = jax.stages.Lowered.compile
+
+    def spy(self, compiler_options=None):
+        seen.append(compiler_options)
+        return compile_(self, compiler_options)
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", spy)
+    step = parallel.pmap_step(lambda state, batch: (state + 1, jax.lax.psum(batch.sum(), parallel.AXIS)))
+    state, batch = parallel.replicate(jnp.float32(1)), parallel.shard(np.ones((4, 2), np.float32))
+    monkeypatch.delenv("XLA_FLAGS")
+    assert parallel.compile_step(step, state, batch)(state, batch)[1] == 8
+    assert seen == [parallel.CPU_STEP_OPTIONS]  # this release of XLA knows them
+    seen.clear()
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_experimental_ynn_fusion_type=")  # the user's own choice
+    parallel.compile_step(step, parallel.replicate(jnp.float32(1)), batch)
+    assert seen == [None]
+    monkeypatch.delenv("XLA_FLAGS")
+    monkeypatch.setattr(parallel, "CPU_STEP_OPTIONS", {"xla_cpu_no_such_option": "1"})
+    parallel.compile_step(step, parallel.replicate(jnp.float32(1)), batch)  # another release may not

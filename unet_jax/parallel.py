@@ -8,7 +8,6 @@ The state is placed once, replicated (`replicate`); a batch is `[global batch, .
 the body has summed or averaged them over `AXIS`.
 """
 
-import contextlib
 import os
 from collections.abc import Callable, Sequence
 
@@ -108,24 +107,32 @@ def compile_step(p_step: Callable, state, batch):
     device = next(iter(jax.tree.leaves(state)[0].devices()))
     flags = os.environ.get("XLA_FLAGS", "")
     if device.platform == "cpu" and not any(option in flags for option in CPU_STEP_OPTIONS):
-        with contextlib.suppress(jax.errors.JaxRuntimeError):  # a release of XLA that does not know them
+        try:
             return lowered.compile(compiler_options=CPU_STEP_OPTIONS)
+        except jax.errors.JaxRuntimeError as error:
+            if "option" not in str(error):  # else: a release of XLA that does not know them
+                raise
     return lowered.compile()
 
 
-def pmap_predict(fn: Callable, devices: Sequence[jax.Device] | None = None) -> Callable:
-    """Maps `fn(variables, batch) -> outputs` over the devices.
-
-    Returns a callable `(variables, batch) -> outputs`, where every leaf of `batch` is `[B, ...]` with B a multiple of
-    the number of local devices, and every output leaf is a NumPy array `[B, ...]`.
-    """
-    p_fn = jax.pmap(
+def pmap_forward(fn: Callable, devices: Sequence[jax.Device] | None = None) -> Callable:
+    """Maps `fn(variables, batch) -> outputs` over the devices; variables are replicated, batch and outputs split."""
+    return jax.pmap(
         fn,
         axis_name=AXIS,
         in_axes=(None, 0),
         out_axes=0,
         devices=None if devices is None else local_devices(devices),
     )
+
+
+def pmap_predict(fn: Callable, devices: Sequence[jax.Device] | None = None) -> Callable:
+    """`pmap_forward` from and to NumPy.
+
+    Returns a callable `(variables, batch) -> outputs`, where every leaf of `batch` is `[B, ...]` with B a multiple of
+    the number of local devices, and every output leaf is a NumPy array `[B, ...]`.
+    """
+    p_fn = pmap_forward(fn, devices)
 
     def predict(variables, batch):
         outputs = p_fn(variables, shard(batch, devices))

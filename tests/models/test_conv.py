@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from unet_jax.models import conv
 
@@ -43,18 +44,32 @@ def test_both_forms_of_the_weight_gradient_are_its_definition(padding):
         np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4)
 
 
+def convolutions(function, platform):
+    """The convolutions of value and gradients, as they are lowered for a platform: shapes, windows and paddings."""
+
+    def total(x, kernel):
+        return function(x, kernel, "SAME").sum()
+
+    traced = jax.jit(jax.grad(total, (0, 1))).trace(jnp.ones(LARGE), jnp.ones((3, 3, 5, 4)))
+    lines = traced.lower(lowering_platforms=(platform,)).as_text().splitlines()
+    return sorted(line.split("stablehlo.convolution")[1].split(")", 1)[1] for line in lines if ".convolution" in line)
+
+
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
-def test_other_devices_get_the_program_of_automatic_differentiation(platform):
-    def lowered(function):
-        def total(x, kernel):
-            return function(x, kernel, "SAME").sum()
+def test_other_devices_get_the_convolutions_of_automatic_differentiation(platform):
+    assert convolutions(conv.conv3x3, platform) == convolutions(conv.plain, platform)
 
-        text = jax.jit(jax.grad(total, (0, 1))).trace(jnp.ones(LARGE), jnp.ones((3, 3, 5, 4)))
-        return text.lower(lowering_platforms=(platform,)).as_text()
 
-    def convolutions(text):
-        return sorted(line.split("stablehlo.convolution")[1] for line in text.splitlines() if "convolution" in line)
+def test_a_cpu_gets_a_weight_gradient_of_one_tall_image():
+    def tall(lines):
+        return [line for line in lines if "x1xf32>" in line]  # [C, B (H + 2), W + 2, 1]
 
-    assert [c.split(")", 1)[1] for c in convolutions(lowered(conv.conv3x3))] == [
-        c.split(")", 1)[1] for c in convolutions(lowered(conv.plain))
-    ]
+    assert len(tall(convolutions(conv.conv3x3, "cpu"))) == 1
+    assert tall(convolutions(conv.plain, "cpu")) == []
+
+
+def test_only_its_own_kind_of_convolution_is_taken():
+    for knobs in ({"strides": 2}, {"kernel_dilation": 2}, {"input_dilation": 2}, {"feature_group_count": 2}):
+        layer = nn.Conv(4, (3, 3), conv_general_dilated=conv.conv_general_dilated, **knobs)
+        with pytest.raises(ValueError, match="stride 1, not dilated"):
+            layer.init(jax.random.key(0), jnp.ones((1, 8, 8, 4)))

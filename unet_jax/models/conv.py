@@ -64,7 +64,12 @@ def _backward(padding, saved, g):
 conv3x3.defvjp(_forward, _backward)
 
 
-def conv_general_dilated(x, kernel, strides, padding, **kwargs):
-    """`conv3x3` where `nn.Conv(..., conv_general_dilated=...)` wants a function: of stride 1, undilated, ungrouped."""
-    del strides, kwargs
+def conv_general_dilated(
+    x, kernel, strides, padding, *, lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count, precision
+):
+    """`conv3x3` where `nn.Conv(..., conv_general_dilated=...)` wants a function of this kind; ValueError for any other."""
+    ones = (*strides, *lhs_dilation, *rhs_dilation, feature_group_count)
+    if kernel.shape[:2] != (3, 3) or set(ones) != {1} or precision is not None:
+        raise ValueError("conv3x3 is a 3x3 convolution of stride 1, not dilated, not grouped, of default precision")
+    del dimension_numbers  # flax convolves [B, H, W, C] alone
     return conv3x3(x, kernel, padding)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from originals import SPLITS
 
+from configs import default
 from unet_jax.data import splits
 from unet_jax.errors import UserError
 
@@ -90,7 +91,22 @@ def test_a_split_file_chooses_and_says_so(folder, tmp_path, capfd):
     folder.refused(r"splits\.csv: ids 'v', 'w', 'x' have no image; .*\(5 such\)", split_file=str(path))
     path.write_text("id,split\n")
     folder.refused(r"splits\.csv: names no image", split_file=str(path))
-    folder.refused(r"none\.csv: cannot be read", split_file=str(tmp_path / "none.csv"))
+    folder.refused(
+        r"none\.csv: the split file is not there; set data\.split_file .*in its config\.json",
+        split_file=str(tmp_path / "none.csv"),
+    )
+
+
+def test_a_relative_split_file_is_of_the_folder_or_of_the_project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = default.splits("isbi2012")
+    assert name == "configs/splits/isbi2012.csv"  # nothing of where this checkout lies
+    assert splits.find_file(name) == SPLITS / "isbi2012.csv"
+    (tmp_path / "configs/splits").mkdir(parents=True)
+    (tmp_path / name).write_text("id,split\na,val\n")
+    assert splits.assign("a", None, name) == {"a": ("val", "a")}
+    with pytest.raises(UserError, match=r"x\.csv: the split file is neither in .* nor in .*; set data\.split_file"):
+        splits.find_file("configs/splits/x.csv")
 
 
 def test_groups_known_otherwise_count_only_where_splits_are_drawn(tmp_path):

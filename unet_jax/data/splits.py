@@ -4,6 +4,7 @@ import collections
 import csv
 import difflib
 import hashlib
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from unet_jax.data.prepare import SPLITS
 from unet_jax.errors import UserError, fail
 
 COLUMNS = ("id", "split", "group")  # of the index
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 def assign(
@@ -38,7 +40,7 @@ def assign(
     split "".
     """
     ids = list(ids)
-    path = Path(split_file).expanduser() if split_file else index
+    path = find_file(split_file) if split_file else index
     there = bool(split_file) or (path is not None and path.exists())
     rows = _read(path, refuse) if there else {}
     chosen = _match(rows, ids, path, bool(split_file), refuse) if there else ids
@@ -62,6 +64,21 @@ def assign(
             refuse(UserError(f"{path}: group {group!r} is in {both}; put it into one split"))
         assigned[id_] = (split, group)
     return assigned
+
+
+def find_file(split_file: str) -> Path:
+    """Where `split_file` lies: a relative path is one of the current folder, else of the project, whose own are there.
+
+    Raises `UserError` where it is in neither.
+    """
+    path = Path(split_file).expanduser()
+    for there in (path, PROJECT / path):
+        if os.path.exists(there):  # False, not an error, where a folder may not be read
+            return there
+    looked = f"neither in {Path.cwd()} nor in {PROJECT}" if not path.is_absolute() else "not there"
+    raise UserError(
+        f"{path}: the split file is {looked}; set data.split_file (of a trained run: in its config.json) to where it lies"
+    )
 
 
 def _match(rows: Mapping[str, dict], ids: list[str], path: Path, subset: bool, refuse) -> list[str]:

@@ -95,6 +95,7 @@ def _find(root: str) -> tuple[Path, list[str]]:
         for base in (above / "stage1_train", above):
             ids = sorted(path.parts[-3] for path in base.glob("*/images/*.png") if path.stem == path.parts[-3])
             if ids:
+                _check_whole(base, ids)
                 return base, ids
     except OSError as error:
         raise unreadable(root, error) from error
@@ -102,6 +103,16 @@ def _find(root: str) -> tuple[Path, list[str]]:
         f"dsb2018: {root} holds neither stage1_train/ID/images/ID.png nor ID/images/ID.png; set root to the folder into "
         f"which stage1_train.zip was unpacked, {LAYOUT} (for one mask per image use image_folder)"
     )
+
+
+def _check_whole(base: Path, ids: list[str]) -> None:
+    """Refuses folders that have a part of the layout and no image: left out in silence, a broken copy would look whole."""
+    lacking = sorted({path.parent.name for part in ("images", "masks") for path in base.glob(f"*/{part}")} - set(ids))
+    if lacking:
+        raise UserError(
+            f"{base / lacking[0]}: has no images/{lacking[0]}.png; unpack stage1_train.zip again ({LAYOUT}), or remove the "
+            f"folder ({len(lacking)} such)"
+        )
 
 
 def _masks(folder: Path) -> list[str]:

@@ -75,7 +75,7 @@ def test_a_changed_mask_is_read_anew(original, cache_dir):
     assert masks == {"a1": 1, "b2": 1, "c3": 0}
 
 
-def test_fields_are_found_once_and_divided_whole(tmp_path, cache_dir, monkeypatch):
+def test_fields_are_found_once_and_divided_whole(tmp_path, cache_dir, monkeypatch, capfd):
     searches, find = [], dsb2018.fields.find
     monkeypatch.setattr(dsb2018.fields, "find", lambda images: searches.append(1) or find(images))
     images = {}
@@ -100,7 +100,10 @@ def test_fields_are_found_once_and_divided_whole(tmp_path, cache_dir, monkeypatc
     (tmp_path / "by_image.csv").write_text(
         "id,split\n" + "".join(f"{i},{'val' if '0-' in i else 'train'}\n" for i in images)
     )
+    warning = "by_image.csv: has splits and no groups: tiles of one field of view may lie on both sides; name it in a"
+    assert warning not in capfd.readouterr().err
     assert load(tmp_path, cache_dir, split_file=str(tmp_path / "by_image.csv")).splits == {"train": 36, "val": 12}
+    assert warning in capfd.readouterr().err
 
 
 def test_another_layout_is_refused(original, cache_dir, tmp_path):

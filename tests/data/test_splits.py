@@ -109,7 +109,7 @@ def test_a_relative_split_file_is_of_the_folder_or_of_the_project(tmp_path, monk
         splits.find_file("configs/splits/x.csv")
 
 
-def test_groups_known_otherwise_count_only_where_splits_are_drawn(tmp_path):
+def test_groups_known_otherwise_count_only_where_splits_are_drawn(tmp_path, capfd):
     ids, path = [f"image{i}" for i in range(40)], tmp_path / "splits.csv"
     known = {id_: f"field{i // 4}" for i, id_ in enumerate(ids)}
     fractions = (0.5, 0.25, 0.25)
@@ -120,8 +120,15 @@ def test_groups_known_otherwise_count_only_where_splits_are_drawn(tmp_path):
     groups = [group for _, group in splits.assign(ids, fractions, str(path), groups=lambda: known).values()]
     assert groups == ["x", "x", *[known[id_] for id_ in ids[2:]]]
     path.write_text("id,split\n" + "".join(f"{id_},{'val' if i % 2 else 'train'}\n" for i, id_ in enumerate(ids)))
-    by_image = splits.assign(ids, fractions, str(path), groups=lambda: pytest.fail("no group is needed"))
+    assert capfd.readouterr().err == ""
+    unneeded = {"groups": lambda: pytest.fail("no group is needed")}
+    by_image = splits.assign(ids, fractions, str(path), **unneeded)
     assert by_image["image1"] == ("val", "image1")
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"{path}: has splits and no groups")
+    path.write_text("id,split,group\n" + "".join(f"{id_},train,{known[id_]}\n" for id_ in ids))
+    splits.assign(ids, fractions, str(path), **unneeded)
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("name", ["isbi2012", "dsb2018", "battery_xray"])

@@ -8,8 +8,9 @@ of the masks' names; of two nuclei that share a pixel the first keeps it. An ima
 is read as grey: a set of such images alone has one channel, and with a coloured one among them all become RGB.
 
 Leakage: many images are tiles of one field of view, cut apart and shuffled. A split by image puts tiles of a field on
-both sides, as most published figures for these data do, and scores higher for it. So `group` is the field: from the
-split file, else found from the tiles' edges by `fields`, and without a split file whole fields are divided.
+both sides, as most published figures for these data do, and scores higher for it. Where no split file gives the splits,
+fields are found from the tiles' edges by `fields`, each is a `group`, and whole ones are divided. A file that gives them
+is followed: `group` is what it says, else the id, and a line on stderr warns where it has splits and no group at all.
 
 No split is published, the original masks have known errors, and neither polarity nor brightness is the same throughout:
 most images are fluorescence, nuclei bright on dark; stained tissue and bright field are dark on bright.

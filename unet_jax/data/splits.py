@@ -22,7 +22,7 @@ def assign(
     split_file: str = "",
     *,
     index: Path | None = None,
-    groups: Callable[[], Mapping[str, str]] = dict,
+    groups: Callable[[], Mapping[str, str]] | None = None,
     refuse: Callable[[UserError], None] = fail,
 ) -> dict[str, tuple[str, str]]:
     """(split, group) of each id: from `split_file`, else from `index` if it is there, else by hash of the group.
@@ -33,7 +33,8 @@ def assign(
     `index` describes all: an id that it does not name is refused.
 
     The group defaults to the id. Where no split is given, the split is a hash of the group, and the group that `groups()`
-    knows, by id, comes before that default; with `fractions` None a file must give the splits.
+    knows, by id, comes before that default; with `fractions` None a file must give the splits. Where `groups` could tell
+    what belongs together and the file gives splits without groups, a line on stderr warns of it.
 
     Raises `UserError` where the file cannot be used. Gives `refuse` a row whose id is none of `ids` or has a row already,
     a split of another name, and a group that lies in two splits. Where that returns, what has no right place is in the
@@ -47,7 +48,10 @@ def assign(
     drawn = not any("split" in row for row in rows.values())
     if drawn and fractions is None:
         raise UserError(f"{path}: has no column 'split'; add it, with {', '.join(SPLITS)}")
-    known = groups() if drawn else {}
+    known = groups() if drawn and groups else {}
+    if groups and not drawn and not any(row.get("group") for row in rows.values()):
+        what = "has splits and no groups: tiles of one field of view may lie on both sides; name it in a column 'group'"
+        print(f"{path}: {what}", file=sys.stderr)
     assigned, home = {}, {}
     for id_ in chosen:
         if there and id_ not in rows:

@@ -10,6 +10,7 @@ the body has summed or averaged them over `AXIS`.
 
 import os
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -18,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from unet_jax.errors import UserError
 
+T = TypeVar("T")
 AXIS = "batch"  # the mapped axis: the batch is split over it, everything else is replicated
 
 # XLA's newer CPU kernels (YNNPACK) for products and sums alone: convolutions by the older ones (Eigen), which run the
@@ -43,21 +45,23 @@ def barrier(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
-def first_then_others(name: str, action: Callable[[], None]) -> None:
-    """Runs `action` in process 0, and when it is done there, well or not, in all others; `name` is that of the barrier.
+def first_then_others(name: str, action: Callable[[], T]) -> T:
+    """Runs `action` in process 0, and when it is done there, well or not, in all others; returns each its own result.
 
+    `name` is that of the barrier, the same in every process whatever its arguments are.
     An error in process 0 does not keep the others waiting: they meet it themselves.
     """
     first = process_index() == 0
+    if not first:
+        barrier(name)
+        return action()
     try:
-        if first:
-            action()
-    except Exception:
+        result = action()
+    except Exception:  # not of an interrupt: that ends the job
         barrier(name)
         raise
     barrier(name)
-    if not first:
-        action()
+    return result
 
 
 def local_devices(devices: Sequence[jax.Device] | None = None) -> list[jax.Device]:

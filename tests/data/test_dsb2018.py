@@ -1,5 +1,7 @@
 """The nuclei of the Data Science Bowl 2018 from the organisers' folders."""
 
+import shutil
+
 import numpy as np
 import pytest
 from originals import assert_same_examples, examples, save, tiles, write_nuclei
@@ -73,7 +75,7 @@ def test_a_changed_mask_is_read_anew(original, cache_dir):
     assert masks == {"a1": 1, "b2": 1, "c3": 0}
 
 
-def test_fields_are_found_once_and_divided_whole(tmp_path, cache_dir, monkeypatch):
+def test_fields_are_found_once_and_divided_whole(tmp_path, cache_dir, monkeypatch, capfd):
     searches, find = [], dsb2018.fields.find
     monkeypatch.setattr(dsb2018.fields, "find", lambda images: searches.append(1) or find(images))
     images = {}
@@ -98,7 +100,10 @@ def test_fields_are_found_once_and_divided_whole(tmp_path, cache_dir, monkeypatc
     (tmp_path / "by_image.csv").write_text(
         "id,split\n" + "".join(f"{i},{'val' if '0-' in i else 'train'}\n" for i in images)
     )
+    warning = "by_image.csv: has splits and no groups: tiles of one field of view may lie on both sides; name it in a"
+    assert warning not in capfd.readouterr().err
     assert load(tmp_path, cache_dir, split_file=str(tmp_path / "by_image.csv")).splits == {"train": 36, "val": 12}
+    assert warning in capfd.readouterr().err
 
 
 def test_another_layout_is_refused(original, cache_dir, tmp_path):
@@ -110,6 +115,14 @@ def test_another_layout_is_refused(original, cache_dir, tmp_path):
     refused("root is not set; set it to the folder that holds stage1_train", root="")
     for root in (original / "folder", tmp_path / "nowhere"):
         refused(r"holds neither stage1_train/ID/images/ID\.png nor ID/images/ID\.png; set root to .*image_folder", root)
+    for kept in ("d4/masks", "e5/images"):
+        (original / "stage1_train" / kept).mkdir(parents=True)
+    (original / "stage1_train/notes").mkdir()
+    refused(r"stage1_train/d4: has no images/d4\.png; unpack stage1_train\.zip again .*\(2 such\)")
+    (original / "stage1_train/d4/masks").rmdir()
+    (original / "stage1_train/e5/images/._e5.png").write_bytes(b"")
+    refused(r"stage1_train/e5: has no images/e5\.png; .*\(1 such\)")
+    shutil.rmtree(original / "stage1_train/e5")
     (original / "splits.csv").write_text("id,split\na1,train\nx,train\ny,val\n")
     refused(r"splits\.csv: ids 'x', 'y' have no image; .*\(2 such\)", split_file=str(original / "splits.csv"))
     save(np.zeros((5, 6), np.uint8), original / "stage1_train/a1/masks/002.png")

@@ -6,6 +6,7 @@ from originals import SPLITS, assert_same_examples, examples, write_isbi2012
 from PIL import Image
 
 from unet_jax import data
+from unet_jax.data import isbi2012
 from unet_jax.errors import UserError
 
 
@@ -85,3 +86,9 @@ def test_what_is_not_the_original_is_refused(tmp_path, cache_dir):
     refused(r"train-labels\.tif: is not a stack of 8-bit grey pages of one size")
     (tmp_path / "train-labels.tif").write_bytes(b"none")
     refused(r"train-labels\.tif: cannot be read as a TIFF")
+
+
+def test_a_file_that_goes_away_meanwhile_is_told(tmp_path):
+    paths = [str(tmp_path / name) for name in isbi2012.NAMES]
+    with pytest.raises(UserError, match=r"train-volume\.tif: cannot be read \(No such file or directory\)"):
+        isbi2012.Isbi2012.read("00", paths, {"raw_values": isbi2012.RAW_VALUES})

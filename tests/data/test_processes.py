@@ -6,6 +6,8 @@ import socket
 import subprocess
 import sys
 
+import cv2
+import numpy as np
 import pytest
 
 PROGRAM = """
@@ -35,13 +37,35 @@ show("shared", shared)
 show("again", shared)
 show("own", f"{own}{index}")
 show("none", sys.executable)  # a file: nothing can be prepared there
+
+from pathlib import Path
+from unet_jax.data import from_files
+
+surveys, survey = [], from_files.survey
+from_files.survey = lambda *args: surveys.append(1) or time.sleep(0.3 * (index == "0")) or survey(*args)
+for what, where in (("broken", shared), ("missing", shared), ("whole", shared), ("one", f"{own}{index}")):
+    name = ("broken", "whole")[int(index)] if what == "one" else what  # "one": a disk of its own is broken
+    try:
+        print(what, data.load("image_folder", root=str(Path(shared).with_name(name)), cache_dir=where).splits, flush=True)
+    except UserError as error:
+        print(what, error, flush=True)
+print("surveys", len(surveys), flush=True)
 """
+
+
+def write_folder(root):
+    for name in ("images", "masks"):
+        (root / name).mkdir(parents=True)
+        cv2.imwrite(str(root / name / "a.png"), np.eye(16, dtype=np.uint8))
+    (root / "index.csv").write_text("id,split\na,train\n")
 
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
     """(stdout by first word, stderr) of each process."""
     root = tmp_path_factory.mktemp("job")
+    write_folder(root / "whole"), write_folder(root / "broken")
+    (root / "broken/masks/a.png").write_bytes(b"none")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -86,3 +110,19 @@ def test_on_disks_of_their_own_each_prepares(job):
 def test_an_error_is_that_of_all_and_leaves_none_waiting(job):
     for out, _ in job:
         assert "prepared data cannot be written there" in out["none"]
+
+
+def test_a_folder_is_checked_by_one_and_its_errors_are_those_of_all(job):
+    (first, _), (second, _) = job
+    for out in (first, second):
+        assert "broken/masks/a.png: cannot be read" in out["broken"]
+        assert "missing" in out["missing"]
+        assert out["whole"] == "{'train': 1}"
+    # The whole one was looked through by the first alone: the other came when that was remembered. The rest both did.
+    assert (first["surveys"], second["surveys"]) == ("3", "2")
+
+
+def test_an_error_of_the_first_alone_leaves_the_other_its_own_data(job):
+    (first, _), (second, _) = job
+    assert "broken/masks/a.png: cannot be read" in first["one"]
+    assert second["one"] == "{'train': 1}"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from originals import SPLITS
 
+from configs import default
 from unet_jax.data import splits
 from unet_jax.errors import UserError
 
@@ -90,10 +91,25 @@ def test_a_split_file_chooses_and_says_so(folder, tmp_path, capfd):
     folder.refused(r"splits\.csv: ids 'v', 'w', 'x' have no image; .*\(5 such\)", split_file=str(path))
     path.write_text("id,split\n")
     folder.refused(r"splits\.csv: names no image", split_file=str(path))
-    folder.refused(r"none\.csv: cannot be read", split_file=str(tmp_path / "none.csv"))
+    folder.refused(
+        r"none\.csv: the split file is not there; set data\.split_file .*in its config\.json",
+        split_file=str(tmp_path / "none.csv"),
+    )
 
 
-def test_groups_known_otherwise_count_only_where_splits_are_drawn(tmp_path):
+def test_a_relative_split_file_is_of_the_folder_or_of_the_project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = default.splits("isbi2012")
+    assert name == "configs/splits/isbi2012.csv"  # nothing of where this checkout lies
+    assert splits.find_file(name) == SPLITS / "isbi2012.csv"
+    (tmp_path / "configs/splits").mkdir(parents=True)
+    (tmp_path / name).write_text("id,split\na,val\n")
+    assert splits.assign("a", None, name) == {"a": ("val", "a")}
+    with pytest.raises(UserError, match=r"x\.csv: the split file is neither in .* nor in .*; set data\.split_file"):
+        splits.find_file("configs/splits/x.csv")
+
+
+def test_groups_known_otherwise_count_only_where_splits_are_drawn(tmp_path, capfd):
     ids, path = [f"image{i}" for i in range(40)], tmp_path / "splits.csv"
     known = {id_: f"field{i // 4}" for i, id_ in enumerate(ids)}
     fractions = (0.5, 0.25, 0.25)
@@ -104,8 +120,15 @@ def test_groups_known_otherwise_count_only_where_splits_are_drawn(tmp_path):
     groups = [group for _, group in splits.assign(ids, fractions, str(path), groups=lambda: known).values()]
     assert groups == ["x", "x", *[known[id_] for id_ in ids[2:]]]
     path.write_text("id,split\n" + "".join(f"{id_},{'val' if i % 2 else 'train'}\n" for i, id_ in enumerate(ids)))
-    by_image = splits.assign(ids, fractions, str(path), groups=lambda: pytest.fail("no group is needed"))
+    assert capfd.readouterr().err == ""
+    unneeded = {"groups": lambda: pytest.fail("no group is needed")}
+    by_image = splits.assign(ids, fractions, str(path), **unneeded)
     assert by_image["image1"] == ("val", "image1")
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"{path}: has splits and no groups")
+    path.write_text("id,split,group\n" + "".join(f"{id_},train,{known[id_]}\n" for id_ in ids))
+    splits.assign(ids, fractions, str(path), **unneeded)
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("name", ["isbi2012", "dsb2018", "battery_xray"])

@@ -2,7 +2,9 @@
 
 import json
 
+import cv2
 import numpy as np
+import originals
 import pytest
 from originals import examples, pet, write_tfds
 
@@ -65,6 +67,33 @@ def test_checked_once_and_known_by_contents_and_knobs(data_dir, cache_dir, tmp_p
     fingerprints = [load(data_dir, cache_dir, **knobs).fingerprint for knobs in other]
     fingerprints.append(load(str(tmp_path / "more"), cache_dir).fingerprint)
     assert len({first.fingerprint, *fingerprints}) == 5
+
+
+def test_a_changed_pixel_is_other_data_though_the_size_is_the_same(tmp_path, cache_dir, monkeypatch):
+    encode, pet_of = cv2.imencode, originals.pet
+    monkeypatch.setattr(
+        originals.cv2, "imencode", lambda suffix, array: encode(suffix, array, [cv2.IMWRITE_PNG_COMPRESSION, 0])
+    )
+    folders = [write_tfds(tmp_path / "first", COUNTS), write_tfds(tmp_path / "same", COUNTS)]
+
+    def other(split, index, *args):
+        image, mask = pet_of(split, index, *args)
+        image[0, 0, 0] ^= index == 3
+        return image, mask
+
+    monkeypatch.setattr(originals, "pet", other)
+    folders.append(write_tfds(tmp_path / "changed", COUNTS))
+    sizes = [
+        [split["numBytes"] for split in json.loads((f / "dataset_info.json").read_text())["splits"]] for f in folders
+    ]
+    assert sizes[0] == sizes[1] == sizes[2]
+    first, same, changed = (load(str(tmp_path / name), cache_dir).fingerprint for name in ("first", "same", "changed"))
+    assert first == same != changed
+    only = {"splits": {"train": "test"}}  # of which nothing changed
+    assert (
+        load(str(tmp_path / "first"), cache_dir, **only).fingerprint
+        == load(str(tmp_path / "changed"), cache_dir, **only).fingerprint
+    )
 
 
 def test_without_an_id_key_the_place_names_an_example(data_dir, cache_dir):

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from originals import write_isbi2012
+from originals import write_isbi2012, write_tfds
 from PIL import Image
 
 import unet_jax
-from configs import isbi2012
+from configs import isbi2012, pets
 from unet_jax.data import electrodes
 from unet_jax.errors import UserError
 from unet_jax.training import experiment, loop, score
@@ -130,6 +130,12 @@ def test_the_original_data_may_have_moved(cache_dir, tmp_path, monkeypatch):
         experiment.create_dataset(config)
     run = SimpleNamespace(config=config, facts={"fingerprint": "", "class_names": ["interior", "membrane"]})
     assert score._open_dataset(run, tmp_path, str(tmp_path / "now")).splits["test"] == 6
+
+    write_tfds(tmp_path / "tfds", {"train": 10, "test": 2}, name="oxford_iiit_pet")
+    of_tfds = pets.get_config(str(tmp_path / "before"))
+    of_tfds.data.cache_dir = cache_dir
+    run = SimpleNamespace(config=of_tfds, facts={"fingerprint": "", "class_names": list(of_tfds.data.class_names)})
+    assert score._open_dataset(run, tmp_path, str(tmp_path / "tfds")).splits["test"] == 2
 
     monkeypatch.setattr(folder, "load_config", lambda workdir: config)
     monkeypatch.setattr(folder, "load_facts", lambda workdir: {"fingerprint": "a"})

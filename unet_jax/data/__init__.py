@@ -1,8 +1,12 @@
-"""Data sets by name: each row is a function of keyword arguments that prepares a data set and returns it."""
+"""Data sets by name: each row is a function of keyword arguments that prepares a data set and returns it.
+
+Of the processes of one job the first does all of that, well or not, while the others wait.
+"""
 
 import functools
 import inspect
 
+from unet_jax import parallel
 from unet_jax.data import dsb2018, electrodes, image_folder, isbi2012, tfds_set
 from unet_jax.data.prepare import Dataset
 from unet_jax.errors import UserError
@@ -20,7 +24,14 @@ def load(name: str, *, cache_dir: str = "", **knobs) -> Dataset:
     """Prepares the data set `name` with its `knobs` (once per content; later calls read the cache) and returns it.
 
     `cache_dir` "" means $UNET_JAX_CACHE or ~/.cache/unet_jax/data. Raises `UserError` on an unknown name or knob.
+    Every process of a job must call this, equally often.
     """
+    # One name for all: processes whose files differ would wait for each other at barriers of different names. The others
+    # look only then: on a shared disk they find what was hashed, checked and prepared, on their own they do it, too.
+    return parallel.first_then_others("load a data set", lambda: _load(name, cache_dir, knobs))
+
+
+def _load(name: str, cache_dir: str, knobs: dict) -> Dataset:
     of_tfds = name.startswith("tfds:")
     if name not in DATASETS and not of_tfds:
         raise UserError(f"data set {name!r} is unknown; known: {', '.join(sorted(DATASETS))}")

@@ -29,7 +29,7 @@ def file_digests(paths: Iterable[str | Path], cache_dir: str = "") -> dict[str, 
         try:
             stat = os.stat(path)
             stamp = f"{os.path.abspath(path)}|{stat.st_size}|{stat.st_mtime_ns}"
-            digests[path] = memo.get(stamp) or hashlib.sha256(Path(path).read_bytes()).hexdigest()
+            digests[path] = memo.get(stamp) or _digest(path)
         except OSError as error:
             raise unreadable(path, error) from error
         if stamp not in memo and abs(time.time() - stat.st_mtime) > 2:
@@ -37,6 +37,11 @@ def file_digests(paths: Iterable[str | Path], cache_dir: str = "") -> dict[str, 
     if fresh:
         _write_json(memo_path, _read_json(memo_path) | fresh)
     return digests
+
+
+def _digest(path: str) -> str:
+    with open(path, "rb") as file:  # in pieces: a file of records may be larger than the memory
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def remember(key: str, compute: Callable[[], dict], cache_dir: str = "") -> dict:

@@ -8,8 +8,9 @@ of the masks' names; of two nuclei that share a pixel the first keeps it. An ima
 is read as grey: a set of such images alone has one channel, and with a coloured one among them all become RGB.
 
 Leakage: many images are tiles of one field of view, cut apart and shuffled. A split by image puts tiles of a field on
-both sides, as most published figures for these data do, and scores higher for it. So `group` is the field: from the
-split file, else found from the tiles' edges by `fields`, and without a split file whole fields are divided.
+both sides, as most published figures for these data do, and scores higher for it. Where no split file gives the splits,
+fields are found from the tiles' edges by `fields`, each is a `group`, and whole ones are divided. A file that gives them
+is followed: `group` is what it says, else the id, and a line on stderr warns where it has splits and no group at all.
 
 No split is published, the original masks have known errors, and neither polarity nor brightness is the same throughout:
 most images are fluorescence, nuclei bright on dark; stained tissue and bright field are dark on bright.
@@ -95,6 +96,7 @@ def _find(root: str) -> tuple[Path, list[str]]:
         for base in (above / "stage1_train", above):
             ids = sorted(path.parts[-3] for path in base.glob("*/images/*.png") if path.stem == path.parts[-3])
             if ids:
+                _check_whole(base, ids)
                 return base, ids
     except OSError as error:
         raise unreadable(root, error) from error
@@ -102,6 +104,16 @@ def _find(root: str) -> tuple[Path, list[str]]:
         f"dsb2018: {root} holds neither stage1_train/ID/images/ID.png nor ID/images/ID.png; set root to the folder into "
         f"which stage1_train.zip was unpacked, {LAYOUT} (for one mask per image use image_folder)"
     )
+
+
+def _check_whole(base: Path, ids: list[str]) -> None:
+    """Refuses folders that have a part of the layout and no image: left out in silence, a broken copy would look whole."""
+    lacking = sorted({path.parent.name for part in ("images", "masks") for path in base.glob(f"*/{part}")} - set(ids))
+    if lacking:
+        raise UserError(
+            f"{base / lacking[0]}: has no images/{lacking[0]}.png; unpack stage1_train.zip again ({LAYOUT}), or remove the "
+            f"folder ({len(lacking)} such)"
+        )
 
 
 def _masks(folder: Path) -> list[str]:

@@ -3,7 +3,7 @@
 A thumbnail is the grey image averaged into 64 × 64 cells, less its blurred self and brought to length 1, so that the
 product of two is their normalised cross-correlation: 1 for the same picture, about 0 for two of nothing in common.
 Averaging takes noise away and the rest brightness and contrast; what is blurred away is what all images of one kind
-share (X-rays of other cells of one type reach .98 without this, .78 with it). A copy that was mirrored, turned by
+share (without this, X-rays of different cells of one type look like copies). A copy that was mirrored, turned by
 quarters, scaled, saved as JPEG, made noisier or moved by a pixel or two is found; two tiles that overlap, or neighbouring
 slices of a stack, are not: those belong into one group of index.csv.
 """
@@ -15,8 +15,7 @@ import numpy as np
 
 SIDE = 64  # cells of a thumbnail along each side
 BLUR = 4.0  # cells: standard deviation of the Gaussian
-# Half way between the most alike of different X-rays of one product line (.78) and two frames of one embryo (.88).
-ALIKE = 0.83
+ALIKE = 0.83  # above different X-rays of one product line, below two frames of one film
 BLOCK = 1024  # thumbnails compared at once: 4 MiB of products
 
 
@@ -34,7 +33,7 @@ def find(thumbnails: np.ndarray, splits: Sequence[str]) -> list[tuple[int, int, 
     """Pairs (i, j, correlation) in different splits whose thumbnails correlate by `ALIKE` or more, the most alike first.
 
     All eight ways to lay one thumbnail over the other are tried. The time is that of a matrix product, and grows with the
-    square of the number of images: 8 s for five thousand on two CPU cores.
+    square of the number of images: seconds for thousands.
     """
     splits = np.asarray(splits)
     names = sorted(set(splits))

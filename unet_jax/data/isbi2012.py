@@ -25,6 +25,7 @@ import numpy as np
 import skimage.measure
 
 from unet_jax.data import files, from_files, splits
+from unet_jax.data.cache import unreadable
 from unet_jax.data.prepare import Dataset
 from unet_jax.errors import UserError, fail
 
@@ -86,7 +87,11 @@ def create(root: str = "", *, cache_dir: str = "", split_file: str = "") -> Data
 
 
 def _pages(path: str) -> np.ndarray:
-    return _read_pages(path, os.stat(path).st_mtime_ns)
+    try:
+        changed = os.stat(path).st_mtime_ns
+    except OSError as error:  # it went away after the first look
+        raise unreadable(path, error) from error
+    return _read_pages(path, changed)
 
 
 @functools.lru_cache(2)

@@ -2,8 +2,7 @@
 
 A prepared data set lies in `CACHE/NAME/KEY/`, where KEY is a hash of the builder's version, its config and the
 fingerprint of what it reads. The folder appears by one rename when it is whole, so a killed preparation leaves only a
-temporary folder behind, and of two processes that prepare at once the slower one takes the other's result. Of the
-processes of one job the first prepares, while the others wait.
+temporary folder behind, and of two processes that prepare at once the slower one takes the other's result.
 """
 
 import contextlib
@@ -24,7 +23,6 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
-from unet_jax import parallel
 from unet_jax.data.cache import cache_folder, unwritable
 from unet_jax.errors import UserError
 
@@ -193,19 +191,14 @@ def prepare(
     """
     folder = cache_folder(cache_dir) / builder_cls.name
     final = folder / cache_key(builder_cls, config, fingerprint)[:24]
-
-    def unless_there():
-        try:
-            if not final.exists():
-                folder.mkdir(parents=True, exist_ok=True)
-                _remove_abandoned(folder)
-                print(f"preparing the data set {builder_cls.name}, once, into {final} ...", file=sys.stderr, flush=True)
-                _run(builder_cls, config, inputs, final)
-        except OSError as error:  # not of what the builder reads: that it refuses itself
-            raise unwritable(folder, error) from error
-
-    # The others of a job look only then: on a shared disk they find it, on a disk of their own they prepare it, too.
-    parallel.first_then_others(f"prepare {builder_cls.name} {final.name}", unless_there)
+    try:
+        if not final.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(folder)
+            print(f"preparing the data set {builder_cls.name}, once, into {final} ...", file=sys.stderr, flush=True)
+            _run(builder_cls, config, inputs, final)
+    except OSError as error:  # not of what the builder reads: that it refuses itself
+        raise unwritable(folder, error) from error
     builder = _builder(builder_cls, config, final)
     sources = {}
     for split in sorted(builder.info.splits, key=SPLITS.index):

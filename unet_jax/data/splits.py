@@ -4,6 +4,7 @@ import collections
 import csv
 import difflib
 import hashlib
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from unet_jax.data.prepare import SPLITS
 from unet_jax.errors import UserError, fail
 
 COLUMNS = ("id", "split", "group")  # of the index
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 def assign(
@@ -20,7 +22,7 @@ def assign(
     split_file: str = "",
     *,
     index: Path | None = None,
-    groups: Callable[[], Mapping[str, str]] = dict,
+    groups: Callable[[], Mapping[str, str]] | None = None,
     refuse: Callable[[UserError], None] = fail,
 ) -> dict[str, tuple[str, str]]:
     """(split, group) of each id: from `split_file`, else from `index` if it is there, else by hash of the group.
@@ -31,21 +33,25 @@ def assign(
     `index` describes all: an id that it does not name is refused.
 
     The group defaults to the id. Where no split is given, the split is a hash of the group, and the group that `groups()`
-    knows, by id, comes before that default; with `fractions` None a file must give the splits.
+    knows, by id, comes before that default; with `fractions` None a file must give the splits. Where `groups` could tell
+    what belongs together and the file gives splits without groups, a line on stderr warns of it.
 
     Raises `UserError` where the file cannot be used. Gives `refuse` a row whose id is none of `ids` or has a row already,
     a split of another name, and a group that lies in two splits. Where that returns, what has no right place is in the
     split "".
     """
     ids = list(ids)
-    path = Path(split_file).expanduser() if split_file else index
+    path = find_file(split_file) if split_file else index
     there = bool(split_file) or (path is not None and path.exists())
     rows = _read(path, refuse) if there else {}
     chosen = _match(rows, ids, path, bool(split_file), refuse) if there else ids
     drawn = not any("split" in row for row in rows.values())
     if drawn and fractions is None:
         raise UserError(f"{path}: has no column 'split'; add it, with {', '.join(SPLITS)}")
-    known = groups() if drawn else {}
+    known = groups() if drawn and groups else {}
+    if groups and not drawn and not any(row.get("group") for row in rows.values()):
+        what = "has splits and no groups: tiles of one field of view may lie on both sides; name it in a column 'group'"
+        print(f"{path}: {what}", file=sys.stderr)
     assigned, home = {}, {}
     for id_ in chosen:
         if there and id_ not in rows:
@@ -62,6 +68,21 @@ def assign(
             refuse(UserError(f"{path}: group {group!r} is in {both}; put it into one split"))
         assigned[id_] = (split, group)
     return assigned
+
+
+def find_file(split_file: str) -> Path:
+    """Where `split_file` lies: a relative path is one of the current folder, else of the project, whose own are there.
+
+    Raises `UserError` where it is in neither.
+    """
+    path = Path(split_file).expanduser()
+    for there in (path, PROJECT / path):
+        if os.path.exists(there):  # False, not an error, where a folder may not be read
+            return there
+    looked = f"neither in {Path.cwd()} nor in {PROJECT}" if not path.is_absolute() else "not there"
+    raise UserError(
+        f"{path}: the split file is {looked}; set data.split_file (of a trained run: in its config.json) to where it lies"
+    )
 
 
 def _match(rows: Mapping[str, dict], ids: list[str], path: Path, subset: bool, refuse) -> list[str]:

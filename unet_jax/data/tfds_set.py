@@ -22,7 +22,7 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from unet_jax.data import classes, files, tfds_source
-from unet_jax.data.cache import remember
+from unet_jax.data.cache import file_digests, remember
 from unet_jax.data.prepare import SPLITS, Dataset
 from unet_jax.data.tfds_source import Keys, TfdsSource
 from unet_jax.errors import UserError
@@ -70,8 +70,15 @@ def create(
                 f"tfds:{dataset}: split {splits[split]!r} cannot be opened ({files.one_line(error)}); prepare the set again"
             ) from error
     code = [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in READERS]
-    facts_of = {s.name: [list(s.shard_lengths), int(s.num_bytes)] for s in builder.info.splits.values()}
-    contents = [builder.info.full_name, builder.info.features.to_json(), sorted(facts_of.items()), parts]
+    paths = sorted({piece[0] for pieces in parts.values() for piece in pieces})
+    for path in paths:
+        if not os.path.exists(path):
+            raise UserError(f"tfds:{dataset}: {path} is not there; prepare the set again")
+    digests = file_digests(paths, cache_dir)
+    stored = {
+        split: [[Path(file).name, digests[file], *part] for file, *part in pieces] for split, pieces in parts.items()
+    }
+    contents = [builder.info.full_name, builder.info.features.to_json(), stored]
     knobs = [dataclasses.astuple(keys), mask_values]
     fingerprint = hashlib.sha256(json.dumps([code, contents, knobs], sort_keys=True).encode()).hexdigest()
     checked = hashlib.sha256(json.dumps([fingerprint, known_classes]).encode()).hexdigest()
@@ -136,7 +143,7 @@ def _parts(builder, splits: Mapping[str, str]) -> dict[str, list]:
                 f"tfds:{builder.info.name}: data.splits.{split}={expression!r} is no split of it; it has {have}, and "
                 'parts are written "train[:90%]"'
             ) from error
-        parts[split] = [[Path(p.filename).name, p.skip, p.skip + _taken(p)] for p in pieces if _taken(p)]
+        parts[split] = [[str(p.filename), p.skip, p.skip + _taken(p)] for p in pieces if _taken(p)]
     for split, pieces in parts.items():
         for other in list(parts)[: list(parts).index(split)]:
             shared = sum(

@@ -86,9 +86,10 @@ def predict_images(workdir, images, out, *, overwrite: bool = False, devices=Non
 def _open_dataset(run: folder.Run, workdir: Path, root: str) -> data.Dataset:
     config = run.config.copy_and_resolve_references()
     if root:
-        if "root" not in config.data:
+        key = next((key for key in ("root", "data_dir") if key in config.data), "")
+        if not key:
             raise UserError(f"--root={root}: the run's data set, {config.data.name}, is not a folder")
-        config.data.root = root
+        config.data[key] = root
         if "class_names" in config.data:
             config.data.class_names = tuple(run.facts["class_names"])  # this folder's masks may lack the highest id
     dataset = experiment.create_dataset(config)

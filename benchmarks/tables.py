@@ -134,6 +134,8 @@ def _reference(reference: Reference) -> list[str]:
 
 def _spread(done: Sequence[dict], key: str) -> str:
     values = [float(line[key]) for line in done]
+    if any(map(math.isnan, values)):  # a class that one seed's images lack; stdev would raise
+        return NONE
     text = _score(statistics.mean(values))
     return text + (f" ± {_score(statistics.stdev(values))}" if len(values) > 1 else "")
 

@@ -240,6 +240,13 @@ def test_tables_show_mean_spread_and_what_was_not_run(work):
     assert sum("not run" in line for line in per_run) == len(rows.ROWS) - 4
 
 
+def test_a_score_that_one_seed_lacks_is_left_out_of_the_table(work):
+    _, results, _ = work("electrodes-unet-*")
+    results.update("electrodes-unet-2min-seed1", **{"iou_pooled/anode": "nan"})
+    line = tables.summary(rows.ROWS, results).splitlines()[2]
+    assert "anode -, cathode .930 ± .010" in line
+
+
 def test_rewrite_changes_what_is_between_the_marks_alone(tmp_path):
     path = tmp_path / "README.md"
     path.write_text("a\n<!-- results -->\nold\n<!-- /results -->\nb <!-- runs -->\n")

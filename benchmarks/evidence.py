@@ -137,6 +137,8 @@ def run_row(row: rows.Row, results: tables.Results, workdir: Path, folder: str, 
     run, begin = workdir / row.name, time.time()
     scores = run / "eval" / f"{split}.json"
     print(f"\n== {row.name}: {num_steps} steps", flush=True)
+    marks = dict.fromkeys([*results[row.name].get("commit", "").split(), code_mark()])
+    results.update(row.name, commit=" ".join(marks))  # on file before the start: the code may change while it runs
     failed = programs.run("run_train.py", f"--workdir={run}", *rows.train_flags(row, num_steps, folder))
     if not failed and not (scores.exists() and scores.stat().st_mtime >= begin):  # it scored test where there is one
         failed = programs.run("run_eval.py", f"--workdir={run}", f"--split={split}")
@@ -168,15 +170,24 @@ def describe(row: rows.Row, run: Path, num_steps: int) -> dict:
         "jax": metadata.version("jax"),
         "device": start["device_kind"],
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "commit": start["git_commit"][:12] + "+" * changed(),
         "command": " ".join(command),
     }
 
 
-def changed() -> bool:
-    """Whether what a run depends on differs from the commit; the results, which every run changes, do not count."""
-    command = ["git", "diff", "--quiet", "HEAD", "--", "unet_jax", "configs", "run_train.py", "run_eval.py"]
-    return subprocess.run(command, cwd=ROOT, check=False).returncode == 1
+def code_mark(root: Path = ROOT) -> str:
+    """The commit, with a "+" where what a run depends on differs from it, new files included; "unknown" without git.
+
+    The results, which every run changes, do not count.
+    """
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--", "unet_jax", "configs", "run_train.py", "run_eval.py")
+        return git("rev-parse", "HEAD")[:12] + "+" * bool(changed)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 def write_tables(every: list[rows.Row], results: tables.Results) -> None:

@@ -52,8 +52,7 @@ class FakePrograms:
         shift = 0.01 * int(values.get("config.seed", 0))
         summary = {name: value + shift for name, value in SCORES.items()}
         (run / "eval" / f"{split}.json").write_text(json.dumps({"step": 7, "summary": summary}))
-        start = {"git_commit": "0123456789abcdef", "git_dirty": False, "device_kind": "cpu"}
-        (run / "versions.json").write_text(json.dumps({"starts": [start]}))
+        (run / "versions.json").write_text(json.dumps({"starts": [{"device_kind": "cpu"}]}))
         lines = [{"step": step, "split": "train", "step_s": 0.5} for step in (20, 120, 240)] + [
             {"step": 240, "split": "val"}
         ]
@@ -169,6 +168,36 @@ def test_a_row_that_fails_stops_no_other_and_goes_on_with_the_same_steps(work):
     left, results, commands = work("electrodes-*-seed0")
     assert (left, commands) == ([], [first])
     assert float(results[failing]["wall_minutes"]) >= 0
+
+
+def test_the_commit_is_that_of_the_starts(work, monkeypatch):
+    name = "electrodes-unet-2min-seed0"
+    marks = iter(["one", "two+", "two+", "three"])
+    monkeypatch.setattr(evidence, "code_mark", lambda: next(marks))
+    assert work(name, fails=name)[1][name]["commit"] == "one"  # on file though nothing is finished
+    assert work(name, fails=name)[1][name]["commit"] == "one two+"
+    assert work(name)[1][name]["commit"] == "one two+"
+
+
+def test_code_that_is_not_committed_is_marked_new_files_included(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))  # were there a repository above
+
+    def git(*arguments):
+        return subprocess.run(["git", *arguments], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    assert evidence.code_mark(tmp_path) == "unknown"
+    git("init")
+    (tmp_path / "unet_jax").mkdir()
+    (tmp_path / "run_train.py").write_text("")
+    git("add", ".")
+    git("-c", "user.name=A", "-c", "user.email=a@b", "-c", "commit.gpgsign=false", "commit", "-m", "x")
+    commit = git("rev-parse", "HEAD")[:12]
+    (tmp_path / "results.csv").write_text("")  # every run changes it
+    assert evidence.code_mark(tmp_path) == commit
+    (tmp_path / "unet_jax" / "new.py").write_text("")
+    assert evidence.code_mark(tmp_path) == commit + "+"
+    git("add", ".")
+    assert evidence.code_mark(tmp_path) == commit + "+"
 
 
 def test_a_run_without_what_it_promises_stops_no_other(work, monkeypatch, capsys):

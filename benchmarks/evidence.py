@@ -62,6 +62,7 @@ class Programs:
     def __init__(self):
         self.stopping = False
         self._child: subprocess.Popen | None = None
+        self._told = False
 
     def __enter__(self):
         self._before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -77,13 +78,17 @@ class Programs:
             return 1
         self._child = subprocess.Popen([sys.executable, *map(str, command)], cwd=ROOT, process_group=0)
         if self.stopping:  # between the look above and the start
-            self._child.terminate()
+            self._tell()
         return self._child.wait()
 
     def _stop(self, number, frame):
-        if self._child and self._child.poll() is None:
-            self._child.terminate()
         self.stopping = True
+        self._tell()
+
+    def _tell(self):
+        if not self._told and self._child and self._child.poll() is None:
+            self._told = True  # for good: no other child is started after this one
+            self._child.terminate()
 
 
 def check_folders(chosen: list[rows.Row], folders: dict[str, str], explicit: bool) -> list[rows.Row]:

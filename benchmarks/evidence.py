@@ -196,11 +196,16 @@ def code_mark(root: Path = ROOT) -> str:
 
 
 def write_tables(every: list[rows.Row], results: tables.Results) -> None:
-    """The tables into README.md and docs/results.md; those of another file than the project's own are printed."""
+    """The tables into README.md and docs/results.md, which name the CSV: it is made where it is not there.
+
+    The tables of another file than the project's own are printed.
+    """
     if results.path.resolve() != RESULTS:
         known = [row for row in every if results[row.name]]
         print(f"\n{tables.summary(known, results)}\n\n{tables.runs(known, results)}")
         return
+    if not RESULTS.exists():
+        results.write()
     tables.rewrite(ROOT / "README.md", "results", tables.summary(every, results))
     tables.rewrite(ROOT / "docs" / "results.md", "runs", tables.runs(every, results))
     shown = [f"![The {name} image]({_picture(name).name})" for name in SHOWN if _picture(name).exists()]

@@ -289,9 +289,24 @@ def test_rewrite_changes_what_is_between_the_marks_alone(tmp_path):
 
 
 def test_the_docs_hold_the_tables_of_the_results_on_file():
+    assert evidence.RESULTS.exists()  # the docs name it
     results = tables.Results(evidence.RESULTS)
     for name, mark, table in (("README.md", "results", tables.summary), ("docs/results.md", "runs", tables.runs)):
         assert f"<!-- {mark} -->\n{table(rows.ROWS, results)}\n<!-- /{mark} -->" in (rows.ROOT / name).read_text()
+
+
+def test_a_file_of_results_is_made_before_there_are_any(tmp_path, monkeypatch):
+    path = tmp_path / "results.csv"
+    monkeypatch.setattr(evidence, "RESULTS", path)
+    monkeypatch.setattr(tables, "rewrite", lambda *_: None)
+    evidence.write_tables(rows.select(), tables.Results(path))
+    assert path.read_text() == ",".join(tables.COLUMNS) + "\n"
+    results = tables.Results(path)
+    assert not any(results.done(row.name) or results[row.name] for row in rows.ROWS)
+    assert "0 of 3" in tables.summary(rows.ROWS, results)
+    results.update("electrodes-unet-2min-seed0", num_steps=3)
+    evidence.write_tables(rows.select(), tables.Results(path))
+    assert tables.Results(path)["electrodes-unet-2min-seed0"]["num_steps"] == "3"
 
 
 def test_pictures_of_the_synthetic_set_alone_go_to_the_docs(work, tmp_path, monkeypatch, capsys):

@@ -10,7 +10,8 @@ for what is worth a look; a line "error: ..." on stderr is what training would r
 OUT gets sheet.png (images with outlined masks), alike.png (pairs of images that look alike across splits, if there are
 any) and check.json (every refusal, warning and such pair, in full).
 
-Status: 0 if training would begin, warnings or not; 1 with --strict if there is a warning; 2 if it would refuse the folder.
+Status: 0 if training would begin, warnings or not; 1 with --strict if there is a warning; 2 if it would refuse the folder,
+or if OUT cannot be written, which is told last.
 """
 
 import json
@@ -55,12 +56,12 @@ def main(root: str) -> None:
         print(f"{root}\n\n{page.page(found)}\n")
     for line in warnings:
         print(f"warning: {line}")
-    if OUT.value is not None:
-        print(f"written: {', '.join(map(str, _write(found, warnings, Path(OUT.value).expanduser())))}")
     counted = ", ".join(_counted(n, what) for n, what in ((len(found.refusals), "refusal"), (len(warnings), "warning")))
     print(f"{counted}: {'training would not begin' if found.refusals else 'training can begin'}", flush=True)
     for line in page.shorten(found.refusals):
         print(f"error: {line}", file=sys.stderr)
+    if OUT.value is not None:  # last: a folder that cannot be written hides nothing of the above
+        print(f"written: {', '.join(map(str, _write(found, warnings, Path(OUT.value).expanduser())))}")
     sys.exit(2 if found.refusals else int(STRICT.value and bool(warnings)))
 
 

@@ -48,6 +48,7 @@ def test_a_folder_with_a_warning(filled, tmp_path):
     assert sorted(path.name for path in out.iterdir()) == ["check.json", "sheet.png"]
     report = json.loads((out / "check.json").read_text())
     assert report["refusals"] == report["alike"] == []
+    assert report["num_alike"] == 0
     assert [f"warning: {line}" for line in report["warnings"]] == [line for line in lines if line.startswith("warning")]
     with Image.open(out / "sheet.png") as picture:
         assert min(picture.size) > 240
@@ -65,6 +66,7 @@ def test_status_and_lines_of_a_refused_folder(filled, tmp_path):
     assert done.stderr.splitlines() == [f"error: {line}" for line in report["refusals"]]
     assert len(report["refusals"]) == 6  # of each: no mask, no row of the index, not an image
     ((first, second, correlation),) = report["alike"]
+    assert report["num_alike"] == 1
     assert {first, second} == {"a", "c"}
     assert correlation > 0.99
     assert (tmp_path / "alike.png").exists()

@@ -62,6 +62,7 @@ class Programs:
     def __init__(self):
         self.stopping = False
         self._child: subprocess.Popen | None = None
+        self._told = False
 
     def __enter__(self):
         self._before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -77,13 +78,17 @@ class Programs:
             return 1
         self._child = subprocess.Popen([sys.executable, *map(str, command)], cwd=ROOT, process_group=0)
         if self.stopping:  # between the look above and the start
-            self._child.terminate()
+            self._tell()
         return self._child.wait()
 
     def _stop(self, number, frame):
-        if self._child and self._child.poll() is None:
-            self._child.terminate()
         self.stopping = True
+        self._tell()
+
+    def _tell(self):
+        if not self._told and self._child and self._child.poll() is None:
+            self._told = True  # for good: no other child is started after this one
+            self._child.terminate()
 
 
 def check_folders(chosen: list[rows.Row], folders: dict[str, str], explicit: bool) -> list[rows.Row]:
@@ -137,6 +142,8 @@ def run_row(row: rows.Row, results: tables.Results, workdir: Path, folder: str, 
     run, begin = workdir / row.name, time.time()
     scores = run / "eval" / f"{split}.json"
     print(f"\n== {row.name}: {num_steps} steps", flush=True)
+    marks = dict.fromkeys([*results[row.name].get("commit", "").split(), code_mark()])
+    results.update(row.name, commit=" ".join(marks))  # on file before the start: the code may change while it runs
     failed = programs.run("run_train.py", f"--workdir={run}", *rows.train_flags(row, num_steps, folder))
     if not failed and not (scores.exists() and scores.stat().st_mtime >= begin):  # it scored test where there is one
         failed = programs.run("run_eval.py", f"--workdir={run}", f"--split={split}")
@@ -168,23 +175,37 @@ def describe(row: rows.Row, run: Path, num_steps: int) -> dict:
         "jax": metadata.version("jax"),
         "device": start["device_kind"],
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "commit": start["git_commit"][:12] + "+" * changed(),
         "command": " ".join(command),
     }
 
 
-def changed() -> bool:
-    """Whether what a run depends on differs from the commit; the results, which every run changes, do not count."""
-    command = ["git", "diff", "--quiet", "HEAD", "--", "unet_jax", "configs", "run_train.py", "run_eval.py"]
-    return subprocess.run(command, cwd=ROOT, check=False).returncode == 1
+def code_mark(root: Path = ROOT) -> str:
+    """The commit, with a "+" where what a run depends on differs from it, new files included; "unknown" without git.
+
+    The results, which every run changes, do not count.
+    """
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--", "unet_jax", "configs", "run_train.py", "run_eval.py")
+        return git("rev-parse", "HEAD")[:12] + "+" * bool(changed)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 def write_tables(every: list[rows.Row], results: tables.Results) -> None:
-    """The tables into README.md and docs/results.md; those of another file than the project's own are printed."""
+    """The tables into README.md and docs/results.md, which name the CSV: it is made where it is not there.
+
+    The tables of another file than the project's own are printed.
+    """
     if results.path.resolve() != RESULTS:
         known = [row for row in every if results[row.name]]
         print(f"\n{tables.summary(known, results)}\n\n{tables.runs(known, results)}")
         return
+    if not RESULTS.exists():
+        results.write()
     tables.rewrite(ROOT / "README.md", "results", tables.summary(every, results))
     tables.rewrite(ROOT / "docs" / "results.md", "runs", tables.runs(every, results))
     shown = [f"![The {name} image]({_picture(name).name})" for name in SHOWN if _picture(name).exists()]

@@ -37,8 +37,12 @@ class Results:
         return "iou_pooled/mean" in self[name]
 
     def update(self, name: str, **values) -> None:
-        """Adds to what is known of a run; the file is replaced in one move, so that a crash leaves the old or the new."""
+        """Adds to what is known of a run."""
         self._lines[name] = self[name] | {"name": name} | {key: str(value) for key, value in values.items()}
+        self.write()
+
+    def write(self) -> None:
+        """Writes the file, a header alone where nothing is known; in one move, so that a crash leaves the old or the new."""
         classes = {key for line in self._lines.values() for key in line if key not in COLUMNS}
         working = self.path.with_name(self.path.name + ".new")
         working.parent.mkdir(parents=True, exist_ok=True)
@@ -134,6 +138,8 @@ def _reference(reference: Reference) -> list[str]:
 
 def _spread(done: Sequence[dict], key: str) -> str:
     values = [float(line[key]) for line in done]
+    if any(map(math.isnan, values)):  # a class that one seed's images lack; stdev would raise
+        return NONE
     text = _score(statistics.mean(values))
     return text + (f" ± {_score(statistics.stdev(values))}" if len(values) > 1 else "")
 

@@ -52,8 +52,7 @@ class FakePrograms:
         shift = 0.01 * int(values.get("config.seed", 0))
         summary = {name: value + shift for name, value in SCORES.items()}
         (run / "eval" / f"{split}.json").write_text(json.dumps({"step": 7, "summary": summary}))
-        start = {"git_commit": "0123456789abcdef", "git_dirty": False, "device_kind": "cpu"}
-        (run / "versions.json").write_text(json.dumps({"starts": [start]}))
+        (run / "versions.json").write_text(json.dumps({"starts": [{"device_kind": "cpu"}]}))
         lines = [{"step": step, "split": "train", "step_s": 0.5} for step in (20, 120, 240)] + [
             {"step": 240, "split": "val"}
         ]
@@ -171,6 +170,36 @@ def test_a_row_that_fails_stops_no_other_and_goes_on_with_the_same_steps(work):
     assert float(results[failing]["wall_minutes"]) >= 0
 
 
+def test_the_commit_is_that_of_the_starts(work, monkeypatch):
+    name = "electrodes-unet-2min-seed0"
+    marks = iter(["one", "two+", "two+", "three"])
+    monkeypatch.setattr(evidence, "code_mark", lambda: next(marks))
+    assert work(name, fails=name)[1][name]["commit"] == "one"  # on file though nothing is finished
+    assert work(name, fails=name)[1][name]["commit"] == "one two+"
+    assert work(name)[1][name]["commit"] == "one two+"
+
+
+def test_code_that_is_not_committed_is_marked_new_files_included(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))  # were there a repository above
+
+    def git(*arguments):
+        return subprocess.run(["git", *arguments], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    assert evidence.code_mark(tmp_path) == "unknown"
+    git("init")
+    (tmp_path / "unet_jax").mkdir()
+    (tmp_path / "run_train.py").write_text("")
+    git("add", ".")
+    git("-c", "user.name=A", "-c", "user.email=a@b", "-c", "commit.gpgsign=false", "commit", "-m", "x")
+    commit = git("rev-parse", "HEAD")[:12]
+    (tmp_path / "results.csv").write_text("")  # every run changes it
+    assert evidence.code_mark(tmp_path) == commit
+    (tmp_path / "unet_jax" / "new.py").write_text("")
+    assert evidence.code_mark(tmp_path) == commit + "+"
+    git("add", ".")
+    assert evidence.code_mark(tmp_path) == commit + "+"
+
+
 def test_a_run_without_what_it_promises_stops_no_other(work, monkeypatch, capsys):
     describe = evidence.describe
     broken = lambda row, *rest: 1 / 0 if row.variant == "unet" else describe(row, *rest)  # noqa: E731
@@ -200,13 +229,14 @@ def test_a_request_to_stop_reaches_the_program_once_and_starts_no_other(tmp_path
         "log.write_text('ready ')\n"
         "end = time.time() + 20\n"
         "while 'stop' not in log.read_text() and time.time() < end:\n    time.sleep(0.02)\n"
-        "time.sleep(0.2)\nraise SystemExit(130)\n"
+        "time.sleep(0.5)\nraise SystemExit(130)\n"
     )
 
     def interrupt():
-        while not (tmp_path / "log").exists() or not (tmp_path / "log").read_text():
-            time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGINT)
+        for written in ("ready", "stop"):  # twice, as somebody does who is impatient
+            while not (tmp_path / "log").exists() or written not in (tmp_path / "log").read_text():
+                time.sleep(0.02)
+            os.kill(os.getpid(), signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT)
     with evidence.Programs() as programs:
@@ -240,6 +270,13 @@ def test_tables_show_mean_spread_and_what_was_not_run(work):
     assert sum("not run" in line for line in per_run) == len(rows.ROWS) - 4
 
 
+def test_a_score_that_one_seed_lacks_is_left_out_of_the_table(work):
+    _, results, _ = work("electrodes-unet-*")
+    results.update("electrodes-unet-2min-seed1", **{"iou_pooled/anode": "nan"})
+    line = tables.summary(rows.ROWS, results).splitlines()[2]
+    assert "anode -, cathode .930 ± .010" in line
+
+
 def test_rewrite_changes_what_is_between_the_marks_alone(tmp_path):
     path = tmp_path / "README.md"
     path.write_text("a\n<!-- results -->\nold\n<!-- /results -->\nb <!-- runs -->\n")
@@ -252,9 +289,24 @@ def test_rewrite_changes_what_is_between_the_marks_alone(tmp_path):
 
 
 def test_the_docs_hold_the_tables_of_the_results_on_file():
+    assert evidence.RESULTS.exists()  # the docs name it
     results = tables.Results(evidence.RESULTS)
     for name, mark, table in (("README.md", "results", tables.summary), ("docs/results.md", "runs", tables.runs)):
         assert f"<!-- {mark} -->\n{table(rows.ROWS, results)}\n<!-- /{mark} -->" in (rows.ROOT / name).read_text()
+
+
+def test_a_file_of_results_is_made_before_there_are_any(tmp_path, monkeypatch):
+    path = tmp_path / "results.csv"
+    monkeypatch.setattr(evidence, "RESULTS", path)
+    monkeypatch.setattr(tables, "rewrite", lambda *_: None)
+    evidence.write_tables(rows.select(), tables.Results(path))
+    assert path.read_text() == ",".join(tables.COLUMNS) + "\n"
+    results = tables.Results(path)
+    assert not any(results.done(row.name) or results[row.name] for row in rows.ROWS)
+    assert "0 of 3" in tables.summary(rows.ROWS, results)
+    results.update("electrodes-unet-2min-seed0", num_steps=3)
+    evidence.write_tables(rows.select(), tables.Results(path))
+    assert tables.Results(path)["electrodes-unet-2min-seed0"]["num_steps"] == "3"
 
 
 def test_pictures_of_the_synthetic_set_alone_go_to_the_docs(work, tmp_path, monkeypatch, capsys):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from folders import scene
 
+from unet_jax.data import duplicates
 from unet_jax.data.caveats import caveats
 from unet_jax.data.survey import survey
 
@@ -38,6 +39,15 @@ def test_images_alike_across_splits(clean):
     assert "group in index.csv" in line
     clean.write("index.csv", "id,split\na,val\nb,train\nc,train\nd,train\ne,val\nf,test\n")
     assert warned(clean) == []
+
+
+def test_of_many_pairs_few_are_named_and_all_are_counted(clean, monkeypatch):
+    monkeypatch.setattr(duplicates, "MOST", 5)
+    for id_ in "abcdef":
+        clean.pair(id_, scene(0), MASK)
+    (line,) = warned(clean)
+    assert line.count(" (1.00), ") == 4
+    assert ", ... (9 pairs); if they" in line
 
 
 def test_classes_that_a_split_lacks(clean):

@@ -43,10 +43,12 @@ def test_a_folder_with_a_warning(filled, tmp_path):
     lines = done.stdout.splitlines()
     assert lines[0] == str(filled.root)
     assert sum(line.startswith("warning: class 'cathode' (2) is not in val") for line in lines) == 1
-    assert lines[-1] == "0 refusals, 1 warning: training can begin"
+    assert lines[-2] == "0 refusals, 1 warning: training can begin"
+    assert lines[-1] == f"written: {out / 'sheet.png'}, {out / 'check.json'}"
     assert sorted(path.name for path in out.iterdir()) == ["check.json", "sheet.png"]
     report = json.loads((out / "check.json").read_text())
     assert report["refusals"] == report["alike"] == []
+    assert report["num_alike"] == 0
     assert [f"warning: {line}" for line in report["warnings"]] == [line for line in lines if line.startswith("warning")]
     with Image.open(out / "sheet.png") as picture:
         assert min(picture.size) > 240
@@ -59,14 +61,32 @@ def test_status_and_lines_of_a_refused_folder(filled, tmp_path):
     filled.write("images/y.png", b"broken")
     done = check(filled.root, "--strict", f"--out={tmp_path}")
     assert done.returncode == 2
-    assert done.stdout.splitlines()[-1].endswith("training would not begin")
+    assert done.stdout.splitlines()[-2].endswith("training would not begin")
     report = json.loads((tmp_path / "check.json").read_text())
     assert done.stderr.splitlines() == [f"error: {line}" for line in report["refusals"]]
     assert len(report["refusals"]) == 6  # of each: no mask, no row of the index, not an image
     ((first, second, correlation),) = report["alike"]
+    assert report["num_alike"] == 1
     assert {first, second} == {"a", "c"}
     assert correlation > 0.99
     assert (tmp_path / "alike.png").exists()
+
+
+def test_out_that_cannot_be_written_hides_nothing(filled, tmp_path):
+    (tmp_path / "file").touch()
+    command = [filled.root, "--patch=(64, 64)", f"--out={tmp_path / 'file' / 'out'}"]
+    done = check(*command)
+    assert done.returncode == 2
+    assert done.stdout.splitlines()[-1] == "0 refusals, 1 warning: training can begin"
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: {tmp_path / 'file' / 'out'}: cannot be written")
+    filled.write("images/x.png", b"broken")
+    done = check(*command)
+    assert done.returncode == 2
+    assert done.stdout.splitlines()[-1].endswith("training would not begin")
+    *refusals, last = done.stderr.splitlines()
+    assert any("images/x.png" in line for line in refusals)
+    assert last == line
 
 
 def test_flags_are_the_keys_of_the_config():

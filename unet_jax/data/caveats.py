@@ -8,6 +8,7 @@ from unet_jax.data.survey import Look, Survey
 FEW_LEVELS = 256  # grey values in a 16-bit image: no more than 8 bits hold
 SMALL_RANGE = 1 / 16  # of 0..65535: what a camera of 12 bits fills
 MUCH_VOID = 0.5  # share of all pixels
+FEW = 4  # images or pairs named in a line
 
 
 def caveats(found: Survey, window: Sequence[int]) -> list[str]:
@@ -20,10 +21,10 @@ def caveats(found: Survey, window: Sequence[int]) -> list[str]:
 
 def _alike(found: Survey) -> Iterator[str]:
     if found.alike:
-        named = [f"{_named(found.looks[i])} and {_named(found.looks[j])} ({r:.2f})" for i, j, r in found.alike]
+        named = [f"{_named(found.looks[i])} and {_named(found.looks[j])} ({r:.2f})" for i, j, r in found.alike[:FEW]]
         yield (
-            f"images in different splits look alike: {_few(named, 'pair')}; if they show the same thing the score will be "
-            "too good: give them one group in index.csv or the split file"
+            f"images in different splits look alike: {_few(named, 'pair', found.num_alike)}; if they show the same thing "
+            "the score will be too good: give them one group in index.csv or the split file"
         )
 
 
@@ -92,6 +93,8 @@ def _named(look: Look) -> str:
     return f"{look.split}/{look.row.id}" if look.split else look.row.id
 
 
-def _few(names: Sequence[str], what: str = "image", most: int = 4) -> str:
-    more = f", ... ({len(names)} {what}s)" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def _few(names: Sequence[str], what: str = "image", number: int = 0) -> str:
+    """The first names; `number` of all, where `names` are not all."""
+    number = number or len(names)
+    more = f", ... ({number} {what}s)" if number > FEW else ""
+    return ", ".join(names[:FEW]) + more

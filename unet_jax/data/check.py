@@ -8,9 +8,10 @@ The flags are the keys of `data` of the same names (configs/default.py). The tab
 for what is worth a look; a line "error: ..." on stderr is what training would refuse.
 
 OUT gets sheet.png (images with outlined masks), alike.png (pairs of images that look alike across splits, if there are
-any) and check.json (every refusal, warning and such pair, in full).
+any) and check.json (every refusal and warning, the thousand pairs most alike, and the number of all such pairs).
 
-Status: 0 if training would begin, warnings or not; 1 with --strict if there is a warning; 2 if it would refuse the folder.
+Status: 0 if training would begin, warnings or not; 1 with --strict if there is a warning; 2 if it would refuse the folder,
+or if OUT cannot be written, which is told last.
 """
 
 import json
@@ -55,12 +56,12 @@ def main(root: str) -> None:
         print(f"{root}\n\n{page.page(found)}\n")
     for line in warnings:
         print(f"warning: {line}")
-    if OUT.value is not None:
-        print(f"written: {', '.join(map(str, _write(found, warnings, Path(OUT.value).expanduser())))}")
     counted = ", ".join(_counted(n, what) for n, what in ((len(found.refusals), "refusal"), (len(warnings), "warning")))
     print(f"{counted}: {'training would not begin' if found.refusals else 'training can begin'}", flush=True)
     for line in page.shorten(found.refusals):
         print(f"error: {line}", file=sys.stderr)
+    if OUT.value is not None:  # last: a folder that cannot be written hides nothing of the above
+        print(f"written: {', '.join(map(str, _write(found, warnings, Path(OUT.value).expanduser())))}")
     sys.exit(2 if found.refusals else int(STRICT.value and bool(warnings)))
 
 
@@ -84,6 +85,7 @@ def _write(found: Survey, warnings: list[str], out: Path) -> list[Path]:
                 written.append(out / name)
         alike = [[found.looks[i].row.id, found.looks[j].row.id, round(r, 4)] for i, j, r in found.alike]
         report = {"refusals": list(map(str, found.refusals)), "warnings": warnings, "alike": alike}
+        report["num_alike"] = found.num_alike
         (out / "check.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return [*written, out / "check.json"]
 

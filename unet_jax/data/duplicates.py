@@ -16,6 +16,7 @@ import numpy as np
 SIDE = 64  # cells of a thumbnail along each side
 BLUR = 4.0  # cells: standard deviation of the Gaussian
 ALIKE = 0.83  # above different X-rays of one product line, below two frames of one film
+MOST = 1000  # pairs kept: the frames of one video make millions
 BLOCK = 1024  # thumbnails compared at once: 4 MiB of products
 
 
@@ -29,23 +30,30 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
     return small / length if length > 1e-6 * max(np.abs(grey).max(), 1) * SIDE else np.zeros_like(small)
 
 
-def find(thumbnails: np.ndarray, splits: Sequence[str]) -> list[tuple[int, int, float]]:
-    """Pairs (i, j, correlation) in different splits whose thumbnails correlate by `ALIKE` or more, the most alike first.
+def find(thumbnails: np.ndarray, splits: Sequence[str]) -> tuple[list[tuple[int, int, float]], int]:
+    """Pairs (i, j, correlation) in different splits whose thumbnails correlate by `ALIKE` or more, and how many there are.
+
+    The most alike come first, and no more than `MOST` are kept; the number is that of all.
 
     All eight ways to lay one thumbnail over the other are tried. The time is that of a matrix product, and grows with the
     square of the number of images: seconds for thousands.
     """
     splits = np.asarray(splits)
     names = sorted(set(splits))
-    pairs = []
+    pairs, number = [], 0
     for place, first in enumerate(names):
         left = np.flatnonzero(splits == first)
         right = np.flatnonzero(np.isin(splits, names[place + 1 :]))
         for a in (left[i : i + BLOCK] for i in range(0, len(left), BLOCK)):
             for b in (right[i : i + BLOCK] for i in range(0, len(right), BLOCK)):
                 alike = _most_alike(thumbnails[a], thumbnails[b])
-                pairs += [(int(a[i]), int(b[j]), float(alike[i, j])) for i, j in np.argwhere(alike >= ALIKE)]
-    return sorted(pairs, key=lambda pair: (-pair[2], *pair[:2]))
+                rows, columns = np.nonzero(alike >= ALIKE)
+                number += len(rows)
+                best = np.argsort(-alike[rows, columns], kind="stable")[:MOST]
+                rows, columns = rows[best], columns[best]
+                found = zip(a[rows].tolist(), b[columns].tolist(), alike[rows, columns].tolist(), strict=True)
+                pairs = sorted([*pairs, *found], key=lambda pair: (-pair[2], *pair[:2]))[:MOST]
+    return pairs, number
 
 
 def _most_alike(a: np.ndarray, b: np.ndarray) -> np.ndarray:

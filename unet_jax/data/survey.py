@@ -39,7 +39,7 @@ class Look:
 @dataclasses.dataclass(frozen=True)
 class Survey:
     """`refusals`: what training would refuse. `looks`: at each example without a problem, in the order of the splits.
-    `alike`: the pairs of `duplicates.find`, as positions in `looks`."""
+    `alike`, `num_alike`: the pairs that `duplicates.find` keeps, as positions in `looks`, and the number of all."""
 
     root: str
     class_names: tuple[str, ...]
@@ -48,6 +48,7 @@ class Survey:
     refusals: list[UserError]
     looks: list[Look]
     alike: list[tuple[int, int, float]]
+    num_alike: int
 
     def counts(self, split: str = "") -> np.ndarray:
         """Pixels by class id, int64 `[256]`, of one split or of all."""
@@ -92,6 +93,7 @@ def survey(
         refusals += [no_examples("image_folder", split, counts, image_folder.REMEDY) for split in lacking]
     seen = [looks[row.id] for row in every if row.id in looks]
     thumbnails = np.stack([look.thumbnail for look in seen]) if seen else np.zeros((0, 1, 1), np.float32)
+    alike, num_alike = duplicates.find(thumbnails, [look.split for look in seen])
     return Survey(
         root=root,
         class_names=classes.names(class_names, min(facts["num_classes"], VOID)),
@@ -99,7 +101,8 @@ def survey(
         mask_values=mask_values,
         refusals=refusals,
         looks=seen,
-        alike=duplicates.find(thumbnails, [look.split for look in seen]),
+        alike=alike,
+        num_alike=num_alike,
     )
 
 

@@ -19,7 +19,6 @@ synthetic X-rays into docs/ and tells where those of the other sets lie.
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -33,6 +32,7 @@ from absl import flags
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has its own folder there, not the project's
 
 from benchmarks import rows, tables
+from benchmarks.programs import Programs
 from unet_jax import cli
 from unet_jax.errors import UserError
 
@@ -50,45 +50,6 @@ flags.DEFINE_bool("table", False, "Write the tables from the CSV; run nothing.")
 flags.DEFINE_bool("pictures", False, "Copy and name the pictures of runs that are done; run nothing.")
 for _name in FOLDERS:
     flags.DEFINE_string(_name, "", f"Folder of {_name}'s images and masks.")
-
-
-class Programs:
-    """Runs Python programs of the project one at a time, and passes a request to stop on to the one that runs, once.
-
-    A child has a process group of its own: a Ctrl-C from the terminal would reach it twice otherwise, and a second one
-    ends a training without saving.
-    """
-
-    def __init__(self):
-        self.stopping = False
-        self._child: subprocess.Popen | None = None
-        self._told = False
-
-    def __enter__(self):
-        self._before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_):
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def run(self, *command: str) -> int:
-        """Runs `python command` in the project's root to its end; its exit status, not 0 where it was stopped."""
-        if self.stopping:
-            return 1
-        self._child = subprocess.Popen([sys.executable, *map(str, command)], cwd=ROOT, process_group=0)
-        if self.stopping:  # between the look above and the start
-            self._tell()
-        return self._child.wait()
-
-    def _stop(self, number, frame):
-        self.stopping = True
-        self._tell()
-
-    def _tell(self):
-        if not self._told and self._child and self._child.poll() is None:
-            self._told = True  # for good: no other child is started after this one
-            self._child.terminate()
 
 
 def check_folders(chosen: list[rows.Row], folders: dict[str, str], explicit: bool) -> list[rows.Row]:

@@ -1,0 +1,51 @@
+"""The runs behind the README's results: which they are, what they compare and the flags of each."""
+
+import pytest
+
+from benchmarks import rows
+from unet_jax.errors import UserError
+
+
+def test_compared_experiments_differ_in_the_network_alone():
+    for data, experiments in rows.EXPERIMENTS.items():
+        configs = [rows.create_config(data, variant).to_dict() for variant in experiments]
+        models = [config.pop("model") for config in configs]
+        assert all(config == configs[0] for config in configs)
+        assert all(model["widths"] == models[0]["widths"] for model in models)
+        networks = {(model["name"], model.get("deep_supervision"), model.get("level")) for model in models}
+        assert len(networks) == len(experiments)
+        shared = [
+            {k: v for k, v in model.items() if k not in ("name", "deep_supervision", "level")} for model in models
+        ]
+        assert all(model == shared[0] for model in shared)
+
+
+def test_rows_have_names_of_their_own_and_networks_take_turns():
+    assert len({row.name for row in rows.ROWS}) == len(rows.ROWS)
+    for data, minutes in (("electrodes", 2), ("battery_xray", 3)):
+        order = [(row.seed, row.variant) for row in rows.ROWS if row.data == data and row.minutes == minutes]
+        assert order == [(seed, variant) for seed in range(3) for variant in rows.EXPERIMENTS[data]]
+
+
+def test_flags_are_those_of_the_run():
+    row = rows.Row("battery_xray", "unet_pp_one_head", 3, seed=2)
+    assert rows.train_flags(row, 300) == [
+        "--config=configs/battery_xray.py:FOLDER",
+        "--config.model.deep_supervision=False",
+        "--config.seed=2",
+        "--config.train.num_steps=300",
+        "--config.train.eval_every=100",
+    ]
+    assert "--config.optim.warmup_steps=3" in rows.train_flags(row, 10)  # a trial
+    assert rows.steps_in(2, 0.35) == 342  # floor, not round: 342.86
+    assert rows.steps_in(0.001, 0.7) == rows.LEAST_STEPS
+
+
+def test_rows_that_do_not_exist():
+    with pytest.raises(UserError, match=r"--only=unet: no such row; there are: electrodes-unet-2min-seed0"):
+        rows.select("unet")
+    assert [row.name for row in rows.select("battery*seed0", minutes=0.1)] == [
+        "battery_xray-unet-0.1min-seed0",
+        "battery_xray-unet_pp_one_head-0.1min-seed0",
+        "battery_xray-unet_pp-0.1min-seed0",
+    ]

@@ -1,0 +1,85 @@
+"""How the results on file become tables, and the pictures beside them."""
+
+import pytest
+
+from benchmarks import evidence, rows, tables
+from configs import default
+from unet_jax.errors import UserError
+
+
+def test_tables_show_mean_spread_and_what_was_not_run(work):
+    work("electrodes-unet-*")
+    _, results, _ = work("electrodes-unet_pp-2min-seed0")
+    lines = tables.summary(rows.ROWS, results).splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert len({len(line) for line in cells}) == 1
+    unet, one_head, deep = cells[2:5]
+    assert unet[:3] == ["`electrodes`, test", "U-Net", "1,000"]
+    assert unet[4:] == ["480", "anode .910 ± .010, cathode .930 ± .010", ".920 ± .010", ".890 ± .010", "3"]
+    assert one_head[5:] == ["not run", "not run", "not run", "0 of 3"]
+    assert deep[5:] == ["anode .900, cathode .920", ".910", ".880", "1 of 3"]
+    given = [line for line in lines if "given, not run" in line]
+    assert len(given) == len(rows.REFERENCES)
+    assert "| stack .806, plate .761 | .784 | - |" in given[0]
+    per_run = tables.runs(rows.ROWS, results).splitlines()
+    assert per_run[2].startswith("| `electrodes-unet-2min-seed0` | 480 | 0.2500 | 2.00 |")
+    assert sum("not run" in line for line in per_run) == len(rows.ROWS) - 4
+
+
+def test_a_score_that_one_seed_lacks_is_left_out_of_the_table(work):
+    _, results, _ = work("electrodes-unet-*")
+    results.update("electrodes-unet-2min-seed1", **{"iou_pooled/anode": "nan"})
+    line = tables.summary(rows.ROWS, results).splitlines()[2]
+    assert "anode -, cathode .930 ± .010" in line
+
+
+def test_rewrite_changes_what_is_between_the_marks_alone(tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text("a\n<!-- results -->\nold\n<!-- /results -->\nb <!-- runs -->\n")
+    tables.rewrite(path, "results", "new\nlines")
+    assert path.read_text() == "a\n<!-- results -->\nnew\nlines\n<!-- /results -->\nb <!-- runs -->\n"
+    tables.rewrite(path, "results", "newer")
+    assert path.read_text().count("new") == 1
+    with pytest.raises(UserError, match="has no lines <!-- other -->"):
+        tables.rewrite(path, "other", "x")
+
+
+def test_the_docs_hold_the_tables_of_the_results_on_file():
+    assert evidence.RESULTS.exists()  # the docs name it
+    results = tables.Results(evidence.RESULTS)
+    for name, mark, table in (("README.md", "results", tables.summary), ("docs/results.md", "runs", tables.runs)):
+        assert f"<!-- {mark} -->\n{table(rows.ROWS, results)}\n<!-- /{mark} -->" in (rows.ROOT / name).read_text()
+
+
+def test_a_file_of_results_is_made_before_there_are_any(tmp_path, monkeypatch):
+    path = tmp_path / "results.csv"
+    monkeypatch.setattr(evidence, "RESULTS", path)
+    monkeypatch.setattr(tables, "rewrite", lambda *_: None)
+    evidence.write_tables(rows.select(), tables.Results(path))
+    assert path.read_text() == ",".join(tables.COLUMNS) + "\n"
+    results = tables.Results(path)
+    assert not any(results.done(row.name) or results[row.name] for row in rows.ROWS)
+    assert "0 of 3" in tables.summary(rows.ROWS, results)
+    results.update("electrodes-unet-2min-seed0", num_steps=3)
+    evidence.write_tables(rows.select(), tables.Results(path))
+    assert tables.Results(path)["electrodes-unet-2min-seed0"]["num_steps"] == "3"
+
+
+def test_pictures_of_the_synthetic_set_alone_go_to_the_docs(work, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(rows, "create_config", lambda *_: default.get_config())
+    for pattern in ("electrodes-unet_pp-2min-seed0", "em*"):
+        _, results, _ = work(pattern)
+        run = tmp_path / "runs" / rows.select(pattern)[0].name / "eval" / ("val" if "em" in pattern else "test")
+        run.mkdir()
+        for name in evidence.SHOWN:
+            (run / f"{name}.png").write_text(f"{name} of {pattern}")
+    copied = tmp_path / "docs"
+    copied.mkdir()
+    monkeypatch.setattr(evidence, "RESULTS", results.path)
+    monkeypatch.setattr(evidence, "_picture", lambda name: copied / f"electrodes_{name}.png")
+    evidence.copy_pictures(rows.select(), results, tmp_path / "runs")
+    there = {path.name: path.read_text() for path in copied.iterdir()}
+    assert there == {f"electrodes_{name}.png": f"{name} of electrodes-unet_pp-2min-seed0" for name in evidence.SHOWN}
+    printed = capsys.readouterr().out
+    assert "em-unet_pp-25min-seed0/eval/val/worst.png" in printed
+    assert "nuclei-unet_pp-25min-seed0 is not done" in printed

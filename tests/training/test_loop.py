@@ -141,7 +141,7 @@ def test_a_run_without_a_step_leaves_the_workdir_free(trained, config, tmp_path)
         ("train.batch_size", 6, "global batch 6 does not divide over 4 devices"),
         ("train.num_steps", 0, "train.num_steps 0"),
         ("data.patch", (32,), "data.patch"),
-        ("data.name", "cats", "'cats' is unknown; known: electrodes"),
+        ("data.name", "cats", "'cats' is unknown; known: dsb2018"),
         ("model.name", "vnet", "'vnet'.*unet_pp"),
         ("model.activation", "relu", "relu"),
         ("model.norm", "layer", "layer"),

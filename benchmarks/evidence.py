@@ -117,10 +117,12 @@ def run_row(row: rows.Row, results: tables.Results, workdir: Path, folder: str, 
 
 def describe(row: rows.Row, run: Path, num_steps: int) -> dict:
     """The columns of a finished run, from what it left in its folder."""
+    from unet_jax.training.writer import read_metrics  # on use: what runs nothing needs no jax
+
     split = rows.DATA[row.data].split
     scored = json.loads((run / "eval" / f"{split}.json").read_text())
     start = json.loads((run / "versions.json").read_text())["starts"][-1]
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    lines = read_metrics(run / "metrics.jsonl")
     train = [line for line in lines if line["split"] == "train"]  # each tells of the steps since the one before
     before = [0, *(line["step"] for line in train)]
     seconds = sum(line["step_s"] * (line["step"] - last) for line, last in zip(train, before, strict=False))

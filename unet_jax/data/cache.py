@@ -44,6 +44,11 @@ def _digest(path: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def digest(value) -> str:
+    """sha256 of a JSON-able value, 64 hex digits, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 def remember(key: str, compute: Callable[[], dict], cache_dir: str = "") -> dict:
     """`compute()`, a JSON-able dict, kept in the cache under `key` and computed once."""
     path = cache_folder(cache_dir) / "facts" / f"{key}.json"

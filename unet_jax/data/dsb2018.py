@@ -16,15 +16,13 @@ No split is published, the original masks have known errors, and neither polarit
 most images are fluorescence, nuclei bright on dark; stained tissue and bright field are dark on bright.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from unet_jax.data import fields, files, from_files, splits
-from unet_jax.data.cache import file_digests, remember, unreadable
+from unet_jax.data.cache import digest, file_digests, remember, unreadable
 from unet_jax.data.prepare import Dataset
 from unet_jax.errors import UserError, fail
 
@@ -128,11 +126,10 @@ def _masks(folder: Path) -> list[str]:
 
 def _fields(images: dict[str, str], cache_dir: str) -> dict[str, str]:
     """The field of view of each image by id, found once per content."""
-    digests = file_digests([*images.values(), fields.__file__, __file__], cache_dir)
-    content = {path: digests[path] for path in (fields.__file__, __file__)}.values()
-    key = json.dumps([*content, *((id_, digests[path]) for id_, path in images.items())])
+    code = list(file_digests((fields.__file__, __file__), cache_dir).values())
+    digests = file_digests(images.values(), cache_dir)
     return remember(
-        hashlib.sha256(key.encode()).hexdigest(),
+        digest([code, [(id_, digests[path]) for id_, path in images.items()]]),
         lambda: fields.find((id_, read_image(path)) for id_, path in images.items()),
         cache_dir,
     )

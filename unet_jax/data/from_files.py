@@ -7,17 +7,14 @@ Grey and RGB images may be mixed: all become RGB, grey repeated three times. 8- 
 values mean different things.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from unet_jax.data import classes, files
-from unet_jax.data.cache import file_digests, remember
+from unet_jax.data.cache import digest, file_digests, remember
 from unet_jax.data.prepare import SPLITS, Builder, Dataset, cache_key, prepare
 from unet_jax.errors import UserError, fail, refusing
 
@@ -92,9 +89,9 @@ def create(
     contents = [
         [split, id_, group, *(digests[path] for path in paths)] for split in SPLITS for id_, group, paths in rows[split]
     ]
-    code = [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in (__file__, files.__file__, *readers)]
-    fingerprint = _hash([code, contents])
-    checked = _hash([fingerprint, reading, known_classes])
+    code = list(file_digests((__file__, files.__file__, *readers), cache_dir).values())
+    fingerprint = digest([code, contents])
+    checked = digest([fingerprint, reading, known_classes])
     facts = remember(checked, lambda: survey(builder_cls, every, reading, known_classes), cache_dir)
     config = facts | dict(reading) | {"overlapping": False, "instances": instances}
     return Dataset(
@@ -153,7 +150,3 @@ def survey(
     masks = [row.paths[1] for row in rows]
     num_classes = classes.number(masks, values, known_classes, reading.get("mask_values", ()), refuse)
     return {"channels": max(channels), "dtype": dtypes[0], "num_classes": num_classes}
-
-
-def _hash(value) -> str:
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()

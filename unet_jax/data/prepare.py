@@ -7,9 +7,7 @@ temporary folder behind, and of two processes that prepare at once the slower on
 
 import contextlib
 import dataclasses
-import hashlib
 import io
-import json
 import shutil
 import struct
 import sys
@@ -23,7 +21,7 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
-from unet_jax.data.cache import cache_folder, unwritable
+from unet_jax.data.cache import cache_folder, digest, unwritable
 from unet_jax.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -177,7 +175,7 @@ def _have(counts) -> str:
 def cache_key(builder_cls: type[Builder], config: dict, fingerprint: str) -> str:
     """64 hex digits that differ whenever the builder's version, its config or the contents it reads differ."""
     what = [FORMAT, builder_cls.name, str(builder_cls.VERSION), config, fingerprint]
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+    return digest(what)
 
 
 def prepare(

@@ -10,8 +10,6 @@ view, so look whether images of one scene lie on both sides of a split.
 """
 
 import dataclasses
-import hashlib
-import json
 import os
 import shlex
 import sys
@@ -22,7 +20,7 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from unet_jax.data import classes, files, tfds_source
-from unet_jax.data.cache import file_digests, remember
+from unet_jax.data.cache import digest, file_digests, remember
 from unet_jax.data.prepare import SPLITS, Dataset
 from unet_jax.data.tfds_source import Keys, TfdsSource
 from unet_jax.errors import UserError
@@ -69,7 +67,7 @@ def create(
             raise UserError(
                 f"tfds:{dataset}: split {splits[split]!r} cannot be opened ({files.one_line(error)}); prepare the set again"
             ) from error
-    code = [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in READERS]
+    code = list(file_digests(READERS, cache_dir).values())
     paths = sorted({piece[0] for pieces in parts.values() for piece in pieces})
     for path in paths:
         if not os.path.exists(path):
@@ -80,8 +78,8 @@ def create(
     }
     contents = [builder.info.full_name, builder.info.features.to_json(), stored]
     knobs = [dataclasses.astuple(keys), mask_values]
-    fingerprint = hashlib.sha256(json.dumps([code, contents, knobs], sort_keys=True).encode()).hexdigest()
-    checked = hashlib.sha256(json.dumps([fingerprint, known_classes]).encode()).hexdigest()
+    fingerprint = digest([code, contents, knobs])
+    checked = digest([fingerprint, known_classes])
     facts = remember(checked, lambda: _check(dataset, sources, known_classes, mask_values), cache_dir)
     for source in sources.values():
         source.channels = facts["channels"]

@@ -143,7 +143,7 @@ def test_evaluation_sees_every_image_once_and_whole(batch_size):
     images = Images(2, void=True)
     seen = {}
     for batch in pipeline.eval_batches(images, batch_size=batch_size, bucket=16, normalize="range"):
-        assert len(batch["index"]) == batch_size
+        assert len(batch["index"]) <= batch_size
         for row, index in enumerate(batch["index"]):
             if index < 0:
                 assert not batch["valid"][row].any()
@@ -165,8 +165,28 @@ def test_evaluation_sees_every_image_once_and_whole(batch_size):
     assert sorted(seen) == list(range(7))
 
 
+@pytest.mark.parametrize(
+    ("num", "batch_size", "multiple", "rows"),
+    [
+        (9, 8, 1, 5),
+        (33, 8, 1, 7),
+        (1, 8, 1, 1),
+        (1, 8, 4, 4),
+        (16, 8, 4, 8),
+        (9, 8, 4, 8),
+        (13, 12, 4, 8),
+        (3, 1, 1, 1),
+    ],
+)
+def test_batches_of_one_size_are_even(num, batch_size, multiple, rows):
+    assert pipeline.even_rows(num, batch_size, multiple) == rows
+    plan = pipeline.eval_plan([{"image": np.zeros((4, 4, 1))}] * num, batch_size=batch_size, multiple=multiple)
+    assert [len(positions) for _, positions in plan] == [rows] * -(-num // batch_size)
+    assert [i for _, positions in plan for i in positions if i >= 0] == list(range(num))
+
+
 def test_evaluation_over_processes_and_with_a_margin():
-    knobs = {"batch_size": 4, "bucket": 16, "input_size": lambda n: n + 12, "margin": 5}
+    knobs = {"batch_size": 4, "bucket": 16, "input_size": lambda n: n + 12, "margin": 5, "multiple": 4}
     whole = list(pipeline.eval_batches(Images(), **knobs))
     for count in (2, 4):
         parts = [pipeline.eval_batches(Images(), process_index=p, process_count=count, **knobs) for p in range(count)]

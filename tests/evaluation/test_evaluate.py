@@ -50,6 +50,17 @@ def test_compiles_are_counted_once_per_padded_size():
     assert summary["images_per_s"] > 0
 
 
+def test_each_image_comes_with_the_masks_that_were_counted():
+    made, seen = examples(), {}
+    summary, _ = evaluate(predictor(), made, batch_size=4, each=lambda id_, *masks: seen.update({id_: masks}))
+    assert summary["iou_pooled/mean"] == evaluate(predictor(), made, batch_size=4)[0]["iou_pooled/mean"]
+    assert sorted(seen) == sorted(example["id"] for example in made)
+    for example in made:
+        masks, ids = seen[example["id"]]
+        np.testing.assert_array_equal(ids, example["seen"])
+        np.testing.assert_array_equal(masks, np.eye(len(NAMES), dtype=bool)[example["seen"]])
+
+
 def test_processes_add_up():
     made, one = examples(), predictor(devices=jax.local_devices()[:1])
     whole = evaluate(predictor(), made, batch_size=8)[1]

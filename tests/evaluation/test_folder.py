@@ -2,6 +2,7 @@
 
 import pathlib
 
+import jax
 import numpy as np
 import pytest
 from flax import linen as nn
@@ -11,6 +12,7 @@ from PIL import Image
 from unet_jax.errors import UserError
 from unet_jax.evaluation import folder, predict_folder, report
 from unet_jax.inference import Predictor
+from unet_jax.inference.predict import forward
 
 
 def read(path):
@@ -99,11 +101,28 @@ def test_a_bad_folder_is_refused_before_anything_is_written(tmp_path):
 def test_masks_of_ids_that_differ_in_a_sign_do_not_share_a_file(tmp_path):
     ids = ["a b", "a_b", "a/b", "a%2Fb"]
     source = [example | {"id": id_} for example, id_ in zip(examples(4), ids, strict=True)]
-    folder.save_masks(predictor(), source, tmp_path)
+    masks = folder.MaskFolder(predictor(), tmp_path)
+    for example in source:
+        masks.write(
+            folder.file_name(example["id"]), np.eye(3, dtype=bool)[example["seen"]], example["seen"].astype(np.uint8)
+        )
     names = ["a b", "a_b", "a%2Fb", "a%252Fb"]
     assert sorted(path.stem for path in (tmp_path / "ids").iterdir()) == sorted(names)
     for name, example in zip(names, source, strict=True):
         np.testing.assert_array_equal(read(tmp_path / "ids" / f"{name}.png"), example["seen"])
+        np.testing.assert_array_equal(masks.read(name), np.eye(3, dtype=bool)[example["seen"]][..., 1:])
+
+
+def test_images_of_one_size_share_batches_with_little_filling(tmp_path):
+    (tmp_path / "images").mkdir()
+    for i in range(5):
+        Image.fromarray(np.zeros((5, 7 + 16 * (i == 4)), np.uint8)).save(tmp_path / f"images/{i}.png")
+    network = predictor(devices=jax.local_devices()[:1])
+    before = set(network.program(forward).shapes)
+    predict_folder(network, tmp_path / "images", tmp_path / "out", batch_size=3)
+    keys = network.program(forward).shapes - before
+    shapes = sorted({name: shape for name, shape, _ in key}["image"] for key in keys)
+    assert shapes == [(1, 16, 32, 1), (2, 16, 16, 1)]  # one compile a size: 4 images by 3 are two batches of 2
 
 
 def test_folders_may_lie_in_the_home_folder(tmp_path, monkeypatch):
@@ -120,7 +139,7 @@ def test_results_that_cannot_be_written_are_refused(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=message):
         predict_folder(predictor(), tmp_path / "images", tmp_path / "file/out")
     with pytest.raises(UserError, match=message):
-        report.save_overlays(predictor(), examples(1), tmp_path / "file/out")
+        report.save_overlays(folder.MaskFolder(predictor(), tmp_path), examples(1), tmp_path / "file/out")
     with pytest.raises(UserError, match=message):
         report.write_json(tmp_path / "file/out/val.json", {}, [])
 

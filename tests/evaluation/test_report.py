@@ -8,6 +8,7 @@ from PIL import Image
 
 from unet_jax import drawing
 from unet_jax.evaluation import metrics, overlay, report
+from unet_jax.evaluation.folder import MaskFolder, file_name
 
 NAMES = ("background", "anode", "cathode")
 
@@ -79,16 +80,19 @@ def test_panels_and_pictures_of_any_size(size):
     assert max(panels.shape) < 2500
 
 
-class Seen:
-    """Stands for a predictor whose prediction is known: the image holds the ids."""
+class Trained:
+    """What a folder of masks asks of a predictor."""
 
-    class Softmax:
-        activation = "softmax"
+    class_names, keep, kept = NAMES, NAMES[1:], [1, 2]
 
-    class_names, keep, kept, module = NAMES, NAMES[1:], [1, 2], Softmax
 
-    def predict_images(self, images, batch_size):
-        return [np.eye(3, dtype=np.float32)[image[..., 0]] for image in images]
+def predicted(source, out_dir):
+    """The folder of masks of a network that finds what the image holds: class ids."""
+    masks = MaskFolder(Trained, out_dir)
+    for example in source:
+        ids = example["image"][..., 0]
+        masks.write(file_name(example["id"]), np.eye(3, dtype=bool)[ids], ids)
+    return masks
 
 
 def test_overlays_of_a_split(tmp_path):
@@ -97,13 +101,14 @@ def test_overlays_of_a_split(tmp_path):
     mask[0, 0] = 255
     image = np.where(mask == 1, 1, 0).astype(np.uint8)[..., None]
     source = [{"image": image, "mask": mask, "id": f"cell {i}/a", "group": ""} for i in range(9)]
-    written = report.save_overlays(Seen(), source, tmp_path, limit=3, batch_size=2)
+    masks = predicted(source, tmp_path / "masks")
+    written = report.save_overlays(masks, source, tmp_path, limit=3)
     assert [path.name for path in written] == ["cell 0%2Fa.png", "cell 4%2Fa.png", "cell 8%2Fa.png"]
     with Image.open(written[0]) as picture:
         colours = {tuple(map(int, c)) for c in np.unique(np.asarray(picture).reshape(-1, 3), axis=0)}
     assert drawing.FOREGROUND[0] in colours  # the anode's outline
     assert drawing.FOREGROUND[1] in colours  # the cathode in the legend
-    assert len(report.save_overlays(Seen(), source, tmp_path / "all", limit=0)) == 9
+    assert len(report.save_overlays(masks, source, tmp_path / "all", limit=0)) == 9
 
 
 def test_best_median_and_worst_image(tmp_path):
@@ -114,11 +119,12 @@ def test_best_median_and_worst_image(tmp_path):
         image[2 : 2 + missed] = 0
         source.append({"image": image[..., None], "mask": truth, "id": f"missed {missed}", "group": ""})
     rows = [{"index": i, "iou/mean": iou} for i, iou in enumerate((0.25, 1.0, 0.5, 0.75, float("nan")))]
-    written = report.save_ranked(Seen(), source, rows, tmp_path / "ranked", batch_size=2)
+    masks = predicted(source, tmp_path / "masks")
+    written = report.save_ranked(masks, source, rows, tmp_path / "ranked")
     assert [path.name for path in written] == ["best.png", "median.png", "worst.png"]
-    all_ = report.save_overlays(Seen(), source, tmp_path / "all", limit=0)
+    all_ = report.save_overlays(masks, source, tmp_path / "all", limit=0)
     assert [path.read_bytes() for path in written] == [all_[i].read_bytes() for i in (1, 2, 0)]  # 5th: nothing present
-    assert report.save_ranked(Seen(), source, rows[-1:], tmp_path / "none") == []
+    assert report.save_ranked(masks, source, rows[-1:], tmp_path / "none") == []
 
 
 # Curves

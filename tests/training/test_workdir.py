@@ -15,6 +15,7 @@ import unet_jax
 from configs import isbi2012, pets
 from unet_jax.data import electrodes
 from unet_jax.errors import UserError
+from unet_jax.inference import Predictor
 from unet_jax.training import experiment, loop, score
 from unet_jax.training import workdir as folder
 from unet_jax.training.checkpoint import Checkpointer
@@ -44,6 +45,17 @@ def test_score_run_on_val_and_on_other_devices(trained):
     best = max((row for row in rows if row["split"] == "val"), key=lambda row: row["iou_pooled/mean"])
     assert scores["iou_pooled/mean"] == pytest.approx(best["iou_pooled/mean"], abs=1e-6)
     assert json.loads((trained[0] / "eval/val.json").read_text())["split"] == "val"
+
+
+def test_an_image_goes_through_the_network_once(trained, monkeypatch):
+    rows, run = [], Predictor.run
+    monkeypatch.setattr(
+        Predictor, "run", lambda self, fn, batch: rows.append(len(batch["image"])) or run(self, fn, batch)
+    )
+    score.score_run(trained[0], split="val", devices=jax.local_devices()[:1])
+    assert rows == [3]  # scores, masks and pictures of three images of one size
+    written = {path.stem for path in (trained[0] / "eval/val/masks/anode").iterdir()}
+    assert {path.stem for path in (trained[0] / "eval/val/overlays").iterdir()} <= written
 
 
 def test_without_a_test_split_val_is_scored_and_it_is_said(trained, config, capsys):

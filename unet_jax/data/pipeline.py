@@ -5,6 +5,7 @@ save: a resumed run asks for the batches from its step on.
 """
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import grain
@@ -138,17 +139,32 @@ def padded_size(height: int, width: int, bucket: int, input_size: Callable[[int]
     return input_size(-(-height // bucket) * bucket), input_size(-(-width // bucket) * bucket)
 
 
+def even_rows(num: int, batch_size: int, multiple: int = 1) -> int:
+    """Rows of a batch, a multiple of `multiple`, that spread `num` images over the fewest batches of `batch_size`.
+
+    All batches then have one shape and little filling: 9 images by 8 are two batches of 5, and 1 image is one of 1.
+    """
+    batches = -(-num // batch_size)
+    return -(-num // (batches * multiple)) * multiple
+
+
 def eval_plan(
-    source, *, batch_size: int, bucket: int = 64, input_size: Callable[[int], int] = lambda n: n
+    source, *, batch_size: int, bucket: int = 64, input_size: Callable[[int], int] = lambda n: n, multiple: int = 1
 ) -> list[tuple[tuple[int, int], list[int]]]:
     """(padded size, positions in `source`) of each batch: images of one padded size share batches, in order.
 
-    The number of different sizes is the number of compiles that an evaluation costs.
+    The rows of a size's batches are `even_rows`; positions of -1 fill the last up. The number of different sizes is the
+    number of compiles that an evaluation costs.
     """
     groups: dict[tuple[int, int], list[int]] = {}
     for index in range(len(source)):
         groups.setdefault(padded_size(*size_of(source, index), bucket, input_size), []).append(index)
-    return [(size, g[i : i + batch_size]) for size, g in sorted(groups.items()) for i in range(0, len(g), batch_size)]
+    plan = []
+    for size, group in sorted(groups.items()):
+        rows = even_rows(len(group), batch_size, multiple)
+        group += [-1] * (-len(group) % rows)
+        plan += [(size, group[i : i + rows]) for i in range(0, len(group), rows)]
+    return plan
 
 
 def eval_batches(
@@ -159,24 +175,28 @@ def eval_batches(
     bucket: int = 64,
     input_size: Callable[[int], int] = lambda n: n,
     margin: int = 0,
+    multiple: int = 1,
     process_index: int = 0,
     process_count: int = 1,
     num_threads: int = 2,
 ) -> Iterator[dict]:
-    """Every image of `source` exactly once and whole, in batches of `batch_size` (of all processes together).
+    """Every image of `source` exactly once and whole, in batches of at most `batch_size` (of all processes together).
 
     Each image is mirrored out to `padded_size`, its origin at `margin`: what surrounds an image depends on that image alone, never on its batch mates.
 
     Yields the batch of `train_dataset` and in it also index int32 `[B]` (position in `source`) and size int32 `[B, 2]`
-    (height, width of the image). A last batch is filled up with rows of index -1, size 0 and nothing valid. All
-    processes yield the same number of batches, each its rows of them.
+    (height, width of the image). Batches of one padded size are equally large, by a multiple of `multiple`, and the
+    last is filled up with rows of index -1, size 0 and nothing valid. All processes yield the same number of batches,
+    each its rows of them.
     """
-    rows = _rows(batch_size, process_count)
-    plan = eval_plan(source, batch_size=batch_size, bucket=bucket, input_size=input_size)
+    _rows(batch_size, process_count)
+    multiple = math.lcm(multiple, process_count)
+    plan = eval_plan(source, batch_size=batch_size, bucket=bucket, input_size=input_size, multiple=multiple)
 
     def load(batch):
         size, indices = batch
-        indices = (indices + [-1] * (batch_size - len(indices)))[process_index * rows : (process_index + 1) * rows]
+        rows = len(indices) // process_count
+        indices = indices[process_index * rows : (process_index + 1) * rows]
         examples = [source[index] if index >= 0 else None for index in indices]
         like = next((e for e in examples if e), None) or source[0]  # a process may have nothing but filling
         made = [_padded(e or like, size, margin, normalize, filling=e is None) for e in examples]

@@ -19,13 +19,15 @@ def evaluate(
     process_index: int = 0,
     process_count: int = 1,
     add_processes: Callable[[dict], dict] = lambda table: table,
+    each: Callable[[str, np.ndarray, np.ndarray], None] | None = None,
     progress: Callable[[int], None] = lambda num_images: None,
 ) -> tuple[dict, list[dict]]:
     """Scores `source`, and the result is the same whatever the batch size or the number of devices and processes.
 
     Args:
-        batch_size: images in one batch of all processes, rounded up to fill the devices.
+        batch_size: images in one batch of all processes at most, rounded up to fill the devices.
         add_processes: adds a dict of NumPy arrays over all processes, as each scores its rows of the batches.
+        each: given what was scored, image by image: its id, masks bool [H, W, K] and ids uint8 [H, W].
         progress: told the number of images after each batch.
 
     Returns:
@@ -42,7 +44,8 @@ def evaluate(
     num_images, num_classes = len(source), len(predictor.class_names)
     table = {name: np.zeros((num_images, num_classes), np.int64) for name in ("tp", "fp", "fn")}
     table |= {name: np.zeros(num_images, np.int64) for name in ("correct", "total", "height", "width", "seen")}
-    program = predictor.program(count_pixels)
+    fn = count_pixels if each is None else count_and_keep
+    program = predictor.program(fn)
     num_compiles, num_devices = len(program.shapes), predictor.num_devices * process_count
     named, clock = _Named(source), Clock()
     batches = pipeline.eval_batches(
@@ -52,6 +55,7 @@ def evaluate(
         bucket=predictor.bucket,
         input_size=predictor.network.input_size,
         margin=predictor.margin,
+        multiple=num_devices,
         process_index=process_index,
         process_count=process_count,
     )
@@ -59,13 +63,17 @@ def evaluate(
         _check(batch["image"], batch["mask"], predictor)
         inputs = {name: batch[name] for name in ("image", "mask", "valid")}
         known = program.key(inputs) in program.shapes
-        counts = predictor.run(count_pixels, inputs)
+        counts = predictor.run(fn, inputs)
         real = batch["index"] >= 0
         index = batch["index"][real]
         for name in metrics.COUNTS:
             table[name][index] += counts[name][real]
         table["height"][index], table["width"][index] = batch["size"][real].T
         table["seen"][index] += 1
+        for row in np.flatnonzero(real) if each else ():
+            height, width = batch["size"][row]
+            masks, ids = (counts[name][row, :height, :width] for name in ("masks", "ids"))
+            each(named.id(int(batch["index"][row])), masks, ids)
         clock.tick(len(index), known)
         progress(len(index))
     table = add_processes(table)
@@ -80,6 +88,12 @@ def count_pixels(module, mode: str, variables, batch) -> dict:
     """The pixel counts of a batch: `metrics.counts` of the same forward pass that predicts."""
     masks, _ = to_masks(forward(module, mode, variables, batch), module.activation)
     return metrics.counts(masks, batch["mask"], batch["valid"])
+
+
+def count_and_keep(module, mode: str, variables, batch) -> dict:
+    """`count_pixels`, and with it the `masks` [B, h, w, K] and `ids` [B, h, w] that were counted."""
+    masks, ids = to_masks(forward(module, mode, variables, batch), module.activation)
+    return metrics.counts(masks, batch["mask"], batch["valid"]) | {"masks": masks, "ids": ids}
 
 
 class _Named:

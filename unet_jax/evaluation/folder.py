@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from PIL import Image
 
 from unet_jax import drawing
 from unet_jax.data import files
+from unet_jax.data.pipeline import even_rows
 from unet_jax.errors import UserError, writing
 from unet_jax.evaluation.evaluate import Clock
 from unet_jax.inference.predict import Predictor, forward, to_masks
@@ -47,7 +48,7 @@ def predict_folder(
     paths = list(files.list_images(images_dir).values())
     if not paths:
         raise UserError(f"{images_dir}: has no image; looked for {', '.join(files.SUFFIXES)}")
-    writer = MaskWriter(predictor, out_dir, overlays=True, palette=palette)
+    writer = MaskFolder(predictor, out_dir, overlays=True, palette=palette)
     with writing():
         for path in (folder / f"{path.stem}.png" for path in paths for folder in writer.folders):
             if not overwrite and path.exists():
@@ -56,43 +57,37 @@ def predict_folder(
     paths = sorted(paths, key=lambda path: (sizes[path], path))[process_index::process_count]
     program, clock = predictor.program(forward), Clock()
     at_start = len(program.shapes)
-    for chunk in (c for _, group in itertools.groupby(paths, sizes.get) for c in _chunks(list(group), batch_size)):
-        images, before = [files.read_image(path) for path in chunk], len(program.shapes)
-        for path, image, probabilities in zip(chunk, images, predictor.predict_images(images, batch_size), strict=True):
-            writer.write(path.stem, image, probabilities)
-        clock.tick(len(chunk), len(program.shapes) == before)
-        progress(len(chunk))
+    for group in (list(group) for _, group in itertools.groupby(paths, sizes.get)):
+        rows = even_rows(len(group), max(batch_size, 1))
+        for chunk in (group[start : start + rows] for start in range(0, len(group), rows)):
+            images, before = [files.read_image(path) for path in chunk], len(program.shapes)
+            for path, image, probabilities in zip(chunk, images, predictor.predict_images(images, rows), strict=True):
+                writer.write(path.stem, *to_masks(probabilities, predictor.module.activation), image)
+            clock.tick(len(chunk), len(program.shapes) == before)
+            progress(len(chunk))
     counts = {"num_images": len(paths), "num_compiles": len(program.shapes) - at_start}
     return counts | clock.read() | {"folders": [str(folder) for folder in writer.folders]}
 
 
-def save_masks(predictor: Predictor, source, out_dir: str | Path, *, batch_size: int = 4) -> list[Path]:
-    """Writes the masks of every example of a source, as `predict_folder` does, by id; those there are replaced."""
-    writer = MaskWriter(predictor, out_dir)
-    for chunk in _chunks(range(len(source)), batch_size):
-        examples = [source[index] for index in chunk]
-        predicted = predictor.predict_images([example["image"] for example in examples], batch_size)
-        for example, probabilities in zip(examples, predicted, strict=True):
-            writer.write(file_name(example["id"]), example["image"], probabilities)
-    return writer.folders
+class MaskFolder:
+    """The folders `ids/`, `masks/<class>/` and, on wish, `overlays/` of `predict_folder`; made when the first is written.
 
-
-class MaskWriter:
-    """The folders `ids/`, `masks/<class>/` and, on wish, `overlays/` of `predict_folder`; made when the first is written."""
+    `colours` are those of the classes to keep.
+    """
 
     def __init__(self, predictor: Predictor, out_dir: str | Path, *, overlays: bool = False, palette: Sequence = ()):
         out_dir = Path(out_dir).expanduser()
-        self._predictor, self._overlays = predictor, overlays
-        self._colours = [drawing.class_colours(predictor.class_names, palette)[channel] for channel in predictor.kept]
+        self.class_names, self.keep, self.kept = predictor.class_names, predictor.keep, predictor.kept
+        self.colours = [drawing.class_colours(self.class_names, palette)[channel] for channel in self.kept]
+        self._overlays = overlays
         self._masks = [out_dir / "masks" / safe_name(name) for name in predictor.keep]
         if len(set(self._masks)) < len(self._masks):
             raise UserError(f"eval.keep: two of {', '.join(predictor.keep)} would share a folder; rename a class")
         self.folders = [out_dir / "ids", *self._masks, *[out_dir / "overlays"] * overlays]
 
-    def write(self, name: str, image: np.ndarray, probabilities: np.ndarray) -> None:
-        """Writes NAME.png into each folder, from probabilities [H, W, K] of all classes."""
-        masks, ids = to_masks(probabilities, self._predictor.module.activation)
-        masks = masks[..., self._predictor.kept]
+    def write(self, name: str, masks: np.ndarray, ids: np.ndarray, image: np.ndarray | None = None) -> None:
+        """Writes NAME.png into each folder, from masks bool [H, W, K] of all classes and ids [H, W]; overlays need `image`."""
+        masks = masks[..., self.kept]
         with writing():
             for folder in self.folders:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -100,8 +95,12 @@ class MaskWriter:
             for channel, folder in enumerate(self._masks):
                 Image.fromarray(masks[..., channel].astype(np.uint8) * 255).save(folder / f"{name}.png")
             if self._overlays:
-                picture = drawing.picture(image, masks, self._predictor.keep, self._colours)
+                picture = drawing.picture(image, masks, self.keep, self.colours)
                 drawing.save(picture, self.folders[-1] / f"{name}.png")
+
+    def read(self, name: str) -> np.ndarray:
+        """The masks of the classes to keep that were written as NAME.png: bool [H, W, K']."""
+        return np.stack([np.asarray(Image.open(folder / f"{name}.png")) > 0 for folder in self._masks], -1)
 
 
 def file_name(id_: str) -> str:
@@ -129,8 +128,3 @@ def _padded_sizes(paths: Sequence[Path], predictor: Predictor) -> dict[Path, tup
         more = f" (and {len(broken) - 1} more files)" if len(broken) > 1 else ""
         raise UserError(f"{broken[0]}{more}; nothing was written")
     return sizes
-
-
-def _chunks(items: Sequence, size: int) -> Iterator[Sequence]:
-    for start in range(0, len(items), max(size, 1)):
-        yield items[start : start + max(size, 1)]

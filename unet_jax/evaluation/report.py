@@ -9,8 +9,8 @@ import numpy as np
 from unet_jax import drawing, json_file
 from unet_jax.errors import writing
 from unet_jax.evaluation import metrics, overlay
-from unet_jax.evaluation.folder import file_name
-from unet_jax.inference.predict import Predictor, resolve_keep, to_masks
+from unet_jax.evaluation.folder import MaskFolder, file_name
+from unet_jax.inference.predict import resolve_keep
 
 COLUMNS = {
     "iou_pooled": "IoU pooled",
@@ -62,34 +62,25 @@ def _jsonable(value):
 
 
 def save_overlays(
-    predictor: Predictor,
+    masks: MaskFolder,
     source,
     out_dir: str | Path,
     *,
     limit: int = 16,
-    batch_size: int = 1,
-    palette: Sequence = (),
     progress: Callable[[int], None] = lambda num_images: None,
 ) -> list[Path]:
     """Writes image | truth | prediction | errors for `limit` examples spread evenly over the source (0: all).
 
-    The files are `<id>.png` in `out_dir`; those of the same name are replaced, as they show the same example. The caption
-    gives the example's IoU of each class to keep. Raises UserError where the folder cannot be written.
+    The predictions are those that lie in `masks`. The files are `<id>.png` in `out_dir`; those of the same name are
+    replaced, as they show the same example. The caption gives the example's IoU of each class to keep. Raises UserError
+    where the folder cannot be written.
     """
     num = len(source) if limit == 0 else min(limit, len(source))
     indices = np.unique(np.linspace(0, len(source) - 1, num).round().astype(int)).tolist() if num else []
-    return _save_panels(predictor, source, indices, out_dir, batch_size, palette, progress=progress)
+    return _save_panels(masks, source, indices, out_dir, progress=progress)
 
 
-def save_ranked(
-    predictor: Predictor,
-    source,
-    rows: Sequence[Mapping],
-    out_dir: str | Path,
-    *,
-    batch_size: int = 1,
-    palette: Sequence = (),
-) -> list[Path]:
+def save_ranked(masks: MaskFolder, source, rows: Sequence[Mapping], out_dir: str | Path) -> list[Path]:
     """Writes `best.png`, `median.png` and `worst.png` into `out_dir`, as `save_overlays` draws them.
 
     They rank by `iou/mean` of the rows of `evaluate`, the mean over the classes to keep; images where none of these is
@@ -99,43 +90,36 @@ def save_ranked(
     if not ranked:
         return []
     indices = [ranked[place]["index"] for place in (0, len(ranked) // 2, -1)]
-    return _save_panels(predictor, source, indices, out_dir, batch_size, palette, names=RANKS)
+    return _save_panels(masks, source, indices, out_dir, names=RANKS)
 
 
-def _save_panels(predictor, source, indices, out_dir, batch_size, palette, names=(), progress=lambda num_images: None):
-    """Predicts and draws the examples at `indices`; the files bear `names`, or the examples' ids."""
+def _save_panels(masks, source, indices, out_dir, names=(), progress=lambda num_images: None):
+    """Draws the examples at `indices`; the files bear `names`, or the examples' ids."""
     out_dir = Path(out_dir).expanduser()
     with writing():
         out_dir.mkdir(parents=True, exist_ok=True)
     written = []
-    for start in range(0, len(indices), max(batch_size, 1)):
-        examples = [source[index] for index in indices[start : start + max(batch_size, 1)]]
-        predicted = predictor.predict_images([example["image"] for example in examples], batch_size)
-        for example, probabilities in zip(examples, predicted, strict=True):
-            name = names[len(written)] if names else file_name(example["id"])
-            written.append(out_dir / f"{name}.png")
-            with writing():
-                drawing.save(_panels(predictor, example, probabilities, palette), written[-1])
-        progress(len(examples))
+    for index in indices:
+        example = source[index]
+        name = file_name(example["id"])
+        written.append(out_dir / f"{names[len(written)] if names else name}.png")
+        with writing():
+            drawing.save(_panels(masks, example, masks.read(name)), written[-1])
+        progress(1)
     return written
 
 
-def _panels(predictor, example, probabilities, palette) -> np.ndarray:
-    names, kept = predictor.keep, predictor.kept
-    colours = drawing.class_colours(predictor.class_names, palette)
-    masks, _ = to_masks(probabilities, predictor.module.activation)
-    truth, valid = true_masks(example["mask"], len(predictor.class_names))
-    inside = valid[..., None]
+def _panels(folder: MaskFolder, example, masks: np.ndarray) -> np.ndarray:
+    truth, valid = true_masks(example["mask"], len(folder.class_names))
+    truth, inside = truth[..., folder.kept], valid[..., None]
     sums = {
         "tp": (masks & truth & inside).sum((0, 1)),
         "fp": (masks & ~truth & inside).sum((0, 1)),
         "fn": (~masks & truth & inside).sum((0, 1)),
     }
-    iou = metrics.ratios(sums)["iou"]
-    caption = f"{example['id']}   IoU " + ", ".join(f"{n} {_cell(iou[k])}" for n, k in zip(names, kept, strict=True))
-    return overlay.panels(
-        example["image"], truth[..., kept], masks[..., kept], valid, names, [colours[k] for k in kept], caption
-    )
+    scores = zip(folder.keep, metrics.ratios(sums)["iou"], strict=True)
+    caption = f"{example['id']}   IoU " + ", ".join(f"{name} {_cell(iou)}" for name, iou in scores)
+    return overlay.panels(example["image"], truth, masks, valid, folder.keep, folder.colours, caption)
 
 
 def true_masks(mask: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ from unet_jax import data
 from unet_jax.errors import UserError
 from unet_jax.evaluation import predict_folder, report
 from unet_jax.evaluation.evaluate import evaluate
-from unet_jax.evaluation.folder import save_masks
+from unet_jax.evaluation.folder import MaskFolder, file_name
 from unet_jax.training import experiment
 from unet_jax.training import workdir as folder
 
@@ -42,14 +42,18 @@ def score_run(
     own = {"checkpoint": "best", "mode": run.config.eval.mode}
     parts = [split, *(str(chosen[key]) for key in own if chosen.get(key, "") not in ("", own[key]))]
     name = "-".join(parts + [f"level{predictor.level}"] * bool(predictor.level))
-    batch_size, out = run.config.eval.batch_size, workdir / "eval"
-    summary, rows = evaluate(predictor, source, batch_size=batch_size)
+    out = workdir / "eval"
+    masks = MaskFolder(predictor, out / name, palette=run.facts["palette"])
+    summary, rows = evaluate(
+        predictor,
+        source,
+        batch_size=run.config.eval.batch_size,
+        each=lambda id_, *predicted: masks.write(file_name(id_), *predicted),
+    )
     about = {"split": split, "step": run.step, "mode": predictor.mode, "level": predictor.level}
     report.write_json(out / f"{name}.json", summary, rows, **about)
-    save_masks(predictor, source, out / name, batch_size=batch_size)
-    drawing = {"batch_size": batch_size, "palette": run.facts["palette"]}
-    report.save_overlays(predictor, source, out / name / "overlays", limit=run.config.eval.num_pictures, **drawing)
-    report.save_ranked(predictor, source, rows, out / name, **drawing)
+    report.save_overlays(masks, source, out / name / "overlays", limit=run.config.eval.num_pictures)
+    report.save_ranked(masks, source, rows, out / name)
     print(
         f"\n{split}, checkpoint of step {run.step}, {predictor.mode}"
         + f", level {predictor.level}" * bool(predictor.level)

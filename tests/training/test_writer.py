@@ -68,6 +68,7 @@ def test_progress_tells_step_loss_iou_speed_and_time_left(meter, clock, capsys):
     clock[0] += 6.0
     meter.add(step_metrics(0.25, 5))
     bar.update(meter)
+    assert "step 3/12" in capsys.readouterr().err  # the first step at once, though no terminal is there
     bar.print("a line")
     bar.close()
     shown = capsys.readouterr()

@@ -14,14 +14,13 @@ Status: 0 if training would begin, warnings or not; 1 with --strict if there is 
 or if OUT cannot be written, which is told last.
 """
 
-import json
 import sys
 from pathlib import Path
 
 from absl import flags
 from ml_collections.config_flags.tuple_parser import TupleParser
 
-from unet_jax import cli, drawing
+from unet_jax import cli, drawing, json_file
 from unet_jax.data import page, sheet
 from unet_jax.data.caveats import caveats
 from unet_jax.data.survey import Survey, survey
@@ -86,7 +85,7 @@ def _write(found: Survey, warnings: list[str], out: Path) -> list[Path]:
         alike = [[found.looks[i].row.id, found.looks[j].row.id, round(r, 4)] for i, j, r in found.alike]
         report = {"refusals": list(map(str, found.refusals)), "warnings": warnings, "alike": alike}
         report["num_alike"] = found.num_alike
-        (out / "check.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        json_file.write(out / "check.json", report, indent=1)
     return [*written, out / "check.json"]
 
 

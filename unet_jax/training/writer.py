@@ -189,6 +189,7 @@ class Progress:
 
     def update(self, meter: Meter) -> None:
         """One step is done."""
+        first = self._bar.n == self._bar.initial
         left = (self._bar.total - self._bar.n - 1) * meter.step_s
         self._bar.set_description_str(
             f"loss {meter.loss:.4f}, mean IoU {meter.mean_iou:.3f}, {meter.images_per_s:.1f} images/s, "
@@ -196,6 +197,8 @@ class Progress:
             refresh=False,
         )
         self._bar.update()
+        if first:
+            self._bar.refresh()  # whatever the interval: from here on it trains
 
     def print(self, text: str) -> None:
         """A line above the bar."""

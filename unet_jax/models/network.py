@@ -1,36 +1,22 @@
-"""What every network shares: its knobs, their checks, the arithmetic of sizes, and the modules of its grid by name."""
+"""What every network shares: num_classes, dtype and activation, the sizes it takes, and its head."""
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from unet_jax.errors import UserError
-from unet_jax.models.blocks import Block, UpSample, center_crop
-
-CHOICES = {
-    "padding": ("same", "valid"),
-    "norm": ("none", "batch", "group", "instance"),
-    "upsample": ("transpose", "bilinear", "nearest"),
-    "dtype": ("float32", "bfloat16"),
-    "activation": ("softmax", "sigmoid"),
-}
 
 
 class Network(nn.Module):
-    """A grid of nodes whose maps are halved `depth` times, from images to the logits of one head or more.
+    """From images to the logits of one head or more.
+
+    A subclass adds its knobs as fields, what they may be to `CHOICES` and `check`, and `multiple`; one that returns fewer
+    pixels than it takes overrides `output_size` and `input_size`.
 
     Attributes:
       num_classes: K, the channels of the logits; 1 only with sigmoid.
-      widths: channels of each level, shallow to deep; the depth is one less than their number.
-      padding: "same" takes any size and returns it; "valid" returns only pixels whose whole context was seen. Each 3x3
-        convolution then takes 2 pixels off at its level, `margin` together, and a size is legal when every D sees an
-        even one. With "bilinear" the outermost up-sampled pixels lean on repeated ones, so tiles join without a seam
-        only with "transpose" and "nearest".
-      norm: normalisation between convolution and ReLU.
-      upsample: U, see `blocks`.
       dropout: the share of activations set to 0 in training; where, the network's docstring tells.
       dtype: of the computation; parameters, statistics and logits are float32 always.
       activation: what turns logits into probabilities; not applied here, but used by loss, metrics and prediction.
@@ -38,31 +24,27 @@ class Network(nn.Module):
     """
 
     num_classes: int
-    widths: Sequence[int] = (64, 128, 256, 512, 1024)
-    padding: str = "same"
-    norm: str = "none"
-    upsample: str = "transpose"
     dropout: float = 0.0
     dtype: str = "float32"
     activation: str = "softmax"
     axis_name: str | None = None
 
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
+        "dtype": ("float32", "bfloat16"),
+        "activation": ("softmax", "sigmoid"),
+    }
+
     def __post_init__(self):
-        if isinstance(self.widths, Sequence) and not isinstance(self.widths, str):
-            self.widths = tuple(self.widths)  # a list from a config is not hashable, as jit wants static modules
         self.check()
         super().__post_init__()
 
     @nn.nowrap
     def check(self):
         """Raises UserError where a knob has a value that the network cannot take."""
-        for knob, allowed in CHOICES.items():
+        for knob, allowed in self.CHOICES.items():
             if getattr(self, knob) not in allowed:
                 kind = type(self).__name__
                 raise UserError(f"{knob}={getattr(self, knob)!r} is not for {kind}: choose from {', '.join(allowed)}.")
-        whole = isinstance(self.widths, tuple) and all(is_count(width, 1) for width in self.widths)
-        if not whole or len(self.widths) < 2:
-            raise UserError(f"widths={self.widths!r}: give two or more positive whole numbers, such as (32, 64, 128).")
         if not is_count(self.num_classes, 1):
             raise UserError(f"num_classes={self.num_classes!r}: give a whole number from 1.")
         if self.num_classes == 1 and self.activation == "softmax":
@@ -71,67 +53,32 @@ class Network(nn.Module):
             raise UserError(f"dropout={self.dropout!r}: give a number from 0 to less than 1.")
 
     @property
-    def depth(self) -> int:
-        """How many times the map is halved."""
-        return len(self.widths) - 1
-
-    @property
     def multiple(self) -> int:
-        """The step between the sizes that the grid works on: 2^depth pixels."""
-        return 2**self.depth
-
-    @property
-    def margin(self) -> int:
-        """How many pixels a valid net loses per axis, half on each side; 0 for a same one."""
-        return 12 * self.multiple - 8 if self.padding == "valid" else 0
+        """The step between the sizes that the network works on, in pixels."""
+        raise NotImplementedError
 
     def output_size(self, size: int) -> int:
         """The logits' height (width) for an image of this height (width), in pixels; UserError if that is not legal."""
-        if self.padding == "valid" and self.input_size(size - self.margin) != size:
-            above = self.input_size(size - self.margin)
-            below = above - self.multiple
-            near = f"{below} and {above}" if below >= self.input_size(1) else f"{above}"
-            kind = type(self).__name__
-            raise UserError(f"{size} pixels do not fit a valid {kind} of depth {self.depth}: the next legal: {near}.")
-        return size - self.margin
+        return size
 
     def input_size(self, size: int) -> int:
         """The smallest legal height (width) of an image whose logits are at least this high (wide), in pixels."""
-        if self.padding == "same":
-            return size
-        # Logits of 2^depth t - 4 (2^depth - 1) pixels come from t pixels at the bottom: congruent to 4 modulo 2^depth.
-        return self.margin + max(size, 1) + (4 - max(size, 1)) % self.multiple
+        return size
 
     def enter(self, images: jax.Array) -> jax.Array:
-        """Checks `[B, H, W, C]`, casts it, and for a same net repeats its last row and column up to a `multiple`.
+        """Checks `[B, H, W, C]`, casts it, and repeats its last row and column up to a `multiple`.
 
         Repeated pixels make no edge that is not in the image, as zeros would. They are appended at the end only, so
         pixel (0, 0) stays where it is.
         """
         if images.ndim != 4 or 0 in images.shape:
             raise UserError(f"images of shape {images.shape}: give [batch, height, width, channels], none of them 0.")
-        images = images.astype(self.dtype)
-        if self.padding == "valid":
-            for size in images.shape[1:3]:
-                self.output_size(size)  # refuses what cannot be halved
-            return images
         ends = [(0, -size % self.multiple) for size in images.shape[1:3]]
-        return jnp.pad(images, ((0, 0), *ends, (0, 0)), mode="edge")
+        return jnp.pad(images.astype(self.dtype), ((0, 0), *ends, (0, 0)), mode="edge")
 
     def leave(self, x: jax.Array, images: jax.Array) -> jax.Array:
-        """The pixels of a level-0 map that have logits: a same net's without those appended, a valid net's middle."""
-        height, width = (self.output_size(size) for size in images.shape[1:3])
-        return center_crop(x, height, width) if self.padding == "valid" else x[:, :height, :width]
-
-    def node(self, name: str, level: int, dropout: float) -> Block:
-        """H of this level under this name."""
-        return Block(
-            self.widths[level], self.padding, self.norm, dropout, jnp.dtype(self.dtype), self.axis_name, name=name
-        )
-
-    def up(self, name: str, level: int) -> UpSample:
-        """U from the level below to this one under this name."""
-        return UpSample(self.widths[level], self.upsample, jnp.dtype(self.dtype), name=name)
+        """The pixels of a map at the images' resolution that have logits: those not appended by `enter`."""
+        return x[:, : images.shape[1], : images.shape[2]]
 
     def head(self, name: str) -> nn.Conv:
         """The 1x1 convolution to the logits, in float32 so that bfloat16 ends before the loss."""

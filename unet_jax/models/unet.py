@@ -13,10 +13,10 @@ import jax
 from flax import linen as nn
 
 from unet_jax.models.blocks import center_crop, max_pool
-from unet_jax.models.network import Network
+from unet_jax.models.grid import Grid
 
 
-class UNet(Network):
+class UNet(Grid):
     """One head. Dropout stands at the end of the contracting path, after its two deepest levels, as in the release."""
 
     @nn.compact

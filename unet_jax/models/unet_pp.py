@@ -18,10 +18,11 @@ from flax import linen as nn
 
 from unet_jax.errors import UserError
 from unet_jax.models.blocks import center_crop, max_pool
-from unet_jax.models.network import Network, is_count
+from unet_jax.models.grid import Grid
+from unet_jax.models.network import is_count
 
 
-class UNetPP(Network):
+class UNetPP(Grid):
     """Nested grid of nodes, pruned to a level on wish. Dropout stands after every ReLU, as in the authors' network.
 
     Attributes:

@@ -1,6 +1,7 @@
 """The networks: `build(name, num_classes=K, **knobs)` gives a linen module, `(variables, images) -> heads`.
 
-To add one: write its file with a subclass of `network.Network` (of `grid.Grid` for a grid of nodes), add its row to `MODELS`; the tests run over the table.
+To add one: write its file with a subclass of `network.Network` (of `grid.Grid` where it is a grid of nodes), add its row
+to `MODELS`; the tests run over the table.
 """
 
 import dataclasses

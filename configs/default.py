@@ -90,7 +90,7 @@ def unet_pp() -> ConfigDict:
     return ConfigDict(
         {
             **unet(),
-            "name": "unet_pp",
+            "name": "unet_pp",  # variant: paper
             "deep_supervision": True,  # a head on each x_0_1 .. x_0_depth instead of the last alone
             "level": 0,  # builds only the nodes of levels 1..level; 0 for all
         }
@@ -102,6 +102,7 @@ def unet() -> ConfigDict:
     return ConfigDict(
         {
             "name": "unet",
+            "variant": "",  # a network as published, which says the other knobs: paper, release, same, wide; "" for own
             "widths": (16, 32, 64, 128),  # channels by level; as many levels as values
             "padding": "same",  # same, or valid: as published, the output smaller than the input
             "norm": "batch",  # none, batch, group, instance

@@ -68,6 +68,13 @@ def test_sizes_are_the_papers():
         ("unet3", {}, ["'unet3'", "unet, unet_pp"]),
         ("unet", {"level": 1}, ["'level'", "widths, padding, norm"]),
         ("unet_pp", {"widht": 1}, ["'widht'", "deep_supervision, level"]),
+        ("unet", {"variant": "papr"}, ["'papr'", "'', paper, release, same, wide"]),
+        (
+            "unet",
+            {"variant": "paper", "padding": "same"},
+            ["padding='same'", "'paper'", "'valid'", "leave padding out"],
+        ),
+        ("unet_pp", {"variant": "paper", "norm": "batch"}, ["norm='batch'", "'none'", "variant=''"]),
         ("unet", {"padding": "reflect"}, ["'reflect'", "same, valid"]),
         ("unet", {"norm": "layer"}, ["'layer'", "none, batch, group, instance"]),
         ("unet", {"norm": ["batch"]}, ["['batch']", "none, batch, group, instance"]),

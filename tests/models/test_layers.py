@@ -28,6 +28,43 @@ def test_dropout_stands_where_the_papers_have_it():
         assert seen == expected
 
 
+def test_the_release_has_a_relu_after_each_up_sampling_and_a_wide_last_one():
+    module = build("unet", num_classes=2, variant="release", widths=(3, 5, 6))
+    image = images(1, module.input_size(4), module.input_size(4), 1)
+    variables, read, made = random_variables(module, image), {}, {}
+
+    def watch(next_function, args, kwargs, context):
+        name = "/".join(context.module.path)
+        made[name] = next_function(*args, **kwargs)
+        if context.method_name == "__call__" and len(context.module.path) == 1 and name.startswith("dec"):
+            read.setdefault(name, args[0])
+        return made[name]
+
+    with nn.intercept_methods(watch):
+        module.apply(variables, image)
+    for i, width in ((0, 5), (1, 5)):
+        up, skip = read[f"dec_{i}"]
+        np.testing.assert_array_equal(up, nn.relu(made[f"up_{i}"]))
+        assert (made[f"up_{i}"] < 0).any()
+        assert (up.shape[-1], skip.shape[-1]) == (width, (3, 5)[i])
+
+
+def test_published_rates_of_dropout():
+    assert build("unet", num_classes=2, variant="release").dropout == 0.5
+    assert build("unet_pp", num_classes=2, variant="paper").dropout == 0.5
+    assert build("unet", num_classes=2, variant="paper", dropout=0.2).dropout == 0.2  # it tells none
+
+
+def test_the_release_starts_as_xavier():
+    """Uniform, bound sqrt(3 / fan-in), for every kernel."""
+    module = build("unet", num_classes=2, variant="release", widths=(32, 64))
+    parameters = jax.jit(module.init)(jax.random.key(0), images(1, 20, 20, 1))["params"]
+    for kernel in (parameters["enc_1"]["conv_1"]["kernel"], parameters["up_0"]["kernel"]):
+        bound = np.sqrt(3 / np.prod(kernel.shape[:3]))
+        assert 0.99 * bound < np.abs(kernel).max() <= bound
+        np.testing.assert_allclose(kernel.std(), bound / np.sqrt(3), rtol=0.03)
+
+
 def test_initialisation_is_he_and_glorot():
     """Standard deviations on kernels of many weights, to 3 %."""
     module = build("unet", num_classes=2, widths=(64, 128))

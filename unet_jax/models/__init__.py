@@ -17,6 +17,8 @@ MODELS: dict[str, type[Network]] = {"unet": UNet, "unet_pp": UNetPP}
 def build(name: str, *, num_classes: int, **knobs) -> Network:
     """The network called `name` for K = `num_classes` output channels; the knobs are the fields of its class.
 
+    With a `variant`, a network as published, the knobs that it says need not be given.
+
     Raises:
       UserError: for a name that is not in `MODELS`, a knob that the network does not have, a value it cannot take.
     """
@@ -26,4 +28,5 @@ def build(name: str, *, num_classes: int, **knobs) -> Network:
     for knob in knobs:
         if knob not in known:
             raise UserError(f"Model {name!r} has no knob {knob!r}: its knobs are {', '.join(known)}.")
-    return MODELS[name](num_classes=num_classes, **knobs)
+    published = MODELS[name].VARIANTS.get(knobs.get("variant", ""), {})
+    return MODELS[name](num_classes=num_classes, **{**published, **knobs})

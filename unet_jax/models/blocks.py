@@ -10,11 +10,12 @@ Forms are chosen to be fast on a CPU and deterministic on a GPU, gradients inclu
   interpolation (its weights sum to one), so it runs first, on a quarter of the pixels, with the same result.
 - H: (3x3 convolution, normalisation, ReLU, dropout) twice, over the concatenation of its sources.
 
-Initialisation: He normal for the convolutions, std sqrt(2 / fan-in) (Ronneberger et al. 2015, section 3; Zhou et al.
-2018), Glorot uniform for up-sampling, which is linear (Zhou et al.'s code); both papers' biases start at 0.
+Initialisation, unless a network brings another: He normal for the convolutions, std sqrt(2 / fan-in) (Ronneberger et
+al. 2015, section 3; Zhou et al. 2018), Glorot uniform for up-sampling, which is linear (Zhou et al.'s code); both papers'
+biases start at 0.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -81,12 +82,13 @@ class UpSample(nn.Module):
     features: int
     method: str
     dtype: Any
+    kernel_init: Callable = nn.initializers.glorot_uniform()
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         window = (2, 2) if self.method == "transpose" else ()
         shape = (*window, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape, jnp.float32)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         x, kernel, bias = x.astype(self.dtype), kernel.astype(self.dtype), bias.astype(self.dtype)
         if self.method == "transpose":
@@ -119,6 +121,7 @@ class Block(nn.Module):
     dropout: float
     dtype: Any
     axis_name: str | None = None
+    kernel_init: Callable = nn.initializers.he_normal()
 
     @nn.compact
     def __call__(self, sources: Sequence[jax.Array], train: bool) -> jax.Array:
@@ -129,7 +132,7 @@ class Block(nn.Module):
                 (3, 3),
                 padding=self.padding.upper(),
                 use_bias=self.norm == "none",
-                kernel_init=nn.initializers.he_normal(),
+                kernel_init=self.kernel_init,
                 dtype=self.dtype,
                 conv_general_dilated=conv_general_dilated,
                 name=f"conv_{k}",

@@ -1,6 +1,6 @@
 """What U-Net and U-Net++ share: widths by level, the arithmetic of valid sizes, and the modules of the grid by name."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import jax
@@ -93,12 +93,24 @@ class Grid(Network):
             return center_crop(x, *(self.output_size(size) for size in images.shape[1:3]))
         return super().leave(x, images)
 
+    @property
+    def up_init(self) -> Callable:
+        """How the kernels of U start."""
+        return nn.initializers.glorot_uniform()
+
     def node(self, name: str, level: int, dropout: float) -> Block:
         """H of this level under this name."""
         return Block(
-            self.widths[level], self.padding, self.norm, dropout, jnp.dtype(self.dtype), self.axis_name, name=name
+            self.widths[level],
+            self.padding,
+            self.norm,
+            dropout,
+            jnp.dtype(self.dtype),
+            self.axis_name,
+            self.kernel_init,
+            name=name,
         )
 
     def up(self, name: str, level: int) -> UpSample:
-        """U from the level below to this one under this name."""
-        return UpSample(self.widths[level], self.upsample, jnp.dtype(self.dtype), name=name)
+        """U to the channels of this level under this name."""
+        return UpSample(self.widths[level], self.upsample, jnp.dtype(self.dtype), self.up_init, name=name)

@@ -1,5 +1,6 @@
 """What every network shares: num_classes, dtype and activation, the sizes it takes, and its head."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
@@ -16,6 +17,8 @@ class Network(nn.Module):
     pixels than it takes overrides `output_size` and `input_size`.
 
     Attributes:
+      variant: one of `VARIANTS`, a network as published: it says what knobs are, all but `widths`, which only default to
+        the published ones so that a small machine can run it; "" leaves every knob to the user.
       num_classes: K, the channels of the logits; 1 only with sigmoid.
       dropout: the share of activations set to 0 in training; where, the network's docstring tells.
       dtype: of the computation; parameters, statistics and logits are float32 always.
@@ -24,11 +27,13 @@ class Network(nn.Module):
     """
 
     num_classes: int
+    variant: str = ""
     dropout: float = 0.0
     dtype: str = "float32"
     activation: str = "softmax"
     axis_name: str | None = None
 
+    VARIANTS: ClassVar[dict[str, dict[str, Any]]] = {"": {}}
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
         "dtype": ("float32", "bfloat16"),
         "activation": ("softmax", "sigmoid"),
@@ -41,10 +46,16 @@ class Network(nn.Module):
     @nn.nowrap
     def check(self):
         """Raises UserError where a knob has a value that the network cannot take."""
-        for knob, allowed in self.CHOICES.items():
+        for knob, allowed in ({"variant": tuple(self.VARIANTS)} | self.CHOICES).items():
             if getattr(self, knob) not in allowed:
-                kind = type(self).__name__
-                raise UserError(f"{knob}={getattr(self, knob)!r} is not for {kind}: choose from {', '.join(allowed)}.")
+                kind, known = type(self).__name__, ", ".join(choice or "''" for choice in allowed)
+                raise UserError(f"{knob}={getattr(self, knob)!r} is not for {kind}: choose from {known}.")
+        for knob, value in self.VARIANTS[self.variant].items():
+            if knob != "widths" and getattr(self, knob) != value:
+                raise UserError(
+                    f"{knob}={getattr(self, knob)!r} is not variant {self.variant!r}, which has {value!r}: "
+                    f"leave {knob} out, or choose variant=''."
+                )
         if not is_count(self.num_classes, 1):
             raise UserError(f"num_classes={self.num_classes!r}: give a whole number from 1.")
         if self.num_classes == 1 and self.activation == "softmax":
@@ -56,6 +67,11 @@ class Network(nn.Module):
     def multiple(self) -> int:
         """The step between the sizes that the network works on, in pixels."""
         raise NotImplementedError
+
+    @property
+    def kernel_init(self) -> Callable:
+        """How the kernels of convolutions start."""
+        return nn.initializers.he_normal()
 
     def output_size(self, size: int) -> int:
         """The logits' height (width) for an image of this height (width), in pixels; UserError if that is not legal."""
@@ -82,8 +98,7 @@ class Network(nn.Module):
 
     def head(self, name: str) -> nn.Conv:
         """The 1x1 convolution to the logits, in float32 so that bfloat16 ends before the loss."""
-        initialise = nn.initializers.he_normal()
-        return nn.Conv(self.num_classes, (1, 1), kernel_init=initialise, dtype=jnp.float32, name=name)
+        return nn.Conv(self.num_classes, (1, 1), kernel_init=self.kernel_init, dtype=jnp.float32, name=name)
 
 
 def is_count(value: Any, least: int) -> bool:

@@ -5,9 +5,19 @@
     logits = 1x1 convolution of dec_0
 
 H, D and U as in `blocks`; the submodules bear these names, U towards level i is `up_i`. The paper does not tell the
-order of the concatenation; up-sampled first is that of the authors' released network. As published (`padding="valid"`,
-`norm="none"`, widths 64-1024) it has 31,030,658 parameters for one channel and two classes, and maps 572 to 388 pixels.
+order of the concatenation; up-sampled first is that of the authors' released network. Variants, with their parameters for
+one channel and two classes:
+
+    paper    valid padding, no normalisation, widths 64-1024; 572 -> 388 pixels                           31,030,658
+    release  the network that the authors gave away (phseg_v5), which differs from their paper: a ReLU after U too,
+             the last U 128 wide, dropout 0.5, Xavier initialisation (uniform, bound sqrt(3 / fan-in))    31,100,354
+    same     the paper's with zeros beyond the border: logits of the image's size                         31,030,658
+    wide     the wide U-Net of the U-Net++ paper (DLMIA 2018), widths 35-560, same padding; for one class  9,282,246
+             (the paper prints 9.13 M; the figure is that of its authors' code)
 """
+
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import jax
 from flax import linen as nn
@@ -15,9 +25,32 @@ from flax import linen as nn
 from unet_jax.models.blocks import center_crop, max_pool
 from unet_jax.models.grid import Grid
 
+_XAVIER = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")  # Caffe's "xavier"
+_PUBLISHED = {"norm": "none", "upsample": "transpose"}
+_VALID = {**_PUBLISHED, "padding": "valid", "widths": (64, 128, 256, 512, 1024)}
+
 
 class UNet(Grid):
-    """One head. Dropout stands at the end of the contracting path, after its two deepest levels, as in the release."""
+    """One head. Dropout stands at the end of the contracting path, after its two deepest levels, as in the release.
+
+    The paper has dropout there, too, but tells no rate: variant "paper" takes any.
+    """
+
+    VARIANTS: ClassVar[dict[str, dict[str, Any]]] = {
+        "": {},
+        "paper": _VALID,
+        "release": {**_VALID, "dropout": 0.5},
+        "same": {**_VALID, "padding": "same"},
+        "wide": {**_PUBLISHED, "padding": "same", "widths": (35, 70, 140, 280, 560)},
+    }
+
+    @property
+    def kernel_init(self) -> Callable:
+        return _XAVIER if self.variant == "release" else super().kernel_init
+
+    @property
+    def up_init(self) -> Callable:
+        return _XAVIER if self.variant == "release" else super().up_init
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> tuple[jax.Array]:
@@ -29,7 +62,9 @@ class UNet(Grid):
             x = self.node(f"enc_{i}", i, dropout)([max_pool(x) if i else x], train)
             skips.append(x)
         for i in reversed(range(self.depth)):
-            up = self.up(f"up_{i}", i)(x)
+            release = self.variant == "release"
+            up = self.up(f"up_{i}", 1 if release and i == 0 else i)(x)
+            up = nn.relu(up) if release else up
             skip = center_crop(skips[i], *up.shape[1:3])
             x = self.node(f"dec_{i}", i, 0.0)([up, skip], train)
         return (self.head("head")(self.leave(x, images)),)

@@ -7,11 +7,14 @@
 
 H, D and U as in `blocks`; node, its U and its head are the submodules `x_i_j`, `up_i_j`, `head_j`. The channels are in
 the order of the authors' code, [U(x^{i+1,j-1}), x^{i,0}, ..., x^{i,j-1}], which only permutes the kernels. As published
-(`norm="none"`, widths 32-512, one channel, one class) it has 9,041,601 parameters with one head, 9,041,700 with four.
+(`variant="paper"`: widths 32-512, no normalisation, dropout 0.5 after every ReLU; one channel, one class) it has 9,041,601
+parameters with one head, 9,041,700 with four.
 
 Valid padding is ours: each x^{i,k} is cropped to the middle that U(x^{i+1,j-1}) covers, as U-Net's skips are, and every
 x^{0,j} with a head to the middle that x^{0,depth} covers, so all logits have one size and sizes are those of U-Net.
 """
+
+from typing import Any, ClassVar
 
 import jax
 from flax import linen as nn
@@ -31,6 +34,17 @@ class UNetPP(Grid):
         whole's, its logits are those of the whole's head L. 0 is the full depth. At any level images are padded, and
         valid logits cropped, for the full depth: or these logits would have other borders than the whole's.
     """
+
+    VARIANTS: ClassVar[dict[str, dict[str, Any]]] = {
+        "": {},
+        "paper": {
+            "widths": (32, 64, 128, 256, 512),
+            "padding": "same",
+            "norm": "none",
+            "upsample": "transpose",
+            "dropout": 0.5,
+        },
+    }
 
     widths: tuple[int, ...] = (32, 64, 128, 256, 512)
     deep_supervision: bool = False

@@ -62,6 +62,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "num_steps": 320,
             "log_every": 20,  # steps between rows of metrics.jsonl
             "eval_every": 160,  # steps between evaluations on val, each with a checkpoint of that very state
+            "patience": 0,  # evaluations without a better score after which the run ends early; 0 for never
         }
     )
     config.eval = ConfigDict(

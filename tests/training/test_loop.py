@@ -104,6 +104,24 @@ def test_finished_run_is_scored_again_without_training(trained, config, final_st
     assert "mean of anode, cathode" in capsys.readouterr().out
 
 
+def test_a_run_out_of_patience_ends_early_and_for_good(config, monkeypatch, tmp_path, capsys):
+    config.train.update({"eval_every": 1, "patience": 2})
+    scores, evaluate = iter((0.1, 0.3, float("nan"), 0.3)), loop.evaluate
+
+    def scored(*args, **kwargs):
+        summary, rows = evaluate(*args, **kwargs)
+        return summary | {"iou_pooled/mean": next(scores)}, rows
+
+    monkeypatch.setattr(loop, "evaluate", scored)
+    loop.train_and_evaluate(config, tmp_path / "run")
+    rows = read_metrics(tmp_path / "run/metrics.jsonl")
+    assert [row["step"] for row in rows if row["split"] == "val"] == [1, 2, 3, 4]  # a tie is no gain
+    assert rows[-1]["step"] == 4
+    assert "no better score in 2 evaluations" in capsys.readouterr().out
+    loop.train_and_evaluate(config, tmp_path / "run")  # as the next score would be an error, no step is taken
+    assert read_metrics(tmp_path / "run/metrics.jsonl") == rows
+
+
 def test_another_config_is_refused_with_the_difference(trained, config):
     config.optim.learning_rate = 0.5
     with pytest.raises(UserError, match=r"optim.learning_rate: 0.002 there, 0.5 now"):

@@ -28,6 +28,7 @@ AT_LEAST = {  # the least value of each whole number
     "train.num_steps": 1,
     "train.log_every": 1,
     "train.eval_every": 1,
+    "train.patience": 0,
     "eval.batch_size": 1,
     "eval.bucket": 1,
     "eval.num_pictures": 0,

@@ -1,9 +1,11 @@
 """The loop: from a config to a trained and scored network in a folder. It reads from top to bottom."""
 
 import contextlib
+import math
 import signal
 import sys
 import threading
+from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
@@ -29,8 +31,8 @@ class Interrupted(Exception):
 def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str, float]:
     """Trains what `config` describes, from the workdir's latest checkpoint if it has one, and scores the best state.
 
-    Every `train.eval_every` steps, and after the last, the network is scored on val and that very state is saved. At the
-    end the best checkpoint is scored on test (on val, and it is said, where there is no test split), with pictures.
+    Every `train.eval_every` steps, and after the last, the network is scored on val and that very state is saved. After
+    `train.patience` such scores without a better one the run ends early. At the end the best checkpoint is scored on test (on val, and it is said, where there is no test split), with pictures.
 
     Args:
       config: as of `configs/default.py`.
@@ -61,11 +63,13 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
         start_step = checkpointer.latest_step() or 0
         if start_step:
             state = checkpointer.restore(start_step, state)
-        if start_step < train.num_steps:
+        path = workdir / "metrics.jsonl"
+        finished = start_step >= train.num_steps or _out_of_patience(path, train.patience, start_step)
+        if not finished:
             folder.add_start(workdir, start_step)
             stack.callback(_draw_curves, workdir)
         progress = stack.enter_context(contextlib.closing(Progress(start_step, train.num_steps)))
-        writer = MetricWriter(workdir / "metrics.jsonl", start_step)
+        writer = MetricWriter(path, start_step)
         meter = Meter(experiment.channel_names(module, dataset.class_names), parts.keep, train.batch_size)
         progress.print(
             f"{config.model.name}, {count_parameters(state.params):,} parameters, {config.data.name} ("
@@ -95,8 +99,9 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
             meter.add(step_metrics)
             progress.update(meter)
 
-        in_flight = None
-        for step in range(start_step + 1, train.num_steps + 1):
+        in_flight, step = None, start_step
+        while not finished:
+            step += 1
             with meter.waiting_for_data():
                 batch = parallel.shard(next(batches), devices)
             if step == start_step + 1:
@@ -132,10 +137,24 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
             if stopping:
                 checkpointer.wait()
                 raise Interrupted(f"stopped at step {step} of {train.num_steps} and saved in {workdir}")
-        if start_step < train.num_steps:
-            writer.write(train.num_steps, "run", meter.totals())
+            finished = last
+            if score and not last and _out_of_patience(path, train.patience, step):
+                finished = True
+                progress.print(f"step {step}: no better score in {train.patience} evaluations, so the run ends here")
+        if step > start_step:
+            writer.write(step, "run", meter.totals())
             progress.print(meter.describe())
     return score_run(workdir, dataset=dataset, devices=devices)
+
+
+def _out_of_patience(path: Path, patience: int, step: int) -> bool:
+    """Whether the last `patience` scores on val up to `step` brought none above the best before them; with 0 never.
+
+    Read from metrics.jsonl, so that a resumed run decides as one that was never stopped.
+    """
+    rows = [row for row in read_metrics(path) if row["split"] == "val" and row["step"] <= step]
+    scores = [-math.inf if row["iou_pooled/mean"] is None else row["iou_pooled/mean"] for row in rows]
+    return 0 < patience < len(scores) and max(scores[-patience:]) <= max(scores[:-patience])
 
 
 def _draw_curves(workdir) -> None:

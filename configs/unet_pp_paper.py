@@ -1,0 +1,26 @@
+"""U-Net++ exactly as published, trained as its authors did, on nuclei (Zhou et al., DLMIA 2018, and their code).
+
+    python run_train.py --config=configs/unet_pp_paper.py:FOLDER --workdir=runs/unet_pp_paper
+
+FOLDER as for configs/nuclei.py. From paper and code: the network (dropout 0.5 after every ReLU, no normalisation), 96 x 96
+windows, half the binary cross entropy less Dice at each of four heads with weight 1, Adam with a rate of 3e-4 and their
+l2(1e-4), which is a decay of 2e-4 here, and early stopping. They do not tell batch size, patience, length, split and
+augmentation: those are ours.
+
+Hardware: two CPU cores; time and score: not measured yet.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import nuclei
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """`arg` is the data's folder; --config.data.root=FOLDER does the same."""
+    config = nuclei.get_config(arg)
+    config.model.update({"variant": "paper", "widths": (32, 64, 128, 256, 512), "norm": "none", "dropout": 0.5})
+    config.loss.head_weights = (1.0, 1.0, 1.0, 1.0)
+    config.optim.update({"name": "adam", "learning_rate": 3e-4, "schedule": "constant", "warmup_steps": 0})
+    config.optim.update({"weight_decay": 2e-4, "grad_clip": 0.0})
+    config.train.update({"num_steps": 20000, "eval_every": 200, "patience": 10})
+    return config

@@ -109,7 +109,7 @@ def unet() -> ConfigDict:
             "norm": "batch",  # none, batch, group, instance
             "upsample": "transpose",  # transpose, bilinear, nearest
             "dropout": 0.0,
-            "dtype": "float32",  # of the computation: float32 or bfloat16; parameters are float32
+            "dtype": "float32",  # of the computation: float32, bfloat16 (or float64, see Network); parameters are float32
             "activation": "softmax",  # softmax, or sigmoid: each channel a mask of its own, and masks may overlap
         }
     )

@@ -106,7 +106,7 @@ def test_number_of_groups_of_known_widths():
 
 @pytest.mark.parametrize(("norm", "axes"), [("batch", (0, 1, 2)), ("instance", (1, 2)), ("group", (1, 2, 4))])
 def test_normalisation_takes_its_statistics_over_the_right_axes(norm, axes, x):
-    block = blocks.Block(8, "same", norm, 0.0, jnp.float32)
+    block = blocks.Block(8, "same", norm, (0.0, 0.0), jnp.float32)
     variables = block.init(jax.random.key(0), [x], True)
     y = nn.Conv(8, (3, 3), use_bias=False).apply({"params": variables["params"]["conv_0"]}, x)
     split = y.reshape(*y.shape[:3], blocks.num_groups(8), -1) if norm == "group" else y
@@ -120,7 +120,7 @@ def test_normalisation_takes_its_statistics_over_the_right_axes(norm, axes, x):
 @pytest.mark.parametrize("norm", ["batch", "group", "instance"])
 def test_statistics_are_float32_whatever_the_dtype(norm, x):
     """A mean far above the spread: statistics in bfloat16, which has 8 bits, would be far off."""
-    block = blocks.Block(8, "valid", norm, 0.0, jnp.bfloat16)
+    block = blocks.Block(8, "valid", norm, (0.0, 0.0), jnp.bfloat16)
     variables = block.init(jax.random.key(0), [x + 30.0], True)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
     collections = ["intermediates", "batch_stats"]
@@ -136,7 +136,7 @@ def test_statistics_are_float32_whatever_the_dtype(norm, x):
 @pytest.mark.parametrize("norm", ["none", "batch", "group", "instance"])
 def test_convolutions_have_a_bias_unless_normalised(norm, x):
     variables = jax.eval_shape(
-        lambda x: blocks.Block(8, "same", norm, 0.0, jnp.float32).init(jax.random.key(0), [x], False), x
+        lambda x: blocks.Block(8, "same", norm, (0.0, 0.0), jnp.float32).init(jax.random.key(0), [x], False), x
     )
     assert ("bias" in variables["params"]["conv_0"]) == (norm == "none")
     assert ("norm_1" in variables["params"]) == (norm != "none")

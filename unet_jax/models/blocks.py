@@ -108,7 +108,7 @@ def num_groups(features: int) -> int:
 
 
 class Block(nn.Module):
-    """H: concatenates its sources, then twice 3x3 convolution, normalisation, ReLU, dropout.
+    """H: concatenates its sources, then twice 3x3 convolution, normalisation, ReLU, dropout (a share for each of the two).
 
     Sources are `[B, H, W, C_k]` of equal size, the result `[B, H, W, features]` ("same": zeros beyond the border) or
     `[B, H-4, W-4, features]` ("valid"). Statistics are float32 whatever the dtype. A bias is kept only without
@@ -118,7 +118,7 @@ class Block(nn.Module):
     features: int
     padding: str
     norm: str
-    dropout: float
+    dropout: tuple[float, float]
     dtype: Any
     axis_name: str | None = None
     kernel_init: Callable = nn.initializers.he_normal()
@@ -138,7 +138,7 @@ class Block(nn.Module):
                 name=f"conv_{k}",
             )(x)
             x = nn.relu(self.normalise(x, train, f"norm_{k}"))
-            x = nn.Dropout(self.dropout)(x, deterministic=not train)
+            x = nn.Dropout(self.dropout[k])(x, deterministic=not train)
         return x
 
     def normalise(self, x: jax.Array, train: bool, name: str) -> jax.Array:

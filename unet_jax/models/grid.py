@@ -98,8 +98,8 @@ class Grid(Network):
         """How the kernels of U start."""
         return nn.initializers.glorot_uniform()
 
-    def node(self, name: str, level: int, dropout: float) -> Block:
-        """H of this level under this name."""
+    def node(self, name: str, level: int, dropout: tuple[float, float] = (0.0, 0.0)) -> Block:
+        """H of this level under this name; `dropout` after its first and its second ReLU."""
         return Block(
             self.widths[level],
             self.padding,

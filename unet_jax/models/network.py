@@ -21,7 +21,8 @@ class Network(nn.Module):
         the published ones so that a small machine can run it; "" leaves every knob to the user.
       num_classes: K, the channels of the logits; 1 only with sigmoid.
       dropout: the share of activations set to 0 in training; where, the network's docstring tells.
-      dtype: of the computation; parameters, statistics and logits are float32 always.
+      dtype: of the computation: float32, bfloat16, or float64 where jax_enable_x64 is set; parameters, statistics and
+        logits are float32, or what they are given as, if that is wider.
       activation: what turns logits into probabilities; not applied here, but used by loss, metrics and prediction.
       axis_name: the mapped axis over which BatchNorm takes its mean and variance.
     """
@@ -35,7 +36,7 @@ class Network(nn.Module):
 
     VARIANTS: ClassVar[dict[str, dict[str, Any]]] = {"": {}}
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
-        "dtype": ("float32", "bfloat16"),
+        "dtype": ("float32", "bfloat16", "float64"),
         "activation": ("softmax", "sigmoid"),
     }
 
@@ -56,6 +57,8 @@ class Network(nn.Module):
                     f"{knob}={getattr(self, knob)!r} is not variant {self.variant!r}, which has {value!r}: "
                     f"leave {knob} out, or choose variant=''."
                 )
+        if self.dtype == "float64" and not jax.config.jax_enable_x64:
+            raise UserError("dtype='float64': JAX has it only with JAX_ENABLE_X64=1 in the environment.")
         if not is_count(self.num_classes, 1):
             raise UserError(f"num_classes={self.num_classes!r}: give a whole number from 1.")
         if self.num_classes == 1 and self.activation == "softmax":
@@ -97,8 +100,9 @@ class Network(nn.Module):
         return x[:, : images.shape[1], : images.shape[2]]
 
     def head(self, name: str) -> nn.Conv:
-        """The 1x1 convolution to the logits, in float32 so that bfloat16 ends before the loss."""
-        return nn.Conv(self.num_classes, (1, 1), kernel_init=self.kernel_init, dtype=jnp.float32, name=name)
+        """The 1x1 convolution to the logits, at least in float32, so that bfloat16 ends before the loss."""
+        dtype = jnp.promote_types(self.dtype, jnp.float32)
+        return nn.Conv(self.num_classes, (1, 1), kernel_init=self.kernel_init, dtype=dtype, name=name)
 
 
 def is_count(value: Any, least: int) -> bool:

@@ -8,7 +8,7 @@ H, D and U as in `blocks`; the submodules bear these names, U towards level i is
 order of the concatenation; up-sampled first is that of the authors' released network. Variants, with their parameters for
 one channel and two classes:
 
-    paper    valid padding, no normalisation, widths 64-1024; 572 -> 388 pixels                           31,030,658
+    paper    valid padding, no normalisation, widths 64-1024, Gaussian initialisation; 572 -> 388 pixels  31,030,658
     release  the network that the authors gave away (phseg_v5), which differs from their paper: a ReLU after U too,
              the last U 128 wide, dropout 0.5, Xavier initialisation (uniform, bound sqrt(3 / fan-in))    31,100,354
     same     the paper's with zeros beyond the border: logits of the image's size                         31,030,658
@@ -25,13 +25,19 @@ from flax import linen as nn
 from unet_jax.models.blocks import center_crop, max_pool
 from unet_jax.models.grid import Grid
 
+# Drawn from a Gaussian of std sqrt(2 / N), N the values that one output of the layer is computed from (section 3).
+_GAUSSIAN = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+_UP_GAUSSIAN = nn.initializers.variance_scaling(
+    2.0, "fan_in", "normal", batch_axis=(0, 1)
+)  # U's windows do not overlap
 _XAVIER = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")  # Caffe's "xavier"
 _PUBLISHED = {"norm": "none", "upsample": "transpose"}
 _VALID = {**_PUBLISHED, "padding": "valid", "widths": (64, 128, 256, 512, 1024)}
 
 
 class UNet(Grid):
-    """One head. Dropout stands at the end of the contracting path, after its two deepest levels, as in the release.
+    """One head. Dropout stands at the end of the contracting path, once after each of its two deepest levels, as in the
+    release; the skip of the upper one comes after it.
 
     The paper has dropout there, too, but tells no rate: variant "paper" takes any.
     """
@@ -46,11 +52,11 @@ class UNet(Grid):
 
     @property
     def kernel_init(self) -> Callable:
-        return _XAVIER if self.variant == "release" else super().kernel_init
+        return {"paper": _GAUSSIAN, "same": _GAUSSIAN, "release": _XAVIER}.get(self.variant, super().kernel_init)
 
     @property
     def up_init(self) -> Callable:
-        return _XAVIER if self.variant == "release" else super().up_init
+        return {"paper": _UP_GAUSSIAN, "same": _UP_GAUSSIAN, "release": _XAVIER}.get(self.variant, super().up_init)
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> tuple[jax.Array]:
@@ -59,12 +65,12 @@ class UNet(Grid):
         skips = []
         for i in range(self.depth + 1):
             dropout = self.dropout if i >= self.depth - 1 else 0.0
-            x = self.node(f"enc_{i}", i, dropout)([max_pool(x) if i else x], train)
+            x = self.node(f"enc_{i}", i, (0.0, dropout))([max_pool(x) if i else x], train)
             skips.append(x)
         for i in reversed(range(self.depth)):
             release = self.variant == "release"
             up = self.up(f"up_{i}", 1 if release and i == 0 else i)(x)
             up = nn.relu(up) if release else up
             skip = center_crop(skips[i], *up.shape[1:3])
-            x = self.node(f"dec_{i}", i, 0.0)([up, skip], train)
+            x = self.node(f"dec_{i}", i)([up, skip], train)
         return (self.head("head")(self.leave(x, images)),)

@@ -65,14 +65,14 @@ class UNetPP(Grid):
         """`[B, H, W, C]` -> logits `[B, output_size(H), output_size(W), K]` float32 of each head, shallow to deep."""
         level = self.level or self.depth
         image = self.enter(images)
-        x = {}
+        x, dropout = {}, (self.dropout, self.dropout)
         for i in range(level + 1):
-            x[i, 0] = self.node(f"x_{i}_0", i, self.dropout)([max_pool(x[i - 1, 0]) if i else image], train)
+            x[i, 0] = self.node(f"x_{i}_0", i, dropout)([max_pool(x[i - 1, 0]) if i else image], train)
             # The diagonal that level i adds to the grid, up to x^{0,i}.
             for j in range(1, i + 1):
                 row = i - j
                 up = self.up(f"up_{row}_{j}", row)(x[row + 1, j - 1])
                 skips = [center_crop(x[row, k], *up.shape[1:3]) for k in range(j)]
-                x[row, j] = self.node(f"x_{row}_{j}", row, self.dropout)([up, *skips], train)
+                x[row, j] = self.node(f"x_{row}_{j}", row, dropout)([up, *skips], train)
         heads = range(1, level + 1) if self.deep_supervision else (level,)
         return tuple(self.head(f"head_{j}")(self.leave(x[0, j], images)) for j in heads)

@@ -1,0 +1,1 @@
+"""The certificate: every published network checked against numbers that do not come from its code."""

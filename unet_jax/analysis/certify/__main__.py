@@ -1,0 +1,79 @@
+"""Proves which networks these are: one page of PASS and FAIL, each line a number that does not come from their code.
+
+    python -m unet_jax.analysis.certify
+    python -m unet_jax.analysis.certify --config=configs/default.py
+    python -m unet_jax.analysis.certify --out=certificate.json
+    python -m unet_jax.analysis.certify --against=torch
+
+Parameter counts, sizes, which node reads which (found by raising each node's output), how weights start, what dropout
+drops, the losses, and logits beside a plain NumPy network in float64. Below: what each knob changes of the published
+networks. With --config, the page is preceded by what that config's network has of these. With --against=torch (extra
+torch) also logits, every gradient and ten steps of Adam beside PyTorch, in float64.
+
+Status 1 if a check fails. It runs on the CPU, whatever else is there.
+"""
+
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import jax
+from absl import flags
+from ml_collections import config_flags
+
+from unet_jax import cli, json_file, models
+from unet_jax.analysis.certify import against_torch, counts, deviations, losses, parity, randomness, sizes, wiring
+from unet_jax.analysis.certify.check import Check
+from unet_jax.errors import writing
+
+OUT = flags.DEFINE_string("out", "", "Where to write the page as JSON.")
+AGAINST = flags.DEFINE_enum("against", None, ["torch"], "Another library to compare with.")
+CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
+
+PARTS = (counts, sizes, wiring, randomness, losses, parity)
+
+
+def page(checks: list[Check]) -> str:
+    """A line for each check, aligned, failures with what was expected; then how many passed."""
+    network, claim = (max(len(getattr(check, key)) for check in checks) for key in ("network", "claim"))
+    lines = []
+    for check in checks:
+        line = f"{'PASS' if check.passed else 'FAIL'}  {check.network:{network}}  {check.claim:{claim}}  {check.found}"
+        lines.append(line if check.passed else f"{line}   expected {check.expected} ({check.source})")
+    passed = sum(check.passed for check in checks)
+    return "\n".join([*lines, "", f"{passed} of {len(checks)} checks passed"])
+
+
+def main() -> None:
+    jax.config.update("jax_platforms", "cpu")  # what is proved is exact; accelerators round products unasked
+    versions = {name: metadata.version(name) for name in ("unet_jax", "jax", "flax", "numpy")}
+    print(", ".join(f"{name} {version}" for name, version in versions.items()) + f", {jax.devices()[0].device_kind}\n")
+    own = []
+    if CONFIG.value is not None:
+        module = models.build(num_classes=2, **CONFIG.value.model)
+        own = deviations.of(CONFIG.value.model.name, module)
+        print("This config's network, beside the published ones:")
+        print("\n".join(f"- {line}" for line in own or ["no deviation"]) + "\n")
+    checks = [check for part in PARTS for check in part.checks()]
+    if AGAINST.value:
+        with jax.enable_x64(True):
+            checks += against_torch.checks()
+    print(page(checks))
+    always = [*deviations.lines(), *deviations.ALWAYS]
+    print("\nWhat differs from the papers, knob by knob, and always:\n" + "\n".join(f"- {line}" for line in always))
+    if OUT.value:
+        path = Path(OUT.value).expanduser()
+        content = {
+            "versions": versions,
+            "checks": [vars(check) for check in checks],
+            "deviations": always,
+            "config": own,
+        }
+        with writing():
+            json_file.write(path, content, indent=1)
+        print(f"\nwritten: {path}")
+    sys.exit(0 if all(check.passed for check in checks) else 1)
+
+
+if __name__ == "__main__":
+    cli.run(main, __doc__)

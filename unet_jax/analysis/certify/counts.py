@@ -1,0 +1,50 @@
+"""Parameter counts, to the last one."""
+
+from collections.abc import Iterator
+
+from unet_jax import models
+from unet_jax.analysis.certify.check import Check, count, shapes
+
+UNET = "Ronneberger et al. 2015, figure 1"
+RELEASE = "the authors' released network, phseg_v5"
+UNET_PP = "Zhou et al. 2018, figure 1, and their code"
+SIGMOID = {"activation": "sigmoid"}
+
+# (label, model, channels of the image, classes, knobs, parameters, source)
+PUBLISHED = (
+    ("U-Net paper", "unet", 1, 2, {"variant": "paper"}, 31_030_658, UNET),
+    ("U-Net release", "unet", 1, 2, {"variant": "release"}, 31_100_354, RELEASE),
+    ("U-Net same", "unet", 1, 2, {"variant": "same"}, 31_030_658, UNET + ", padded"),
+    ("U-Net 32-512", "unet", 1, 1, {"widths": (32, 64, 128, 256, 512), **SIGMOID}, 7_759_521, UNET_PP),
+    (
+        "U-Net wide",
+        "unet",
+        1,
+        1,
+        {"variant": "wide", **SIGMOID},
+        9_282_246,
+        "Zhou et al.'s code; their paper prints 9.13 M, a slip of the source",
+    ),
+    *(
+        (f"U-Net++ {what}", "unet_pp", channels, classes, {"variant": "paper", **SIGMOID, **knobs}, number, UNET_PP)
+        for what, channels, classes, knobs, number in (
+            ("one head", 1, 1, {}, 9_041_601),
+            ("four heads", 1, 1, {"deep_supervision": True}, 9_041_700),
+            ("four heads, RGB", 3, 1, {"deep_supervision": True}, 9_042_276),
+            ("four heads, 3 classes", 1, 3, {"deep_supervision": True}, 9_041_964),
+            ("L1", 1, 1, {"level": 1}, 100_961),
+            ("L2", 1, 1, {"level": 2}, 511_105),
+            ("L3", 1, 1, {"level": 3}, 2_204_961),
+            ("L4", 1, 1, {"level": 4}, 9_041_601),
+        )
+    ),
+)
+
+
+def checks() -> Iterator[Check]:
+    """Each published network at its full size, by shapes alone."""
+    for label, name, channels, classes, knobs, expected, source in PUBLISHED:
+        module = models.build(name, num_classes=classes, **knobs)
+        found = count(shapes(module, channels, module.input_size(32))["params"])
+        claim = f"parameters, {channels} channel{'s' * (channels > 1)} -> {classes} class{'es' * (classes > 1)}"
+        yield Check(label, claim, f"{expected:,}", f"{found:,}", found == expected, source)

@@ -1,0 +1,43 @@
+"""What each knob changes of the published networks, in words; and what of a config's network differs from its paper's."""
+
+from flax import linen as nn
+
+# (model, knob, values that are published, what another value does)
+DEVIATIONS = (
+    ("unet", "padding", ("valid",), "same: zeros beyond the border, logits of the image's size; the paper keeps only pixels whose whole context was seen"),
+    ("unet_pp", "padding", ("same",), "valid: ours; each x^{i,k} is cropped to what U(x^{i+1,j-1}) covers, and every head to the deepest one's size"),
+    ("*", "norm", ("none",), "batch, group, instance: a normalisation after each 3x3 convolution, whose bias it replaces; no paper here has one"),
+    ("*", "upsample", ("transpose",), "bilinear, nearest: resizing and a 1x1 convolution in place of the 2x2 transposed convolution"),
+    ("unet", "widths", ((64, 128, 256, 512, 1024), (35, 70, 140, 280, 560)), "other widths or another depth than the published five levels"),
+    ("unet_pp", "widths", ((32, 64, 128, 256, 512),), "other widths or another depth than the published five levels"),
+    ("unet", "dropout", (), "the paper tells where, not which share; the release has 0.5"),
+    ("unet_pp", "dropout", (0.5,), "another share than the authors' 0.5 after every ReLU"),
+    ("unet", "activation", ("softmax",), "sigmoid: each channel a mask of its own, in place of the paper's softmax"),
+    ("unet_pp", "activation", ("sigmoid",), "softmax: one class per pixel, in place of the authors' sigmoid"),
+    ("*", "dtype", ("float32",), "bfloat16: convolutions are rounded to 8 bits of mantissa; weights, statistics and logits stay float32"),
+    ("*", "variant", (), "'' leaves the start of the weights to He normal cut off at two standard deviations, and Glorot uniform for U"),
+)  # fmt: skip
+
+ALWAYS = (
+    "D shares the gradient between pixels that tie; the papers' frameworks give it to one of them.",
+    "A same network repeats the last row and column of an image whose sides are no multiples of 2^depth; the papers' "
+    "images have such sides.",
+    "The order of the concatenation, up-sampled map first, is that of the authors' code: the papers do not tell it.",
+)
+
+
+def lines() -> list[str]:
+    """Every deviation that a knob causes, one line each."""
+    return [f"{'every network' if model == '*' else model}, {knob}: {text}" for model, knob, _, text in DEVIATIONS]
+
+
+def of(name: str, module: nn.Module) -> list[str]:
+    """The deviations of this network, called `name` in MODELS, from the published ones."""
+    found = []
+    for model, knob, published, text in DEVIATIONS:
+        value = getattr(module, knob, None)
+        if model in (name, "*") and published and value not in published:
+            found.append(f"{knob}={value!r}: {text}")
+    if not module.variant:
+        found.append(DEVIATIONS[-1][3].replace("''", "variant=''"))
+    return found

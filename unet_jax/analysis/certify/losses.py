@@ -1,0 +1,58 @@
+"""The losses against the formulas of the papers, summed pixel by pixel in NumPy."""
+
+from collections.abc import Iterator
+
+import jax.numpy as jnp
+import numpy as np
+
+from unet_jax.analysis.certify.check import Check
+from unet_jax.training import losses
+
+SHAPE, CLASSES, TOLERANCE = (2, 5, 7), 3, 1e-6
+U_NET, U_NET_PP = "Ronneberger et al. 2015, eq. 1, w_c alone", "Zhou et al.'s code: BCE / 2 - Dice, smooth 1"
+HEADS = "Zhou et al. 2018: the heads' losses added, weight 1 each"
+
+
+def softmax_cross_entropy(logits, ids, weights) -> float:
+    """E = sum_x w(l(x)) (-log p_{l(x)}(x)) / sum_x w(l(x)), p the softmax."""
+    total = norm = 0.0
+    for pixel, label in zip(logits.reshape(-1, logits.shape[-1]), ids.ravel(), strict=True):
+        p = np.exp(pixel[label]) / np.exp(pixel).sum()
+        total, norm = total - weights[label] * np.log(p), norm + weights[label]
+    return total / norm
+
+
+def bce_dice(logits, masks) -> float:
+    """-(1/2) mean(Y log P + (1 - Y) log(1 - P)) - (2 sum Y P + 1) / (sum Y + sum P + 1), over the flattened batch."""
+    entropy = overlap = size = 0.0
+    for x, y in zip(logits.ravel(), masks.ravel(), strict=True):
+        p = 1 / (1 + np.exp(-x))
+        entropy -= np.log(p if y else 1 - p)
+        overlap, size = overlap + y * p, size + y + p
+    return 0.5 * entropy / logits.size - (2 * overlap + 1) / (size + 1)
+
+
+def checks() -> Iterator[Check]:
+    rng = np.random.default_rng(0)
+    heads = rng.normal(size=(4, *SHAPE, CLASSES))
+    ids, valid = rng.integers(0, CLASSES, SHAPE), np.ones(SHAPE, bool)
+    masks = np.eye(CLASSES)[ids]
+    weights = (0.5, 1.0, 2.0)
+
+    def ours(terms, logits, activation, **knobs):
+        loss = losses.create(terms=terms, activation=activation, num_classes=CLASSES, **knobs)
+        single = tuple(jnp.asarray(x, jnp.float32) for x in logits)
+        return float(loss.value(loss.terms(single, jnp.asarray(ids), jnp.asarray(valid))))
+
+    expected = softmax_cross_entropy(heads[0], ids, weights)
+    found = ours({"cross_entropy": 1.0}, heads[:1], "softmax", class_weights=weights)
+    yield _close("U-Net", "its loss, three classes weighted", expected, found, U_NET)
+    expected = bce_dice(heads[0], masks)
+    yield _close("U-Net++", "its loss at one head", expected, ours({"bce_dice": 1.0}, heads[:1], "sigmoid"), U_NET_PP)
+    expected = sum(bce_dice(logits, masks) for logits in heads)
+    found = ours({"bce_dice": 1.0}, heads, "sigmoid", head_weights=(1.0,) * 4)
+    yield _close("U-Net++", "its loss of four heads", expected, found, HEADS)
+
+
+def _close(network: str, claim: str, expected: float, found: float, source: str) -> Check:
+    return Check(network, claim, f"{expected:.6f}", f"{found:.6f}", bool(abs(found - expected) < TOLERANCE), source)

@@ -16,6 +16,7 @@ from absl import flags
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has its own folder there, not the project's
 
 from unet_jax import cli
+from unet_jax.analysis.cost import in_turns
 
 
 def define_flags() -> None:
@@ -36,12 +37,7 @@ def main() -> None:
         level: work.create("unet_pp", "predict", batch=values.batch, size=values.size, dtype=values.dtype, level=level)
         for level in LEVELS
     }
-    times = {level: [] for level in LEVELS}
-    for number in range(-1, values.rounds):  # the first round warms up
-        for level, what in works.items():
-            seconds = what.seconds()
-            if number >= 0:
-                times[level].append(seconds)
+    times = in_turns({level: lambda _, what=what: what.run() for level, what in works.items()}, values.rounds)
     for line in lines(
         {level: statistics.median(times[level]) for level in LEVELS}, {k: w.gflop for k, w in works.items()}
     ):

@@ -14,6 +14,7 @@ import numpy as np
 from flax import linen as nn
 
 from unet_jax import models, parallel
+from unet_jax.analysis.cost import Cost
 from unet_jax.inference.predict import forward
 from unet_jax.training import losses, optim
 from unet_jax.training.state import TrainState, create_state
@@ -67,8 +68,8 @@ def create(model: str, mode: str, *, batch: int, size: int, dtype: str = "float3
             state, result = result
         jax.block_until_ready(result)
 
-    cost = program.cost_analysis()["flops"] * jax.local_device_count()  # counted for one device
-    return Work(run, cost / 1e9, program.memory_analysis().temp_size_in_bytes / 1e9, compile_s)
+    cost = Cost.of(program)  # of one device
+    return Work(run, cost.flops * jax.local_device_count() / 1e9, cost.temporary / 1e9, compile_s)
 
 
 def create_module(model: str, dtype: str = "float32", level: int = 0) -> nn.Module:

@@ -1,8 +1,12 @@
 """JSON files that are whole whenever they are there."""
 
 import json
+import math
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
+
+import numpy as np
 
 
 def write(path: str | Path, value, indent: int | None = None) -> None:
@@ -18,3 +22,14 @@ def write(path: str | Path, value, indent: int | None = None) -> None:
         working.replace(path)
     finally:
         working.unlink(missing_ok=True)
+
+
+def plain(value):
+    """The value as JSON can hold it: NumPy's scalars become Python's, tuples lists, NaN and Inf null."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -141,13 +141,13 @@ def test_the_original_data_may_have_moved(cache_dir, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="before has no train-volume"):
         experiment.create_dataset(config)
     run = SimpleNamespace(config=config, facts={"fingerprint": "", "class_names": ["interior", "membrane"]})
-    assert score._open_dataset(run, tmp_path, str(tmp_path / "now")).splits["test"] == 6
+    assert score.open_dataset(run, tmp_path, str(tmp_path / "now")).splits["test"] == 6
 
     write_tfds(tmp_path / "tfds", {"train": 10, "test": 2}, name="oxford_iiit_pet")
     of_tfds = pets.get_config(str(tmp_path / "before"))
     of_tfds.data.cache_dir = cache_dir
     run = SimpleNamespace(config=of_tfds, facts={"fingerprint": "", "class_names": list(of_tfds.data.class_names)})
-    assert score._open_dataset(run, tmp_path, str(tmp_path / "tfds")).splits["test"] == 2
+    assert score.open_dataset(run, tmp_path, str(tmp_path / "tfds")).splits["test"] == 2
 
     monkeypatch.setattr(folder, "load_config", lambda workdir: config)
     monkeypatch.setattr(folder, "load_facts", lambda workdir: {"fingerprint": "a"})

@@ -1,1 +1,1 @@
-"""What a network is and what its parts are for: the certificate, and the claims of the papers as commands."""
+"""Programs that look at networks and trained runs: which network it is, what its parts are worth and what they cost."""

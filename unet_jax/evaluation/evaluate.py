@@ -34,7 +34,7 @@ def evaluate(
         The summary: the names of `metrics`, `num_images`, `num_compiles` (padded sizes not seen before), `seconds`, and
         `images_per_s` (of this process, compilation left out where any batch was without one).
         One row per image, in the order of `source`: `index`, `id`, `height`, `width`, `pixel_accuracy`, and `iou/<class>`,
-        `dice/<class>`, `.../mean` of that image.
+        `dice/<class>`, `.../mean` of that image, and the pixels `tp/<class>`, `fp/<class>`, `fn/<class>` behind them.
 
     Raises:
         UserError: the source is empty, or its images or masks do not fit the network.
@@ -161,5 +161,7 @@ def _rows(table: dict, predictor: Predictor, ids: Sequence[str]) -> list[dict]:
         for metric, values in ratios.items():
             row |= {f"{metric}/{name}": float(value) for name, value in zip(names, values[i], strict=True)}
             row[f"{metric}/mean"] = float(metrics.nanmean(values[i][predictor.kept]))
+        for count in ("tp", "fp", "fn"):
+            row |= {f"{count}/{name}": int(value) for name, value in zip(names, table[count][i], strict=True)}
         rows.append(row | {"pixel_accuracy": float(accuracy[i])})
     return rows

@@ -46,19 +46,9 @@ def _cell(value: float, width: int = 0) -> str:
 def write_json(path: str | Path, summary: Mapping, rows: Sequence[Mapping], **about) -> None:
     """Writes `about` (split, checkpoint step, mode, level, ...), the summary and the rows; NaN and Inf become null."""
     path = Path(path).expanduser()
-    content = _jsonable({**about, "summary": dict(summary), "images": [dict(row) for row in rows]})
+    content = json_file.plain({**about, "summary": dict(summary), "images": [dict(row) for row in rows]})
     with writing():
         json_file.write(path, content, indent=1)
-
-
-def _jsonable(value):
-    if isinstance(value, Mapping):
-        return {str(k): _jsonable(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_jsonable(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def save_overlays(

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from ml_collections import ConfigDict
+
 from unet_jax import data
 from unet_jax.errors import UserError
 from unet_jax.evaluation import predict_folder, report
@@ -33,7 +35,7 @@ def score_run(
     workdir = folder.resolve(workdir)
     run = folder.open_run(workdir, devices=devices, **chosen)
     if dataset is None:
-        dataset = _open_dataset(run, workdir, root)
+        dataset = open_dataset(run, workdir, root)
     if not split:
         split = "test" if "test" in dataset.splits else "val"
         if split == "val":
@@ -87,7 +89,20 @@ def predict_images(workdir, images, out, *, overwrite: bool = False, devices=Non
     return done
 
 
-def _open_dataset(run: folder.Run, workdir: Path, root: str) -> data.Dataset:
+def open_dataset(run: folder.Run, workdir: Path, root: str = "") -> data.Dataset:
+    """The run's data set, at `root` where it has moved; UserError where its classes are not the network's."""
+    dataset = experiment.create_dataset(moved(run, root))
+    if dataset.fingerprint != run.facts["fingerprint"] and not root:
+        print(f"note: the data are not those that {workdir} was trained on (their contents or options differ)")
+    if list(dataset.class_names) != list(run.facts["class_names"]):
+        raise UserError(
+            f"the data's classes are {', '.join(dataset.class_names)}, those of {workdir} {', '.join(run.facts['class_names'])}"
+        )
+    return dataset
+
+
+def moved(run: folder.Run, root: str) -> ConfigDict:
+    """The run's config, with its data at `root` ("" where they have not moved)."""
     config = run.config.copy_and_resolve_references()
     if root:
         key = next((key for key in ("root", "data_dir") if key in config.data), "")
@@ -96,11 +111,4 @@ def _open_dataset(run: folder.Run, workdir: Path, root: str) -> data.Dataset:
         config.data[key] = root
         if "class_names" in config.data:
             config.data.class_names = tuple(run.facts["class_names"])  # this folder's masks may lack the highest id
-    dataset = experiment.create_dataset(config)
-    if dataset.fingerprint != run.facts["fingerprint"] and not root:
-        print(f"note: the data are not those that {workdir} was trained on (their contents or options differ)")
-    if list(dataset.class_names) != list(run.facts["class_names"]):
-        raise UserError(
-            f"the data's classes are {', '.join(dataset.class_names)}, those of {workdir} {', '.join(run.facts['class_names'])}"
-        )
-    return dataset
+    return config

@@ -37,6 +37,7 @@ FREE = (
     ),  # the first three: see fingerprint
     *("eval.batch_size", "eval.num_pictures", "checkpoint.every", "checkpoint.latest"),
 )
+PRUNED = "pruned"  # in versions.json: the folder holds a level cut out of a run (analysis/extract.py)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,8 +130,13 @@ def start(workdir, config: ConfigDict, dataset: data.Dataset) -> Path:
     new, facts = json.loads(config.to_json()), data_facts(dataset)
     starts = []
     if any((workdir / "checkpoints").glob("[0-9]*")):  # a run that took no step leaves nothing to protect
+        content = json.loads((workdir / "versions.json").read_text())
+        if PRUNED in content:
+            raise UserError(
+                f"--workdir={workdir} holds a pruned network, without the optimiser's state to go on from; give another one"
+            )
         _check_same(workdir, new, facts)
-        starts = json.loads((workdir / "versions.json").read_text())["starts"]
+        starts = content["starts"]
     json_file.write(workdir / "config.json", new, indent=2)
     json_file.write(workdir / "versions.json", {"data": facts, "starts": starts}, indent=2)
     return workdir

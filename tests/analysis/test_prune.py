@@ -1,0 +1,279 @@
+"""A run pruned: what is told of its levels, which is chosen, and what the folder of that level holds."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+from known_network import predictor as known_predictor
+
+import unet_jax
+from configs import default
+from unet_jax import models
+from unet_jax.analysis.cost import Cost
+from unet_jax.analysis.prune import levels, pruning, report
+from unet_jax.data import electrodes
+from unet_jax.errors import UserError
+from unet_jax.evaluation import evaluate
+from unet_jax.training import experiment, loop
+from unet_jax.training import workdir as folder
+from unet_jax.training.checkpoint import Checkpointer
+from unet_jax.training.score import score_run
+from unet_jax.training.state import count_parameters, create_state
+
+ROOT = Path(__file__).parents[2]
+STEP = 3
+
+
+def write_run(config, workdir):
+    """A run as a training would leave it, but of weights drawn at random: what is tested needs no good ones."""
+    parts = experiment.create(config)
+    workdir = folder.start(workdir, config, parts.dataset)
+    sizes = {"patch": parts.reading["patch"], "channels": parts.dataset.channels}
+    shapes = jax.eval_shape(lambda: create_state(parts.module, parts.tx, seed=0, **sizes))
+    rng = np.random.default_rng(config.seed)
+
+    def draw(leaf):
+        if len(leaf.shape) < 2:
+            return np.ones(leaf.shape, np.float32)
+        return rng.normal(0, (2 / np.prod(leaf.shape[:-1])) ** 0.5, leaf.shape).astype(np.float32)
+
+    state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes).replace(
+        params=jax.tree.map(draw, shapes.params), batch_stats=jax.tree.map(draw, shapes.batch_stats)
+    )
+    with Checkpointer(workdir / "checkpoints") as checkpointer:
+        checkpointer.save(STEP, state, 0.5)
+    return workdir
+
+
+def score(config, workdir, **chosen):
+    """The summary of a run's network on val."""
+    source = experiment.create_dataset(config).source("val")
+    return evaluate(folder.load(workdir, **chosen), source, batch_size=4)[0]
+
+
+@pytest.fixture(scope="module")
+def config(cache_dir):
+    config = default.get_config()
+    config.model.widths = (4, 8, 8)
+    config.data.update({"patch": (32, 32), "size": (32, 32), "cache_dir": cache_dir})
+    config.data.update({"num_train": 4, "num_val": 3, "num_test": 2})
+    config.train.batch_size, config.eval.batch_size, config.eval.bucket = 4, 4, 32
+    config.loss.head_weights = (0.25, 0.75)
+    return config
+
+
+@pytest.fixture(scope="module")
+def run(config, tmp_path_factory):
+    return write_run(config, tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def pruned(run, tmp_path_factory):
+    """The folder of level 1, what was returned, and what was read of the checkpoint to write it."""
+    asked, restore = [], Checkpointer.restore
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpointer, "restore", lambda self, *args: asked.append(args) or restore(self, *args))
+        out = tmp_path_factory.mktemp("pruned") / "small"
+        return out, pruning.prune(run, max_iou_drop=100, rounds=2, out=out), asked[-1]
+
+
+def test_table_tells_every_level_and_mode(run, pruned):
+    out, result, _ = pruned
+    with (out / "prune.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["level"], row["mode"]) for row in rows] == [(k, m) for k in "12" for m in ("accurate", "fast")]
+    for row, told in zip(rows, result["levels"], strict=True):
+        predictor = folder.load(run, mode=row["mode"], level=int(row["level"]))
+        assert int(row["parameters"]) == count_parameters(predictor.variables["params"])
+        assert told["argument_bytes"] == 4 * (sum(x.size for x in jax.tree.leaves(predictor.variables)) + 32 * 32)
+        assert told["output_bytes"] == 4 * 32 * 32 * 3
+        assert 0 < told["p50_ms"] <= told["p95_ms"]
+        assert told["iou_pooled_low"] <= told["iou_pooled"] <= told["iou_pooled_high"]
+        assert told["paper_faster"] is None  # of another depth
+    assert float(rows[0]["flops"]) < float(rows[2]["flops"])
+    assert int(rows[1]["peak_bytes"]) < int(rows[3]["peak_bytes"])
+    assert json.loads((out / "prune.json").read_text())["levels"] == result["levels"]
+    assert (out / "prune.png").read_bytes().startswith(b"\x89PNG")
+    text = report.text(result)
+    assert "one image of 32 x 32" in text
+    assert "Level 1 is chosen (pooled IoU, accurate)" in text
+    assert "paper" not in text
+
+
+def test_scores_are_those_of_an_evaluation(run, pruned, config):
+    assert len({row["iou_pooled"] for row in pruned[1]["levels"]}) == 3  # at level 1 both modes are the same
+    for row in pruned[1]["levels"]:
+        scores = score(config, run, mode=row["mode"], level=row["level"])
+        assert row["iou_pooled"] == scores["iou_pooled/mean"]
+        assert row["iou_image"] == scores["iou_image/mean"]
+
+
+def test_nodes_go_with_their_last_reader(pruned):
+    memory = pruned[1]["memory"]
+    one = 4 * 32 * 32  # bytes of a channel
+    expected = {"x_0_0": 4 * one, "x_0_1": 4 * one, "x_0_2": 4 * one, "x_1_0": 2 * one, "x_1_1": 2 * one}
+    assert memory["nodes"] == {**expected, "x_2_0": one // 2}
+    assert memory["keeping_bytes"] > memory["held_bytes"]
+
+
+def test_pruned_folder_is_a_run_of_that_level_alone(run, pruned):
+    out, result, (step, like) = pruned
+    assert (step, result["level"]) == (STEP, 1)
+    assert set(like["params"]) == {"x_0_0", "x_1_0", "up_0_1", "x_0_1", "head_1"}  # nothing else was read
+    there = folder.open_run(out)
+    assert (there.step, there.config.model.level, there.config.eval.mode) == (STEP, 1, "accurate")
+    assert there.config.loss.head_weights == (0.25,)
+    assert json.loads((out / "versions.json").read_text())["pruned"]["from"] == str(run)
+    sizes = [
+        sum(p.stat().st_size for p in (path / "checkpoints").rglob("*") if p.is_file() and "state" in p.parts)
+        for path in (out, run)
+    ]
+    assert sizes[0] < sizes[1] / 2
+    assert sorted(p.name for p in out.parent.iterdir()) == ["small"]  # no working folder is left
+    own = score_run(out, split="val")
+    assert own["iou_pooled/mean"] == result["levels"][0]["iou_pooled"]
+    with Checkpointer(out / "checkpoints", read_only=True) as checkpointer:
+        assert checkpointer.best_step() == STEP
+
+
+def test_output_is_that_of_the_wholes_head_bit_by_bit(run, pruned):
+    image = electrodes.render(5, 0, size=(32, 32))["image"]
+    whole = folder.load(run)
+    heads = jax.jit(lambda v, x: whole.module.apply(v, x, train=False))(whole.variables, whole.prepare(image)[None])
+    small = unet_jax.load(pruned[0])
+    logits = jax.jit(lambda v, x: small.network.apply(v, x, train=False))(small.variables, small.prepare(image)[None])
+    assert (len(heads), len(logits)) == (2, 1)
+    np.testing.assert_array_equal(logits[0], heads[0])
+    expected = folder.load(run, mode="fast", level=1).predict(image)[1]
+    np.testing.assert_array_equal(small.predict(image)[1], expected)
+
+
+def test_what_is_there_is_kept(run, pruned, config, tmp_path, monkeypatch):
+    monkeypatch.setattr(levels, "measure", None)  # every refusal comes before the timing
+    before = (pruned[0] / "prune.json").read_text()
+    with pytest.raises(UserError, match="small holds a pruned network already; give another --out, or --overwrite"):
+        pruning.prune(run, out=pruned[0])
+    assert (pruned[0] / "prune.json").read_text() == before
+    (tmp_path / "mine.txt").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(UserError, match="is there and no pruned network"):
+            pruning.prune(run, out=tmp_path, overwrite=overwrite)
+    with pytest.raises(UserError, match="without the optimiser's state"):
+        loop.train_and_evaluate(config, pruned[0])
+    for arguments, message in (
+        ({"level": 3}, "level 3 is not there; allowed: 0, 1, 2"),
+        ({"mode": "slow"}, "mode 'slow' is unknown"),
+        ({"split": "all"}, "split 'all' is unknown"),
+        ({"max_iou_drop": -1}, "is below 0"),
+    ):
+        with pytest.raises(UserError, match=message):
+            pruning.prune(run, **arguments)
+
+
+def test_level_may_be_said_and_replaces_what_was_pruned(run, pruned, config, tmp_path, monkeypatch):
+    measured = {(row["level"], row["mode"]): row for row in pruned[1]["levels"]}
+    monkeypatch.setattr(levels, "measure", lambda *_: measured)
+    monkeypatch.setattr(levels, "node_memory", lambda *_: pruned[1]["memory"])
+    alone = []
+
+    def train(config, workdir):
+        alone.append(config)
+        other = config.copy_and_resolve_references()
+        other.seed = 1
+        write_run(other, workdir)
+
+    monkeypatch.setattr(loop, "train_and_evaluate", train)
+    arguments = {"max_iou_drop": 100, "rounds": 1, "mode": "fast", "out": tmp_path / "out"}
+    pruning.prune(run, **arguments)
+    result = pruning.prune(run, **arguments, level=2, overwrite=True, retrain=True)
+    assert (result["level"], folder.load(tmp_path / "out").mode) == (2, "fast")
+    assert "--level says so; the rule chooses level 1" in result["reason"]
+    changed = {key: value for key, value in alone[0].to_dict().items() if value != config.to_dict()[key]}
+    assert set(changed) == {"model", "eval"}
+    assert (alone[0].model.level, alone[0].loss.head_weights) == (2, (0.25, 0.75))
+    told = json.loads((tmp_path / "out/prune.json").read_text())["retrained"]
+    scores = score(config, run / "retrained-level2", mode="fast")
+    assert told["iou_pooled"] == scores["iou_pooled/mean"]
+    embedded = result["levels"][3]["iou_pooled"]
+    assert told["embedded_minus_alone"] == pytest.approx(embedded - told["iou_pooled"])
+    assert told["embedded_minus_alone_low"] < told["embedded_minus_alone"] < told["embedded_minus_alone_high"]
+    assert f"embedded {embedded:.4f}, alone {told['iou_pooled']:.4f}" in report.comparison(result)
+
+
+@pytest.mark.parametrize(
+    ("iou", "drop", "level", "why"),
+    [
+        ((0.80, 0.896, 0.90), 0.5, 2, r"0.8960 is 0.40 points below level 3's 0.9000.*level 1 loses 10.00"),
+        ((0.80, 0.894, 0.90), 0.5, 3, r"no smaller level is within 0.5 points of it \(level 2 loses 0.60\)"),
+        ((0.80, 0.90, 0.90), 0, 2, "0.00 points above"),
+        ((0.91, 0.80, 0.90), 0.5, 1, "1.00 points above"),
+        ((float("nan"), 0.70, 0.90), 30, 2, "level 1 loses nan"),
+        ((0.5,), 0.5, 1, "no smaller level"),
+    ],
+)
+def test_choice_is_the_smallest_level_good_enough(iou, drop, level, why):
+    chosen, reason = levels.choose(dict(enumerate(iou, 1)), drop)
+    assert chosen == level
+    assert re.search(why, reason), reason
+
+
+def test_without_a_score_nothing_is_chosen():
+    with pytest.raises(UserError, match="no level has a score"):
+        levels.choose({1: 0.5, 2: float("nan")}, 0.5)
+
+
+def test_other_networks_are_refused():
+    with pytest.raises(UserError, match="is a UNet, which has no levels"):
+        levels.deepest(models.build("unet", num_classes=2, widths=(4, 8)))
+    with pytest.raises(UserError, match=r"has one head.*nor the mode 'accurate'"):
+        levels.deepest(models.build("unet_pp", num_classes=2, widths=(4, 8)))
+    trained = models.build("unet_pp", num_classes=2, widths=(4, 8, 8, 8), deep_supervision=True, level=2)
+    assert levels.deepest(trained) == 2  # one that was pruned before
+
+
+@pytest.mark.parametrize("depth", [3, 4])
+def test_the_papers_speed_stands_beside_ours_where_the_depth_is_its(monkeypatch, depth):
+    like = SimpleNamespace(module=SimpleNamespace(depth=depth), variables={"params": {"x": np.zeros(3)}})
+    keys = [(level, mode) for level in range(1, depth + 1) for mode in ("accurate", "fast")]
+    monkeypatch.setattr(levels, "create_program", lambda *_: (Cost(1.0, 2, 3, 4), lambda image: None))
+    monkeypatch.setattr(levels, "in_turns", lambda runs, rounds: {key: [key[0] / 100] * rounds for key in runs})
+    found = levels.measure(dict.fromkeys(keys, like), [np.zeros((8, 8, 1))], 3, None)
+    assert found[1, "fast"] | {"paper_faster": 0} == {
+        "parameters": 3, "flops": 1.0, "temporary_bytes": 2, "argument_bytes": 3, "output_bytes": 4, "peak_bytes": 9,
+        "p50_ms": 10.0, "p95_ms": 10.0, "faster": pytest.approx(depth), "paper_faster": 0,
+    }  # fmt: skip
+    paper = [found[level, "fast"]["paper_faster"] for level in range(1, depth + 1)]
+    assert paper == ([3.5, 2.4, 1.5, 1.0] if depth == 4 else [None] * 3)
+    assert all(found[level, "accurate"]["paper_faster"] is None for level in range(1, depth + 1))
+
+
+def test_the_commonest_padded_size_is_timed():
+    sizes = [(10, 10), (20, 30), (30, 20), (20, 20), (16, 16), (31, 18)]
+    source = [{"image": np.full((*size, 1), index, np.uint8)} for index, size in enumerate(sizes)]
+    images, number = levels.timing_images(source, known_predictor(), 2)  # in buckets of 16
+    assert number == 4
+    assert [image.shape for image in images] == [(32, 32, 1)] * 2
+
+
+def call(*arguments):
+    command = [sys.executable, "-m", "unet_jax.analysis.prune", *arguments]
+    env = os.environ | {"PYTHONWARNINGS": ""}
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_bad_input_ends_in_one_line():
+    done = call("--workdir=/no/such/run")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --workdir=/no/such/run has no config.json")
+    assert len(done.stderr.strip().splitlines()) == 1
+    done = call("--help")
+    assert done.returncode == 0
+    assert all(flag in done.stdout for flag in ("--max_iou_drop", "--split", "--out", "retrain", "--root", "--level"))

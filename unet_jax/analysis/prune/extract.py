@@ -1,0 +1,70 @@
+"""A level of a trained network as a workdir of its own, which every program takes like that of a run."""
+
+import json
+import shutil
+import uuid
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from unet_jax import json_file
+from unet_jax.errors import UserError, writing
+from unet_jax.training import workdir as folder
+from unet_jax.training.checkpoint import Checkpointer
+
+
+def level_config(config: ConfigDict, level: int, mode: str) -> ConfigDict:
+    """The config of that level alone: what differs is `model.level`, `eval.mode`, and no weights for heads above it."""
+    config = config.copy_and_resolve_references()
+    config.model.level, config.eval.mode = level, mode
+    config.loss.head_weights = tuple(config.loss.head_weights)[:level]
+    return config
+
+
+def write(workdir, out, *, level: int, mode: str, step: int, score: float, overwrite: bool = False, **about) -> Path:
+    """Writes a level of a run's network into `out`, which appears in one move; returns it.
+
+    OUT/config.json     the run's, of that level alone (`level_config`)
+    OUT/versions.json   the run's, and under `pruned` where it comes from, and `about`
+    OUT/checkpoints/    parameters and statistics of that level, all its heads, bit by bit; no state of the optimiser
+
+    Args:
+      workdir: of the whole; of its checkpoint only what the level has is read.
+      step: of the checkpoint.
+      score: what the checkpoint counts as where the best is asked for.
+
+    Raises:
+      UserError: `check_free`, or as `training.workdir.open_run`.
+    """
+    workdir, out = folder.resolve(workdir), folder.resolve(out)
+    check_free(out, overwrite)
+    run = folder.open_run(workdir, checkpoint=step, mode="accurate", level=level)
+    versions = json.loads((workdir / "versions.json").read_text())
+    versions[folder.PRUNED] = {"from": str(workdir), "step": step, "level": level, "mode": mode, **about}
+    working = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
+    try:
+        with writing():
+            json_file.write(
+                working / "config.json", json.loads(level_config(run.config, level, mode).to_json()), indent=2
+            )
+            json_file.write(working / "versions.json", versions, indent=2)
+            with Checkpointer(working / "checkpoints") as checkpointer:
+                checkpointer.save(step, run.predictor.variables, score)
+            if out.exists():
+                shutil.rmtree(out)
+            working.replace(out)
+    finally:
+        shutil.rmtree(working, ignore_errors=True)
+    return out
+
+
+def check_free(out, overwrite: bool) -> None:
+    """Raises UserError where `out` holds anything, unless that is a pruned network and `overwrite` is said."""
+    out = folder.resolve(out)
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    versions = out / "versions.json"
+    if not versions.is_file() or folder.PRUNED not in json.loads(versions.read_text()):
+        raise UserError(f"{out} is there and no pruned network; give another --out")
+    if not overwrite:
+        raise UserError(f"{out} holds a pruned network already; give another --out, or --overwrite to replace it")

@@ -1,0 +1,183 @@
+"""U-Net++ at every level and in both modes: its scores, its size, and its speed beside the deepest level's."""
+
+import dataclasses
+import functools
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from unet_jax import parallel
+from unet_jax.analysis.cost import Cost, in_turns
+from unet_jax.data.sources import size_of
+from unet_jax.errors import UserError
+from unet_jax.evaluation import bootstrap
+from unet_jax.inference.predict import MODES, Predictor, combine, forward, select
+from unet_jax.models.blocks import Block
+from unet_jax.training.state import count_parameters
+
+# Times faster than L4, read off figure 3 of Zhou et al. (DLMIA 2018): 15.6, 22.8, 36.3 and 54.6 s for 10,000 images.
+PAPER_DEPTH, PAPER_FASTER = 4, {1: 3.5, 2: 2.4, 3: 1.5, 4: 1.0}
+
+Key = tuple[int, str]  # level, mode
+
+
+def deepest(module: nn.Module) -> int:
+    """The deepest trained level of a network whose levels all have a trained head; UserError for any other network."""
+    if not hasattr(module, "level"):
+        raise UserError(
+            f"the run's network is a {type(module).__name__}, which has no levels to prune to; "
+            "train model.name 'unet_pp' with model.deep_supervision True"
+        )
+    if not module.deep_supervision:
+        raise UserError(
+            "the run's network has one head (model.deep_supervision False), so neither lower levels nor the mode "
+            "'accurate' of several heads; train with model.deep_supervision True"
+        )
+    return module.level or module.depth
+
+
+def create_predictors(whole: Predictor) -> dict[Key, Predictor]:
+    """The whole network, all heads read, pruned to each level in each mode, with the variables that these need alone."""
+    predictors = {}
+    for level in range(1, deepest(whole.module) + 1):
+        for mode in MODES:
+            variables = subset(whole, select(whole.module, mode, level))
+            predictors[level, mode] = dataclasses.replace(whole, variables=variables, mode=mode, level=level)
+    return predictors
+
+
+def subset(whole: Predictor, network: nn.Module) -> dict:
+    """Those of the whole's variables that a part of its network has."""
+    size = whole.module.input_size(whole.bucket)
+    images = jax.ShapeDtypeStruct((1, size, size, whole.channels), "float32")
+
+    def take(tree, like):
+        return {name: take(tree[name], part) for name, part in like.items()} if isinstance(like, Mapping) else tree
+
+    return take(whole.variables, jax.eval_shape(network.init, jax.random.key(0), images))
+
+
+def choose(iou: Mapping[int, float], max_iou_drop: float) -> tuple[int, str]:
+    """The smallest level whose score lies at most `max_iou_drop` points (percent) below the deepest level's, and why.
+
+    Args:
+      iou: by level, 0 to 1, all of one mode.
+      max_iou_drop: in points: 0.5 is .005 of IoU.
+
+    Raises:
+      UserError: the deepest level has no score, as no image has a class to keep.
+    """
+    last = max(iou)
+    if np.isnan(iou[last]):
+        raise UserError(
+            "no image of the split has a class to keep (eval.keep), so no level has a score; take another split"
+        )
+    drop = {level: 100 * (iou[last] - score) for level, score in iou.items()}
+    level = min(level for level in iou if drop[level] <= max_iou_drop)  # NaN is never at most
+    if level == last:
+        below = " and ".join(f"level {k} loses {drop[k]:.2f}" for k in sorted(iou)[-2:-1])
+        return level, f"no smaller level is within {max_iou_drop:g} points of it" + f" ({below})" * bool(below)
+    lost = f"{drop[level]:.2f} points below" if drop[level] > 0 else f"{-drop[level]:.2f} points above"
+    why = (
+        f"its {iou[level]:.4f} is {lost} level {last}'s {iou[last]:.4f}, and at most {max_iou_drop:g} below are allowed"
+    )
+    return level, why + "".join(f"; level {k} loses {drop[k]:.2f}" for k in sorted(iou) if k == level - 1)
+
+
+def timing_images(source, predictor: Predictor, limit: int) -> tuple[list[np.ndarray], int]:
+    """At most `limit` images float32 [h, w, C] of the split's commonest padded size, as the network takes them.
+
+    Spread evenly over those of that size, of which the second value is the number; of two sizes as common the larger.
+    """
+    sizes = [predictor.padded_size(*size_of(source, index)) for index in range(len(source))]
+    number, _, size = max((count, size[0] * size[1], size) for size, count in Counter(sizes).items())
+    indices = [index for index, other in enumerate(sizes) if other == size]
+    places = np.unique(np.linspace(0, number - 1, min(limit, number)).round().astype(int))
+    return [predictor.prepare(source[indices[place]]["image"]) for place in places], number
+
+
+def create_program(
+    predictor: Predictor, shape: tuple[int, ...], device, fn: Callable = forward
+) -> tuple[Cost, Callable[[np.ndarray], object]]:
+    """Compiles the forward pass for one image `shape` = [h, w, C] on one device.
+
+    Returns what it costs, and a function that takes such an image from the host's memory to its probabilities on the
+    device and waits for them.
+    """
+    variables = parallel.replicate(predictor.variables, [device])
+    part = functools.partial(fn, predictor.network, predictor.mode)
+    like = jax.ShapeDtypeStruct((1, 1, *shape), "float32")
+    program = parallel.pmap_forward(part, [device]).lower(variables, {"image": like}).compile()
+    return Cost.of(program), lambda image: jax.block_until_ready(program(variables, {"image": image[None, None]}))
+
+
+def measure(predictors: Mapping[Key, Predictor], images: list[np.ndarray], rounds: int, device) -> dict[Key, dict]:
+    """Size, work, memory and time of each, one image at a time on one device, all in turn.
+
+    Returns by level and mode: `parameters`, `flops`, `temporary_bytes`, `argument_bytes`, `output_bytes`, `peak_bytes` (as
+    in `Cost`), `p50_ms`, `p95_ms`, `faster` (the p50 of the deepest level in the same mode over this one) and, for a
+    network of the paper's depth in the mode that it timed, `paper_faster` (else None).
+    """
+    programs = {key: create_program(predictor, images[0].shape, device) for key, predictor in predictors.items()}
+    runs = {key: lambda number, run=run: run(images[number % len(images)]) for key, (_, run) in programs.items()}
+    seconds = in_turns(runs, rounds)
+    p50, p95 = ({key: 1e3 * float(np.quantile(seconds[key], part)) for key in seconds} for part in (0.5, 0.95))
+    last = max(level for level, _ in predictors)
+    found = {}
+    for (level, mode), predictor in predictors.items():
+        cost = programs[level, mode][0]
+        like_paper = mode == "fast" and last == predictor.module.depth == PAPER_DEPTH
+        found[level, mode] = {
+            "parameters": count_parameters(predictor.variables["params"]),
+            "flops": cost.flops,
+            "temporary_bytes": cost.temporary,
+            "argument_bytes": cost.argument,
+            "output_bytes": cost.output,
+            "peak_bytes": cost.peak,
+            "p50_ms": p50[level, mode],
+            "p95_ms": p95[level, mode],
+            "faster": p50[last, mode] / p50[level, mode],
+            "paper_faster": PAPER_FASTER[level] if like_paper else None,
+        }
+    return found
+
+
+def scores(predictor: Predictor, summary: Mapping, rows: list[Mapping], draws: np.ndarray) -> dict[str, float]:
+    """`iou_pooled` and `iou_image`, means over the classes to keep, each with `..._low` and `..._high` of 95 %."""
+    samples = bootstrap.scores(bootstrap.counts(rows, predictor.class_names), draws, predictor.kept)
+    found = {}
+    for name in ("iou_pooled", "iou_image"):
+        low, high = bootstrap.interval(samples[name])
+        found |= {name: summary[f"{name}/mean"], f"{name}_low": low, f"{name}_high": high}
+    return found
+
+
+def node_memory(predictor: Predictor, shape: tuple[int, ...], device) -> dict:
+    """What the maps of the nodes take for one image `shape` = [h, w, C], and what it would cost to keep them all.
+
+    Returns `nodes`, the bytes of each node's map by name, and `keeping_bytes`, temporaries and output of a forward pass
+    that keeps every map to its end, as it returns them all; the usual one lets a map go with its last reader.
+    """
+    part = functools.partial(forward_and_nodes, predictor.network, predictor.mode)
+    image = jax.ShapeDtypeStruct((1, *shape), "float32")
+    _, maps = jax.eval_shape(part, predictor.variables, {"image": image})
+    keeping, _ = create_program(predictor, shape, device, forward_and_nodes)
+    return {
+        "nodes": {name: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(node)) for name, node in maps.items()},
+        "keeping_bytes": keeping.temporary + keeping.output,
+    }
+
+
+def forward_and_nodes(module: nn.Module, mode: str, variables, batch):
+    """`forward`, and with it the map of every node by its name."""
+
+    def is_node(part: nn.Module, method: str) -> bool:
+        return isinstance(part, Block) and method == "__call__"
+
+    heads, state = module.apply(
+        variables, batch["image"], train=False, capture_intermediates=is_node, mutable=["intermediates"]
+    )
+    return combine(heads, module.activation, mode), state["intermediates"]

@@ -173,14 +173,22 @@ def test_a_level_is_that_head_of_the_whole():
 
 
 @pytest.mark.parametrize("name", ["unet", "unet_pp"])
-def test_bfloat16_and_any_size(name):
-    module = small(name, "res", dtype="bfloat16", norm="batch", dropout=0.5)
+def test_an_encoder_has_its_networks_dtype_and_axis(name):
+    """At any size; parameters and logits are float32."""
+    module, seen = small(name, "res", dtype="bfloat16", norm="batch", axis_name="batch"), set()
+
+    def watch(next_function, args, kwargs, context):
+        result = next_function(*args, **kwargs)
+        if isinstance(context.module, nn.BatchNorm) and context.module.path[0] == "encoder":
+            seen.add((result.dtype, context.module.axis_name))
+        return result
+
     image = jax.ShapeDtypeStruct((2, 37, 53, 3), jnp.float32)
-    heads, variables = jax.eval_shape(lambda x: module.init_with_output(jax.random.key(0), x), image)
+    with nn.intercept_methods(watch):
+        heads, variables = jax.eval_shape(lambda x: module.init_with_output(jax.random.key(0), x), image)
+    assert seen == {(jnp.dtype("bfloat16"), "batch")}
     assert {(head.shape, head.dtype) for head in heads} == {((2, 37, 53, 2), jnp.dtype("float32"))}
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
-    encoder = ENCODERS["res"](dtype=jnp.bfloat16)
-    assert {leaf.dtype for leaf in outline(encoder)[0]} == {jnp.dtype("bfloat16")}
 
 
 def test_dropout_stands_on_the_two_deepest_maps_of_a_unet():

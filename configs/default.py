@@ -108,6 +108,8 @@ def unet() -> ConfigDict:
             "padding": "same",  # same, or valid: as published, the output smaller than the input
             "norm": "batch",  # none, batch, group, instance
             "upsample": "transpose",  # transpose, bilinear, nearest
+            "encoder": "",  # "" for nodes of its own; or vgg16, vgg16_bn, resnet34, resnet50, densenet121, ...: README.md
+            "encoder_weights": "",  # a file of unet_jax.models.from_torch that the encoder starts from; "" for at random
             "dropout": 0.0,
             "dtype": "float32",  # of the computation: float32, bfloat16 (or float64, see Network); parameters are float32
             "activation": "softmax",  # softmax, or sigmoid: each channel a mask of its own, and masks may overlap

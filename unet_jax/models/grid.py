@@ -9,6 +9,7 @@ from flax import linen as nn
 
 from unet_jax.errors import UserError
 from unet_jax.models.blocks import Block, UpSample, center_crop
+from unet_jax.models.encoders import ENCODERS
 from unet_jax.models.network import Network, is_count
 
 
@@ -23,12 +24,16 @@ class Grid(Network):
         only with "transpose" and "nearest".
       norm: normalisation between convolution and ReLU.
       upsample: U, see `blocks`.
+      encoder: one of `ENCODERS`, whose map of level i stands in for the node that reads the image alone, x^{i,0}, as
+        submodule `encoder`; "" for nodes of the grid's own. Where it has no map, at level 0 of most, nothing reads one.
+        `widths` are then those of the other nodes, and the last, of the deepest level, must be the encoder's own.
     """
 
     widths: Sequence[int] = (64, 128, 256, 512, 1024)
     padding: str = "same"
     norm: str = "none"
     upsample: str = "transpose"
+    encoder: str = ""
 
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
         "padding": ("same", "valid"),
@@ -48,6 +53,29 @@ class Grid(Network):
         whole = isinstance(self.widths, tuple) and all(is_count(width, 1) for width in self.widths)
         if not whole or len(self.widths) < 2:
             raise UserError(f"widths={self.widths!r}: give two or more positive whole numbers, such as (32, 64, 128).")
+        if self.encoder != "":
+            self.check_encoder()
+
+    @nn.nowrap
+    def check_encoder(self):
+        """Raises UserError where the encoder is none of ours, or does not fit the other knobs."""
+        if self.encoder not in tuple(ENCODERS):
+            raise UserError(f"encoder={self.encoder!r}: choose from '', {', '.join(ENCODERS)}.")
+        for knob, value in (("variant", ""), ("padding", "same")):
+            if getattr(self, knob) != value:
+                raise UserError(
+                    f"{knob}={getattr(self, knob)!r} has no encoder: choose {knob}={value!r} or encoder=''."
+                )
+        own = ENCODERS[self.encoder](parent=None).widths
+        if self.depth not in own:
+            raise UserError(
+                f"widths={self.widths!r}: encoder {self.encoder!r} has levels to {max(own)}, give 2 to {max(own) + 1} widths."
+            )
+        if self.widths[-1] != own[self.depth]:
+            raise UserError(
+                f"widths={self.widths!r}: level {self.depth}, the deepest, is encoder {self.encoder!r}'s own; give "
+                f"{own[self.depth]} as the last."
+            )
 
     @property
     def depth(self) -> int:
@@ -110,6 +138,14 @@ class Grid(Network):
             self.kernel_init,
             name=name,
         )
+
+    def encode(self, image: jax.Array, train: bool, depth: int) -> dict[int, jax.Array]:
+        """The encoder's maps by level, down to this depth; empty without one."""
+        if not self.encoder:
+            return {}
+        dtype = jnp.dtype(self.dtype)
+        encoder = ENCODERS[self.encoder](depth=depth, dtype=dtype, axis_name=self.axis_name, name="encoder")
+        return dict(zip(encoder.levels, encoder(image, train), strict=True))
 
     def up(self, name: str, level: int) -> UpSample:
         """U to the channels of this level under this name."""

@@ -39,7 +39,8 @@ class UNet(Grid):
     """One head. Dropout stands at the end of the contracting path, once after each of its two deepest levels, as in the
     release; the skip of the upper one comes after it.
 
-    The paper has dropout there, too, but tells no rate: variant "paper" takes any.
+    The paper has dropout there, too, but tells no rate: variant "paper" takes any. With an encoder it stands on the two
+    deepest maps that the decoder reads.
     """
 
     VARIANTS: ClassVar[dict[str, dict[str, Any]]] = {
@@ -62,15 +63,17 @@ class UNet(Grid):
     def __call__(self, images: jax.Array, train: bool = False) -> tuple[jax.Array]:
         """`[B, H, W, C]` -> (logits `[B, output_size(H), output_size(W), K]` float32,)."""
         x = self.enter(images)
-        skips = []
+        skips = self.encode(x, train, self.depth)
         for i in range(self.depth + 1):
             dropout = self.dropout if i >= self.depth - 1 else 0.0
-            x = self.node(f"enc_{i}", i, (0.0, dropout))([max_pool(x) if i else x], train)
-            skips.append(x)
+            if not self.encoder:
+                skips[i] = x = self.node(f"enc_{i}", i, (0.0, dropout))([max_pool(x) if i else x], train)
+            elif i in skips:
+                skips[i] = x = nn.Dropout(dropout)(skips[i], deterministic=not train)
         for i in reversed(range(self.depth)):
             release = self.variant == "release"
             up = self.up(f"up_{i}", 1 if release and i == 0 else i)(x)
             up = nn.relu(up) if release else up
-            skip = center_crop(skips[i], *up.shape[1:3])
-            x = self.node(f"dec_{i}", i)([up, skip], train)
+            skip = [center_crop(skips[i], *up.shape[1:3])] if i in skips else []
+            x = self.node(f"dec_{i}", i)([up, *skip], train)
         return (self.head("head")(self.leave(x, images)),)

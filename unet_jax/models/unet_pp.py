@@ -28,6 +28,8 @@ from unet_jax.models.network import is_count
 class UNetPP(Grid):
     """Nested grid of nodes, pruned to a level on wish. Dropout stands after every ReLU, as in the authors' network.
 
+    With an encoder there is none inside it.
+
     Attributes:
       deep_supervision: heads 1 .. level, shallow to deep, instead of the deepest alone.
       level: L builds only the nodes with i + j <= L, all that head L reads: its parameters are a subset by name of the
@@ -65,14 +67,16 @@ class UNetPP(Grid):
         """`[B, H, W, C]` -> logits `[B, output_size(H), output_size(W), K]` float32 of each head, shallow to deep."""
         level = self.level or self.depth
         image = self.enter(images)
-        x, dropout = {}, (self.dropout, self.dropout)
+        dropout = (self.dropout, self.dropout)
+        x = {(i, 0): feature_map for i, feature_map in self.encode(image, train, level).items()}
         for i in range(level + 1):
-            x[i, 0] = self.node(f"x_{i}_0", i, dropout)([max_pool(x[i - 1, 0]) if i else image], train)
+            if not self.encoder:
+                x[i, 0] = self.node(f"x_{i}_0", i, dropout)([max_pool(x[i - 1, 0]) if i else image], train)
             # The diagonal that level i adds to the grid, up to x^{0,i}.
             for j in range(1, i + 1):
                 row = i - j
                 up = self.up(f"up_{row}_{j}", row)(x[row + 1, j - 1])
-                skips = [center_crop(x[row, k], *up.shape[1:3]) for k in range(j)]
+                skips = [center_crop(x[row, k], *up.shape[1:3]) for k in range(j) if (row, k) in x]
                 x[row, j] = self.node(f"x_{row}_{j}", row, dropout)([up, *skips], train)
         heads = range(1, level + 1) if self.deep_supervision else (level,)
         return tuple(self.head(f"head_{j}")(self.leave(x[0, j], images)) for j in heads)

@@ -22,6 +22,7 @@ from unet_jax.inference.predict import select
 from unet_jax.training import losses, optim
 
 PIPELINE = ("patch", "normalize", "num_threads", "cache_bytes")  # keys of config.data that are not the data set's
+START = ("encoder_weights",)  # keys of config.model that are not the network's: they tell what a run starts from
 
 AT_LEAST = {  # the least value of each whole number
     "seed": 0,
@@ -78,6 +79,9 @@ def _check_values(config: ConfigDict) -> dict:
         value = functools.reduce(lambda node, key: node[key], name.split("."), config)
         if value < least:
             raise UserError(f"{name} {value} must be at least {least}")
+    model = config.model
+    if model.get("encoder_weights") and not model.get("encoder"):  # not every network has an encoder
+        raise UserError(f"model.encoder_weights={model.encoder_weights}: the network has no encoder; set model.encoder")
     reading = {key: config.data[key] for key in PIPELINE}
     patch = reading["patch"] = tuple(reading["patch"])
     if len(patch) != 2 or not all(isinstance(n, int) and n > 0 for n in patch):
@@ -115,7 +119,8 @@ def create_module(config: ConfigDict, class_names: Sequence[str], overlapping: b
         num_classes = 1
     if overlapping and config.model.activation != "sigmoid":
         raise UserError(f"masks that overlap need model.activation 'sigmoid', not {config.model.activation!r}")
-    return models.build(num_classes=num_classes, axis_name=parallel.AXIS, **config.model)
+    knobs = {key: value for key, value in config.model.items() if key not in START}
+    return models.build(num_classes=num_classes, axis_name=parallel.AXIS, **knobs)
 
 
 def channel_names(module: nn.Module, class_names: Sequence[str]) -> tuple[str, ...]:

@@ -55,18 +55,22 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
     train_source = dataset.source("train")
     val_source = pipeline.InMemory(dataset.source("val"), parts.reading["cache_bytes"])  # decoded once, scored often
     workdir = folder.start(workdir, config, dataset)
-    state = create_state(module, parts.tx, seed=config.seed, patch=parts.reading["patch"], channels=dataset.channels)
 
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopSignal())  # outermost: the last save, which closing waits for, is guarded too
         checkpointer = stack.enter_context(Checkpointer(workdir / "checkpoints", latest=config.checkpoint.latest))
         start_step = checkpointer.latest_step() or 0
+        weights = "" if start_step else config.model.get("encoder_weights", "")  # a resumed run has its own
+        patch, channels = parts.reading["patch"], dataset.channels
+        state = create_state(
+            module, parts.tx, seed=config.seed, patch=patch, channels=channels, encoder_weights=weights
+        )
         if start_step:
             state = checkpointer.restore(start_step, state)
         path = workdir / "metrics.jsonl"
         finished = start_step >= train.num_steps or _out_of_patience(path, train.patience, start_step)
         if not finished:
-            folder.add_start(workdir, start_step)
+            folder.add_start(workdir, start_step, weights)
             stack.callback(_draw_curves, workdir)
         progress = stack.enter_context(contextlib.closing(Progress(start_step, train.num_steps)))
         writer = MetricWriter(path, start_step)

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from unet_jax.models.encoders import weights
+
 
 class TrainState(flax.struct.PyTreeNode):
     """All that one step hands to the next.
@@ -30,8 +32,16 @@ class TrainState(flax.struct.PyTreeNode):
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
-def create_state(module: nn.Module, tx: optax.GradientTransformation, *, seed: int, patch, channels: int) -> TrainState:
-    """The state at step 0: a pure function of `seed`, of the network and of nothing else.
+def create_state(
+    module: nn.Module,
+    tx: optax.GradientTransformation,
+    *,
+    seed: int,
+    patch,
+    channels: int,
+    encoder_weights: str = "",
+) -> TrainState:
+    """The state at step 0: a pure function of `seed`, of the network, of the file of weights and of nothing else.
 
     Args:
       module: the network.
@@ -39,9 +49,16 @@ def create_state(module: nn.Module, tx: optax.GradientTransformation, *, seed: i
       seed: of the initialisation.
       patch: (height, width) of a training window, in pixels.
       channels: of the images.
+      encoder_weights: a file of `models/encoders/weights.py` that the network's encoder starts from; prints what was loaded.
+
+    Raises:
+      UserError: the file is not one of this encoder's, or the images have neither its channels nor one.
     """
     images = jnp.zeros((1, *patch, channels), jnp.float32)
     variables = jax.jit(module.init)(jax.random.key(seed), images)
+    if encoder_weights:
+        variables, said = weights.load(variables, encoder_weights, module.encoder)
+        print(said)
     params = variables["params"]
     return TrainState(
         step=jnp.int32(0),

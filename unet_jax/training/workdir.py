@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 from unet_jax import data, json_file
 from unet_jax.errors import UserError
 from unet_jax.inference.predict import Predictor, select
+from unet_jax.models.encoders import weights
 from unet_jax.training import experiment
 from unet_jax.training.checkpoint import Checkpointer
 
@@ -142,11 +143,15 @@ def start(workdir, config: ConfigDict, dataset: data.Dataset) -> Path:
     return workdir
 
 
-def add_start(workdir: Path, start_step: int) -> None:
-    """Notes in `versions.json` what the steps from `start_step` on run on; what ran the earlier ones stays there."""
+def add_start(workdir: Path, start_step: int, encoder_weights: str = "") -> None:
+    """Notes in `versions.json` what the steps from `start_step` on run on; what ran the earlier ones stays there.
+
+    Of a file of weights that they start from, its sha256.
+    """
     path = workdir / "versions.json"
     content = json.loads(path.read_text())
-    content["starts"].append({"start_step": start_step, **versions()})
+    started = {"encoder_weights_sha256": weights.digest(encoder_weights)} if encoder_weights else {}
+    content["starts"].append({"start_step": start_step, **started, **versions()})
     json_file.write(path, content, indent=2)
 
 

@@ -15,6 +15,7 @@ DEVIATIONS = (
     ("unet", "activation", ("softmax",), "sigmoid: each channel a mask of its own, in place of the paper's softmax"),
     ("unet_pp", "activation", ("sigmoid",), "softmax: one class per pixel, in place of the authors' sigmoid"),
     ("*", "dtype", ("float32",), "bfloat16: convolutions are rounded to 8 bits of mantissa; weights, statistics and logits stay float32"),
+    ("*", "encoder", ("",), "the nodes that read the image alone are a network known from classification; no paper here has that"),
     ("*", "variant", (), "'' leaves the start of the weights to He normal cut off at two standard deviations, and Glorot uniform for U"),
 )  # fmt: skip
 

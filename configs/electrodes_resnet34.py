@@ -1,0 +1,21 @@
+"""U-Net with a ResNet-34 for its encoder on the embedded synthetic X-rays: an encoder from classification, as an example.
+
+    python run_train.py --config=configs/electrodes_resnet34.py --workdir=runs/electrodes_resnet34
+
+It starts at random; --config.model.encoder_weights=FILE starts the encoder from torchvision's weights, once converted
+(unet_jax/models/from_torch.py).
+
+Hardware: two CPU cores; time and score: not measured yet.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The default experiment with the plain network on an encoder of five levels; `arg` must be empty."""
+    config = default.get_config(arg)
+    config.model = default.unet()
+    config.model.update({"encoder": "resnet34", "widths": (16, 32, 64, 128, 256, 512)})
+    return config

@@ -1,0 +1,179 @@
+"""torchvision's weights: names and layouts against its networks written from their definition, files, and the program."""
+
+import functools
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch_networks
+from small_nets import quick_jit
+
+from unet_jax.errors import UserError
+from unet_jax.models.encoders import ENCODERS, VGG, DenseNet, ResNet, state_dict, torchvision, weights
+
+DENSENETS = {"densenet121": {}, "densenet169": {"layers": (6, 12, 32, 32)}, "densenet201": {"layers": (6, 12, 48, 32)}}
+DENSENETS["densenet161"] = {"layers": (6, 12, 36, 24), "growth": 48, "features": 96}
+FULL = {  # torchvision's network and the parameters that it publishes, classifier included
+    "vgg16": (torch_networks.vgg, {}, 138_357_544),
+    "vgg16_bn": (torch_networks.vgg, {"norm_layers": True}, 138_365_992),
+    "resnet34": (torch_networks.resnet, {}, 21_797_672),
+    "resnet50": (torch_networks.resnet, {"bottleneck": True}, 25_557_032),
+    "densenet121": (torch_networks.densenet, DENSENETS["densenet121"], 7_978_856),
+    "densenet169": (torch_networks.densenet, DENSENETS["densenet169"], 14_149_480),
+    "densenet201": (torch_networks.densenet, DENSENETS["densenet201"], 20_013_928),
+    "densenet161": (torch_networks.densenet, DENSENETS["densenet161"], 28_681_000),
+}
+SMALL = {  # ours and theirs, cut down
+    "vgg": (VGG, torch_networks.vgg, {"convs": (1, 2, 1), "features": (3, 4, 5)}),
+    "vgg_bn": (VGG, torch_networks.vgg, {"convs": (1, 2, 1), "features": (3, 4, 5), "norm_layers": True}),
+    "resnet": (ResNet, torch_networks.resnet, {"blocks": (2, 1), "features": 3}),
+    "bottleneck": (ResNet, torch_networks.resnet, {"blocks": (1, 2), "features": 2, "bottleneck": True}),
+    "densenet": (DenseNet, torch_networks.densenet, {"layers": (2, 1, 1), "growth": 2, "features": 5}),
+}
+
+
+def trainable(state):
+    other = ("running_mean", "running_var", "num_batches_tracked")
+    return {key: array for key, array in state.items() if not key.endswith(other)}
+
+
+def small(name):
+    """Our encoder, their weights, an image [B, C, H, W] and their maps of it."""
+    ours, theirs, knobs = SMALL[name]
+    network, image = torch_networks.Network(), np.random.default_rng(1).normal(size=(2, 3, 16, 32))
+    return ours(**knobs), network.state, image, theirs(network, image, **knobs)
+
+
+def full(name):
+    """The state of torchvision's full network, as shapes, and its maps."""
+    theirs, knobs, _ = FULL[name]
+    network = torch_networks.Network(compute=False)
+    return network.state, theirs(network, np.zeros((1, 3, 32, 32), np.float32), **knobs)
+
+
+@pytest.mark.parametrize("name", list(FULL))
+def test_levels_of_the_full_network(name):
+    """The published number of parameters shows that the definition is torchvision's."""
+    assert name in torchvision.NAMES
+    state, maps = full(name)
+    assert sum(array.size for array in trainable(state).values()) == FULL[name][2]
+    encoder = ENCODERS[name]()
+    assert encoder.widths == {level: leaf.shape[1] for level, leaf in zip(encoder.levels, maps, strict=True)}
+    assert [leaf.shape[2] for leaf in maps] == [32 >> level for level in encoder.levels]
+
+
+@pytest.mark.parametrize("name", sorted(set(FULL) - {"densenet169", "densenet201"}))  # 121's, with more layers
+def test_every_weight_of_the_full_network_has_its_place(name):
+    state, _ = full(name)
+    arrays, left_out = torchvision.convert(ENCODERS[name](), state)
+    classifier = [key for key in left_out if key.startswith(("fc.", "classifier."))]
+    assert set(left_out) == {key for key in state if key in classifier or key.endswith("tracked")}
+    assert len(classifier) == (6 if name.startswith("vgg") else 2)
+    ours = sum(array.size for path, array in arrays.items() if path.startswith("params/"))
+    assert ours == FULL[name][2] - sum(state[key].size for key in classifier)
+
+
+@pytest.mark.parametrize("name", list(SMALL))
+def test_the_same_weights_give_the_same_maps(name):
+    encoder, state, image, expected = small(name)
+    arrays, _ = torchvision.convert(encoder, state)
+    variables = weights.traverse_util.unflatten_dict(arrays, sep="/")
+    apply = quick_jit(functools.partial(encoder.apply, train=False))
+    maps = apply(variables, jnp.asarray(image.transpose(0, 2, 3, 1), jnp.float32))
+    assert len(maps) == len(expected) == 3 + (name == "densenet")
+    for ours, theirs in zip(maps, expected, strict=True):
+        assert theirs.std() > 1e-3
+        np.testing.assert_allclose(ours.transpose(0, 3, 1, 2), theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_older_names_of_densenets():
+    encoder, state, *_ = small("densenet")
+    older = {}
+    for key, array in state.items():
+        for part in ("norm", "conv"):
+            for number in "12":
+                if "denselayer" in key:
+                    key = key.replace(f".{part}{number}.", f".{part}.{number}.")
+        older[key] = array
+    assert "features.denseblock1.denselayer2.norm.1.weight" in older
+    for path, array in torchvision.convert(encoder, state)[0].items():
+        np.testing.assert_array_equal(array, torchvision.convert(encoder, older)[0][path])
+
+
+def test_every_mismatch_is_told():
+    encoder, state, *_ = small("resnet")
+    state["layer2.0.conv1.weight"] = np.zeros((6, 3, 5, 5), np.float32)
+    state["bn1.weight"] = np.zeros(4, np.float32)
+    state["layer3.0.conv1.weight"] = state.pop("layer1.0.conv2.weight")
+    del state["bn1.running_var"]
+    with pytest.raises(UserError) as error:
+        torchvision.convert(encoder, state)
+    said = str(error.value)
+    assert "2 missing (" in said
+    assert "layer1.0.conv2.weight" in said
+    assert "bn1.running_var" in said
+    assert "1 left over (layer3.0.conv1.weight)" in said
+    assert "2 of another shape (" in said
+    assert "layer2.0.conv1.weight [6, 3, 5, 5] for [6, 3, 3, 3]" in said
+    assert "bn1.weight [4] for [3]" in said
+
+
+def test_files_that_are_no_state_dict(tmp_path, monkeypatch):
+    (tmp_path / "broken.npz").write_bytes(b"no zip")
+    np.savez(tmp_path / "objects.npz", a=np.array([{}], dtype=object))
+    np.savez(tmp_path / "empty.npz")
+    (tmp_path / "a.pth").write_bytes(b"")
+    (tmp_path / "a.safetensors").write_bytes(b"")
+    for name in ("torch", "safetensors"):
+        monkeypatch.setitem(sys.modules, name, None)  # as where it is not installed
+    for name, said in {
+        "broken.npz": "cannot be read as .npz",
+        "objects.npz": "pickle",
+        "empty.npz": "no arrays",
+        "none.npz": "no such file",
+        "weights.h5": r"\.safetensors, \.pt, \.pth, \.npz",
+        "a.pth": "needs the package torch.*extra torch",
+        "a.safetensors": "needs the package safetensors.*extra torch",
+    }.items():
+        with pytest.raises(UserError, match=f"{name}.*{said}"):
+            state_dict.read(tmp_path / name)
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "unet_jax.models.from_torch", *map(str, arguments)]
+    root = Path(__file__).parents[2]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_program(tmp_path):
+    network = torch_networks.Network(compute=False)
+    torch_networks.vgg(network, np.zeros((1, 3, 32, 32), np.float32))
+    state = {key: array for key, array in network.state.items() if not key.startswith("classifier.0")}
+    state["features.0.weight"] = np.arange(64 * 3 * 3 * 3, dtype=np.float32).reshape(64, 3, 3, 3)
+    state["classifier.3.weight"] = state["classifier.3.weight"][:1]
+    np.savez(tmp_path / "vgg16.npz", **state)
+    done = run(tmp_path / "vgg16.npz", "--encoder=vgg16", f"--out={tmp_path / 'new' / 'ours.npz'}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "26 arrays of vgg16, 14,714,688 parameters" in done.stdout
+    assert "left out: classifier.3.weight, classifier.3.bias, classifier.6.weight, classifier.6.bias" in done.stdout
+    name, arrays = weights.read(tmp_path / "new" / "ours.npz")
+    assert (name, len(arrays)) == ("vgg16", 26)
+    np.testing.assert_array_equal(arrays["params/conv_0_0/kernel"][2, 1, 0, 5], state["features.0.weight"][5, 0, 2, 1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["a.npz", "--encoder=densenet40", "--out=b"], "--encoder=densenet40.*torchvision's are vgg16"),
+        (["a.npz", "--encoder=resnet34"], "out"),
+    ],
+)
+def test_the_program_tells_what_is_wrong(arguments, said):
+    done = run(*arguments)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert re.search(f"^error: .*{said}", line)

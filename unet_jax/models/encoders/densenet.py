@@ -1,0 +1,95 @@
+"""DenseNet (Huang, Liu, van der Maaten, Weinberger: "Densely Connected Convolutional Networks", CVPR 2017).
+
+    stem    = ReLU(BN(7x7 convolution of the image, stride 2)), level 1; blocks begin with its 3x3 maximum, stride 2
+    layer   : x -> [x, 3x3(ReLU(BN(1x1(ReLU(BN(x))))))],  `growth` new maps by way of 4 `growth`
+    level j = ReLU(BN(layers of the block))
+    next block: 2x2 mean of a 1x1 convolution of level j to `compression` of its channels
+
+The map of a level is thus what its transition, or after the last block the classifier, reads. The networks for CIFAR have a
+3x3 convolution of stride 1 as their stem, whose maps are the first of level 0: their blocks are levels 0 to 2. Modules:
+`stem_conv`, `stem_norm`, `layer_LEVEL_K`, `norm_LEVEL` and `transition_LEVEL`, from this level to the next.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from unet_jax.models.encoders.encoder import Encoder, Layers, max_pool_3x3, mean_pool
+
+
+class DenseLayer(Layers):
+    """Appends new maps: `[B, H, W, C]` -> `[B, H, W, C + growth]`."""
+
+    growth: int
+    bottleneck: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        y = x
+        convolutions = [(4 * self.growth, 1)] * self.bottleneck + [(self.growth, 3)]
+        for k, (features, size) in enumerate(convolutions):
+            y = nn.relu(self.norm(f"norm_{k}", train)(y))
+            y = self.conv(features, size, f"conv_{k}")(y)
+        return jnp.concatenate([x, y], axis=-1)
+
+
+class DenseNet(Encoder):
+    """Levels 1 to 5, the stem being level 1; those for small images, as CIFAR's, levels 0 to 2.
+
+    Attributes:
+      layers: of each dense block.
+      growth: k, the new maps of a layer.
+      features: channels of the stem.
+      bottleneck: a 1x1 convolution to 4 k channels before each 3x3.
+      compression: the share of channels that a transition keeps.
+      small_images: a 3x3 stem without stride, pool and normalisation.
+    """
+
+    layers: Sequence[int] = (6, 12, 24, 16)
+    growth: int = 32
+    features: int = 64
+    bottleneck: bool = True
+    compression: float = 0.5
+    small_images: bool = False
+
+    @property
+    def first(self) -> int:
+        """The level of the first block."""
+        return 0 if self.small_images else 2
+
+    @property
+    def widths(self) -> dict[int, int]:
+        widths, channels = {} if self.small_images else {1: self.features}, self.features
+        for level, layers in enumerate(self.layers, self.first):
+            widths[level] = channels + layers * self.growth
+            channels = self.reduced(widths[level])
+        return widths
+
+    def reduced(self, channels: int) -> int:
+        """What a transition leaves of so many channels."""
+        return int(channels * self.compression)
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool) -> tuple[jax.Array, ...]:
+        maps = []
+        if self.small_images:
+            x = self.conv(self.features, 3, "stem_conv")(images)
+        else:
+            x = self.conv(self.features, 7, "stem_conv", stride=2)(images)
+            x = nn.relu(self.norm("stem_norm", train)(x))
+            maps.append(x)
+        for level in self.levels[len(maps) :]:
+            if level > self.first:
+                x = self.conv(self.reduced(x.shape[-1]), 1, f"transition_{level - 1}")(x)
+                x = mean_pool(x)
+            elif not self.small_images:
+                x = max_pool_3x3(x)
+            for k in range(self.layers[level - self.first]):
+                x = DenseLayer(self.dtype, self.axis_name, self.growth, self.bottleneck, name=f"layer_{level}_{k}")(
+                    x, train
+                )
+            x = nn.relu(self.norm(f"norm_{level}", train)(x))
+            maps.append(x)
+        return tuple(maps)

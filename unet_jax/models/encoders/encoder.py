@@ -1,0 +1,94 @@
+"""What the encoders share: the levels of their maps, PyTorch's convolution, normalisation and pools.
+
+Strides, paddings and epsilons are those of torchvision's networks, so that its weights give its features. Pools are
+written without select-and-scatter in their gradients, as in `models/blocks.py`. Images have multiples of 2^depth pixels
+on a side.
+"""
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from unet_jax.models.conv import conv_general_dilated
+
+
+class Layers(nn.Module):
+    """A module of convolutions and normalisations.
+
+    Attributes:
+      dtype: of the computation; parameters and statistics are float32.
+      axis_name: the mapped axis over which BatchNorm takes its mean and variance.
+    """
+
+    dtype: Any
+    axis_name: str | None
+
+    def conv(self, features: int, size: int, name: str, *, stride: int = 1, bias: bool = False) -> nn.Conv:
+        """`size` x `size`, with (size - 1) / 2 zeros on every side whatever the stride ("SAME" has fewer at the start)."""
+        border = (size // 2, size // 2)
+        return nn.Conv(
+            features,
+            (size, size),
+            stride,
+            padding="SAME" if stride == 1 else (border, border),
+            use_bias=bias,
+            kernel_init=nn.initializers.he_normal(),
+            dtype=self.dtype,
+            conv_general_dilated=conv_general_dilated if (size, stride) == (3, 1) else None,
+            name=name,
+        )
+
+    def norm(self, name: str, train: bool) -> nn.BatchNorm:
+        """Flax's momentum of 0.9 is PyTorch's of 0.1."""
+        return nn.BatchNorm(
+            not train, momentum=0.9, epsilon=1e-5, dtype=self.dtype, axis_name=self.axis_name, name=name
+        )
+
+
+class Encoder(Layers):
+    """From images `[B, H, W, C]` to a tuple of maps, one per level of `levels`; level j is `[B, H / 2^j, W / 2^j, widths[j]]`.
+
+    A subclass gives its knobs as fields, `widths`, and `__call__(images, train)`, whose modules of level j are built for a
+    `depth` of j and more: a shallower encoder's variables are a subset of a deeper one's by name.
+
+    Attributes:
+      depth: the deepest level that is built; 0 for all.
+    """
+
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+    depth: int = 0
+
+    FIRST: ClassVar[str] = "stem_conv"  # the convolution that reads the images
+
+    @property
+    def widths(self) -> dict[int, int]:
+        """Channels of the map of each level that the encoder knows, shallow to deep."""
+        raise NotImplementedError
+
+    @property
+    def levels(self) -> list[int]:
+        """The levels that are built."""
+        return [level for level in self.widths if level <= (self.depth or level)]
+
+
+def max_pool_3x3(x: jax.Array) -> jax.Array:
+    """3x3 maximum with stride 2, a border of -inf; `[B, H, W, C]` -> `[B, ceil(H / 2), ceil(W / 2), C]`.
+
+    Along an axis the maximum of three shifted maps, by stride 2. Pixels that tie share the gradient.
+    """
+    for axis in (1, 2):
+        size = x.shape[axis]
+        wide = jnp.pad(x, [(int(a == axis), int(a == axis)) for a in range(4)], constant_values=-jnp.inf)
+        last = (size + 1) // 2 * 2 - 1
+        a, b, c = (jax.lax.slice_in_dim(wide, k, k + last, stride=2, axis=axis) for k in range(3))
+        x = jnp.maximum(jnp.maximum(a, b), c)
+    return x
+
+
+def mean_pool(x: jax.Array) -> jax.Array:
+    """2x2 mean with stride 2; `[B, 2h, 2w, C]` -> `[B, h, w, C]`."""
+    batch, height, width, channels = x.shape
+    return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean(axis=(2, 4))

@@ -1,0 +1,64 @@
+"""Reads a state dict, arrays by name, from a file: .safetensors, .pt or .pth, and .npz. No code in a file is ever run."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+
+from unet_jax.errors import UserError
+
+
+def read(path: str | Path) -> dict[str, np.ndarray]:
+    """The file's arrays by name, floats as float32.
+
+    - .safetensors by the library safetensors;
+    - .pt and .pth by PyTorch, which is told to load tensors alone (`weights_only`);
+    - .npz by NumPy: for a machine without either, `numpy.savez(PATH, **{k: v.numpy() for k, v in state.items()})`.
+
+    Raises:
+      UserError: no such file, another kind, not readable as its kind, not a state dict, or the library is not installed.
+    """
+    path = Path(path).expanduser()
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise UserError(f"{path}: the kinds of files are {', '.join(READERS)}; give one of them.")
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; save it with torch.save(network.state_dict(), PATH) first.")
+    try:
+        state = reader(path)
+    except ImportError as error:
+        raise UserError(
+            f"{path}: reading {path.suffix} needs the package {error.name}; install it: it is in the extra torch."
+        ) from error
+    except Exception as error:  # of three libraries, which raise kinds of their own for a damaged file
+        why = (str(error) or type(error).__name__).strip().splitlines()[0]
+        raise UserError(f"{path} cannot be read as {path.suffix} ({why}); save its state dict again.") from error
+    if not state:
+        raise UserError(f"{path} holds no arrays; give a state dict.")
+    return state
+
+
+def _safetensors(path: Path) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load_file  # on use: an extra
+
+    return load_file(path)
+
+
+def _torch(path: Path) -> dict[str, np.ndarray]:
+    import torch  # on use: an extra
+
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # whose text advises to run the file's code
+        raise ValueError("damaged, or it holds more than tensors") from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ValueError("not a dictionary of tensors")
+    return {key: (v.float() if v.is_floating_point() else v).numpy() for key, v in state.items()}
+
+
+def _numpy(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)
+
+
+READERS = {".safetensors": _safetensors, ".pt": _torch, ".pth": _torch, ".npz": _numpy}

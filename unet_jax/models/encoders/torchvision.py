@@ -1,0 +1,104 @@
+"""From torchvision's names and layouts of weights to ours.
+
+Of convolutions PyTorch has `[out, in, height, width]`, we have `[height, width, in, out]`; of BatchNorm its weight, bias,
+running_mean and running_var are our scale, bias, mean and var. The classifier and the counts of batches have no place here.
+"""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from unet_jax.models.encoders.densenet import DenseNet
+from unet_jax.models.encoders.encoder import Encoder
+from unet_jax.models.encoders.resnet import ResNet
+from unet_jax.models.encoders.vgg import VGG
+from unet_jax.models.encoders.weights import flatten, refuse
+
+NAMES = ("vgg16", "vgg16_bn", "resnet34", "resnet50", "densenet121", "densenet169", "densenet201", "densenet161")
+LEFT_OUT = re.compile(r"(fc|classifier)\..*|.*\.num_batches_tracked")  # what is expected to have no place here
+LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+
+
+def convert(encoder: Encoder, state: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Our arrays, float32 by path, from a state dict of torchvision's network; and the names that were left out.
+
+    Args:
+      encoder: of `ENCODERS`, all of its levels.
+      state: arrays by torchvision's names, or by those of its older DenseNet files (`norm.1` for `norm1`).
+
+    Raises:
+      UserError: an array is missing, has no place here, or has another shape than it should.
+    """
+    renamed = {re.sub(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)", r"\1", key): array for key, array in state.items()}
+    left_out = [key for key in renamed if LEFT_OUT.fullmatch(key)]
+    size = 2 ** max(encoder.levels)
+    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    wanted = flatten(jax.eval_shape(lambda x: encoder.init(jax.random.key(0), x, False), image))
+    names = {path: name_of(encoder, path) for path in wanted}
+    shapes = {name: wanted[path].shape for path, name in names.items()}
+    shapes = {name: (s[3], s[2], s[0], s[1]) if len(s) == 4 else s for name, s in shapes.items()}
+    problems = {
+        "missing": [name for name in shapes if name not in renamed],
+        "left over": [key for key in renamed if key not in shapes and key not in left_out],
+        "of another shape": [
+            f"{name} {list(np.shape(renamed[name]))} for {list(shape)}"
+            for name, shape in shapes.items()
+            if name in renamed and np.shape(renamed[name]) != shape
+        ],
+    }
+    refuse(problems, "these are not the encoder's weights", "give the state dict of torchvision's network of this name")
+    return {path: _layout(renamed[name]) for path, name in names.items()}, left_out
+
+
+def _layout(array) -> np.ndarray:
+    array = np.asarray(array, np.float32)
+    return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
+
+
+def name_of(encoder: Encoder, path: str) -> str:
+    """torchvision's name of the variable that is ours by this path, such as `params/block_2_0/conv_1/kernel`."""
+    _, *modules, leaf = path.split("/")
+    return f"{_MODULES[type(encoder)](encoder, *modules)}.{LEAVES[leaf]}"
+
+
+def _vgg(encoder: VGG, module: str) -> str:
+    """Their place in `features`, where each convolution is followed by its normalisation, a ReLU and, last, the pool."""
+    kind, level, k = _parts(module)
+    before = sum(encoder.convs[:level]) + k
+    index = before * (3 if encoder.norm_layers else 2) + level + (kind == "norm")
+    return f"features.{index}"
+
+
+def _resnet(_: ResNet, block: str, module: str = "") -> str:
+    if not module:
+        return {"stem_conv": "conv1", "stem_norm": "bn1"}[block]
+    _, level, k = _parts(block)
+    inside = {"shortcut_conv": "downsample.0", "shortcut_norm": "downsample.1"}.get(module)
+    if inside is None:
+        kind, number = module.split("_")
+        inside = f"{'bn' if kind == 'norm' else 'conv'}{int(number) + 1}"
+    return f"layer{level - 1}.{k}.{inside}"
+
+
+def _densenet(encoder: DenseNet, layer: str, module: str = "") -> str:
+    if module:
+        _, level, k = _parts(layer)
+        kind, number = module.split("_")
+        return f"features.denseblock{level - 1}.denselayer{k + 1}.{kind}{int(number) + 1}"
+    kind, level = layer.split("_")
+    if kind == "stem":
+        return f"features.{level}0"  # stem_conv and stem_norm
+    if kind == "norm" and int(level) == max(encoder.widths):
+        return "features.norm5"
+    return f"features.transition{int(level) - 1}.{'norm' if kind == 'norm' else 'conv'}"
+
+
+def _parts(name: str) -> tuple[str, int, int]:
+    """Kind, level and number of a name such as `conv_2_0`."""
+    kind, level, number = name.split("_")
+    return kind, int(level), int(number)
+
+
+_MODULES = {VGG: _vgg, ResNet: _resnet, DenseNet: _densenet}

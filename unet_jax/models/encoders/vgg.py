@@ -1,0 +1,48 @@
+"""VGG (Simonyan, Zisserman: "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015).
+
+    level 0 = 3x3 convolutions of the image, a ReLU after each
+    level j = 3x3 convolutions of the 2x2 maximum of level j-1,             j = 1 .. 4
+
+Unlike the other encoders it has a map at full resolution, so the last up-sampling has a skip. The maximum after level 4
+feeds the classifier alone and is left out. Modules: `conv_LEVEL_K` and, with normalisation, `norm_LEVEL_K`.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import jax
+from flax import linen as nn
+
+from unet_jax.models.blocks import max_pool
+from unet_jax.models.encoders.encoder import Encoder
+
+
+class VGG(Encoder):
+    """Levels 0 to 4.
+
+    Attributes:
+      convs: convolutions of each level from 0.
+      features: their channels.
+      norm_layers: whether BatchNorm stands between convolution and ReLU; the convolution keeps its bias, as torchvision's.
+    """
+
+    convs: Sequence[int] = (2, 2, 3, 3, 3)
+    features: Sequence[int] = (64, 128, 256, 512, 512)
+    norm_layers: bool = False
+
+    FIRST: ClassVar[str] = "conv_0_0"
+
+    @property
+    def widths(self) -> dict[int, int]:
+        return dict(enumerate(self.features))
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool) -> tuple[jax.Array, ...]:
+        x, maps = images, []
+        for level in self.levels:
+            x = max_pool(x) if level else x
+            for k in range(self.convs[level]):
+                x = self.conv(self.features[level], 3, f"conv_{level}_{k}", bias=True)(x)
+                x = nn.relu(self.norm(f"norm_{level}_{k}", train)(x) if self.norm_layers else x)
+            maps.append(x)
+        return tuple(maps)

@@ -1,0 +1,44 @@
+"""Converts torchvision's weights of an encoder into a file that a run can start from.
+
+    python -m unet_jax.models.from_torch resnet34.safetensors --encoder=resnet34 --out=resnet34.npz
+    python run_train.py --config=configs/electrodes_resnet34.py --workdir=runs/pretrained \\
+        --config.model.encoder_weights=resnet34.npz
+
+FILE is the state dict of torchvision's network as .safetensors, .pt, .pth or .npz. What has no place in an encoder, the
+classifier and the counts of batches, is left out and told. An array that is missing, left over or of another shape ends
+it: status 2, and nothing is written.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from unet_jax import cli
+from unet_jax.errors import UserError, writing
+from unet_jax.models.encoders import ENCODERS, state_dict, torchvision, weights
+
+ENCODER = flags.DEFINE_string(
+    "encoder", None, "The network, by torchvision's name: resnet34, vgg16_bn, densenet121, ..."
+)
+OUT = flags.DEFINE_string("out", None, "The file to write, .npz.")
+flags.mark_flags_as_required(["encoder", "out"])
+
+
+def main(file: str) -> None:
+    name = ENCODER.value
+    if name not in torchvision.NAMES:
+        raise UserError(f"--encoder={name}: torchvision's are {', '.join(torchvision.NAMES)}; choose one of them.")
+    state = state_dict.read(file)
+    arrays, left_out = torchvision.convert(ENCODERS[name](), state)
+    out = Path(OUT.value).expanduser()
+    with writing():
+        weights.write(out, name, arrays)
+    numbers = sum(array.size for path, array in arrays.items() if path.startswith("params/"))
+    print(f"{out}: {len(arrays)} arrays of {name}, {numbers:,} parameters")
+    counts = [key for key in left_out if key.endswith("num_batches_tracked")]
+    others = [key for key in left_out if key not in counts]
+    print(f"left out: {', '.join(others) or 'no classifier'}; {len(counts)} num_batches_tracked")
+
+
+if __name__ == "__main__":
+    cli.run(main, __doc__, arguments=("FILE",))

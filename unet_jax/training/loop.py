@@ -32,7 +32,8 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
     """Trains what `config` describes, from the workdir's latest checkpoint if it has one, and scores the best state.
 
     Every `train.eval_every` steps, and after the last, the network is scored on val and that very state is saved. After
-    `train.patience` such scores without a better one the run ends early. At the end the best checkpoint is scored on test (on val, and it is said, where there is no test split), with pictures.
+    `train.patience` such scores without a better one the run ends early. At the end the best checkpoint is scored on test
+    (on val, and it is said, where there is no test split), with pictures.
 
     Args:
       config: as of `configs/default.py`.

@@ -38,7 +38,7 @@ FREE = (
     ),  # the first three: see fingerprint
     *("eval.batch_size", "eval.num_pictures", "checkpoint.every", "checkpoint.latest"),
 )
-PRUNED = "pruned"  # in versions.json: the folder holds a level cut out of a run (analysis/extract.py)
+PRUNED = "pruned"  # in versions.json: the folder holds a level cut out of a run (analysis/prune/extract.py)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,11 +7,13 @@ to `MODELS`; the tests run over the table.
 import dataclasses
 
 from unet_jax.errors import UserError
+from unet_jax.models.fc_densenet import FCDenseNet
+from unet_jax.models.fcn import FCN
 from unet_jax.models.network import Network
 from unet_jax.models.unet import UNet
 from unet_jax.models.unet_pp import UNetPP
 
-MODELS: dict[str, type[Network]] = {"unet": UNet, "unet_pp": UNetPP}
+MODELS: dict[str, type[Network]] = {"unet": UNet, "unet_pp": UNetPP, "fcn": FCN, "fc_densenet": FCDenseNet}
 
 
 def build(name: str, *, num_classes: int, **knobs) -> Network:

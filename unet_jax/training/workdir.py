@@ -38,6 +38,9 @@ FREE = (
     *("eval.batch_size", "eval.num_pictures", "checkpoint.every", "checkpoint.latest"),
 )
 
+# What runs from before a key was there had in effect, so that they go on.
+BEFORE = {"train.start_from": ""}
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -136,11 +139,14 @@ def start(workdir, config: ConfigDict, dataset: data.Dataset) -> Path:
     return workdir
 
 
-def add_start(workdir: Path, start_step: int) -> None:
-    """Notes in `versions.json` what the steps from `start_step` on run on; what ran the earlier ones stays there."""
+def add_start(workdir: Path, start_step: int, origin: dict) -> None:
+    """Notes in `versions.json` what the steps from `start_step` on run on; what ran the earlier ones stays there.
+
+    `origin` tells what step 0 came from if not from initialisation (`start_from`); {} otherwise.
+    """
     path = workdir / "versions.json"
     content = json.loads(path.read_text())
-    content["starts"].append({"start_step": start_step, **versions()})
+    content["starts"].append({"start_step": start_step, **versions(), **({"start_from": origin} if origin else {})})
     json_file.write(path, content, indent=2)
 
 
@@ -184,7 +190,7 @@ def versions() -> dict:
 
 
 def _check_same(workdir, new, facts):
-    old, new = _flat(load_config(workdir).to_dict()), _flat(_tuples(new))
+    old, new = BEFORE | _flat(load_config(workdir).to_dict()), _flat(_tuples(new))
     changes = [
         f"{key}: {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} now"
         for key in sorted(old.keys() | new.keys())

@@ -1,0 +1,20 @@
+"""FC-DenseNet, small, on the embedded synthetic X-rays, otherwise as the default.
+
+    python run_train.py --config=configs/electrodes_fc_densenet.py --workdir=runs/electrodes_fc_densenet
+
+Hardware: two CPU cores; time and score: not measured yet. For a published network, 56, 67 or 103, on an accelerator:
+
+    python run_train.py --config=configs/electrodes_fc_densenet.py --workdir=runs/electrodes_fc_densenet_56 \
+        --config.model.variant=56 --config.model.first=0 --config.model.growth=0 --config.model.layers="()"
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The default experiment with the densely connected network; `arg` must be empty."""
+    config = default.get_config(arg)
+    config.model = default.fc_densenet()
+    return config

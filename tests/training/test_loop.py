@@ -126,6 +126,7 @@ def test_nan_stops_with_the_step_and_keeps_the_checkpoint(config, monkeypatch, t
     assert masks.shape == (20, 20, 2)
 
 
+@pytest.mark.usefixtures("quick_compile")
 def test_another_kind_of_network_trains_and_scores(config, tmp_path):
     """With dropout and one head, bfloat16, and no knob of a grid; FCN's runs are those of test_start_from.py."""
     config.model = default.fc_densenet()

@@ -151,3 +151,11 @@ def test_every_size_comes_back(stride):
         (logits,) = jax.eval_shape(module.apply, variables, image)
         assert logits.shape == (1, size, 35 - size, 2)
         assert (module.output_size(size), module.input_size(size)) == (size, size)
+
+
+def test_scores_start_at_zero():
+    module, image = full("fcn"), images(1, 1, 1, 1)
+    names = [*SCORES[8], "fc_7"]
+    initial = jax.jit(lambda key: {name: module.init(key, image)["params"][name] for name in names})(jax.random.key(0))
+    assert [name for name in names if not np.any(initial[name]["kernel"])] == SCORES[8]
+    assert not any(np.any(tree["bias"]) for tree in initial.values())

@@ -39,7 +39,7 @@ class Network(nn.Module):
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name, None)
-            if isinstance(value, Sequence) and not isinstance(value, str):
+            if isinstance(field.default, tuple) and isinstance(value, Sequence) and not isinstance(value, str):
                 setattr(self, field.name, tuple(value))  # a list from a config has no hash, as jit wants of a module
         self.check()
         super().__post_init__()

@@ -2,7 +2,8 @@
 
     python run_train.py --config=configs/electrodes_fc_densenet.py --workdir=runs/electrodes_fc_densenet
 
-Hardware: two CPU cores; time and score: not measured yet. For a published network, 56, 67 or 103, on an accelerator:
+Hardware: two CPU cores; time and score: not measured yet. On CPUs the first compilation takes a minute or more, most of it
+for the random numbers of the many dropouts; --config.model.dropout=0.0 leaves them out. For a published network, 56, 67 or 103, on an accelerator:
 
     python run_train.py --config=configs/electrodes_fc_densenet.py --workdir=runs/electrodes_fc_densenet_56 \
         --config.model.variant=56 --config.model.first=0 --config.model.growth=0 --config.model.layers="()"

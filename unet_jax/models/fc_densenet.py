@@ -14,7 +14,8 @@ and with d blocks on the way down
 
 TD = BatchNorm, ReLU, 1x1 convolution that keeps the number of maps, dropout, 2x2 maximum with stride 2. TU = 3x3 transposed
 convolution with stride 2 that keeps the number of maps: of the new ones of the block below alone, which is what keeps the
-way up affordable. It makes 2h + 1 rows and columns of h; the last goes, so that they fit the skip.
+way up affordable. It makes 2h + 1 rows and columns of h; the last goes, so that they fit the skip. The order within [ ] only
+permutes the weights.
 
 Submodules: `first`, the layers `down_i_l`, `bottleneck_l` and `up_i_l`, `transition_down_i` from level i down,
 `transition_up_i` up to level i, `head`; levels i from 0, the image's resolution, layers l from 0. For 3 channels and 11

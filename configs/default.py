@@ -63,6 +63,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "log_every": 20,  # steps between rows of metrics.jsonl
             "eval_every": 160,  # steps between evaluations on val, each with a checkpoint of that very state
             "patience": 0,  # evaluations without a better score after which the run ends early; 0 for never
+            "start_from": "",  # workdir of a run from whose best network this one starts, parameter by name; "" for none
         }
     )
     config.eval = ConfigDict(
@@ -113,6 +114,36 @@ def unet() -> ConfigDict:
             "dropout": 0.0,
             "dtype": "float32",  # of the computation: float32, bfloat16 (or float64, see Network); parameters are float32
             "activation": "softmax",  # softmax, or sigmoid: each channel a mask of its own, and masks may overlap
+        }
+    )
+
+
+def fcn() -> ConfigDict:
+    """Every knob of the fully convolutional VGG-16."""
+    return ConfigDict(
+        {
+            "name": "fcn",
+            "stride": 8,  # of the finest map that is scored: 32, 16 or 8
+            "widths": (8, 16, 32, 64, 64, 80),  # channels of the five blocks, and of fc6 and fc7
+            "dropout": 0.5,  # behind fc6 and fc7
+            "dtype": "float32",  # as of unet, like activation
+            "activation": "softmax",
+        }
+    )
+
+
+def fc_densenet() -> ConfigDict:
+    """Every knob of the densely connected network."""
+    return ConfigDict(
+        {
+            "name": "fc_densenet",
+            "variant": "",  # a network as published, which says the next three knobs: 103, 67, 56; "" for own
+            "first": 16,  # maps of the first convolution
+            "growth": 8,  # maps that each layer adds
+            "layers": (2, 3, 4, 5, 4, 3, 2),  # of the blocks down, the bottleneck and the blocks up
+            "dropout": 0.2,  # behind every convolution but the first and the last
+            "dtype": "float32",  # as of unet, like activation
+            "activation": "softmax",
         }
     )
 

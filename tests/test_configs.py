@@ -1,5 +1,6 @@
 """Every config makes a whole experiment; a key that nothing reads, or that a config misspells, is found here."""
 
+import dataclasses
 import importlib
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from originals import tiles, write_isbi2012, write_nuclei, write_tfds
 from PIL import Image
 
 from configs import default
+from unet_jax import models
 from unet_jax.training import experiment
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[1] / "configs").glob("*.py"))
@@ -81,7 +83,8 @@ def test_defaults_own_every_key():
         *(default.electrodes(), default.image_folder(""), default.isbi2012(""), default.dsb2018("")),
         default.tfds(""),
     )
-    known = {"model": set(default.unet_pp()), "data": set().union(*of_data)}
+    of_model = (default.unet_pp(), default.fcn(), default.fc_densenet())
+    known = {"model": set().union(*of_model), "data": set().union(*of_data)}
     for name in NAMES:
         config = importlib.import_module(f"configs.{name}").get_config()
         for section, value in config.items():
@@ -89,6 +92,17 @@ def test_defaults_own_every_key():
                 assert set(value) <= known[section]
             elif section != "seed":
                 assert set(value) == set(default.get_config()[section])
+
+
+def test_defaults_have_every_knob_of_every_network():
+    """And the network's alone: `build` refuses any other."""
+    for name in models.MODELS:
+        knobs = getattr(default, name)().to_dict()
+        assert knobs.pop("name") == name
+        network = models.MODELS[name]
+        fields = {field.name for field in dataclasses.fields(network)} - {"parent", "name", "num_classes", "axis_name"}
+        fields -= {"variant"} if len(network.VARIANTS) == 1 else set()
+        assert set(knobs) - set(experiment.START) == fields
 
 
 def test_originals_train_as_their_folders_do():

@@ -10,6 +10,13 @@ import numpy as np
 from unet_jax.models import build
 
 WIDTHS = (3, 5, 6, 7)  # all different, and small
+GRIDS = ["unet", "unet_pp"]  # the networks of levels, with the knobs that grids share
+KNOBS = {  # of a small network of each kind; a new one in MODELS needs its row
+    "unet": {"widths": WIDTHS},
+    "unet_pp": {"widths": WIDTHS, "deep_supervision": True},
+    "fcn": {"widths": (2, 3, 4, 5, 6, 7), "dropout": 0.0},
+    "fc_densenet": {"variant": "", "first": 4, "growth": 3, "layers": (1, 2, 3, 1, 2), "dropout": 0.0},
+}
 
 # These tests compile far longer than they run, so the compiler is told not to optimise.
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -40,12 +47,11 @@ def random_variables(module, image):
 
 
 def full(name, **knobs):
-    deep = {"deep_supervision": True} if name == "unet_pp" else {}
-    return build(name, num_classes=2, widths=WIDTHS, **deep, **knobs)
+    return build(name, **{"num_classes": 2, **KNOBS[name], **knobs})
 
 
 def graph(name):
-    """What each submodule reads, written from the papers' equations."""
+    """What each submodule of a grid reads, written from the papers' equations."""
     depth = len(WIDTHS) - 1
     if name == "unet":
         edges = {"enc_0": ["image"]} | {f"enc_{i}": [f"pool enc_{i - 1}"] for i in range(1, depth + 1)}

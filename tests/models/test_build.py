@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_nets import GRIDS, KNOBS, full
 
 from unet_jax.errors import UserError
 from unet_jax.models import MODELS, build
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
-@pytest.mark.parametrize("name", list(MODELS))
+@pytest.mark.parametrize("name", GRIDS)
 def test_size_arithmetic_is_what_the_network_does(name, depth):
     """Every size up to 250: legal ones give the promised output, others fail with the nearest legal ones named."""
     deep = {"deep_supervision": True} if name == "unet_pp" else {}
@@ -65,7 +66,7 @@ def test_sizes_are_the_papers():
 @pytest.mark.parametrize(
     ("name", "knobs", "said"),
     [
-        ("unet3", {}, ["'unet3'", "unet, unet_pp"]),
+        ("unet3", {}, ["'unet3'", "fc_densenet, fcn, unet, unet_pp"]),
         ("unet", {"level": 1}, ["'level'", "widths, padding, norm"]),
         ("unet_pp", {"widht": 1}, ["'widht'", "deep_supervision, level"]),
         ("unet", {"variant": "papr"}, ["'papr'", "'', paper, release, same, wide"]),
@@ -92,6 +93,26 @@ def test_sizes_are_the_papers():
         ("unet_pp", {"level": 5}, ["level=5", "1 to 4"]),
         ("unet_pp", {"level": -1}, ["level=-1", "1 to 4"]),
         ("unet_pp", {"deep_supervision": 4}, ["deep_supervision=4", "True, False"]),
+        ("fcn", {"padding": "valid"}, ["'padding'", "stride, widths"]),
+        ("fcn", {"stride": 4}, ["stride=4", "32, 16, 8"]),
+        ("fcn", {"stride": 8.0}, ["stride=8.0", "32, 16, 8"]),
+        ("fcn", {"widths": (8, 16, 32, 64, 128)}, ["(8, 16, 32, 64, 128)", "six"]),
+        ("fcn", {"widths": 64}, ["widths=64", "six"]),
+        ("fcn", {"widths": (8, 16, 32, 64, 64, 0)}, ["(8, 16, 32, 64, 64, 0)", "positive"]),
+        ("fc_densenet", {"variant": 103}, ["variant=103 ", "'', 103, 67, 56"]),
+        ("fc_densenet", {"variant": ["103"]}, ["variant=['103']", "'', 103, 67, 56"]),
+        ("fc_densenet", {"variant": "56", "first": 16}, ["first=16", "'56', which has 48", "variant=''"]),
+        (
+            "fc_densenet",
+            {"variant": "67", "layers": [4] * 11},
+            ["layers=(4, 4,", "which has (5, 5,", "leave layers out"],
+        ),
+        ("fc_densenet", {"first": 0}, ["first=0", "from 1"]),
+        ("fc_densenet", {"growth": 2.5}, ["growth=2.5", "from 1"]),
+        ("fc_densenet", {"layers": ()}, ["layers=()", "odd"]),
+        ("fc_densenet", {"variant": "", "first": 8, "growth": 4, "layers": (2, 3, 3, 2)}, ["(2, 3, 3, 2)", "odd"]),
+        ("fc_densenet", {"variant": "", "first": 8, "growth": 4, "layers": (2,)}, ["(2,)", "three"]),
+        ("fc_densenet", {"variant": "", "first": 8, "growth": 4, "layers": (1, 0, 1)}, ["(1, 0, 1)", "positive"]),
     ],
     ids=lambda value: None if isinstance(value, list) else str(value),
 )
@@ -102,16 +123,20 @@ def test_bad_knobs_are_named_with_what_is_allowed(name, knobs, said):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("padding", ["same", "valid"])
 @pytest.mark.parametrize("shape", [(188, 188), (1, 188, 188), (0, 188, 188, 1), (1, 0, 188, 1), (1, 188, 188, 0)])
-def test_images_that_are_no_batch_are_refused(padding, shape):
-    for name in MODELS:
+def test_images_that_are_no_batch_are_refused(shape):
+    valid = [full(name, padding="valid") for name in GRIDS]
+    for module in [*map(full, MODELS), *valid]:
         with pytest.raises(UserError, match=rf"{re.escape(str(shape))}.*batch, height, width, channels"):
-            build(name, num_classes=2, padding=padding).init(jax.random.key(0), jnp.zeros(shape))
+            module.init(jax.random.key(0), jnp.zeros(shape))
 
 
-def test_a_module_is_a_static_argument():
+@pytest.mark.parametrize("name", list(MODELS))
+def test_a_module_is_a_static_argument(name):
     """Modules with equal knobs hash alike, lists included, so that jit does not compile again."""
-    ours, theirs = (build("unet_pp", num_classes=2, widths=widths) for widths in ([4, 8], (4, 8)))
+    ours = full(name)
+    several = {knob: list(value) for knob, value in KNOBS[name].items() if isinstance(value, tuple)}
+    assert several
+    theirs = full(name, **several)
     assert ours == theirs
     assert hash(ours) == hash(theirs)

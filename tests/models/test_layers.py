@@ -5,20 +5,26 @@ import numpy as np
 from flax import linen as nn
 from small_nets import full, graph, images, random_variables
 
-from unet_jax.models import build
+from unet_jax.models import MODELS, build
 
 
 def test_dropout_stands_where_the_papers_have_it():
-    """U-Net: after its two deepest encoder levels, once each. U-Net++: after every ReLU. Nowhere in evaluation."""
-    nodes = [node for node in graph("unet_pp") if node.startswith("x")]
-    places = {"unet": ["enc_2", "enc_3"], "unet_pp": sorted(2 * nodes)}
+    """U-Net: after its two deepest encoder levels, once each. U-Net++: after every ReLU. FCN: after fc6 and fc7.
+    FC-DenseNet: after every layer and on the way down. Nowhere in evaluation."""
+    dense = [f"{place}_{k}" for place, n in (("down_0", 1), ("down_1", 2), ("bottleneck", 3)) for k in range(n)]
+    dense += ["up_1_0", "up_0_0", "up_0_1", "transition_down_0", "transition_down_1"]
+    nested = 2 * [node for node in graph("unet_pp") if node.startswith("x")]
+    places = {"unet": ["enc_2", "enc_3"], "unet_pp": nested, "fcn": ["fc_6", "fc_7"], "fc_densenet": dense}
+    assert set(places) == set(MODELS)
     for name, expected in places.items():
         module, image = full(name, dropout=0.5), images(1, 8, 8, 1)
-        seen = []
+        seen, before = [], []
 
-        def watch(next_function, args, kwargs, context, seen=seen):
+        def watch(next_function, args, kwargs, context, seen=seen, before=before):
+            if isinstance(context.module, nn.Conv):
+                before.append(context.module.path[0])
             if isinstance(context.module, nn.Dropout) and context.module.rate and not kwargs["deterministic"]:
-                seen.append(context.module.path[0])
+                seen.append(before[-1])
             return next_function(*args, **kwargs)
 
         with nn.intercept_methods(watch):
@@ -26,7 +32,7 @@ def test_dropout_stands_where_the_papers_have_it():
             assert not seen
             rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
             jax.eval_shape(lambda i, m=module, r=rngs: m.init(r, i, train=True), image)
-        assert sorted(seen) == expected
+        assert sorted(seen) == sorted(expected)
 
 
 def test_the_release_has_a_relu_after_each_up_sampling_and_a_wide_last_one():

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_nets import WIDTHS, full, images, quick_jit, random_variables, shapes
+from small_nets import GRIDS, WIDTHS, full, images, quick_jit, random_variables, shapes
 
-from unet_jax.models import MODELS, build
+from unet_jax.models import build
 
 
 @pytest.mark.parametrize(("padding", "norm"), [("same", "none"), ("same", "batch"), ("valid", "none")])
@@ -38,7 +38,7 @@ def test_a_level_is_that_head_of_the_whole(padding, norm):
     ],
     ids=lambda knobs: "-".join(map(str, knobs.values())),
 )
-@pytest.mark.parametrize("name", list(MODELS))
+@pytest.mark.parametrize("name", GRIDS)
 def test_any_size_comes_back(name, knobs):
     module, image = full(name, **knobs), images(2, 37, 53, 3)
     initial = jax.eval_shape(module.init, jax.random.key(0), image)
@@ -52,7 +52,7 @@ def test_any_size_comes_back(name, knobs):
         assert np.isfinite(logits).all()
 
 
-@pytest.mark.parametrize("name", list(MODELS))
+@pytest.mark.parametrize("name", GRIDS)
 def test_an_odd_size_is_the_edge_repeated_at_the_end(name):
     module = full(name)
     image = images(1, 13, 7, 1)
@@ -63,7 +63,7 @@ def test_an_odd_size_is_the_edge_repeated_at_the_end(name):
         np.testing.assert_allclose(a, b[:, :13, :7], rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", list(MODELS))
+@pytest.mark.parametrize("name", GRIDS)
 def test_a_valid_pixel_sees_no_border(name):
     """The logits of a window are those of the whole image there: what tiles rest on."""
     module = full(name, padding="valid", upsample="nearest")
@@ -75,7 +75,7 @@ def test_a_valid_pixel_sees_no_border(name):
         np.testing.assert_allclose(window, whole[:, 8:-8, 8:], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", list(MODELS))
+@pytest.mark.parametrize("name", GRIDS)
 def test_valid_logits_are_a_same_nets_far_from_the_border(name):
     """Every head, pixel for pixel: a skip or a head that is cropped one pixel aside is seen.
 

@@ -1,13 +1,13 @@
-"""The networks against the papers: parameter counts, and what every node reads."""
+"""The grids against the papers: parameter counts, and what every node reads."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from small_nets import full, graph, images, quick_jit, random_variables, shapes
+from small_nets import GRIDS, full, graph, images, quick_jit, random_variables, shapes
 
-from unet_jax.models import MODELS, build
+from unet_jax.models import build
 
 UNET_PP_WIDTHS = (32, 64, 128, 256, 512)
 
@@ -60,7 +60,7 @@ class Wires:
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
-@pytest.mark.parametrize("name", list(MODELS))
+@pytest.mark.parametrize("name", GRIDS)
 def test_every_node_reads_what_the_paper_says(name, padding):
     module = full(name, padding=padding)
     size = module.input_size(16)
@@ -88,7 +88,7 @@ def test_every_node_reads_what_the_paper_says(name, padding):
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
-@pytest.mark.parametrize("name", list(MODELS))
+@pytest.mark.parametrize("name", GRIDS)
 def test_every_source_of_every_node_feeds_its_head(name, padding):
     """The gradient of each head on each source of each node that it can read, and on no other, is not zero."""
     module = full(name, activation="sigmoid", padding=padding)

@@ -2,6 +2,7 @@
 
 import signal
 
+import jax
 import pytest
 
 from configs import default
@@ -24,6 +25,14 @@ def small_config(cache_dir):
 @pytest.fixture
 def config(cache_dir):
     return small_config(cache_dir)
+
+
+@pytest.fixture
+def quick_compile():
+    """The compiler does not optimise: for runs of few steps, which compile far longer than they train."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="session")

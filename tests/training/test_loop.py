@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import unet_jax
+from configs import default
 from unet_jax.data import pipeline
 from unet_jax.errors import UserError
 from unet_jax.training import experiment, loop
@@ -141,6 +142,26 @@ def test_nan_stops_with_the_step_and_keeps_the_checkpoint(config, monkeypatch, t
         loop.train_and_evaluate(config, tmp_path / "run")
     masks, _ = unet_jax.load(tmp_path / "run").predict(np.zeros((20, 20), np.uint8))
     assert masks.shape == (20, 20, 2)
+
+
+@pytest.mark.usefixtures("quick_compile")
+def test_another_kind_of_network_trains_and_scores(config, tmp_path):
+    """With dropout and one head, bfloat16, and no knob of a grid; FCN's runs are those of test_start_from.py."""
+    config.model = default.fc_densenet()
+    config.model.update({"first": 4, "growth": 2, "layers": (1, 1, 1), "dtype": "bfloat16"})
+    config.train.update({"num_steps": 2, "eval_every": 2})
+    config.optim.warmup_steps = 0
+    summary = loop.train_and_evaluate(config, tmp_path)
+    (train, val) = (
+        next(row for row in read_metrics(tmp_path / "metrics.jsonl") if row["split"] == s) for s in ("train", "val")
+    )
+    assert 0 < train["loss"] < 10
+    assert 0 <= val["iou_pooled/mean"] <= 1
+    assert json.loads((tmp_path / "eval/test.json").read_text())["summary"] == summary
+    predictor = unet_jax.load(tmp_path, mode="fast")
+    assert predictor.predict(np.zeros((45, 30), np.uint8))[0].shape == (45, 30, 2)
+    with pytest.raises(UserError, match="FCDenseNet has no levels"):
+        unet_jax.load(tmp_path, level=1)
 
 
 def test_a_run_without_a_step_leaves_the_workdir_free(trained, config, tmp_path):

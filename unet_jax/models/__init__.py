@@ -7,11 +7,13 @@ to `MODELS`; the tests run over the table.
 import dataclasses
 
 from unet_jax.errors import UserError
+from unet_jax.models.fc_densenet import FCDenseNet
+from unet_jax.models.fcn import FCN
 from unet_jax.models.network import Network
 from unet_jax.models.unet import UNet
 from unet_jax.models.unet_pp import UNetPP
 
-MODELS: dict[str, type[Network]] = {"unet": UNet, "unet_pp": UNetPP}
+MODELS: dict[str, type[Network]] = {"unet": UNet, "unet_pp": UNetPP, "fcn": FCN, "fc_densenet": FCDenseNet}
 
 
 def build(name: str, *, num_classes: int, **knobs) -> Network:
@@ -28,5 +30,6 @@ def build(name: str, *, num_classes: int, **knobs) -> Network:
     for knob in knobs:
         if knob not in known:
             raise UserError(f"Model {name!r} has no knob {knob!r}: its knobs are {', '.join(known)}.")
-    published = MODELS[name].VARIANTS.get(knobs.get("variant", ""), {})
+    variant = knobs.get("variant", "")
+    published = MODELS[name].VARIANTS.get(variant, {}) if isinstance(variant, str) else {}
     return MODELS[name](num_classes=num_classes, **{**published, **knobs})

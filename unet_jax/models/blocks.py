@@ -98,6 +98,11 @@ class UpSample(nn.Module):
         return x + bias.reshape(1, 1, 1, -1)
 
 
+def batch_norm(train: bool, dtype: Any, axis_name: str | None, name: str) -> nn.BatchNorm:
+    """BatchNorm as every network here has it, over the mapped axis too; statistics are float32 whatever the dtype."""
+    return nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=dtype, axis_name=axis_name, name=name)
+
+
 def num_groups(features: int) -> int:
     """How many groups group normalisation takes: the largest divisor of the width up to 16 that leaves 2 channels a group.
 
@@ -143,9 +148,7 @@ class Block(nn.Module):
 
     def normalise(self, x: jax.Array, train: bool, name: str) -> jax.Array:
         if self.norm == "batch":
-            return nn.BatchNorm(
-                not train, momentum=0.9, epsilon=1e-5, dtype=self.dtype, axis_name=self.axis_name, name=name
-            )(x)
+            return batch_norm(train, self.dtype, self.axis_name, name)(x)
         if self.norm == "group":
             return nn.GroupNorm(num_groups(self.features), epsilon=1e-5, dtype=self.dtype, name=name)(x)
         if self.norm == "instance":

@@ -10,7 +10,7 @@ from flax import linen as nn
 from unet_jax.errors import UserError
 from unet_jax.models.blocks import Block, UpSample, center_crop
 from unet_jax.models.encoders import ENCODERS
-from unet_jax.models.network import Network, is_count
+from unet_jax.models.network import Network, are_counts
 
 
 class Grid(Network):
@@ -42,16 +42,10 @@ class Grid(Network):
         **Network.CHOICES,
     }
 
-    def __post_init__(self):
-        if isinstance(self.widths, Sequence) and not isinstance(self.widths, str):
-            self.widths = tuple(self.widths)  # a list from a config is not hashable, as jit wants static modules
-        super().__post_init__()
-
     @nn.nowrap
     def check(self):
         super().check()
-        whole = isinstance(self.widths, tuple) and all(is_count(width, 1) for width in self.widths)
-        if not whole or len(self.widths) < 2:
+        if not are_counts(self.widths) or len(self.widths) < 2:
             raise UserError(f"widths={self.widths!r}: give two or more positive whole numbers, such as (32, 64, 128).")
         if self.encoder != "":
             self.check_encoder()

@@ -1,6 +1,7 @@
 """What every network shares: num_classes, dtype and activation, the sizes it takes, and its head."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -41,6 +42,10 @@ class Network(nn.Module):
     }
 
     def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name, None)
+            if isinstance(field.default, tuple) and isinstance(value, Sequence) and not isinstance(value, str):
+                setattr(self, field.name, tuple(value))  # a list from a config has no hash, as jit wants of a module
         self.check()
         super().__post_init__()
 
@@ -108,3 +113,8 @@ class Network(nn.Module):
 def is_count(value: Any, least: int) -> bool:
     """Whether the value is a whole number, not a bool, from `least` up."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def are_counts(values: Any) -> bool:
+    """Whether the values are a tuple of whole numbers from 1 up."""
+    return isinstance(values, tuple) and all(is_count(value, 1) for value in values)

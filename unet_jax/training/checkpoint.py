@@ -18,6 +18,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from unet_jax.errors import UserError
 
+MISFIT = "the config is another one than it was trained with"
 REMEDY = "evaluate another one (run_eval.py --checkpoint=STEP), or remove its folder to resume from the one before"
 
 
@@ -94,13 +95,18 @@ class Checkpointer:
         """The step of the best score, or None where none was scored."""
         return self._manager.best_step()
 
-    def restore(self, step: int, like) -> Any:
+    def names(self, step: int) -> set[str]:
+        """The names of all leaves in the checkpoint of `step`, such as "params/enc_0/conv_0/kernel"; no array is read."""
+        return set(self._read(step, digests=ocp.args.JsonRestore())["digests"])
+
+    def restore(self, step: int, like, misfit: str = MISFIT) -> Any:
         """Reads the state of `step`.
 
         Args:
           step: one that is there.
           like: a tree of arrays or `jax.ShapeDtypeStruct`, with the structure, shapes and types to read. It may be a
             part of what was saved (the parameters alone, or those of a smaller network): the rest is not read.
+          misfit: what the error says where a leaf has another shape or type.
 
         Returns:
           A tree like `like` of NumPy arrays.
@@ -109,37 +115,27 @@ class Checkpointer:
           UserError: a leaf is missing, has another shape or type, or is not what was written.
         """
         item = _plain(jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), like))
-        try:
-            restored = self._manager.restore(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.PyTreeRestore(
-                        item=item,
-                        restore_args=jax.tree.map(lambda x: ocp.RestoreArgs(restore_type=np.ndarray), item),
-                        partial_restore=True,
-                    ),
-                    digests=ocp.args.JsonRestore(),
-                ),
-            )
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(
-                f"checkpoint {step} in {self.directory} cannot be read "
-                f"({(str(error) or type(error).__name__).splitlines()[0]}); {REMEDY}"
-            ) from error
+        restored = self._read(
+            step,
+            state=ocp.args.PyTreeRestore(
+                item=item,
+                restore_args=jax.tree.map(lambda x: ocp.RestoreArgs(restore_type=np.ndarray), item),
+                partial_restore=True,
+            ),
+            digests=ocp.args.JsonRestore(),
+        )
         written = restored["digests"]
         leaves = {_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(restored["state"])[0]}
 
         def checked(path, wanted):
             name = _name(path)
             if name not in written:
-                raise UserError(
-                    f"checkpoint {step} in {self.directory} has no {name}; the config is another one than it was trained with"
-                )
+                raise UserError(f"checkpoint {step} in {self.directory} has no {name}; {MISFIT}")
             leaf = leaves[name]
             if np.shape(leaf) != np.shape(wanted) or leaf.dtype != wanted.dtype:
                 raise UserError(
                     f"checkpoint {step} in {self.directory}: {name} is {leaf.dtype}{list(np.shape(leaf))}, the network "
-                    f"has {wanted.dtype}{list(np.shape(wanted))}; the config is another one than it was trained with"
+                    f"has {wanted.dtype}{list(np.shape(wanted))}; {misfit}"
                 )
             if written.get(name) != _digest(leaf):
                 raise UserError(
@@ -149,6 +145,15 @@ class Checkpointer:
             return leaf
 
         return jax.tree_util.tree_map_with_path(checked, like)
+
+    def _read(self, step: int, **items):
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(**items))
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(
+                f"checkpoint {step} in {self.directory} cannot be read "
+                f"({(str(error) or type(error).__name__).splitlines()[0]}); {REMEDY}"
+            ) from error
 
     def wait(self) -> None:
         """Until what was saved so far is on disk."""

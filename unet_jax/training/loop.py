@@ -19,6 +19,7 @@ from unet_jax.training import experiment
 from unet_jax.training import workdir as folder
 from unet_jax.training.checkpoint import Checkpointer
 from unet_jax.training.score import score_run
+from unet_jax.training.start_from import start_from
 from unet_jax.training.state import count_parameters, create_state
 from unet_jax.training.step import create_train_step
 from unet_jax.training.writer import Meter, MetricWriter, Progress, read_metrics
@@ -30,6 +31,8 @@ class Interrupted(Exception):
 
 def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str, float]:
     """Trains what `config` describes, from the workdir's latest checkpoint if it has one, and scores the best state.
+
+    A workdir without a checkpoint starts from the initialisation, or from another run's network (`train.start_from`).
 
     Every `train.eval_every` steps, and after the last, the network is scored on val and that very state is saved. After
     `train.patience` such scores without a better one the run ends early. At the end the best checkpoint is scored on test
@@ -60,7 +63,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopSignal())  # outermost: the last save, which closing waits for, is guarded too
         checkpointer = stack.enter_context(Checkpointer(workdir / "checkpoints", latest=config.checkpoint.latest))
-        start_step = checkpointer.latest_step() or 0
+        start_step, origin = checkpointer.latest_step() or 0, {}
         weights = "" if start_step else config.model.get("encoder_weights", "")  # a resumed run has its own
         patch, channels = parts.reading["patch"], dataset.channels
         state = create_state(
@@ -68,10 +71,12 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
         )
         if start_step:
             state = checkpointer.restore(start_step, state)
+        elif train.start_from:
+            state, origin = start_from(state, parts.tx, train.start_from)
         path = workdir / "metrics.jsonl"
         finished = start_step >= train.num_steps or _out_of_patience(path, train.patience, start_step)
         if not finished:
-            folder.add_start(workdir, start_step, weights)
+            folder.add_start(workdir, start_step, start_from=origin, encoder_weights=weights)
             stack.callback(_draw_curves, workdir)
         progress = stack.enter_context(contextlib.closing(Progress(start_step, train.num_steps)))
         writer = MetricWriter(path, start_step)

@@ -40,6 +40,15 @@ FREE = (
 )
 PRUNED = "pruned"  # in versions.json: the folder holds a level cut out of a run (analysis/prune/extract.py)
 
+# What runs from before a key was there had in effect, so that they go on.
+BEFORE = {
+    "train.start_from": "",
+    "train.patience": 0,
+    "model.variant": "",
+    "model.encoder": "",
+    "model.encoder_weights": "",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -143,15 +152,18 @@ def start(workdir, config: ConfigDict, dataset: data.Dataset) -> Path:
     return workdir
 
 
-def add_start(workdir: Path, start_step: int, encoder_weights: str = "") -> None:
+def add_start(workdir: Path, start_step: int, *, start_from: dict, encoder_weights: str = "") -> None:
     """Notes in `versions.json` what the steps from `start_step` on run on; what ran the earlier ones stays there.
 
-    Of a file of weights that they start from, its sha256.
+    Of what step 0 came from, if not from initialisation alone: another run and its step ({} for none), and the sha256 of
+    a file of weights.
     """
     path = workdir / "versions.json"
     content = json.loads(path.read_text())
-    started = {"encoder_weights_sha256": weights.digest(encoder_weights)} if encoder_weights else {}
-    content["starts"].append({"start_step": start_step, **started, **versions()})
+    origin = {"start_from": start_from} if start_from else {}
+    if encoder_weights:
+        origin["encoder_weights_sha256"] = weights.digest(encoder_weights)
+    content["starts"].append({"start_step": start_step, **origin, **versions()})
     json_file.write(path, content, indent=2)
 
 
@@ -195,7 +207,8 @@ def versions() -> dict:
 
 
 def _check_same(workdir, new, facts):
-    old, new = _flat(load_config(workdir).to_dict()), _flat(_tuples(new))
+    new = _flat(_tuples(new))
+    old = {key: value for key, value in BEFORE.items() if key in new} | _flat(load_config(workdir).to_dict())
     changes = [
         f"{key}: {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} now"
         for key in sorted(old.keys() | new.keys())

@@ -41,10 +41,30 @@ PUBLISHED = (
 )
 
 
+TIRAMISU = "Jegou et al. 2017, table 1 and their code"
+DENSE = {"103": (9_322_091, 9_425_163), "67": (3_463_243, 3_502_923), "56": (1_376_795, 1_397_963)}
+FCN = "Long et al. 2015 and their code; fixed up-sampling has none"
+
+
 def checks() -> Iterator[Check]:
     """Each published network at its full size, by shapes alone."""
     for label, name, channels, classes, knobs, expected, source in PUBLISHED:
         module = models.build(name, num_classes=classes, **knobs)
-        found = count(shapes(module, channels, module.input_size(32))["params"])
         claim = f"parameters, {channels} channel{'s' * (channels > 1)} -> {classes} class{'es' * (classes > 1)}"
-        yield Check(label, claim, f"{expected:,}", f"{found:,}", found == expected, source)
+        yield _check(label, claim, expected, shapes(module, channels, module.input_size(32))["params"], source)
+    claim = "parameters, 3 channels -> 21 classes"
+    params = shapes(models.build("fcn", num_classes=21), 3, 64)["params"]
+    trunk = {name: part for name, part in params.items() if not name.startswith("score")}
+    yield _check("FCN-8s", claim, 134_362_751, params, FCN)
+    yield _check("FCN, VGG-16 trunk", "parameters, with fc6 and fc7", 134_260_544, trunk, FCN)
+    for variant, (trained, everything) in DENSE.items():
+        variables = shapes(models.build("fc_densenet", num_classes=11, variant=variant), 3, 32)
+        yield _check(
+            f"FC-DenseNet{variant}", "parameters, 3 channels -> 11 classes", trained, variables["params"], TIRAMISU
+        )
+        yield _check(f"FC-DenseNet{variant}", "with BatchNorm's statistics", everything, variables, TIRAMISU)
+
+
+def _check(network: str, claim: str, expected: int, tree, source: str) -> Check:
+    found = count(tree)
+    return Check(network, claim, f"{expected:,}", f"{found:,}", found == expected, source)

@@ -1,0 +1,20 @@
+"""FC-DenseNet, small, on the embedded synthetic X-rays, otherwise as the default.
+
+    python run_train.py --config=configs/electrodes_fc_densenet.py --workdir=runs/electrodes_fc_densenet
+
+Hardware: two CPU cores; time and score: not measured yet. On CPUs the first compilation takes a minute or more, most of
+it for the random numbers of the many dropouts; --config.model.dropout=0.0 leaves them out. A published network, 103, 67
+or 56, is `unet_jax.models.build("fc_densenet", variant="56", ...)`; here --config.model.variant=56 makes sure that
+--config.model.first, growth and layers are its.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The default experiment with the densely connected network; `arg` must be empty."""
+    config = default.get_config(arg)
+    config.model = default.fc_densenet()
+    return config

@@ -1,0 +1,27 @@
+"""FCN-8s on the embedded synthetic X-rays, about as many parameters as `electrodes_unet`'s: what skips as sums of scores do.
+
+    python run_train.py --config=configs/electrodes_fcn.py --workdir=runs/electrodes_fcn
+
+Hardware: two CPU cores; time and score: not measured yet.
+
+The three scores are trained at once. In stages, as its authors did, each run starts from the best weights of the one before
+and adds a score that begins at zero:
+
+    python run_train.py --config=configs/electrodes_fcn.py --workdir=runs/fcn_32 --config.model.stride=32
+    python run_train.py --config=configs/electrodes_fcn.py --workdir=runs/fcn_16 --config.model.stride=16 \
+        --config.train.start_from=runs/fcn_32
+    python run_train.py --config=configs/electrodes_fcn.py --workdir=runs/fcn_8 --config.train.start_from=runs/fcn_16
+
+The authors lower the learning rate by a hundred with each stage: --config.optim.learning_rate=2e-5, then 2e-7.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The default experiment with the fully convolutional VGG-16, made narrow; `arg` must be empty."""
+    config = default.get_config(arg)
+    config.model = default.fcn()
+    return config

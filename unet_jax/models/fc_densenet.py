@@ -1,0 +1,175 @@
+"""FC-DenseNet (Jegou et al.: "The One Hundred Layers Tiramisu: Fully Convolutional DenseNets for Semantic Segmentation",
+CVPR Workshops 2017).
+
+A layer H = BatchNorm, ReLU, 3x3 convolution to `growth` maps, dropout. A dense block of n layers over its input x, [ ] being
+concatenation, has the new maps
+
+    h_l = H_l([x, h_0, ..., h_{l-1}]),    new(x) = [h_0, ..., h_{n-1}],    all(x) = [x, new(x)]
+
+and with d blocks on the way down
+
+    a_0 = all(first(image)),    a_i = all(TD(a_{i-1})),    n_d = new(TD(a_{d-1}))
+    a'_i = all([TU(n_{i+1}), a_i]),    n_i its new maps,                  i = d-1 .. 0
+    logits = 1x1 convolution of a'_0
+
+TD = BatchNorm, ReLU, 1x1 convolution that keeps the number of maps, dropout, 2x2 maximum with stride 2. TU = 3x3 transposed
+convolution with stride 2 that keeps the number of maps: of the new ones of the block below alone, which is what keeps the
+way up affordable. It makes 2h + 1 rows and columns of h; the last goes, so that they fit the skip. The order within [ ] only
+permutes the weights.
+
+Submodules: `first`, the layers `down_i_l`, `bottleneck_l` and `up_i_l`, `transition_down_i` from level i down,
+`transition_up_i` up to level i, `head`; levels i from 0, the image's resolution, layers l from 0. For 3 channels and 11
+classes there are, trained and with the statistics of BatchNorm, 9,322,091 / 9,425,163 ("103"), 3,463,243 / 3,502,923 ("67")
+and 1,376,795 / 1,397,963 ("56"): with a bias in every convolution. Layers begin with BatchNorm, which takes the bias of
+what they read out again in training, so only those of the last block and of its TU have a gradient that is not rounding;
+on other numbers of devices the rest drift apart, without effect. Initialisation is that of `blocks`.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from unet_jax.errors import UserError
+from unet_jax.models.blocks import batch_norm, max_pool
+from unet_jax.models.conv import conv_general_dilated
+from unet_jax.models.network import Network, are_counts, is_count
+
+
+def transposed(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """3x3 transposed convolution with stride 2, its last row and column left out.
+
+    y[2i, .] = x[i, .] k[0, .] + x[i-1, .] k[2, .] and y[2i+1, .] = x[i, .] k[1, .], columns alike: one matrix product for the
+    nine weights, then additions. `[B, h, w, C]`, `[3, 3, C, O]` -> `[B, 2h, 2w, O]`.
+    """
+    batch, height, width, channels = x.shape
+    features = kernel.shape[-1]
+    y = x @ kernel.transpose(2, 0, 1, 3).reshape(channels, 9 * features)
+    y = y.reshape(batch, height, width, 3, 3, features)
+    rows = jnp.stack([y[:, :, :, 0] + _later(y[:, :, :, 2], 1), y[:, :, :, 1]], 2)
+    y = rows.reshape(batch, 2 * height, width, 3, features)
+    columns = jnp.stack([y[:, :, :, 0] + _later(y[:, :, :, 2], 2), y[:, :, :, 1]], 3)
+    return columns.reshape(batch, 2 * height, 2 * width, features)
+
+
+def _later(x, axis):
+    """Each row (column) one further on, the last dropped, zeros first."""
+    shifts = [(int(k == axis), -int(k == axis), 0) for k in range(x.ndim)]
+    return jax.lax.pad(x, jnp.zeros((), x.dtype), shifts)
+
+
+class Layer(nn.Module):
+    """BatchNorm, ReLU, convolution of `size` x `size`, dropout; `[B, H, W, C]` -> `[B, H, W, features]`."""
+
+    features: int
+    size: int
+    dropout: float
+    dtype: Any
+    axis_name: str | None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        x = nn.relu(batch_norm(train, self.dtype, self.axis_name, "norm")(x))
+        x = nn.Conv(
+            self.features,
+            (self.size, self.size),
+            kernel_init=nn.initializers.he_normal(),
+            dtype=self.dtype,
+            conv_general_dilated=conv_general_dilated if self.size == 3 else None,
+            name="conv",
+        )(x)
+        return nn.Dropout(self.dropout)(x, deterministic=not train)
+
+
+class TransitionUp(nn.Module):
+    """TU: `[B, h, w, C]` -> `[B, 2h, 2w, C]`, linear.
+
+    Parameters: `bias` `[C]` and `kernel` `[3, 3, C, C]` (row, column, in, out; from PyTorch's `ConvTranspose2d` by
+    `weight.permute(2, 3, 0, 1)`, from flax's `nn.ConvTranspose` by reversing the first two).
+    """
+
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        channels = x.shape[-1]
+        kernel = self.param("kernel", nn.initializers.glorot_uniform(), (3, 3, channels, channels), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
+        x, kernel, bias = x.astype(self.dtype), kernel.astype(self.dtype), bias.astype(self.dtype)
+        return transposed(x, kernel) + bias.reshape(1, 1, 1, -1)
+
+
+class FCDenseNet(Network):
+    """One head; any size comes back. Dropout stands after the convolution of every layer and of every TD.
+
+    Attributes:
+      variant: "103", "67" or "56", a published network; "" for one of your own by the three knobs that follow.
+      first: maps of the first convolution.
+      growth: maps that a layer adds.
+      layers: of the blocks on the way down, of the bottleneck, and of those on the way up: an odd number of blocks.
+    """
+
+    VARIANTS: ClassVar[dict[str, dict[str, Any]]] = {
+        "": {},
+        "103": {"first": 48, "growth": 16, "layers": (4, 5, 7, 10, 12, 15, 12, 10, 7, 5, 4)},
+        "67": {"first": 48, "growth": 16, "layers": (5,) * 11},
+        "56": {"first": 48, "growth": 12, "layers": (4,) * 11},
+    }
+
+    first: int = 48
+    growth: int = 16
+    layers: Sequence[int] = (4, 5, 7, 10, 12, 15, 12, 10, 7, 5, 4)
+    dropout: float = 0.2
+
+    @nn.nowrap
+    def check(self):
+        super().check()
+        for knob in ("first", "growth"):
+            if not is_count(getattr(self, knob), 1):
+                raise UserError(f"{knob}={getattr(self, knob)!r}: give a whole number from 1.")
+        if not are_counts(self.layers) or len(self.layers) < 3 or len(self.layers) % 2 == 0:
+            raise UserError(
+                f"layers={self.layers!r}: give positive whole numbers, one for each block down, the "
+                "bottleneck and each block up, three or another odd number of them, such as (2, 3, 4, 3, 2)."
+            )
+
+    @property
+    def depth(self) -> int:
+        """How many times the map is halved."""
+        return len(self.layers) // 2
+
+    @property
+    def multiple(self) -> int:
+        """The step between the sizes that the network works on: 2^depth pixels."""
+        return 2**self.depth
+
+    def layer(self, name: str, features: int, size: int) -> Layer:
+        """A layer, or the convolution of TD, under this name."""
+        return Layer(features, size, self.dropout, jnp.dtype(self.dtype), self.axis_name, name=name)
+
+    def block(self, name: str, number: int, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+        """(new(x), all(x)) of a dense block of that `number` of layers."""
+        maps = [x]
+        for k in range(number):
+            maps.append(self.layer(f"{name}_{k}", self.growth, 3)(jnp.concatenate(maps, axis=-1), train))
+        return jnp.concatenate(maps[1:], axis=-1), jnp.concatenate(maps, axis=-1)
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool = False) -> tuple[jax.Array]:
+        """`[B, H, W, C]` -> (logits `[B, H, W, K]` float32,)."""
+        dtype = jnp.dtype(self.dtype)
+        initialise = nn.initializers.he_normal()
+        convolution = {"kernel_init": initialise, "dtype": dtype, "conv_general_dilated": conv_general_dilated}
+        x = nn.Conv(self.first, (3, 3), name="first", **convolution)(self.enter(images))
+        skips = []
+        for i in range(self.depth):
+            _, x = self.block(f"down_{i}", self.layers[i], x, train)
+            skips.append(x)
+            x = max_pool(self.layer(f"transition_down_{i}", x.shape[-1], 1)(x, train))
+        new, _ = self.block("bottleneck", self.layers[self.depth], x, train)
+        for i in reversed(range(self.depth)):
+            up = TransitionUp(dtype, name=f"transition_up_{i}")(new)
+            new, x = self.block(f"up_{i}", self.layers[-1 - i], jnp.concatenate([up, skips[i]], axis=-1), train)
+        return (self.head("head")(self.leave(x, images)),)

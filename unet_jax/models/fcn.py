@@ -1,0 +1,148 @@
+"""FCN (Long, Shelhamer, Darrell: "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015).
+
+The trunk is VGG-16, its fully connected layers as convolutions: five blocks of 2, 2, 3, 3, 3 convolutions of 3x3, a 2x2
+maximum with stride 2 after each, then 7x7 (fc6) and 1x1 (fc7); ReLU after all. S is a 1x1 convolution to the classes, U_f
+the up-sampling by f:
+
+    s_32 = S(fc7),      s_16 = U_2(s_32) + S(pool4),      s_8 = U_2(s_16) + S(pool3)
+    logits = U_32(s_32), U_16(s_16) or U_8(s_8)           for stride 32, 16 or 8
+
+Submodules are `conv_1_1` .. `conv_5_3`, `fc_6`, `fc_7`, `score_fr`, `score_pool4`, `score_pool3`: the names of stride 32
+are a part of those of 16, and these of those of 8, so that each may start from the one before (`train.start_from`), as
+the authors trained. Scores start at zero, as theirs: a new one changes nothing until it is trained. As published (default
+widths, 3 channels) the trunk has 134,260,544 parameters, and with stride 8 and 21 classes there are 134,362,751.
+
+U_f is the authors' transposed convolution of 2f x 2f weights and stride f, no bias, fixed to linear interpolation. Its
+weights are computed, so they are no parameters.
+
+The image gets 100 zeros on each side and conv_1_1 pads no more. Maxima are in ceil mode, as the authors' framework has
+them: at an odd size the last window holds what is left. Floor mode would leave images of less than 26 pixels without
+a single window of fc6. Where pixels lie, in pixels of the image: the first convolution's map starts at -99, pixel j of pool k
+is the middle of its window, fc6 starts at pool5's pixel 3, and U_f puts its source's pixel t at f t + f - 1/2:
+
+    pool3 8 j - 95.5    pool4 16 j - 91.5    fc7 32 j + 12.5
+    U_2(s_32) 16 j - 11.5    U_2(s_16) 8 j - 23.5    U_32(s_32) j - 19    U_16(s_16) j - 27    U_8(s_8) j - 31
+
+So the sums start at pixel 5 of pool4 and 9 of pool3, the logits at 19, 27 or 31: the published crops, exact at any size
+because every window is counted from the top left. What is to the right and below is enough from 1 pixel up.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from unet_jax.errors import UserError
+from unet_jax.models.blocks import max_pool
+from unet_jax.models.conv import conv_general_dilated
+from unet_jax.models.network import Network, are_counts, is_count
+
+BLOCKS = (2, 2, 3, 3, 3)  # convolutions of each
+BORDER = 100  # zeros on each side of the image
+SKIPS = (("score_pool4", 4, 5), ("score_pool3", 3, 9))  # name, pool, and the pixel of it where the sum starts
+STRIDES = {32: (0, 19), 16: (1, 27), 8: (2, 31)}  # how many of the skips, and the pixel where the logits start
+
+
+def ceil_pool(x: jax.Array) -> jax.Array:
+    """The 2x2 maximum with stride 2 in ceil mode, of a map that is nowhere negative; `[B, H, W, C]`.
+
+    Zeros make an odd size even: behind a ReLU they change no maximum.
+    """
+    ends = [(0, size % 2) for size in x.shape[1:3]]
+    return max_pool(jnp.pad(x, ((0, 0), *ends, (0, 0))))
+
+
+def upsample(x: jax.Array, factor: int) -> jax.Array:
+    """U_f: `[B, h, w, K]` -> `[B, f (h + 1), f (w + 1), K]`, each channel by itself, zeros beyond the border.
+
+    The transposed convolution with weights 1 - |a - (f - 1/2)| / f, a = 0 .. 2f - 1, on either axis. Of these each pixel
+    meets two, whatever f: y[f q + r] = w_r x[q] + (1 - w_r) x[q-1], w_r = (r + 1/2) / f.
+    """
+    for axis in (1, 2):
+        ends = [(0, 0)] * 4
+        weights = ((jnp.arange(factor, dtype=x.dtype) + 0.5) / factor).reshape(
+            [-1 if k == axis + 1 else 1 for k in range(5)]
+        )
+        ends[axis] = (0, 1)
+        here = jnp.expand_dims(jnp.pad(x, ends), axis + 1)
+        ends[axis] = (1, 0)
+        before = jnp.expand_dims(jnp.pad(x, ends), axis + 1)
+        y = weights * here + (1 - weights) * before
+        x = y.reshape(*x.shape[:axis], -1, *x.shape[axis + 1 :])
+    return x
+
+
+def window(x: jax.Array, start: int, height: int, width: int) -> jax.Array:
+    """`height` x `width` pixels of a map `[B, H, W, C]` from (`start`, `start`) on."""
+    return x[:, start : start + height, start : start + width]
+
+
+class FCN(Network):
+    """One head; any size comes back. Dropout stands after the ReLU of fc6 and of fc7.
+
+    Attributes:
+      stride: of the finest map that is scored: 32, 16 or 8.
+      widths: channels of the five blocks, and of fc6 and fc7.
+    """
+
+    stride: int = 8
+    widths: Sequence[int] = (64, 128, 256, 512, 512, 4096)
+    dropout: float = 0.5
+
+    @nn.nowrap
+    def check(self):
+        super().check()
+        if not is_count(self.stride, 1) or self.stride not in STRIDES:
+            raise UserError(f"stride={self.stride!r} is not for FCN: choose from {', '.join(map(str, STRIDES))}.")
+        if not are_counts(self.widths) or len(self.widths) != 6:
+            raise UserError(
+                f"widths={self.widths!r}: give six positive whole numbers, of the five blocks and of fc6 and fc7, such as "
+                "(8, 16, 32, 64, 64, 128)."
+            )
+
+    @property
+    def multiple(self) -> int:
+        """1: the zeros around the image leave room for every window."""
+        return 1
+
+    def leave(self, x: jax.Array, images: jax.Array) -> jax.Array:
+        """Of the up-sampled scores the pixels that lie on the image."""
+        return window(x, STRIDES[self.stride][1], *images.shape[1:3])
+
+    def conv(self, name: str, features: int, size: int, padding: str) -> nn.Conv:
+        """A convolution of `size` x `size`, as the trunk has them."""
+        return nn.Conv(
+            features,
+            (size, size),
+            padding=padding,
+            kernel_init=nn.initializers.he_normal(),
+            dtype=jnp.dtype(self.dtype),
+            conv_general_dilated=conv_general_dilated if size == 3 else None,
+            name=name,
+        )
+
+    def score(self, name: str) -> nn.Conv:
+        """S, at least in float32, as every network's head."""
+        dtype = jnp.promote_types(self.dtype, jnp.float32)
+        return nn.Conv(self.num_classes, (1, 1), kernel_init=nn.initializers.zeros, dtype=dtype, name=name)
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool = False) -> tuple[jax.Array]:
+        """`[B, H, W, C]` -> (logits `[B, H, W, K]` float32,)."""
+        sides = (BORDER, BORDER)
+        x = jnp.pad(self.enter(images), ((0, 0), sides, sides, (0, 0)))
+        pools = {}
+        for i, number in enumerate(BLOCKS, 1):
+            for j in range(1, number + 1):
+                padding = "VALID" if (i, j) == (1, 1) else "SAME"
+                x = nn.relu(self.conv(f"conv_{i}_{j}", self.widths[i - 1], 3, padding)(x))
+            x = pools[i] = ceil_pool(x)
+        for name, size in (("fc_6", 7), ("fc_7", 1)):
+            x = nn.relu(self.conv(name, self.widths[-1], size, "VALID")(x))
+            x = nn.Dropout(self.dropout)(x, deterministic=not train)
+        scores = self.score("score_fr")(x)
+        for name, pool, start in SKIPS[: STRIDES[self.stride][0]]:
+            up = upsample(scores, 2)
+            scores = up + self.score(name)(window(pools[pool], start, *up.shape[1:3]))
+        return (self.leave(upsample(scores, self.stride), images),)

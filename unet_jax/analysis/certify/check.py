@@ -1,16 +1,12 @@
 """One line of the certificate, and networks with weights to check."""
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-
-# What runs once is compiled longer than it runs, so the compiler is told not to optimise.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,8 @@ import numpy as np
 
 from unet_jax import models
 from unet_jax.analysis import reference
-from unet_jax.analysis.certify.check import Check, quick_jit, random_images, random_variables
+from unet_jax.analysis.certify.check import Check, random_images, random_variables
+from unet_jax.analysis.quick import quick_jit
 
 TOLERANCE = 1e-5
 WIDTHS = (4, 6, 8)

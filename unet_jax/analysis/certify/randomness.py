@@ -7,7 +7,8 @@ import numpy as np
 from flax import linen as nn
 
 from unet_jax import models
-from unet_jax.analysis.certify.check import Check, quick_jit, random_images, random_variables
+from unet_jax.analysis.certify.check import Check, random_images, random_variables
+from unet_jax.analysis.quick import quick_jit
 
 HE, RELEASE = "Ronneberger et al. 2015, section 3: std sqrt(2 / N)", "phseg_v5: Xavier, uniform within sqrt(3 / N)"
 KERAS = "Zhou et al.'s code: He normal; Glorot uniform for U"

@@ -1,81 +1,21 @@
-"""Which node reads which, in which order, found by changing one node's output and looking whose input changes.
-
-Every node's output is held at what it was, and one of them is raised. What then differs at the input of a node's first
-layer are the channels that this node reads from that one, and from nothing in between.
-"""
+"""Which node reads which, and in which order (`analysis/wiring.py`), beside the equations of the papers."""
 
 from collections.abc import Iterator
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 
 from unet_jax import models
-from unet_jax.analysis.certify.check import Check, quick_jit, random_images, random_variables
+from unet_jax.analysis import wiring
+from unet_jax.analysis.certify.check import Check, random_images, random_variables
 
 WIDTHS = (2, 3, 4, 5, 6)  # all different, so that a mistaken source shows in the number of channels, too
 
 
 def reads(module: nn.Module, size: int = 32, channels: int = 2) -> dict[str, list[str]]:
-    """What each submodule and each head's logits (`logits_0`, ...) read, in the order of their input's channels.
-
-    A source is written as its name and its number of channels, "x_0_0:2"; of a map that was pooled first "D(x_0_0):2".
-    The image is "image".
-    """
+    """`wiring.reads` of random weights, sources as text: "x_0_0:2", their name and channels; pooled first, "D(x_0_0):2"."""
     size = module.input_size(size)
-    variables, image = random_variables(module, channels, size), jnp.asarray(random_images(size, channels))
-
-    @quick_jit
-    def outputs(variables, image):
-        probe = _Probe()
-        with nn.intercept_methods(probe):
-            module.apply(variables, image)
-        return probe.outputs
-
-    held = outputs(variables, image)
-    heights = {name: output.shape[1] for name, output in held.items()}
-
-    @quick_jit
-    def inputs(variables, image, outputs):
-        again = _Probe(outputs)
-        with nn.intercept_methods(again):
-            logits = module.apply(variables, image)
-        return again.inputs | {f"logits_{k}": x for k, x in enumerate(logits)}
-
-    before = inputs(variables, image, held)
-    found = {name: {} for name in before}
-    for source in ("image", *held):
-        after = inputs(
-            variables, image + (source == "image"), {name: output + (name == source) for name, output in held.items()}
-        )
-        for reader, x in after.items():
-            places = np.flatnonzero((x != before[reader]).any((0, 1, 2)))
-            if len(places):
-                pooled = source in heights and before[reader].shape[1] == heights[source] // 2
-                found[reader][places[0]] = f"D({source}):{len(places)}" if pooled else f"{source}:{len(places)}"
-                if np.any(np.diff(places) != 1):
-                    found[reader][places[0]] += " (scattered)"
-    return {reader: [sources[place] for place in sorted(sources)] for reader, sources in found.items()}
-
-
-class _Probe:
-    """Records what every submodule gives and what its first layer is given; gives `held` outputs in their place."""
-
-    def __init__(self, held=None):
-        self.inputs, self.outputs, self.held = {}, {}, held
-
-    def __call__(self, next_function, args, kwargs, context):
-        path = context.module.path
-        if not path or context.method_name != "__call__":
-            return next_function(*args, **kwargs)
-        if isinstance(args[0], jax.Array) and path[0] not in self.inputs:
-            self.inputs[path[0]] = args[0]  # of a node that joins several maps: of its first convolution
-        output = next_function(*args, **kwargs)
-        if len(path) > 1:
-            return output
-        self.outputs[path[0]] = output
-        return self.held[path[0]] if self.held else output
+    found = wiring.reads(module, random_variables(module, channels, size), random_images(size, channels))
+    return {reader: [str(source) for source in sources] for reader, sources in found.items()}
 
 
 def unet(widths=WIDTHS, channels: int = 2, wide_last: bool = False) -> dict[str, list[str]]:

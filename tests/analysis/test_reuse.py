@@ -1,0 +1,62 @@
+"""Feature reuse: each slice of a kernel goes to the source whose maps it reads."""
+
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unet_jax import models
+from unet_jax.analysis import reuse
+from unet_jax.analysis.certify.check import random_variables
+from unet_jax.errors import UserError
+
+
+def trained(name, **knobs):
+    module = models.build(name, num_classes=2, **knobs)
+    return module, random_variables(module, 1, module.input_size(32))
+
+
+def test_each_source_of_a_node_has_its_slice():
+    module, variables = trained("unet_pp", widths=(2, 3, 4), deep_supervision=True)
+    kernel = variables["params"]["x_0_2"]["conv_0"]["kernel"]  # [U 2, x_0_0 2, x_0_1 2]
+    kernel[:, :, 2:4] = 3.0
+    kernel[:, :, 4:6] = -0.0
+    found = [use for use in reuse.uses(module, variables, 1) if use.reader == "x_0_2"]
+    assert [(use.source, use.channels) for use in found] == [("U", 2), ("x^{i,0}", 2), ("x^{i,1}", 2)]
+    assert found[0].weight == pytest.approx(np.abs(kernel[:, :, :2]).mean())
+    assert (found[1].weight, found[2].weight) == (3.0, 0.0)
+    assert found[1].relative == pytest.approx(3.0 / np.abs(kernel).mean())
+
+
+def test_a_dense_block_reads_its_input_and_its_own_layers(tmp_path):
+    module, variables = trained("fc_densenet", first=4, growth=3, layers=(1, 2, 2, 2, 1))
+    found = reuse.uses(module, variables, 1)
+    by_reader = {}
+    for use in found:
+        by_reader.setdefault((use.block, use.reader), {})[use.source] = use.channels
+    assert by_reader["bottleneck", "bottleneck_1"] == {"input": 4 + 3 + 2 * 3, "bottleneck_0": 3}
+    # The input of a block on the way up: the up-sampled new maps, and the skip, which is all of the block beside it.
+    assert by_reader["up_1", "up_1_1"] == {"input": 2 * 3 + (4 + 3 + 2 * 3), "up_1_0": 3}
+    kernel = variables["params"]["up_1_1"]["conv"]["kernel"]
+    use = next(use for use in found if (use.reader, use.source) == ("up_1_1", "up_1_0"))
+    assert use.weight == pytest.approx(np.abs(kernel[:, :, -3:]).mean())
+
+    written = reuse.write(found, tmp_path / "new")
+    with written[0].open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["source"] for row in rows] == [use.source for use in found]
+    assert float(rows[0]["weight"]) == pytest.approx(found[0].weight)
+    with Image.open(written[1]) as picture:
+        assert min(picture.size) > 200
+    maps = {block: (readers, sources, weights) for block, readers, sources, weights in reuse._maps(found)}
+    readers, sources, weights = maps["up_1"]
+    assert (readers, sources) == (["up_1_0", "up_1_1"], ["input", "up_1_0"])
+    assert np.isnan(weights[1, 0])
+    assert weights[1, 1] == use.weight
+
+
+def test_a_network_without_reuse_is_refused():
+    module, variables = trained("fcn", widths=(2, 2, 2, 2, 2, 2))
+    with pytest.raises(UserError, match="FCN reads more than one map"):
+        reuse.uses(module, variables, 1)

@@ -1,0 +1,178 @@
+"""Feature reuse: how much each convolution of a trained network weighs each of the maps that it reads.
+
+    python -m unet_jax.analysis.reuse --workdir=runs/electrodes
+    python -m unet_jax.analysis.reuse --workdir=runs/electrodes --out=runs/reuse --checkpoint=latest
+
+For each node x^{i,j} of U-Net++, each decoder node of U-Net and each layer of FC-DenseNet's blocks: the mean absolute weight
+of its first convolution on the slice of channels that came from each source (Huang et al., "Densely Connected Convolutional
+Networks", CVPR 2017, figure 5: the L1 norm, normalised by the number of maps). Beside it the same over the mean of all that
+the convolution reads: 1 is even use, 0 none. OUT (default WORKDIR/reuse) gets reuse.csv and reuse.png, a heat map for each
+grid or block, columns the readers, rows the sources; row 1 of a dense block is its input.
+"""
+
+import csv
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import flags
+from flax import linen as nn
+from flax.traverse_util import flatten_dict
+
+from unet_jax import cli
+from unet_jax.analysis import wiring
+from unet_jax.errors import UserError, writing
+
+LAYER = re.compile(r"(.+)_(\d+)$")
+
+
+class Use(NamedTuple):
+    """How one convolution weighs one of its sources; `block` is what it is drawn with, `relative` is 1 for even use."""
+
+    block: str
+    reader: str
+    source: str
+    channels: int
+    weight: float
+    relative: float
+
+
+def uses(module: nn.Module, variables: Mapping[str, Any], channels: int) -> list[Use]:
+    """Every source of every convolution that reads more than one, in the order of the channels.
+
+    Args:
+      module: the network.
+      variables: its trained variables.
+      channels: of the images.
+
+    Raises:
+      UserError: no convolution of the network reads more than one source.
+    """
+    size = module.input_size(max(32, module.multiple))
+    image = np.random.default_rng(0).normal(size=(1, size, size, channels)).astype(np.float32)
+    kernels = {path: leaf for path, leaf in flatten_dict(variables["params"]).items() if path[-1] == "kernel"}
+    found = []
+    for reader, sources in wiring.reads(module, variables, image).items():
+        if len(sources) < 2 or reader not in variables["params"]:  # logits have no weights of their own
+            continue
+        total = sum(source.channels for source in sources)
+        first = min(path for path, leaf in kernels.items() if path[0] == reader and leaf.shape[-2] == total)
+        weight = np.abs(np.asarray(kernels[first], np.float64)).mean((0, 1, 3))
+        block, named = _block(reader, sources)
+        for source, places in named.items():
+            own = weight[places]
+            found.append(Use(block, reader, source, len(own), float(own.mean()), float(own.mean() / weight.mean())))
+    if not found:
+        raise UserError(
+            f"no convolution of a {type(module).__name__} reads more than one map, so there is no reuse to see"
+        )
+    return found
+
+
+def _block(reader: str, sources: list[wiring.Source]) -> tuple[str, dict[str, list[int]]]:
+    """What the reader is drawn with, and the channels of each of its sources.
+
+    In a dense block, whose layers are `BLOCK_l`, what comes from outside the block is one source, its input. In a grid the
+    up-sampled map is "U".
+    """
+    if reader.startswith(("x_", "dec_")):
+        block = "nodes"
+        names = ["U" if source.name.startswith("up_") else source.name for source in sources]
+        names = [re.sub(r"x_\d+_(\d+)", r"x^{i,\1}", name) for name in names]
+        names = [re.sub(r"enc_\d+", "skip", name) for name in names]
+    else:
+        block = LAYER.sub(r"\1", reader)
+        names = [source.name if LAYER.sub(r"\1", source.name) == block else "input" for source in sources]
+    places: dict[str, list[int]] = {}
+    for name, source in zip(names, sources, strict=True):
+        places.setdefault(name, []).extend(range(source.first, source.first + source.channels))
+    return block, places
+
+
+def table(found: list[Use]) -> str:
+    """A line for each reader: its sources with their relative weight."""
+    lines = [
+        f"{reader:16}" + "  ".join(f"{use.source} {use.relative:.2f}" for use in found if use.reader == reader)
+        for reader in dict.fromkeys(use.reader for use in found)
+    ]
+    return "\n".join(["reader          its sources, weight relative to even use", *lines])
+
+
+def write(found: list[Use], out: str | Path) -> list[Path]:
+    """Writes `reuse.csv` and `reuse.png` into `out`; those there are replaced."""
+    out = Path(out).expanduser()
+    paths = [out / "reuse.csv", out / "reuse.png"]
+    with writing():
+        out.mkdir(parents=True, exist_ok=True)
+        with paths[0].open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(Use._fields)
+            rows.writerows(found)
+        _draw(found).savefig(paths[1])
+    return paths
+
+
+def _maps(found: list[Use]) -> Iterator[tuple[str, list[str], list[str], np.ndarray]]:
+    """Of each block its name, readers, sources, and the weights [sources, readers], NaN where nothing is read."""
+    for block in dict.fromkeys(use.block for use in found):
+        own = [use for use in found if use.block == block]
+        readers, sources = (list(dict.fromkeys(getattr(use, key) for use in own)) for key in ("reader", "source"))
+        readers, sources = sorted(readers, key=_natural), sorted(sources, key=_natural)
+        weights = np.full((len(sources), len(readers)), np.nan)
+        for use in own:
+            weights[sources.index(use.source), readers.index(use.reader)] = use.weight
+        yield block, readers, sources, weights
+
+
+def _natural(name: str) -> tuple:
+    """Numbers in a name by their value, and the block's input and U first."""
+    return name not in ("input", "U"), [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+
+def _draw(found: list[Use]):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second that --help need not wait for
+    from matplotlib.figure import Figure
+
+    maps = list(_maps(found))
+    columns = min(len(maps), 3)
+    rows = -(-len(maps) // columns)
+    widest, tallest = max(len(m[1]) for m in maps), max(len(m[2]) for m in maps)
+    size = (columns * max(4.0, 0.4 * widest + 2), rows * max(3.0, 0.35 * tallest + 1.6))
+    figure = Figure(figsize=size, dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)  # no pyplot: nothing global, no window
+    for axis, (block, readers, sources, weights) in zip(
+        figure.subplots(rows, columns, squeeze=False).flat, maps, strict=False
+    ):
+        image = axis.imshow(weights, cmap="viridis", vmin=0)
+        axis.set_xticks(range(len(readers)), readers, rotation=90, fontsize=8)
+        axis.set_yticks(range(len(sources)), sources, fontsize=8)
+        axis.set_title(f"{block}: mean |weight|", loc="left", fontsize=9)
+        figure.colorbar(image, ax=axis, shrink=0.8)
+    for axis in list(figure.axes)[len(maps) : rows * columns]:
+        axis.set_axis_off()
+    return figure
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("workdir", None, "Folder of the run, as given to run_train.py.", required=True)
+    flags.DEFINE_string("checkpoint", "best", "best, latest or a step.")
+    flags.DEFINE_string("out", "", "Folder to write into. Default: WORKDIR/reuse.")
+
+
+def main() -> None:
+    from unet_jax.training import workdir as folder  # after the flags: --help needs no jax
+
+    values = flags.FLAGS
+    run = folder.open_run(values.workdir, checkpoint=values.checkpoint)
+    predictor = run.predictor
+    found = uses(predictor.module, predictor.variables, predictor.channels)
+    print(f"{values.workdir}, checkpoint of step {run.step}\n\n{table(found)}\n")
+    for path in write(found, values.out or folder.resolve(values.workdir) / "reuse"):
+        print(f"written: {path}")
+
+
+if __name__ == "__main__":
+    define_flags()
+    cli.run(main, __doc__)

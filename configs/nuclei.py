@@ -5,8 +5,9 @@
 FOLDER holds images/, masks/ (ids 0 background, 1 nucleus) and index.csv (id,split,group): tiles of one field of view
 share a group, and a split by image alone would put them on both sides.
 
-Hardware: two CPU cores, about 15 minutes (1.1 s a step, then 64 whole images of up to 1388 x 1040 pixels at each
-evaluation), 7.4 GiB. Score on val, one seed: pooled IoU .810.
+Hardware: two CPU cores, about 12 minutes: .9 s a step, then half a minute for the 64 whole images of val at each
+evaluation. Score on val, one seed: pooled IoU .846, per image .821 after 25 minutes (--config.train.num_steps=1667
+--config.train.eval_every=1667; docs/results.md); .810 after these 600 steps, by the mean of the heads.
 """
 
 from ml_collections import ConfigDict
@@ -22,5 +23,5 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data.update({"class_names": ("background", "nucleus"), "patch": (96, 96)})
     config.loss.terms.update({"cross_entropy": 0.0, "dice": 0.0, "bce_dice": 1.0})
     config.train.update({"num_steps": 600, "eval_every": 200})
-    config.eval.keep = ("nucleus",)
+    config.eval.update({"mode": "fast", "keep": ("nucleus",)})  # the mean of the heads: .837 in place of .846
     return config

@@ -22,5 +22,6 @@ def get_config(arg: str = "") -> ConfigDict:
     config.loss.head_weights = (1.0, 1.0, 1.0, 1.0)
     config.optim.update({"name": "adam", "learning_rate": 3e-4, "schedule": "constant", "warmup_steps": 0})
     config.optim.update({"weight_decay": 2e-4, "grad_clip": 0.0})
+    config.eval.mode = "accurate"
     config.train.update({"num_steps": 20000, "eval_every": 200, "patience": 10})
     return config

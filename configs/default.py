@@ -104,7 +104,7 @@ def unet() -> ConfigDict:
     return ConfigDict(
         {
             "name": "unet",
-            "variant": "",  # a network as published, which says the other knobs: paper, release, same, wide; "" for own
+            "variant": "",  # makes sure that the other knobs are those published: paper, release, same, wide; "" for any
             "widths": (16, 32, 64, 128),  # channels by level; as many levels as values
             "padding": "same",  # same, or valid: as published, the output smaller than the input
             "norm": "batch",  # none, batch, group, instance
@@ -137,7 +137,7 @@ def fc_densenet() -> ConfigDict:
     return ConfigDict(
         {
             "name": "fc_densenet",
-            "variant": "",  # a network as published, which says the next three knobs: 103, 67, 56; "" for own
+            "variant": "",  # makes sure that the next three are those published: 103, 67, 56; "" for any
             "first": 16,  # maps of the first convolution
             "growth": 8,  # maps that each layer adds
             "layers": (2, 3, 4, 5, 4, 3, 2),  # of the blocks down, the bottleneck and the blocks up

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
@@ -100,4 +99,6 @@ def test_deviations_of_a_network():
     own = models.build("unet", num_classes=3, widths=(8, 16), norm="batch", dtype="bfloat16", activation="sigmoid")
     found = deviations.of("unet", own)
     assert [line.partition("=")[0] for line in found] == ["padding", "norm", "widths", "activation", "dtype", "variant"]
-    assert jnp.dtype(own.dtype) == jnp.bfloat16
+    fcn = models.build("fcn", num_classes=3, widths=(8, 8, 8, 8, 8, 8))
+    assert [line.partition("=")[0] for line in deviations.of("fcn", fcn)] == ["widths"]
+    assert deviations.of("fc_densenet", models.build("fc_densenet", num_classes=3, variant="67")) == []

@@ -162,6 +162,11 @@ def test_what_is_there_is_kept(run, pruned, config, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="small holds a pruned network already; give another --out, or --overwrite"):
         pruning.prune(run, out=pruned[0])
     assert (pruned[0] / "prune.json").read_text() == before
+    added = pruned[0] / "masks"
+    added.mkdir()
+    with pytest.raises(UserError, match=r"holds more than a pruned network \(masks\)"):
+        pruning.prune(run, out=pruned[0], overwrite=True)
+    added.rmdir()
     (tmp_path / "mine.txt").write_text("mine")
     for overwrite in (False, True):
         with pytest.raises(UserError, match="is there and no pruned network"):
@@ -200,7 +205,7 @@ def test_level_may_be_said_and_replaces_what_was_pruned(run, pruned, config, tmp
     assert set(changed) == {"model", "eval"}
     assert (alone[0].model.level, alone[0].loss.head_weights) == (2, (0.25, 0.75))
     told = json.loads((tmp_path / "out/prune.json").read_text())["retrained"]
-    scores = score(config, run / "retrained-level2", mode="fast")
+    scores = score(config, run / "retrained-level2-fast", mode="fast")
     assert told["iou_pooled"] == scores["iou_pooled/mean"]
     embedded = result["levels"][3]["iou_pooled"]
     assert told["embedded_minus_alone"] == pytest.approx(embedded - told["iou_pooled"])

@@ -1,6 +1,8 @@
 """Feature reuse: each slice of a kernel goes to the source whose maps it reads."""
 
 import csv
+import functools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ from unet_jax import models
 from unet_jax.analysis import reuse
 from unet_jax.analysis.certify.check import random_variables
 from unet_jax.errors import UserError
+from unet_jax.models.encoders import ENCODERS, ResNet
+from unet_jax.training import workdir
 
 
 def trained(name, **knobs):
@@ -49,6 +53,7 @@ def test_a_dense_block_reads_its_input_and_its_own_layers(tmp_path):
     assert float(rows[0]["weight"]) == pytest.approx(found[0].weight)
     with Image.open(written[1]) as picture:
         assert min(picture.size) > 200
+    assert dict.fromkeys(use.block for use in found).keys() == {"down_1", "bottleneck", "up_1", "up_0"}
     maps = {block: (readers, sources, weights) for block, readers, sources, weights in reuse._maps(found)}
     readers, sources, weights = maps["up_1"]
     assert (readers, sources) == (["up_1_0", "up_1_1"], ["input", "up_1_0"])
@@ -60,3 +65,37 @@ def test_a_network_without_reuse_is_refused():
     module, variables = trained("fcn", widths=(2, 2, 2, 2, 2, 2))
     with pytest.raises(UserError, match="FCN reads more than one map"):
         reuse.uses(module, variables, 1)
+
+
+@pytest.mark.parametrize("name", ["unet", "unet_pp"])
+def test_an_encoders_maps_are_sources(name, monkeypatch):
+    monkeypatch.setitem(ENCODERS, "small", functools.partial(ResNet, blocks=(1, 1), features=2))
+    module, variables = trained(name, widths=(3, 2, 2, 4), encoder="small")
+    node, skip = ("dec_1", "skip") if name == "unet" else ("x_1_1", "x^{i,0}")
+    found = [(use.source, use.channels) for use in reuse.uses(module, variables, 1) if use.reader == node]
+    assert found == [("U", 2), (skip, 2)]
+
+
+def test_a_unit_that_is_dead_is_read_all_the_same():
+    module, variables = trained("unet", variant="release", widths=(2, 3))
+    variables["params"]["up_0"]["bias"][1] = -1e3
+    sources = [use.source for use in reuse.uses(module, variables, 1)]
+    assert sources == ["U", "skip"]
+
+
+def test_the_program_on_a_run_of_one_head(monkeypatch, tmp_path, capsys):
+    """Of a run that predicts by its deepest head alone the whole network is looked at."""
+    module, variables = trained("unet_pp", widths=(2, 3, 4), deep_supervision=True)
+    asked = {}
+
+    def open_run(workdir, **chosen):
+        asked.update(chosen)
+        return SimpleNamespace(step=7, predictor=SimpleNamespace(module=module, variables=variables, channels=1))
+
+    monkeypatch.setattr(workdir, "open_run", open_run)
+    flags = SimpleNamespace(workdir=str(tmp_path), checkpoint="latest", out="")
+    monkeypatch.setattr(reuse.flags, "FLAGS", flags)
+    reuse.main()
+    assert asked == {"checkpoint": "latest", "mode": "accurate"}
+    assert (tmp_path / "reuse" / "reuse.png").exists()
+    assert "x_0_2" in capsys.readouterr().out

@@ -73,7 +73,7 @@ def test_sizes_are_the_papers():
         (
             "unet",
             {"variant": "paper", "padding": "same"},
-            ["padding='same'", "'paper'", "'valid'", "leave padding out"],
+            ["padding='same'", "'paper'", "'valid'", "give padding that value"],
         ),
         ("unet_pp", {"variant": "paper", "norm": "batch"}, ["norm='batch'", "'none'", "variant=''"]),
         ("unet", {"padding": "reflect"}, ["'reflect'", "same, valid"]),
@@ -105,7 +105,7 @@ def test_sizes_are_the_papers():
         (
             "fc_densenet",
             {"variant": "67", "layers": [4] * 11},
-            ["layers=(4, 4,", "which has (5, 5,", "leave layers out"],
+            ["layers=(4, 4,", "which has (5, 5,", "give layers that value"],
         ),
         ("fc_densenet", {"first": 0}, ["first=0", "from 1"]),
         ("fc_densenet", {"growth": 2.5}, ["growth=2.5", "from 1"]),

@@ -42,7 +42,7 @@ def outline(encoder, channels=3, size=64, train=False):
     ("name", "classifier", "published"), [("densenet40", 448, 1_019_722), ("densenet_bc100", 342, 769_162)]
 )
 def test_densenets_for_cifar(name, classifier, published):
-    """Counts known from the authors' networks with ten classes (the paper prints 1.0M and 0.8M); block k is level k."""
+    """With ten classes, by the layers' arithmetic (the paper prints 1.0M and 0.8M); block k is level k."""
     encoder = ENCODERS[name]()
     maps, variables = outline(encoder, size=32)
     count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))

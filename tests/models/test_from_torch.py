@@ -163,6 +163,10 @@ def test_the_program(tmp_path):
     name, arrays = weights.read(tmp_path / "new" / "ours.npz")
     assert (name, len(arrays)) == ("vgg16", 26)
     np.testing.assert_array_equal(arrays["params/conv_0_0/kernel"][2, 1, 0, 5], state["features.0.weight"][5, 0, 2, 1])
+    before = (tmp_path / "vgg16.npz").read_bytes()
+    done = run(tmp_path / "vgg16.npz", "--encoder=vgg16", f"--out={tmp_path / 'vgg16.npz'}")
+    assert (done.returncode, "vgg16.npz: is there already" in done.stderr) == (2, True)
+    assert (tmp_path / "vgg16.npz").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -170,6 +174,7 @@ def test_the_program(tmp_path):
     [
         (["a.npz", "--encoder=densenet40", "--out=b"], "--encoder=densenet40.*torchvision's are vgg16"),
         (["a.npz", "--encoder=resnet34"], "out"),
+        (["a.npz", "--encoder=resnet34", "--out=b.pth"], "--out=b.pth: does not end in .npz"),
     ],
 )
 def test_the_program_tells_what_is_wrong(arguments, said):

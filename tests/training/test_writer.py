@@ -38,6 +38,13 @@ def test_rows_beyond_the_step_are_dropped_and_bad_lines_left_out(tmp_path):
     assert writer.read_metrics(path)[-1] == {"step": 5, "split": "train", "loss": None, "iou": 0.5}
 
 
+def test_a_row_behind_a_line_cut_off_is_not_lost(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 2, "split": "train"}\n{"step": 3, "spl')
+    writer.MetricWriter(path, start_step=2).write(3, "val", {"iou": 0.5})
+    assert [(row["step"], row["split"]) for row in writer.read_metrics(path)] == [(2, "train"), (3, "val")]
+
+
 def test_meter_pools_over_a_window_and_times_steps_alone(meter, clock):
     with meter.compiling():
         clock[0] += 20.0

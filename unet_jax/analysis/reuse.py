@@ -25,7 +25,8 @@ from unet_jax import cli
 from unet_jax.analysis import wiring
 from unet_jax.errors import UserError, writing
 
-LAYER = re.compile(r"(.+)_(\d+)$")
+NODE = re.compile(r"x_\d+_\d+|dec_\d+")  # of a grid
+LAYER = re.compile(r"(down_\d+|bottleneck|up_\d+)_\d+")  # of a dense block
 
 
 class Use(NamedTuple):
@@ -55,7 +56,7 @@ def uses(module: nn.Module, variables: Mapping[str, Any], channels: int) -> list
     kernels = {path: leaf for path, leaf in flatten_dict(variables["params"]).items() if path[-1] == "kernel"}
     found = []
     for reader, sources in wiring.reads(module, variables, image).items():
-        if len(sources) < 2 or reader not in variables["params"]:  # logits have no weights of their own
+        if len(sources) < 2 or not (NODE.fullmatch(reader) or LAYER.fullmatch(reader)):
             continue
         total = sum(source.channels for source in sources)
         first = min(path for path, leaf in kernels.items() if path[0] == reader and leaf.shape[-2] == total)
@@ -77,14 +78,14 @@ def _block(reader: str, sources: list[wiring.Source]) -> tuple[str, dict[str, li
     In a dense block, whose layers are `BLOCK_l`, what comes from outside the block is one source, its input. In a grid the
     up-sampled map is "U".
     """
-    if reader.startswith(("x_", "dec_")):
-        block = "nodes"
-        names = ["U" if source.name.startswith("up_") else source.name for source in sources]
-        names = [re.sub(r"x_\d+_(\d+)", r"x^{i,\1}", name) for name in names]
-        names = [re.sub(r"enc_\d+", "skip", name) for name in names]
+    if NODE.fullmatch(reader):
+        block, nested = "nodes", reader.startswith("x_")
+        names = [re.sub(r"encoder_\d+", "x^{i,0}" if nested else "skip", source.name) for source in sources]
+        names = [re.sub(r"x_\d+_(\d+)", r"x^{i,\1}", re.sub(r"enc_\d+", "skip", name)) for name in names]
+        names = ["U" if name.startswith("up_") else name for name in names]
     else:
-        block = LAYER.sub(r"\1", reader)
-        names = [source.name if LAYER.sub(r"\1", source.name) == block else "input" for source in sources]
+        block = LAYER.fullmatch(reader)[1]
+        names = [source.name if source.name.startswith(f"{block}_") else "input" for source in sources]
     places: dict[str, list[int]] = {}
     for name, source in zip(names, sources, strict=True):
         places.setdefault(name, []).extend(range(source.first, source.first + source.channels))
@@ -165,7 +166,7 @@ def main() -> None:
     from unet_jax.training import workdir as folder  # after the flags: --help needs no jax
 
     values = flags.FLAGS
-    run = folder.open_run(values.workdir, checkpoint=values.checkpoint)
+    run = folder.open_run(values.workdir, checkpoint=values.checkpoint, mode="accurate")  # the network as trained
     predictor = run.predictor
     found = uses(predictor.module, predictor.variables, predictor.channels)
     print(f"{values.workdir}, checkpoint of step {run.step}\n\n{table(found)}\n")

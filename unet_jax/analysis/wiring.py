@@ -32,6 +32,8 @@ class Source(NamedTuple):
 def reads(module: nn.Module, variables: Any, image: Any) -> dict[str, list[Source]]:
     """What each submodule and each head's logits (`logits_0`, ...) read, in the order of their input's channels.
 
+    Of a submodule NAME that gives several maps, each is a source of its own, NAME_0, NAME_1, ...; Dropout is none.
+
     Args:
       module: a network whose parts are the submodules that it names itself.
       variables: its variables, none of them 0: what a zero hides is not found.
@@ -49,7 +51,8 @@ def reads(module: nn.Module, variables: Any, image: Any) -> dict[str, list[Sourc
             module.apply(variables, image)
         return probe.outputs
 
-    held = outputs(variables, image)
+    # Positive, so that a ReLU behind a submodule passes what is raised.
+    held = jax.tree.map(lambda x: jnp.abs(x) + 1, outputs(variables, image))
 
     @quick_jit
     def inputs(variables, image, outputs):
@@ -60,9 +63,19 @@ def reads(module: nn.Module, variables: Any, image: Any) -> dict[str, list[Sourc
 
     before = inputs(variables, image, held)
     found: dict[str, list[Source]] = {name: [] for name in before}
-    for source in ("image", *held):
-        raised = {name: output + (name == source) for name, output in held.items()}
-        for reader, x in inputs(variables, image + (source == "image"), raised).items():
+    maps = {"image": ("image", 0)} | {
+        f"{name}_{k}" if isinstance(output, tuple) else name: (name, k)
+        for name, output in held.items()
+        for k in range(len(output) if isinstance(output, tuple) else 1)
+    }
+    for source, (name, k) in maps.items():
+        whole = held.get(name, image)
+        if isinstance(whole, tuple):
+            given, raised = whole[k], (*whole[:k], whole[k] + 1, *whole[k + 1 :])
+        else:
+            given, raised = whole, whole + 1
+        outer = (raised, held) if source == "image" else (image, held | {name: raised})
+        for reader, x in inputs(variables, *outer).items():
             places = np.flatnonzero((x != before[reader]).any((0, 1, 2)))
             if not len(places):
                 continue
@@ -70,7 +83,7 @@ def reads(module: nn.Module, variables: Any, image: Any) -> dict[str, list[Sourc
                 raise ValueError(
                     f"{reader} reads {source} at the channels {places.tolist()}, which do not follow each other"
                 )
-            pooled = source in held and x.shape[1] == held[source].shape[1] // 2
+            pooled = source != "image" and x.shape[1] == given.shape[1] // 2
             found[reader].append(Source(source, int(places[0]), len(places), pooled))
     return {reader: sorted(sources, key=lambda source: source.first) for reader, sources in found.items()}
 
@@ -83,7 +96,7 @@ class _Probe:
 
     def __call__(self, next_function, args, kwargs, context):
         path = context.module.path
-        if not path or context.method_name != "__call__":
+        if not path or context.method_name != "__call__" or isinstance(context.module, nn.Dropout):
             return next_function(*args, **kwargs)
         if isinstance(args[0], jax.Array) and path[0] not in self.inputs:
             self.inputs[path[0]] = args[0]  # of a node that joins several maps: of its first convolution

@@ -31,7 +31,7 @@ def evaluate(
         progress: told the number of images after each batch.
 
     Returns:
-        The summary: the names of `metrics`, `num_images`, `num_compiles` (padded sizes not seen before), `seconds`, and
+        The summary: the names of `metrics`, `num_images`, `num_compiles` (shapes of batches not seen before), `seconds`, and
         `images_per_s` (of this process, compilation left out where any batch was without one).
         One row per image, in the order of `source`: `index`, `id`, `height`, `width`, `pixel_accuracy`, and `iou/<class>`,
         `dice/<class>`, `.../mean` of that image, and the pixels `tp/<class>`, `fp/<class>`, `fn/<class>` behind them.

@@ -21,8 +21,9 @@ Submodules: `first`, the layers `down_i_l`, `bottleneck_l` and `up_i_l`, `transi
 `transition_up_i` up to level i, `head`; levels i from 0, the image's resolution, layers l from 0. For 3 channels and 11
 classes there are, trained and with the statistics of BatchNorm, 9,322,091 / 9,425,163 ("103"), 3,463,243 / 3,502,923 ("67")
 and 1,376,795 / 1,397,963 ("56"): with a bias in every convolution. Layers begin with BatchNorm, which takes the bias of
-what they read out again in training, so only those of the last block and of its TU have a gradient that is not rounding;
-on other numbers of devices the rest drift apart, without effect. Initialisation is that of `blocks`.
+what they read out again in training, so only those that the head reads raw, of `first`, `down_0_l`, `up_0_l` and
+`transition_up_0`, have a gradient that is not rounding; on other numbers of devices the rest drift apart, without effect.
+Initialisation is that of `blocks`.
 """
 
 from collections.abc import Sequence

@@ -28,9 +28,13 @@ def main(file: str) -> None:
     name = ENCODER.value
     if name not in torchvision.NAMES:
         raise UserError(f"--encoder={name}: torchvision's are {', '.join(torchvision.NAMES)}; choose one of them.")
+    out = Path(OUT.value).expanduser()
+    if out.suffix != ".npz" or out.exists():
+        raise UserError(
+            f"--out={out}: {'is there already' if out.exists() else 'does not end in .npz'}; give another file."
+        )
     state = state_dict.read(file)
     arrays, left_out = torchvision.convert(ENCODERS[name](), state)
-    out = Path(OUT.value).expanduser()
     with writing():
         weights.write(out, name, arrays)
     numbers = sum(array.size for path, array in arrays.items() if path.startswith("params/"))

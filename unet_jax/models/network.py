@@ -60,7 +60,7 @@ class Network(nn.Module):
             if knob != "widths" and getattr(self, knob) != value:
                 raise UserError(
                     f"{knob}={getattr(self, knob)!r} is not variant {self.variant!r}, which has {value!r}: "
-                    f"leave {knob} out, or choose variant=''."
+                    f"give {knob} that value or, to `build`, none; or choose variant=''."
                 )
         if self.dtype == "float64" and not jax.config.jax_enable_x64:
             raise UserError("dtype='float64': JAX has it only with JAX_ENABLE_X64=1 in the environment.")

@@ -10,7 +10,10 @@ from unet_jax.training.checkpoint import Checkpointer
 from unet_jax.training.state import TrainState
 from unet_jax.training.workdir import resolve
 
-REMEDY = "give the knobs of config.model in that run's config.json, or leave train.start_from empty"
+REMEDY = (
+    "give the knobs of config.model in that run's config.json and data of as many classes and channels, or leave "
+    "train.start_from empty"
+)
 
 
 def start_from(state: TrainState, tx: optax.GradientTransformation, workdir: str) -> tuple[TrainState, dict]:

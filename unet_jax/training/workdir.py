@@ -40,13 +40,10 @@ FREE = (
 )
 PRUNED = "pruned"  # in versions.json: the folder holds a level cut out of a run (analysis/prune/extract.py)
 
-# What runs from before a key was there had in effect, so that they go on.
+# What runs from before a key was there had in effect, so that they go on; those of the network, of U-Net and U-Net++.
 BEFORE = {
-    "train.start_from": "",
-    "train.patience": 0,
-    "model.variant": "",
-    "model.encoder": "",
-    "model.encoder_weights": "",
+    "train": {"start_from": "", "patience": 0},
+    "model": {"variant": "", "encoder": "", "encoder_weights": ""},
 }
 
 
@@ -179,7 +176,11 @@ def load_config(workdir) -> ConfigDict:
     path = resolve(workdir) / "config.json"
     if not path.exists():
         raise UserError(f"--workdir={workdir} has no config.json, so no run is there; train first with run_train.py")
-    return ConfigDict(_tuples(json.loads(path.read_text())))
+    config = ConfigDict(_tuples(json.loads(path.read_text())))
+    for section, values in BEFORE.items():
+        if section != "model" or config.model.name in ("unet", "unet_pp"):
+            config[section].update({name: value for name, value in values.items() if name not in config[section]})
+    return config
 
 
 def load_facts(workdir) -> dict:
@@ -207,8 +208,7 @@ def versions() -> dict:
 
 
 def _check_same(workdir, new, facts):
-    new = _flat(_tuples(new))
-    old = {key: value for key, value in BEFORE.items() if key in new} | _flat(load_config(workdir).to_dict())
+    old, new = _flat(load_config(workdir).to_dict()), _flat(_tuples(new))
     changes = [
         f"{key}: {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} now"
         for key in sorted(old.keys() | new.keys())

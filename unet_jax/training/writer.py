@@ -27,11 +27,12 @@ class MetricWriter:
 
     def __init__(self, path, start_step: int = 0):
         self.path = Path(path)
-        rows = read_metrics(self.path)
-        kept = [row for row in rows if row["step"] <= start_step]
-        if len(kept) < len(rows):
+        kept = "".join(_line(row) for row in read_metrics(self.path) if row["step"] <= start_step)
+        if (
+            self.path.exists() and self.path.read_text() != kept
+        ):  # later rows, or a line cut off: the next would be glued to it
             working = self.path.with_suffix(".new")
-            working.write_text("".join(map(_line, kept)))
+            working.write_text(kept)
             working.replace(self.path)  # in one move: a crash never loses the rows before
 
     def write(self, step: int, split: str, values: Mapping) -> None:

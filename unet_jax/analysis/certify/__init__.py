@@ -1,1 +1,1 @@
-"""The certificate: every published network checked against numbers that do not come from its code."""
+"""The certificate: published networks checked against numbers that do not come from their code."""

@@ -21,10 +21,11 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from unet_jax import cli, json_file, models
+from unet_jax import cli, json_file
 from unet_jax.analysis.certify import against_torch, counts, deviations, losses, parity, randomness, sizes, wiring
 from unet_jax.analysis.certify.check import Check
 from unet_jax.errors import writing
+from unet_jax.training import experiment
 
 OUT = flags.DEFINE_string("out", "", "Where to write the page as JSON.")
 AGAINST = flags.DEFINE_enum("against", None, ["torch"], "Another library to compare with.")
@@ -50,7 +51,7 @@ def main() -> None:
     print(", ".join(f"{name} {version}" for name, version in versions.items()) + f", {jax.devices()[0].device_kind}\n")
     own = []
     if CONFIG.value is not None:
-        module = models.build(num_classes=2, **CONFIG.value.model)
+        module = experiment.create_module(CONFIG.value, ("background", "object"))
         own = deviations.of(CONFIG.value.model.name, module)
         print("This config's network, beside the published ones:")
         print("\n".join(f"- {line}" for line in own or ["no deviation"]) + "\n")

@@ -2,21 +2,27 @@
 
 from flax import linen as nn
 
+from unet_jax.models.grid import Grid
+
 # (model, knob, values that are published, what another value does)
 DEVIATIONS = (
     ("unet", "padding", ("valid",), "same: zeros beyond the border, logits of the image's size; the paper keeps only pixels whose whole context was seen"),
     ("unet_pp", "padding", ("same",), "valid: ours; each x^{i,k} is cropped to what U(x^{i+1,j-1}) covers, and every head to the deepest one's size"),
-    ("*", "norm", ("none",), "batch, group, instance: a normalisation after each 3x3 convolution, whose bias it replaces; no paper here has one"),
-    ("*", "upsample", ("transpose",), "bilinear, nearest: resizing and a 1x1 convolution in place of the 2x2 transposed convolution"),
+    ("U-Net and U-Net++", "norm", ("none",), "batch, group, instance: a normalisation after each 3x3 convolution, whose bias it replaces; neither paper has one"),
+    ("U-Net and U-Net++", "upsample", ("transpose",), "bilinear, nearest: resizing and a 1x1 convolution in place of the 2x2 transposed convolution"),
     ("unet", "widths", ((64, 128, 256, 512, 1024), (35, 70, 140, 280, 560)), "other widths or another depth than the published five levels"),
     ("unet_pp", "widths", ((32, 64, 128, 256, 512),), "other widths or another depth than the published five levels"),
     ("unet", "dropout", (), "the paper tells where, not which share; the release has 0.5"),
     ("unet_pp", "dropout", (0.5,), "another share than the authors' 0.5 after every ReLU"),
     ("unet", "activation", ("softmax",), "sigmoid: each channel a mask of its own, in place of the paper's softmax"),
     ("unet_pp", "activation", ("sigmoid",), "softmax: one class per pixel, in place of the authors' sigmoid"),
+    ("fcn", "widths", ((64, 128, 256, 512, 512, 4096),), "narrower or wider than VGG-16"),
+    ("fcn", "dropout", (0.5,), "another share than the authors' 0.5 after fc6 and fc7"),
+    ("fc_densenet", "variant", ("103", "67", "56"), "'': another first convolution, growth or number of layers than published, or none said"),
+    ("fc_densenet", "dropout", (0.2,), "another share than the paper's 0.2 after every layer"),
     ("*", "dtype", ("float32",), "bfloat16: convolutions are rounded to 8 bits of mantissa; weights, statistics and logits stay float32"),
-    ("*", "encoder", ("",), "the nodes that read the image alone are a network known from classification; no paper here has that"),
-    ("*", "variant", (), "'' leaves the start of the weights to He normal cut off at two standard deviations, and Glorot uniform for U"),
+    ("U-Net and U-Net++", "encoder", ("",), "the nodes that read the image alone are a network known from classification; neither paper has that"),
+    ("U-Net and U-Net++", "variant", ("paper", "release", "same", "wide"), "'' leaves the start of the weights to He normal cut off at two standard deviations, and Glorot uniform for U"),
 )  # fmt: skip
 
 ALWAYS = (
@@ -34,11 +40,9 @@ def lines() -> list[str]:
 
 def of(name: str, module: nn.Module) -> list[str]:
     """The deviations of this network, called `name` in MODELS, from the published ones."""
-    found = []
-    for model, knob, published, text in DEVIATIONS:
-        value = getattr(module, knob, None)
-        if model in (name, "*") and published and value not in published:
-            found.append(f"{knob}={value!r}: {text}")
-    if not module.variant:
-        found.append(DEVIATIONS[-1][3].replace("''", "variant=''"))
-    return found
+    kinds = {name, "*"} | ({"U-Net and U-Net++"} if isinstance(module, Grid) else set())
+    return [
+        f"{knob}={getattr(module, knob)!r}: {text}"
+        for model, knob, published, text in DEVIATIONS
+        if model in kinds and published and getattr(module, knob) not in published
+    ]

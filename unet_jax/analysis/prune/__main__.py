@@ -32,9 +32,9 @@ def define_flags() -> None:
     flags.DEFINE_integer("level", 0, "Write this level, whatever the rule chooses. 0: the one that it chooses.")
     flags.DEFINE_integer("rounds", 40, "Turns of each level and mode that are timed.", lower_bound=1)
     flags.DEFINE_string("out", None, "Folder to write into. Default: WORKDIR/pruned-levelN.")
-    flags.DEFINE_bool("overwrite", False, "Replace a pruned network that is there.")
+    flags.DEFINE_bool("overwrite", False, "Replace a pruned network that is there, unless results were added to it.")
     flags.DEFINE_string("root", None, "Where the run's data lie now, if not where they were.")
-    flags.DEFINE_bool("retrain", False, "Also train that level alone, into WORKDIR/retrained-levelN, and compare.")
+    flags.DEFINE_bool("retrain", False, "Also train that level alone, into WORKDIR/retrained-levelN-MODE, and compare.")
 
 
 def main() -> None:

@@ -12,6 +12,8 @@ from unet_jax.errors import UserError, writing
 from unet_jax.training import workdir as folder
 from unet_jax.training.checkpoint import Checkpointer
 
+OWN = ("config.json", "versions.json", "checkpoints", "prune.json", "prune.csv", "prune.png")  # what is made there
+
 
 def level_config(config: ConfigDict, level: int, mode: str) -> ConfigDict:
     """The config of that level alone: what differs is `model.level`, `eval.mode`, and no weights for heads above it."""
@@ -50,16 +52,22 @@ def write(workdir, out, *, level: int, mode: str, step: int, score: float, overw
             json_file.write(working / "versions.json", versions, indent=2)
             with Checkpointer(working / "checkpoints") as checkpointer:
                 checkpointer.save(step, run.predictor.variables, score)
+            old = out.with_name(f"{working.name}.old")
             if out.exists():
-                shutil.rmtree(out)
-            working.replace(out)
+                out.replace(old)
+            try:
+                working.replace(out)
+            except OSError:
+                old.replace(out)
+                raise
     finally:
         shutil.rmtree(working, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
     return out
 
 
 def check_free(out, overwrite: bool) -> None:
-    """Raises UserError where `out` holds anything, unless that is a pruned network and `overwrite` is said."""
+    """Raises UserError where `out` holds anything, unless that is a pruned network alone and `overwrite` is said."""
     out = folder.resolve(out)
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
@@ -68,3 +76,8 @@ def check_free(out, overwrite: bool) -> None:
         raise UserError(f"{out} is there and no pruned network; give another --out")
     if not overwrite:
         raise UserError(f"{out} holds a pruned network already; give another --out, or --overwrite to replace it")
+    others = sorted(path.name for path in out.iterdir() if path.name not in OWN)
+    if others:
+        raise UserError(
+            f"{out} holds more than a pruned network ({', '.join(others)}); move that away, or give another --out"
+        )

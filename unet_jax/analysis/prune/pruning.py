@@ -43,7 +43,7 @@ def prune(
       out: folder to write into; "" for WORKDIR/pruned-levelN.
       overwrite: replace a pruned network that is there.
       root: the data set's folder, if it is not where the config says.
-      retrain: also train that level alone, into WORKDIR/retrained-levelN, and compare the two.
+      retrain: also train that level alone, into WORKDIR/retrained-levelN-MODE, and compare the two.
       dataset: the run's data set, if it is open already.
 
     Returns:
@@ -53,8 +53,10 @@ def prune(
       UserError: another network, no such mode, level or split, or a folder that is not free; before anything is timed.
     """
     workdir = folder.resolve(workdir)
-    if max_iou_drop < 0:
-        raise UserError(f"max_iou_drop {max_iou_drop} is below 0; give the points of IoU that may be lost, such as 0.5")
+    if not 0 <= max_iou_drop <= 100:
+        raise UserError(
+            f"max_iou_drop {max_iou_drop} is not from 0 to 100; give points of IoU that may be lost, such as 0.5"
+        )
     if out:
         extract.check_free(out, overwrite)
     run = folder.open_run(workdir, mode="accurate")
@@ -118,8 +120,10 @@ def prune(
 
 def _retrain(run, workdir: Path, level: int, mode: str, root: str, source, embedded, draws) -> dict:
     """Trains the level alone with the run's config; `embedded` is how `evaluate` scored that level of the whole on `source`."""
-    alone_dir = workdir / f"retrained-level{level}"
-    loop.train_and_evaluate(extract.level_config(score.moved(run, root), level, mode), alone_dir)
+    alone_dir = workdir / f"retrained-level{level}-{mode}"
+    config = extract.level_config(score.moved(run, root), level, mode)
+    config.train.start_from = ""  # alone: not from a network whose other levels were trained with it
+    loop.train_and_evaluate(config, alone_dir)
     there = folder.open_run(alone_dir, mode=mode)
     predictor = there.predictor
     alone = evaluate(predictor, source, batch_size=run.config.eval.batch_size)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from unet_jax.models.blocks import batch_norm
 from unet_jax.models.conv import conv_general_dilated
 
 
@@ -42,9 +43,7 @@ class Layers(nn.Module):
 
     def norm(self, name: str, train: bool) -> nn.BatchNorm:
         """Flax's momentum of 0.9 is PyTorch's of 0.1."""
-        return nn.BatchNorm(
-            not train, momentum=0.9, epsilon=1e-5, dtype=self.dtype, axis_name=self.axis_name, name=name
-        )
+        return batch_norm(train, self.dtype, self.axis_name, name)
 
 
 class Encoder(Layers):

@@ -85,7 +85,7 @@ def test_what_is_no_run_or_has_no_checkpoint_is_named(tmp_path):
 def test_runs_from_before_the_key_go_on(config, tmp_path, monkeypatch):
     old = config.copy_and_resolve_references()
     del old.train["start_from"]
-    monkeypatch.setattr(folder, "load_config", lambda workdir: old)
+    (tmp_path / "config.json").write_text(old.to_json())
     monkeypatch.setattr(folder, "load_facts", lambda workdir: {"fingerprint": "a"})
     folder._check_same(tmp_path, json.loads(config.to_json()), {"fingerprint": "a"})
     config.train.start_from = "elsewhere"

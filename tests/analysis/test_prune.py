@@ -177,7 +177,7 @@ def test_what_is_there_is_kept(run, pruned, config, tmp_path, monkeypatch):
         ({"level": 3}, "level 3 is not there; allowed: 0, 1, 2"),
         ({"mode": "slow"}, "mode 'slow' is unknown"),
         ({"split": "all"}, "split 'all' is unknown"),
-        ({"max_iou_drop": -1}, "is below 0"),
+        ({"max_iou_drop": -1}, "-1 is not from 0 to 100"),
     ):
         with pytest.raises(UserError, match=message):
             pruning.prune(run, **arguments)

@@ -5,7 +5,8 @@
 FOLDER holds images/, masks/ (ids 0 cell interior, 1 membrane) and index.csv (id,split), in blocks of neighbouring
 slices: a split by single slices would put near copies on both sides.
 
-Hardware: two CPU cores; time and score: not measured yet.
+Hardware: two CPU cores, .83 s a step. Score on val (20 slices to train on, 4 in val), one seed, after 25 minutes
+(--config.train.num_steps=1809, docs/results.md): IoU of the membrane .696; after these 400 steps: not measured yet.
 """
 
 from ml_collections import ConfigDict

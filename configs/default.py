@@ -153,6 +153,7 @@ def pipeline() -> dict:
     return {
         "patch": (96, 96),  # height, width of a training window in pixels
         "normalize": "image",  # image (zero mean, unit variance of the whole image) or range (0..1 by its type)
+        "train_share": 1.0,  # of the training images, the same for every seed, a smaller share's among a larger one's
         "num_threads": 2,  # that read ahead
         "cache_bytes": 1 << 30,  # decoded images kept in memory for a split, at most
         "cache_dir": "",  # of prepared data; "" for $UNET_JAX_CACHE or ~/.cache/unet_jax/data

@@ -114,10 +114,10 @@ def test_what_is_no_run_is_named(tmp_path):
 
 def test_a_run_from_before_a_key_has_what_it_was_then(trained, tmp_path):
     config = json.loads((trained[0] / "config.json").read_text())
-    del config["train"]["patience"], config["model"]["encoder"]
+    del config["train"]["patience"], config["model"]["encoder"], config["data"]["train_share"]
     (tmp_path / "config.json").write_text(json.dumps(config))
     there = folder.load_config(tmp_path)
-    assert (there.train.patience, there.model.encoder) == (0, "")
+    assert (there.train.patience, there.model.encoder, there.data.train_share) == (0, "", 1.0)
 
 
 def test_home_is_expanded(trained, monkeypatch):

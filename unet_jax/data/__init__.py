@@ -3,12 +3,14 @@
 Of the processes of one job the first does all of that, well or not, while the others wait.
 """
 
+import dataclasses
 import functools
 import inspect
 
 from unet_jax import parallel
 from unet_jax.data import dsb2018, electrodes, image_folder, isbi2012, tfds_set
 from unet_jax.data.prepare import Dataset
+from unet_jax.data.sources import Share
 from unet_jax.errors import UserError
 
 DATASETS = {
@@ -20,15 +22,22 @@ DATASETS = {
 }
 
 
-def load(name: str, *, cache_dir: str = "", **knobs) -> Dataset:
+def load(name: str, *, cache_dir: str = "", train_share: float = 1.0, **knobs) -> Dataset:
     """Prepares the data set `name` with its `knobs` (once per content; later calls read the cache) and returns it.
 
-    `cache_dir` "" means $UNET_JAX_CACHE or ~/.cache/unet_jax/data. Raises `UserError` on an unknown name or knob.
-    Every process of a job must call this, equally often.
+    `cache_dir` "" means $UNET_JAX_CACHE or ~/.cache/unet_jax/data. Of the training images `train_share` is used, see
+    `sources.Share`. Raises `UserError` on an unknown name or knob, and on such a share. Every process of a job must call
+    this, equally often.
     """
+    if not 0 < train_share <= 1:
+        raise UserError(f"data.train_share {train_share} must be above 0 and at most 1")
     # One name for all: processes whose files differ would wait for each other at barriers of different names. The others
     # look only then: on a shared disk they find what was hashed, checked and prepared, on their own they do it, too.
-    return parallel.first_then_others("load a data set", lambda: _load(name, cache_dir, knobs))
+    dataset = parallel.first_then_others("load a data set", lambda: _load(name, cache_dir, knobs))
+    if train_share == 1:
+        return dataset
+    sources = dataset.sources | {"train": Share(dataset.source("train"), train_share)}
+    return dataclasses.replace(dataset, sources=sources)
 
 
 def _load(name: str, cache_dir: str, knobs: dict) -> Dataset:

@@ -14,6 +14,26 @@ def size_of(source, index) -> tuple[int, int]:
     return size(index) if size else source[index]["image"].shape[:2]
 
 
+class Share:
+    """A `share` (0..1) of a source's examples, in their order, one at least; those of a smaller share are among them."""
+
+    def __init__(self, source, share: float):
+        order = np.random.default_rng(0).permutation(
+            len(source)
+        )  # whatever the run's seed: runs differ in nothing else
+        self.source, self._chosen = source, np.sort(order[: max(round(share * len(source)), 1)])
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(height, width) of one image."""
+        return size_of(self.source, int(self._chosen[index]))
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.source[int(self._chosen[index])]
+
+
 class InMemory:
     """A source whose decoded examples stay in memory, the first ones that fit into `max_bytes` (1 GiB).
 

@@ -42,6 +42,7 @@ PRUNED = "pruned"  # in versions.json: the folder holds a level cut out of a run
 
 # What runs from before a key was there had in effect, so that they go on; those of the network, of U-Net and U-Net++.
 BEFORE = {
+    "data": {"train_share": 1.0},
     "train": {"start_from": "", "patience": 0},
     "model": {"variant": "", "encoder": "", "encoder_weights": ""},
 }

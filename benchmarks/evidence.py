@@ -19,6 +19,7 @@ synthetic X-rays into docs/ and tells where those of the other sets lie.
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -71,18 +72,27 @@ def check_folders(chosen: list[rows.Row], folders: dict[str, str], explicit: boo
 def measure(data: str, every: list[rows.Row], results: tables.Results, workdir: Path, folder: str, programs) -> bool:
     """Puts speed and number of steps on file, of all rows of a data set that lack them; False where that failed.
 
-    Of all, whichever are to be run now: what is compared is measured at one time.
+    What is compared is measured at one time: all networks of the set, whichever are to be run now. One that came later is
+    measured in turn with those on file, and counts by what it takes beside them.
     """
-    lacking = [row for row in every if row.data == data and "num_steps" not in results[row.name]]
-    if not lacking:
-        return True
-    print(f"\n== {data}: seconds a step of {', '.join(rows.EXPERIMENTS[data])}, in turn", flush=True)
-    out = workdir / f"step_seconds-{data}.json"
-    if programs.run("benchmarks/step_seconds.py", f"--data={data}", f"--folder={folder}", f"--out={out}"):
-        return False
-    measured = json.loads(out.read_text())
+    of_data = [row for row in every if row.data == data]
+    speeds = {}
+    for row in of_data:
+        if "num_steps" in (line := results[row.name]):
+            speeds[row.variant] = float(line["seconds_per_step"]), line["parameters"]
+    lacking = [row for row in of_data if "num_steps" not in results[row.name]]
+    if any(row.variant not in speeds for row in lacking):
+        print(f"\n== {data}: seconds a step of {', '.join(rows.EXPERIMENTS[data])}, in turn", flush=True)
+        out = workdir / f"step_seconds-{data}.json"
+        if programs.run("benchmarks/step_seconds.py", f"--data={data}", f"--folder={folder}", f"--out={out}"):
+            return False
+        measured = json.loads(out.read_text())
+        drift = [seconds / measured[variant]["seconds_per_step"] for variant, (seconds, _) in speeds.items()]
+        drift = statistics.median(drift or [1.0])  # the machine may not be as fast as it was
+        for variant, found in measured.items():
+            speeds.setdefault(variant, (drift * found["seconds_per_step"], found["parameters"]))
     for row in lacking:
-        seconds = measured[row.variant]["seconds_per_step"]
+        seconds, parameters = speeds[row.variant]
         results.update(
             row.name,
             data=data,
@@ -92,7 +102,7 @@ def measure(data: str, every: list[rows.Row], results: tables.Results, workdir: 
             minutes=f"{row.minutes:g}",
             num_steps=rows.steps_in(row.minutes, seconds),
             seconds_per_step=f"{seconds:.4f}",
-            parameters=measured[row.variant]["parameters"],
+            parameters=parameters,
         )
     return True
 

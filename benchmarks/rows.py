@@ -1,12 +1,14 @@
 """The runs behind the README's results: which config, which data, which seed, how many minutes.
 
-Experiments of one data set are compared at equal minutes and differ in the network alone. References are figures that
+Experiments of one data set are compared at equal minutes and differ in the network alone (but for the one that is trained
+as its authors did). References are figures that
 are given, not run: floors by a threshold, and another library.
 """
 
 import dataclasses
 import fnmatch
 import importlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -37,16 +39,21 @@ class Experiment:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One run: an experiment, `EXPERIMENTS[data][variant]`, with a seed, for so many minutes of training steps."""
+    """One run: an experiment, `EXPERIMENTS[data][variant]`, with a seed, for so many minutes of training steps.
+
+    `share` is that of the training images; with fewer, the run takes the same number of steps.
+    """
 
     data: str
     variant: str
     minutes: float
     seed: int = 0
+    share: float = 1.0
 
     @property
     def name(self) -> str:
-        return f"{self.data}-{self.variant}-{self.minutes:g}min-seed{self.seed}"
+        of = "" if self.share == 1 else f"-share{self.share:g}"
+        return f"{self.data}-{self.variant}-{self.minutes:g}min-seed{self.seed}{of}"
 
     @property
     def experiment(self) -> Experiment:
@@ -76,21 +83,38 @@ EXPERIMENTS = {
         "unet": Experiment("U-Net", "electrodes_unet"),
         "unet_pp_one_head": Experiment("U-Net++, one head", "default", PLAIN),
         "unet_pp": Experiment("U-Net++, deep supervision", "default"),
+        "fcn": Experiment("FCN-8s", "electrodes_fcn"),
+        "fc_densenet": Experiment("FC-DenseNet", "electrodes_fc_densenet"),
+        "resnet34": Experiment("U-Net, encoder ResNet-34", "electrodes_resnet34"),
     },
     "battery_xray": {
         "unet": Experiment("U-Net", "battery_xray_unet"),
         "unet_pp_one_head": Experiment("U-Net++, one head", "battery_xray", PLAIN),
         "unet_pp": Experiment("U-Net++, deep supervision", "battery_xray"),
     },
-    "nuclei": {"unet_pp": Experiment("U-Net++, deep supervision", "nuclei")},
+    "nuclei": {
+        "unet_pp": Experiment("U-Net++, deep supervision", "nuclei"),
+        "unet_pp_paper": Experiment("U-Net++ as published, its authors' training", "unet_pp_paper"),
+    },
     "em": {"unet_pp": Experiment("U-Net++, deep supervision", "em")},
 }
 
-# The networks of a data set take turns, seed by seed, so that a drift of the machine's speed meets all alike.
+# Networks of like parameter counts whose gap between train and val is seen at several shares of the training images.
+SHARED = {"electrodes": ("unet", "unet_pp", "fc_densenet"), "battery_xray": ("unet", "unet_pp")}
+
+
+def _two_minutes(data: str) -> Iterator[Row]:
+    """The networks of a data set take turns, seed by seed, so that a drift of the machine's speed meets all alike."""
+    for seed in range(3):
+        yield from (Row(data, variant, 2, seed) for variant in EXPERIMENTS[data])
+        yield from (Row(data, variant, 2, seed, share) for share in (0.25, 0.5) for variant in SHARED[data])
+
+
 ROWS = (
-    *(Row("electrodes", variant, 2, seed) for seed in range(3) for variant in EXPERIMENTS["electrodes"]),
-    *(Row("battery_xray", variant, 2, seed) for seed in range(3) for variant in EXPERIMENTS["battery_xray"]),
+    *_two_minutes("electrodes"),
+    *_two_minutes("battery_xray"),
     Row("battery_xray", "unet_pp", 20),
+    Row("nuclei", "unet_pp_paper", 10),
     Row("nuclei", "unet_pp", 25),
     Row("em", "unet_pp", 25),
 )
@@ -143,6 +167,8 @@ def train_flags(row: Row, num_steps: int, folder: str = "FOLDER") -> list[str]:
         "train.num_steps": num_steps,
         "train.eval_every": -(-num_steps // data.num_evals),
     }
+    if row.share != 1:
+        flags["data.train_share"] = row.share
     warmup = create_config(row.data, row.variant).optim.warmup_steps
     if warmup > num_steps // 3:
         flags["optim.warmup_steps"] = num_steps // 3

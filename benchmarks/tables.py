@@ -56,11 +56,13 @@ class Results:
 def summary(rows: Sequence[Row], results: Results) -> str:
     """A Markdown table: a line for each network and number of minutes, its seeds as mean ± standard deviation.
 
+    Runs on a share of the training images have no place in it.
     The deviation is that of a sample (divided by n - 1). References stand below the rows of their data set.
     """
     groups: dict[tuple, list[Row]] = {}
     for row in rows:
-        groups.setdefault((row.data, row.variant, row.minutes), []).append(row)
+        if row.share == 1:
+            groups.setdefault((row.data, row.variant, row.minutes), []).append(row)
     lines = _header(
         "data", "network", "parameters", "minutes (wall)", "steps", "IoU by class", "mean", "per image", "seeds"
     )

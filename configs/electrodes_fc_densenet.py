@@ -1,4 +1,4 @@
-"""FC-DenseNet, small, on the embedded synthetic X-rays, otherwise as the default.
+"""FC-DenseNet on the embedded synthetic X-rays, about as many parameters as `electrodes_unet`'s, otherwise as the default.
 
     python run_train.py --config=configs/electrodes_fc_densenet.py --workdir=runs/electrodes_fc_densenet
 
@@ -17,4 +17,5 @@ def get_config(arg: str = "") -> ConfigDict:
     """The default experiment with the densely connected network; `arg` must be empty."""
     config = default.get_config(arg)
     config.model = default.fc_densenet()
+    config.model.update({"first": 24, "growth": 13})
     return config

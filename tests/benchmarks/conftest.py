@@ -16,8 +16,8 @@ class FakePrograms:
 
     stopping = False
 
-    def __init__(self, fails="", split="test"):
-        self.commands, self.fails, self.split = [], fails, split
+    def __init__(self, fails="", split="test", slower=1.0):
+        self.commands, self.fails, self.split, self.slower = [], fails, split, slower
 
     def __enter__(self):
         return self
@@ -31,7 +31,7 @@ class FakePrograms:
         if program.endswith("step_seconds.py"):
             seconds = {"unet": 0.25, "unet_pp_one_head": 0.4, "unet_pp": 0.5}
             found = {
-                name: {"seconds_per_step": seconds[name], "parameters": 1000}
+                name: {"seconds_per_step": self.slower * seconds.get(name, 1.0), "parameters": 1000}
                 for name in rows.EXPERIMENTS[values["data"]]
             }
             Path(values["out"]).write_text(json.dumps(found))

@@ -18,18 +18,18 @@ def test_folders_are_looked_at_before_any_run(tmp_path, capsys):
         evidence.check_folders(rows.select("nuclei*"), none, explicit=True)
     there = evidence.check_folders(every, none | {"em": str(tmp_path)}, explicit=False)
     assert {row.data for row in there} == {"electrodes", "em"}
-    assert "--nuclei=FOLDER is not given: 1 row(s)" in capsys.readouterr().out
+    assert "--nuclei=FOLDER is not given: 2 row(s) of nuclei" in capsys.readouterr().out
 
 
 def test_what_is_done_is_not_run_again_and_speed_is_measured_once(work):
     left, results, commands = work("electrodes-*-seed0")
     assert left == []
-    assert [command[0] for command in commands] == ["benchmarks/step_seconds.py", *["run_train.py"] * 3]
+    assert [command[0] for command in commands] == ["benchmarks/step_seconds.py", *["run_train.py"] * 6]
     assert results["electrodes-unet-2min-seed2"]["num_steps"] == "480"  # measured with the others, not run yet
     assert not results.done("electrodes-unet-2min-seed2")
-    left, results, commands = work()
+    left, results, commands = work("electrodes-*-seed[12]")
     assert left == []
-    assert [command[0] for command in commands] == ["run_train.py"] * 6
+    assert [command[0] for command in commands] == ["run_train.py"] * 12
     assert {argument for command in commands for argument in command if "seed=" in argument} == {
         "--config.seed=1",
         "--config.seed=2",
@@ -42,6 +42,27 @@ def test_what_is_done_is_not_run_again_and_speed_is_measured_once(work):
         "python run_train.py --config=configs/default.py --config.seed=1 --config.train.num_steps=240 "
         "--config.train.eval_every=80 --workdir=runs/electrodes-unet_pp-2min-seed1"
     )
+
+
+def test_a_network_that_came_later_counts_by_what_it_takes_beside_the_others(work, monkeypatch):
+    later = {name: rows.EXPERIMENTS["electrodes"][name] for name in ("unet", "unet_pp")}
+    monkeypatch.setitem(rows.EXPERIMENTS, "electrodes", later)
+    monkeypatch.setattr(rows, "ROWS", [rows.Row("electrodes", name, 2) for name in later])
+    work()
+    later["fcn"] = rows.Experiment("FCN-8s", "electrodes_fcn")
+    monkeypatch.setattr(rows, "ROWS", [rows.Row("electrodes", name, 2) for name in later])
+    _, results, commands = work(slower=2.0)
+    assert [command[0] for command in commands] == ["benchmarks/step_seconds.py", "run_train.py"]
+    assert results["electrodes-fcn-2min-seed0"]["num_steps"] == "120"  # of 1 s where the others take 0.25 and 0.5
+    assert results["electrodes-unet-2min-seed0"]["num_steps"] == "480"
+
+
+def test_a_run_on_a_share_takes_the_steps_of_the_whole(work):
+    work("electrodes-unet-2min-seed0")
+    _, results, commands = work("electrodes-unet-2min-seed0-share*")
+    assert [command[0] for command in commands] == ["run_train.py"] * 2
+    assert results["electrodes-unet-2min-seed0-share0.25"]["num_steps"] == "480"
+    assert "--config.data.train_share=0.25" in commands[0]
 
 
 def test_a_row_that_fails_stops_no_other_and_goes_on_with_the_same_steps(work):

@@ -122,6 +122,13 @@ def test_every_mismatch_is_told():
     assert "bn1.weight [4] for [3]" in said
 
 
+def test_of_a_network_of_another_kind_the_first_names_are_told():
+    encoder, *_ = small("resnet")
+    with pytest.raises(UserError, match=r"missing \(.*, \.\.\.\); 1 left over \(fc1\.weight\)") as error:
+        torchvision.convert(encoder, {"fc1.weight": np.zeros((3, 3), np.float32)})
+    assert len(str(error.value)) < 1000
+
+
 def test_files_that_are_no_state_dict(tmp_path, monkeypatch):
     (tmp_path / "broken.npz").write_bytes(b"no zip")
     np.savez(tmp_path / "objects.npz", a=np.array([{}], dtype=object))

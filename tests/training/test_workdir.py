@@ -76,6 +76,20 @@ def test_other_choices_go_under_a_name_of_their_own(trained, capsys):
     assert "eval/test-latest-fast.json" in capsys.readouterr().out
 
 
+def test_a_mean_over_heads_of_a_network_with_one_is_refused(trained, tmp_path):
+    config = json.loads((trained[0] / "config.json").read_text())
+    shutil.copytree(trained[0], tmp_path / "run")
+    config["model"]["deep_supervision"] = False
+    (tmp_path / "run/config.json").write_text(json.dumps(config))
+    for ask in (score.score_run, unet_jax.load):
+        with pytest.raises(
+            UserError, match=r"has one, as it was trained without deep supervision; use 'fast', or leave"
+        ):
+            ask(tmp_path / "run", mode="accurate")
+    assert unet_jax.load(tmp_path / "run", mode="fast").mode == "fast"
+    assert unet_jax.load(tmp_path / "run").mode == "accurate"  # the config's: of one head
+
+
 def test_predict_images_with_fast_mode(trained, tmp_path, capsys):
     (tmp_path / "in").mkdir()
     for index, size in enumerate(((40, 50), (33, 70))):

@@ -33,7 +33,7 @@ def score_run(
       The summary, by the names of `evaluation/metrics.py`.
     """
     workdir = folder.resolve(workdir)
-    run = folder.open_run(workdir, devices=devices, **chosen)
+    run = folder.open_asked(workdir, devices=devices, **chosen)
     if dataset is None:
         dataset = open_dataset(run, workdir, root)
     if not split:
@@ -72,7 +72,7 @@ def score_run(
 
 def predict_images(workdir, images, out, *, overwrite: bool = False, devices=None, **chosen) -> dict:
     """Predicts a folder of images with a run's network and prints what was written; see `evaluation.predict_folder`."""
-    run = folder.open_run(workdir, devices=devices, **chosen)
+    run = folder.open_asked(workdir, devices=devices, **chosen)
     done = predict_folder(
         run.predictor,
         images,

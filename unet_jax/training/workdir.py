@@ -64,14 +64,28 @@ def load(workdir, *, checkpoint: str | int = "best", mode: str = "", level: int 
     Args:
       workdir: of `run_train.py`; the run may be finished or still going on. Its data need not be there.
       checkpoint: "best", "latest" or a step.
-      mode: "accurate" (mean over the heads), "fast" (one head), or "" for the config's `eval.mode`.
+      mode: "accurate" (mean over the heads, for a network with several), "fast" (one head), or "" for the config's
+        `eval.mode`.
       level: U-Net++'s pruning level; only the parameters it needs are read. 0 is the network as trained.
       devices: to run on; all local ones by default, whatever the number trained on.
 
     Raises:
       UserError: no such run, checkpoint, mode or level, or the checkpoint is damaged.
     """
-    return open_run(workdir, checkpoint=checkpoint, mode=mode, level=level, devices=devices).predictor
+    return open_asked(workdir, checkpoint=checkpoint, mode=mode, level=level, devices=devices).predictor
+
+
+def open_asked(workdir, *, mode: str = "", **chosen) -> Run:
+    """`open_run` for a user who asks for a mode: a mean over heads that are not there is refused."""
+    run = open_run(workdir, mode=mode, **chosen)
+    module = run.predictor.module
+    if mode == "accurate" and not getattr(module, "deep_supervision", False):
+        why = ", as it was trained without deep supervision" if hasattr(module, "deep_supervision") else ""
+        raise UserError(
+            f"mode 'accurate' is the mean over several heads, and the network ({type(module).__name__}) has one{why}; "
+            "use 'fast', or leave the mode out"
+        )
+    return run
 
 
 def open_run(workdir, *, checkpoint: str | int = "best", mode: str = "", level: int = 0, devices=None) -> Run:

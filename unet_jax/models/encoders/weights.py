@@ -16,6 +16,7 @@ from unet_jax.errors import UserError
 from unet_jax.models.encoders import ENCODERS
 
 PREFIX = "encoder"  # the submodule of a network that is its encoder
+SHOWN = 20  # names of a kind of problem, at most
 
 
 def write(path: Path, name: str, arrays: dict[str, np.ndarray]) -> None:
@@ -107,7 +108,11 @@ def flatten(variables: dict) -> dict:
 
 
 def refuse(problems: dict[str, list[str]], what: str, remedy: str) -> None:
-    """Raises UserError where there is a problem, with every one of them, by kind."""
-    told = [f"{len(names)} {kind} ({', '.join(names)})" for kind, names in problems.items() if names]
+    """Raises UserError where there is a problem, with all of them, by kind; of a network of another kind the first few."""
+    told = [
+        f"{len(names)} {kind} ({', '.join(names[:SHOWN])}{', ...' * (len(names) > SHOWN)})"
+        for kind, names in problems.items()
+        if names
+    ]
     if told:
         raise UserError(f"{what}: {'; '.join(told)}; {remedy}.")

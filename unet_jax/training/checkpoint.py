@@ -74,7 +74,7 @@ class Checkpointer:
 
     def step_of(self, which: str | int) -> int:
         """The step that "best", "latest" or a number names; UserError if there is none."""
-        steps = sorted(self._manager.all_steps())
+        steps = self.steps()
         if not steps:
             raise UserError(f"{self.directory} has no checkpoint; train first (run_train.py --workdir=...)")
         if which == "latest":
@@ -86,6 +86,10 @@ class Checkpointer:
                 f"checkpoint {which!r} is not in {self.directory}; there are: best, latest, {', '.join(map(str, steps))}"
             )
         return int(which)
+
+    def steps(self) -> list[int]:
+        """The steps saved, in order."""
+        return sorted(self._manager.all_steps())
 
     def latest_step(self) -> int | None:
         """The latest step saved, or None."""

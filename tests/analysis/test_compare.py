@@ -197,6 +197,9 @@ def test_seeds_and_images_are_crossed():
     told = estimate.estimate(estimate.resample(same, "val", "iou")["image"])
     assert told[2:4] == pytest.approx((0.5, 0.8))
     assert told.std == pytest.approx(np.std([0.5, 0.6, 0.8], ddof=1))
+    # The images of two splits vary apart, as many as there be in each.
+    train, val = (estimate.resample([count], split, "iou")["pooled"] for split in ("train", "val"))
+    assert estimate.estimate(train - val).low < 0 < estimate.estimate(train - val).high
 
 
 def test_a_difference_of_the_same_seeds_is_that_of_each():

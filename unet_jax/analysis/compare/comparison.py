@@ -6,9 +6,8 @@ from pathlib import Path
 
 import jax
 
-from unet_jax.analysis.compare import estimate, report, scores
-from unet_jax.analysis.compare import runs as opening
-from unet_jax.analysis.compare.runs import Group
+from unet_jax.analysis.compare import estimate, report, runs, scores
+from unet_jax.analysis.compare.runs import Group, Run
 from unet_jax.errors import UserError
 from unet_jax.evaluation import bootstrap
 from unet_jax.training import experiment
@@ -38,10 +37,10 @@ def compare(
     """
     if metric not in METRICS:
         raise UserError(f"metric {metric!r} is unknown; known: {', '.join(METRICS)}")
-    runs = opening.open_runs(workdirs)
-    splits = scores.choose_splits(runs, splits)
-    scored = scores.of_runs(runs, splits, overwrite=overwrite)
-    groups = opening.groups(runs)
+    opened = runs.open_runs(workdirs)
+    splits = scores.choose_splits(opened, splits)
+    scored = scores.of_runs(opened, splits, overwrite=overwrite)
+    groups = runs.groups(opened)
     counts = {
         (group.name, split): [scored[run.workdir, split].counts for run in group.runs]
         for group in groups
@@ -51,14 +50,14 @@ def compare(
     result = {
         "metric": metric,
         "splits": list(splits),
-        "num_images": {split: sorted({len(scored[run.workdir, split].ids) for run in runs}) for split in splits},
-        "keep": sorted(runs[0].keep),
-        "fingerprint": runs[0].facts["fingerprint"],
+        "num_images": {split: sorted({len(scored[run.workdir, split].ids) for run in opened}) for split in splits},
+        "keep": sorted(opened[0].keep),
+        "fingerprint": opened[0].facts["fingerprint"],
         "resamples": bootstrap.RESAMPLES,
         "permutations": estimate.PERMUTATIONS,
         "groups": [_group(group, splits, values) for group in groups],
-        "differences": opening.differences([group.runs[0].keys for group in groups]),
-        "networks": {name: [group.name for group in own] for name, own in opening.networks(groups).items()},
+        "differences": runs.differences([group.runs[0].keys for group in groups]),
+        "networks": {name: [group.name for group in own] for name, own in runs.networks(groups).items()},
         "pairs": [pair for split in splits for pair in _pairs(groups, split, metric, counts, values)],
         "versions": folder.versions(),
     }
@@ -91,7 +90,7 @@ def _group(group: Group, splits: Sequence[str], values: Mapping) -> dict:
     }
 
 
-def _parameters(run: opening.Run) -> int:
+def _parameters(run: Run) -> int:
     module = experiment.create_module(run.config, run.facts["class_names"], run.facts["overlapping"])
     images = jax.ShapeDtypeStruct((1, *run.config.data.patch, run.facts["channels"]), "float32")
     return count_parameters(jax.eval_shape(module.init, jax.random.key(0), images)["params"])

@@ -27,7 +27,8 @@ def run(main: Callable[..., None], doc: str, arguments: Sequence[str] = ()) -> N
     Args:
       main: the program.
       doc: the program's docstring, printed by --help above the flags.
-      arguments: the names of what stands on the command line without a flag, each wanted once; `main` is given them.
+      arguments: the names of what stands on the command line without a flag, each wanted once, the last one once or more
+        if it ends in "..."; `main` is given them.
     """
     if {"--help", "-h", "--helpshort"} & set(sys.argv[1:]):
         print(
@@ -65,10 +66,10 @@ def _parse(argv: list[str], arguments: Sequence[str]) -> list[str]:
     except (flags.Error, TypeError, ValueError) as error:
         raise UserError(str(error).strip().splitlines()[-1].strip()) from error
     given = rest[1:]
-    if len(given) > len(arguments):
+    if len(given) > len(arguments) and not (arguments and arguments[-1].endswith("...")):
         raise UserError(f"{given[len(arguments)]!r} is not a flag; flags begin with --, see --help")
     if len(given) < len(arguments):
-        raise UserError(f"{arguments[len(given)]} is missing; give it without a flag, see --help")
+        raise UserError(f"{arguments[len(given)].removesuffix('...')} is missing; give it without a flag, see --help")
     return given
 
 

@@ -1,5 +1,6 @@
 """A trained run put to use: scored on a split, or applied to a folder of images; what `run_eval.py` calls."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -40,22 +41,11 @@ def score_run(
         split = "test" if "test" in dataset.splits else "val"
         if split == "val":
             print("there is no test split; scoring val instead")
-    source, predictor = dataset.source(split), run.predictor
+    predictor, out = run.predictor, workdir / "eval"
     own = {"checkpoint": "best", "mode": run.config.eval.mode}
     parts = [split, *(str(chosen[key]) for key in own if chosen.get(key, "") not in ("", own[key]))]
     name = "-".join(parts + [f"level{predictor.level}"] * bool(predictor.level))
-    out = workdir / "eval"
-    masks = MaskFolder(predictor, out / name, palette=run.facts["palette"])
-    summary, rows = evaluate(
-        predictor,
-        source,
-        batch_size=run.config.eval.batch_size,
-        each=lambda id_, *predicted: masks.write(file_name(id_), *predicted),
-    )
-    about = {"split": split, "step": run.step, "mode": predictor.mode, "level": predictor.level}
-    report.write_json(out / f"{name}.json", summary, rows, **about)
-    report.save_overlays(masks, source, out / name / "overlays", limit=run.config.eval.num_pictures)
-    report.save_ranked(masks, source, rows, out / name)
+    summary = write_scores(run, dataset, split, out, name)
     print(
         f"\n{split}, checkpoint of step {run.step}, {predictor.mode}"
         + f", level {predictor.level}" * bool(predictor.level)
@@ -67,6 +57,34 @@ def score_run(
     if (workdir / "curves.png").exists():
         print(f"curves       {workdir / 'curves.png'}")
     print(f"checkpoints  {workdir / 'checkpoints'}")
+    return summary
+
+
+def write_scores(
+    run: folder.Run,
+    dataset: data.Dataset,
+    split: str,
+    out: Path,
+    name: str,
+    progress: Callable[[int], None] = lambda num_images: None,
+) -> dict[str, float]:
+    """Scores a split and writes what `score_run` leaves: OUT/NAME.json, and OUT/NAME with masks and pictures.
+
+    What is there is replaced. `progress` is told the number of images after each batch. Returns the summary.
+    """
+    source, predictor = dataset.source(split), run.predictor
+    masks = MaskFolder(predictor, out / name, palette=run.facts["palette"])
+    summary, rows = evaluate(
+        predictor,
+        source,
+        batch_size=run.config.eval.batch_size,
+        each=lambda id_, *predicted: masks.write(file_name(id_), *predicted),
+        progress=progress,
+    )
+    about = {"split": split, "step": run.step, "mode": predictor.mode, "level": predictor.level}
+    report.write_json(out / f"{name}.json", summary, rows, **about, fingerprint=dataset.fingerprint)
+    report.save_overlays(masks, source, out / name / "overlays", limit=run.config.eval.num_pictures)
+    report.save_ranked(masks, source, rows, out / name)
     return summary
 
 

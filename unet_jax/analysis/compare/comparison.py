@@ -1,0 +1,114 @@
+"""The comparison: runs opened, grouped and scored, then every group estimated and every two of them tested."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jax
+
+from unet_jax.analysis.compare import estimate, report, runs, scores
+from unet_jax.analysis.compare.runs import Group, Run
+from unet_jax.errors import UserError
+from unet_jax.evaluation import bootstrap
+from unet_jax.training import experiment
+from unet_jax.training import workdir as folder
+from unet_jax.training.state import count_parameters
+
+METRICS = ("iou", "dice")
+
+
+def compare(
+    workdirs: Sequence, *, splits: Sequence[str] = (), metric: str = "iou", out="", overwrite: bool = False
+) -> dict:
+    """Compares runs, prints the tables, and writes them with pictures into `out`.
+
+    Args:
+      workdirs: of runs on the same data, each with a checkpoint.
+      splits: to compare on; () for test, or val where there is no test.
+      metric: iou or dice.
+      out: folder to write into; "" for none.
+      overwrite: replace scores in a run's folder that are not of its best checkpoint, or lack pixel counts.
+
+    Returns:
+      What `compare.json` holds.
+
+    Raises:
+      UserError: as `runs.open_runs`, `scores.choose_splits` and `scores.of_runs`; or no such metric.
+    """
+    if metric not in METRICS:
+        raise UserError(f"metric {metric!r} is unknown; known: {', '.join(METRICS)}")
+    opened = runs.open_runs(workdirs)
+    splits = scores.choose_splits(opened, splits)
+    scored = scores.of_runs(opened, splits, overwrite=overwrite)
+    groups = runs.groups(opened)
+    counts = {
+        (group.name, split): [scored[run.workdir, split].counts for run in group.runs]
+        for group in groups
+        for split in splits
+    }
+    values = {key: estimate.resample(own, key[1], metric) for key, own in counts.items()}
+    result = {
+        "metric": metric,
+        "splits": list(splits),
+        "num_images": {split: sorted({len(scored[run.workdir, split].ids) for run in opened}) for split in splits},
+        "keep": sorted(opened[0].keep),
+        "fingerprint": opened[0].facts["fingerprint"],
+        "resamples": bootstrap.RESAMPLES,
+        "permutations": estimate.PERMUTATIONS,
+        "groups": [_group(group, splits, values) for group in groups],
+        "differences": runs.differences([group.runs[0].keys for group in groups]),
+        "networks": {name: [group.name for group in own] for name, own in runs.networks(groups).items()},
+        "pairs": [pair for split in splits for pair in _pairs(groups, split, metric, counts, values)],
+        "versions": folder.versions(),
+    }
+    print(report.text(result))
+    if out:
+        print(f"\nwritten: {', '.join(map(str, report.write(result, Path(out).expanduser())))}")
+    return result
+
+
+def _group(group: Group, splits: Sequence[str], values: Mapping) -> dict:
+    """What the tables say of one group; `gap` is train less val where both are scored."""
+    first = group.runs[0]
+    gap = None
+    if {"train", "val"} <= set(splits):
+        train, val = (values[group.name, split] for split in ("train", "val"))
+        gap = {kind: estimate.estimate(train[kind] - val[kind])._asdict() for kind in estimate.KINDS}
+    return {
+        "name": group.name,
+        "seeds": list(group.seeds),
+        "workdirs": [str(run.workdir) for run in group.runs],
+        "steps": [run.step for run in group.runs],
+        "parameters": _parameters(first),
+        "train_share": first.share,
+        "num_train": first.facts["splits"]["train"],
+        "scores": {
+            split: {kind: estimate.estimate(found)._asdict() for kind, found in values[group.name, split].items()}
+            for split in splits
+        },
+        "gap": gap,
+    }
+
+
+def _parameters(run: Run) -> int:
+    module = experiment.create_module(run.config, run.facts["class_names"], run.facts["overlapping"])
+    images = jax.ShapeDtypeStruct((1, *run.config.data.patch, run.facts["channels"]), "float32")
+    return count_parameters(jax.eval_shape(module.init, jax.random.key(0), images)["params"])
+
+
+def _pairs(groups: Sequence[Group], split: str, metric: str, counts: Mapping, values: Mapping) -> list[dict]:
+    """The second group less the first, of every two that were scored on the same images of the split."""
+    pairs = []
+    for first, second in itertools.combinations(groups, 2):
+        if split == "train" and first.runs[0].share != second.runs[0].share:
+            continue  # trained on other images
+        same = first.seeds == second.seeds
+        keys = [(group.name, split) for group in (first, second)]
+        images = [estimate.per_image(counts[key], metric) for key in keys]
+        pair = {"split": split, "first": first.name, "second": second.name, "same_seeds": same}
+        for kind in estimate.KINDS:
+            told = estimate.difference(*(values[key][kind] for key in keys), same_seeds=same)
+            pair[kind] = dict(zip(("difference", "low", "high"), told, strict=True))
+        pairs.append(pair | {"p": estimate.p_value(*images)})
+    corrected = estimate.holm([pair["p"] for pair in pairs])
+    return [pair | {"p_holm": p} for pair, p in zip(pairs, corrected, strict=True)]

@@ -1,0 +1,180 @@
+"""Runs to compare: what each of them is, which differ in their seed alone, and what tells those groups apart."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flax.traverse_util import flatten_dict
+from ml_collections import ConfigDict
+
+from unet_jax.errors import UserError
+from unet_jax.inference.predict import resolve_keep
+from unet_jax.training import workdir as folder
+from unet_jax.training.checkpoint import Checkpointer
+
+SHARE = "data.train_share"
+FIRST = ("model.name", "model.", SHARE, "data.", "train.num_steps")  # keys that name a group before all others
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run, its network not yet read: `step` is that of its best checkpoint, `facts` tells its data.
+
+    `keys` is its config by dotted key, without the seed and without keys that no result depends on.
+    """
+
+    workdir: Path
+    config: ConfigDict
+    facts: dict
+    step: int
+    keys: dict[str, Any]
+
+    @property
+    def keep(self) -> tuple[str, ...]:
+        return resolve_keep(self.facts["class_names"], tuple(self.config.eval.keep))
+
+    @property
+    def share(self) -> float:
+        return self.config.data.get("train_share", 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Runs that differ in their seed alone, in the order of the seeds."""
+
+    name: str
+    runs: tuple[Run, ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(run.config.seed for run in self.runs)
+
+
+def open_runs(workdirs: Sequence) -> list[Run]:
+    """Opens runs for comparison.
+
+    Raises:
+      UserError: there is none, one is no run or has no checkpoint, two are the same run, or they are not on the same
+        data with the same classes to keep.
+    """
+    if not workdirs:
+        raise UserError("no run to compare; give at least one folder of a run")
+    runs, known = [], {}
+    for workdir in workdirs:
+        run = _open(workdir)
+        one = (run.config.seed, _frozen(run.keys))
+        if one in known:
+            raise UserError(
+                f"{run.workdir} and {known[one]} are the same run: one config, seed {run.config.seed}; give it once"
+            )
+        known[one] = run.workdir
+        runs.append(run)
+    for run in runs[1:]:
+        _check_comparable(runs[0], run)
+    return runs
+
+
+def _open(workdir) -> Run:
+    workdir = folder.resolve(workdir)
+    if not (workdir / "config.json").is_file():
+        raise UserError(f"{workdir} has no config.json, so no run is there; give folders of runs, as run_train.py made")
+    config, facts = folder.load_config(workdir), folder.load_facts(workdir)
+    with Checkpointer(workdir / "checkpoints", read_only=True) as checkpointer:
+        step, latest = checkpointer.step_of("best"), checkpointer.latest_step()
+    if (workdir / "metrics.jsonl").exists() and latest < config.train.num_steps and not config.train.patience:
+        print(f"note: {workdir} is not finished: step {latest} of {config.train.num_steps}")
+    keys = {
+        key: value
+        for key, value in flatten_dict(config.to_dict(), sep=".").items()
+        if key != "seed" and key not in folder.FREE
+    }
+    return Run(workdir, config, facts, step, keys)
+
+
+def _check_comparable(one: Run, other: Run) -> None:
+    for what, values, remedy in (
+        ("classes", [run.facts["class_names"] for run in (one, other)], "compare runs on one data set"),
+        (
+            "classes to keep (eval.keep)",
+            [run.keep for run in (one, other)],
+            "their scores are means over other classes",
+        ),
+    ):
+        if sorted(values[0]) != sorted(values[1]):
+            raise UserError(
+                f"{what} of {one.workdir}: {', '.join(values[0])}; of {other.workdir}: {', '.join(values[1])}; {remedy}"
+            )
+    if one.facts["fingerprint"] != other.facts["fingerprint"]:
+        differing = [key for key in differences([one.keys, other.keys]) if key.startswith("data.") and key != SHARE]
+        why = "; ".join(f"{key}: {one.keys.get(key)!r} there, {other.keys.get(key)!r} here" for key in differing)
+        raise UserError(
+            f"{one.workdir} and {other.workdir} are on other data (fingerprint {one.facts['fingerprint'][:12]} there, "
+            f"{other.facts['fingerprint'][:12]} here; {why or 'the contents of the files'}); compare runs on the same images"
+        )
+
+
+def groups(runs: Sequence[Run]) -> list[Group]:
+    """The groups, in the order in which the first run of each was given."""
+    members: dict[tuple, list[Run]] = {}
+    for run in runs:
+        members.setdefault(_frozen(run.keys), []).append(run)
+    ordered = [tuple(sorted(own, key=lambda run: run.config.seed)) for own in members.values()]
+    named = names([own[0].keys for own in ordered])
+    return [Group(name, own) for name, own in zip(named, ordered, strict=True)]
+
+
+def networks(found: Sequence[Group]) -> dict[str, list[Group]]:
+    """By name, the groups that differ in their share of the training images alone, smallest share first."""
+    members: dict[tuple, list[Group]] = {}
+    for group in found:
+        members.setdefault(_frozen(_without_share(group)), []).append(group)
+    named = names([_without_share(own[0]) for own in members.values()])
+    by_share = [sorted(own, key=lambda group: group.runs[0].share) for own in members.values()]
+    return dict(zip(named, by_share, strict=True))
+
+
+def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list]:
+    """The keys that differ, in the order in which they name; of each its value in every config, None where there is none."""
+    keys = dict.fromkeys(key for config in configs for key in config)
+    found = {key: [config.get(key) for config in configs] for key in sorted(keys, key=_rank)}
+    return {key: values for key, values in found.items() if any(value != values[0] for value in values)}
+
+
+def names(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A short name for each of several different configs: values of as few keys as tell them all apart.
+
+    The network comes first. A key is told only of those configs that the keys before it leave alike and that it parts,
+    so that beside two U-Net++ a U-Net is `unet`. Where nothing differs, the name is that of the network.
+    """
+    said: list[list[str]] = [[] for _ in configs]
+    alike = [list(range(len(configs)))]
+    for key, values in differences(configs).items():
+        parted = []
+        for members in alike:
+            by_value: dict[Any, list[int]] = {}
+            for index in members:
+                by_value.setdefault(values[index], []).append(index)
+            if len(by_value) > 1:
+                for index in members:
+                    said[index] += [_say(key, values[index])] if values[index] is not None else []
+            parted += by_value.values()
+        alike = parted
+    return [" ".join(words) or str(config["model.name"]) for words, config in zip(said, configs, strict=True)]
+
+
+def _say(key: str, value) -> str:
+    text = str(value).replace(" ", "") or "''"
+    return text if key == "model.name" else f"{key.removeprefix('model.')}={text}"
+
+
+def _rank(key: str) -> int:
+    return next((rank for rank, start in enumerate(FIRST) if key.startswith(start)), len(FIRST))
+
+
+def _without_share(group: Group) -> dict[str, Any]:
+    return {key: value for key, value in group.runs[0].keys.items() if key != SHARE}
+
+
+def _frozen(keys: Mapping[str, Any]) -> tuple:
+    return tuple(sorted(keys.items()))

@@ -1,0 +1,127 @@
+"""The scores of runs on a split: read where an evaluation left them, made where it did not."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from unet_jax.analysis.compare.runs import Run
+from unet_jax.data.prepare import SPLITS
+from unet_jax.errors import UserError
+from unet_jax.evaluation import bootstrap
+from unet_jax.training import score
+from unet_jax.training import workdir as folder
+
+
+class Scored(NamedTuple):
+    """A run on a split: its images in the order of their ids, `tp`, `fp`, `fn` [N, K] of the classes to keep."""
+
+    ids: tuple[str, ...]
+    counts: dict[str, np.ndarray]
+    fingerprint: str
+
+
+def choose_splits(runs: Sequence[Run], splits: Sequence[str] = ()) -> tuple[str, ...]:
+    """The splits to compare, each once: those given, or test, or val where there is no test, and it is said.
+
+    Raises UserError for one that is unknown or has no images.
+    """
+    there = runs[0].facts["splits"]
+    if not splits:
+        splits = ("test",) if "test" in there else ("val",)
+        if splits == ("val",):
+            print("there is no test split; comparing on val instead")
+    for split in splits:
+        if split not in there:
+            why = "has no images" if split in SPLITS else "is unknown"
+            raise UserError(f"--splits: {split!r} {why}; with images: {', '.join(there)}; choose of these")
+    return tuple(dict.fromkeys(splits))
+
+
+def of_runs(runs: Sequence[Run], splits: Sequence[str], *, overwrite: bool = False) -> dict[tuple[Path, str], Scored]:
+    """The scores of every run on every split, by workdir and split.
+
+    Args:
+      runs: on the same data.
+      splits: to read, `WORKDIR/eval/SPLIT.json`. What is not there is scored and written, as by `score_run`.
+      overwrite: replace files that are of no use (`_unusable`).
+
+    Raises:
+      UserError: a file is of no use, before anything is scored; or two runs were scored on other images.
+    """
+    wanted = [(run, split, run.workdir / "eval" / f"{split}.json") for split in splits for run in runs]
+    unusable = {path: _unusable(run, split, path) for run, split, path in wanted if path.exists()}
+    unusable = {path: why for path, why in unusable.items() if why}
+    if unusable and not overwrite:
+        path, why = next(iter(unusable.items()))
+        more = f" (and {len(unusable) - 1} more files are of no use)" if len(unusable) > 1 else ""
+        raise UserError(f"{path} {why}{more}; --overwrite scores anew and replaces what is there")
+    missing = [(run, split) for run, split, path in wanted if path in unusable or not path.exists()]
+    for place, (run, split) in enumerate(missing, 1):
+        _score(run, split, f"scoring {place} of {len(missing)}: {run.workdir.name}, {split}")
+    found = {(run.workdir, split): _read(run, path) for run, split, path in wanted}
+    _check_same_images(runs, found)
+    return found
+
+
+def _unusable(run: Run, split: str, path: Path) -> str:
+    """Why a file of scores cannot be taken; "" where it can."""
+    try:
+        content = json.loads(path.read_text())
+        rows = content["images"]
+        own = {"step": run.step, "mode": run.config.eval.mode, "level": 0}
+        other = [f"{key} {content[key]}, not {value}" for key, value in own.items() if content[key] != value]
+    except (ValueError, KeyError, TypeError) as error:
+        return f"is no file of scores ({type(error).__name__}: {error})"
+    if other:
+        return f"is not of the run's best checkpoint as it predicts: {', '.join(other)}"
+    if len(rows) != run.facts["splits"].get(split):
+        return f"has {len(rows)} images, {split} of the run has {run.facts['splits'].get(split)}"
+    if any(f"{count}/{name}" not in row for row in rows for count in bootstrap.COUNTS for name in run.keep):
+        return "has no pixel counts, as it is of an older version"
+    return ""
+
+
+def _score(run: Run, split: str, title: str) -> None:
+    opened = folder.open_run(run.workdir)
+    dataset = score.open_dataset(opened, run.workdir)
+    if dataset.fingerprint != run.facts["fingerprint"]:
+        raise UserError(
+            f"the data that {run.workdir} was trained on are not there any more (their contents or options differ); "
+            f"restore them, or score them where they lie now by run_eval.py --split={split} --root=FOLDER"
+        )
+    interval = 0.5 if sys.stderr.isatty() else 10  # a log file needs no line for each batch
+    total = run.facts["splits"][split]
+    with tqdm(total=total, desc=title, unit="image", dynamic_ncols=True, mininterval=interval) as bar:
+        score.write_scores(opened, dataset, split, run.workdir / "eval", split, progress=bar.update)
+
+
+def _read(run: Run, path: Path) -> Scored:
+    content = json.loads(path.read_text())
+    rows = sorted(content["images"], key=lambda row: row["id"])
+    fingerprint = content.get("fingerprint", run.facts["fingerprint"])  # older files do not tell
+    return Scored(tuple(row["id"] for row in rows), bootstrap.counts(rows, sorted(run.keep)), fingerprint)
+
+
+def _check_same_images(runs: Sequence[Run], found: Mapping[tuple[Path, str], Scored]) -> None:
+    first: dict[tuple, tuple[Path, Scored]] = {}
+    shares = {run.workdir: run.share for run in runs}
+    for (workdir, split), scored in found.items():
+        images = (split, shares[workdir] if split == "train" else 1.0)
+        at, one = first.setdefault(images, (workdir, scored))
+        where = f"{at}/eval/{split}.json and {workdir}/eval/{split}.json"
+        if scored.fingerprint != one.fingerprint:
+            raise UserError(
+                f"{where} are scores on other data (fingerprint {one.fingerprint[:12]}, {scored.fingerprint[:12]}); "
+                "score both on the same with run_eval.py"
+            )
+        if scored.ids != one.ids:
+            alone = sorted(set(scored.ids) ^ set(one.ids))
+            raise UserError(
+                f"{where} are scores of other images ({len(alone)} ids are in one alone, such as {', '.join(alone[:1])!r}); "
+                "score both on the same with run_eval.py"
+            )

@@ -5,6 +5,7 @@
     python benchmarks/evidence.py --only='electrodes-*-seed0' --minutes=0.1 --workdir=runs/trial --results=runs/trial.csv
     python benchmarks/evidence.py --table
     python benchmarks/evidence.py --pictures
+    python benchmarks/evidence.py --claims
 
 A row is a run: a config, a data set, a seed and minutes. First the seconds a step of all networks of a data set are
 measured, in turn (step_seconds.py); the number of steps that fill the minutes is then fixed and on file, so the same
@@ -13,7 +14,8 @@ stopped goes on; one that fails does not stop the others. Rows whose folder is n
 
 Results go to benchmarks/results.csv and from there into README.md and docs/results.md; another --results file leaves
 the docs alone, and its tables are printed. --pictures copies the best, median and worst image of a run on the
-synthetic X-rays into docs/ and tells where those of the other sets lie.
+synthetic X-rays into docs/ and tells where those of the other sets lie. --claims looks into the runs that are done, by the
+commands of unet_jax.analysis, and writes docs/claims.md (claims.py).
 """
 
 import json
@@ -32,7 +34,7 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has its own folder there, not the project's
 
-from benchmarks import rows, tables
+from benchmarks import claims, rows, tables
 from benchmarks.programs import Programs
 from unet_jax import cli
 from unet_jax.errors import UserError
@@ -48,6 +50,7 @@ flags.DEFINE_string("results", str(RESULTS), "The CSV file.")
 flags.DEFINE_float("minutes", 0.0, "Of training steps, in place of the rows' own: for a trial.")
 flags.DEFINE_bool("list", False, "Print the rows with their state and command; run nothing.")
 flags.DEFINE_bool("table", False, "Write the tables from the CSV; run nothing.")
+flags.DEFINE_bool("claims", False, "Run the commands of docs/claims.md on runs that are done; train nothing.")
 flags.DEFINE_bool("pictures", False, "Copy and name the pictures of runs that are done; run nothing.")
 for _name in FOLDERS:
     flags.DEFINE_string(_name, "", f"Folder of {_name}'s images and masks.")
@@ -225,6 +228,13 @@ def run_all(chosen, every, results: tables.Results, workdir: Path, folders: dict
 def main() -> None:
     values = flags.FLAGS
     results, workdir = tables.Results(values.results), Path(values.workdir).expanduser().absolute()
+    if values.claims:
+        with Programs() as programs:
+            left = claims.run_all(values.only, results, workdir, programs)
+        if left:
+            print(f"\nnot done: {', '.join(left)}", file=sys.stderr)
+            sys.exit(1)
+        return
     chosen, every = rows.select(values.only, values.minutes), rows.select(minutes=values.minutes)
     folders = {
         name: str(Path(values[name].value).expanduser().absolute()) if values[name].value else "" for name in FOLDERS

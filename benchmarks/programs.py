@@ -1,8 +1,10 @@
 """Running the project's programs one at a time, stopped with care."""
 
+import contextlib
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 from benchmarks.rows import ROOT
 
@@ -27,14 +29,18 @@ class Programs:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def run(self, *command: str) -> int:
-        """Runs `python command` in the project's root to its end; its exit status, not 0 where it was stopped."""
+    def run(self, *command: str, output: Path | None = None) -> int:
+        """Runs `python command` in the project's root to its end; its exit status, not 0 where it was stopped.
+
+        What it prints goes to the file `output`, where one is given.
+        """
         if self.stopping:
             return 1
-        self._child = subprocess.Popen([sys.executable, *map(str, command)], cwd=ROOT, process_group=0)
-        if self.stopping:  # between the look above and the start
-            self._tell()
-        return self._child.wait()
+        with output.open("w") if output else contextlib.nullcontext() as file:
+            self._child = subprocess.Popen([sys.executable, *map(str, command)], cwd=ROOT, process_group=0, stdout=file)
+            if self.stopping:  # between the look above and the start
+                self._tell()
+            return self._child.wait()
 
     def _stop(self, number, frame):
         self.stopping = True

@@ -14,6 +14,7 @@ from PIL import Image
 
 from unet_jax import models
 from unet_jax.analysis.certify.check import random_images, random_variables
+from unet_jax.analysis.quick import quick_jit
 from unet_jax.analysis.skips import graph as graphs
 from unet_jax.analysis.skips import replace, similarity, study
 from unet_jax.analysis.skips.localise import Boundaries, localise
@@ -43,10 +44,16 @@ def predictor(name="unet_pp", mode="accurate", devices=1, **knobs):
     return Predictor(module, variables, NAMES, mode=mode, bucket=32, devices=jax.local_devices()[:devices])
 
 
+FIND = graphs.find
+
+
 @functools.cache
+def graph_of(module):
+    return FIND(module, random_variables(module, 1, module.input_size(32)), 1)
+
+
 def graph(name="unet_pp", **knobs):
-    module, variables = trained(name, **(knobs or {"widths": (2, 3, 4), "deep_supervision": True}))
-    return graphs.find(module, variables, 1)
+    return graph_of(trained(name, **(knobs or {"widths": (2, 3, 4), "deep_supervision": True}))[0])
 
 
 def examples(sizes=((32, 32), (20, 30), (32, 25))):
@@ -62,8 +69,13 @@ def examples(sizes=((32, 32), (20, 30), (32, 25))):
 
 def maps(module, variables, images):
     """The output of every submodule of the network, by name."""
-    _, state = module.apply(variables, images, capture_intermediates=True, mutable=["intermediates"])
+    apply = quick_jit(functools.partial(module.apply, capture_intermediates=True, mutable=["intermediates"]))
+    _, state = apply(variables, images)
     return {name: found["__call__"][0] for name, found in state["intermediates"].items() if name != "__call__"}
+
+
+def logits_of(predictor, images):
+    return quick_jit(predictor.module.apply)(predictor.variables, images)
 
 
 @pytest.mark.parametrize(
@@ -138,11 +150,11 @@ def test_a_skip_replaced_is_seen_by_its_reader_alone():
         head = variables["params"]["head_2"]
         expected = np.asarray(node) @ np.asarray(head["kernel"])[0, 0] + np.asarray(head["bias"]).reshape(1, 1, 1, -1)
         of = replace.replacing(whole, skip.places, chosen)
-        logits = of.module.apply(of.variables, images)
+        logits = logits_of(of, images)
         np.testing.assert_allclose(logits[1], expected, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(logits[0], real["head_1"], rtol=1e-5, atol=1e-5)
         assert np.abs(logits[1] - real["head_2"]).max() > 0.05
-    np.testing.assert_allclose(whole.module.apply(whole.variables, images)[1], real["head_2"], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(logits_of(whole, images)[1], real["head_2"], rtol=1e-5, atol=1e-5)
 
 
 def test_the_mean_of_the_set_leaves_nothing_and_that_of_the_image_what_is_in_it():
@@ -152,7 +164,7 @@ def test_the_mean_of_the_set_leaves_nothing_and_that_of_the_image_what_is_in_it(
     images = random_images(32, 1, number=2) * np.array([1, 3], np.float32).reshape(2, 1, 1, 1)
     for chosen, same in ((means, True), (None, False)):
         of = replace.replacing(whole, places, chosen)
-        (logits,) = of.module.apply(of.variables, images)
+        (logits,) = logits_of(of, images)
         np.testing.assert_allclose(logits, logits[:, :1, :1] + np.zeros_like(logits), atol=1e-6)  # place is lost
         assert np.allclose(logits[0], logits[1], atol=1e-6) == same
 
@@ -180,9 +192,14 @@ def test_every_score_is_an_evaluation_and_all_are_one_program(monkeypatch):
     monkeypatch.setattr(
         replace.Replaceable, "apply", lambda self, *args, **kw: traced.append(1) or apply(self, *args, **kw)
     )
-    fast = graphs.find(one.network, one.variables, 1)
     found = localise(
-        one, fast, made, means=("set", "image"), share=0.05, batch_size=3, progress=lambda *done: told.append(done)
+        one,
+        graph_of(one.network),
+        made,
+        means=("set", "image"),
+        share=0.05,
+        batch_size=3,
+        progress=lambda *done: told.append(done),
     )
     assert len(found) == 1 + 2 * (6 + 4 + 1)
     assert told[-1] == (len(found), len(found))
@@ -204,15 +221,19 @@ def test_every_score_is_an_evaluation_and_all_are_one_program(monkeypatch):
 def test_boundary_iou_of_a_split_leaves_void_out():
     one, made = predictor(), examples()
     boundaries, inside = Boundaries(one, made, 0.05), {"tp": 0, "fp": 0, "fn": 0}
-    evaluate(one, made, batch_size=2, each=boundaries.each)
+    predicted_masks = {}
+    evaluate(
+        one,
+        made,
+        batch_size=3,
+        each=lambda name, *own: predicted_masks.update({name: own[0]}) or boundaries.each(name, *own),
+    )
     for example in made:
         known = example["mask"] != 255
-        probabilities = one.predict(example["image"])[1]
         d = boundary.distance(*known.shape, 0.05)
-        true, predicted = (
-            boundary.inner_boundary(np.eye(3, dtype=bool)[ids] & known[..., None], d)
-            for ids in (np.where(known, example["mask"], 0), probabilities.argmax(-1))
-        )
+        ids = np.where(known, example["mask"], 0)
+        masks = np.stack([ids == k for k in range(3)], -1), predicted_masks[example["id"]]
+        true, predicted = (boundary.inner_boundary(mask & known[..., None], d) for mask in masks)
         for name, value in boundary.counts(predicted, true).items():
             inside[name] = inside[name] + value
     iou = inside["tp"] / (inside["tp"] + inside["fp"] + inside["fn"])
@@ -272,12 +293,14 @@ def test_similarity_is_of_the_maps_that_a_node_joins():
 @pytest.fixture
 def runs(monkeypatch):
     """Runs by the names of their folders, in place of those on disk, and the images of each."""
+    monkeypatch.setitem(ENCODERS, "small", functools.partial(ResNet, blocks=(1, 1), features=2))
+    monkeypatch.setattr(study.graphs, "find", lambda module, variables, channels: graph_of(module))
     knobs = {"data": SimpleNamespace(cache_bytes=1 << 20), "eval": SimpleNamespace(batch_size=3, mode="accurate")}
     there = {
         "nested": (predictor(), examples()),
         "plain": (predictor("unet", widths=(2, 3, 4)), examples()),
         "other": (predictor("unet", widths=(2, 3, 4)), examples()[::-1]),
-        "bare": (predictor("fcn", stride=32, widths=(2,) * 6), examples()),
+        "bare": (predictor("unet", widths=(3, 2), encoder="small"), examples()),
         "sums": (predictor("fcn", widths=(2,) * 6), examples()),
         "empty": (predictor(), []),
     }
@@ -326,7 +349,7 @@ def test_runs_beside_each_other(runs, tmp_path, capsys):
     [
         (("nested",), {"share": 0.0}, "--boundary=0: give the distance"),
         (("nested", "nested"), {}, "nested is given twice"),
-        (("bare",), {}, "its FCN has no skip connections; leave it out"),
+        (("bare",), {}, "its UNet has no skip connections; leave it out"),
         (("sums",), {"alike": True}, "its FCN adds scores and concatenates no maps"),
         (("empty",), {}, "--split=val: .*empty has no image in it"),
         (("nested", "other"), {}, "differ in the images and masks of val; their scores say nothing beside each other"),

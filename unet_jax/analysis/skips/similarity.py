@@ -12,6 +12,7 @@ little of the bias that CKA has where n is not far above p.
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -61,19 +62,30 @@ def linear_cka(products: np.ndarray, a: list[int], b: list[int]) -> float:
     return float(np.linalg.norm(between) ** 2 / norms) if norms > 0 else float("nan")
 
 
-def similarity(predictor: Predictor, graph: Graph, source, *, batch_size: int) -> list[Pair]:
+def similarity(
+    predictor: Predictor,
+    graph: Graph,
+    source,
+    *,
+    batch_size: int,
+    progress: Callable[[int, int], None] = lambda done, number: None,
+) -> list[Pair]:
     """Every pair of maps at every node of `graph` that concatenates some, over all pixels that the network sees.
 
-    Those are the images' pixels and, where they were padded, their mirrored ones, at the size of the maps.
+    Those are the images' pixels and, where they were padded, their mirrored ones, at the size of the maps. `progress` is told how many images are
+    done, of how many.
     """
     sizes = {join.reader: 1 + max(c for channels in join.maps.values() for c in channels) for join in graph.joins}
     places = {reader: Place(reader, "in", 0, size) for reader, size in sizes.items()}
     network = replace.create(predictor, tuple(places.values()))
     found = {replace.key(place): Products() for place in places.values()}
+    done = 0
     for batch in replace.over_images(network, source, batch_size, map_products):
         for name, own in batch.items():
             for pixels, mean, products in zip(own["pixels"], own["mean"], own["products"], strict=True):
                 found[name].add(int(pixels), mean, products)
+        done += len(own["pixels"])
+        progress(done, len(source))
     pairs = []
     for join in graph.joins:
         products, names = found[replace.key(places[join.reader])].products, list(join.maps)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -75,17 +74,17 @@ def study(
     for name, one in zip(_names(opened), opened, strict=True):
         predictor, batch_size = one.run.predictor, one.run.config.eval.batch_size
         scores, pairs = [], []
-        if alike:
-            pairs = similarity(predictor, one.graph, source, batch_size=batch_size)
-        else:
-            with tqdm(desc=name, unit="score", disable=not sys.stderr.isatty() and None) as bar:
+        with tqdm(desc=name, unit="image" if alike else "score", disable=None) as bar:
 
-                def progress(done, number, bar=bar):
-                    bar.total = number
-                    bar.update(done - bar.n)
+            def progress(done, number, bar=bar):
+                bar.total = number
+                bar.update(done - bar.n)
 
-                knobs = {"means": means, "share": share, "batch_size": batch_size, "progress": progress}
-                scores = localise(predictor, one.graph, source, **knobs)
+            knobs = {"batch_size": batch_size, "progress": progress}
+            if alike:
+                pairs = similarity(predictor, one.graph, source, **knobs)
+            else:
+                scores = localise(predictor, one.graph, source, means=means, share=share, **knobs)
         network = type(predictor.module).__name__
         looked.append(Looked(name, str(one.workdir), network, one.run.step, predictor.mode, one.graph, scores, pairs))
         print(f"\n{report.text(looked[-1], opened[0].run.predictor.keep)}", flush=True)

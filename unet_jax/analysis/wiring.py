@@ -4,6 +4,7 @@ Every submodule's output is held at what it was, and one of them is raised. What
 first layer are the channels that it reads from that one, and from nothing in between.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +13,8 @@ import numpy as np
 from flax import linen as nn
 
 from unet_jax.analysis.quick import quick_jit
+
+Tap = Callable[[str, jax.Array], jax.Array]
 
 
 class Source(NamedTuple):
@@ -27,6 +30,10 @@ class Source(NamedTuple):
 
     def __str__(self) -> str:
         return f"{f'D({self.name})' if self.pooled else self.name}:{self.channels}"
+
+
+def _as_it_is(name: str, x: jax.Array) -> jax.Array:
+    return x
 
 
 def reads(module: nn.Module, variables: Any, image: Any) -> dict[str, list[Source]]:
@@ -46,35 +53,25 @@ def reads(module: nn.Module, variables: Any, image: Any) -> dict[str, list[Sourc
 
     @quick_jit
     def outputs(variables, image):
-        probe = _Probe()
-        with nn.intercept_methods(probe):
+        found = {}
+        with tapped(on_output=lambda name, x: found.setdefault(name, x)):
             module.apply(variables, image)
-        return probe.outputs
+        return found
 
     # Positive, so that a ReLU behind a submodule passes what is raised.
     held = jax.tree.map(lambda x: jnp.abs(x) + 1, outputs(variables, image))
 
     @quick_jit
     def inputs(variables, image, outputs):
-        probe = _Probe(outputs)
-        with nn.intercept_methods(probe):
+        found = {}
+        with tapped(lambda name, x: found.setdefault(name, x), lambda name, x: outputs[name]):
             logits = module.apply(variables, image)
-        return probe.inputs | {f"logits_{k}": x for k, x in enumerate(logits)}
+        return found | {f"logits_{k}": x for k, x in enumerate(logits)}
 
     before = inputs(variables, image, held)
     found: dict[str, list[Source]] = {name: [] for name in before}
-    maps = {"image": ("image", 0)} | {
-        f"{name}_{k}" if isinstance(output, tuple) else name: (name, k)
-        for name, output in held.items()
-        for k in range(len(output) if isinstance(output, tuple) else 1)
-    }
-    for source, (name, k) in maps.items():
-        whole = held.get(name, image)
-        if isinstance(whole, tuple):
-            given, raised = whole[k], (*whole[:k], whole[k] + 1, *whole[k + 1 :])
-        else:
-            given, raised = whole, whole + 1
-        outer = (raised, held) if source == "image" else (image, held | {name: raised})
+    for source, whole in {"image": image, **held}.items():
+        outer = (image + 1, held) if source == "image" else (image, held | {source: whole + 1})
         for reader, x in inputs(variables, *outer).items():
             places = np.flatnonzero((x != before[reader]).any((0, 1, 2)))
             if not len(places):
@@ -83,25 +80,33 @@ def reads(module: nn.Module, variables: Any, image: Any) -> dict[str, list[Sourc
                 raise ValueError(
                     f"{reader} reads {source} at the channels {places.tolist()}, which do not follow each other"
                 )
-            pooled = source != "image" and x.shape[1] == given.shape[1] // 2
+            pooled = source != "image" and x.shape[1] == whole.shape[1] // 2
             found[reader].append(Source(source, int(places[0]), len(places), pooled))
     return {reader: sorted(sources, key=lambda source: source.first) for reader, sources in found.items()}
 
 
-class _Probe:
-    """Records what every submodule gives and what its first layer is given; gives `held` outputs in their place."""
+def tapped(on_input: Tap = _as_it_is, on_output: Tap = _as_it_is):
+    """A context in which a network's `apply` passes every map between its submodules through two functions.
 
-    def __init__(self, held=None):
-        self.inputs, self.outputs, self.held = {}, {}, held
+    `on_input(NAME, x)` gets what the first layer of a submodule is given (of a node that joins several maps, what its first
+    convolution is), `on_output(NAME, x)` what the submodule gives; what they return goes on in its place. Of a submodule
+    that gives several maps each has a name of its own, NAME_0, NAME_1, ...; Dropout is passed over.
+    """
+    entered = set()
 
-    def __call__(self, next_function, args, kwargs, context):
+    def intercept(next_function, args, kwargs, context):
         path = context.module.path
         if not path or context.method_name != "__call__" or isinstance(context.module, nn.Dropout):
             return next_function(*args, **kwargs)
-        if isinstance(args[0], jax.Array) and path[0] not in self.inputs:
-            self.inputs[path[0]] = args[0]  # of a node that joins several maps: of its first convolution
+        name = path[0]
+        if isinstance(args[0], jax.Array) and name not in entered:
+            entered.add(name)
+            args = (on_input(name, args[0]), *args[1:])
         output = next_function(*args, **kwargs)
         if len(path) > 1:
             return output
-        self.outputs[path[0]] = output
-        return self.held[path[0]] if self.held else output
+        if isinstance(output, tuple):
+            return tuple(on_output(f"{name}_{k}", x) for k, x in enumerate(output))
+        return on_output(name, output)
+
+    return nn.intercept_methods(intercept)

@@ -1,0 +1,374 @@
+"""Nodes and skips found in every network, replaced by means, and compared."""
+
+import csv
+import functools
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from unet_jax import models
+from unet_jax.analysis.certify.check import random_images, random_variables
+from unet_jax.analysis.quick import quick_jit
+from unet_jax.analysis.skips import graph as graphs
+from unet_jax.analysis.skips import replace, similarity, study
+from unet_jax.analysis.skips.localise import Boundaries, localise
+from unet_jax.errors import UserError
+from unet_jax.evaluation import boundary, evaluate
+from unet_jax.inference import Predictor
+from unet_jax.models.blocks import Block
+from unet_jax.models.encoders import ENCODERS, ResNet
+from unet_jax.training import score
+from unet_jax.training import workdir as folder
+
+NAMES = ("background", "anode", "cathode")
+
+
+@functools.cache
+def trained(name, **knobs):
+    module = models.build(name, num_classes=3, **knobs)
+    variables = random_variables(module, 1, module.input_size(32))
+    for part, head in variables["params"].items():
+        if part.startswith("head"):
+            head["bias"] = np.zeros_like(head["bias"])  # else one class is predicted everywhere
+    return module, variables
+
+
+def predictor(name="unet_pp", mode="accurate", devices=1, **knobs):
+    module, variables = trained(name, **(knobs or {"widths": (2, 3, 4), "deep_supervision": True}))
+    return Predictor(module, variables, NAMES, mode=mode, bucket=32, devices=jax.local_devices()[:devices])
+
+
+FIND = graphs.find
+
+
+@functools.cache
+def graph_of(module):
+    return FIND(module, random_variables(module, 1, module.input_size(32)), 1)
+
+
+def graph(name="unet_pp", **knobs):
+    return graph_of(trained(name, **(knobs or {"widths": (2, 3, 4), "deep_supervision": True}))[0])
+
+
+def examples(sizes=((32, 32), (20, 30), (32, 25))):
+    rng = np.random.default_rng(3)
+    made = []
+    for k, size in enumerate(sizes):
+        mask = np.repeat(np.repeat(rng.integers(0, 3, (8, 8)), 4, 0), 4, 1)[: size[0], : size[1]].astype(np.uint8)
+        mask[:3, :5] = 255
+        image = (255 * rng.random((*size, 1)) ** (0.2, 1, 5)[k % 3]).astype(np.uint8)  # the means of features differ
+        made.append({"image": image, "mask": mask, "id": f"x{k}", "group": ""})
+    return made
+
+
+def maps(module, variables, images):
+    """The output of every submodule of the network, by name."""
+    apply = quick_jit(functools.partial(module.apply, capture_intermediates=True, mutable=["intermediates"]))
+    _, state = apply(variables, images)
+    return {name: found["__call__"][0] for name, found in state["intermediates"].items() if name != "__call__"}
+
+
+def logits_of(predictor, images):
+    return quick_jit(predictor.module.apply)(predictor.variables, images)
+
+
+@pytest.mark.parametrize(
+    ("name", "knobs", "nodes", "skips"),
+    [
+        (
+            "unet",
+            {"variant": "release", "widths": (2, 3, 4)},
+            {"enc_0": 0, "enc_1": 1, "enc_2": 2, "dec_1": 3, "dec_0": 4},
+            {"enc_0 -> dec_0": [("dec_0", "in", 3, 2)], "enc_1 -> dec_1": [("dec_1", "in", 3, 3)]},
+        ),
+        (
+            "unet_pp",
+            {"widths": (2, 3, 4), "deep_supervision": True},
+            {"x_0_0": 0, "x_1_0": 1, "x_0_1": 2, "x_2_0": 2, "x_1_1": 3, "x_0_2": 4},
+            {
+                "x_0_0 -> x_0_1": [("x_0_1", "in", 2, 2)],
+                "x_0_0 -> x_0_2": [("x_0_2", "in", 2, 2)],
+                "x_0_1 -> x_0_2": [("x_0_2", "in", 4, 2)],
+                "x_1_0 -> x_1_1": [("x_1_1", "in", 3, 3)],
+            },
+        ),
+        (
+            "unet",
+            {"widths": (3, 2, 2, 4), "encoder": "small"},
+            {"encoder_0": 1, "encoder_1": 2, "encoder_2": 3, "dec_2": 4, "dec_1": 5, "dec_0": 6},
+            {"encoder_0 -> dec_1": [("dec_1", "in", 2, 2)], "encoder_1 -> dec_2": [("dec_2", "in", 2, 2)]},
+        ),
+        (
+            "fcn",
+            {"widths": (2, 2, 2, 2, 2, 2)},
+            {"conv_1": 0, "conv_2": 1, "conv_3": 2, "conv_4": 3, "conv_5": 4, "fc": 5, "logits_0": 6},
+            {"score_pool3": [("score_pool3", "out", 0, 3)], "score_pool4": [("score_pool4", "out", 0, 3)]},
+        ),
+        (
+            "fc_densenet",
+            {"first": 4, "growth": 3, "layers": (1, 2, 1)},
+            {"down_0": 0, "bottleneck": 1, "up_0_0": 2},
+            # The skip is read by the layer, and by the head, which reads the whole block.
+            {"down_0 -> up_0_0": [(r, "in", c, n) for r in ("head", "up_0_0") for c, n in ((6, 4), (10, 3))]},
+        ),
+    ],
+)
+def test_nodes_and_skips_of_every_network(name, knobs, nodes, skips, monkeypatch):
+    monkeypatch.setitem(ENCODERS, "small", functools.partial(ResNet, blocks=(1, 1), features=2))
+    found = graph(name, **knobs)
+    assert found.column == nodes
+    assert {skip.name: [tuple(place) for place in skip.places] for skip in found.skips} == skips
+    assert not {(skip.source, skip.reader) for skip in found.skips} & set(found.edges)
+    if name == "fc_densenet":
+        assert [place.name for place in found.nodes[0].places] == ["down_0_0", "first", "transition_down_0"]
+        assert found.joins[0].maps == {"U": list(range(6)), "down_0": list(range(6, 13))}
+    if name == "fcn":
+        assert [skip.source for skip in found.skips] == ["conv_3", "conv_4"]
+        assert ("fc", "logits_0") in found.edges
+
+
+def test_a_skip_replaced_is_seen_by_its_reader_alone():
+    """x^{0,2} computed by hand from a flat x^{0,0}; x^{0,1}, which reads x^{0,0} too, and its head are as they were."""
+    module, variables = trained("unet_pp", widths=(2, 3, 4), deep_supervision=True)
+    images, one = random_images(32, 1, number=2), predictor()
+    whole = replace.create(one, [place for skip in graph().skips for place in skip.places])
+    (skip,) = (skip for skip in graph().skips if skip.name == "x_0_0 -> x_0_2")
+    real = maps(module, variables, images)
+    means = {replace.key(place): np.full(place.channels, 9.0, np.float32) for place in whole.module.places}
+    means["x_0_2/in/2"] = np.array([0.5, -0.25], np.float32)
+    for chosen in (None, means):
+        flat = np.asarray(real["x_0_0"]).mean((1, 2), keepdims=True) if chosen is None else means["x_0_2/in/2"]
+        sources = [real["up_0_2"], np.broadcast_to(flat, real["x_0_0"].shape), real["x_0_1"]]
+        block = Block(2, "same", "none", (0.0, 0.0), np.float32)
+        node = block.apply({"params": variables["params"]["x_0_2"]}, sources, False)
+        head = variables["params"]["head_2"]
+        expected = np.asarray(node) @ np.asarray(head["kernel"])[0, 0] + np.asarray(head["bias"]).reshape(1, 1, 1, -1)
+        of = replace.replacing(whole, skip.places, chosen)
+        logits = logits_of(of, images)
+        np.testing.assert_allclose(logits[1], expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(logits[0], real["head_1"], rtol=1e-5, atol=1e-5)
+        assert np.abs(logits[1] - real["head_2"]).max() > 0.05
+    np.testing.assert_allclose(logits_of(whole, images)[1], real["head_2"], rtol=1e-5, atol=1e-5)
+
+
+def test_the_mean_of_the_set_leaves_nothing_and_that_of_the_image_what_is_in_it():
+    places = [place for node in graph().nodes for place in node.places if place.name in ("x_0_2", "x_0_1")]
+    whole = replace.create(predictor(mode="fast"), places)
+    means = {replace.key(place): np.ones(place.channels, np.float32) for place in places}
+    images = random_images(32, 1, number=2) * np.array([1, 3], np.float32).reshape(2, 1, 1, 1)
+    for chosen, same in ((means, True), (None, False)):
+        of = replace.replacing(whole, places, chosen)
+        (logits,) = logits_of(of, images)
+        np.testing.assert_allclose(logits, logits[:, :1, :1] + np.zeros_like(logits), atol=1e-6)  # place is lost
+        assert np.allclose(logits[0], logits[1], atol=1e-6) == same
+
+
+def test_set_means_are_over_all_pixels_of_all_images():
+    """Images of two padded sizes, so of unequal weight, and rows that only fill a batch up."""
+    one, made = predictor(devices=2), examples(((32, 32), (20, 30), (32, 25), (60, 20)))
+    places = (graphs.Place("x_1_0", "out", 0, 3), graphs.Place("x_0_2", "in", 2, 2))
+    whole = replace.create(one, places)
+    module, variables = trained("unet_pp", widths=(2, 3, 4), deep_supervision=True)
+    real = [maps(module, variables, one.prepare(example["image"])[None]) for example in made]
+    pixels = [
+        np.concatenate([np.asarray(r[name]).reshape(-1, r[name].shape[-1]) for r in real])
+        for name in ("x_1_0", "x_0_0")
+    ]
+    for batch_size in (2, 3):
+        found = replace.set_means(whole, made, batch_size)
+        np.testing.assert_allclose(found["x_1_0/out/0"], pixels[0].mean(0), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found["x_0_2/in/2"], pixels[1].mean(0), rtol=1e-4, atol=1e-5)
+
+
+def test_every_score_is_an_evaluation_and_all_are_one_program(monkeypatch):
+    one, made, told, traced = predictor(mode="fast"), examples(), [], []
+    apply = replace.Replaceable.apply
+    monkeypatch.setattr(
+        replace.Replaceable, "apply", lambda self, *args, **kw: traced.append(1) or apply(self, *args, **kw)
+    )
+    found = localise(
+        one,
+        graph_of(one.network),
+        made,
+        means=("set", "image"),
+        share=0.05,
+        batch_size=3,
+        progress=lambda *done: told.append(done),
+    )
+    assert len(found) == 1 + 2 * (6 + 4 + 1)
+    assert told[-1] == (len(found), len(found))
+    assert len(traced) == 1
+    summary, _ = evaluate(one, made, batch_size=3)
+    base = found[0].scores
+    assert {name: base[f"iou/{name}"] for name in (*NAMES, "mean")} == {
+        name: summary[f"iou_pooled/{name}"] for name in (*NAMES, "mean")
+    }
+    by_name = {(s.kind, s.name, s.mean): s for s in found}
+    # Its only reader in this mode: the node and its skip are one.
+    node, skip = by_name["node", "x_0_1", "set"], by_name["skip", "x_0_1 -> x_0_2", "set"]
+    assert node.scores == pytest.approx(skip.scores, abs=0.02)
+    assert node.drops["iou/mean"] == pytest.approx(100 * (base["iou/mean"] - node.scores["iou/mean"]))
+    assert any(score.scores != by_name[*key[:2], "image"].scores for key, score in by_name.items() if key[2] == "set")
+    assert by_name["skips", "all skips", "set"].scores not in (base, skip.scores)
+
+
+def test_boundary_iou_of_a_split_leaves_void_out():
+    one, made = predictor(), examples()
+    boundaries, inside = Boundaries(one, made, 0.05), {"tp": 0, "fp": 0, "fn": 0}
+    predicted_masks = {}
+    evaluate(
+        one,
+        made,
+        batch_size=3,
+        each=lambda name, *own: predicted_masks.update({name: own[0]}) or boundaries.each(name, *own),
+    )
+    for example in made:
+        known = example["mask"] != 255
+        d = boundary.distance(*known.shape, 0.05)
+        ids = np.where(known, example["mask"], 0)
+        masks = np.stack([ids == k for k in range(3)], -1), predicted_masks[example["id"]]
+        true, predicted = (boundary.inner_boundary(mask & known[..., None], d) for mask in masks)
+        for name, value in boundary.counts(predicted, true).items():
+            inside[name] = inside[name] + value
+    iou = inside["tp"] / (inside["tp"] + inside["fp"] + inside["fn"])
+    assert boundaries.summarize() == pytest.approx(
+        {f"boundary_iou/{name}": iou[k] for k, name in enumerate(NAMES)} | {"boundary_iou/mean": iou[1:].mean()}
+    )
+    with pytest.raises(UserError, match="two images of the split have the id 'x0'"):
+        Boundaries(one, [made[0], made[0]], 0.05)
+
+
+def cka(x, y):
+    """From Gram matrices: HSIC(K, M) / sqrt(HSIC(K, K) HSIC(M, M)), HSIC(K, M) = tr(K H M H), H = 1 - 1/n."""
+    h = np.eye(len(x)) - 1 / len(x)
+    k, m = x @ x.T, y @ y.T
+    return np.trace(k @ h @ m @ h) / np.sqrt(np.trace(k @ h @ k @ h) * np.trace(m @ h @ m @ h))
+
+
+def test_cka_is_that_of_gram_matrices_and_blind_to_rotation_and_scale():
+    rng = np.random.default_rng(0)
+    x, noise = rng.normal(size=(60, 4)) + 5, rng.normal(size=(60, 3))
+    y = x[:, :3] ** 2 + 3 * noise
+    turned = 7 * x @ np.linalg.qr(rng.normal(size=(4, 4)))[0] - 2
+    z = np.concatenate([x, y, turned, np.ones((60, 1))], 1)
+    total = similarity.Products()
+    for part in (z[:7], z[7:40], z[40:]):
+        total.add(len(part), part.mean(0), (part - part.mean(0)).T @ (part - part.mean(0)))
+    a, b, c = [0, 1, 2, 3], [4, 5, 6], [7, 8, 9, 10]
+    value = similarity.linear_cka(total.products, a, b)
+    assert value == pytest.approx(cka(x, y), abs=1e-9)
+    assert 0.1 < value < 0.9
+    assert similarity.linear_cka(total.products, a, a) == pytest.approx(1)
+    assert similarity.linear_cka(total.products, a, c) == pytest.approx(1)
+    assert similarity.linear_cka(total.products, c, b) == pytest.approx(value)
+    assert np.isnan(similarity.linear_cka(total.products, a, [11]))
+
+
+def test_similarity_is_of_the_maps_that_a_node_joins():
+    one, made = predictor(devices=2), examples(((32, 32), (20, 30), (60, 20)))
+    module, variables = trained("unet_pp", widths=(2, 3, 4), deep_supervision=True)
+    pairs = similarity.similarity(one, graph(), made, batch_size=2)
+    found = {(pair.node, pair.a, pair.b): pair for pair in pairs}
+    assert found.keys() == {
+        ("x_0_1", "U", "x_0_0"),
+        ("x_0_2", "U", "x_0_0"),
+        ("x_0_2", "U", "x_0_1"),
+        ("x_0_2", "x_0_0", "x_0_1"),
+        ("x_1_1", "U", "x_1_0"),
+    }
+    assert [found["x_0_2", "U", f"x_0_{k}"].distance for k in (0, 1)] == [1, 0]
+    real = [maps(module, variables, one.prepare(example["image"])[None]) for example in made]
+    u, skip = (
+        np.concatenate([np.asarray(r[n], np.float64).reshape(-1, 2) for r in real])[::3] for n in ("up_0_2", "x_0_1")
+    )
+    assert found["x_0_2", "U", "x_0_1"].cka == pytest.approx(cka(u, skip), abs=0.05)  # of a third of the pixels
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Runs by the names of their folders, in place of those on disk, and the images of each."""
+    monkeypatch.setitem(ENCODERS, "small", functools.partial(ResNet, blocks=(1, 1), features=2))
+    monkeypatch.setattr(study.graphs, "find", lambda module, variables, channels: graph_of(module))
+    knobs = {"data": SimpleNamespace(cache_bytes=1 << 20), "eval": SimpleNamespace(batch_size=3, mode="accurate")}
+    there = {
+        "nested": (predictor(), examples()),
+        "plain": (predictor("unet", widths=(2, 3, 4)), examples()),
+        "other": (predictor("unet", widths=(2, 3, 4)), examples()[::-1]),
+        "bare": (predictor("unet", widths=(3, 2), encoder="small"), examples()),
+        "sums": (predictor("fcn", widths=(2,) * 6), examples()),
+        "empty": (predictor(), []),
+    }
+
+    def open_run(workdir, **chosen):
+        one, _ = there[workdir.name]
+        return SimpleNamespace(config=SimpleNamespace(**knobs), step=7, predictor=one)
+
+    def open_dataset(run, workdir, root=""):
+        return SimpleNamespace(source=lambda split: there[workdir.name][1])
+
+    monkeypatch.setattr(folder, "open_run", open_run)
+    monkeypatch.setattr(score, "open_dataset", open_dataset)
+    return there
+
+
+def test_runs_beside_each_other(runs, tmp_path, capsys):
+    found = study.study([tmp_path / "nested", tmp_path / "plain"], share=0.04, out=tmp_path / "out")
+    text = capsys.readouterr().out
+    assert "nested: UNetPP, checkpoint of step 7, accurate" in text
+    with (tmp_path / "out" / "skips.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == (1 + 6 + 4 + 1) + (1 + 5 + 2 + 1)
+    (row,) = (row for row in rows if row["run"] == "plain" and row["name"] == "enc_1 -> dec_1")
+    (told,) = (one for one in found.runs[1].scores if one.name == "enc_1 -> dec_1")
+    assert float(row["drop/boundary_iou/mean"]) == told.drops["boundary_iou/mean"]
+    assert (row["kind"], row["source"], row["reader"], row["mean"]) == ("skip", "enc_1", "dec_1", "set")
+    assert f"{told.drops['iou/mean']:.2f}" in text
+    content = json.loads((tmp_path / "out" / "skips.json").read_text())
+    assert [run["name"] for run in content["runs"]] == ["nested", "plain"]
+    with Image.open(tmp_path / "out" / "skips.png") as picture:
+        assert picture.width > picture.height > 500
+
+    found = study.study([tmp_path / "nested", tmp_path / "plain"], alike=True)  # into the first
+    with (tmp_path / "nested" / "skips" / "similarity.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["cka"]) for row in rows] == [pair.cka for run in found.runs for pair in run.pairs]
+    assert len(rows) == 5 + 2
+    with Image.open(tmp_path / "nested" / "skips" / "similarity.png") as picture:
+        assert min(picture.size) > 300
+    assert "x_0_2     x_0_0 0." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("names", "knobs", "message"),
+    [
+        (("nested",), {"share": 0.0}, "--boundary=0: give the distance"),
+        (("nested", "nested"), {}, "nested is given twice"),
+        (("bare",), {}, "its UNet has no skip connections; leave it out"),
+        (("sums",), {"alike": True}, "its FCN adds scores and concatenates no maps"),
+        (("empty",), {}, "--split=val: .*empty has no image in it"),
+        (("nested", "other"), {}, "differ in the images and masks of val; their scores say nothing beside each other"),
+    ],
+)
+def test_what_cannot_be_looked_at_is_refused(names, knobs, message, runs, tmp_path):
+    with pytest.raises(UserError, match=message):
+        study.study([tmp_path / name for name in names], **knobs)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_classes_to_keep_are_refused(runs, tmp_path):
+    runs["plain"][0].keep = ("anode",)
+    with pytest.raises(UserError, match=r"classes to keep of val \(anode, cathode; anode\)"):
+        study.study([tmp_path / "nested", tmp_path / "plain"])
+
+
+def test_the_program_without_a_run(tmp_path):
+    program = [sys.executable, "-m", "unet_jax.analysis.skips", f"--workdir={tmp_path / 'none'}", "--mean=image"]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "has no config.json, so no run is there" in done.stderr

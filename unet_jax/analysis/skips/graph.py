@@ -1,0 +1,229 @@
+"""The nodes and skip connections of any network, found from who reads whom (`analysis/wiring.py`) and how large its maps are.
+
+U is a submodule that gives more pixels than it takes. Submodules at one level that read each other, with the same U behind
+them, are one node: enc_i, x^{i,j}, a dense block, the convolutions of FCN between two pools. A skip connection is what is
+read beside an up-sampled map without coming from it, one for each set of U behind it, so that a block's maps are one and
+x^{i,0}, x^{i,1} two; or, where logits are a sum, a summand that is not the coarsest.
+"""
+
+import functools
+import math
+from collections import Counter
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from unet_jax.analysis import wiring
+
+LARGE = 2048  # pixels: at this size neither margins nor borders hide how often a map was halved
+
+
+class Place(NamedTuple):
+    """Channels of a map that passes between submodules: of the input ("in") or of the output ("out") of `name`."""
+
+    name: str
+    end: str
+    first: int
+    channels: int
+
+
+class Part(NamedTuple):
+    """A node or a skip connection, and the places where its map is replaced.
+
+    A skip leads from the node `source` to the node `reader`, of a node both are its own name.
+    """
+
+    kind: str
+    name: str
+    source: str
+    reader: str
+    places: tuple[Place, ...]
+
+
+class Join(NamedTuple):
+    """The maps that a node concatenates: the name of what reads them, their channels there by name, "U" first."""
+
+    node: str
+    level: int
+    reader: str
+    maps: dict[str, list[int]]
+
+
+class Graph(NamedTuple):
+    """Of each node its level and its column (the nodes on the longest way to it), and what connects them.
+
+    `edges` are the pairs (source, reader) that are no skip connections.
+    """
+
+    level: dict[str, int]
+    column: dict[str, int]
+    nodes: tuple[Part, ...]
+    skips: tuple[Part, ...]
+    joins: tuple[Join, ...]
+    edges: tuple[tuple[str, str], ...]
+
+
+def find(module: nn.Module, variables: Any, channels: int) -> Graph:
+    """The graph of a network for images of so many channels; its weights are not looked at."""
+    return _Finder(module, variables, channels).graph()
+
+
+class _Finder:
+    def __init__(self, module: nn.Module, variables: Any, channels: int):
+        size = module.input_size(max(32, module.multiple))
+        image = np.random.default_rng(0).normal(size=(1, size, size, channels)).astype(np.float32)
+        self.reads = wiring.reads(module, variables, image)
+        self.level, self.ups = _sizes(module, variables, channels)
+        self.read = {source.name for sources in self.reads.values() for source in sources} - {"image"}
+        self.tops = {source.name for reader in self.reads if _is_logits(reader) for source in self.reads[reader]}
+        self.sums = [reader for reader in self.reads if _is_logits(reader) and len(self.reads[reader]) > 1]
+        for reader in self.sums:
+            self.level[reader] = min(self.level[source.name] for source in self.reads[reader])
+
+    def sources(self, name: str) -> list[wiring.Source]:
+        """What a submodule reads, whole (NAME) or one of its maps (NAME_k)."""
+        return self.reads.get(name) or self.reads.get(name.rpartition("_")[0], [])
+
+    @functools.cache  # noqa: B019 - lives as long as the search
+    def behind(self, name: str) -> frozenset[str]:
+        """Every submodule that a map depends on."""
+        direct = {source.name for source in self.sources(name)} - {"image"}
+        return frozenset(direct).union(*(self.behind(source) for source in direct))
+
+    def ups_behind(self, name: str) -> frozenset[str]:
+        return self.behind(name) & self.ups
+
+    @functools.cached_property
+    def node_of(self) -> dict[str, str]:
+        """The node that a submodule, or one of its maps, belongs to; none for U and for what gives logits."""
+        inner = sorted(self.read - self.ups - self.tops)
+        root = {name: name for name in inner}
+
+        def top(name):
+            return name if root[name] == name else top(root[name])
+
+        for name in inner:
+            for source in (source.name for source in self.sources(name)):
+                same = source in root and self.level[source] == self.level[name]
+                if same and self.ups_behind(source) == self.ups_behind(name):
+                    root[top(name)] = top(source)
+        groups: dict[str, list[str]] = {}
+        for name in inner:
+            groups.setdefault(top(name), []).append(name)
+        return {name: _stem(group) for group in groups.values() for name in group}
+
+    def nodes_of(self, name: str) -> list[str]:
+        """The node of a map; of U and of a score, those that they read."""
+        if name in self.node_of:
+            return [self.node_of[name]]
+        return [node for source in self.sources(name) if source.name != "image" for node in self.nodes_of(source.name)]
+
+    def joined(self) -> dict[tuple, list[tuple[str, wiring.Source]]]:
+        """(reader, source) of each skip connection, by the U beside it and the set of U behind it."""
+        found: dict[tuple, list] = {}
+        for reader, sources in self.reads.items():
+            for up in (source.name for source in sources if source.name in self.ups):
+                for source in sources:
+                    if source.name not in self.ups and up not in self.behind(source.name):
+                        found.setdefault((up, self.ups_behind(source.name)), []).append((reader, source))
+        return found
+
+    def skips(self) -> list[Part]:
+        found = []
+        for pairs in self.joined().values():
+            last = max(pairs, key=lambda pair: pair[1].first)[1].name
+            reader = next(self.node_of[reader] for reader, _ in pairs if reader in self.node_of)
+            source = self.node_of[last]
+            places = tuple(Place(reader, "in", s.first, s.channels) for reader, s in pairs)
+            found.append(Part("skip", f"{source} -> {reader}", source, reader, places))
+        for reader in self.sums:
+            deepest = max(self.level[source.name] for source in self.reads[reader])
+            for summand in (source for source in self.reads[reader] if self.level[source.name] < deepest):
+                place = Place(summand.name, "out", 0, summand.channels)
+                found.append(Part("skip", summand.name, self.nodes_of(summand.name)[-1], reader, (place,)))
+        return found
+
+    def joins(self) -> list[Join]:
+        found: dict[str, Join] = {}
+        for (up, _), pairs in self.joined().items():
+            reader = next(reader for reader, _ in pairs if reader in self.node_of)
+            node = self.node_of[reader]
+            join = found.setdefault(node, Join(node, self.level[reader], reader, {}))
+            own = [source for other, source in pairs if other == reader]
+            (u,) = [source for source in self.reads[reader] if source.name == up]
+            join.maps.setdefault("U", list(range(u.first, u.first + u.channels)))
+            name = self.node_of[max(own, key=lambda source: source.first).name]
+            join.maps[name] = [c for source in own for c in range(source.first, source.first + source.channels)]
+        return list(found.values())
+
+    def graph(self) -> Graph:
+        skips = self.skips()
+        node_of = self.node_of | {reader: reader for reader in self.sums}
+        level = {node: self.level[name] for name, node in node_of.items()}
+        skipped = {(reader, source.name) for pairs in self.joined().values() for reader, source in pairs}
+        skipped |= {(skip.reader, skip.name) for skip in skips}  # of sums
+        edges = {
+            (source, node)
+            for name, node in node_of.items()
+            for read in self.sources(name)
+            if read.name != "image" and (name, read.name) not in skipped
+            for source in self.nodes_of(read.name)
+            if source != node
+        }
+
+        @functools.cache
+        def column(node):
+            return max((1 + column(source) for source, reader in edges if reader == node), default=level[node])
+
+        columns = {node: column(node) for node in sorted(level, key=lambda node: (column(node), node))}
+        # A map's channels, as those who read it see it.
+        outputs = {source.name: source.channels for sources in self.reads.values() for source in sources}
+        nodes = [
+            Part("node", node, node, node, tuple(Place(n, "out", 0, outputs[n]) for n in self.members(node)))
+            for node in columns
+            if node not in self.sums
+        ]
+        order = {node: k for k, node in enumerate(columns)}
+        return Graph(
+            level={node: level[node] for node in columns},
+            column=columns,
+            nodes=tuple(nodes),
+            skips=tuple(sorted(skips, key=lambda part: (level[part.reader], order[part.reader], order[part.source]))),
+            joins=tuple(sorted(self.joins(), key=lambda join: (join.level, order[join.node]))),
+            edges=tuple(sorted(edges)),
+        )
+
+    def members(self, node: str) -> list[str]:
+        return sorted(name for name, own in self.node_of.items() if own == node)
+
+
+def _sizes(module: nn.Module, variables: Any, channels: int) -> tuple[dict[str, int], set[str]]:
+    """How often each map was halved, and the submodules that give more pixels than they take; nothing is computed."""
+    size = module.input_size(math.ceil(LARGE / module.multiple) * module.multiple)
+    taken, given = {}, {}
+
+    def note(pixels, name, x):
+        pixels[name] = x.shape[1]
+        return x
+
+    def trace(variables, image):
+        with wiring.tapped(functools.partial(note, taken), functools.partial(note, given)):
+            return module.apply(variables, image)
+
+    jax.eval_shape(trace, variables, jax.ShapeDtypeStruct((1, size, size, channels), np.float32))
+    level = {name: max(0, round(math.log2(size / pixels))) for name, pixels in given.items()}
+    return level, {name for name, pixels in given.items() if name in taken and pixels > taken[name]}
+
+
+def _stem(group: list[str]) -> str:
+    """The name of a node of these submodules: its own, or the commonest without a number at the end."""
+    if len(group) == 1:
+        return group[0]
+    stems = Counter(stem for stem in (name.rpartition("_")[0] for name in sorted(group)) if stem)
+    return stems.most_common(1)[0][0]
+
+
+def _is_logits(reader: str) -> bool:
+    return reader.startswith("logits_")

@@ -1,0 +1,154 @@
+"""A network some of whose maps can be replaced by their mean of each channel, which ones being data of one program.
+
+What it replaces is told by its variables, so a `Predictor` of it is evaluated like any other, and compiled once per size of
+images however many replacements are tried.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from unet_jax.analysis import wiring
+from unet_jax.analysis.skips.graph import Place
+from unet_jax.data import pipeline
+from unet_jax.inference.predict import Predictor
+
+Means = dict[str, np.ndarray]  # of the places, by `key`
+
+
+class Replacement(NamedTuple):
+    """What is replaced: `places` bool [number of places]; by the mean of each image's own map, or by `means`."""
+
+    places: Any
+    by_image: Any
+    means: Means
+
+
+@dataclasses.dataclass(frozen=True)
+class Replaceable:
+    """A network with the `places` where a map may be replaced, in what a `Predictor` asks of a network.
+
+    Its variables are `{"network": those of the network, "replacement": a Replacement}`.
+    """
+
+    network: nn.Module
+    places: tuple[Place, ...]
+
+    @property
+    def num_classes(self) -> int:
+        return self.network.num_classes
+
+    @property
+    def activation(self) -> str:
+        return self.network.activation
+
+    def input_size(self, size: int) -> int:
+        return self.network.input_size(size)
+
+    def output_size(self, size: int) -> int:
+        return self.network.output_size(size)
+
+    def apply(self, variables: Any, images: jax.Array, train: bool = False) -> tuple[jax.Array, ...]:
+        """The network's logits, with the maps of `replacement.places` replaced."""
+        replaced = Replacement(*variables["replacement"])
+
+        def replace(end):
+            return lambda name, x: self._swap(
+                x, [k for k, p in enumerate(self.places) if p[:2] == (name, end)], replaced
+            )
+
+        with wiring.tapped(replace("in"), replace("out")):
+            return self.network.apply(variables["network"], images, train=train)
+
+    def read(self, variables: Any, images: jax.Array, each: Callable[[jax.Array], Any]) -> dict[str, Any]:
+        """`each` of the map at every place, nothing replaced; by `key`."""
+        found = {}
+
+        def see(end):
+            def note(name, x):
+                for place in self.places:
+                    if place[:2] == (name, end):
+                        found[key(place)] = each(x[..., place.first : place.first + place.channels])
+                return x
+
+            return note
+
+        with wiring.tapped(see("in"), see("out")):
+            self.network.apply(variables["network"], images, train=False)
+        return found
+
+    def _swap(self, x: jax.Array, indices: Sequence[int], replaced: Replacement) -> jax.Array:
+        for k in indices:
+            place = self.places[k]
+            part = x[..., place.first : place.first + place.channels]
+            own = part.mean((1, 2), keepdims=True, dtype=jnp.float32)
+            mean = jnp.where(replaced.by_image, own, replaced.means[key(place)].reshape(1, 1, 1, -1)).astype(x.dtype)
+            part = jnp.where(replaced.places[k], mean, part)
+            x = x.at[..., place.first : place.first + place.channels].set(part)
+        return x
+
+
+def key(place: Place) -> str:
+    """The place as a word."""
+    return f"{place.name}/{place.end}/{place.first}"
+
+
+def create(predictor: Predictor, places: Sequence[Place]) -> Predictor:
+    """The predictor's network in its mode and at its level, replaceable at these places; nothing is replaced yet."""
+    network = Replaceable(predictor.network, tuple(places))
+    nothing = {key(place): np.zeros(place.channels, np.float32) for place in places}
+    replacement = Replacement(np.zeros(len(places), bool), np.array(False), nothing)
+    variables = {"network": predictor.variables, "replacement": replacement}
+    return dataclasses.replace(predictor, module=network, variables=variables, level=0)
+
+
+def replacing(predictor: Predictor, places: Sequence[Place], means: Means | None = None) -> Predictor:
+    """The predictor of `create` with these places replaced: by `means`, or, without, by each image's own."""
+    chosen = np.array([place in places for place in predictor.module.places])
+    nothing = predictor.variables["replacement"].means
+    replacement = Replacement(chosen, np.array(means is None), nothing if means is None else means)
+    return dataclasses.replace(predictor, variables=predictor.variables | {"replacement": replacement})
+
+
+def set_means(predictor: Predictor, source, batch_size: int) -> Means:
+    """The mean of each channel at every place over all pixels of all images, nothing replaced; float32 [channels]."""
+    sums: dict[str, Any] = {}
+    pixels: dict[str, int] = {}
+    for found in over_images(predictor, source, batch_size, map_means):
+        for name, own in found.items():
+            sums[name] = sums.get(name, 0) + own["mean"].astype(np.float64).T @ own["pixels"]
+            pixels[name] = pixels.get(name, 0) + int(own["pixels"].sum())
+    return {name: (total / pixels[name]).astype(np.float32) for name, total in sums.items()}
+
+
+def map_means(module: Replaceable, mode: str, variables, batch) -> dict:
+    """Of each image and place the `mean` [B, channels] and how many `pixels` [B] the map has."""
+
+    def each(x):
+        return {"mean": x.mean((1, 2), dtype=jnp.float32), "pixels": jnp.full(len(x), x.shape[1] * x.shape[2])}
+
+    return module.read(variables, batch["image"], each)
+
+
+def over_images(predictor: Predictor, source, batch_size: int, fn: Callable) -> Iterator[Any]:
+    """What `fn(module, mode, variables, batch)` gives for the images of a source, padded as an evaluation pads them.
+
+    Yields, batch by batch, NumPy outputs [B, ...] of the images alone: the rows that fill a batch up are left out.
+    """
+    batches = pipeline.eval_batches(
+        source,
+        batch_size=-(-batch_size // predictor.num_devices) * predictor.num_devices,
+        normalize=predictor.normalize,
+        bucket=predictor.bucket,
+        input_size=predictor.network.input_size,
+        margin=predictor.margin,
+        multiple=predictor.num_devices,
+    )
+    for batch in batches:
+        real = batch["index"] >= 0
+        yield jax.tree.map(lambda x, real=real: x[real], predictor.run(fn, {"image": batch["image"]}))

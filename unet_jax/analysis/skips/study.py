@@ -1,0 +1,153 @@
+"""The runs of a study: opened, checked against each other, and looked at one after the other on the same images."""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from unet_jax.analysis.skips import graph as graphs
+from unet_jax.analysis.skips import picture, report
+from unet_jax.analysis.skips.localise import OF, localise
+from unet_jax.analysis.skips.report import Looked, Study
+from unet_jax.analysis.skips.similarity import similarity
+from unet_jax.data import pipeline
+from unet_jax.errors import UserError, writing
+from unet_jax.evaluation import boundary
+from unet_jax.training import score
+from unet_jax.training import workdir as folder
+
+
+@dataclasses.dataclass
+class Opened:
+    """A run with the graph of its network."""
+
+    workdir: Path
+    run: folder.Run
+    graph: graphs.Graph
+
+
+def study(
+    workdirs: Sequence,
+    *,
+    split: str = "val",
+    mean: str = "set",
+    share: float = boundary.SHARE,
+    alike: bool = False,
+    checkpoint: str = "best",
+    mode: str = "",
+    out="",
+    root: str = "",
+) -> Study:
+    """Replaces every node and skip of each run, or compares the maps they join, prints tables and writes `out`.
+
+    Args:
+      workdirs: of the runs, all of the same data.
+      split: train, val or test.
+      mean: "set", "image" or "both", of which a map is replaced by.
+      share: the distance of boundary IoU, in image diagonals.
+      alike: CKA of the maps that are joined, and nothing replaced.
+      checkpoint: "best", "latest" or a step.
+      mode: "accurate" or "fast"; "" for each run's `eval.mode`.
+      out: folder to write into; "" for skips in the first workdir.
+      root: the data set's folder, if it is not where the configs say.
+
+    Raises:
+      UserError: a run that is not there or has no skip connections, runs of different data or classes, a split without
+        images, or a distance that is none; before anything is scored.
+    """
+    if not 0 < share <= 1:
+        raise UserError(
+            f"--boundary={share:g}: give the distance in image diagonals, above 0 and at most 1, such as 0.02"
+        )
+    means = tuple(OF) if mean == "both" else (mean,)
+    opened = [_open(workdir, checkpoint, mode, alike) for workdir in _distinct(workdirs)]
+    source = _source(opened, split, root)
+    out = folder.resolve(out or opened[0].workdir / "skips")
+    with writing():
+        out.mkdir(parents=True, exist_ok=True)
+    what = "maps compared" if alike else f"boundary IoU within {100 * share:g} % of the diagonal"
+    print(f"{len(source)} images of {split}, {len(opened)} run(s), {what}", flush=True)
+    looked = []
+    for name, one in zip(_names(opened), opened, strict=True):
+        predictor, batch_size = one.run.predictor, one.run.config.eval.batch_size
+        scores, pairs = [], []
+        with tqdm(desc=name, unit="image" if alike else "score", disable=None) as bar:
+
+            def progress(done, number, bar=bar):
+                bar.total = number
+                bar.update(done - bar.n)
+
+            knobs = {"batch_size": batch_size, "progress": progress}
+            if alike:
+                pairs = similarity(predictor, one.graph, source, **knobs)
+            else:
+                scores = localise(predictor, one.graph, source, means=means, share=share, **knobs)
+        network = type(predictor.module).__name__
+        looked.append(Looked(name, str(one.workdir), network, one.run.step, predictor.mode, one.graph, scores, pairs))
+        print(f"\n{report.text(looked[-1], opened[0].run.predictor.keep)}", flush=True)
+    found = Study(split, len(source), share, tuple(opened[0].run.predictor.keep), looked, folder.versions())
+    for path in [*report.write(found, out), picture.write(found, out)]:
+        print(f"written: {path}")
+    return found
+
+
+def _distinct(workdirs: Sequence) -> list[Path]:
+    paths = [folder.resolve(workdir) for workdir in workdirs]
+    for k, path in enumerate(paths):
+        if path in paths[:k]:
+            raise UserError(f"--workdir={path} is given twice; give each run once")
+    return paths
+
+
+def _open(workdir: Path, checkpoint: str, mode: str, alike: bool) -> Opened:
+    run = folder.open_run(workdir, checkpoint=checkpoint, mode=mode)
+    predictor = run.predictor
+    graph = graphs.find(predictor.network, predictor.variables, predictor.channels)
+    if not graph.skips:
+        raise UserError(
+            f"--workdir={workdir}: its {type(predictor.module).__name__} has no skip connections; leave it out"
+        )
+    if alike and not graph.joins:
+        kind = type(predictor.module).__name__
+        raise UserError(f"--workdir={workdir}: its {kind} adds scores and concatenates no maps; leave it out")
+    return Opened(workdir, run, graph)
+
+
+def _source(opened: Sequence[Opened], split: str, root: str) -> pipeline.InMemory:
+    """The first run's split, decoded once; UserError unless all runs have the same images, masks and classes to keep."""
+    first, images = None, None
+    for one in opened:
+        source = score.open_dataset(one.run, one.workdir, root).source(split)
+        source = pipeline.InMemory(source, one.run.config.data.cache_bytes)
+        if not len(source):
+            raise UserError(f"--split={split}: {one.workdir} has no image in it; take another split")
+        own = one.run.predictor.class_names, one.run.predictor.keep, _digest(source)
+        if first is None:
+            first, images = own, source
+        for what, ours, theirs in zip(("classes", "classes to keep", "images and masks"), first, own, strict=True):
+            if ours != theirs:
+                told = "" if isinstance(ours, str) else f" ({', '.join(ours)}; {', '.join(theirs)})"
+                raise UserError(
+                    f"--workdir={opened[0].workdir} and --workdir={one.workdir} differ in the {what} of {split}{told}; their "
+                    "scores say nothing beside each other, so look at them one by one"
+                )
+    return images
+
+
+def _digest(source) -> str:
+    """A hash of all images and masks, in order."""
+    state = hashlib.sha256()
+    for index in range(len(source)):
+        example = source[index]
+        for array in (np.ascontiguousarray(example["image"]), np.ascontiguousarray(example["mask"])):
+            state.update(f"{array.shape} {array.dtype}".encode() + array.tobytes())
+    return state.hexdigest()
+
+
+def _names(opened: Sequence[Opened]) -> list[str]:
+    """The runs' folders, without what comes before where their own names differ."""
+    short = [one.workdir.name for one in opened]
+    return short if len(set(short)) == len(short) else [str(one.workdir) for one in opened]

@@ -284,10 +284,15 @@ def test_similarity_is_of_the_maps_that_a_node_joins():
     }
     assert [found["x_0_2", "U", f"x_0_{k}"].distance for k in (0, 1)] == [1, 0]
     real = [maps(module, variables, one.prepare(example["image"])[None]) for example in made]
-    u, skip = (
-        np.concatenate([np.asarray(r[n], np.float64).reshape(-1, 2) for r in real])[::3] for n in ("up_0_2", "x_0_1")
-    )
-    assert found["x_0_2", "U", "x_0_1"].cka == pytest.approx(cka(u, skip), abs=0.05)  # of a third of the pixels
+
+    def centred(name):
+        x = np.concatenate([np.asarray(r[name], np.float64).reshape(-1, r[name].shape[-1]) for r in real])
+        return x - x.mean(0)
+
+    for (node, *names), pair in found.items():
+        x, y = (centred(node.replace("x", "up") if name == "U" else name) for name in names)
+        expected = (np.linalg.norm(y.T @ x) ** 2) / (np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y))
+        assert pair.cka == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.fixture

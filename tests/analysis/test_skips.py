@@ -186,7 +186,7 @@ def test_set_means_are_over_all_pixels_of_all_images():
         np.testing.assert_allclose(found["x_0_2/in/2"], pixels[1].mean(0), rtol=1e-4, atol=1e-5)
 
 
-def test_every_score_is_an_evaluation_and_all_are_one_program(monkeypatch):
+def test_every_score_is_an_evaluation_and_all_are_one_program(monkeypatch, capsys):
     one, made, told, traced = predictor(mode="fast"), examples(), [], []
     apply = replace.Replaceable.apply
     monkeypatch.setattr(
@@ -203,6 +203,7 @@ def test_every_score_is_an_evaluation_and_all_are_one_program(monkeypatch):
     )
     assert len(found) == 1 + 2 * (6 + 4 + 1)
     assert told[-1] == (len(found), len(found))
+    assert "% of the pixels of anode, cathode lie within 5 % of the diagonal" in capsys.readouterr().out  # blocks of 4
     assert len(traced) == 1
     summary, _ = evaluate(one, made, batch_size=3)
     base = found[0].scores

@@ -186,7 +186,7 @@ def test_set_means_are_over_all_pixels_of_all_images():
         np.testing.assert_allclose(found["x_0_2/in/2"], pixels[1].mean(0), rtol=1e-4, atol=1e-5)
 
 
-def test_every_score_is_an_evaluation_and_all_are_one_program(monkeypatch):
+def test_every_score_is_an_evaluation_and_all_are_one_program(monkeypatch, capsys):
     one, made, told, traced = predictor(mode="fast"), examples(), [], []
     apply = replace.Replaceable.apply
     monkeypatch.setattr(
@@ -203,6 +203,7 @@ def test_every_score_is_an_evaluation_and_all_are_one_program(monkeypatch):
     )
     assert len(found) == 1 + 2 * (6 + 4 + 1)
     assert told[-1] == (len(found), len(found))
+    assert "% of the pixels of anode, cathode lie within 5 % of the diagonal" in capsys.readouterr().out  # blocks of 4
     assert len(traced) == 1
     summary, _ = evaluate(one, made, batch_size=3)
     base = found[0].scores
@@ -284,10 +285,15 @@ def test_similarity_is_of_the_maps_that_a_node_joins():
     }
     assert [found["x_0_2", "U", f"x_0_{k}"].distance for k in (0, 1)] == [1, 0]
     real = [maps(module, variables, one.prepare(example["image"])[None]) for example in made]
-    u, skip = (
-        np.concatenate([np.asarray(r[n], np.float64).reshape(-1, 2) for r in real])[::3] for n in ("up_0_2", "x_0_1")
-    )
-    assert found["x_0_2", "U", "x_0_1"].cka == pytest.approx(cka(u, skip), abs=0.05)  # of a third of the pixels
+
+    def centred(name):
+        x = np.concatenate([np.asarray(r[name], np.float64).reshape(-1, r[name].shape[-1]) for r in real])
+        return x - x.mean(0)
+
+    for (node, *names), pair in found.items():
+        x, y = (centred(node.replace("x", "up") if name == "U" else name) for name in names)
+        expected = (np.linalg.norm(y.T @ x) ** 2) / (np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y))
+        assert pair.cka == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ and the number of devices that trained the run; with others the states differ by
 
 import functools
 import json
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -104,7 +105,9 @@ class Replay:
         legs = self.legs(steps)
         at, state, p_step = -1, None, None
         total = sum(to - begin for begin, to in legs)
-        with tqdm(desc="training on", total=total, unit="step", dynamic_ncols=True, disable=not total) as bar:
+        interval = 0.5 if sys.stderr.isatty() else 10  # a log file needs no line for each step
+        bar = tqdm(desc="training on", total=total, unit="step", mininterval=interval, disable=not total)
+        with bar:
             for begin, to in legs:
                 if begin != at:
                     at, state, batches = begin, self._state(begin), self._batches(begin)

@@ -10,11 +10,11 @@ is made again from the nearest one before it, or from step 0, by training on in 
 The run's data have to be there. On the packages and the number of devices of the run a state is the run's, bit by bit.
 
 The measure is |g| / |w|, a kernel's gradient norm over its own norm: the share of itself by which gradient descent at rate
-1 would change it. So layers of any size can be compared, where |g| grows with the number of weights and their mean
-square falls with it (the inverse of the trust ratio of You et al., "Large Batch Training of Convolutional Networks", 2017).
-Depth is the number of convolutions on the longest way from the image. A layer's gradient is that of one batch, and noisy.
+1 would change it (the inverse of the trust ratio of You et al., "Large Batch Training of Convolutional Networks", 2017). It
+can be compared between layers of any size and scale; |g| and its root mean square depend on both, and stand beside it.
+Depth is the number of convolutions on the longest way from the image. A gradient is that of one batch, and noisy.
 
-OUT gets gradients.csv (run, step, layer, depth, |g| / |w|, |g|, root mean square) and gradients.png, a panel for each step.
+OUT gets gradients.csv (a line for each run, step and layer, with all three) and gradients.png, a panel for each step.
 """
 
 from absl import flags

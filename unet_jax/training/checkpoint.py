@@ -72,6 +72,10 @@ class Checkpointer:
         if not saved:  # Orbax skips a save without a word
             raise RuntimeError(f"checkpoint {step} was not saved into {self.directory}")
 
+    def steps(self) -> list[int]:
+        """Every step that is there, in order."""
+        return sorted(self._manager.all_steps())
+
     def step_of(self, which: str | int) -> int:
         """The step that "best", "latest" or a number names; UserError if there is none."""
         steps = self.steps()

@@ -20,6 +20,43 @@ from unet_jax.training.losses import Loss
 from unet_jax.training.state import TrainState
 
 
+def create_gradient(module: nn.Module, loss: Loss, *, seed: int, augmentation: Mapping[str, float]) -> Callable:
+    """Builds what a step differentiates, by itself; arguments as for `create_train_step`.
+
+    Returns:
+      `gradient(state, batch)`, to be mapped over the devices as the step is: the gradient of the global batch's loss for
+      every parameter, before any clipping; and (the loss, (the new statistics of BatchNorm, and of this device's rows the
+      deepest logits, mask and valid)).
+    """
+
+    def gradient(state: TrainState, batch):
+        device = jax.lax.axis_index(AXIS)
+        key_augment, key_dropout = jax.random.split(jax.random.fold_in(jax.random.key(seed), state.step))
+        rows = batch["image"].shape[0]
+        example_keys = jax.vmap(lambda i: jax.random.fold_in(key_augment, i))(device * rows + jnp.arange(rows))
+        batch = jax.vmap(lambda key, example: augment(key, example, **augmentation))(example_keys, batch)
+
+        def objective(params):
+            heads, updates = module.apply(
+                {"params": params, "batch_stats": state.batch_stats},
+                batch["image"],
+                train=True,
+                rngs={"dropout": jax.random.fold_in(key_dropout, device)},
+                mutable=["batch_stats"],
+            )
+            mask, valid = (metrics.center_crop(batch[name], heads[-1].shape[1:3]) for name in ("mask", "valid"))
+            # The sum over devices stands inside the differentiated function, so that a loss which is no mean of
+            # per-pixel terms (Dice) is that of the global batch. Its gradient then comes out n times too large in
+            # the sum over devices: their mean is exact.
+            sums = jax.lax.psum(loss.terms(heads, mask, valid), AXIS)
+            return loss.value(sums), (updates, heads[-1], mask, valid)
+
+        (value, rest), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
+        return jax.lax.pmean(grads, AXIS), (value, rest)
+
+    return gradient
+
+
 def create_train_step(
     module: nn.Module,
     loss: Loss,
@@ -44,30 +81,10 @@ def create_train_step(
       finite (False once loss, gradient or weights are NaN or infinite).
     """
 
+    take_gradient = create_gradient(module, loss, seed=seed, augmentation=augmentation)
+
     def step(state: TrainState, batch):
-        device = jax.lax.axis_index(AXIS)
-        key_augment, key_dropout = jax.random.split(jax.random.fold_in(jax.random.key(seed), state.step))
-        rows = batch["image"].shape[0]
-        example_keys = jax.vmap(lambda i: jax.random.fold_in(key_augment, i))(device * rows + jnp.arange(rows))
-        batch = jax.vmap(lambda key, example: augment(key, example, **augmentation))(example_keys, batch)
-
-        def objective(params):
-            heads, updates = module.apply(
-                {"params": params, "batch_stats": state.batch_stats},
-                batch["image"],
-                train=True,
-                rngs={"dropout": jax.random.fold_in(key_dropout, device)},
-                mutable=["batch_stats"],
-            )
-            mask, valid = (metrics.center_crop(batch[name], heads[-1].shape[1:3]) for name in ("mask", "valid"))
-            # The sum over devices stands inside the differentiated function, so that a loss which is no mean of
-            # per-pixel terms (Dice) is that of the global batch. Its gradient then comes out n times too large in
-            # the sum over devices: their mean is exact.
-            sums = jax.lax.psum(loss.terms(heads, mask, valid), AXIS)
-            return loss.value(sums), (updates, heads[-1], mask, valid)
-
-        (value, (updates, logits, mask, valid)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
-        grads = jax.lax.pmean(grads, AXIS)
+        grads, (value, (updates, logits, mask, valid)) = take_gradient(state, batch)
         grad_norm = optax.tree.norm(grads)
         changes, opt_state = tx.update(grads, state.opt_state, state.params)
 

@@ -91,10 +91,6 @@ class Checkpointer:
             )
         return int(which)
 
-    def steps(self) -> list[int]:
-        """The steps saved, in order."""
-        return sorted(self._manager.all_steps())
-
     def latest_step(self) -> int | None:
         """The latest step saved, or None."""
         return self._manager.latest_step()

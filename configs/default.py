@@ -33,8 +33,20 @@ def get_config(arg: str = "") -> ConfigDict:
             "terms": {  # the weight of each loss; 0 leaves it out
                 "cross_entropy": 1.0,  # needs softmax
                 "binary_cross_entropy": 0.0,  # needs sigmoid: each channel a mask of its own
+                "weighted_cross_entropy": 0.0,  # of either, with U-Net's map of weights: needs data.weight_map
+                "focal": 0.0,  # cross entropy, weaker where the network is sure
                 "dice": 1.0,
+                "generalised_dice": 0.0,  # of all classes in one, each by the inverse square of its size
+                "tversky": 0.0,  # Dice with a price each for false and for missed pixels
+                "focal_tversky": 0.0,
+                "lovasz": 0.0,  # 1 - IoU of each image, made convex: Lovász-softmax, with a sigmoid the Lovász hinge
                 "bce_dice": 0.0,  # U-Net++'s own; needs sigmoid
+            },
+            "knobs": {  # of those losses that have any
+                "weighted_cross_entropy": {"w0": 10.0},  # weight of the map, beside the class weights
+                "focal": {"gamma": 2.0},  # exponent of 1 - p; 0 for the plain cross entropy
+                "tversky": {"alpha": 0.3, "beta": 0.7},  # price of a false pixel, and of a missed one
+                "focal_tversky": {"alpha": 0.3, "beta": 0.7, "gamma": 4 / 3},  # gamma: of the power 1 / gamma
             },
             "class_weights": (),  # one per class; () for equal ones
             "head_weights": (),  # one per head, shallow to deep; () for 1 / number of heads (the paper's are 1 each)

@@ -49,6 +49,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 "focal_tversky": {"alpha": 0.3, "beta": 0.7, "gamma": 4 / 3},  # gamma: of the power 1 / gamma
             },
             "class_weights": (),  # one per class; () for equal ones
+            "class_weighting": "",  # instead, from the training pixels: inverse (1 / frequency, mean 1), median; "" for none
             "head_weights": (),  # one per head, shallow to deep; () for 1 / number of heads (the paper's are 1 each)
         }
     )

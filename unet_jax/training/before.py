@@ -7,6 +7,7 @@ BEFORE = {
     "data": {"train_share": 1.0},
     "train": {"start_from": "", "patience": 0},
     "loss": {
+        "class_weighting": "",
         "terms": dict.fromkeys(NEW_LOSSES, 0.0),
         "knobs": {  # without effect: those losses were not there
             "weighted_cross_entropy": {"w0": 10.0},

@@ -167,6 +167,9 @@ def pipeline() -> dict:
         "patch": (96, 96),  # height, width of a training window in pixels
         "normalize": "image",  # image (zero mean, unit variance of the whole image) or range (0..1 by its type)
         "train_share": 1.0,  # of the training images, the same for every seed, a smaller share's among a larger one's
+        "foreground_share": 0.0,  # of the windows, that show a random pixel of a random class but class 0; nnU-Net: 0.33
+        "weight_map": False,  # of the training images, from their instances, as U-Net has it: for weighted_cross_entropy
+        "weight_map_sigma": 5.0,  # pixels; its height above the class weights is loss.knobs.weighted_cross_entropy.w0
         "num_threads": 2,  # that read ahead
         "cache_bytes": 1 << 30,  # decoded images kept in memory for a split, at most
         "cache_dir": "",  # of prepared data; "" for $UNET_JAX_CACHE or ~/.cache/unet_jax/data

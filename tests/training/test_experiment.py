@@ -29,11 +29,20 @@ def test_class_weights_by_a_rule_reach_the_loss(config):
     [
         ({"class_weights": (1.0, 2.0, 3.0), "class_weighting": "median"}, "are both set; set one of them"),
         ({"class_weighting": "mean"}, "loss.class_weighting 'mean' is unknown"),
+        ({"terms": {"weighted_cross_entropy": 1.0}}, "weighted_cross_entropy is 1.0 and data.weight_map is False"),
     ],
 )
 def test_what_contradicts_itself_is_refused(config, change, message):
     config.loss.update(change)
     with pytest.raises(UserError, match=message):
+        experiment.create(config)
+
+
+def test_a_map_of_weights_that_no_loss_reads_is_refused(config):
+    config.data.weight_map = True
+    with pytest.raises(
+        UserError, match=r"weighted_cross_entropy is 0.0 and data.weight_map is True.*set both or neither"
+    ):
         experiment.create(config)
 
 

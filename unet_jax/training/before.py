@@ -4,7 +4,7 @@ from ml_collections import ConfigDict
 
 NEW_LOSSES = ("weighted_cross_entropy", "focal", "generalised_dice", "tversky", "focal_tversky", "lovasz")
 BEFORE = {
-    "data": {"train_share": 1.0},
+    "data": {"train_share": 1.0, "foreground_share": 0.0, "weight_map": False, "weight_map_sigma": 5.0},
     "train": {"start_from": "", "patience": 0},
     "loss": {
         "class_weighting": "",

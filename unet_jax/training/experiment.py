@@ -17,12 +17,19 @@ from unet_jax import data, models, parallel
 from unet_jax.data import pipeline
 from unet_jax.data.augment import augment
 from unet_jax.data.class_weights import check_rule, class_weights
+from unet_jax.data.foreground import check_share
 from unet_jax.errors import UserError
 from unet_jax.evaluation.metrics import resolve_keep
 from unet_jax.inference.predict import select
 from unet_jax.training import losses, optim
 
-PIPELINE = ("patch", "normalize", "num_threads", "cache_bytes")  # keys of config.data that are not the data set's
+PIPELINE = (
+    "patch",
+    "normalize",
+    "foreground_share",
+    "num_threads",
+    "cache_bytes",
+)  # keys of config.data that are not the data set's
 START = ("encoder_weights",)  # keys of config.model that are not the network's: they tell what a run starts from
 WEIGHTING = ("class_weights", "class_weighting")  # keys of config.loss that say the same in two ways
 
@@ -98,6 +105,11 @@ def _check_values(config: ConfigDict) -> dict:
             f"loss.class_weights {tuple(config.loss.class_weights)} and loss.class_weighting "
             f"{config.loss.class_weighting!r} are both set; set one of them"
         )
+    if bool(config.loss.terms.weighted_cross_entropy) != config.data.weight_map:
+        raise UserError(
+            f"loss.terms.weighted_cross_entropy is {config.loss.terms.weighted_cross_entropy} and data.weight_map is "
+            f"{config.data.weight_map}: that loss needs the map, and no other reads it; set both or neither"
+        )
     reading = {key: config.data[key] for key in PIPELINE}
     patch = reading["patch"] = tuple(reading["patch"])
     if len(patch) != 2 or not all(isinstance(n, int) and n > 0 for n in patch):
@@ -105,6 +117,7 @@ def _check_values(config: ConfigDict) -> dict:
     if reading["normalize"] not in pipeline.NORMALIZATIONS:
         known = ", ".join(pipeline.NORMALIZATIONS)
         raise UserError(f"data.normalize {reading['normalize']!r} is unknown; known: {known}")
+    check_share(reading["foreground_share"])
     return reading
 
 
@@ -126,7 +139,7 @@ def _dry_run(module, loss, augmentation, overlapping, image):
     heads, _ = module.init_with_output(jax.random.key(0), example["image"][None])
     valid = jnp.ones(heads[-1].shape[:3], bool)
     mask = jnp.zeros(heads[-1].shape if overlapping else valid.shape, jnp.int32)
-    return loss.value(loss.terms(heads, mask, valid))
+    return loss.value(loss.terms(heads, mask, valid, *[jnp.zeros(valid.shape)] * loss.weighted))
 
 
 def create_dataset(config: ConfigDict) -> data.Dataset:

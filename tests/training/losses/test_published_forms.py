@@ -2,6 +2,7 @@
 
 import itertools
 
+import by_loop
 import jax
 import numpy as np
 import optax
@@ -115,6 +116,34 @@ def test_lovasz_of_sure_networks_is_one_less_iou_of_each_image():
         for a, b in zip(MASK, other, strict=True)
     ]
     assert value("lovasz", logits=sure(other)) == pytest.approx(1 - np.mean(iou), rel=1e-5)
+
+
+def test_lovasz_of_an_empty_mask_is_its_largest_error():
+    """The hinge: all pixels negative, logits -3, 0.5 and -0.5, so errors 0, 1.5 and 0.5."""
+    logits = np.float32([-3, 0.5, -0.5]).reshape(1, 1, 3, 1)
+    assert value("lovasz", "sigmoid", logits, np.zeros((1, 1, 3), int)) == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_lovasz_is_the_mean_over_images_that_have_a_valid_pixel(activation):
+    """Three images, the last void, the second seen in one pixel; alone, and as two parts of unequal numbers."""
+    loss = losses.create(terms={"lovasz": 1.0}, activation=activation, num_classes=3)
+    logits, mask = np.concatenate([LOGITS, LOGITS[:1]]), np.concatenate([MASK, MASK[:1]])
+    valid = np.ones(mask.shape, bool)
+    valid[1].flat[1:], valid[2] = False, False
+    terms = jax.jit(lambda *batch: loss.terms((batch[0],), *batch[1:]))
+    alone = [loss.value(terms(*(x[i : i + 1] for x in (logits, mask, valid)))) for i in range(3)]
+    assert alone[2] == 0
+    parts = [terms(*(x[part] for x in (logits, mask, valid))) for part in (slice(0, 1), slice(1, 3))]
+    found = loss.value(jax.tree.map(np.add, *parts))
+    assert float(found) == pytest.approx(float(alone[0] + alone[1]) / 2, rel=1e-6)
+
+
+def test_lovasz_softmax_leaves_out_classes_that_an_image_does_not_show():
+    mask = np.stack([np.minimum(MASK[0], 1), MASK[1]])
+    knobs = {"weights": np.ones(3), "activation": "softmax"}
+    expected = by_loop.lovasz(LOGITS, mask, np.ones(mask.shape, bool), None, **knobs)
+    assert value("lovasz", mask=mask) == pytest.approx(expected, rel=1e-5)
 
 
 def test_lovasz_is_exact_on_large_images():

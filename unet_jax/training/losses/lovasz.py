@@ -45,10 +45,10 @@ def jaccard_extension(errors: jax.Array, truth: jax.Array, valid: jax.Array) -> 
 
     Returns `[...]`.
     """
-    fixed = jnp.where(valid, jax.lax.stop_gradient(errors), -1.0)  # behind all others
     true, false = ((x & valid).astype(jnp.float32) for x in (truth, ~truth))
     place = jax.lax.broadcasted_iota(jnp.int32, errors.shape, errors.ndim - 1)
-    _, true, false, place = jax.lax.sort((-fixed, true, false, place), num_keys=1, dimension=-1)
+    operands = (-jax.lax.stop_gradient(errors), true, false, place)
+    _, true, false, place = jax.lax.sort(operands, num_keys=1, dimension=-1)
     total = jnp.sum(true, -1, keepdims=True)
     left, union = total - jnp.cumsum(true, -1), total + jnp.cumsum(false, -1)
     step = true / jnp.maximum(union, 1)

@@ -33,10 +33,23 @@ def get_config(arg: str = "") -> ConfigDict:
             "terms": {  # the weight of each loss; 0 leaves it out
                 "cross_entropy": 1.0,  # needs softmax
                 "binary_cross_entropy": 0.0,  # needs sigmoid: each channel a mask of its own
+                "weighted_cross_entropy": 0.0,  # of either, with U-Net's map of weights: needs data.weight_map
+                "focal": 0.0,  # cross entropy, weaker where the network is sure
                 "dice": 1.0,
+                "generalised_dice": 0.0,  # of all classes in one, each by the inverse square of its size
+                "tversky": 0.0,  # Dice with a price each for false and for missed pixels
+                "focal_tversky": 0.0,
+                "lovasz": 0.0,  # 1 - IoU of each image, made convex: Lovász-softmax, with a sigmoid the Lovász hinge
                 "bce_dice": 0.0,  # U-Net++'s own; needs sigmoid
             },
+            "knobs": {  # of those losses that have any
+                "weighted_cross_entropy": {"w0": 10.0},  # weight of the map, beside the class weights
+                "focal": {"gamma": 2.0},  # exponent of 1 - p; 0 for the plain cross entropy
+                "tversky": {"alpha": 0.3, "beta": 0.7},  # price of a false pixel, and of a missed one
+                "focal_tversky": {"alpha": 0.3, "beta": 0.7, "gamma": 4 / 3},  # gamma: of the power 1 / gamma
+            },
             "class_weights": (),  # one per class; () for equal ones
+            "class_weighting": "",  # instead, from the training pixels: inverse (1 / frequency, mean 1), median; "" for none
             "head_weights": (),  # one per head, shallow to deep; () for 1 / number of heads (the paper's are 1 each)
         }
     )
@@ -154,6 +167,9 @@ def pipeline() -> dict:
         "patch": (96, 96),  # height, width of a training window in pixels
         "normalize": "image",  # image (zero mean, unit variance of the whole image) or range (0..1 by its type)
         "train_share": 1.0,  # of the training images, the same for every seed, a smaller share's among a larger one's
+        "foreground_share": 0.0,  # of the windows, that show a random pixel of a random class but class 0; nnU-Net: 0.33
+        "weight_map": False,  # of the training images, from their instances, as U-Net has it: for weighted_cross_entropy
+        "weight_map_sigma": 5.0,  # pixels; its height above the class weights is loss.knobs.weighted_cross_entropy.w0
         "num_threads": 2,  # that read ahead
         "cache_bytes": 1 << 30,  # decoded images kept in memory for a split, at most
         "cache_dir": "",  # of prepared data; "" for $UNET_JAX_CACHE or ~/.cache/unet_jax/data

@@ -118,6 +118,24 @@ def test_a_network_that_loses_a_margin_is_taught_every_pixel(size):
     assert taught == set(range(image.size))
 
 
+def test_the_weight_map_is_cut_as_the_image_is():
+    class Weighted(Images):
+        def __getitem__(self, index):
+            example = super().__getitem__(index)
+            return example | {"weight": example["image"][..., 0]}
+
+    dataset = pipeline.train_dataset(Weighted(), **KNOBS)
+    plain = pipeline.train_dataset(Images(), **KNOBS)
+    for step in range(3):
+        batch = dataset[step]
+        weight = batch.pop("weight")
+        assert weight.dtype == np.float32
+        np.testing.assert_array_equal(weight, batch["image"][..., 0])  # both in units of 1 / 65535, mirrored alike
+        assert_equal(batch, plain[step])
+    for batch in pipeline.eval_batches(Weighted(), batch_size=4):
+        assert "weight" not in batch
+
+
 def test_void_is_not_valid():
     images = Images(void=True)
     batch = pipeline.train_dataset(images, **KNOBS | {"patch": (1, 9), "batch_size": 70})[0]
@@ -248,6 +266,7 @@ def test_wrong_knobs_are_refused():
         ({"seed": 0.5}, "seed=0.5"),
         ({"margin": 6}, r"margin=6: .* leaves something of patch=\(16, 12\)"),
         ({"margin": -1}, "margin=-1"),
+        ({"foreground_share": 1.5}, "foreground_share 1.5 must be at least 0 and at most 1"),
         ({"normalize": "rank"}, "normalize='rank' is unknown; use one of image, range"),
     ]:
         with pytest.raises(UserError, match=match):

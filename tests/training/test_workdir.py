@@ -12,7 +12,7 @@ from originals import write_isbi2012, write_tfds
 from PIL import Image
 
 import unet_jax
-from configs import isbi2012, pets
+from configs import default, isbi2012, pets
 from unet_jax.data import electrodes
 from unet_jax.errors import UserError
 from unet_jax.inference import Predictor
@@ -129,9 +129,13 @@ def test_what_is_no_run_is_named(tmp_path):
 def test_a_run_from_before_a_key_has_what_it_was_then(trained, tmp_path):
     config = json.loads((trained[0] / "config.json").read_text())
     del config["train"]["patience"], config["model"]["encoder"], config["data"]["train_share"]
+    del config["loss"]["terms"]["lovasz"], config["loss"]["knobs"]
+    config["loss"]["terms"]["dice"] = 0.5
     (tmp_path / "config.json").write_text(json.dumps(config))
     there = folder.load_config(tmp_path)
     assert (there.train.patience, there.model.encoder, there.data.train_share) == (0, "", 1.0)
+    assert (there.loss.terms.lovasz, there.loss.terms.dice) == (0, 0.5)
+    assert there.loss.knobs == default.get_config().loss.knobs
 
 
 def test_home_is_expanded(trained, monkeypatch):

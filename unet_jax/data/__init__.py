@@ -11,6 +11,7 @@ from unet_jax import parallel
 from unet_jax.data import dsb2018, electrodes, image_folder, isbi2012, tfds_set
 from unet_jax.data.prepare import Dataset
 from unet_jax.data.sources import Share
+from unet_jax.data.weight_map import check_sigma, with_weight_maps
 from unet_jax.errors import UserError
 
 DATASETS = {
@@ -22,18 +23,34 @@ DATASETS = {
 }
 
 
-def load(name: str, *, cache_dir: str = "", train_share: float = 1.0, **knobs) -> Dataset:
+def load(
+    name: str,
+    *,
+    cache_dir: str = "",
+    train_share: float = 1.0,
+    weight_map: bool = False,
+    weight_map_sigma: float = 5.0,
+    **knobs,
+) -> Dataset:
     """Prepares the data set `name` with its `knobs` (once per content; later calls read the cache) and returns it.
 
     `cache_dir` "" means $UNET_JAX_CACHE or ~/.cache/unet_jax/data. Of the training images `train_share` is used, see
-    `sources.Share`. Raises `UserError` on an unknown name or knob, and on such a share. Every process of a job must call
-    this, equally often.
+    `sources.Share`. With `weight_map` each of them has its map of weights, of `weight_map_sigma` pixels, see
+    `weight_map`. Raises `UserError` on an unknown name or knob, on such a share or sigma, and where there are no
+    instances to make maps of. Every process of a job must call this, equally often.
     """
     if not 0 < train_share <= 1:
         raise UserError(f"data.train_share {train_share} must be above 0 and at most 1")
+    if weight_map:
+        check_sigma(weight_map_sigma)
+
+    def prepared() -> Dataset:
+        dataset = _load(name, cache_dir, knobs)
+        return with_weight_maps(dataset, weight_map_sigma, cache_dir) if weight_map else dataset
+
     # One name for all: processes whose files differ would wait for each other at barriers of different names. The others
     # look only then: on a shared disk they find what was hashed, checked and prepared, on their own they do it, too.
-    dataset = parallel.first_then_others("load a data set", lambda: _load(name, cache_dir, knobs))
+    dataset = parallel.first_then_others("load a data set", prepared)
     if train_share == 1:
         return dataset
     sources = dataset.sources | {"train": Share(dataset.source("train"), train_share)}

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 import grain
 import numpy as np
 
+from unet_jax.data import foreground
 from unet_jax.data.prepare import VOID
 from unet_jax.data.sources import Epochs, InMemory, size_of
+from unet_jax.data.weight_map import UNIT
 from unet_jax.errors import UserError
 
 NORMALIZATIONS = ("image", "range")
@@ -61,8 +63,9 @@ def _window(array, start, size):
     return array[mirrored(y, y + h, rows)][:, mirrored(x, x + w, columns)]
 
 
-def _example(image, mask, start, size, how, of) -> dict[str, np.ndarray]:
+def _example(example, start, size, how, of) -> dict[str, np.ndarray]:
     """Image, mask and valid of one window; outside the image ids are void, and overlapping masks 0."""
+    image, mask = example["image"], example["mask"]
     (y, x), (h, w), (rows, columns) = start, size, mask.shape[:2]
     valid = np.zeros((h, w), bool)
     valid[max(-y, 0) : max(rows - y, 0), max(-x, 0) : max(columns - x, 0)] = True
@@ -75,6 +78,11 @@ def _example(image, mask, start, size, how, of) -> dict[str, np.ndarray]:
     return {"image": normalize(_window(image, start, size), how, of), "mask": window, "valid": valid}
 
 
+def _weight(example, start, size) -> dict[str, np.ndarray]:
+    """The window of the weight map, 0 to 1, mirrored beyond the image, if the example has one."""
+    return {"weight": _window(example["weight"], start, size).astype(np.float32) / UNIT} if "weight" in example else {}
+
+
 def train_dataset(
     source,
     *,
@@ -83,6 +91,7 @@ def train_dataset(
     seed: int,
     normalize: str = "image",
     margin: int = 0,
+    foreground_share: float = 0.0,
     process_index: int = 0,
     process_count: int = 1,
     cache_bytes: int = 1 << 30,
@@ -98,11 +107,14 @@ def train_dataset(
       source: random access to Examples.
       batch_size: of all processes together.
       margin: pixels that the network loses at each border (0 with same padding), so that it learns the image's rim, too.
+      foreground_share: of the windows, spread evenly over a batch, that show a random pixel of a random foreground class
+        (`foreground`); an image without any gives an ordinary window. The others are those of a share of 0.
       cache_bytes: decoded images are kept in memory up to this many bytes (0: none).
 
-    Returns dicts of image float32 `[B, h, w, C]`, mask int32 `[B, h, w]` or `[B, h, w, K]`, valid bool `[B, h, w]`.
-    Raises `UserError` where the batch does not divide over the processes, or `patch`, `margin`, `seed` or `normalize` is
-    outside its domain.
+    Returns dicts of image float32 `[B, h, w, C]`, mask int32 `[B, h, w]` or `[B, h, w, K]`, valid bool `[B, h, w]` and,
+    where the examples have a `weight` (`weight_map`), weight float32 `[B, h, w]`.
+    Raises `UserError` where the batch does not divide over the processes, or `patch`, `margin`, `seed`, `normalize` or
+    `foreground_share` is outside its domain.
     """
     rows = _rows(batch_size, process_count)
     patch = tuple(patch) if np.iterable(patch) else (patch,)
@@ -115,13 +127,22 @@ def train_dataset(
     if normalize not in NORMALIZATIONS:
         raise UserError(f"normalize={normalize!r} is unknown; use one of {', '.join(NORMALIZATIONS)}")
 
-    def random_window(element, rng: np.random.Generator):
-        image, mask, of = element
-        spare = [n - (p - 2 * margin) for n, p in zip(image.shape, patch, strict=False)]
-        start = [int(rng.integers(min(s, 0), max(s, 0) + 1)) - margin for s in spare]
-        return _example(image, mask, start, patch, normalize, of)
+    foreground.check_share(foreground_share)
+    shown = [p - 2 * margin for p in patch]  # what the network answers for
 
-    kept = source if isinstance(source, InMemory) else InMemory(source, cache_bytes)
+    def random_window(element, rng: np.random.Generator):
+        position, example, of = element
+        spare = [n - p for n, p in zip(example["image"].shape, shown, strict=False)]
+        due = foreground.is_due(position, foreground_share)
+        pixel = foreground.random_pixel(example["mask"], rng) if due else None
+        if pixel:
+            start = foreground.centred(pixel, shown, spare)
+        else:
+            start = [int(rng.integers(min(s, 0), max(s, 0) + 1)) for s in spare]
+        start = [s - margin for s in start]
+        return _example(example, start, patch, normalize, of) | _weight(example, start, patch)
+
+    kept = source if isinstance(source, InMemory) else InMemory(source, cache_bytes, ("image", "mask", "weight"))
     dataset = grain.MapDataset.source(Epochs(kept, functools.partial(statistics, how=normalize), seed)).seed(seed)
     # Sliced last: drawn after a slice, the random numbers would be the same in every process.
     return dataset.random_map(random_window).batch(rows)[process_index::process_count]
@@ -207,12 +228,11 @@ def eval_batches(
 
 
 def _padded(example, size, margin, how, filling):
-    image, mask = example["image"], example["mask"]
-    made = _example(image, mask, (-margin, -margin), size, how, statistics(image, how))
-    made["size"] = np.array(mask.shape[:2], np.int32)
+    made = _example(example, (-margin, -margin), size, how, statistics(example["image"], how))
+    made["size"] = np.array(example["mask"].shape[:2], np.int32)
     if filling:
         made = {key: np.zeros_like(value) for key, value in made.items()}
-        made["mask"] += VOID if mask.ndim == 2 else 0
+        made["mask"] += VOID if example["mask"].ndim == 2 else 0
     return made
 
 

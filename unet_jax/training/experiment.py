@@ -16,13 +16,22 @@ from ml_collections import ConfigDict
 from unet_jax import data, models, parallel
 from unet_jax.data import pipeline
 from unet_jax.data.augment import augment
+from unet_jax.data.class_weights import check_rule, class_weights
+from unet_jax.data.foreground import check_share
 from unet_jax.errors import UserError
 from unet_jax.evaluation.metrics import resolve_keep
 from unet_jax.inference.predict import select
 from unet_jax.training import losses, optim
 
-PIPELINE = ("patch", "normalize", "num_threads", "cache_bytes")  # keys of config.data that are not the data set's
+PIPELINE = (
+    "patch",
+    "normalize",
+    "foreground_share",
+    "num_threads",
+    "cache_bytes",
+)  # keys of config.data that are not the data set's
 START = ("encoder_weights",)  # keys of config.model that are not the network's: they tell what a run starts from
+WEIGHTING = ("class_weights", "class_weighting")  # keys of config.loss that say the same in two ways
 
 AT_LEAST = {  # the least value of each whole number
     "seed": 0,
@@ -51,6 +60,7 @@ class Experiment:
     schedule: Callable
     reading: dict  # keyword arguments of `pipeline.train_batches`: patch, normalize, margin, ...
     keep: tuple[str, ...]
+    class_weights: tuple[float, ...]  # of the loss, one per output channel; () for equal ones
 
 
 def create(config: ConfigDict, devices=None) -> Experiment:
@@ -65,13 +75,19 @@ def create(config: ConfigDict, devices=None) -> Experiment:
     dataset = create_dataset(config)
     module = create_module(config, dataset.class_names, dataset.overlapping)
     select(module, config.eval.mode)  # raises where there is no such mode
-    loss = losses.create(activation=config.model.activation, num_classes=module.num_classes, **config.loss.to_dict())
+    weights = _class_weights(config, dataset, module.num_classes)
+    loss = losses.create(
+        activation=config.model.activation,
+        num_classes=module.num_classes,
+        **{key: value for key, value in config.loss.to_dict().items() if key not in WEIGHTING},
+        class_weights=weights,
+    )
     keep = resolve_keep(channel_names(module, dataset.class_names), tuple(config.eval.keep))
     patch = reading["patch"]
     reading["margin"] = (patch[0] - module.output_size(patch[0])) // 2  # raises where the network cannot take the size
     image = jax.ShapeDtypeStruct((*patch, dataset.channels), "float32")
     jax.eval_shape(functools.partial(_dry_run, module, loss, config.augment.to_dict(), dataset.overlapping), image)
-    return Experiment(dataset, module, loss, tx, schedule, reading, keep)
+    return Experiment(dataset, module, loss, tx, schedule, reading, keep, weights)
 
 
 def _check_values(config: ConfigDict) -> dict:
@@ -82,6 +98,18 @@ def _check_values(config: ConfigDict) -> dict:
     model = config.model
     if model.get("encoder_weights") and not model.get("encoder"):  # not every network has an encoder
         raise UserError(f"model.encoder_weights={model.encoder_weights}: the network has no encoder; set model.encoder")
+    if config.loss.class_weighting:
+        check_rule(config.loss.class_weighting)
+    if config.loss.class_weights and config.loss.class_weighting:
+        raise UserError(
+            f"loss.class_weights {tuple(config.loss.class_weights)} and loss.class_weighting "
+            f"{config.loss.class_weighting!r} are both set; set one of them"
+        )
+    if bool(config.loss.terms.weighted_cross_entropy) != config.data.weight_map:
+        raise UserError(
+            f"loss.terms.weighted_cross_entropy is {config.loss.terms.weighted_cross_entropy} and data.weight_map is "
+            f"{config.data.weight_map}: that loss needs the map, and no other reads it; set both or neither"
+        )
     reading = {key: config.data[key] for key in PIPELINE}
     patch = reading["patch"] = tuple(reading["patch"])
     if len(patch) != 2 or not all(isinstance(n, int) and n > 0 for n in patch):
@@ -89,7 +117,20 @@ def _check_values(config: ConfigDict) -> dict:
     if reading["normalize"] not in pipeline.NORMALIZATIONS:
         known = ", ".join(pipeline.NORMALIZATIONS)
         raise UserError(f"data.normalize {reading['normalize']!r} is unknown; known: {known}")
+    check_share(reading["foreground_share"])
     return reading
+
+
+def _class_weights(config: ConfigDict, dataset: data.Dataset, num_channels: int) -> tuple[float, ...]:
+    """As the config gives them, or by its rule from the training pixels."""
+    rule = config.loss.class_weighting
+    if not rule:
+        return tuple(config.loss.class_weights)
+    if num_channels == 1:
+        raise UserError(
+            f"loss.class_weighting {rule!r}: the network has one output channel, so there is nothing to weigh"
+        )
+    return class_weights(dataset, rule, config.data.cache_dir)
 
 
 def _dry_run(module, loss, augmentation, overlapping, image):
@@ -98,7 +139,7 @@ def _dry_run(module, loss, augmentation, overlapping, image):
     heads, _ = module.init_with_output(jax.random.key(0), example["image"][None])
     valid = jnp.ones(heads[-1].shape[:3], bool)
     mask = jnp.zeros(heads[-1].shape if overlapping else valid.shape, jnp.int32)
-    return loss.value(loss.terms(heads, mask, valid))
+    return loss.value(loss.terms(heads, mask, valid, *[jnp.zeros(valid.shape)] * loss.weighted))
 
 
 def create_dataset(config: ConfigDict) -> data.Dataset:

@@ -87,6 +87,10 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
             + f"), {len(parallel.local_devices(devices))} device(s), "
             + (f"going on from step {start_step} in {workdir}" if start_step else f"into {workdir}")
         )
+        if config.loss.class_weighting:
+            weighed = zip(experiment.channel_names(module, dataset.class_names), parts.class_weights, strict=True)
+            listed = ", ".join(f"{name} {weight:.4g}" for name, weight in weighed)
+            progress.print(f"class weights by {config.loss.class_weighting} frequency: {listed}")
         state = parallel.replicate(state, devices)
         p_step = parallel.pmap_step(
             create_train_step(

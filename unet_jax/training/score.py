@@ -109,7 +109,9 @@ def predict_images(workdir, images, out, *, overwrite: bool = False, devices=Non
 
 def open_dataset(run: folder.Run, workdir: Path, root: str = "") -> data.Dataset:
     """The run's data set, at `root` where it has moved; UserError where its classes are not the network's."""
-    dataset = experiment.create_dataset(moved(run, root))
+    config = moved(run, root)
+    config.data.weight_map = False  # training's alone: nothing is prepared for it here
+    dataset = experiment.create_dataset(config)
     if dataset.fingerprint != run.facts["fingerprint"] and not root:
         print(f"note: the data are not those that {workdir} was trained on (their contents or options differ)")
     if list(dataset.class_names) != list(run.facts["class_names"]):

@@ -29,6 +29,8 @@ def create_gradient(module: nn.Module, loss: Loss, *, seed: int, augmentation: M
       deepest logits, mask and valid)).
     """
 
+    truth_names = ("mask", "valid", "weight") if loss.weighted else ("mask", "valid")
+
     def gradient(state: TrainState, batch):
         device = jax.lax.axis_index(AXIS)
         key_augment, key_dropout = jax.random.split(jax.random.fold_in(jax.random.key(seed), state.step))
@@ -44,12 +46,12 @@ def create_gradient(module: nn.Module, loss: Loss, *, seed: int, augmentation: M
                 rngs={"dropout": jax.random.fold_in(key_dropout, device)},
                 mutable=["batch_stats"],
             )
-            mask, valid = (metrics.center_crop(batch[name], heads[-1].shape[1:3]) for name in ("mask", "valid"))
+            truth = [metrics.center_crop(batch[name], heads[-1].shape[1:3]) for name in truth_names]
             # The sum over devices stands inside the differentiated function, so that a loss which is no mean of
             # per-pixel terms (Dice) is that of the global batch. Its gradient then comes out n times too large in
             # the sum over devices: their mean is exact.
-            sums = jax.lax.psum(loss.terms(heads, mask, valid), AXIS)
-            return loss.value(sums), (updates, heads[-1], mask, valid)
+            sums = jax.lax.psum(loss.terms(heads, *truth), AXIS)
+            return loss.value(sums), (updates, heads[-1], *truth[:2])
 
         (value, rest), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
         return jax.lax.pmean(grads, AXIS), (value, rest)
@@ -76,7 +78,8 @@ def create_train_step(
       augmentation: the keyword arguments of `data.augment.augment`.
 
     Returns:
-      `step(state, batch)`: batch is `image [b, h, w, C]`, `mask [b, h, w(, K)]`, `valid [b, h, w]`, this device's rows.
+      `step(state, batch)`: batch is `image [b, h, w, C]`, `mask [b, h, w(, K)]`, `valid [b, h, w]` and, where the loss is
+      `weighted`, `weight [b, h, w]`, this device's rows.
       The metrics are of the global batch: loss, grad_norm, learning_rate, tp, fp, fn `[K]` (of the deepest head) and
       finite (False once loss, gradient or weights are NaN or infinite).
     """

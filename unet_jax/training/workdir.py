@@ -23,6 +23,7 @@ from unet_jax.errors import UserError
 from unet_jax.inference.predict import Predictor, select
 from unet_jax.models.encoders import weights
 from unet_jax.training import experiment
+from unet_jax.training.before import add_missing
 from unet_jax.training.checkpoint import Checkpointer
 
 # Keys that a resumed run may change: no result depends on them.
@@ -39,13 +40,6 @@ FREE = (
     *("eval.batch_size", "eval.num_pictures", "checkpoint.every", "checkpoint.latest"),
 )
 PRUNED = "pruned"  # in versions.json: the folder holds a level cut out of a run (analysis/prune/extract.py)
-
-# What runs from before a key was there had in effect, so that they go on; those of the network, of U-Net and U-Net++.
-BEFORE = {
-    "data": {"train_share": 1.0},
-    "train": {"start_from": "", "patience": 0},
-    "model": {"variant": "", "encoder": "", "encoder_weights": ""},
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,9 +186,7 @@ def load_config(workdir) -> ConfigDict:
     if not path.exists():
         raise UserError(f"--workdir={workdir} has no config.json, so no run is there; train first with run_train.py")
     config = ConfigDict(_tuples(json.loads(path.read_text())))
-    for section, values in BEFORE.items():
-        if section != "model" or config.model.name in ("unet", "unet_pp"):
-            config[section].update({name: value for name, value in values.items() if name not in config[section]})
+    add_missing(config)
     return config
 
 

@@ -9,16 +9,17 @@ from unet_jax.analysis.certify.check import Check
 from unet_jax.training import losses
 
 SHAPE, CLASSES, TOLERANCE = (2, 5, 7), 3, 1e-6
+MAP = "Ronneberger et al. 2015, eq. 1 and 2, w0 = 10"
 U_NET, U_NET_PP = "Ronneberger et al. 2015, eq. 1, w_c alone", "Zhou et al.'s code: BCE / 2 - Dice, smooth 1"
 HEADS = "Zhou et al. 2018: the heads' losses added, weight 1 each"
 
 
-def softmax_cross_entropy(logits, ids, weights) -> float:
-    """E = sum_x w(l(x)) (-log p_{l(x)}(x)) / sum_x w(l(x)), p the softmax."""
+def softmax_cross_entropy(logits, ids, weights, extra) -> float:
+    """E = sum_x w(x) (-log p_{l(x)}(x)) / sum_x w(x), p the softmax, w(x) = w_{l(x)} + the extra weight of x."""
     total = norm = 0.0
-    for pixel, label in zip(logits.reshape(-1, logits.shape[-1]), ids.ravel(), strict=True):
+    for pixel, label, more in zip(logits.reshape(-1, logits.shape[-1]), ids.ravel(), extra.ravel(), strict=True):
         p = np.exp(pixel[label]) / np.exp(pixel).sum()
-        total, norm = total - weights[label] * np.log(p), norm + weights[label]
+        total, norm = total - (weights[label] + more) * np.log(p), norm + weights[label] + more
     return total / norm
 
 
@@ -39,14 +40,19 @@ def checks() -> Iterator[Check]:
     masks = np.eye(CLASSES)[ids]
     weights = (0.5, 1.0, 2.0)
 
-    def ours(terms, logits, activation, **knobs):
+    def ours(terms, logits, activation, *weight, **knobs):
         loss = losses.create(terms=terms, activation=activation, num_classes=CLASSES, **knobs)
         single = tuple(jnp.asarray(x, jnp.float32) for x in logits)
-        return float(loss.value(loss.terms(single, jnp.asarray(ids), jnp.asarray(valid))))
+        return float(loss.value(loss.terms(single, jnp.asarray(ids), jnp.asarray(valid), *weight)))
 
-    expected = softmax_cross_entropy(heads[0], ids, weights)
+    expected = softmax_cross_entropy(heads[0], ids, weights, np.zeros(SHAPE))
     found = ours({"cross_entropy": 1.0}, heads[:1], "softmax", class_weights=weights)
     yield _close("U-Net", "its loss, three classes weighted", expected, found, U_NET)
+    extra = rng.random(SHAPE)
+    expected = softmax_cross_entropy(heads[0], ids, weights, 10 * extra)
+    single = jnp.asarray(extra, jnp.float32)
+    found = ours({"weighted_cross_entropy": 1.0}, heads[:1], "softmax", single, class_weights=weights)
+    yield _close("U-Net", "its loss with a map of weights", expected, found, MAP)
     expected = bce_dice(heads[0], masks)
     yield _close("U-Net++", "its loss at one head", expected, ours({"bce_dice": 1.0}, heads[:1], "sigmoid"), U_NET_PP)
     expected = sum(bce_dice(logits, masks) for logits in heads)

@@ -1,0 +1,52 @@
+"""What the parts of an experiment are told by the config's loss, and which settings contradict each other."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from unet_jax.data.class_weights import class_weights
+from unet_jax.errors import UserError
+from unet_jax.training import experiment, losses
+
+
+def test_class_weights_by_a_rule_reach_the_loss(config):
+    config.loss.class_weighting = "median"
+    parts = experiment.create(config)
+    assert parts.class_weights == class_weights(parts.dataset, "median", config.data.cache_dir)
+    logits = np.random.default_rng(0).normal(size=(1, 4, 5, 3)).astype(np.float32)
+    batch = ((jnp.asarray(logits),) * 2, np.arange(20).reshape(1, 4, 5) % 3, np.ones((1, 4, 5), bool))
+    same = losses.create(
+        terms={"cross_entropy": 1.0, "dice": 1.0},
+        activation="softmax",
+        num_classes=3,
+        class_weights=parts.class_weights,
+    )
+    assert parts.loss.value(parts.loss.terms(*batch)) == same.value(same.terms(*batch))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"class_weights": (1.0, 2.0, 3.0), "class_weighting": "median"}, "are both set; set one of them"),
+        ({"class_weighting": "mean"}, "loss.class_weighting 'mean' is unknown"),
+        ({"terms": {"weighted_cross_entropy": 1.0}}, "weighted_cross_entropy is 1.0 and data.weight_map is False"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(config, change, message):
+    config.loss.update(change)
+    with pytest.raises(UserError, match=message):
+        experiment.create(config)
+
+
+def test_a_map_of_weights_that_no_loss_reads_is_refused(config):
+    config.data.weight_map = True
+    with pytest.raises(
+        UserError, match=r"weighted_cross_entropy is 0.0 and data.weight_map is True.*set both or neither"
+    ):
+        experiment.create(config)
+
+
+def test_one_channel_has_nothing_to_weigh(config):
+    config.loss.class_weighting = "inverse"
+    with pytest.raises(UserError, match="one output channel"):
+        experiment._class_weights(config, dataset=None, num_channels=1)

@@ -1,0 +1,78 @@
+"""Losses of single pixels: cross entropies and the focal loss, each the weighted mean over all valid pixels."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from unet_jax.evaluation.metrics import truth_masks
+from unet_jax.training.losses.loss import Loss, at_least, mean, need, true_ids
+
+
+def cross_entropy(activation: str, weights) -> Loss:
+    """Softmax cross entropy, Σ w[y] (−log p[y]) / Σ w[y] over valid pixels (U-Net, eq. 1, with w_c alone)."""
+    need("softmax", "cross_entropy", activation, instead="binary_cross_entropy")
+
+    def terms(logits, mask, valid):
+        ids = true_ids("cross_entropy", mask, valid)
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits, ids)
+        return _sums(loss, weights[ids] * valid)
+
+    return Loss(terms, mean)
+
+
+def binary_cross_entropy(activation: str, weights) -> Loss:
+    """Sigmoid cross entropy, each channel a mask of its own: the weighted mean over valid pixels and channels."""
+    need("sigmoid", "binary_cross_entropy", activation)
+
+    def terms(logits, mask, valid):
+        loss = optax.sigmoid_binary_cross_entropy(logits, truth_masks(mask, logits.shape[-1]).astype(jnp.float32))
+        return _sums(loss, valid[..., None] * jnp.broadcast_to(weights, loss.shape))
+
+    return Loss(terms, mean)
+
+
+def weighted_cross_entropy(activation: str, weights, *, w0: float = 10.0) -> Loss:
+    """U-Net's cross entropy with its map of weights, Σ w(x) (−log p[y]) / Σ w(x) over valid pixels (eq. 1 and 2).
+
+    w(x) = w_c[y] + w0 exp(−(d1 + d2)² / (2 σ²)): w_c are the class weights, the exponential is the data's weight map
+    (`data/weight_map.py`). With a sigmoid it is the binary cross entropy, w_c by channel, the map the same for all.
+    """
+    at_least(0, "weighted_cross_entropy", w0=w0)
+
+    def terms(logits, mask, valid, weight):
+        if activation == "softmax":
+            ids = true_ids("weighted_cross_entropy", mask, valid)
+            loss = optax.softmax_cross_entropy_with_integer_labels(logits, ids)
+            return _sums(loss, (weights[ids] + w0 * weight) * valid)
+        loss = optax.sigmoid_binary_cross_entropy(logits, truth_masks(mask, logits.shape[-1]).astype(jnp.float32))
+        return _sums(loss, (jnp.broadcast_to(weights, loss.shape) + w0 * weight[..., None]) * valid[..., None])
+
+    return Loss(terms, mean, weighted=True)
+
+
+def focal(activation: str, weights, *, gamma: float = 2.0) -> Loss:
+    """Focal loss, Σ w (1 − p_t)^γ (−log p_t) / Σ w, p_t the probability of the truth (Lin et al. 2017, eq. 4).
+
+    Softmax: over valid pixels, w by their class. Sigmoid: over valid pixels and channels, w by channel, p_t = p where
+    the mask is 1, else 1 − p. γ = 0 is the cross entropy. The paper divides by the number of anchors that hold an
+    object; a pixel is no anchor, so this is the mean. Its α is what the class weights are.
+    """
+    at_least(0, "focal", gamma=gamma)
+
+    # The power from the logarithm of 1 - p_t: of 1 - p_t itself, rounded to 0, its gradient is infinite for gamma < 1.
+    def terms(logits, mask, valid):
+        if activation == "softmax":
+            ids = true_ids("focal", mask, valid)
+            others = jnp.arange(logits.shape[-1]).reshape(1, 1, 1, -1) != ids[..., None]
+            entropy = optax.softmax_cross_entropy_with_integer_labels(logits, ids)
+            log_rest = jax.nn.logsumexp(logits, -1, where=others) - jax.nn.logsumexp(logits, -1)
+            return _sums(jnp.exp(gamma * log_rest) * entropy, weights[ids] * valid)
+        margin = jnp.where(truth_masks(mask, logits.shape[-1]), logits, -logits)
+        loss = jnp.exp(gamma * jax.nn.log_sigmoid(-margin)) * -jax.nn.log_sigmoid(margin)
+        return _sums(loss, valid[..., None] * jnp.broadcast_to(weights, loss.shape))
+
+    return Loss(terms, mean)
+
+
+def _sums(loss, weight) -> dict[str, jax.Array]:
+    return {"loss": jnp.sum(loss * weight), "weight": jnp.sum(weight)}

@@ -3,6 +3,10 @@
     python run_train.py --config=configs/default.py --workdir=runs/electrodes
     python run_train.py --config=configs/battery_xray.py:FOLDER --workdir=runs/battery --config.optim.learning_rate=1e-3
 
+    python run_train.py --config=configs/electrodes_sweep.py --workdir=runs/sweep --sweep_index=0
+
+The last is one point of a sweep (get_sweep() of the config file), such as a job of a cluster's job array.
+
 The same command again goes on from the workdir's latest checkpoint, after a crash, a Ctrl-C or on another number of
 devices. Every key and its meaning: configs/default.py. Results in the workdir: metrics.jsonl, curves.png, checkpoints/,
 eval/ (scores, masks, overlays).
@@ -18,15 +22,25 @@ from unet_jax import cli
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "File with get_config(); --config.KEY=VALUE sets one of its keys."
 )
+SWEEP_INDEX = flags.DEFINE_integer(
+    "sweep_index", None, "Point, from 0, of the sweep that the config file lists; its run gets a folder in --workdir."
+)
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: made if absent, resumed if it holds one.")
 flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main() -> None:
-    from unet_jax.training import loop  # after the flags: --help needs no jax
+    from unet_jax.training import loop, sweep  # after the flags: --help needs no jax
 
+    config, workdir = CONFIG.value, WORKDIR.value
+    if SWEEP_INDEX.value is not None:
+        path, _, _ = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
+        point = sweep.choose(sweep.read(path), SWEEP_INDEX.value)
+        sweep.apply(config, point, given=config_flags.get_override_values(flags.FLAGS["config"]))
+        workdir = f"{workdir}/{sweep.name_of(SWEEP_INDEX.value, point)}"
+        print(f"point {SWEEP_INDEX.value} of the sweep: {point}, into {workdir}")
     try:
-        loop.train_and_evaluate(CONFIG.value, WORKDIR.value)
+        loop.train_and_evaluate(config, workdir)
     except loop.Interrupted as stopped:
         print(f"{stopped}; the same command goes on from there", file=sys.stderr)
         sys.exit(130)  # as after Ctrl-C: whoever started the run sees that it is not finished

@@ -7,7 +7,6 @@ first layer are the channels that it reads from that one, and from nothing in be
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
@@ -17,7 +16,8 @@ from unet_jax.analysis.quick import quick_jit
 class Source(NamedTuple):
     """What a submodule reads from another: its name ("image" for the image), and where in the reader's input it lies.
 
-    `first` is the first of its `channels` channels there, `pooled` tells that its map was halved in between.
+    `first` is the first of its `channels` channels there, `pooled` tells that its map was halved in between, which a crop
+    does not do.
     """
 
     name: str
@@ -42,7 +42,7 @@ def reads(module: nn.Module, variables: Any, image: Any) -> dict[str, list[Sourc
     Raises:
       ValueError: a submodule reads another's channels scattered between those of a third.
     """
-    image = jnp.asarray(image)
+    image = np.asarray(image)
 
     @quick_jit
     def outputs(variables, image):
@@ -52,7 +52,7 @@ def reads(module: nn.Module, variables: Any, image: Any) -> dict[str, list[Sourc
         return probe.outputs
 
     # Positive, so that a ReLU behind a submodule passes what is raised.
-    held = jax.tree.map(lambda x: jnp.abs(x) + 1, outputs(variables, image))
+    held = jax.tree.map(lambda x: np.abs(x) + 1, jax.device_get(outputs(variables, image)))
 
     @quick_jit
     def inputs(variables, image, outputs):
@@ -61,7 +61,7 @@ def reads(module: nn.Module, variables: Any, image: Any) -> dict[str, list[Sourc
             logits = module.apply(variables, image)
         return probe.inputs | {f"logits_{k}": x for k, x in enumerate(logits)}
 
-    before = inputs(variables, image, held)
+    before = jax.device_get(inputs(variables, image, held))
     found: dict[str, list[Source]] = {name: [] for name in before}
     maps = {"image": ("image", 0)} | {
         f"{name}_{k}" if isinstance(output, tuple) else name: (name, k)
@@ -71,21 +71,30 @@ def reads(module: nn.Module, variables: Any, image: Any) -> dict[str, list[Sourc
     for source, (name, k) in maps.items():
         whole = held.get(name, image)
         if isinstance(whole, tuple):
-            given, raised = whole[k], (*whole[:k], whole[k] + 1, *whole[k + 1 :])
+            given, raised = whole[k], (*whole[:k], _raised(whole[k]), *whole[k + 1 :])
         else:
-            given, raised = whole, whole + 1
+            given, raised = whole, _raised(whole)
         outer = (raised, held) if source == "image" else (image, held | {name: raised})
-        for reader, x in inputs(variables, *outer).items():
-            places = np.flatnonzero((x != before[reader]).any((0, 1, 2)))
+        for reader, x in jax.device_get(inputs(variables, *outer)).items():
+            change = x - before[reader]
+            places = np.flatnonzero(change.any((0, 1, 2)))
             if not len(places):
                 continue
             if places[-1] - places[0] + 1 != len(places):
                 raise ValueError(
                     f"{reader} reads {source} at the channels {places.tolist()}, which do not follow each other"
                 )
-            pooled = source != "image" and x.shape[1] == given.shape[1] // 2
+            smaller = source != "image" and x.shape[1] < given.shape[1]
+            pooled = bool(smaller and change[..., places].min() > 1.5)
             found[reader].append(Source(source, int(places[0]), len(places), pooled))
     return {reader: sorted(sources, key=lambda source: source.first) for reader, sources in found.items()}
+
+
+def _raised(x: np.ndarray) -> np.ndarray:
+    """Every pixel raised by 1, and one of each 2x2 above all: halved, a map has no pixel raised by 1 alone; cropped, it has."""
+    raised = x + 1
+    raised[:, ::2, ::2] += 2 * np.abs(x).max() + 2
+    return raised
 
 
 class _Probe:

@@ -3,15 +3,18 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
 
 from unet_jax import models
-from unet_jax.analysis import reference
 from unet_jax.analysis.certify import counts, deviations, parity, randomness, sizes, wiring
-from unet_jax.models import unet, unet_pp
+from unet_jax.analysis.reference import fcn as fcn_reference
+from unet_jax.analysis.reference import operators
+from unet_jax.models import fc_densenet, fcn, unet, unet_pp
 
 
 def test_every_network_is_the_published_one(tmp_path):
@@ -20,10 +23,13 @@ def test_every_network_is_the_published_one(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     written = json.loads(out.read_text())
-    assert len(written["checks"]) >= 60
+    assert len(written["checks"]) >= 85
     assert all(check["passed"] and check["source"] for check in written["checks"])
     assert done.stdout.count("PASS  ") == len(written["checks"])
-    assert {"U-Net paper", "U-Net release", "U-Net++ four heads"} <= {check["network"] for check in written["checks"]}
+    for network in ("U-Net paper", "U-Net++", "FCN-8s", "FC-DenseNet"):  # of each, every kind
+        claims = " ".join(check["claim"] for check in written["checks"] if check["network"].startswith(network))
+        kinds = ("parameters", "pixels", "who reads", "kernels", "dropout", "NumPy")
+        assert all(kind in claims for kind in kinds), network
     assert any("norm='batch'" in line for line in written["config"])  # of the config given
     assert all(line in done.stdout for line in written["deviations"])
 
@@ -54,6 +60,46 @@ def test_a_lost_skip_and_another_order_fail(monkeypatch):
         assert said in wiring._describe(found, wiring.unet_pp())
 
 
+DENSE = {"first": 4, "growth": 3, "layers": (1, 2, 1)}
+
+
+def reversed_maps(maps, axis):
+    return jnp.concatenate(maps[::-1], axis)
+
+
+def all_maps(self, name, number, x, train, block=models.FCDenseNet.block):
+    return (block(self, name, number, x, train)[1],) * 2
+
+
+def without_skip(self, name, number, x, train, block=models.FCDenseNet.block):
+    return block(self, name, number, x[..., :6] if name == "up_0" else x, train)
+
+
+@pytest.mark.parametrize(
+    ("place", "attribute", "broken", "said"),
+    [
+        (fc_densenet, "jnp", SimpleNamespace(**vars(jnp) | {"concatenate": reversed_maps}), "reads bottleneck_0:3, D("),
+        (models.FCDenseNet, "block", all_maps, "head reads transition_up_0:13, first:4, down_0_0:3, up_0_0:3, not"),
+        (
+            models.FCDenseNet,
+            "block",
+            without_skip,
+            "head reads transition_up_0:6, up_0_0:3, not transition_up_0:6, fir",
+        ),
+    ],
+)
+def test_another_wiring_of_a_dense_network_fails(monkeypatch, place, attribute, broken, said):
+    monkeypatch.setattr(place, attribute, broken)
+    found = wiring.reads(models.build("fc_densenet", num_classes=3, **DENSE), 4)
+    assert said in wiring._describe(found, wiring.fc_densenet(**DENSE))
+
+
+def test_the_score_of_another_map_fails(monkeypatch):
+    monkeypatch.setattr(fcn, "SKIPS", (("score_pool4", 3, 5), ("score_pool3", 3, 9)))
+    found = wiring.reads(models.build("fcn", num_classes=3, widths=wiring.VGG_WIDTHS), 26)
+    assert wiring._describe(found, wiring.fcn()) == "score_pool4 reads D(conv_3_3):4, not D(conv_4_3):5"
+
+
 def test_another_start_and_another_dropout_fail(monkeypatch):
     for table in ("STARTS", "DROPOUTS"):
         monkeypatch.setattr(randomness, table, [row for row in getattr(randomness, table) if row[0] == "U-Net release"])
@@ -61,7 +107,24 @@ def test_another_start_and_another_dropout_fail(monkeypatch):
     monkeypatch.setattr(
         models.UNet, "node", lambda self, name, level, dropout=(0, 0): GRID_NODE(self, name, level, (0.5, 0.5))
     )
-    assert failed(randomness, "U-Net release") == ["std of the initial kernels, biases 0", "dropout stands after"]
+    assert failed(randomness, "U-Net release") == [
+        "std of the initial kernels, biases 0",
+        "dropout stands behind the ReLU of",
+    ]
+
+
+def test_fcn_and_fc_densenet_with_another_start_or_dropout_fail(monkeypatch):
+    monkeypatch.setattr(randomness, "STARTS", [row for row in randomness.STARTS if row[0] == "FC-DenseNet"])
+    rows = {row[0]: row for row in randomness.DROPOUTS}
+    with_share = lambda label, share: (*rows[label][:2], rows[label][2] | {"dropout": share}, *rows[label][3:])  # noqa: E731
+    monkeypatch.setattr(randomness, "DROPOUTS", [with_share("FCN-8s", 0.0), with_share("FC-DenseNet", 0.3)])
+    monkeypatch.setattr(fc_densenet, "_HE_UNIFORM", nn.initializers.he_normal())
+    monkeypatch.setattr(models.FCN, "score", lambda self, name: nn.Conv(self.num_classes, (1, 1), name=name))
+    assert failed(randomness, "FCN-8s") == [
+        "kernels that start at 0; all biases 0",
+        "dropout stands behind the ReLU of",
+    ]
+    assert failed(randomness, "FC-DenseNet") == ["their largest weight, in std", "share dropped; the rest is scaled"]
 
 
 GRID_NODE = models.UNet.node
@@ -69,7 +132,11 @@ GRID_NODE = models.UNet.node
 
 def test_another_size_fails(monkeypatch):
     monkeypatch.setattr(models.UNet, "output_size", lambda self, size: size - self.margin)
-    assert failed(sizes, "U-Net paper") == ["sizes up to 700 that it takes"]
+    monkeypatch.setattr(fcn, "ceil_pool", lambda x: fcn.max_pool(x[:, : x.shape[1] & ~1, : x.shape[2] & ~1]))  # floor
+    monkeypatch.setattr(models.FCDenseNet, "leave", lambda self, x, images: x)
+    assert [check.claim for check in sizes._grids() if not check.passed] == 2 * ["sizes up to 700 that it takes"]
+    assert not next(sizes._fcn()).passed
+    assert [check.passed for check in sizes._fc_densenet()] == [True, False]
 
 
 def test_another_operator_fails(monkeypatch):
@@ -81,16 +148,43 @@ def test_another_operator_fails(monkeypatch):
     assert failed(parity, "U-Net++ paper")
 
 
+@pytest.mark.parametrize(
+    ("label", "place", "attribute", "broken"),
+    [
+        ("FCN-32s", fcn, "upsample", lambda x, factor, up=fcn.upsample: jnp.roll(up(x, factor), 1, 1)),
+        ("FCN-16s", fcn, "STRIDES", {16: (1, 26)}),
+        ("FCN-8s", fcn, "SKIPS", (("score_pool4", 4, 5), ("score_pool3", 3, 8))),
+        ("FC-DenseNet", fc_densenet, "transposed", lambda x, k, up=fc_densenet.transposed: up(x, k[::-1, ::-1])),
+    ],
+)
+def test_another_operator_of_fcn_or_fc_densenet_fails(monkeypatch, label, place, attribute, broken):
+    monkeypatch.setattr(parity, "CASES", [case for case in parity.CASES if case[0] == label])
+    monkeypatch.setattr(place, attribute, broken)
+    assert failed(parity, label)
+
+
 @pytest.mark.parametrize("padding", ["same", "valid"])
 def test_the_references_convolution_is_its_sum(padding):
     rng = np.random.default_rng(0)
     x, kernel, bias = rng.normal(size=(5, 6, 2)), rng.normal(size=(3, 3, 2, 4)), rng.normal(size=4)
-    y = reference.convolution(x, kernel, bias, padding)
+    y = operators.convolution(x, kernel, bias, padding)
     assert y.shape == ((5, 6, 4) if padding == "same" else (3, 4, 4))
     i, j = (2, 3) if padding == "same" else (1, 2)
     assert y[i, j, 3] == pytest.approx(bias[3] + np.sum(x[1:4, 2:5] * kernel[..., 3]))
     if padding == "same":
         assert y[0, 0, 1] == pytest.approx(bias[1] + np.sum(x[:2, :2] * kernel[1:, 1:, :, 1]))
+
+
+def test_the_references_transposed_convolution_is_its_sum():
+    rng = np.random.default_rng(0)
+    x, kernel = rng.normal(size=(3, 4, 2)), rng.normal(size=(3, 3, 2, 5))
+    y = operators.transposed_convolution(x, kernel, 2)
+    assert y.shape == (7, 9, 5)
+    meets = [x[1, 2] @ kernel[0, 1], x[0, 2] @ kernel[2, 1]]  # row 2 = 2 * 1 + 0 = 2 * 0 + 2, column 5 = 2 * 2 + 1
+    np.testing.assert_allclose(y[2, 5], sum(meets))
+    weights = np.array([1, 3, 3, 1]) / 4  # of the authors' 4 x 4 kernel
+    np.testing.assert_allclose(fcn_reference.bilinear(2, 3)[:, :, 1, 1], np.outer(weights, weights))
+    assert not fcn_reference.bilinear(2, 3)[:, :, 0, 1].any()
 
 
 def test_deviations_of_a_network():

@@ -107,6 +107,16 @@ def test_transposed_convolution_is_flax_conv_transpose(shape):
     assert "scatter" not in text
 
 
+def test_every_kernel_starts_he_uniform():
+    module = full("fc_densenet", growth=16, first=16, layers=(1, 1, 1), num_classes=64)
+    params = quick_jit(lambda key: module.init(key, images(1, 2, 2, 16))["params"])(jax.random.key(0))
+    for name, tree in params.items():
+        kernel = tree.get("conv", tree)["kernel"]
+        bound = np.sqrt(6 / np.prod(kernel.shape[:-1]))
+        assert 0.97 * bound < np.abs(kernel).max() <= bound, name
+        np.testing.assert_allclose(kernel.std(), bound / np.sqrt(3), rtol=0.1, err_msg=name)
+
+
 def test_batch_norm_learns_in_training_alone():
     """Every statistic moves in training, over all devices if told the axis, and none in evaluation."""
     image = images(4, 8, 8, 1)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
@@ -20,7 +19,8 @@ Tap = Callable[[str, jax.Array], jax.Array]
 class Source(NamedTuple):
     """What a submodule reads from another: its name ("image" for the image), and where in the reader's input it lies.
 
-    `first` is the first of its `channels` channels there, `pooled` tells that its map was halved in between.
+    `first` is the first of its `channels` channels there, `pooled` tells that its map was halved in between, which a crop
+    does not do.
     """
 
     name: str
@@ -49,7 +49,7 @@ def reads(module: nn.Module, variables: Any, image: Any) -> dict[str, list[Sourc
     Raises:
       ValueError: a submodule reads another's channels scattered between those of a third.
     """
-    image = jnp.asarray(image)
+    image = np.asarray(image)
 
     @quick_jit
     def outputs(variables, image):
@@ -59,7 +59,7 @@ def reads(module: nn.Module, variables: Any, image: Any) -> dict[str, list[Sourc
         return found
 
     # Positive, so that a ReLU behind a submodule passes what is raised.
-    held = jax.tree.map(lambda x: jnp.abs(x) + 1, outputs(variables, image))
+    held = jax.tree.map(lambda x: np.abs(x) + 1, jax.device_get(outputs(variables, image)))
 
     @quick_jit
     def inputs(variables, image, outputs):
@@ -68,21 +68,31 @@ def reads(module: nn.Module, variables: Any, image: Any) -> dict[str, list[Sourc
             logits = module.apply(variables, image)
         return found | {f"logits_{k}": x for k, x in enumerate(logits)}
 
-    before = inputs(variables, image, held)
+    before = jax.device_get(inputs(variables, image, held))
     found: dict[str, list[Source]] = {name: [] for name in before}
     for source, whole in {"image": image, **held}.items():
-        outer = (image + 1, held) if source == "image" else (image, held | {source: whole + 1})
-        for reader, x in inputs(variables, *outer).items():
-            places = np.flatnonzero((x != before[reader]).any((0, 1, 2)))
+        raised = _raised(whole)
+        outer = (raised, held) if source == "image" else (image, held | {source: raised})
+        for reader, x in jax.device_get(inputs(variables, *outer)).items():
+            change = x - before[reader]
+            places = np.flatnonzero(change.any((0, 1, 2)))
             if not len(places):
                 continue
             if places[-1] - places[0] + 1 != len(places):
                 raise ValueError(
                     f"{reader} reads {source} at the channels {places.tolist()}, which do not follow each other"
                 )
-            pooled = source != "image" and x.shape[1] == whole.shape[1] // 2
+            smaller = source != "image" and x.shape[1] < whole.shape[1]
+            pooled = bool(smaller and change[..., places].min() > 1.5)
             found[reader].append(Source(source, int(places[0]), len(places), pooled))
     return {reader: sorted(sources, key=lambda source: source.first) for reader, sources in found.items()}
+
+
+def _raised(x: np.ndarray) -> np.ndarray:
+    """Every pixel raised by 1, and one of each 2x2 above all: halved, a map has no pixel raised by 1 alone; cropped, it has."""
+    raised = x + 1
+    raised[:, ::2, ::2] += 2 * np.abs(x).max() + 2
+    return raised
 
 
 def tapped(on_input: Tap = _as_it_is, on_output: Tap = _as_it_is):

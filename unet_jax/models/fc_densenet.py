@@ -14,8 +14,8 @@ and with d blocks on the way down
 
 TD = BatchNorm, ReLU, 1x1 convolution that keeps the number of maps, dropout, 2x2 maximum with stride 2. TU = 3x3 transposed
 convolution with stride 2 that keeps the number of maps: of the new ones of the block below alone, which is what keeps the
-way up affordable. It makes 2h + 1 rows and columns of h; the last goes, so that they fit the skip. The order within [ ] only
-permutes the weights.
+way up affordable. It makes 2h + 1 rows and columns of h; the last goes, so that they fit the skip. The order within [ ] is that
+of the authors' code; it only permutes the weights.
 
 Submodules: `first`, the layers `down_i_l`, `bottleneck_l` and `up_i_l`, `transition_down_i` from level i down,
 `transition_up_i` up to level i, `head`; levels i from 0, the image's resolution, layers l from 0. For 3 channels and 11
@@ -23,10 +23,10 @@ classes there are, trained and with the statistics of BatchNorm, 9,322,091 / 9,4
 and 1,376,795 / 1,397,963 ("56"): with a bias in every convolution. Layers begin with BatchNorm, which takes the bias of
 what they read out again in training, so only those that the head reads raw, of `first`, `down_0_l`, `up_0_l` and
 `transition_up_0`, have a gradient that is not rounding; on other numbers of devices the rest drift apart, without effect.
-Initialisation is that of `blocks`.
+Every kernel starts He uniform (section 4.1): within sqrt(6 / fan-in), TU's fan-in being 9 times its maps.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -37,6 +37,8 @@ from unet_jax.errors import UserError
 from unet_jax.models.blocks import batch_norm, max_pool
 from unet_jax.models.conv import conv_general_dilated
 from unet_jax.models.network import Network, are_counts, is_count
+
+_HE_UNIFORM = nn.initializers.he_uniform()
 
 
 def transposed(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -76,7 +78,7 @@ class Layer(nn.Module):
         x = nn.Conv(
             self.features,
             (self.size, self.size),
-            kernel_init=nn.initializers.he_normal(),
+            kernel_init=_HE_UNIFORM,
             dtype=self.dtype,
             conv_general_dilated=conv_general_dilated if self.size == 3 else None,
             name="conv",
@@ -96,7 +98,7 @@ class TransitionUp(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         channels = x.shape[-1]
-        kernel = self.param("kernel", nn.initializers.glorot_uniform(), (3, 3, channels, channels), jnp.float32)
+        kernel = self.param("kernel", _HE_UNIFORM, (3, 3, channels, channels), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
         x, kernel, bias = x.astype(self.dtype), kernel.astype(self.dtype), bias.astype(self.dtype)
         return transposed(x, kernel) + bias.reshape(1, 1, 1, -1)
@@ -146,6 +148,10 @@ class FCDenseNet(Network):
         """The step between the sizes that the network works on: 2^depth pixels."""
         return 2**self.depth
 
+    @property
+    def kernel_init(self) -> Callable:
+        return _HE_UNIFORM
+
     def layer(self, name: str, features: int, size: int) -> Layer:
         """A layer, or the convolution of TD, under this name."""
         return Layer(features, size, self.dropout, jnp.dtype(self.dtype), self.axis_name, name=name)
@@ -161,8 +167,7 @@ class FCDenseNet(Network):
     def __call__(self, images: jax.Array, train: bool = False) -> tuple[jax.Array]:
         """`[B, H, W, C]` -> (logits `[B, H, W, K]` float32,)."""
         dtype = jnp.dtype(self.dtype)
-        initialise = nn.initializers.he_normal()
-        convolution = {"kernel_init": initialise, "dtype": dtype, "conv_general_dilated": conv_general_dilated}
+        convolution = {"kernel_init": _HE_UNIFORM, "dtype": dtype, "conv_general_dilated": conv_general_dilated}
         x = nn.Conv(self.first, (3, 3), name="first", **convolution)(self.enter(images))
         skips = []
         for i in range(self.depth):

@@ -5,10 +5,11 @@
     python -m unet_jax.analysis.certify --out=certificate.json
     python -m unet_jax.analysis.certify --against=torch
 
-Parameter counts, sizes, which node reads which (found by raising each node's output), how weights start, what dropout
-drops, the losses, and logits beside a plain NumPy network in float64. Below: what each knob changes of the published
-networks. With --config, the page is preceded by what that config's network has of these. With --against=torch (extra
-torch) also logits, every gradient and ten steps of Adam beside PyTorch, in float64.
+Of U-Net, U-Net++, FCN and FC-DenseNet: parameter counts, sizes, which node reads which (found by raising each node's
+output), how weights start, what dropout drops, and logits beside a plain NumPy network in float64; of the first two the
+losses. Below: what each knob changes of the published networks. With --config, the page is preceded by what that
+config's network has of these. With --against=torch (extra torch) also logits, every gradient and ten steps of Adam of
+U-Net and U-Net++ beside PyTorch, in float64.
 
 Status 1 if a check fails. It runs on the CPU, whatever else is there.
 """
@@ -34,15 +35,19 @@ CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
 PARTS = (counts, sizes, wiring, randomness, losses, parity)
 
 
-def page(checks: list[Check]) -> str:
-    """A line for each check, aligned, failures with what was expected; then how many passed."""
+def page(parts: list[list[Check]]) -> str:
+    """A line for each check, aligned, failures with what was expected, a blank line after each part; then how many passed."""
+    checks = [check for part in parts for check in part]
     network, claim = (max(len(getattr(check, key)) for check in checks) for key in ("network", "claim"))
     lines = []
-    for check in checks:
-        line = f"{'PASS' if check.passed else 'FAIL'}  {check.network:{network}}  {check.claim:{claim}}  {check.found}"
-        lines.append(line if check.passed else f"{line}   expected {check.expected} ({check.source})")
+    for part in parts:
+        for check in part:
+            word = "PASS" if check.passed else "FAIL"
+            line = f"{word}  {check.network:{network}}  {check.claim:{claim}}  {check.found}"
+            lines.append(line if check.passed else f"{line}   expected {check.expected} ({check.source})")
+        lines.append("")
     passed = sum(check.passed for check in checks)
-    return "\n".join([*lines, "", f"{passed} of {len(checks)} checks passed"])
+    return "\n".join([*lines, f"{passed} of {len(checks)} checks passed"])
 
 
 def main() -> None:
@@ -55,11 +60,12 @@ def main() -> None:
         own = deviations.of(CONFIG.value.model.name, module)
         print("This config's network, beside the published ones:")
         print("\n".join(f"- {line}" for line in own or ["no deviation"]) + "\n")
-    checks = [check for part in PARTS for check in part.checks()]
+    parts = [list(part.checks()) for part in PARTS]
     if AGAINST.value:
         with jax.enable_x64(True):
-            checks += against_torch.checks()
-    print(page(checks))
+            parts.append(list(against_torch.checks()))
+    print(page(parts))
+    checks = [check for part in parts for check in part]
     always = [*deviations.lines(), *deviations.ALWAYS]
     print("\nWhat differs from the papers, knob by knob, and always:\n" + "\n".join(f"- {line}" for line in always))
     if OUT.value:

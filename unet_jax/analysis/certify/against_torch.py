@@ -1,6 +1,6 @@
 """The networks beside PyTorch ones with the same weights, in float64: logits, every gradient, and ten steps of Adam.
 
-The PyTorch side is written from the definitions, as `analysis/reference.py` is; nothing of it comes from `models`.
+The PyTorch side is written from the definitions, as `analysis/reference` is; nothing of it comes from `models`.
 """
 
 from collections.abc import Iterator

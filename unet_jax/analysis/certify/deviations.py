@@ -27,9 +27,11 @@ DEVIATIONS = (
 
 ALWAYS = (
     "D shares the gradient between pixels that tie; the papers' frameworks give it to one of them.",
-    "A same network repeats the last row and column of an image whose sides are no multiples of 2^depth; the papers' "
-    "images have such sides.",
+    "A same network, FC-DenseNet too, repeats the last row and column of an image whose sides are no multiples of 2^depth; "
+    "the images of U-Net and U-Net++ have such sides, and FC-DenseNet's code rounds pools down and crops what TU gives.",
     "The order of the concatenation, up-sampled map first, is that of the authors' code: the papers do not tell it.",
+    "BatchNorm adds 1e-5 to the variance, FC-DenseNet's code 1e-4.",
+    "FCN's trunk starts He normal, cut off at two standard deviations; its authors took VGG-16's weights from ImageNet.",
 )
 
 

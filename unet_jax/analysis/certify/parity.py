@@ -1,17 +1,34 @@
-"""The networks' logits beside those of `analysis/reference.py`, which is plain NumPy in float64."""
+"""The networks' logits beside those of `analysis/reference`, which is plain NumPy in float64."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from unet_jax import models
-from unet_jax.analysis import reference
 from unet_jax.analysis.certify.check import Check, random_images, random_variables
 from unet_jax.analysis.quick import quick_jit
+from unet_jax.analysis.reference import fc_densenet, fcn, grid
 
 TOLERANCE = 1e-5
-WIDTHS = (4, 6, 8)
-SAME = {"padding": "same"}
+
+
+class Family(NamedTuple):
+    """The knobs of a narrow network, its reference, and the fields of the network that the reference is given."""
+
+    narrow: dict[str, Any]
+    logits: Callable
+    fields: tuple[str, ...]
+
+
+GRID = ("depth", "padding", "norm", "upsample", "variant")
+LEVELS = {"widths": (4, 6, 8)}
+FAMILIES = {
+    "unet": Family(LEVELS, grid.unet, GRID),
+    "unet_pp": Family(LEVELS, grid.unet_pp, (*GRID, "deep_supervision", "level")),
+    "fcn": Family({"widths": (2, 3, 4, 5, 6, 7)}, fcn.logits, ("stride",)),
+    "fc_densenet": Family({"first": 4, "growth": 3, "layers": (1, 2, 3, 1, 2)}, fc_densenet.logits, ("layers",)),
+}
 
 # (label, model, knobs, smallest size of the logits)
 CASES = (
@@ -26,33 +43,25 @@ CASES = (
     ("U-Net++ one head", "unet_pp", {"variant": "paper"}, 16),
     ("U-Net++ L1", "unet_pp", {"variant": "paper", "level": 1}, 16),
     ("U-Net++ valid", "unet_pp", {"padding": "valid", "deep_supervision": True}, 12),
+    *((f"FCN-{stride}s", "fcn", {"stride": stride}, 45) for stride in (32, 16, 8)),  # pools of odd sizes, too
+    ("FC-DenseNet", "fc_densenet", {}, 16),
+    ("FC-DenseNet, odd size", "fc_densenet", {}, 13),
 )
 
 
 def checks() -> Iterator[Check]:
-    """Narrow networks of three levels: each operator and each place occurs."""
+    """Narrow networks of few levels: each operator and each place occurs."""
     for label, name, knobs, size in CASES:
-        module = models.build(name, num_classes=2, widths=WIDTHS, **knobs)
+        family = FAMILIES[name]
+        module = models.build(name, num_classes=2, **family.narrow, **knobs)
         size = module.input_size(size)
         variables, image = random_variables(module, 2, size), random_images(size, 2)
         ours = [np.asarray(logits[0], np.float64) for logits in quick_jit(module.apply)(variables, image)]
-        net = reference.Grid(
-            variables,
-            module.depth,
-            padding=module.padding,
-            norm=module.norm,
-            upsample=module.upsample,
-            release=module.variant == "release",
-        )
-        if name == "unet":
-            theirs = net.unet(image[0])
-        else:
-            level = module.level or module.depth
-            theirs = net.unet_pp(image[0], range(1, level + 1) if module.deep_supervision else [level], level)
+        theirs = family.logits(variables, image[0], **{field: getattr(module, field) for field in family.fields})
         fits = len(ours) == len(theirs) and all(a.shape == b.shape for a, b in zip(ours, theirs, strict=True))
         error = (
             max(np.abs(a - b).max() / np.abs(b).max() for a, b in zip(ours, theirs, strict=True)) if fits else np.inf
         )
         claim = f"logits beside plain NumPy, {size} pixels"
         expected, found = f"within {TOLERANCE:.0e}", f"{error:.1e}, {len(ours)} head{'s' * (len(ours) > 1)}"
-        yield Check(label, claim, expected, found, bool(error < TOLERANCE), "analysis/reference.py")
+        yield Check(label, claim, expected, found, bool(error < TOLERANCE), "analysis/reference")

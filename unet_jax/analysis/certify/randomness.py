@@ -5,130 +5,184 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 from flax import linen as nn
+from flax.traverse_util import flatten_dict
 
 from unet_jax import models
 from unet_jax.analysis.certify.check import Check, random_images, random_variables
 from unet_jax.analysis.quick import quick_jit
 
-HE, RELEASE = "Ronneberger et al. 2015, section 3: std sqrt(2 / N)", "phseg_v5: Xavier, uniform within sqrt(3 / N)"
-KERAS = "Zhou et al.'s code: He normal; Glorot uniform for U"
-MANY = 8000  # weights of a kernel from which its standard deviation is told to 3 %
+MANY = 8000  # weights of a kernel from which its standard deviation is told to 3 %; with so many channels, all kernels
+CHANNELS, CLASSES = 32, 256
 STANDARD_ERRORS = 4
 
-# (label, model, knobs, the largest weight in standard deviations, source)
+
+def gaussian(node: str, shape: tuple[int, ...]) -> tuple[float, float]:
+    """std sqrt(2 / N), N what an output is computed from; one of U from one pixel below."""
+    return np.sqrt(2 / (shape[-2] if node.startswith("up") else np.prod(shape[:-1]))), np.inf
+
+
+def xavier(node: str, shape: tuple[int, ...]) -> tuple[float, float]:
+    return np.sqrt(1 / np.prod(shape[:-1])), np.sqrt(3)
+
+
+def keras(node: str, shape: tuple[int, ...]) -> tuple[float, float]:
+    """He normal, cut off at 2, then scaled to its std; Glorot uniform for U."""
+    fan_in, fan_out = np.prod(shape[:-1]), np.prod(shape[:-2]) * shape[-1]
+    return (np.sqrt(2 / (fan_in + fan_out)), np.sqrt(3)) if node.startswith("up") else (np.sqrt(2 / fan_in), 2 / 0.8796)
+
+
+def he_uniform(node: str, shape: tuple[int, ...]) -> tuple[float, float]:
+    return np.sqrt(2 / np.prod(shape[:-1])), np.sqrt(3)
+
+
+WIDE = {"widths": (32, 64, 128)}
+# (label, model, knobs, (node, shape of its kernel) -> its std and its largest weight in std, source)
 STARTS = (
-    ("U-Net paper", "unet", {"variant": "paper"}, "Gaussian", HE),
-    ("U-Net release", "unet", {"variant": "release"}, np.sqrt(3), RELEASE),
-    ("U-Net++", "unet_pp", {"variant": "paper"}, 2 / 0.8796, KERAS),  # cut off at 2, then scaled to its std
+    ("U-Net paper", "unet", {"variant": "paper", **WIDE}, gaussian, "Ronneberger et al. 2015, section 3"),
+    ("U-Net release", "unet", {"variant": "release", **WIDE}, xavier, "phseg_v5: uniform within sqrt(3 / N)"),
+    ("U-Net++", "unet_pp", {"variant": "paper", **WIDE}, keras, "Zhou et al.'s code: He normal; Glorot uniform for U"),
+    (
+        "FC-DenseNet",
+        "fc_densenet",
+        {"first": 48, "growth": 32, "layers": (2, 2, 2)},
+        he_uniform,
+        "Jegou et al. 2017, section 4.1: HeUniform",
+    ),
 )
 
-# (label, model, knobs, the nodes of three levels after whose ReLUs it stands, source)
-ENDS = ["enc_1", "enc_2"]  # the two deepest, once after each
+LEVELS, ENDS = {"widths": (4, 8, 16)}, ["enc_1", "enc_2"]  # the two deepest, once after each
 NODES = sorted(2 * [f"x_{i}_{j}" for i in range(3) for j in range(3 - i)])  # after both ReLUs of each
+VGG, DENSE = {"widths": (2, 2, 2, 2, 2, 128)}, {"first": 4, "growth": 3, "layers": (2, 2, 2)}
+LAYERS = [*(f"{block}_{k}" for block in ("bottleneck", "down_0", "up_0") for k in range(2)), "transition_down_0"]
+ASKED = "the paper tells where, not the share: 0.5 asked"
+OF = {"ReLU": lambda made: np.maximum(made, 0), "convolution": lambda made: made}
+# (label, model, knobs, size, share, the nodes, sorted, and what `OF` them it drops, source)
 DROPOUTS = (
-    ("U-Net release", "unet", {"variant": "release"}, ENDS, "phseg_v5"),
+    ("U-Net release", "unet", {"variant": "release", **LEVELS}, 24, 0.5, ENDS, "ReLU", "phseg_v5"),
+    ("U-Net paper", "unet", {"variant": "paper", "dropout": 0.5, **LEVELS}, 24, 0.5, ENDS, "ReLU", ASKED),
+    ("U-Net++", "unet_pp", {"variant": "paper", **LEVELS}, 24, 0.5, NODES, "ReLU", "Zhou et al.'s code"),
+    ("FCN-8s", "fcn", VGG, 128, 0.5, ["fc_6", "fc_7"], "ReLU", "Long et al.'s code, drop6 and drop7"),
     (
-        "U-Net paper",
-        "unet",
-        {"variant": "paper", "dropout": 0.5},
-        ENDS,
-        "the paper tells where, not the share: 0.5 asked",
+        "FC-DenseNet",
+        "fc_densenet",
+        DENSE,
+        24,
+        0.2,
+        sorted(LAYERS),
+        "convolution",
+        "Jegou et al. 2017, table 1",
     ),
-    ("U-Net++", "unet_pp", {"variant": "paper"}, NODES, "Zhou et al.'s code"),
 )
 
 
 def initial_weights() -> Iterator[Check]:
-    """Standard deviation of each large kernel over that of its source, and the largest weight in standard deviations."""
-    for label, name, knobs, largest, source in STARTS:
-        module = models.build(name, num_classes=2, widths=(32, 64, 128), **knobs)
-        size = module.input_size(4)
-        variables = quick_jit(module.init)(jax.random.key(0), random_images(size, 1))
+    """Standard deviation of each kernel over that of its source, and the largest weight in standard deviations."""
+    for label, name, knobs, rule, source in STARTS:
         ratios, heights, biases = [], [], []
-        for path, leaf in jax.tree_util.tree_leaves_with_path(variables["params"]):
-            if path[-1].key == "bias":
+        for path, leaf in _start(models.build(name, num_classes=CLASSES, **knobs)):
+            if path[-1] == "bias":
                 biases.append(float(np.abs(leaf).max()))
-            elif leaf.size >= MANY:
-                up = path[0].key.startswith("up")
-                fan_in, fan_out = np.prod(leaf.shape[:-1]), np.prod(leaf.shape[:2]) * leaf.shape[-1]
-                if name == "unet_pp" and up:
-                    scale = np.sqrt(2 / (fan_in + fan_out))
-                elif name == "unet" and up and knobs["variant"] == "paper":
-                    scale = np.sqrt(2 / leaf.shape[-2])  # an output of U is computed from one pixel below
-                else:
-                    scale = (1 if knobs["variant"] == "release" else np.sqrt(2)) / np.sqrt(fan_in)
-                ratios.append(float(leaf.std() / scale))
-                if not up:
-                    heights.append(float(np.abs(leaf).max() / leaf.std()))
-        fits = max(abs(ratio - 1) for ratio in ratios) < 0.03
+            elif path[-1] == "kernel":
+                std, largest = rule(path[0], leaf.shape)
+                ratios.append(float(leaf.std() / std) if leaf.size >= MANY else np.nan)
+                heights.append((float(np.abs(leaf).max() / leaf.std()), largest))
+        fits = max(abs(ratio - 1) for ratio in ratios) < 0.03 and not np.isnan(ratios).any()
         found = f"{min(ratios):.3f} to {max(ratios):.3f} of it, {len(ratios)} kernels"
         yield Check(
             label, "std of the initial kernels, biases 0", "1 within 3 %", found, bool(fits and not any(biases)), source
         )
-        height = max(heights)
-        if largest == "Gaussian":
-            yield Check(
-                label,
-                "their largest weight, in std",
-                "above 3.5: not cut off",
-                f"{height:.2f}",
-                bool(height > 3.5),
-                source,
-            )
+        claim = "their largest weight, in std"
+        if rule is gaussian:
+            height = max(height for height, _ in heights)
+            yield Check(label, claim, "above 3.5: not cut off", f"{height:.2f}", bool(height > 3.5), source)
         else:
-            fits = 0.98 * largest < height < 1.02 * largest
-            yield Check(label, "their largest weight, in std", f"{largest:.2f}", f"{height:.2f}", bool(fits), source)
+            fits = all(0.98 * largest < height < 1.02 * largest for height, largest in heights)
+            kinds = [[f"{height:.2f}" for height, largest in heights if largest == kind] for kind in _kinds(heights)]
+            found = ", ".join(f"{min(own)} to {max(own)}" for own in kinds)
+            expected = ", ".join(f"{kind:.2f}" for kind in _kinds(heights))
+            yield Check(label, claim, f"{expected} within 2 %", found, bool(fits), source)
+
+
+def scores() -> Iterator[Check]:
+    """FCN's scores, and no other kernel, start at zero."""
+    start = _start(models.build("fcn", num_classes=2, widths=(2,) * 6))
+    found = sorted(path[0] for path, leaf in start if path[-1] == "kernel" and not leaf.any())
+    biased = any(leaf.any() for path, leaf in start if path[-1] == "bias")
+    expected = ["score_fr", "score_pool3", "score_pool4"]
+    source = "Long et al. 2015, section 4.3: zero-initialised"
+    claim = "kernels that start at 0; all biases 0"
+    yield Check("FCN-8s", claim, _listed(expected), _listed(found), found == expected and not biased, source)
+
+
+def _start(module: nn.Module) -> list[tuple[tuple[str, ...], np.ndarray]]:
+    """The network's initial parameters, each with its path."""
+    image = random_images(module.input_size(4), CHANNELS)
+    params = quick_jit(lambda key: module.init(key, image)["params"])(jax.random.key(0))
+    return [(path, np.asarray(leaf)) for path, leaf in flatten_dict(params).items()]
+
+
+def _kinds(heights) -> list[float]:
+    return sorted({largest for _, largest in heights})
 
 
 def dropout() -> Iterator[Check]:
     """Where activations are dropped in training, which share of them, and by what the rest is scaled."""
-    for label, name, knobs, places, source in DROPOUTS:
-        module = models.build(name, num_classes=2, widths=(4, 8, 16), **knobs)
-        size = module.input_size(24)
+    for label, name, knobs, size, rate, places, what, source in DROPOUTS:
+        module = models.build(name, num_classes=2, **knobs)
+        size = module.input_size(size)
         variables, image = random_variables(module, 1, size), random_images(size, 1)
         seen = _dropouts(module, variables, image, train=True)
-        found = sorted(name for name, _, _ in seen)
-        claim = "dropout stands after"
-        yield Check(label, claim, _listed(places), _listed(found), found == places, source)
-        alive = np.concatenate([before[before > 0] for _, before, _ in seen])
-        after = np.concatenate([after[before > 0] for _, before, after in seen])
-        share, kept = float((after == 0).mean()), after[after > 0] / alive[after > 0]
-        error = STANDARD_ERRORS * 0.5 / np.sqrt(len(alive))
-        fits = abs(share - 0.5) < error and np.allclose(kept, 2, rtol=1e-5)
+        found = sorted(name for name, made, before, _ in seen if np.array_equal(before, OF[what](made)))
+        claim = f"dropout stands behind the {what} of"
+        yield Check(label, claim, _listed(places), _listed(found), found == places and len(seen) == len(found), source)
+        if not seen:
+            continue
+        alive = np.concatenate([before[before != 0] for _, _, before, _ in seen])
+        after = np.concatenate([after[before != 0] for _, _, before, after in seen])
+        share, kept = float((after == 0).mean()), after[after != 0] / alive[after != 0]
+        error = STANDARD_ERRORS * np.sqrt(rate * (1 - rate) / len(alive))
+        scale = 1 / (1 - rate)
+        fits = abs(share - rate) < error and np.allclose(kept, scale, rtol=1e-5)
+        expected = f"{rate} +- {error:.4f}, x {scale:g}"
         found = f"{share:.4f}, x {kept.min():.3f} to {kept.max():.3f} ({len(alive):,} values)"
-        yield Check(label, "share dropped; the rest is scaled", f"0.5 +- {error:.4f}, x 2", found, bool(fits), source)
+        yield Check(label, "share dropped; the rest is scaled", expected, found, bool(fits), source)
         seen = _dropouts(module, variables, image, train=False)
-        off = all(np.array_equal(before, after) for _, before, after in seen)
+        off = all(np.array_equal(before, after) for _, _, before, after in seen)
         yield Check(label, "dropout in evaluation", "none", "none" if off else "some", off, source)
 
 
-def _dropouts(module, variables, image, train: bool) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """Of each place where dropout may act: the node, what goes in, and what comes out."""
+def _dropouts(module, variables, image, train: bool) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
+    """Of each place where dropout may act: the node before it, what that made, what goes in, and what comes out."""
 
     @quick_jit
     def run(variables, image):
-        maps = []
+        maps, made = [], []
 
         def watch(next_function, args, kwargs, context):
             output = next_function(*args, **kwargs)
-            if isinstance(context.module, nn.Dropout) and context.module.rate:
-                names.append(context.module.path[0])
-                maps.append((args[0], output))
+            if not isinstance(context.module, nn.Dropout):
+                made.append((context.module.path[:1], output))
+            elif context.module.rate:
+                (name,), last = made[-1]
+                names.append(name)
+                maps.append((last, args[0], output))
             return output
 
         with nn.intercept_methods(watch):
-            module.apply(variables, image, train=train, rngs={"dropout": jax.random.key(0)})
+            rngs = {"dropout": jax.random.key(0)}
+            module.apply(variables, image, train=train, rngs=rngs, mutable=["batch_stats"])
         return maps
 
     names: list[str] = []
     maps = run(variables, image)
-    return [(name, np.asarray(before), np.asarray(after)) for name, (before, after) in zip(names, maps, strict=True)]
+    return [(name, *map(np.asarray, arrays)) for name, arrays in zip(names, maps, strict=True)]
 
 
 def _listed(places: list[str]) -> str:
-    return ", ".join(places) if len(places) < 5 else f"{len(places)}: {places[0]} .. {places[-1]}"
+    return ", ".join(places) or "none" if len(places) < 5 else f"{len(places)}: {places[0]} .. {places[-1]}"
 
 
 def checks() -> Iterator[Check]:
     yield from initial_weights()
+    yield from scores()
     yield from dropout()

@@ -1,5 +1,6 @@
 """Sizes of maps in pixels: those of the papers' figures, and every size a network takes or refuses."""
 
+import math
 from collections.abc import Iterator
 
 import jax
@@ -12,10 +13,12 @@ from unet_jax.errors import UserError
 
 FIGURE_1 = (568, 280, 136, 64, 28, 52, 100, 196, 388)
 SAME = (96, 48, 24, 12, 6)
+VGG = ("conv_1_2", "conv_2_2", "conv_3_3", "conv_4_3", "conv_5_3", "fc_6", "score_fr", "score_pool4", "score_pool3")
+TIRAMISU = (224, 112, 56, 28, 14, 7, 14, 28, 56, 112, 224)
 
 
 def maps(module: nn.Module, size: int) -> dict[str, int]:
-    """The height of what each submodule gives for an image of `size` x `size`."""
+    """The height of what each submodule gives, and of the last head's `logits`, for an image of `size` x `size`."""
     heights = {}
 
     def watch(next_function, args, kwargs, context):
@@ -26,12 +29,18 @@ def maps(module: nn.Module, size: int) -> dict[str, int]:
 
     with nn.intercept_methods(watch):
         image = jax.ShapeDtypeStruct((1, size, size, 1), jnp.float32)
-        jax.eval_shape(module.init, jax.random.key(0), image)
-    return heights
+        logits, _ = jax.eval_shape(module.init_with_output, jax.random.key(0), image)
+    return heights | {"logits": logits[-1].shape[1]}
 
 
 def checks() -> Iterator[Check]:
     """Thin networks: a size does not depend on the widths."""
+    yield from _grids()
+    yield from _fcn()
+    yield from _fc_densenet()
+
+
+def _grids() -> Iterator[Check]:
     thin = {"num_classes": 2, "widths": (1,) * 5}
     for variant in ("paper", "release"):
         module = models.build("unet", variant=variant, **thin)
@@ -51,15 +60,56 @@ def checks() -> Iterator[Check]:
         label = {"unet": "U-Net same", "unet_pp": "U-Net++"}[name]
         yield _equal(label, "96 pixels, level by level", SAME, found, "Zhou et al. 2018, section 3.1: 96 x 96")
         heights = maps(module, 97)
-        odd = heights[nodes[0]], heights["head" if name == "unet" else "head_4"]
+        odd = heights[nodes[0]], heights["logits"]
         yield _equal(label, "97 pixels: inside, and logits", (112, 97), odd, "up to a multiple of 16, and cropped")
+
+
+def _fcn() -> Iterator[Check]:
+    nets = {s: models.build("fcn", num_classes=2, widths=(1,) * 6, stride=s) for s in (32, 16, 8)}
+    heights = maps(nets[8], 500)
+    source = "Long et al.'s code, layer by layer: pad 100, pools that round up, crops"
+    found = tuple(heights[name] for name in VGG)
+    yield _equal("FCN-8s", "500 pixels, blocks, fc6, what is summed", _vgg(500), found, source)
+    for stride, module in nets.items():
+        sizes = 1, 97, 500
+        found = tuple(maps(module, size)["logits"] for size in sizes)
+        yield _equal(f"FCN-{stride}s", "logits of 1, 97 and 500 pixels", sizes, found, source)
+
+
+def _vgg(size: int) -> tuple[int, ...]:
+    """By walking: 100 zeros on each side, of which a convolution without any more takes 2 off; ceil(n / 2) a pool.
+
+    fc6 takes 6 off, U_2 makes n pixels 2 (n + 1), and of a pool just as many are scored.
+    """
+    heights, height = [], size + 200 - 2
+    for _ in range(5):
+        heights.append(height)
+        height = math.ceil(height / 2)
+    scores = [height - 6]
+    for _ in range(2):
+        scores.append(2 * (scores[-1] + 1))
+    return (*heights, scores[0], *scores)
+
+
+def _fc_densenet() -> Iterator[Check]:
+    module = models.build("fc_densenet", num_classes=2, variant="56")
+    heights = maps(module, 224)
+    blocks = [*(f"down_{i}" for i in range(5)), "bottleneck", *(f"up_{i}" for i in reversed(range(5)))]
+    found = tuple(heights[f"{block}_0"] for block in blocks)  # the others of a block are joined to it
+    source = "Jegou et al. 2017, tables 1 and 2, section 4.1: 224 x 224"
+    yield _equal("FC-DenseNet56", "224 pixels, block by block", TIRAMISU, found, source)
+    heights = maps(module, 225)
+    odd = heights["first"], heights["logits"]
+    yield _equal(
+        "FC-DenseNet56", "225 pixels: inside, and logits", (256, 225), odd, "up to a multiple of 32, and cropped"
+    )
 
 
 def _equal(network, claim, expected, found, source) -> Check:
     def text(value):
         if not isinstance(value, tuple):
             return str(value)
-        return " ".join(map(str, value)) if len(value) < 10 else f"{len(value)}: {value[0]} .. {value[-1]}"
+        return " ".join(map(str, value)) if len(value) < 12 else f"{len(value)}: {value[0]} .. {value[-1]}"
 
     return Check(network, claim, text(expected), text(found), expected == found, source)
 

@@ -8,7 +8,10 @@ from unet_jax import models
 from unet_jax.analysis import wiring
 from unet_jax.analysis.certify.check import Check, random_images, random_variables
 
-WIDTHS = (2, 3, 4, 5, 6)  # all different, so that a mistaken source shows in the number of channels, too
+WIDTHS, VGG_WIDTHS = (
+    (2, 3, 4, 5, 6),
+    (2, 3, 4, 5, 6, 7),
+)  # all different, so that a mistaken source shows in the number of channels, too
 
 
 def reads(module: nn.Module, size: int = 32, channels: int = 2) -> dict[str, list[str]]:
@@ -46,19 +49,58 @@ def unet_pp(widths=WIDTHS, channels: int = 2, level: int = 0) -> dict[str, list[
     return edges
 
 
+def fcn(widths=VGG_WIDTHS, channels: int = 2) -> dict[str, list[str]]:
+    """FCN-8s: VGG-16 in one line, and scores of fc7, pool4 and pool3; the logits are their sum, whose order is by name."""
+    edges, last, pools = {}, f"image:{channels}", []
+    for i, number in enumerate((2, 2, 3, 3, 3), 1):
+        for j in range(1, number + 1):
+            edges[f"conv_{i}_{j}"] = [last]
+            last = f"conv_{i}_{j}:{widths[i - 1]}"
+        last = f"D(conv_{i}_{number}):{widths[i - 1]}"
+        pools.append(last)
+    edges |= {"fc_6": [last], "fc_7": [f"fc_6:{widths[5]}"], "score_fr": [f"fc_7:{widths[5]}"]}
+    edges |= {"score_pool4": [pools[3]], "score_pool3": [pools[2]]}
+    return edges | {"logits_0": ["score_fr:3", "score_pool3:3", "score_pool4:3"]}
+
+
+def fc_densenet(layers, first: int, growth: int, channels: int = 2) -> dict[str, list[str]]:
+    """Section 3 of the paper, in the order of its authors' code: a layer reads its block's input and all layers before it,
+    TU the block's new maps alone, and a block on the way up [TU, skip]."""
+    depth, edges = len(layers) // 2, {"first": [f"image:{channels}"]}
+
+    def block(name: str, number: int, read: list[str]) -> list[str]:
+        new = [f"{name}_{k}:{growth}" for k in range(number)]
+        edges.update({f"{name}_{k}": read + new[:k] for k in range(number)})
+        return new
+
+    read, skips = [f"first:{first}"], []
+    for i in range(depth):
+        skips.append(read + block(f"down_{i}", layers[i], read))
+        edges[f"transition_down_{i}"] = skips[i]
+        read = [f"D(transition_down_{i}):{first + growth * sum(layers[: i + 1])}"]  # TD keeps the number of maps
+    new = block("bottleneck", layers[depth], read)
+    for i in reversed(range(depth)):
+        edges[f"transition_up_{i}"] = new
+        read = [f"transition_up_{i}:{growth * len(new)}", *skips[i]]
+        new = block(f"up_{i}", layers[-1 - i], read)
+    return edges | {"head": read + new, "logits_0": ["head:3"]}
+
+
 def checks() -> Iterator[Check]:
     """Small widths: who reads whom does not depend on them."""
-    small = {"num_classes": 3, "widths": WIDTHS}
-    paper, nested = "Ronneberger et al. 2015, figure 1", "Zhou et al. 2018, equation 1"
-    deep = {"deep_supervision": True}
-    for label, name, knobs, expected, source in (
-        ("U-Net paper", "unet", {"variant": "paper"}, unet(), paper),
-        ("U-Net release", "unet", {"variant": "release"}, unet(wide_last=True), "phseg_v5"),
-        ("U-Net same", "unet", {"variant": "same"}, unet(), paper),
-        ("U-Net++", "unet_pp", {"variant": "paper", **deep}, unet_pp(), nested),
-        ("U-Net++ L2", "unet_pp", {"variant": "paper", "level": 2, **deep}, unet_pp(level=2), nested + ", i + j <= 2"),
+    levels, nested = {"widths": WIDTHS}, {"variant": "paper", "deep_supervision": True, "widths": WIDTHS}
+    dense = {"first": 4, "growth": 3, "layers": (1, 2, 3, 1, 2)}
+    paper, equation = "Ronneberger et al. 2015, figure 1", "Zhou et al. 2018, equation 1"
+    for label, name, knobs, size, expected, source in (
+        ("U-Net paper", "unet", {"variant": "paper", **levels}, 32, unet(), paper),
+        ("U-Net release", "unet", {"variant": "release", **levels}, 32, unet(wide_last=True), "phseg_v5"),
+        ("U-Net same", "unet", {"variant": "same", **levels}, 32, unet(), paper),
+        ("U-Net++", "unet_pp", nested, 32, unet_pp(), equation),
+        ("U-Net++ L2", "unet_pp", {"level": 2, **nested}, 32, unet_pp(level=2), equation + ", i + j <= 2"),
+        ("FCN-8s", "fcn", {"widths": VGG_WIDTHS}, 26, fcn(), "Long et al. 2015, figure 3 and their code"),
+        ("FC-DenseNet", "fc_densenet", dense, 8, fc_densenet(**dense), "Jegou et al. 2017, section 3 and their code"),
     ):
-        found = reads(models.build(name, **small, **knobs))
+        found = reads(models.build(name, num_classes=3, **knobs), size)
         claim = "who reads whom, and in which order"
         yield Check(label, claim, _describe(expected), _describe(found, expected), found == expected, source)
 

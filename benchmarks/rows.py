@@ -100,7 +100,7 @@ EXPERIMENTS = {
 }
 
 # Networks of like parameter counts whose gap between train and val is seen at several shares of the training images.
-SHARED = {"electrodes": ("unet", "unet_pp", "fc_densenet"), "battery_xray": ("unet", "unet_pp")}
+SHARED = {"electrodes": ("unet", "unet_pp"), "battery_xray": ("unet", "unet_pp")}
 
 
 def _two_minutes(data: str) -> Iterator[Row]:

@@ -7,7 +7,8 @@ windows, half the binary cross entropy less Dice at each of four heads with weig
 l2(1e-4), which is a decay of 2e-4 here, and early stopping. They do not tell batch size, patience, length, split and
 augmentation: those are ours.
 
-Hardware: two CPU cores; time and score: not measured yet.
+Hardware: two CPU cores, 2.7 s a step. Score on val, one seed, with ten minutes of steps (--config.train.num_steps=223): pooled
+IoU .387, mean over the images .631: too short for a network without normalisation, at dropout 0.5. docs/results.md has the run.
 """
 
 from ml_collections import ConfigDict

@@ -53,8 +53,10 @@ class Experiment:
     keep: tuple[str, ...]
 
 
-def create(config: ConfigDict, devices=None) -> Experiment:
+def create(config: ConfigDict, devices=None, dataset: data.Dataset | None = None) -> Experiment:
     """Makes every part of the run that `config` describes; `devices` are those it will run on.
+
+    With `dataset` the config's own is neither prepared nor opened.
 
     Raises:
       UserError: a value is not allowed, or two do not fit each other; before any step is run.
@@ -62,7 +64,7 @@ def create(config: ConfigDict, devices=None) -> Experiment:
     reading = _check_values(config)  # what needs no data first: preparing a large folder takes minutes
     parallel.check_batch_size(config.train.batch_size, devices)
     tx, schedule = optim.create(num_steps=config.train.num_steps, **config.optim)
-    dataset = create_dataset(config)
+    dataset = dataset or create_dataset(config)
     module = create_module(config, dataset.class_names, dataset.overlapping)
     select(module, config.eval.mode)  # raises where there is no such mode
     loss = losses.create(activation=config.model.activation, num_classes=module.num_classes, **config.loss.to_dict())

@@ -264,6 +264,7 @@ def test_overlapping_masks_are_one_for_each_class(config):
         ("v5e:2x2x1", "a grid of v5e has 2 dimensions; give for example v5e:2x2"),
         ("v5p:2x2", "a grid of v5p has 3 dimensions; give for example v5p:2x2x1"),
         ("v5e", "has 2 dimensions"),
+        ("v6e:16x17", "272 chips; a pod of v6e has 256, give a smaller grid"),
         ("v5e:2x2", r"needs TPU's compiler; install it: pip install .*\[tpu\]"),
     ],
 )

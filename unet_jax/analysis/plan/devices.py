@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import math
 import os
 import re
 from pathlib import Path
@@ -26,18 +27,19 @@ class Chip(NamedTuple):
     flops: float  # a second, of bfloat16 products; float32 is rounded to it unless jax_default_matmul_precision is set
     link: float  # bytes a second, in one direction of one link (ICI) to a neighbour
     dimensions: int  # of the torus
+    pod: int  # chips at most
 
 
 # Cloud TPU documentation, "System architecture" of each generation (cloud.google.com/tpu/docs/v4, v5e, v5p, v6e): peak
-# compute per chip (bf16), HBM capacity and bandwidth. A link is a chip's "bidirectional inter-chip interconnect
+# compute per chip (bf16), HBM capacity and bandwidth, TPU Pod size. A link is a chip's "bidirectional inter-chip interconnect
 # bandwidth" over its ports (two to a dimension) and both directions: v5e 400 GB/s / 4 / 2, v5p 1200 / 6 / 2,
-# v6e 800 / 4 / 2; of v4 that page does not tell: 6 links of 50 GB/s (Jouppi et al., "TPU v4", ISCA 2023, table 4).
+# v6e 800 / 4 / 2; of v4 that page does not tell: 6 links of 50 GB/s (Jouppi et al., "TPU v4", ISCA 2023).
 # Capacities as decimal GB, though the pages of v4 and v5p say GiB: the rest is for the runtime and for batches on their way.
 TPUS = {
-    "v4": Chip(32e9, 1200e9, 275e12, 50e9, 3),
-    "v5e": Chip(16e9, 819e9, 197e12, 50e9, 2),
-    "v5p": Chip(95e9, 2765e9, 459e12, 100e9, 3),
-    "v6e": Chip(32e9, 1638e9, 918e12, 100e9, 2),
+    "v4": Chip(32e9, 1200e9, 275e12, 50e9, 3, 4096),
+    "v5e": Chip(16e9, 819e9, 197e12, 50e9, 2, 256),
+    "v5p": Chip(95e9, 2765e9, 459e12, 100e9, 3, 8960),
+    "v6e": Chip(32e9, 1638e9, 918e12, 100e9, 2, 256),
 }
 
 
@@ -119,11 +121,15 @@ def tpu_chips(name: str) -> list[jax.Device]:
         raise UserError(
             f"topology {name!r}: a grid of {generation} has {dimensions} dimensions; give for example {generation}:{example}"
         )
+    bounds = tuple(map(int, grid.split("x")))
+    if math.prod(bounds) > TPUS[generation].pod:  # the compiler would take its time to describe them
+        raise UserError(
+            f"topology {name!r}: {math.prod(bounds)} chips; a pod of {generation} has {TPUS[generation].pod}, give a smaller grid"
+        )
     if importlib.util.find_spec("libtpu") is None:
         raise UserError(
             f"topology {name!r} needs TPU's compiler; install it: pip install -c requirements.txt -e '.[tpu]' (no TPU is needed)"
         )
-    bounds = tuple(map(int, grid.split("x")))
     try:
         return topologies.get_topology_desc(
             name, platform="tpu", chips_per_host_bounds=(*bounds, *(1,) * (3 - len(bounds))), num_slices=1

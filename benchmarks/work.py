@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
 from unet_jax import models, parallel
+from unet_jax.analysis import roof
 from unet_jax.analysis.cost import Cost
 from unet_jax.inference.predict import forward
 from unet_jax.training import losses, optim
@@ -22,7 +22,6 @@ from unet_jax.training.step import create_train_step
 
 WIDTHS = (32, 64, 128, 256, 512)
 CHANNELS = CLASSES = 3
-ROOF_SIZE = 2048
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,10 +100,6 @@ def create_examples(batch: int, size: int) -> dict[str, np.ndarray]:
 
 def create_roof(dtype: str = "float32") -> Work:
     """A square matrix product on every local device at once: what a convolution could reach at best."""
-    n = jax.local_device_count()
-    a = jnp.asarray(np.random.default_rng(0).random((n, ROOF_SIZE, ROOF_SIZE)), dtype)
-    product = parallel.pmap_forward(lambda _, a: a @ a)
     begin = time.perf_counter()
-    jax.block_until_ready(product(None, a))
-    compile_s = time.perf_counter() - begin
-    return Work(lambda: jax.block_until_ready(product(None, a)), n * 2 * ROOF_SIZE**3 / 1e9, 0.0, compile_s)
+    run, flops = roof.product(dtype)
+    return Work(run, flops / 1e9, 0.0, time.perf_counter() - begin)

@@ -107,10 +107,14 @@ def pmap_step(step: Callable, devices: Sequence[jax.Device] | None = None) -> Ca
 
 def compile_step(p_step: Callable, state, batch):
     """Compiles a `pmap_step` for these arguments, ahead of its first call, with the options its devices run fastest with."""
-    lowered = p_step.lower(state, batch)
     device = next(iter(jax.tree.leaves(state)[0].devices()))
+    return compile_lowered(p_step.lower(state, batch), device.platform)
+
+
+def compile_lowered(lowered, platform: str):
+    """Compiles a lowered training step for devices of that platform ("cpu", "gpu", "tpu")."""
     flags = os.environ.get("XLA_FLAGS", "")
-    if device.platform == "cpu" and not any(option in flags for option in CPU_STEP_OPTIONS):
+    if platform == "cpu" and not any(option in flags for option in CPU_STEP_OPTIONS):
         try:
             return lowered.compile(compiler_options=CPU_STEP_OPTIONS)
         except jax.errors.JaxRuntimeError as error:

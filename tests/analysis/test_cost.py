@@ -15,6 +15,14 @@ def test_a_matrix_product_costs_what_it_is():
     assert cost.flops == pytest.approx(2 * 32**3, rel=0.05)
     assert (cost.argument, cost.output) == (2 * 32 * 32 * 4, 32 * 32 * 4)
     assert cost.peak == cost.temporary + 3 * 32 * 32 * 4
+    assert cost.moved == pytest.approx(3 * 32 * 32 * 4, rel=0.05)
+
+
+def test_what_is_written_over_an_argument_is_held_once():
+    like = jax.ShapeDtypeStruct((32, 32), jnp.float32)
+    cost = Cost.of(jax.jit(lambda a: a + 1, donate_argnums=0).lower(like).compile())
+    assert cost.aliased == 32 * 32 * 4
+    assert cost.peak == cost.temporary + 32 * 32 * 4
 
 
 def test_each_has_its_turn_after_one_to_warm_up():

@@ -20,24 +20,30 @@ class Cost:
         other is made.
       argument: bytes of what is given: variables and batch.
       output: bytes of what is returned.
+      aliased: bytes of what is returned in the place of an argument: a training step's new state in that of the old.
+      moved: bytes read and written by all operations, each operand counted wherever it is used: more than goes through
+        the memory where a cache holds some.
     """
 
     flops: float
     temporary: int
     argument: int
     output: int
+    aliased: int = 0
+    moved: float = 0.0
 
     @classmethod
     def of(cls, program) -> "Cost":
         """Of what `.lower(...).compile()` returned."""
-        memory = program.memory_analysis()
-        sizes = (memory.temp_size_in_bytes, memory.argument_size_in_bytes, memory.output_size_in_bytes)
-        return cls(program.cost_analysis()["flops"], *map(int, sizes))
+        memory, counted = program.memory_analysis(), program.cost_analysis()
+        names = ("temp", "argument", "output", "alias")
+        sizes = (int(getattr(memory, f"{name}_size_in_bytes")) for name in names)
+        return cls(counted["flops"], *sizes, moved=counted["bytes accessed"])
 
     @property
     def peak(self) -> int:
-        """Bytes held at once, temporaries + arguments + output, by a program that overwrites none of its arguments."""
-        return self.temporary + self.argument + self.output
+        """Bytes held at once: temporaries + arguments + output, less what is written over arguments."""
+        return self.temporary + self.argument + self.output - self.aliased
 
 
 def in_turns(runs: Mapping[Name, Callable[[int], object]], rounds: int) -> dict[Name, list[float]]:

@@ -63,8 +63,10 @@ class Experiment:
     class_weights: tuple[float, ...]  # of the loss, one per output channel; () for equal ones
 
 
-def create(config: ConfigDict, devices=None) -> Experiment:
+def create(config: ConfigDict, devices=None, dataset: data.Dataset | None = None) -> Experiment:
     """Makes every part of the run that `config` describes; `devices` are those it will run on.
+
+    With `dataset` the config's own is neither prepared nor opened.
 
     Raises:
       UserError: a value is not allowed, or two do not fit each other; before any step is run.
@@ -72,7 +74,7 @@ def create(config: ConfigDict, devices=None) -> Experiment:
     reading = _check_values(config)  # what needs no data first: preparing a large folder takes minutes
     parallel.check_batch_size(config.train.batch_size, devices)
     tx, schedule = optim.create(num_steps=config.train.num_steps, **config.optim)
-    dataset = create_dataset(config)
+    dataset = dataset or create_dataset(config)
     module = create_module(config, dataset.class_names, dataset.overlapping)
     select(module, config.eval.mode)  # raises where there is no such mode
     weights = _class_weights(config, dataset, module.num_classes)

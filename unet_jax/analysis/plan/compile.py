@@ -1,0 +1,128 @@
+"""The training step compiled and looked at, once: what is found is kept in the data cache under the program's own hash."""
+
+import dataclasses
+import math
+import os
+import re
+import time
+from collections.abc import Callable, Sequence
+from importlib import metadata
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from unet_jax import compiled, parallel
+from unet_jax.analysis.cost import Cost
+from unet_jax.analysis.plan.devices import Target
+from unet_jax.analysis.plan.work import Work
+from unet_jax.data import cache
+
+REDUCE = re.compile(r" = (\S.*?) all-reduce(?:-start)?\(")
+ARRAY = re.compile(r"([a-z]+\d+|pred)\[([\d,]*)\]")
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """What one device has to do in a training step.
+
+    Attributes:
+      batch: examples of this device.
+      cost: by XLA's count; None where the compiler found that it does not fit.
+      reduces: number of all-reduces.
+      reduced: bytes that they sum over the devices.
+    """
+
+    batch: int
+    cost: Cost | None
+    reduces: int = 0
+    reduced: int = 0
+
+    @property
+    def peak(self) -> float:
+        """Bytes held at once; infinite where the compiler found that they do not fit."""
+        return self.cost.peak if self.cost else math.inf
+
+
+def lower(step: Callable, state, part, devices: Sequence[jax.Device]) -> jax.stages.Lowered:
+    """Lowers a training step for devices that are there (as training does, by pmap) or not (by shard_map).
+
+    Args:
+      step: the body, of one device.
+      state: its shapes.
+      part: shapes of one device's batch, each leaf `[b, ...]`.
+      devices: of this machine, or of a topology.
+    """
+    n = len(devices)
+    if devices[0] in jax.local_devices():
+        stacked = jax.tree.map(lambda x: jax.ShapeDtypeStruct((n, *x.shape), x.dtype), part)
+        return parallel.pmap_step(step, devices).lower(state, stacked)
+    mesh = Mesh(np.asarray(devices), (parallel.AXIS,))
+    whole, split = PartitionSpec(), PartitionSpec(parallel.AXIS)
+
+    def placed(tree, spec, copies):
+        sharding = NamedSharding(mesh, spec)
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(
+                (copies * x.shape[0], *x.shape[1:]) if copies else x.shape, x.dtype, sharding=sharding
+            ),
+            tree,
+        )
+
+    mapped = jax.shard_map(step, mesh=mesh, in_specs=(whole, split), out_specs=(whole, whole), check_vma=False)
+    return jax.jit(mapped, donate_argnums=0).lower(placed(state, whole, 0), placed(part, split, n))
+
+
+def program(work: Work, target: Target, batch: int, *, cache_dir: str = "", say: Callable) -> Program:
+    """The step with `batch` examples a device, compiled unless it has been; `say` is told before and after.
+
+    Filed by a hash of the lowered program, the versions and flags of the compiler and the devices, so a changed config,
+    network or library is compiled anew.
+    """
+    part = {name: jax.ShapeDtypeStruct((batch, *x.shape), x.dtype) for name, x in work.example.items()}
+    lowered = lower(work.step, work.state, part, target.devices)
+    facts = cache.remember(
+        f"plan-{cache.digest([lowered.as_text(), *_compiler(target)])}",
+        lambda: _compile(lowered, target, batch, say),
+        cache_dir,
+    )
+    cost = Cost(**facts["cost"]) if facts["cost"] else None
+    return Program(batch, cost, facts["reduces"], facts["reduced"])
+
+
+def _compiler(target: Target) -> list:
+    """All that decides what becomes of a program, besides itself."""
+    versions = [metadata.version(name) for name in ("jax", "jaxlib", *(["libtpu"] if not target.is_local else []))]
+    flags = [os.environ.get(name, "") for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS")]
+    machine = compiled.folder().name if target.platform == "cpu" else ""  # XLA compiles for its instructions
+    return [versions, flags, machine, target.name, target.kind, len(target.devices)]
+
+
+def _compile(lowered, target: Target, batch: int, say) -> dict:
+    say(f"compiling for {target.name}, {len(target.devices)} devices, {batch} images on each ...")
+    begin = time.perf_counter()
+    facts = _facts(lowered, target.platform)
+    say(f"... {time.perf_counter() - begin:.0f} s" + ("" if facts["cost"] else ": more than the memory holds"))
+    return facts
+
+
+def _facts(lowered, platform: str) -> dict:
+    try:
+        executable = parallel.compile_lowered(lowered, platform)
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return {"cost": None, "reduces": 0, "reduced": 0}  # a TPU's compiler knows its memory
+    reduces, reduced = count_reduces(executable.as_text())
+    return {"cost": dataclasses.asdict(Cost.of(executable)), "reduces": reduces, "reduced": reduced}
+
+
+def count_reduces(text: str) -> tuple[int, int]:
+    """Number of all-reduces in a compiled program's text, and the bytes of their results."""
+    results = REDUCE.findall(text)
+    return len(results), sum(_array_bytes(*array) for result in results for array in ARRAY.findall(result))
+
+
+def _array_bytes(dtype: str, shape: str) -> int:
+    bits = 8 if dtype == "pred" else int(re.search(r"\d+", dtype)[0])
+    return math.prod(int(n) for n in shape.split(",") if n) * max(bits // 8, 1)

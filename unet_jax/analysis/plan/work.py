@@ -1,0 +1,97 @@
+"""The config's training step, by shapes alone: nothing of it is computed."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from unet_jax import data
+from unet_jax.errors import UserError
+from unet_jax.training import experiment
+from unet_jax.training.state import create_state
+from unet_jax.training.step import create_train_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """A training step to compile.
+
+    Attributes:
+      step: the body, `(state, batch) -> (state, metrics)`.
+      state: shapes of the run's state.
+      example: shapes of one example of a batch: image, mask, valid.
+      batch_size: examples of a step over all devices.
+    """
+
+    step: Callable
+    state: Any
+    example: dict[str, jax.ShapeDtypeStruct]
+    batch_size: int
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of the parts of the state and of an example, and how many parameters there are."""
+        return {
+            "parameters": sum(x.size for x in jax.tree.leaves(self.state.params)),
+            "parameter_bytes": tree_bytes(self.state.params),
+            "statistics_bytes": tree_bytes(self.state.batch_stats),
+            "optimiser_bytes": tree_bytes(self.state.opt_state),
+            "example_bytes": tree_bytes(self.example),
+        }
+
+
+def tree_bytes(tree) -> int:
+    """Bytes of all leaves."""
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+def open_data(config: ConfigDict, channels: int = 0, classes: int = 0, overlapping: bool = False) -> data.Dataset:
+    """The config's data set, prepared as training does; with `channels` and `classes` one of no examples in its place.
+
+    Raises:
+      UserError: the data are not there, or only one of the two is given.
+    """
+    if bool(channels) != bool(classes):
+        raise UserError(f"--channels={channels} --classes={classes}: give both, or none to ask the config's data set")
+    if not channels:
+        try:
+            return experiment.create_dataset(config)
+        except UserError as error:
+            raise UserError(f"{error}; or give --channels and --classes, and no data are needed") from error
+    return data.Dataset(
+        name=config.data.name,
+        class_names=tuple(f"class_{number}" for number in range(classes)),
+        channels=channels,
+        overlapping=overlapping,
+        fingerprint="",
+        dtype="uint8",
+        sources={},
+    )
+
+
+def create(config: ConfigDict, dataset: data.Dataset, devices) -> Work:
+    """The step of a run of `config` on `devices`, checked as a run's is.
+
+    Raises:
+      UserError: the config is not one that trains, or its batch does not divide over the devices.
+    """
+    if not dataset.sources:  # the names of its classes are unknown
+        config = ConfigDict(config.to_dict())
+        config.eval.keep = ()
+    parts = experiment.create(config, devices, dataset)
+    patch, classes = parts.reading["patch"], len(dataset.class_names)
+    step = create_train_step(
+        parts.module, parts.loss, parts.tx, parts.schedule, seed=config.seed, augmentation=config.augment.to_dict()
+    )
+    state = jax.eval_shape(
+        lambda: create_state(parts.module, parts.tx, seed=config.seed, patch=patch, channels=dataset.channels)
+    )
+    example = {
+        "image": jax.ShapeDtypeStruct((*patch, dataset.channels), jnp.float32),
+        "mask": jax.ShapeDtypeStruct((*patch, classes) if dataset.overlapping else patch, jnp.int32),
+        "valid": jax.ShapeDtypeStruct(patch, jnp.bool_),
+    }
+    return Work(step, state, example, config.train.batch_size)

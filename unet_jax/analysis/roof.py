@@ -1,0 +1,54 @@
+"""What the local devices can do at best: the rate of a matrix product, and of reading and writing memory."""
+
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from unet_jax import parallel
+
+PRODUCT_SIZE = 2048
+COPY_BYTES = 1 << 27  # on each device: more than caches hold
+ROUNDS = 7
+
+
+def product(dtype: str = "float32") -> tuple[Callable[[], None], float]:
+    """A square matrix product on every local device at once, compiled: `run()`, and its FLOPs on all of them."""
+    n, size = jax.local_device_count(), PRODUCT_SIZE
+    a = jnp.asarray(np.random.default_rng(0).random((n, size, size)), dtype)
+    multiply = parallel.pmap_forward(lambda _, a: a @ a)
+
+    def run() -> None:
+        jax.block_until_ready(multiply(None, a))
+
+    run()
+    return run, n * 2.0 * size**3
+
+
+def copy() -> tuple[Callable[[], None], float]:
+    """An array read and written in its place on every local device at once: `run()`, and the bytes on all of them.
+
+    In its place: the pages of a new array would have to be made first, which on a CPU takes ten times as long.
+    """
+    n = jax.local_device_count()
+    add = parallel.pmap_step(lambda array, _: (array + 1, ()))
+    array = parallel.replicate(np.zeros(COPY_BYTES // 4, np.float32))
+
+    def run() -> None:
+        nonlocal array
+        array, _ = jax.block_until_ready(add(array, jnp.zeros(n)))
+
+    run()
+    return run, n * 2.0 * COPY_BYTES
+
+
+def rate(run: Callable[[], None], amount: float) -> float:
+    """`amount` a second, by the fastest of some rounds."""
+    seconds = []
+    for _ in range(ROUNDS):
+        begin = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - begin)
+    return amount / min(seconds)

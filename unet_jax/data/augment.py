@@ -1,7 +1,7 @@
 """Random changes of one training window, in JAX on the device: first its geometry, then its grey values.
 
 The result is a pure function of the key, so the step folds it from (seed, step, example) and nothing random is kept.
-All functions take a single example and are meant for `jax.vmap` over the batch.
+`augment_batch` gives each row of a batch a key of its own; all other functions take a single example.
 """
 
 import jax
@@ -34,6 +34,12 @@ def augment(key: jax.Array, example: dict[str, jax.Array], **knobs) -> dict[str,
     chances = draw_chances(key, knobs)
     example = change_geometry(geometry_key, example, knobs, chances)
     return example | {"image": change_grey_values(grey_key, example["image"], knobs, chances)}
+
+
+def augment_batch(key: jax.Array, batch: dict[str, jax.Array], first=0, **knobs) -> dict[str, jax.Array]:
+    """`augment` of every row of a batch, each under `key` folded with its place, that of the first row being `first`."""
+    keys = jax.vmap(lambda place: jax.random.fold_in(key, place))(first + jnp.arange(batch["image"].shape[0]))
+    return jax.vmap(lambda key, example: augment(key, example, **knobs))(keys, batch)
 
 
 def draw_chances(key: jax.Array, knobs: Knobs) -> dict[str, jax.Array]:

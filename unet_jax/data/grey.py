@@ -83,19 +83,21 @@ def low_resolution(image: jax.Array, zoom) -> jax.Array:
 
     Isensee et al., "nnU-Net" (Nature Methods, 2021), supplementary note 4: simulation of low resolution.
     """
-    for axis in (0, 1):
-        n = image.shape[axis]
-        small = jnp.maximum(jnp.round(zoom * n), 1)
-        place = (jnp.arange(n) + 0.5) * small / n - 0.5
-        before = jnp.floor(place)
-        total = 0.0
-        for offset, weight in zip((-1, 0, 1, 2), cubic_weights(place - before), strict=True):
-            pixel = jnp.clip(before + offset, 0, small - 1)  # of the small image, and then of this one
-            source = jnp.minimum(((pixel + 0.5) * n / small).astype(jnp.int32), n - 1)
-            shape = (n, 1, 1) if axis == 0 else (1, n, 1)
-            total += weight.reshape(shape) * jnp.take(image, source, axis)
-        image = total
-    return image
+    rows, columns = (_there_and_back(n, zoom) for n in image.shape[:2])
+    return jnp.einsum("hi,wj,ijc->hwc", rows, columns, image, precision="highest")
+
+
+def _there_and_back(n, zoom):
+    """What each pixel of an axis weighs in each pixel that comes back, `[n, n]`."""
+    small = jnp.maximum(jnp.round(zoom * n), 1)
+    place = (jnp.arange(n) + 0.5) * small / n - 0.5  # among the small image's pixels
+    before = jnp.floor(place)
+    weights = jnp.zeros((n, n))
+    for offset, weight in zip((-1, 0, 1, 2), cubic_weights(place - before), strict=True):
+        pixel = jnp.clip(before + offset, 0, small - 1)
+        source = jnp.floor((pixel + 0.5) * n / small)
+        weights += weight[:, None] * (source[:, None] == jnp.arange(n)[None])
+    return weights
 
 
 def draw_boxes(key: jax.Array, size: tuple[int, int], number: int, parts: tuple[float, float]) -> jax.Array:

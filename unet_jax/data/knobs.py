@@ -47,7 +47,9 @@ class Knobs:
     noise: float = 0.0  # adds normal noise to each pixel, its standard deviation ~ U(0, noise)
     cutout: int = 0  # rectangles of the image that become its mean
     cutout_size: tuple[float, float] = (0.1, 0.3)  # their height and width ~ U, as parts of the window's
-    probability: Mapping[str, float] = dataclasses.field(default_factory=dict)  # of each of BY_CHANCE; 1 if not named
+    probability: Mapping[str, float] = dataclasses.field(  # of each that is drawn by chance; 1 where it is not named
+        default_factory=lambda: dict.fromkeys(BY_CHANCE, 1.0)
+    )
 
     def __post_init__(self):
         _at_least_0(self, "elastic", "shift", "brightness", "inverted_gamma", "gamma", "noise")

@@ -100,8 +100,9 @@ def main() -> None:
     values = flags.FLAGS
     config, out = values.config, Path(values.out).expanduser()
     for name, least, most in (("num", 1, 1000), ("step", 0, 2**31 - 1)):
-        if not least <= values[name].value <= most:
-            raise UserError(f"--{name}={values[name].value}: give {least} to {most}")
+        value = getattr(values, name)
+        if not least <= value <= most:
+            raise UserError(f"--{name}={value}: give {least} to {most}")
     if out.suffix.lower() != ".png":
         raise UserError(f"--out={values.out}: the sheet is a PNG file; give a name that ends in .png")
     if values.seed is not None:

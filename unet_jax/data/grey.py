@@ -68,14 +68,18 @@ def gamma(key: jax.Array, image: jax.Array, strength: float) -> jax.Array:
 
 def blur(image: jax.Array, sigma, radius: int) -> jax.Array:
     """A Gaussian of standard deviation `sigma` >= 0 pixels, cut off beyond `radius` pixels; mirrored at the border."""
-    offsets = np.arange(-radius, radius + 1)
-    weights = jnp.exp(-(offsets**2) / (2 * jnp.maximum(sigma, 1e-3) ** 2))  # below 1e-3 as good as none
-    weights /= weights.sum()
-    for axis in (0, 1):
-        n = image.shape[axis]
-        wide = jnp.take(image, mirrored(-radius, n + radius, n), axis)
-        image = sum(w * jax.lax.slice_in_dim(wide, i, i + n, axis=axis) for i, w in enumerate(weights))
-    return image
+    rows, columns = (_gaussian(n, sigma, radius) for n in image.shape[:2])
+    mirrored_rows, mirrored_columns = (mirrored(-radius, n + radius, n) for n in image.shape[:2])
+    wide = image[mirrored_rows][:, mirrored_columns]
+    return jnp.einsum("hi,wj,ijc->hwc", rows, columns, wide, precision="highest")
+
+
+def _gaussian(n, sigma, radius):
+    """What each pixel of an axis and of `radius` pixels beyond its ends weighs in each pixel, `[n, n + 2 radius]`."""
+    distance = np.arange(-radius, n + radius)[None] - np.arange(n)[:, None]
+    squares = np.where(abs(distance) <= radius, distance.astype(np.float32) ** 2, np.inf)
+    weights = jnp.exp(-squares / (2 * jnp.maximum(sigma, 1e-3) ** 2))  # below 1e-3 as good as none
+    return weights / weights.sum(1, keepdims=True)
 
 
 def low_resolution(image: jax.Array, zoom) -> jax.Array:

@@ -80,7 +80,7 @@ def sample(array: jax.Array, places: jax.Array, how: str) -> jax.Array:
     how: nearest (values stay values, of any dtype), linear, or cubic (Keys).
     """
     height, width, *rest = array.shape
-    flat = array.reshape(height * width, *rest)
+    flat = jnp.reshape(array, (height * width, *rest))
 
     def read(y, x):
         return flat.at[y * width + x].get(mode="promise_in_bounds")

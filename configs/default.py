@@ -92,7 +92,7 @@ def get_config(arg: str = "") -> ConfigDict:
 
 
 def augment() -> ConfigDict:
-    """Every knob of augmentation. A pair is (least, most) of what is drawn; changes happen in the order of the keys.
+    """Every knob of augmentation. A pair is (least, most) of what is drawn; grey values change in the order of the keys.
 
     To see what the network will see: python -m unet_jax.analysis.preview --config=CONFIG --out=sheet.png
     """

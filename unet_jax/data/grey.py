@@ -93,13 +93,13 @@ def low_resolution(image: jax.Array, zoom) -> jax.Array:
 
 def _there_and_back(n, zoom):
     """What each pixel of an axis weighs in each pixel that comes back, `[n, n]`."""
-    small = jnp.maximum(jnp.round(zoom * n), 1)
-    place = (jnp.arange(n) + 0.5) * small / n - 0.5  # among the small image's pixels
-    before = jnp.floor(place)
+    small = jnp.maximum(jnp.round(zoom * n), 1).astype(jnp.int32)
+    place = (2 * jnp.arange(n) + 1) * small - n  # among the small image's pixels, in 2n-ths of one: whole, so exact
+    before, part = place // (2 * n), place % (2 * n) / (2 * n)
     weights = jnp.zeros((n, n))
-    for offset, weight in zip((-1, 0, 1, 2), cubic_weights(place - before), strict=True):
+    for offset, weight in zip((-1, 0, 1, 2), cubic_weights(part), strict=True):
         pixel = jnp.clip(before + offset, 0, small - 1)
-        source = jnp.floor((pixel + 0.5) * n / small)
+        source = (2 * pixel + 1) * n // (2 * small)
         weights += weight[:, None] * (source[:, None] == jnp.arange(n)[None])
     return weights
 

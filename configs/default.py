@@ -18,16 +18,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.seed = 0  # of initialisation, order of the data, windows, augmentation and dropout
     config.model = unet_pp()
     config.data = electrodes()
-    config.augment = ConfigDict(
-        {
-            "flip": True,  # mirror left-right and top-bottom, each with probability 1/2
-            "quarter_turns": True,  # by 0, 90, 180 or 270 degrees (0 or 180 if the window is not square)
-            "brightness": 0.1,  # added, up to this many standard deviations of the image
-            "contrast": 0.2,  # factor in 1 - c .. 1 + c about the window's mean
-            "gamma": 0.2,  # exponent in exp(-g) .. exp(g) on the window's range
-            "noise": 0.05,  # standard deviation of added Gaussian noise, at most
-        }
-    )
+    config.augment = augment()
     config.loss = ConfigDict(
         {
             "terms": {  # the weight of each loss; 0 leaves it out
@@ -97,6 +88,92 @@ def get_config(arg: str = "") -> ConfigDict:
             "latest": 2,  # how many of the latest to keep; the best one on val always stays
         }
     )
+    return config
+
+
+def augment() -> ConfigDict:
+    """Every knob of augmentation. A pair is (least, most) of what is drawn; grey values change in the order of the keys.
+
+    To see what the network will see: python -m unet_jax.analysis.preview --config=CONFIG --out=sheet.png
+    """
+    return ConfigDict(
+        {
+            "flip": True,  # mirror left-right and top-bottom, each with probability 1/2
+            "quarter_turns": True,  # by 0, 90, 180 or 270 degrees (0 or 180 if the window is not square)
+            "elastic": 0.0,  # std in pixels of random displacements on a coarse grid, bicubic between them; 0 for none
+            "elastic_grid": 3,  # points of that grid on each axis of the window
+            "rotate": 0.0,  # degrees, up to this many either way, about the window's centre
+            "scale": (1.0, 1.0),  # factor, above 1 larger; as often larger as smaller where the pair is (1/s, s)
+            "shear": 0.0,  # degrees, up to this many either way, by which upright lines lean over
+            "shift": 0.0,  # pixels, up to this many either way on each axis
+            "interpolation": "linear",  # of the image in these five: linear, cubic; masks take the nearest pixel
+            "outside": "mirror",  # what these five show from outside the window: mirror, or void (not valid)
+            "blur": (0.0, 0.0),  # std of a Gaussian in pixels
+            "low_resolution": (1.0, 1.0),  # of the image's size: reduced to it and back
+            "multiply": 0.0,  # factor in 1 - m .. 1 + m about 0, with normalize "image" the image's mean
+            "contrast": 0.2,  # factor in 1 - c .. 1 + c about the window's mean
+            "brightness": 0.1,  # added, up to this many standard deviations of the image
+            "inverted_gamma": 0.0,  # as gamma, on the negative
+            "gamma": 0.2,  # exponent in exp(-g) .. exp(g) on the window's range
+            "noise": 0.05,  # standard deviation of added Gaussian noise, at most
+            "cutout": 0,  # rectangles set to the window's mean, their mask kept
+            "cutout_size": (0.1, 0.3),  # their height and width as parts of the window's
+            "probability": {  # that a window undergoes it at all
+                "elastic": 1.0,
+                "rotate": 1.0,
+                "scale": 1.0,
+                "shear": 1.0,
+                "shift": 1.0,
+                "blur": 1.0,
+                "low_resolution": 1.0,
+                "multiply": 1.0,
+                "contrast": 1.0,
+                "brightness": 1.0,
+                "inverted_gamma": 1.0,
+                "gamma": 1.0,
+                "noise": 1.0,
+                "cutout": 1.0,
+            },
+        }
+    )
+
+
+def augment_nnunet() -> ConfigDict:
+    """nnU-Net's default recipe in 2-D: Isensee et al. (Nature Methods, 2021), values of nnU-Net v2's nnUNetTrainer.
+
+    Theirs differs in this: each channel of an image has draws of its own; the order is noise, blur, multiply, contrast, low
+    resolution, gammas; contrast clips to the old range and gamma keeps mean and variance; a warp reads a larger part of the
+    image instead of the window mirrored, and 0 beyond the image; masks are warped class by class, linearly; rotation is
+    +-15 degrees where the window is more than 1.5 times as long as wide.
+    """
+    config = augment()
+    config.update({"flip": True, "quarter_turns": False, "brightness": 0.0})
+    config.rotate = 180.0
+    config.scale = (0.7, 1.4)  # theirs: a factor of the distances, not of the objects, and uniform, not its logarithm
+    config.blur = (0.5, 1.0)  # theirs: drawn for each axis
+    config.low_resolution = (0.5, 1.0)  # theirs: back by cubic in v1 (and here), linear in v2
+    config.multiply = 0.25
+    config.contrast = 0.25
+    config.inverted_gamma = config.gamma = 0.38  # 0.68 .. 1.46; theirs: 0.7 .. 1.5, below 1 as often as above
+    config.noise = 0.1  # theirs is called a variance and taken for a standard deviation
+    config.probability.update({"rotate": 0.2, "scale": 0.2, "multiply": 0.15, "contrast": 0.15, "noise": 0.1})
+    config.probability.update({"inverted_gamma": 0.1, "gamma": 0.3})
+    config.probability.update({"blur": 0.1, "low_resolution": 0.125})  # theirs: 0.2, 0.25, and then half the channels
+    return config
+
+
+def augment_unet() -> ConfigDict:
+    """The U-Net paper's: Ronneberger et al. (MICCAI 2015), section 3.1. It gives numbers for the deformation alone.
+
+    Those are for tiles of about 512 pixels. On a window of 96 the same 10 pixels bend five times as strongly, and the map folds
+    onto itself in 6 of 100 windows; with elastic=5 in none of 200.
+    """
+    config = augment()
+    config.update({"flip": False, "quarter_turns": False, "gamma": 0.0, "noise": 0.0})
+    config.elastic, config.elastic_grid = 10.0, 3  # "10 pixels standard deviation", "a coarse 3 by 3 grid"
+    config.rotate, config.shift = 180.0, 16.0  # "shift and rotation invariance": how much is ours
+    config.brightness, config.contrast = 0.1, 0.2  # "gray value variations": how much is ours
+    config.outside = "mirror"  # as its overlap-tile strategy fills missing context
     return config
 
 

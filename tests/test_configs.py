@@ -12,6 +12,8 @@ from PIL import Image
 
 from configs import default
 from unet_jax import models
+from unet_jax.data.augment import augment
+from unet_jax.data.knobs import BY_CHANCE, Knobs
 from unet_jax.training import experiment
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[1] / "configs").glob("*.py"))
@@ -103,6 +105,35 @@ def test_defaults_have_every_knob_of_every_network():
         fields = {field.name for field in dataclasses.fields(network)} - {"parent", "name", "num_classes", "axis_name"}
         fields -= {"variant"} if len(network.VARIANTS) == 1 else set()
         assert set(knobs) - set(experiment.START) == fields
+
+
+def test_augmentation_has_every_knob():
+    """And the newer ones are off where a config does not ask for them, as they are in runs from before they were there."""
+    off, ours = dataclasses.asdict(Knobs()), default.augment().to_dict()
+    assert set(off) == set(ours)
+    assert set(ours["probability"]) == set(BY_CHANCE)
+    assert {name for name in off if ours[name] != off[name]} == {
+        *("flip", "quarter_turns", "brightness", "contrast", "gamma", "noise")
+    }
+
+
+@pytest.mark.parametrize(
+    ("preset", "on"),
+    [
+        (
+            "augment_nnunet",
+            "rotate scale blur low_resolution multiply contrast inverted_gamma gamma noise",
+        ),
+        ("augment_unet", "elastic rotate shift brightness contrast"),
+    ],
+)
+def test_presets_are_taken(preset, on):
+    config = getattr(default, preset)()
+    knobs = Knobs(**config.to_dict())
+    assert {name for name in BY_CHANCE if knobs.on(name)} == set(on.split())
+    one = {"image": jax.ShapeDtypeStruct((32, 32, 3), "float32"), "mask": jax.ShapeDtypeStruct((32, 32), "int32")}
+    made = jax.eval_shape(lambda example: augment(jax.random.key(0), example, **config.to_dict()), one)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), made) == jax.tree.map(lambda x: (x.shape, x.dtype), one)
 
 
 def test_originals_train_as_their_folders_do():

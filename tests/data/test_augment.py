@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from unet_jax.data.augment import augment
+from unet_jax.data.augment import augment, augment_batch
 from unet_jax.errors import UserError
 
 OFF = {"flip": False, "quarter_turns": False, "brightness": 0.0, "contrast": 0.0, "gamma": 0.0, "noise": 0.0}
@@ -118,6 +118,31 @@ def test_pure_in_the_key_and_off_when_zero():
         np.testing.assert_array_equal(off[key], np.broadcast_to(value, off[key].shape), err_msg=key)
     # One that is off leaves the draws of the others as they are.
     np.testing.assert_array_equal(a["mask"], many(one, flip=True, quarter_turns=True)["mask"])
+
+
+def test_the_draws_of_a_key_stay_those_they_were():
+    """Runs are repeated by them. Computed before there was a warp, or any change but these six."""
+    keys = jax.random.split(jax.random.key(3), 16)
+    six = {"flip": True, "quarter_turns": True, "brightness": 0.1, "contrast": 0.2, "gamma": 0.2, "noise": 0.05}
+    for size, weights, pixels in (
+        ((6, 6), (27, 21, 4), (-0.0229451, -0.468885, 1.16945, -0.445241, -0.453206)),
+        ((4, 6), (15, 18, 18), (-0.945411, 0.621211, 0.50017, -1.00259, -1.13083)),
+    ):
+        made = compiled(**six)(keys, example(size))
+        np.testing.assert_array_equal(made["weight"][:3, 0, 0], weights)
+        np.testing.assert_allclose(made["image"][:5, 0, 0, 0], pixels, atol=1e-5)
+
+
+def test_a_batch_has_a_key_for_each_place():
+    batch = jax.tree.map(lambda x: jnp.stack([x] * 6), example())
+    knobs = {"flip": True, "quarter_turns": True}
+    key = jax.random.key(5)
+    run = jax.jit(functools.partial(augment_batch, **knobs))
+    whole, half = run(key, batch, 0), run(key, jax.tree.map(lambda x: x[3:], batch), 3)
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[3:], b), whole, half)
+    alone = compiled(**knobs)(jax.random.fold_in(key, 4)[None], example())
+    np.testing.assert_array_equal(alone["weight"][0], whole["weight"][4])
+    assert len(orders(jax.tree.map(np.asarray, whole))) > 2
 
 
 def test_a_constant_window_stays_finite():

@@ -190,6 +190,7 @@ def test_a_run_without_a_step_leaves_the_workdir_free(trained, config, tmp_path)
         ("eval.bucket", 0, "eval.bucket 0"),
         ("checkpoint.latest", 0, "checkpoint.latest 0"),
         ("augment.contrast", 2.0, "augment.contrast=2.0"),
+        ("augment.scale", (2.0, 1.0), r"augment.scale=\(2.0, 1.0\): give two factors"),
         ("seed", -1, "seed -1"),
         ("loss.head_weights", (1.0,), "has 1 values, the network 2 heads"),
         ("loss.class_weights", (1.0, "a", 1.0), "give numbers"),

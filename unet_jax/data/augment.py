@@ -1,62 +1,68 @@
 """Random changes of one training window, in JAX on the device: first its geometry, then its grey values.
 
 The result is a pure function of the key, so the step folds it from (seed, step, example) and nothing random is kept.
-All functions take a single example and are meant for `jax.vmap` over the batch.
+`augment_batch` gives each row of a batch a key of its own; all other functions take a single example.
 """
 
 import jax
 import jax.numpy as jnp
 
-from unet_jax.errors import UserError
+from unet_jax.data import warp
+from unet_jax.data.grey import change_grey_values
+from unet_jax.data.knobs import BY_CHANCE, Knobs
 
 
-def augment(
-    key: jax.Array,
-    example: dict[str, jax.Array],
-    *,
-    flip: bool = False,
-    quarter_turns: bool = False,
-    brightness: float = 0.0,
-    contrast: float = 0.0,
-    gamma: float = 0.0,
-    noise: float = 0.0,
-) -> dict[str, jax.Array]:
-    """One example, changed at random; whatever is False or 0 is off and leaves the draws of the others as they are.
+def augment(key: jax.Array, example: dict[str, jax.Array], **knobs) -> dict[str, jax.Array]:
+    """One example, changed at random; whatever is off leaves the draws of the others as they are.
+
+    Flips and quarter turns alone move pixels. With a warp (`elastic`, `rotate`, `scale`, `shear`, `shift`) they are a
+    part of its one sampling map: the image is interpolated once, arrays of floats (weight) linearly, all others (mask,
+    valid, instances) take the nearest pixel, so that ids stay ids. The window keeps its size; what a warp would show from
+    outside it is the window mirrored, or with outside="void" not valid: mask `VOID` (0 where masks overlap), valid False,
+    instances 0.
 
     Args:
       key: a PRNG key.
       example: `image` float32 `[h, w, c]`, normalised (unit variance), and any arrays that start with the axes
-        `[h, w]` (mask, valid, weight): these move with the image. Arrays of other shapes are passed on.
-      flip: mirrors up-down and left-right, each with probability 1/2.
-      quarter_turns: turns by 0, 90, 180 or 270 degrees, each with probability 1/4; a window that is not square by 0 or
-        180 degrees, each with probability 1/2.
-      brightness: adds b ~ U(-brightness, brightness), in units of the image's standard deviation.
-      contrast: x -> m + f (x - m), m the window's mean, f ~ U(1 - contrast, 1 + contrast); below 1.
-      gamma: x -> lo + r ((x - lo) / r)^g over the window's range r = hi - lo, log g ~ U(-gamma, gamma).
-      noise: adds normal noise to each pixel, its standard deviation ~ U(0, noise).
+        `[h, w]` (mask, valid, weight, instances): these move with the image. Arrays of other shapes are passed on.
+      knobs: those of `knobs.Knobs`.
 
-    Raises `UserError` on a negative strength or a contrast of 1 or more.
+    Raises `UserError` where a knob's value is outside its domain.
     """
-    for name, value in {"brightness": brightness, "contrast": contrast, "gamma": gamma, "noise": noise}.items():
-        if value < 0 or (name == "contrast" and value >= 1):
-            limits = "at least 0 and below 1" if name == "contrast" else "at least 0"
-            raise UserError(f"augment.{name}={value}: choose {limits}")
+    knobs = Knobs(**knobs)
     geometry_key, grey_key = jax.random.split(key)
-    example = change_geometry(geometry_key, example, flip=flip, quarter_turns=quarter_turns)
-    image = change_grey_values(
-        grey_key, example["image"], brightness=brightness, contrast=contrast, gamma=gamma, noise=noise
-    )
-    return example | {"image": image}
+    chances = draw_chances(key, knobs)
+    example = change_geometry(geometry_key, example, knobs, chances)
+    return example | {"image": change_grey_values(grey_key, example["image"], knobs, chances)}
 
 
-def change_geometry(key, example, *, flip: bool, quarter_turns: bool) -> dict[str, jax.Array]:
-    """Moves the image and all per-pixel arrays alike, pixel by pixel: ids stay ids; see `augment`."""
+def augment_batch(key: jax.Array, batch: dict[str, jax.Array], first=0, **knobs) -> dict[str, jax.Array]:
+    """`augment` of every row of a batch, each under `key` folded with its place, that of the first row being `first`."""
+    keys = jax.vmap(lambda place: jax.random.fold_in(key, place))(first + jnp.arange(batch["image"].shape[0]))
+    return jax.vmap(lambda key, example: augment(key, example, **knobs))(keys, batch)
+
+
+def draw_chances(key: jax.Array, knobs: Knobs) -> dict[str, jax.Array]:
+    """Which of the changes take place, drawn for those alone that have a probability below 1."""
+    return {
+        name: jax.random.bernoulli(jax.random.fold_in(key, 2 + place), knobs.probability[name])
+        for place, name in enumerate(BY_CHANCE)  # 0 and 1 are the keys of geometry and grey values
+        if knobs.on(name) and knobs.probability.get(name, 1) < 1
+    }
+
+
+def change_geometry(key, example, knobs: Knobs, chances) -> dict[str, jax.Array]:
+    """Moves the image and all per-pixel arrays alike; see `augment`."""
     size = example["image"].shape[:2]
     flip_key, turn_key = jax.random.split(key)
-    up_down, left_right = jax.random.bernoulli(flip_key, shape=(2,)) & flip
-    turns = jax.random.randint(turn_key, (), 0, 4) * quarter_turns
+    up_down, left_right = jax.random.bernoulli(flip_key, shape=(2,)) & knobs.flip
+    turns = jax.random.randint(turn_key, (), 0, 4) * knobs.quarter_turns
     if size[0] != size[1]:
         turns = turns // 2 * 2
+
+    if knobs.warps:
+        places = warp.draw(jax.random.fold_in(key, 2), size, knobs, chances)
+        return warp.warp(example, turn_and_flip(places, size, up_down, left_right, turns), knobs)
 
     def move(x):
         if x.shape[:2] != size:
@@ -67,23 +73,14 @@ def change_geometry(key, example, *, flip: bool, quarter_turns: bool) -> dict[st
             x = jnp.where(turns % 2 == 1, jnp.rot90(x), x)
         return jnp.where(turns >= 2, x[::-1, ::-1], x)
 
-    return jax.tree.map(move, example) if flip or quarter_turns else example
+    return jax.tree.map(move, example) if knobs.flip or knobs.quarter_turns else example
 
 
-def change_grey_values(key, image, *, brightness: float, contrast: float, gamma: float, noise: float) -> jax.Array:
-    """Contrast, brightness, gamma and noise, in this order, on `[h, w, c]`; see `augment`."""
-    contrast_key, brightness_key, gamma_key, sigma_key, noise_key = jax.random.split(key, 5)
-    if contrast:
-        mean = image.mean()
-        image = mean + jax.random.uniform(contrast_key, (), minval=1 - contrast, maxval=1 + contrast) * (image - mean)
-    if brightness:
-        image = image + jax.random.uniform(brightness_key, (), minval=-brightness, maxval=brightness)
-    if gamma:
-        low = image.min()
-        extent = jnp.maximum(image.max() - low, 1e-6)  # a constant window stays as it is
-        exponent = jnp.exp(jax.random.uniform(gamma_key, (), minval=-gamma, maxval=gamma))
-        image = low + extent * ((image - low) / extent) ** exponent
-    if noise:
-        sigma = jax.random.uniform(sigma_key, (), maxval=noise)
-        image = image + sigma * jax.random.normal(noise_key, image.shape, image.dtype)
-    return image
+def turn_and_flip(places, size, up_down, left_right, turns):
+    """The map `[2, h, w]` that reads at `places` of the flipped and turned window, as `move` makes it."""
+    bottom, right = (n - 1 for n in size)
+    y, x = places
+    y, x = jnp.where(turns >= 2, bottom - y, y), jnp.where(turns >= 2, right - x, x)
+    if bottom == right:
+        y, x = jnp.where(turns % 2 == 1, x, y), jnp.where(turns % 2 == 1, right - y, x)
+    return jnp.stack([jnp.where(up_down, bottom - y, y), jnp.where(left_right, right - x, x)])

@@ -20,14 +20,14 @@ def sheet(found: Survey) -> np.ndarray:
     legend = list(zip(found.class_names[1:], colours, strict=True))
     if any(look.counts[VOID] for look in chosen):
         legend.append(("void", drawing.VOID))
-    return _sheet([_tile(look, found, colours) for look in chosen], COLUMNS, legend)
+    return arrange([_tile(look, found, colours) for look in chosen], COLUMNS, legend)
 
 
 def alike_sheet(found: Survey) -> np.ndarray:
     """The first `MOST_PAIRS` pairs of images that look alike, each pair side by side, RGB uint8."""
     shown = found.alike[:MOST_PAIRS]
     tiles = [_tile(found.looks[place], found, ()) for i, j, _ in shown for place in (i, j)]
-    return _sheet(tiles, 2 if len(shown) < 3 else 4, [])
+    return arrange(tiles, 2 if len(shown) < 3 else 4, [])
 
 
 def choose(found: Survey, most: int) -> list[Look]:
@@ -62,7 +62,8 @@ def _short(text: str, most: int = 30) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def _sheet(tiles: Sequence[np.ndarray], columns: int, legend: Sequence) -> np.ndarray:
+def arrange(tiles: Sequence[np.ndarray], columns: int, legend: Sequence) -> np.ndarray:
+    """Tiles of one size, RGB uint8, in rows of `columns` above a legend of (name, colour)."""
     columns = min(columns, len(tiles))
     gap = drawing.blank(tiles[0].shape[0], GAP)
     empty = drawing.blank(*tiles[0].shape[:2])

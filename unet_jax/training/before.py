@@ -1,6 +1,10 @@
 """What runs from before a key was there had in effect, so that they go on and can be used."""
 
+import dataclasses
+
 from ml_collections import ConfigDict
+
+from unet_jax.data.knobs import Knobs
 
 NEW_LOSSES = ("weighted_cross_entropy", "focal", "generalised_dice", "tversky", "focal_tversky", "lovasz")
 BEFORE = {
@@ -16,6 +20,7 @@ BEFORE = {
             "focal_tversky": {"alpha": 0.3, "beta": 0.7, "gamma": 4 / 3},
         },
     },
+    "augment": dataclasses.asdict(Knobs()),  # all off
     "model": {"variant": "", "encoder": "", "encoder_weights": ""},  # of U-Net and U-Net++
 }
 

@@ -18,6 +18,7 @@ from unet_jax.data import pipeline
 from unet_jax.data.augment import augment
 from unet_jax.data.class_weights import check_rule, class_weights
 from unet_jax.data.foreground import check_share
+from unet_jax.data.knobs import Knobs
 from unet_jax.errors import UserError
 from unet_jax.evaluation.metrics import resolve_keep
 from unet_jax.inference.predict import select
@@ -120,6 +121,7 @@ def _check_values(config: ConfigDict) -> dict:
         known = ", ".join(pipeline.NORMALIZATIONS)
         raise UserError(f"data.normalize {reading['normalize']!r} is unknown; known: {known}")
     check_share(reading["foreground_share"])
+    Knobs(**config.augment.to_dict())
     return reading
 
 

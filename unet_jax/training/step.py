@@ -6,13 +6,14 @@ part, from the seed, the step and the device, and so differs between device coun
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from unet_jax.data.augment import augment
+from unet_jax.data.augment import augment_batch
 from unet_jax.evaluation import metrics
 from unet_jax.inference.predict import to_masks, to_probabilities
 from unet_jax.parallel import AXIS
@@ -20,7 +21,13 @@ from unet_jax.training.losses import Loss
 from unet_jax.training.state import TrainState
 
 
-def create_gradient(module: nn.Module, loss: Loss, *, seed: int, augmentation: Mapping[str, float]) -> Callable:
+def step_keys(seed: int, step) -> tuple[jax.Array, jax.Array]:
+    """The keys of the augmentation and of the dropout of the step that `step` steps were taken before."""
+    key_augment, key_dropout = jax.random.split(jax.random.fold_in(jax.random.key(seed), step))
+    return key_augment, key_dropout
+
+
+def create_gradient(module: nn.Module, loss: Loss, *, seed: int, augmentation: Mapping[str, Any]) -> Callable:
     """Builds what a step differentiates, by itself; arguments as for `create_train_step`.
 
     Returns:
@@ -33,10 +40,8 @@ def create_gradient(module: nn.Module, loss: Loss, *, seed: int, augmentation: M
 
     def gradient(state: TrainState, batch):
         device = jax.lax.axis_index(AXIS)
-        key_augment, key_dropout = jax.random.split(jax.random.fold_in(jax.random.key(seed), state.step))
-        rows = batch["image"].shape[0]
-        example_keys = jax.vmap(lambda i: jax.random.fold_in(key_augment, i))(device * rows + jnp.arange(rows))
-        batch = jax.vmap(lambda key, example: augment(key, example, **augmentation))(example_keys, batch)
+        key_augment, key_dropout = step_keys(seed, state.step)
+        batch = augment_batch(key_augment, batch, device * batch["image"].shape[0], **augmentation)
 
         def objective(params):
             heads, updates = module.apply(
@@ -66,7 +71,7 @@ def create_train_step(
     schedule: Callable,
     *,
     seed: int,
-    augmentation: Mapping[str, float],
+    augmentation: Mapping[str, Any],
 ) -> Callable:
     """Builds the body that `parallel.pmap_step` maps over the devices.
 

@@ -19,7 +19,7 @@ def score_run(
     """Scores a run on a split: prints a table, writes the scores, every mask, some overlays and the best, median and
     worst image under `WORKDIR/eval/`.
 
-    What another checkpoint, mode or level than the run's own gives goes under a name of its own, `SPLIT-fast-level2`.
+    What another checkpoint, mode, level or weights than the run's own give goes under a name of its own, `SPLIT-fast-level2`.
 
     Args:
       workdir: of the run.
@@ -27,7 +27,7 @@ def score_run(
       root: the data set's folder, if it is not where the config says.
       dataset: the run's data set, if it is open already.
       devices: to run on.
-      **chosen: checkpoint, mode and level as for `load`.
+      **chosen: checkpoint, mode, level and weights as for `load`.
 
     Returns:
       The summary, by the names of `evaluation/metrics.py`.
@@ -41,7 +41,7 @@ def score_run(
         if split == "val":
             print("there is no test split; scoring val instead")
     source, predictor = dataset.source(split), run.predictor
-    own = {"checkpoint": "best", "mode": run.config.eval.mode}
+    own = {"checkpoint": "best", "mode": run.config.eval.mode, "weights": run.config.eval.weights}
     parts = [split, *(str(chosen[key]) for key in own if chosen.get(key, "") not in ("", own[key]))]
     name = "-".join(parts + [f"level{predictor.level}"] * bool(predictor.level))
     out = workdir / "eval"
@@ -53,6 +53,7 @@ def score_run(
         each=lambda id_, *predicted: masks.write(file_name(id_), *predicted),
     )
     about = {"split": split, "step": run.step, "mode": predictor.mode, "level": predictor.level}
+    about |= {"weights": chosen.get("weights", "") or own["weights"]} if run.config.optim.ema_decay else {}
     report.write_json(out / f"{name}.json", summary, rows, **about)
     report.save_overlays(masks, source, out / name / "overlays", limit=run.config.eval.num_pictures)
     report.save_ranked(masks, source, rows, out / name)

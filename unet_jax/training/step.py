@@ -106,7 +106,9 @@ def create_train_step(
         return new_state, {
             "loss": value,
             "grad_norm": grad_norm,
-            "learning_rate": schedule(state.step) * (1 if state.plateau is None else state.plateau.scale),
+            "learning_rate": schedule(state.step)
+            if state.plateau is None
+            else schedule(state.step) * state.plateau.scale,
             "finite": jnp.isfinite(value) & jnp.isfinite(grad_norm) & jnp.isfinite(size),
             **overlap,
         }

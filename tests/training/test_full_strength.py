@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import unet_jax
+from unet_jax.analysis.prune import extract
 from unet_jax.errors import UserError
 from unet_jax.training import experiment, loop, score
 from unet_jax.training import workdir as folder
@@ -75,6 +76,9 @@ def test_a_run_made_longer(full, tmp_path, capsys):
     assert scores["ema"]["iou_pooled/mean"] == pytest.approx(val["val"], abs=1e-6)
     assert scores["raw"]["iou_pooled/mean"] == pytest.approx(val["val_raw"], abs=1e-6)
     assert (tmp_path / "long/eval/val-raw.json").exists()
+
+    extract.write(tmp_path / "long", tmp_path / "small", level=1, mode="accurate", step=step, score=0.5)
+    jax.tree.map(np.testing.assert_array_equal, dict(unet_jax.load(tmp_path / "small").variables), dict(state.ema))
 
     full.train.num_examples = 16
     with pytest.raises(UserError, match="is at step 4, the config says 2 in all"):

@@ -32,7 +32,7 @@ DEFAULT = "--config=configs/default.py"
         ("run_train.py", ["--config=run_eval.py", "--workdir=x"], "--config=run_eval.py: "),
         ("run_eval.py", ["--workdir=x", "--images=", "--out="], "neither is empty"),
         ("run_train.py", [DEFAULT, "--workdir=x", "stray"], "'stray' is not a flag"),
-        ("run_train.py", [DEFAULT, "--workdir=x", "--config.optim.name=lion"], "'lion' is unknown; known: adamw"),
+        ("run_train.py", [DEFAULT, "--workdir=x", "--config.optim.name=lamb"], "'lamb' is unknown; known: adamw"),
         ("run_eval.py", ["--workdir=/no/such/run"], "/no/such/run has no config.json"),
         ("run_eval.py", ["--workdir=x", "--images=y"], "--images and --out go together"),
         ("run_eval.py", ["--workdir=x", "--mode=slow"], "slow"),

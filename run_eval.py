@@ -22,6 +22,12 @@ MODE = flags.DEFINE_enum(
     "mode", None, ["accurate", "fast"], "accurate: mean over the heads; fast: one head. Default: eval.mode of the run."
 )
 LEVEL = flags.DEFINE_integer("level", 0, "U-Net++'s pruning level: runs only the nodes it needs. 0: as trained.")
+WEIGHTS = flags.DEFINE_enum(
+    "weights",
+    None,
+    ["raw", "ema"],
+    "ema: their moving average, of a run that kept one. Default: eval.weights of the run.",
+)
 IMAGES = flags.DEFINE_string("images", None, "Folder of images without masks, to predict instead of scoring a split.")
 OUT = flags.DEFINE_string("out", None, "Folder for what --images gives.")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace results that are in --out already.")
@@ -39,6 +45,7 @@ def main() -> None:
     if IMAGES.value is not None and (SPLIT.value or ROOT.value):
         raise UserError("--images predicts a folder; --split and --root are for scoring: leave one of the two out")
     chosen = {"checkpoint": CHECKPOINT.value, "mode": MODE.value or "", "level": LEVEL.value}
+    chosen["weights"] = WEIGHTS.value or ""
     if IMAGES.value is not None:
         score.predict_images(WORKDIR.value, IMAGES.value, OUT.value, overwrite=OVERWRITE.value, **chosen)
     else:

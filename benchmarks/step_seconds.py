@@ -44,10 +44,24 @@ class Stepper:
         self._parallel = parallel
         parts = experiment.create(config)
         dataset, patch = parts.dataset, parts.reading["patch"]
-        state = create_state(parts.module, parts.tx, seed=config.seed, patch=patch, channels=dataset.channels)
+        state = create_state(
+            parts.module,
+            parts.tx,
+            seed=config.seed,
+            patch=patch,
+            channels=dataset.channels,
+            ema=config.optim.ema_decay > 0,
+            plateau=parts.plateau,
+        )
         self.parameters = count_parameters(state.params)
         body = create_train_step(
-            parts.module, parts.loss, parts.tx, parts.schedule, seed=config.seed, augmentation=config.augment.to_dict()
+            parts.module,
+            parts.loss,
+            parts.tx,
+            parts.schedule,
+            seed=config.seed,
+            augmentation=config.augment.to_dict(),
+            **parts.stepping,
         )
         self._batches = pipeline.train_batches(
             dataset.source("train"), batch_size=config.train.batch_size, seed=config.seed, **parts.reading

@@ -46,26 +46,43 @@ def get_config(arg: str = "") -> ConfigDict:
     )
     config.optim = ConfigDict(
         {
-            "name": "adamw",  # adamw, adam, sgd
+            "name": "adamw",  # adamw, adam, sgd, rmsprop, lion
             "learning_rate": 2e-3,  # the peak
-            "schedule": "cosine",  # cosine, poly, constant; after the warm-up, down to 0 at the last step
-            "warmup_steps": 50,
+            # After the warm-up. Down to 0 at the last step: cosine, poly, one_cycle (up in the warm-up, nearly to 0); whatever
+            # the last step is: constant, step, plateau (by the score on val).
+            "schedule": "cosine",
+            "warmup_steps": 50,  # steps of the warm-up; or 0, and one of the next two
+            "warmup_epochs": 0.0,
+            "warmup_examples": 0,
             "power": 0.9,  # of poly
-            "weight_decay": 1e-4,  # on kernels only; decoupled for adamw, L2 before the moments for adam and sgd
-            "momentum": 0.9,  # of sgd
-            "nesterov": False,  # of sgd
-            "b1": 0.9,  # of adam and adamw
-            "b2": 0.999,
-            "eps": 1e-8,
+            "boundaries": (),  # of step: where the rate falls, in the unit that the run's length is given in
+            "factor": 0.1,  # of step and plateau: what the rate is multiplied by
+            "plateau_patience": 3,  # of plateau: evaluations in a row without a gain, after which the rate falls
+            "plateau_gain": 1e-4,  # of plateau: the least gain of IoU over the best score
+            "weight_decay": 1e-4,  # on kernels only; decoupled for adamw and lion, L2 before the moments for the others
+            "momentum": 0.9,  # of sgd (U-Net's authors: 0.99) and rmsprop; 0 for none
+            "nesterov": False,  # of sgd and rmsprop
+            "b1": 0.9,  # of adam, adamw and lion
+            "b2": 0.999,  # of adam, adamw and lion (lion's authors: 0.99)
+            "decay": 0.9,  # of rmsprop
+            "eps": 1e-8,  # of adam, adamw and rmsprop
             "grad_clip": 1.0,  # bound on the gradient's global norm; 0 for none
+            "accumulate": 1,  # micro-batches that the batch of a step is worked through in, to save memory; exact
+            "ema_decay": 0.0,  # of a moving average of the weights, scored beside them, e.g. 0.999; 0 for none
+            "freeze": (),  # patterns of parameters that stay as they are, e.g. ("encoder/*",); BatchNorm's statistics move on
+            "rates": (),  # pairs of such a pattern and what the rate is multiplied by, e.g. (("encoder/*", 0.1),)
         }
     )
     config.train = ConfigDict(
         {
-            "batch_size": 8,  # examples a step, over all devices of all processes
-            "num_steps": 320,
+            "batch_size": 8,  # examples a step, over all devices of all processes and all micro-batches
+            "num_steps": 320,  # how long the run is; or 0, and one of the next two
+            "num_epochs": 0.0,
+            "num_examples": 0,
             "log_every": 20,  # steps between rows of metrics.jsonl
-            "eval_every": 160,  # steps between evaluations on val, each with a checkpoint of that very state
+            "eval_every": 160,  # steps between evaluations on val, each with a checkpoint of that very state; or 0, and ...
+            "eval_every_epochs": 0.0,
+            "eval_every_examples": 0,
             "patience": 0,  # evaluations without a better score after which the run ends early; 0 for never
             "start_from": "",  # workdir of a run from whose best network this one starts, parameter by name; "" for none
         }
@@ -79,6 +96,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 "anode",
                 "cathode",
             ),  # classes whose masks are written and whose mean is the score; () for all but class 0
+            "weights": "raw",  # raw, or ema (of optim.ema_decay): whose score chooses the best, and what a run is used with
             "num_pictures": 12,  # overlays written with a score, spread evenly over the split; 0 for all
         }
     )
@@ -204,6 +222,7 @@ def unet() -> ConfigDict:
             "dropout": 0.0,
             "dtype": "float32",  # of the computation: float32, bfloat16 (or float64, see Network); parameters are float32
             "activation": "softmax",  # softmax, or sigmoid: each channel a mask of its own, and masks may overlap
+            "remat": (),  # levels whose nodes are computed again for the gradient, to save memory, e.g. (0, 1); slower
         }
     )
 

@@ -15,6 +15,7 @@ from unet_jax.analysis.plan import __main__ as program
 from unet_jax.analysis.plan import compile, devices, estimate, fit, page, plan, work
 from unet_jax.analysis.plan.compile import Program
 from unet_jax.analysis.plan.devices import Target
+from unet_jax.data.knobs import Knobs
 from unet_jax.errors import UserError
 
 # U-Net of widths 2 and 3, one channel in, three classes out: convolutions without bias in front of BatchNorm's two
@@ -40,10 +41,7 @@ def config(cache_dir):
     found.model = default.unet()
     found.model.widths = (2, 3)
     found.loss.terms.dice = 0.0
-    found.augment = dict.fromkeys(found.augment, 0.0) | {
-        "flip": False,
-        "quarter_turns": False,
-    }  # a third of the compilation
+    found.augment = dataclasses.asdict(Knobs())  # all off: a third of the compilation
     found.data.patch = (SIZE, SIZE)
     found.data.cache_dir = cache_dir
     found.train.batch_size = 8

@@ -26,7 +26,9 @@ def make_batch(rows=4, size=16):
     return {"image": image, "mask": mask, "valid": valid, "weight": rng.random(valid.shape).astype(np.float32)}
 
 
-def make_step(loss_name, augmentation, *, name="sgd", norm="batch", seed=3, learning_rate=0.05, **knobs):
+def make_step(
+    loss_name, augmentation, *, name="sgd", norm="batch", seed=3, learning_rate=0.05, accumulate=1, freeze=(), **knobs
+):
     module = models.build(
         "unet_pp", num_classes=3, widths=(4, 8), norm=norm, deep_supervision=True,
         activation=ACTIVATION[loss_name], axis_name=parallel.AXIS, **knobs,
@@ -37,9 +39,12 @@ def make_step(loss_name, augmentation, *, name="sgd", norm="batch", seed=3, lear
     else:
         terms, weights = {loss_name: 1.0}, {}
     loss = losses.create(terms=terms, activation=module.activation, num_classes=3, **weights)
-    tx, schedule = optim.create(name=name, learning_rate=learning_rate, num_steps=100, schedule="constant")
+    tx, schedule = optim.create(
+        name=name, learning_rate=learning_rate, num_steps=100, schedule="constant", freeze=freeze
+    )
     state = create_state(module, tx, seed=0, patch=(16, 16), channels=1)
-    return create_train_step(module, loss, tx, schedule, seed=seed, augmentation=augmentation), state
+    stepping = {"accumulate": accumulate, "freeze": freeze}
+    return create_train_step(module, loss, tx, schedule, seed=seed, augmentation=augmentation, **stepping), state
 
 
 def run(step, state, batch, num_devices, num_steps=1):
@@ -127,6 +132,7 @@ def test_bfloat16_computes_in_halves_and_keeps_the_state_in_float32():
     batch, (step, state) = make_batch(), make_step("dice", OFF, dtype="bfloat16")
     half, metrics = run(step, state, batch, 2)
     assert all(leaf.dtype != "bfloat16" for leaf in jax.tree.leaves(half))
+    assert metrics["loss"].dtype == metrics["grad_norm"].dtype == "float32"
     exact = run(*make_step("dice", OFF), batch, 2)[1]
     difference = abs(float(metrics["loss"]) - float(exact["loss"]))
     assert 0 < difference < 0.02
@@ -143,6 +149,51 @@ def test_valid_padding_crops_mask_to_the_logits():
     batch["valid"][:] = True
     _, metrics = run(step, state, batch, 2)
     assert metrics["tp"].sum() + metrics["fn"].sum() == 4 * module.output_size(size) ** 2
+
+
+@pytest.mark.usefixtures("quick_compile")
+def test_accumulated_equals_at_once():
+    """Cross entropy with Dice of the batch, unequal valid pixels: no mean of micro-batches would be equal."""
+    batch, at_once, largest = make_batch(rows=8), None, 0.0
+    for accumulate in (1, 2):
+        step, state = make_step("weighted sum", AUGMENT, norm="group", learning_rate=1.0, accumulate=accumulate)
+        after, metrics = parallel.to_host(run(step, state, batch, 4))
+        found = (optax.tree.sub(state.params, after.params), metrics)
+        at_once, largest = at_once or found, max(float(abs(leaf).max()) for leaf in jax.tree.leaves(found[0]))
+    assert largest > 1e-2
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5 * largest), found, at_once)
+
+
+@pytest.mark.usefixtures("quick_compile")
+def test_batch_statistics_are_those_of_the_micro_batches_in_turn():
+    """On any number of devices the same rows are together: 0, 2, 4, 6, then 1, 3, 5, 7."""
+    batch = make_batch(rows=8)
+    module = models.build("unet_pp", num_classes=3, widths=(4, 8), norm="batch", deep_supervision=True)
+    step, state = make_step("dice", OFF, accumulate=2)
+    expected = state.batch_stats
+    for rows in (slice(0, None, 2), slice(1, None, 2)):
+        variables = {"params": state.params, "batch_stats": expected}
+        expected = module.apply(variables, batch["image"][rows], train=True, mutable=["batch_stats"])[1]["batch_stats"]
+    results = [parallel.to_host(run(step, state, batch, n)) for n in (1, 4)]
+    for after, _ in results:
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), after.batch_stats, expected)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), results[0][1], results[1][1])
+
+
+@pytest.mark.usefixtures("quick_compile")
+def test_frozen_weights_stay_bit_by_bit_and_cost_no_moments():
+    step, state = make_step("dice", OFF, name="adam", freeze=("x_0_0/*", "*/bias"))
+    after, metrics = parallel.to_host(run(step, state, make_batch(), 2, num_steps=2))
+    moments = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_flatten_with_path(after.opt_state)[0]]
+    for path, before in jax.tree_util.tree_flatten_with_path(state.params)[0]:
+        name = jax.tree_util.keystr(path)
+        leaf = after.params
+        for part in path:
+            leaf = leaf[part.key]
+        frozen = "x_0_0" in name or "bias" in name
+        assert np.array_equal(leaf, before) == frozen, name
+        assert sum(moment.endswith(name) for moment in moments) == (0 if frozen else 2), name
+    assert metrics["grad_norm"] > 0
 
 
 def test_nan_is_reported():

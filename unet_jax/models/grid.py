@@ -10,7 +10,7 @@ from flax import linen as nn
 from unet_jax.errors import UserError
 from unet_jax.models.blocks import Block, UpSample, center_crop
 from unet_jax.models.encoders import ENCODERS
-from unet_jax.models.network import Network, are_counts
+from unet_jax.models.network import Network, are_counts, is_count
 
 
 class Grid(Network):
@@ -27,6 +27,8 @@ class Grid(Network):
       encoder: one of `ENCODERS`, whose map of level i stands in for the node that reads the image alone, x^{i,0}, as
         submodule `encoder`; "" for nodes of the grid's own. Where it has no map, at level 0 of most, nothing reads one.
         `widths` are then those of the other nodes, and the last, of the deepest level, must be the encoder's own.
+      remat: levels whose nodes keep only what they read and are computed again in the backward pass, which saves memory
+        and costs time; () for none. An encoder's own nodes are not among them. Parameters and results are the same.
     """
 
     widths: Sequence[int] = (64, 128, 256, 512, 1024)
@@ -34,6 +36,7 @@ class Grid(Network):
     norm: str = "none"
     upsample: str = "transpose"
     encoder: str = ""
+    remat: Sequence[int] = ()
 
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
         "padding": ("same", "valid"),
@@ -47,6 +50,10 @@ class Grid(Network):
         super().check()
         if not are_counts(self.widths) or len(self.widths) < 2:
             raise UserError(f"widths={self.widths!r}: give two or more positive whole numbers, such as (32, 64, 128).")
+        if not isinstance(self.remat, tuple) or not all(is_count(i, 0) and i <= self.depth for i in self.remat):
+            raise UserError(
+                f"remat={self.remat!r}: give some of the levels 0 to {self.depth}, such as (0, 1); () for none."
+            )
         if self.encoder != "":
             self.check_encoder()
 
@@ -122,7 +129,8 @@ class Grid(Network):
 
     def node(self, name: str, level: int, dropout: tuple[float, float] = (0.0, 0.0)) -> Block:
         """H of this level under this name; `dropout` after its first and its second ReLU."""
-        return Block(
+        block = nn.remat(Block, static_argnums=2) if level in self.remat else Block  # `train` picks a branch
+        return block(
             self.widths[level],
             self.padding,
             self.norm,

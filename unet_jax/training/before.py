@@ -9,7 +9,17 @@ from unet_jax.data.knobs import Knobs
 NEW_LOSSES = ("weighted_cross_entropy", "focal", "generalised_dice", "tversky", "focal_tversky", "lovasz")
 BEFORE = {
     "data": {"train_share": 1.0, "foreground_share": 0.0, "weight_map": False, "weight_map_sigma": 5.0},
-    "train": {"start_from": "", "patience": 0},
+    "train": {
+        "start_from": "",
+        "patience": 0,
+        **{"num_epochs": 0.0, "num_examples": 0, "eval_every_epochs": 0.0, "eval_every_examples": 0},
+    },
+    "optim": {
+        **{"warmup_epochs": 0.0, "warmup_examples": 0, "boundaries": (), "factor": 0.1},
+        **{"plateau_patience": 3, "plateau_gain": 1e-4, "decay": 0.9},
+        **{"accumulate": 1, "ema_decay": 0.0, "freeze": (), "rates": ()},
+    },
+    "eval": {"weights": "raw"},
     "loss": {
         "class_weighting": "",
         "terms": dict.fromkeys(NEW_LOSSES, 0.0),
@@ -21,7 +31,7 @@ BEFORE = {
         },
     },
     "augment": dataclasses.asdict(Knobs()),  # all off
-    "model": {"variant": "", "encoder": "", "encoder_weights": ""},  # of U-Net and U-Net++
+    "model": {"variant": "", "encoder": "", "encoder_weights": "", "remat": ()},  # of U-Net and U-Net++
 }
 
 

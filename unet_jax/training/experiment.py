@@ -22,7 +22,7 @@ from unet_jax.data.knobs import Knobs
 from unet_jax.errors import UserError
 from unet_jax.evaluation.metrics import resolve_keep
 from unet_jax.inference.predict import select
-from unet_jax.training import losses, optim
+from unet_jax.training import durations, ema, losses, optim, plateau, schedules
 
 PIPELINE = (
     "patch",
@@ -33,13 +33,15 @@ PIPELINE = (
 )  # keys of config.data that are not the data set's
 START = ("encoder_weights",)  # keys of config.model that are not the network's: they tell what a run starts from
 WEIGHTING = ("class_weights", "class_weighting")  # keys of config.loss that say the same in two ways
+STEPPING = ("accumulate", "ema_decay", "plateau_patience", "plateau_gain")  # keys of config.optim that are not optax's
+WEIGHTS = ("raw", "ema")  # of eval.weights
 
 AT_LEAST = {  # the least value of each whole number
     "seed": 0,
-    "train.num_steps": 1,
+    "train.batch_size": 1,
     "train.log_every": 1,
-    "train.eval_every": 1,
     "train.patience": 0,
+    "optim.accumulate": 1,
     "eval.batch_size": 1,
     "eval.bucket": 1,
     "eval.num_pictures": 0,
@@ -59,6 +61,9 @@ class Experiment:
     loss: losses.Loss
     tx: optax.GradientTransformation
     schedule: Callable
+    durations: durations.Durations
+    plateau: optax.GradientTransformationExtraArgs | None  # the rule, with the schedule of that name
+    stepping: dict  # keyword arguments of `create_train_step`: accumulate, ema_decay, freeze
     reading: dict  # keyword arguments of `pipeline.train_batches`: patch, normalize, margin, ...
     keep: tuple[str, ...]
     class_weights: tuple[float, ...]  # of the loss, one per output channel; () for equal ones
@@ -73,9 +78,12 @@ def create(config: ConfigDict, devices=None, dataset: data.Dataset | None = None
       UserError: a value is not allowed, or two do not fit each other; before any step is run.
     """
     reading = _check_values(config)  # what needs no data first: preparing a large folder takes minutes
-    parallel.check_batch_size(config.train.batch_size, devices)
-    tx, schedule = optim.create(num_steps=config.train.num_steps, **config.optim)
+    _check_batch(config, devices)
     dataset = dataset or create_dataset(config)
+    lengths = durations.resolve(config.train, config.optim, dataset.splits.get("train", 1))  # none: a plan without data
+    knobs = {key: value for key, value in config.optim.items() if key not in (*STEPPING, *durations.WARMUP)}
+    knobs |= {name: getattr(lengths, name) for name in ("num_steps", "warmup_steps", "boundaries")}
+    tx, schedule = optim.create(**knobs)
     module = create_module(config, dataset.class_names, dataset.overlapping)
     select(module, config.eval.mode)  # raises where there is no such mode
     weights = _class_weights(config, dataset, module.num_classes)
@@ -89,8 +97,10 @@ def create(config: ConfigDict, devices=None, dataset: data.Dataset | None = None
     patch = reading["patch"]
     reading["margin"] = (patch[0] - module.output_size(patch[0])) // 2  # raises where the network cannot take the size
     image = jax.ShapeDtypeStruct((*patch, dataset.channels), "float32")
-    jax.eval_shape(functools.partial(_dry_run, module, loss, config.augment.to_dict(), dataset.overlapping), image)
-    return Experiment(dataset, module, loss, tx, schedule, reading, keep, weights)
+    dry_run = functools.partial(_dry_run, module, loss, tx, config.augment.to_dict(), dataset.overlapping)
+    jax.eval_shape(dry_run, image)
+    stepping = {name: config.optim[name] for name in ("accumulate", "ema_decay", "freeze")}
+    return Experiment(dataset, module, loss, tx, schedule, lengths, _plateau(config), stepping, reading, keep, weights)
 
 
 def _check_values(config: ConfigDict) -> dict:
@@ -98,6 +108,15 @@ def _check_values(config: ConfigDict) -> dict:
         value = functools.reduce(lambda node, key: node[key], name.split("."), config)
         if value < least:
             raise UserError(f"{name} {value} must be at least {least}")
+    durations.check(config.train, config.optim)
+    knobs = config.optim
+    schedules.check(name=knobs.schedule, learning_rate=knobs.learning_rate, power=knobs.power, factor=knobs.factor)
+    ema.check(knobs.ema_decay)
+    if config.eval.weights not in WEIGHTS:
+        raise UserError(f"eval.weights {config.eval.weights!r} is unknown; known: {', '.join(WEIGHTS)}")
+    if config.eval.weights == "ema" and not knobs.ema_decay:
+        raise UserError("eval.weights 'ema' needs an average: give optim.ema_decay a value, e.g. 0.999, or take 'raw'")
+    _plateau(config)
     model = config.model
     if model.get("encoder_weights") and not model.get("encoder"):  # not every network has an encoder
         raise UserError(f"model.encoder_weights={model.encoder_weights}: the network has no encoder; set model.encoder")
@@ -137,10 +156,30 @@ def _class_weights(config: ConfigDict, dataset: data.Dataset, num_channels: int)
     return class_weights(dataset, rule, config.data.cache_dir)
 
 
-def _dry_run(module, loss, augmentation, overlapping, image):
-    """Augmentation, network and loss on one window, for their errors alone: shapes are traced, nothing is computed."""
+def _check_batch(config: ConfigDict, devices) -> None:
+    batch_size, number = config.train.batch_size, config.optim.accumulate
+    parallel.check_batch_size(batch_size, devices)
+    if number > 1:
+        if batch_size % number:
+            raise UserError(
+                f"train.batch_size {batch_size} is no multiple of optim.accumulate {number}: as many micro-batches are "
+                "to make the batch of one step"
+            )
+        what = f"train.batch_size {batch_size} / optim.accumulate {number}, a micro-batch"
+        parallel.check_batch_size(batch_size // number, devices, what)
+
+
+def _plateau(config: ConfigDict) -> optax.GradientTransformationExtraArgs | None:
+    knobs = config.optim
+    rule = plateau.create(factor=knobs.factor, patience=knobs.plateau_patience, gain=knobs.plateau_gain)
+    return rule if knobs.schedule == "plateau" else None
+
+
+def _dry_run(module, loss, tx, augmentation, overlapping, image):
+    """Augmentation, network, loss, optimiser on one window, for their errors alone: shapes are traced, nothing is computed."""
     example = augment(jax.random.key(0), {"image": image}, **augmentation)
-    heads, _ = module.init_with_output(jax.random.key(0), example["image"][None])
+    heads, variables = module.init_with_output(jax.random.key(0), example["image"][None])
+    tx.init(variables["params"])
     valid = jnp.ones(heads[-1].shape[:3], bool)
     mask = jnp.zeros(heads[-1].shape if overlapping else valid.shape, jnp.int32)
     return loss.value(loss.terms(heads, mask, valid, *[jnp.zeros(valid.shape)] * loss.weighted))

@@ -15,7 +15,7 @@ from unet_jax.data import pipeline
 from unet_jax.errors import UserError
 from unet_jax.evaluation import report
 from unet_jax.evaluation.evaluate import evaluate
-from unet_jax.training import experiment
+from unet_jax.training import experiment, plateau
 from unet_jax.training import workdir as folder
 from unet_jax.training.checkpoint import Checkpointer
 from unet_jax.training.score import score_run
@@ -34,7 +34,8 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
 
     A workdir without a checkpoint starts from the initialisation, or from another run's network (`train.start_from`).
 
-    Every `train.eval_every` steps, and after the last, the network is scored on val and that very state is saved. After
+    Every `train.eval_every` steps, and after the last, the network is scored on val and that very state is saved; a run
+    that keeps a moving average of its weights scores both, and `eval.weights` says whose score counts. After
     `train.patience` such scores without a better one the run ends early. At the end the best checkpoint is scored on test
     (on val, and it is said, where there is no test split), with pictures.
 
@@ -55,10 +56,10 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
             f"training by {jax.process_count()} processes is not built yet; start one process for all devices"
         )
     parts = experiment.create(config, devices)
-    module, dataset, train = parts.module, parts.dataset, config.train
+    module, dataset, train, durations = parts.module, parts.dataset, config.train, parts.durations
     train_source = dataset.source("train")
     val_source = pipeline.InMemory(dataset.source("val"), parts.reading["cache_bytes"])  # decoded once, scored often
-    workdir = folder.start(workdir, config, dataset)
+    workdir = folder.start(workdir, config, dataset, durations.num_steps)
 
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopSignal())  # outermost: the last save, which closing waits for, is guarded too
@@ -67,18 +68,25 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
         weights = "" if start_step else config.model.get("encoder_weights", "")  # a resumed run has its own
         patch, channels = parts.reading["patch"], dataset.channels
         state = create_state(
-            module, parts.tx, seed=config.seed, patch=patch, channels=channels, encoder_weights=weights
+            module,
+            parts.tx,
+            seed=config.seed,
+            patch=patch,
+            channels=channels,
+            encoder_weights=weights,
+            ema=config.optim.ema_decay > 0,
+            plateau=parts.plateau,
         )
         if start_step:
             state = checkpointer.restore(start_step, state)
         elif train.start_from:
             state, origin = start_from(state, parts.tx, train.start_from)
         path = workdir / "metrics.jsonl"
-        finished = start_step >= train.num_steps or _out_of_patience(path, train.patience, start_step)
+        finished = start_step >= durations.num_steps or _out_of_patience(path, train.patience, start_step)
         if not finished:
             folder.add_start(workdir, start_step, start_from=origin, encoder_weights=weights)
             stack.callback(_draw_curves, workdir)
-        progress = stack.enter_context(contextlib.closing(Progress(start_step, train.num_steps)))
+        progress = stack.enter_context(contextlib.closing(Progress(start_step, durations.num_steps)))
         writer = MetricWriter(path, start_step)
         meter = Meter(experiment.channel_names(module, dataset.class_names), parts.keep, train.batch_size)
         progress.print(
@@ -87,6 +95,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
             + f"), {len(parallel.local_devices(devices))} device(s), "
             + (f"going on from step {start_step} in {workdir}" if start_step else f"into {workdir}")
         )
+        progress.print(durations.text)
         if config.loss.class_weighting:
             weighed = zip(experiment.channel_names(module, dataset.class_names), parts.class_weights, strict=True)
             listed = ", ".join(f"{name} {weight:.4g}" for name, weight in weighed)
@@ -94,7 +103,13 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
         state = parallel.replicate(state, devices)
         p_step = parallel.pmap_step(
             create_train_step(
-                module, parts.loss, parts.tx, parts.schedule, seed=config.seed, augmentation=config.augment.to_dict()
+                module,
+                parts.loss,
+                parts.tx,
+                parts.schedule,
+                seed=config.seed,
+                augmentation=config.augment.to_dict(),
+                **parts.stepping,
             ),
             devices,
         )
@@ -126,9 +141,9 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
                 record(*in_flight)  # of the step before: the host prepares the next while the devices work
             in_flight = (step, step_metrics)
 
-            last, stopping = step == train.num_steps, stop.requested
+            last, stopping = step == durations.num_steps, stop.requested
             log = last or stopping or step % train.log_every == 0
-            score = last or step % train.eval_every == 0
+            score = last or step % durations.eval_every == 0
             save = score or stopping or (config.checkpoint.every and step % config.checkpoint.every == 0)
             if log or save:
                 record(*in_flight)
@@ -139,18 +154,23 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
                 with meter.paused():
                     host_state = parallel.to_host(state)  # one copy: what is scored is what is saved
                     result = None
-                    if score:
+                    for split, variables in host_state.scored(config.eval.weights).items() if score else ():
                         predictor = folder.create_predictor(
-                            config, module, folder.data_facts(dataset), host_state.variables, devices=devices
+                            config, module, folder.data_facts(dataset), variables, devices=devices
                         )
                         summary, _ = evaluate(predictor, val_source, batch_size=config.eval.batch_size)
-                        result = summary["iou_pooled/mean"]
-                        writer.write(step, "val", summary)
-                        progress.print(f"step {step}: mean IoU {result:.4f} on val ({', '.join(parts.keep)})")
+                        writer.write(step, split, summary)
+                        mean = summary["iou_pooled/mean"]
+                        result = mean if split == "val" else result
+                        progress.print(f"step {step}: mean IoU {mean:.4f} on {split} ({', '.join(parts.keep)})")
+                    if parts.plateau and step % durations.eval_every == 0:
+                        told = plateau.observe(parts.plateau, host_state.plateau, result)
+                        host_state = host_state.replace(plateau=parallel.to_host(told))
+                        state = state.replace(plateau=parallel.replicate(told, devices))
                     checkpointer.save(step, host_state, result)
             if stopping:
                 checkpointer.wait()
-                raise Interrupted(f"stopped at step {step} of {train.num_steps} and saved in {workdir}")
+                raise Interrupted(f"stopped at step {step} of {durations.num_steps} and saved in {workdir}")
             finished = last
             if score and not last and _out_of_patience(path, train.patience, step):
                 finished = True

@@ -7,6 +7,7 @@ and the number of devices that trained the run; with others the states differ by
 
 import functools
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,12 +20,13 @@ from unet_jax import parallel
 from unet_jax.data import pipeline
 from unet_jax.errors import UserError
 from unet_jax.models.encoders import weights
-from unet_jax.training import experiment
+from unet_jax.training import experiment, plateau
 from unet_jax.training import workdir as folder
 from unet_jax.training.checkpoint import Checkpointer
 from unet_jax.training.start_from import start_from
 from unet_jax.training.state import TrainState, create_state
 from unet_jax.training.step import create_train_step
+from unet_jax.training.writer import read_metrics
 
 
 class Replay:
@@ -48,6 +50,7 @@ class Replay:
         self.config, self.name, self.devices = config, name, devices
         self._recorded = _read(workdir) if workdir else {}
         self._checkpoints = workdir and workdir / "checkpoints"
+        self._scores = _scores(workdir) if workdir else {}
         self.parts = experiment.create(config, devices)
         here = self.parts.dataset.fingerprint
         there = self._recorded["data"]["fingerprint"] if workdir else here
@@ -79,7 +82,7 @@ class Replay:
                 raise UserError(f"{self.name} has no checkpoint, so no {which} one; give a step")
             with Checkpointer(self._checkpoints, read_only=True) as checkpointer:
                 return checkpointer.step_of(which)
-        last, digits = self.config.train.num_steps, str(which)
+        last, digits = self.parts.durations.num_steps, str(which)
         if not (digits.isascii() and digits.isdigit()) or int(digits) > last:
             raise UserError(
                 f"step {which} is none of {self.name}: give a whole number from 0 to {last}, best or latest"
@@ -100,7 +103,8 @@ class Replay:
         The batch is `train_batches`' own, before augmentation, which belongs to the step. A bar shows the training.
 
         Raises:
-          UserError: a checkpoint is damaged, what the run started from has changed, or loss or weights are no longer finite.
+          UserError: a checkpoint is damaged, what the run started from has changed, loss or weights are no longer finite,
+            or the rate depends on a score that was never made (`_observe`).
         """
         legs = self.legs(steps)
         at, state, p_step = -1, None, None
@@ -120,10 +124,24 @@ class Replay:
                     state, step_metrics = p_step(*arguments)
                     if not parallel.to_host(step_metrics["finite"]):
                         raise UserError(f"{self.name}: NaN or infinite at step {at}; give steps before it")
+                    state = self._observe(at, state)
                     batch = next(batches)
                     bar.update()
                 state = parallel.to_host(state)
                 yield to, state, batch
+
+    def _observe(self, step: int, state: TrainState) -> TrainState:
+        """Tells the schedule "plateau" the score on val after `step`, from metrics.jsonl, where there was an evaluation."""
+        parts = self.parts
+        if not parts.plateau or step % parts.durations.eval_every:
+            return state
+        if step not in self._scores:
+            raise UserError(
+                f"{self.name}: optim.schedule 'plateau' follows the scores on val, and there is none of step {step}; give "
+                "steps before it"
+            )
+        told = plateau.observe(parts.plateau, parallel.to_host(state.plateau), self._scores[step])
+        return state.replace(plateau=parallel.replicate(told, self.devices))
 
     def _compile(self, state, batch):
         parts, config = self.parts, self.config
@@ -134,6 +152,7 @@ class Replay:
             parts.schedule,
             seed=config.seed,
             augmentation=config.augment.to_dict(),
+            **parts.stepping,
         )
         return parallel.compile_step(parallel.pmap_step(step, self.devices), state, batch)
 
@@ -154,6 +173,8 @@ class Replay:
             seed=config.seed,
             patch=parts.reading["patch"],
             channels=parts.dataset.channels,
+            ema=config.optim.ema_decay > 0,
+            plateau=parts.plateau,
         )
         if step:
             with Checkpointer(self._checkpoints, read_only=True) as checkpointer:
@@ -186,3 +207,11 @@ def _read(workdir: Path) -> dict:
             f"--workdir={workdir} holds a pruned network, without the training it came from; give the run's"
         )
     return content | {"data": facts}
+
+
+def _scores(workdir: Path) -> dict[int, float]:
+    """The run's score on val by step, as its schedule and its best checkpoint saw it; NaN where there was none."""
+    found = {
+        row["step"]: row["iou_pooled/mean"] for row in read_metrics(workdir / "metrics.jsonl") if row["split"] == "val"
+    }
+    return {step: math.nan if score is None else score for step, score in found.items()}

@@ -20,7 +20,7 @@ def score_run(
     """Scores a run on a split: prints a table, writes the scores, every mask, some overlays and the best, median and
     worst image under `WORKDIR/eval/`.
 
-    What another checkpoint, mode or level than the run's own gives goes under a name of its own, `SPLIT-fast-level2`.
+    What another checkpoint, mode, level or weights than the run's own give goes under a name of its own, `SPLIT-fast-level2`.
 
     Args:
       workdir: of the run.
@@ -28,7 +28,7 @@ def score_run(
       root: the data set's folder, if it is not where the config says.
       dataset: the run's data set, if it is open already.
       devices: to run on.
-      **chosen: checkpoint, mode and level as for `load`.
+      **chosen: checkpoint, mode, level and weights as for `load`.
 
     Returns:
       The summary, by the names of `evaluation/metrics.py`.
@@ -42,7 +42,7 @@ def score_run(
         if split == "val":
             print("there is no test split; scoring val instead")
     predictor, out = run.predictor, workdir / "eval"
-    own = {"checkpoint": "best", "mode": run.config.eval.mode}
+    own = {"checkpoint": "best", "mode": run.config.eval.mode, "weights": run.config.eval.weights}
     parts = [split, *(str(chosen[key]) for key in own if chosen.get(key, "") not in ("", own[key]))]
     name = "-".join(parts + [f"level{predictor.level}"] * bool(predictor.level))
     summary = write_scores(run, dataset, split, out, name)
@@ -82,6 +82,7 @@ def write_scores(
         progress=progress,
     )
     about = {"split": split, "step": run.step, "mode": predictor.mode, "level": predictor.level}
+    about |= {"weights": run.weights} if run.config.optim.ema_decay else {}
     report.write_json(out / f"{name}.json", summary, rows, **about, fingerprint=dataset.fingerprint)
     report.save_overlays(masks, source, out / name / "overlays", limit=run.config.eval.num_pictures)
     report.save_ranked(masks, source, rows, out / name)

@@ -8,7 +8,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from unet_jax.errors import UserError
 from unet_jax.training.checkpoint import Checkpointer
 from unet_jax.training.state import TrainState
-from unet_jax.training.workdir import resolve
+from unet_jax.training.workdir import load_config, resolve
 
 REMEDY = (
     "give the knobs of config.model in that run's config.json and data of as many classes and channels, or leave "
@@ -19,7 +19,8 @@ REMEDY = (
 def start_from(state: TrainState, tx: optax.GradientTransformation, workdir: str) -> tuple[TrainState, dict]:
     """The state of step 0 with the parameters of another run's best checkpoint, wherever the names are the same.
 
-    The running statistics of BatchNorm come along; the optimiser starts afresh. What that run has not stays as it was
+    The running statistics of BatchNorm come along; the optimiser starts afresh. Of a run that is used with the moving average
+    of its weights (`eval.weights`), it is the average. What that run has not stays as it was
     initialised, and its names are printed. Neither its data nor its code need to be there.
 
     Args:
@@ -40,14 +41,18 @@ def start_from(state: TrainState, tx: optax.GradientTransformation, workdir: str
     own = flatten_dict({"params": state.params, "batch_stats": state.batch_stats}, sep="/")
     with Checkpointer(workdir / "checkpoints", read_only=True) as checkpointer:
         step = checkpointer.step_of("best")
-        there = checkpointer.names(step)
+        average = (workdir / "config.json").exists() and load_config(workdir).eval.weights == "ema"
+        prefix = "ema/" * average
+        there = {name.removeprefix(prefix) for name in checkpointer.names(step) if name.startswith(prefix)}
         common = {name: leaf for name, leaf in own.items() if name in there}
         if not any(name.startswith("params/") for name in common):
             raise UserError(
                 f"train.start_from={workdir}: that network and this one have no parameter of the same name "
                 f"({_modules(there)} there, {_modules(own)} here); start from a run of this kind of network"
             )
-        restored = checkpointer.restore(step, unflatten_dict(common, sep="/"), misfit=REMEDY)
+        like = unflatten_dict({prefix + name: leaf for name, leaf in common.items()}, sep="/")
+        restored = checkpointer.restore(step, like, misfit=REMEDY)
+        restored = restored["ema"] if average else restored
     restored = jax.tree.map(jnp.asarray, flatten_dict(restored, sep="/"))
     variables = unflatten_dict(own | restored, sep="/")
     missing = sorted(name.removeprefix("params/") for name in own.keys() - common.keys())
@@ -55,10 +60,7 @@ def start_from(state: TrainState, tx: optax.GradientTransformation, workdir: str
         f"starting from step {step} of {workdir}: "
         + (f"all but {', '.join(missing)}, which stay as initialised" if missing else "every parameter")
     )
-    params = variables["params"]
-    state = state.replace(
-        params=params, batch_stats=variables.get("batch_stats", {}), opt_state=jax.jit(tx.init)(params)
-    )
+    state = state.start_with(tx, variables["params"], variables.get("batch_stats", {}))
     return state, {"workdir": str(workdir), "step": step}
 
 

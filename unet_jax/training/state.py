@@ -19,17 +19,33 @@ class TrainState(flax.struct.PyTreeNode):
       params: the network's parameters.
       batch_stats: running statistics of BatchNorm; empty without one.
       opt_state: of the optax chain.
+      ema: the moving average of `variables` (`ema.py`), or None where the run keeps none.
+      plateau: what the rule of the schedule "plateau" remembers (`plateau.py`), or None with any other.
     """
 
     step: jax.Array
     params: Any
     batch_stats: Any
     opt_state: Any
+    ema: Any = None
+    plateau: Any = None
 
     @property
     def variables(self) -> dict:
         """What `module.apply` takes."""
         return {"params": self.params, "batch_stats": self.batch_stats}
+
+    def scored(self, weights: str) -> dict[str, dict]:
+        """The variables to score on val, by the name of their rows: "val" those that count, `weights`, and the others."""
+        if self.ema is None:
+            return {"val": self.variables}
+        kinds = {"raw": self.variables, "ema": self.ema}
+        return {"val": kinds.pop(weights), **{f"val_{kind}": variables for kind, variables in kinds.items()}}
+
+    def start_with(self, tx: optax.GradientTransformation, params, batch_stats) -> "TrainState":
+        """This state of step 0 with other weights: the optimiser, and an average if there is one, begin with them."""
+        state = self.replace(params=params, batch_stats=batch_stats, opt_state=jax.jit(tx.init)(params))
+        return state if self.ema is None else state.replace(ema=state.variables)
 
 
 def create_state(
@@ -40,6 +56,8 @@ def create_state(
     patch,
     channels: int,
     encoder_weights: str = "",
+    ema: bool = False,
+    plateau: optax.GradientTransformation | None = None,
 ) -> TrainState:
     """The state at step 0: a pure function of `seed`, of the network, of the file of weights and of nothing else.
 
@@ -50,6 +68,8 @@ def create_state(
       patch: (height, width) of a training window, in pixels.
       channels: of the images.
       encoder_weights: a file of `models/encoders/weights.py` that the network's encoder starts from; prints what was loaded.
+      ema: whether to keep a moving average of the weights.
+      plateau: the rule of the schedule "plateau", if that is the schedule.
 
     Raises:
       UserError: the file is not one of this encoder's, or the images have neither its channels nor one.
@@ -60,12 +80,14 @@ def create_state(
         variables, said = weights.load(variables, encoder_weights, module.encoder)
         print(said)
     params = variables["params"]
-    return TrainState(
+    state = TrainState(
         step=jnp.int32(0),
         params=params,
         batch_stats=variables.get("batch_stats", {}),
         opt_state=jax.jit(tx.init)(params),
+        plateau=plateau.init(params) if plateau else None,
     )
+    return state.replace(ema=state.variables) if ema else state
 
 
 def count_parameters(params) -> int:

@@ -5,7 +5,7 @@ example's place in the global batch, so it is the same on any number of devices.
 part, from the seed, the step and the device, and so differs between device counts.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,6 +17,8 @@ from unet_jax.data.augment import augment_batch
 from unet_jax.evaluation import metrics
 from unet_jax.inference.predict import to_masks, to_probabilities
 from unet_jax.parallel import AXIS
+from unet_jax.training import ema, parts
+from unet_jax.training.accumulate import in_parts
 from unet_jax.training.losses import Loss
 from unet_jax.training.state import TrainState
 
@@ -27,16 +29,38 @@ def step_keys(seed: int, step) -> tuple[jax.Array, jax.Array]:
     return key_augment, key_dropout
 
 
-def create_gradient(module: nn.Module, loss: Loss, *, seed: int, augmentation: Mapping[str, Any]) -> Callable:
+def create_gradient(
+    module: nn.Module,
+    loss: Loss,
+    *,
+    seed: int,
+    augmentation: Mapping[str, Any],
+    accumulate: int = 1,
+    freeze: Sequence[str] = (),
+) -> Callable:
     """Builds what a step differentiates, by itself; arguments as for `create_train_step`.
 
     Returns:
       `gradient(state, batch)`, to be mapped over the devices as the step is: the gradient of the global batch's loss for
-      every parameter, before any clipping; and (the loss, (the new statistics of BatchNorm, and of this device's rows the
-      deepest logits, mask and valid)).
+      every parameter, before any clipping, 0 for those of `freeze`; and (the loss, (the new statistics of BatchNorm, and of
+      this device's rows the deepest logits, mask and valid)).
     """
 
     truth_names = ("mask", "valid", "weight") if loss.weighted else ("mask", "valid")
+
+    def part(params, batch_stats, batch, key):
+        """The loss's sums of some rows, and what else a step needs of them."""
+        heads, updates = module.apply(
+            {"params": params, "batch_stats": batch_stats},
+            batch["image"],
+            train=True,
+            rngs={"dropout": key},
+            mutable=["batch_stats"],
+        )
+        truth = [metrics.center_crop(batch[name], heads[-1].shape[1:3]) for name in truth_names]
+        return loss.terms(heads, *truth), (updates.get("batch_stats", batch_stats), heads[-1], *truth[:2])
+
+    total = in_parts(part, accumulate) if accumulate > 1 else part
 
     def gradient(state: TrainState, batch):
         device = jax.lax.axis_index(AXIS)
@@ -44,22 +68,15 @@ def create_gradient(module: nn.Module, loss: Loss, *, seed: int, augmentation: M
         batch = augment_batch(key_augment, batch, device * batch["image"].shape[0], **augmentation)
 
         def objective(params):
-            heads, updates = module.apply(
-                {"params": params, "batch_stats": state.batch_stats},
-                batch["image"],
-                train=True,
-                rngs={"dropout": jax.random.fold_in(key_dropout, device)},
-                mutable=["batch_stats"],
-            )
-            truth = [metrics.center_crop(batch[name], heads[-1].shape[1:3]) for name in truth_names]
+            key = jax.random.fold_in(key_dropout, device)
+            sums, outputs = total(parts.stop_gradient(params, freeze), state.batch_stats, batch, key)
             # The sum over devices stands inside the differentiated function, so that a loss which is no mean of
             # per-pixel terms (Dice) is that of the global batch. Its gradient then comes out n times too large in
             # the sum over devices: their mean is exact.
-            sums = jax.lax.psum(loss.terms(heads, *truth), AXIS)
-            return loss.value(sums), (updates, heads[-1], *truth[:2])
+            return loss.value(jax.lax.psum(sums, AXIS)), outputs
 
-        (value, rest), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
-        return jax.lax.pmean(grads, AXIS), (value, rest)
+        (value, outputs), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
+        return jax.lax.pmean(grads, AXIS), (value, outputs)
 
     return gradient
 
@@ -72,6 +89,9 @@ def create_train_step(
     *,
     seed: int,
     augmentation: Mapping[str, Any],
+    accumulate: int = 1,
+    ema_decay: float = 0.0,
+    freeze: Sequence[str] = (),
 ) -> Callable:
     """Builds the body that `parallel.pmap_step` maps over the devices.
 
@@ -81,20 +101,28 @@ def create_train_step(
       tx: the optimiser; `schedule` its learning rate by step, for the record.
       seed: of augmentation and dropout.
       augmentation: the keyword arguments of `data.augment.augment`.
+      accumulate: micro-batches that the batch is worked through in (`accumulate.py`), of which a device's rows are a
+        multiple.
+      ema_decay: of the state's moving average, where it has one (`ema.py`).
+      freeze: patterns of the parameters that `tx` leaves alone: no gradient of theirs is computed.
 
     Returns:
       `step(state, batch)`: batch is `image [b, h, w, C]`, `mask [b, h, w(, K)]`, `valid [b, h, w]` and, where the loss is
       `weighted`, `weight [b, h, w]`, this device's rows.
-      The metrics are of the global batch: loss, grad_norm, learning_rate, tp, fp, fn `[K]` (of the deepest head) and
-      finite (False once loss, gradient or weights are NaN or infinite).
+      The metrics are of the global batch: loss, grad_norm (of what is not frozen), learning_rate, tp, fp, fn `[K]` (of
+      the deepest head) and finite (False once loss, gradient or weights are NaN or infinite).
     """
 
-    take_gradient = create_gradient(module, loss, seed=seed, augmentation=augmentation)
+    take_gradient = create_gradient(
+        module, loss, seed=seed, augmentation=augmentation, accumulate=accumulate, freeze=freeze
+    )
 
     def step(state: TrainState, batch):
-        grads, (value, (updates, logits, mask, valid)) = take_gradient(state, batch)
+        grads, (value, (batch_stats, logits, mask, valid)) = take_gradient(state, batch)
         grad_norm = optax.tree.norm(grads)
         changes, opt_state = tx.update(grads, state.opt_state, state.params)
+        if state.plateau is not None:
+            changes = optax.tree.scale(state.plateau.scale, changes)
 
         masks, _ = to_masks(to_probabilities(logits, module.activation), module.activation)
         counts = metrics.counts(masks, mask, valid)
@@ -102,15 +130,20 @@ def create_train_step(
         new_state = TrainState(
             step=state.step + 1,
             params=optax.apply_updates(state.params, changes),
-            batch_stats=updates.get("batch_stats", state.batch_stats),
+            batch_stats=batch_stats,
             opt_state=opt_state,
+            plateau=state.plateau,
         )
+        if state.ema is not None:
+            new_state = new_state.replace(ema=ema.update(state.ema, new_state.variables, new_state.step, ema_decay))
         # The weights, too: an update may overflow on a finite gradient, and such a state must not be saved as a good one.
         size = optax.tree.norm((new_state.params, new_state.batch_stats))
         return new_state, {
             "loss": value,
             "grad_norm": grad_norm,
-            "learning_rate": schedule(state.step),
+            "learning_rate": schedule(state.step)
+            if state.plateau is None
+            else schedule(state.step) * state.plateau.scale,
             "finite": jnp.isfinite(value) & jnp.isfinite(grad_norm) & jnp.isfinite(size),
             **overlap,
         }

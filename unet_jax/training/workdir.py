@@ -1,6 +1,6 @@
 """The folder of a run: what it was (`config.json`, `versions.json`), and the trained network back out of it.
 
-WORKDIR/config.json     every key of the config; a run resumes only with the same
+WORKDIR/config.json     every key of the config; a run resumes only with the same (resume.py)
 WORKDIR/versions.json   packages, git commit, devices, XLA flags, and what the data were
 WORKDIR/metrics.jsonl   one JSON object a line (writer.py); WORKDIR/curves.png shows it
 WORKDIR/checkpoints/    Orbax (checkpoint.py)
@@ -21,10 +21,11 @@ from ml_collections import ConfigDict
 from unet_jax import data, json_file
 from unet_jax.errors import UserError
 from unet_jax.inference.predict import Predictor, select
-from unet_jax.models.encoders import weights
+from unet_jax.models.encoders.weights import digest
 from unet_jax.training import experiment
 from unet_jax.training.before import add_missing
 from unet_jax.training.checkpoint import Checkpointer
+from unet_jax.training.resume import refusal
 
 # Keys that a resumed run may change: no result depends on them.
 FREE = (
@@ -49,10 +50,13 @@ class Run:
     config: ConfigDict
     facts: dict
     step: int
+    weights: str  # which ones of that step: raw or ema
     predictor: Predictor
 
 
-def load(workdir, *, checkpoint: str | int = "best", mode: str = "", level: int = 0, devices=None) -> Predictor:
+def load(
+    workdir, *, checkpoint: str | int = "best", mode: str = "", level: int = 0, weights: str = "", devices=None
+) -> Predictor:
     """The network of a run, ready to predict: `unet_jax.load(workdir).predict(array) -> masks, probabilities`.
 
     Args:
@@ -61,12 +65,14 @@ def load(workdir, *, checkpoint: str | int = "best", mode: str = "", level: int 
       mode: "accurate" (mean over the heads, for a network with several), "fast" (one head), or "" for the config's
         `eval.mode`.
       level: U-Net++'s pruning level; only the parameters it needs are read. 0 is the network as trained.
+      weights: "raw", "ema" (their moving average, of a run with `optim.ema_decay`), or "" for the config's `eval.weights`.
       devices: to run on; all local ones by default, whatever the number trained on.
 
     Raises:
-      UserError: no such run, checkpoint, mode or level, or the checkpoint is damaged.
+      UserError: no such run, checkpoint, mode, level or weights, or the checkpoint is damaged.
     """
-    return open_asked(workdir, checkpoint=checkpoint, mode=mode, level=level, devices=devices).predictor
+    chosen = {"checkpoint": checkpoint, "mode": mode, "level": level, "weights": weights}
+    return open_asked(workdir, **chosen, devices=devices).predictor
 
 
 def open_asked(workdir, *, mode: str = "", **chosen) -> Run:
@@ -82,21 +88,35 @@ def open_asked(workdir, *, mode: str = "", **chosen) -> Run:
     return run
 
 
-def open_run(workdir, *, checkpoint: str | int = "best", mode: str = "", level: int = 0, devices=None) -> Run:
+def open_run(
+    workdir, *, checkpoint: str | int = "best", mode: str = "", level: int = 0, weights: str = "", devices=None
+) -> Run:
     """Restores a run; arguments and errors as for `load`."""
     workdir = resolve(workdir)
     config, facts = load_config(workdir), load_facts(workdir)
     module = experiment.create_module(config, facts["class_names"], facts["overlapping"])
-    mode = mode or config.eval.mode
+    module = module.clone(remat=()) if hasattr(module, "remat") else module  # no gradient, and analysis looks inside
+    mode, weights = mode or config.eval.mode, weights or config.eval.weights
+    _check_weights(weights, config)
     images = jax.ShapeDtypeStruct((1, *config.data.patch, facts["channels"]), "float32")
     variables = jax.eval_shape(select(module, mode, level).init, jax.random.key(0), images)
     with Checkpointer(workdir / "checkpoints", read_only=True) as checkpointer:
         step = checkpointer.step_of(checkpoint)
         if checkpoint == "best" and checkpointer.best_step() is None:
             print(f"note: no checkpoint of {workdir} was scored yet; taking the latest, of step {step}")
-        restored = checkpointer.restore(step, dict(variables))
+        like = dict(variables)
+        restored = (
+            checkpointer.restore(step, {"ema": like})["ema"] if weights == "ema" else checkpointer.restore(step, like)
+        )
     predictor = create_predictor(config, module, facts, restored, mode=mode, level=level, devices=devices)
-    return Run(config, facts, step, predictor)
+    return Run(config, facts, step, weights, predictor)
+
+
+def _check_weights(weights: str, config: ConfigDict) -> None:
+    if weights not in experiment.WEIGHTS:
+        raise UserError(f"weights {weights!r} is unknown; known: {', '.join(experiment.WEIGHTS)}")
+    if weights == "ema" and not config.optim.ema_decay:
+        raise UserError("weights 'ema': the run keeps no moving average (its optim.ema_decay is 0); use 'raw'")
 
 
 def create_predictor(
@@ -130,11 +150,12 @@ def data_facts(dataset: data.Dataset) -> dict:
     }
 
 
-def start(workdir, config: ConfigDict, dataset: data.Dataset) -> Path:
+def start(workdir, config: ConfigDict, dataset: data.Dataset, num_steps: int) -> Path:
     """Makes the workdir and writes `config.json` and `versions.json`, or checks those of the run that it holds.
 
     Raises:
-      UserError: the workdir cannot be written, or belongs to a run with another config or on other data.
+      UserError: the workdir cannot be written, or belongs to a run with another config or on other data, or to one that
+        has taken more than `num_steps`.
     """
     workdir = resolve(workdir)
     try:
@@ -145,13 +166,18 @@ def start(workdir, config: ConfigDict, dataset: data.Dataset) -> Path:
         raise UserError(f"--workdir={workdir} is not writable; give another one")
     new, facts = json.loads(config.to_json()), data_facts(dataset)
     starts = []
-    if any((workdir / "checkpoints").glob("[0-9]*")):  # a run that took no step leaves nothing to protect
+    done = [int(path.name) for path in (workdir / "checkpoints").glob("[0-9]*") if path.name.isdigit()]
+    if done:  # a run that took no step leaves nothing to protect
         content = json.loads((workdir / "versions.json").read_text())
         if PRUNED in content:
             raise UserError(
                 f"--workdir={workdir} holds a pruned network, without the optimiser's state to go on from; give another one"
             )
         _check_same(workdir, new, facts)
+        if max(done) > num_steps:
+            raise UserError(
+                f"--workdir={workdir} is at step {max(done)}, the config says {num_steps} in all; give at least as many"
+            )
         starts = content["starts"]
     json_file.write(workdir / "config.json", new, indent=2)
     json_file.write(workdir / "versions.json", {"data": facts, "starts": starts}, indent=2)
@@ -168,7 +194,7 @@ def add_start(workdir: Path, start_step: int, *, start_from: dict, encoder_weigh
     content = json.loads(path.read_text())
     origin = {"start_from": start_from} if start_from else {}
     if encoder_weights:
-        origin["encoder_weights_sha256"] = weights.digest(encoder_weights)
+        origin["encoder_weights_sha256"] = digest(encoder_weights)
     content["starts"].append({"start_step": start_step, **origin, **versions()})
     json_file.write(path, content, indent=2)
 
@@ -215,30 +241,15 @@ def versions() -> dict:
 
 
 def _check_same(workdir, new, facts):
-    old, new = _flat(load_config(workdir).to_dict()), _flat(_tuples(new))
-    changes = [
-        f"{key}: {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} now"
-        for key in sorted(old.keys() | new.keys())
-        if key not in FREE and old.get(key, "absent") != new.get(key, "absent")
-    ]
-    if changes:
-        raise UserError(
-            f"--workdir={workdir} holds a run with another config ({'; '.join(changes)}); "
-            "give the same config to resume it, or another --workdir"
-        )
+    why = refusal(load_config(workdir).to_dict(), _tuples(new), FREE)
+    if why:
+        raise UserError(f"--workdir={workdir} holds {why}")
     before = load_facts(workdir)["fingerprint"]
     if before != facts["fingerprint"]:
         raise UserError(
             f"--workdir={workdir} holds a run on other data (fingerprint {before[:12]} there, "
             f"{facts['fingerprint'][:12]} now); restore the files, or give another --workdir"
         )
-
-
-def _flat(tree: dict, prefix: str = "") -> dict:
-    flat = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def _tuples(value):

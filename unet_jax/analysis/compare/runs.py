@@ -10,11 +10,13 @@ from ml_collections import ConfigDict
 
 from unet_jax.errors import UserError
 from unet_jax.inference.predict import resolve_keep
+from unet_jax.training import durations
 from unet_jax.training import workdir as folder
 from unet_jax.training.checkpoint import Checkpointer
 
 SHARE = "data.train_share"
-FIRST = ("model.name", "model.", SHARE, "data.", "train.num_steps")  # keys that name a group before all others
+LENGTH = tuple(f"train.{key}" for key in durations.LENGTH)
+FIRST = ("model.name", "model.", SHARE, "data.", *LENGTH)  # keys that name a group before all others
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,8 +84,9 @@ def _open(workdir) -> Run:
     config, facts = folder.load_config(workdir), folder.load_facts(workdir)
     with Checkpointer(workdir / "checkpoints", read_only=True) as checkpointer:
         step, latest = checkpointer.step_of("best"), checkpointer.latest_step()
-    if (workdir / "metrics.jsonl").exists() and latest < config.train.num_steps and not config.train.patience:
-        print(f"note: {workdir} is not finished: step {latest} of {config.train.num_steps}")
+    num_steps = durations.resolve(config.train, config.optim, facts["splits"]["train"]).num_steps
+    if (workdir / "metrics.jsonl").exists() and latest < num_steps and not config.train.patience:
+        print(f"note: {workdir} is not finished: step {latest} of {num_steps}")
     keys = {
         key: value
         for key, value in flatten_dict(config.to_dict(), sep=".").items()

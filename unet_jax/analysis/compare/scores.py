@@ -74,6 +74,7 @@ def _unusable(run: Run, split: str, path: Path) -> str:
         content = json.loads(path.read_text())
         rows = content["images"]
         own = {"step": run.step, "mode": run.config.eval.mode, "level": 0}
+        own |= {"weights": run.config.eval.weights} if run.config.optim.ema_decay else {}
         other = [f"{key} {content[key]}, not {value}" for key, value in own.items() if content[key] != value]
     except (ValueError, KeyError, TypeError) as error:
         return f"is no file of scores ({type(error).__name__}: {error})"

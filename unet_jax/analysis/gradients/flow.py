@@ -56,7 +56,12 @@ def measure(run: str, replay: Replay, steps: Sequence[int]) -> Iterator[Flow]:
     parts, config = replay.parts, replay.config
     depth = depths(parts.module, parts.dataset.channels)
     take = create_taking(
-        parts.module, parts.loss, seed=config.seed, augmentation=config.augment.to_dict(), devices=replay.devices
+        parts.module,
+        parts.loss,
+        seed=config.seed,
+        augmentation=config.augment.to_dict(),
+        accumulate=config.optim.accumulate,
+        devices=replay.devices,
     )
     for step, state, batch in replay.states(steps):
         loss, grads = take(state, batch)
@@ -64,13 +69,14 @@ def measure(run: str, replay: Replay, steps: Sequence[int]) -> Iterator[Flow]:
 
 
 def create_taking(
-    module: nn.Module, loss: Loss, *, seed: int, augmentation: Mapping[str, float], devices=None
+    module: nn.Module, loss: Loss, *, seed: int, augmentation: Mapping[str, float], accumulate: int = 1, devices=None
 ) -> Callable[[TrainState, Mapping], tuple[float, Any]]:
     """`take(state, batch)`: the loss and the whole gradient that a step would act on, before clipping; all on the host.
 
+    Of frozen parts, too: the gradient is the loss's, whether or not the optimiser acts on it.
     Arguments as for `training.step.create_gradient`, and the devices to run on; `batch` is that of all of them.
     """
-    gradient = create_gradient(module, loss, seed=seed, augmentation=augmentation)
+    gradient = create_gradient(module, loss, seed=seed, augmentation=augmentation, accumulate=accumulate)
 
     def body(state, batch):
         grads, (value, _) = gradient(state, batch)

@@ -78,20 +78,39 @@ def create(config: ConfigDict, dataset: data.Dataset, devices) -> Work:
     Raises:
       UserError: the config is not one that trains, or its batch does not divide over the devices.
     """
-    if not dataset.sources:  # the names of its classes are unknown
+    if not dataset.sources:  # the names of its classes are unknown, and how many examples an epoch has
         config = ConfigDict(config.to_dict())
         config.eval.keep = ()
+        config.train.update(num_steps=1, num_epochs=0.0, num_examples=0)
+        config.train.update(eval_every=1, eval_every_epochs=0.0, eval_every_examples=0)
+        config.optim.update(schedule="constant", boundaries=(), warmup_steps=0, warmup_epochs=0.0, warmup_examples=0)
     parts = experiment.create(config, devices, dataset)
     patch, classes = parts.reading["patch"], len(dataset.class_names)
     step = create_train_step(
-        parts.module, parts.loss, parts.tx, parts.schedule, seed=config.seed, augmentation=config.augment.to_dict()
+        parts.module,
+        parts.loss,
+        parts.tx,
+        parts.schedule,
+        seed=config.seed,
+        augmentation=config.augment.to_dict(),
+        **parts.stepping,
     )
     state = jax.eval_shape(
-        lambda: create_state(parts.module, parts.tx, seed=config.seed, patch=patch, channels=dataset.channels)
+        lambda: create_state(
+            parts.module,
+            parts.tx,
+            seed=config.seed,
+            patch=patch,
+            channels=dataset.channels,
+            ema=config.optim.ema_decay > 0,
+            plateau=parts.plateau,
+        )
     )
     example = {
         "image": jax.ShapeDtypeStruct((*patch, dataset.channels), jnp.float32),
         "mask": jax.ShapeDtypeStruct((*patch, classes) if dataset.overlapping else patch, jnp.int32),
         "valid": jax.ShapeDtypeStruct(patch, jnp.bool_),
     }
+    if parts.loss.weighted:
+        example["weight"] = jax.ShapeDtypeStruct(patch, jnp.float32)
     return Work(step, state, example, config.train.batch_size)

@@ -46,9 +46,9 @@ def write(workdir, out, *, level: int, mode: str, step: int, score: float, overw
     working = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
     try:
         with writing():
-            json_file.write(
-                working / "config.json", json.loads(level_config(run.config, level, mode).to_json()), indent=2
-            )
+            config = level_config(run.config, level, mode)
+            config.optim.ema_decay, config.eval.weights = 0.0, "raw"  # they are those that the run is used with
+            json_file.write(working / "config.json", json.loads(config.to_json()), indent=2)
             json_file.write(working / "versions.json", versions, indent=2)
             with Checkpointer(working / "checkpoints") as checkpointer:
                 checkpointer.save(step, run.predictor.variables, score)

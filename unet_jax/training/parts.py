@@ -1,0 +1,91 @@
+"""Parts of a network, by patterns of its parameters' names: those that stay frozen, those with a rate of their own.
+
+A parameter's name is its path, as in the checkpoint: "enc_0/conv_0/kernel". A pattern is one of the shell's: `*` stands for
+any characters, slashes too, so that "encoder/*" is the whole encoder.
+"""
+
+import fnmatch
+import math
+from collections.abc import Sequence
+
+import jax
+import optax
+
+from unet_jax.errors import UserError
+
+
+def check_patterns(freeze: Sequence[str]) -> tuple[str, ...]:
+    """The patterns as a tuple; UserError unless they are strings."""
+    if isinstance(freeze, str) or not all(isinstance(pattern, str) and pattern for pattern in freeze):
+        raise UserError(f"optim.freeze {freeze!r}: give patterns of parameters' names, such as ('encoder/*',)")
+    return tuple(freeze)
+
+
+def check_rates(rates: Sequence[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
+    """The pairs as a tuple; UserError unless they are patterns with factors above 0."""
+    for pair in rates:
+        if isinstance(pair, str) or len(pair) != 2 or not isinstance(pair[0], str):
+            raise UserError(
+                f"optim.rates {rates!r}: give pairs of a pattern and a factor, such as (('encoder/*', 0.1),)"
+            )
+        if not isinstance(pair[1], int | float) or not 0 < pair[1] < math.inf:
+            raise UserError(
+                f"optim.rates: factor {pair[1]!r} for {pair[0]!r} must be a finite number above 0; "
+                "to leave a part as it is, name it in optim.freeze"
+            )
+    return tuple((pattern, float(factor)) for pattern, factor in rates)
+
+
+def matching(params, patterns: Sequence[str], key: str):
+    """A tree like `params`: for each leaf the place of the last of `patterns` that matches its name, or -1.
+
+    Raises:
+      UserError: a pattern matches no name; `key` is that of the config that it stands under.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(params)
+    names = ["/".join(str(part.key) for part in path) for path, _ in leaves]
+    found = [[i for i, pattern in enumerate(patterns) if fnmatch.fnmatchcase(name, pattern)] for name in names]
+    for i, pattern in enumerate(patterns):
+        if not any(i in places for places in found):
+            tops = sorted({f"{name.partition('/')[0]}/*" if "/" in name else name for name in names})
+            raise UserError(
+                f"{key}: no parameter's name matches {pattern!r}; there are {', '.join(tops)}, in full e.g. "
+                + ", ".join(names[:3])
+            )
+    return jax.tree.unflatten(structure, [max(places, default=-1) for places in found])
+
+
+def all_but(tx: optax.GradientTransformation, freeze: Sequence[str]) -> optax.GradientTransformation:
+    """`tx` for the parameters that no pattern matches; the others stay as they are and have no state."""
+
+    def labels(params):
+        places = matching(params, freeze, "optim.freeze")
+        if min(jax.tree.leaves(places)) >= 0:
+            raise UserError(f"optim.freeze {tuple(freeze)!r} freezes every parameter: nothing is left to train")
+        return jax.tree.map(lambda place: "trained" if place < 0 else "frozen", places)
+
+    return optax.partition({"trained": tx, "frozen": optax.set_to_zero()}, labels)
+
+
+def scale(rates: Sequence[tuple[str, float]]) -> optax.GradientTransformation:
+    """Multiplies the change of each parameter by the factor of the last pattern that matches its name."""
+    patterns, factors = zip(*rates, strict=True)
+
+    def init(params):
+        matching(params, patterns, "optim.rates")  # raises where one matches nothing
+        return optax.EmptyState()
+
+    def update(updates, state, params=None):
+        del params
+        places = matching(updates, patterns, "optim.rates")
+        return jax.tree.map(lambda place, u: u if place < 0 else factors[place] * u, places, updates), state
+
+    return optax.GradientTransformation(init, update)
+
+
+def stop_gradient(params, freeze: Sequence[str]):
+    """`params`, of which those that a pattern matches have the gradient 0, and no program to compute it."""
+    if not freeze:
+        return params
+    places = matching(params, freeze, "optim.freeze")
+    return jax.tree.map(lambda place, p: p if place < 0 else jax.lax.stop_gradient(p), places, params)

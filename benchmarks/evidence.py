@@ -103,7 +103,7 @@ def measure(data: str, every: list[rows.Row], results: tables.Results, workdir: 
             config=row.experiment.config,
             seed=row.seed,
             minutes=f"{row.minutes:g}",
-            num_steps=rows.steps_in(row.minutes, seconds),
+            num_steps=rows.steps_in(row.minutes, speeds[row.experiment.beside or row.variant][0]),
             seconds_per_step=f"{seconds:.4f}",
             parameters=parameters,
         )

@@ -1,8 +1,9 @@
 """The runs behind the README's results: which config, which data, which seed, how many minutes.
 
 Experiments of one data set are compared at equal minutes and differ in the network alone (but for the one that is trained
-as its authors did). References are figures that
-are given, not run: floors by a threshold, and another library.
+as its authors did). An experiment `beside` another has its network and its number of steps, and one thing of the training
+added: what that gives is its score, what it costs its seconds a step. References are figures that are given, not run:
+floors by a threshold, and another library.
 """
 
 import dataclasses
@@ -30,11 +31,15 @@ class Data:
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A network on a data set: its name in the table, the config and the flags on top of it."""
+    """A network on a data set: its name in the table, the config and the flags on top of it.
+
+    `beside` names the experiment of the data set whose number of steps it takes; "" for one of its own.
+    """
 
     network: str
     config: str
     flags: tuple[tuple[str, object], ...] = ()
+    beside: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +82,25 @@ DATA = {
     "em": Data(split="val", num_evals=2),
 }
 
+ADDED = {  # to the training of a U-Net, one at a time
+    "elastic": ("elastic deformation", {"augment.elastic": 5.0}),
+    "foreground": ("a third of the windows on the foreground", {"data.foreground_share": 0.33}),
+    "ema": ("moving average of the weights", {"optim.ema_decay": 0.99, "eval.weights": "ema"}),
+}
+WEIGHT_MAP = {  # its cross entropy in place of the plain one, which its w0 = 0 would be
+    "data.weight_map": True,
+    "loss.terms.binary_cross_entropy": 0.0,
+    "loss.terms.weighted_cross_entropy": 0.5,
+}
+
+
+def _added(config: str, **more: tuple[str, dict]) -> dict[str, Experiment]:
+    return {
+        f"unet_{name}": Experiment(f"U-Net, {what}", config, tuple(flags.items()), beside="unet")
+        for name, (what, flags) in (ADDED | more).items()
+    }
+
+
 PLAIN = (("model.deep_supervision", False),)
 EXPERIMENTS = {
     "electrodes": {
@@ -91,8 +115,11 @@ EXPERIMENTS = {
         "unet": Experiment("U-Net", "battery_xray_unet"),
         "unet_pp_one_head": Experiment("U-Net++, one head", "battery_xray", PLAIN),
         "unet_pp": Experiment("U-Net++, deep supervision", "battery_xray"),
+        **_added("battery_xray_unet"),
     },
     "nuclei": {
+        "unet": Experiment("U-Net", "nuclei_unet"),
+        **_added("nuclei_unet", weight_map=("map of weights", WEIGHT_MAP)),
         "unet_pp": Experiment("U-Net++, deep supervision", "nuclei"),
         "unet_pp_paper": Experiment("U-Net++ as published, its authors' training", "unet_pp_paper"),
     },
@@ -114,6 +141,7 @@ ROWS = (
     *_two_minutes("electrodes"),
     *_two_minutes("battery_xray"),
     Row("battery_xray", "unet_pp", 20),
+    *(Row("nuclei", variant, 2, seed) for seed in range(3) for variant in ("unet", *_added("", weight_map=("", {})))),
     Row("nuclei", "unet_pp_paper", 10),
     Row("nuclei", "unet_pp", 25),
     Row("em", "unet_pp", 25),

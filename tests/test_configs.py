@@ -22,6 +22,7 @@ FOLDERS = {
     "battery_xray": ("masks3", 3),
     "battery_xray_unet": ("masks3", 3),
     "nuclei": ("masks", 2),
+    "nuclei_unet": ("masks", 2),
     "unet_pp_paper": ("masks", 2),
     "em": ("masks", 2),
 }  # config: masks_dir, classes

@@ -8,7 +8,9 @@ from unet_jax.errors import UserError
 
 def test_compared_experiments_differ_in_the_network_alone():
     for data, experiments in rows.EXPERIMENTS.items():
-        configs = [rows.create_config(data, variant).to_dict() for variant in experiments if variant != "unet_pp_paper"]
+        own = {"unet_pp_paper"} | ({"unet"} if data == "nuclei" else set())  # its loss is put in other terms
+        compared = [name for name, each in experiments.items() if name not in own and not each.beside]
+        configs = [rows.create_config(data, variant).to_dict() for variant in compared]
         models = [config.pop("model") for config in configs]
         assert all(config == configs[0] for config in configs)
         assert len({str(model) for model in models}) == len(models)
@@ -18,6 +20,18 @@ def test_compared_experiments_differ_in_the_network_alone():
             {k: v for k, v in model.items() if k not in ("name", "deep_supervision", "level")} for model in models
         ]
         assert all(model == shared[0] for model in shared)
+
+
+def test_an_experiment_beside_another_differs_in_its_flags_alone():
+    beside = [(data, name) for data, all_ in rows.EXPERIMENTS.items() for name in all_ if all_[name].beside]
+    assert {name for _, name in beside} == {"unet_elastic", "unet_foreground", "unet_ema", "unet_weight_map"}
+    for data, name in beside:
+        experiment = rows.EXPERIMENTS[data][name]
+        assert experiment.flags and experiment.config == rows.EXPERIMENTS[data][experiment.beside].config
+        config, base = rows.create_config(data, name), rows.create_config(data, experiment.beside)
+        assert config != base
+        base.update_from_flattened_dict(dict(experiment.flags))
+        assert config == base
 
 
 def test_rows_have_names_of_their_own_and_networks_take_turns():
@@ -54,4 +68,5 @@ def test_rows_that_do_not_exist():
         "battery_xray-unet-0.1min-seed0",
         "battery_xray-unet_pp_one_head-0.1min-seed0",
         "battery_xray-unet_pp-0.1min-seed0",
+        *(f"battery_xray-unet_{added}-0.1min-seed0" for added in rows.ADDED),
     ]

@@ -372,7 +372,7 @@ def test_missing_scores_are_made_of_the_whole_images_trained_on(tmp_path, cache_
     )
     config.eval.num_pictures = 1
     dataset, workdir = experiment.create_dataset(config), tmp_path / "run"
-    folder.start(workdir, config, dataset)
+    folder.start(workdir, config, dataset, config.train.num_steps)
     module = experiment.create_module(config, dataset.class_names)
     shapes = jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 16, 16, 1), "float32"))
     with Checkpointer(workdir / "checkpoints") as checkpointer:

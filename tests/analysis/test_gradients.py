@@ -147,7 +147,7 @@ def config(cache_dir):
 def run(config, tmp_path_factory):
     """A run as a training would leave it, with a checkpoint of its last step."""
     parts = experiment.create(config)
-    workdir = folder.start(tmp_path_factory.mktemp("runs") / "trained", config, parts.dataset)
+    workdir = folder.start(tmp_path_factory.mktemp("runs") / "trained", config, parts.dataset, config.train.num_steps)
     state = create_state(parts.module, parts.tx, seed=5, patch=(32, 32), channels=1)
     with Checkpointer(workdir / "checkpoints") as checkpointer:
         checkpointer.save(LAST, parallel.to_host(state.replace(step=LAST + 0 * state.step)))

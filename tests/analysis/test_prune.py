@@ -35,7 +35,7 @@ STEP = 3
 def write_run(config, workdir):
     """A run as a training would leave it, but of weights drawn at random: what is tested needs no good ones."""
     parts = experiment.create(config)
-    workdir = folder.start(workdir, config, parts.dataset)
+    workdir = folder.start(workdir, config, parts.dataset, config.train.num_steps)
     sizes = {"patch": parts.reading["patch"], "channels": parts.dataset.channels}
     shapes = jax.eval_shape(lambda: create_state(parts.module, parts.tx, seed=0, **sizes))
     rng = np.random.default_rng(config.seed)

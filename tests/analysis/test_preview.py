@@ -113,3 +113,18 @@ def test_wrong_flags_are_refused(config, monkeypatch, name, value, remedy):
     asked(monkeypatch, config, **{name: value})
     with pytest.raises(UserError, match=f"--{name}={value}: {remedy}"):
         preview.main()
+
+
+def test_the_map_of_weights_stands_to_the_right():
+    before, after = window(1.0, 5), window(1.0, 20)
+    weight = np.zeros((50, 50), np.float32)
+    weight[:25] = 1.0
+    plain = preview.draw([preview.Pair(0, 0, before, after)], ("background", "cell"))
+    drawn = preview.draw(
+        [preview.Pair(0, 0, before | {"weight": 1 - weight}, after | {"weight": weight})], ("background", "cell")
+    )
+    assert drawn.shape[1] == plain.shape[1] + 2 + 200  # a gap and a panel of 4 x 50 pixels
+    margin = drawn.shape[1] - np.flatnonzero((drawn[TITLE : TITLE + 100] == 255).all((0, 2)))[-1] - 1
+    panel = drawn[TITLE : TITLE + 200, drawn.shape[1] - margin - 200 : drawn.shape[1] - margin]
+    assert (panel[:100] == 255).all()
+    assert (panel[100:] == 0).all()

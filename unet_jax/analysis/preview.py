@@ -5,7 +5,8 @@
 
 The windows are those of the run's steps from --step on, in their order, and their changes those of the step: both follow
 from the seed, the step and the window's place in the batch. Masks are outlined in the colours of the classes; what is not
-valid is greyed out. A window and its change are shown in the same grey values, white and black those of the window.
+valid is greyed out. A window and its change are shown in the same grey values, white and black those of the window. With
+data.weight_map, the map of the changed window stands to the right: black for 0, white for 1.
 Nothing is trained, and any --config.KEY flag works.
 """
 
@@ -25,7 +26,7 @@ TILE, PAIRS = 200, 4  # pixels of a window's longer side at least, or at most if
 
 
 class Pair(NamedTuple):
-    """A training window: dicts of image float32 `[h, w, C]`, mask and valid."""
+    """A training window: dicts of image float32 `[h, w, C]`, mask and valid, with a map of weights weight float32 `[h, w]`."""
 
     step: int
     place: int
@@ -71,7 +72,7 @@ def draw(shown: list[Pair], class_names, palette=()) -> np.ndarray:
 
 
 def _tile(pair: Pair, colours) -> np.ndarray:
-    """Before | after below a title; both stretched as what is before would be alone."""
+    """Before | after | weights, if any, below a title; both images stretched as what is before would be alone."""
     low, high = np.percentile(pair.before["image"], (0.5, 99.5))
     longest = max(pair.before["image"].shape[:2])
     factor = -(-TILE // longest) if longest <= TILE else TILE / longest  # masks are enlarged by whole factors
@@ -82,9 +83,13 @@ def _tile(pair: Pair, colours) -> np.ndarray:
         masks, valid = (drawing.resize(x.astype(bool), factor) for x in (masks[..., 1:], window["valid"]))
         image = drawing.grey_out(drawing.resize(drawing.to_display(grey), factor), valid)
         panels.append(drawing.paint(image, masks & valid[..., None], colours, fill=0))
-    pair_of = np.concatenate([panels[0], drawing.blank(panels[0].shape[0], 2), panels[1]], axis=1)
-    title = drawing.strip(pair_of.shape[1], [(f"step {pair.step}, window {pair.place}", None)])
-    return np.concatenate([title, pair_of])
+    if "weight" in pair.after:
+        grey = np.rint(255 * np.clip(pair.after["weight"], 0, 1)).astype(np.uint8)
+        panels.append(drawing.resize(drawing.to_display(grey), factor))
+    gap = drawing.blank(panels[0].shape[0], 2)
+    side_by_side = np.concatenate([part for panel in panels for part in (gap, panel)][1:], axis=1)
+    title = drawing.strip(side_by_side.shape[1], [(f"step {pair.step}, window {pair.place}", None)])
+    return np.concatenate([title, side_by_side])
 
 
 def define_flags() -> None:

@@ -10,6 +10,7 @@ import pytest
 from configs import default
 from unet_jax import drawing, parallel
 from unet_jax.analysis import preview
+from unet_jax.data import sheet
 from unet_jax.errors import UserError
 from unet_jax.training import experiment
 from unet_jax.training.state import TrainState
@@ -124,7 +125,6 @@ def test_the_map_of_weights_stands_to_the_right():
         [preview.Pair(0, 0, before | {"weight": 1 - weight}, after | {"weight": weight})], ("background", "cell")
     )
     assert drawn.shape[1] == plain.shape[1] + 2 + 200  # a gap and a panel of 4 x 50 pixels
-    margin = drawn.shape[1] - np.flatnonzero((drawn[TITLE : TITLE + 100] == 255).all((0, 2)))[-1] - 1
-    panel = drawn[TITLE : TITLE + 200, drawn.shape[1] - margin - 200 : drawn.shape[1] - margin]
-    assert (panel[:100] == 255).all()
-    assert (panel[100:] == 0).all()
+    panel = drawn[TITLE : TITLE + 200, -sheet.GAP - 200 : -sheet.GAP]
+    assert (panel[:97] == 255).all()  # between the two the enlargement blends
+    assert (panel[103:] == 0).all()

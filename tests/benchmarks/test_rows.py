@@ -27,7 +27,8 @@ def test_an_experiment_beside_another_differs_in_its_flags_alone():
     assert {name for _, name in beside} == {"unet_elastic", "unet_foreground", "unet_ema", "unet_weight_map"}
     for data, name in beside:
         experiment = rows.EXPERIMENTS[data][name]
-        assert experiment.flags and experiment.config == rows.EXPERIMENTS[data][experiment.beside].config
+        assert experiment.flags
+        assert experiment.config == rows.EXPERIMENTS[data][experiment.beside].config
         config, base = rows.create_config(data, name), rows.create_config(data, experiment.beside)
         assert config != base
         base.update_from_flattened_dict(dict(experiment.flags))

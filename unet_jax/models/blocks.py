@@ -26,9 +26,13 @@ from unet_jax.models.conv import conv_general_dilated
 
 
 def max_pool(x: jax.Array) -> jax.Array:
-    """D: the 2x2 maximum with stride 2; `[B, 2h, 2w, C]` -> `[B, h, w, C]`."""
+    """D: the 2x2 maximum with stride 2; `[B, 2h, 2w, C]` -> `[B, h, w, C]`.
+
+    The gradient asks which of the four equals the maximum. A compiler that computes `x` anew for that question, rounded
+    otherwise, would find none and divide by 0: the barrier makes it one value for both.
+    """
     batch, height, width, channels = x.shape
-    return x.reshape(batch, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))
+    return jax.lax.optimization_barrier(x).reshape(batch, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))
 
 
 def center_crop(x: jax.Array, height: int, width: int) -> jax.Array:

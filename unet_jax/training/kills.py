@@ -117,7 +117,7 @@ def _kill(child: Child, workdir: Path, moment: Moment, draw: random.Random) -> K
     target = max(moment.step, max(steps, default=0) + 1)
     before, row = _identity(metrics), None  # rows that the last start left are none of this one
     while row is None or row["step"] < target:
-        if not _wait(child, lambda: _identity(metrics) != before):
+        if not _wait(child, lambda known=before: _identity(metrics) != known):
             return None
         before = _identity(metrics)
         row = next(iter(read_metrics(metrics)[-1:]), None)

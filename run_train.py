@@ -17,7 +17,7 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from unet_jax import cli
+from unet_jax import cli, deterministic
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "File with get_config(); --config.KEY=VALUE sets one of its keys."
@@ -26,11 +26,20 @@ SWEEP_INDEX = flags.DEFINE_integer(
     "sweep_index", None, "Point, from 0, of the sweep that the config file lists; its run gets a folder in --workdir."
 )
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: made if absent, resumed if it holds one.")
+VERIFY = flags.DEFINE_bool(
+    "verify_resume", False, "Train the first steps twice, once killed and resumed, and compare bit by bit."
+)
+VERIFY_STEPS = flags.DEFINE_integer("verify_steps", 12, "Steps that --verify_resume trains.", lower_bound=6)
+VERIFY_KILLS = flags.DEFINE_integer("verify_kills", 3, "Kills of --verify_resume, a third in a save.", lower_bound=1)
+DETERMINISTIC = flags.DEFINE_bool("deterministic", False, "Ask XLA for the same bits in every run on GPUs; slower.")
 flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main() -> None:
+    if DETERMINISTIC.value:
+        deterministic.ask()
     from unet_jax.training import loop, sweep  # after the flags: --help needs no jax
+    from unet_jax.training.verify_resume import verify_resume
 
     config, workdir = CONFIG.value, WORKDIR.value
     if SWEEP_INDEX.value is not None:
@@ -39,6 +48,13 @@ def main() -> None:
         sweep.apply(config, point, given=config_flags.get_override_values(flags.FLAGS["config"]))
         workdir = f"{workdir}/{sweep.name_of(SWEEP_INDEX.value, point)}"
         print(f"point {SWEEP_INDEX.value} of the sweep: {point}, into {workdir}")
+    if VERIFY.value:
+        passed_on = cli.given(
+            besides=("config", "workdir", "sweep_index", "verify_resume", "verify_steps", "verify_kills")
+        )
+        command = [sys.executable, __file__, *passed_on]
+        steps, kills = VERIFY_STEPS.value, VERIFY_KILLS.value
+        sys.exit(not verify_resume(config, workdir, command=command, num_steps=steps, num_kills=kills))
     try:
         loop.train_and_evaluate(config, workdir)
     except loop.Interrupted as stopped:

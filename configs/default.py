@@ -79,7 +79,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "num_steps": 320,  # how long the run is; or 0, and one of the next two
             "num_epochs": 0.0,
             "num_examples": 0,
-            "log_every": 20,  # steps between rows of metrics.jsonl
+            "log_every": 20,  # steps between rows of metrics.jsonl; each checkpoint ends a row, too
             "eval_every": 160,  # steps between evaluations on val, each with a checkpoint of that very state; or 0, and ...
             "eval_every_epochs": 0.0,
             "eval_every_examples": 0,

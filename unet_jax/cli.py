@@ -50,6 +50,12 @@ def run(main: Callable[..., None], doc: str, arguments: Sequence[str] = ()) -> N
         sys.exit(130)
 
 
+def given(besides: Sequence[str]) -> list[str]:
+    """The flags on the command line, as arguments for the same program, without those named and the keys of `--config`."""
+    names = (name for name in flags.FLAGS if name not in besides and not name.startswith("config."))
+    return [flag.serialize() for flag in map(flags.FLAGS.__getitem__, names) if flag.present]
+
+
 def _parse(argv: list[str], arguments: Sequence[str]) -> list[str]:
     for value in _values(argv, "config"):
         path, _, argument = value.partition(":")

@@ -1,4 +1,7 @@
-"""The pmapped step: the same global batch gives the same numbers on 1, 2 and 4 devices, and the loss falls."""
+"""The pmapped step: the same global batch gives the same numbers on 1, 2 and 4 devices, and the loss falls.
+
+On 8: XLA_FLAGS=--xla_force_host_platform_device_count=8 .venv/bin/python -m pytest -n 0 tests/training/test_step.py -k devices
+"""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +10,9 @@ import optax
 import pytest
 
 from unet_jax import models, parallel
+from unet_jax.data.augment import augment_batch
 from unet_jax.training import losses, optim
+from unet_jax.training.checkpoint import Checkpointer
 from unet_jax.training.state import create_state
 from unet_jax.training.step import create_train_step
 
@@ -55,11 +60,11 @@ def run(step, state, batch, num_devices, num_steps=1):
     return state, metrics
 
 
-# Every kind of sum through a network; each loss by itself: test_losses.py.
-@pytest.mark.parametrize("loss_name", ["bce_dice", "weighted sum", "weighted_cross_entropy"])
+# Every kind of sum through a network, the weighted one below; each loss by itself: test_losses.py.
+@pytest.mark.parametrize("loss_name", ["bce_dice", "weighted_cross_entropy"])
 def test_n_devices_equal_one(loss_name):
     """One step of SGD with rate 1: parameters before minus after are the gradient of the global batch."""
-    step, state = make_step(loss_name, AUGMENT, learning_rate=1.0)
+    step, state = make_step(loss_name, AUGMENT, learning_rate=1.0, dropout=0.2)
     results = {n: run(step, state, make_batch(), n) for n in (1, 2, 4)}
     gradients = {n: optax.tree.sub(state.params, parallel.to_host(after.params)) for n, (after, _) in results.items()}
     largest = max(float(abs(leaf).max()) for leaf in jax.tree.leaves(gradients[1]))
@@ -76,6 +81,50 @@ def test_n_devices_equal_one(loss_name):
                 one,
                 other,
             )
+
+
+@pytest.mark.usefixtures("quick_compile")
+def test_n_devices_equal_one_after_twenty_steps_and_from_a_checkpoint(tmp_path):
+    """With BatchNorm, dropout and unequal valid pixels. Examples are equal bit by bit, and what is restored, too.
+
+    Weights, statistics, loss and gradient norm are held to 2e-5 after twenty steps of AdamW; the greatest differences seen
+    are 1.3e-6 of a weight and 3e-7 of the loss.
+    """
+    batch, counts = make_batch(rows=8), [n for n in (1, 2, 4, 8) if n <= jax.local_device_count()]
+    step, state = make_step("weighted sum", AUGMENT, name="adamw", learning_rate=0.01, dropout=0.2)
+    on = {n: jax.local_devices()[:n] for n in counts}
+    p_steps = {n: parallel.pmap_step(step, on[n]) for n in counts}
+
+    def train(n, state, num_steps):
+        state = parallel.replicate(state, on[n])
+        for _ in range(num_steps):
+            state, metrics = p_steps[n](state, parallel.shard(batch, on[n]))
+        return parallel.to_host((state, metrics))
+
+    def augmented(n):
+        def examples(key, batch):
+            return augment_batch(key, batch, jax.lax.axis_index(parallel.AXIS) * len(batch["image"]), **AUGMENT)
+
+        return parallel.pmap_predict(examples, on[n])(jax.random.key(0), batch)
+
+    examples, first = augmented(1), {n: train(n, state, 1)[0] for n in counts}
+    with Checkpointer(tmp_path, latest=len(counts)) as checkpointer:
+        for n in counts:
+            checkpointer.save(n, first[n])
+        checkpointer.wait()
+        restored = {n: checkpointer.restore(n, state) for n in counts}
+    second, last = train(1, first[1], 1), train(1, first[1], 19)
+    assert last[1]["loss"] < 0.9 * second[1]["loss"]
+    for n in counts:
+        jax.tree.map(np.testing.assert_array_equal, augmented(n), examples)
+        jax.tree.map(np.testing.assert_array_equal, restored[n], first[n])
+        assert_close(train(n, first[n], 19), last)
+        for m in counts:
+            assert_close(train(m, restored[n], 1), second)
+
+
+def assert_close(found, wanted):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5), found, wanted)
 
 
 def test_all_devices_hold_the_same_state_and_metrics():

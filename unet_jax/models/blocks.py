@@ -107,6 +107,27 @@ def batch_norm(train: bool, dtype: Any, axis_name: str | None, name: str) -> nn.
     return nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=dtype, axis_name=axis_name, name=name)
 
 
+class Dropout(nn.Dropout):
+    """Sets a share of the activations to 0 in training and scales the rest; `[B, ...]` -> `[B, ...]`.
+
+    Each example has a mask of its own, folded from the key and the example's place in the batch of all devices along
+    `axis_name`, so that it is the same on any number of them.
+    """
+
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, deterministic: bool) -> jax.Array:
+        if deterministic or self.rate == 0:
+            return x
+        key, keep = self.make_rng(self.rng_collection), 1 - self.rate
+        alone = self.axis_name is None or self.is_initializing()  # as BatchNorm takes it
+        first = 0 if alone else jax.lax.axis_index(self.axis_name) * x.shape[0]
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(x.shape[0]))
+        mask = jax.vmap(lambda key: jax.random.bernoulli(key, keep, x.shape[1:]))(keys)
+        return jnp.where(mask, x / keep, 0)
+
+
 def num_groups(features: int) -> int:
     """How many groups group normalisation takes: the largest divisor of the width up to 16 that leaves 2 channels a group.
 
@@ -147,7 +168,7 @@ class Block(nn.Module):
                 name=f"conv_{k}",
             )(x)
             x = nn.relu(self.normalise(x, train, f"norm_{k}"))
-            x = nn.Dropout(self.dropout[k])(x, deterministic=not train)
+            x = Dropout(self.dropout[k], axis_name=self.axis_name)(x, deterministic=not train)
         return x
 
     def normalise(self, x: jax.Array, train: bool, name: str) -> jax.Array:

@@ -34,7 +34,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from unet_jax.errors import UserError
-from unet_jax.models.blocks import batch_norm, max_pool
+from unet_jax.models.blocks import Dropout, batch_norm, max_pool
 from unet_jax.models.conv import conv_general_dilated
 from unet_jax.models.network import Network, are_counts, is_count
 
@@ -83,7 +83,7 @@ class Layer(nn.Module):
             conv_general_dilated=conv_general_dilated if self.size == 3 else None,
             name="conv",
         )(x)
-        return nn.Dropout(self.dropout)(x, deterministic=not train)
+        return Dropout(self.dropout, axis_name=self.axis_name)(x, deterministic=not train)
 
 
 class TransitionUp(nn.Module):

@@ -34,7 +34,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from unet_jax.errors import UserError
-from unet_jax.models.blocks import max_pool
+from unet_jax.models.blocks import Dropout, max_pool
 from unet_jax.models.conv import conv_general_dilated
 from unet_jax.models.network import Network, are_counts, is_count
 
@@ -140,7 +140,7 @@ class FCN(Network):
             x = pools[i] = ceil_pool(x)
         for name, size in (("fc_6", 7), ("fc_7", 1)):
             x = nn.relu(self.conv(name, self.widths[-1], size, "VALID")(x))
-            x = nn.Dropout(self.dropout)(x, deterministic=not train)
+            x = Dropout(self.dropout, axis_name=self.axis_name)(x, deterministic=not train)
         scores = self.score("score_fr")(x)
         for name, pool, start in SKIPS[: STRIDES[self.stride][0]]:
             up = upsample(scores, 2)

@@ -25,7 +25,7 @@ class Network(nn.Module):
       dtype: of the computation: float32, bfloat16, or float64 where jax_enable_x64 is set; parameters, statistics and
         logits are float32, or what they are given as, if that is wider.
       activation: what turns logits into probabilities; not applied here, but used by loss, metrics and prediction.
-      axis_name: the mapped axis over which BatchNorm takes its mean and variance.
+      axis_name: the mapped axis over which BatchNorm takes its mean and variance, and Dropout counts its examples.
     """
 
     num_classes: int

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import jax
 from flax import linen as nn
 
-from unet_jax.models.blocks import center_crop, max_pool
+from unet_jax.models.blocks import Dropout, center_crop, max_pool
 from unet_jax.models.grid import Grid
 
 # Drawn from a Gaussian of std sqrt(2 / N), N the values that one output of the layer is computed from (section 3).
@@ -69,7 +69,7 @@ class UNet(Grid):
             if not self.encoder:
                 skips[i] = x = self.node(f"enc_{i}", i, (0.0, dropout))([max_pool(x) if i else x], train)
             elif i in skips:
-                skips[i] = x = nn.Dropout(dropout)(skips[i], deterministic=not train)
+                skips[i] = x = Dropout(dropout, axis_name=self.axis_name)(skips[i], deterministic=not train)
         for i in reversed(range(self.depth)):
             release = self.variant == "release"
             up = self.up(f"up_{i}", 1 if release and i == 0 else i)(x)

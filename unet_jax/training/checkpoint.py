@@ -103,6 +103,12 @@ class Checkpointer:
         """The names of all leaves in the checkpoint of `step`, such as "params/enc_0/conv_0/kernel"; no array is read."""
         return set(self._read(step, digests=ocp.args.JsonRestore())["digests"])
 
+    def leaves(self, step: int) -> dict[str, np.ndarray]:
+        """Every leaf in the checkpoint of `step`, by its name; UserError where one is not what was written."""
+        saved = self._read(step, state=ocp.args.PyTreeRestore())["state"]
+        like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), saved)
+        return {_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(self.restore(step, like))[0]}
+
     def restore(self, step: int, like, misfit: str = MISFIT) -> Any:
         """Reads the state of `step`.
 

@@ -142,13 +142,11 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
             in_flight = (step, step_metrics)
 
             last, stopping = step == durations.num_steps, stop.requested
-            log = last or stopping or step % train.log_every == 0
             score = last or step % durations.eval_every == 0
             save = score or stopping or (config.checkpoint.every and step % config.checkpoint.every == 0)
-            if log or save:
+            if save or step % train.log_every == 0:  # a save ends a row: what goes on from it begins one, too
                 record(*in_flight)
                 in_flight = None
-            if log:
                 writer.write(step, "train", meter.read_window())
             if save:
                 with meter.paused():

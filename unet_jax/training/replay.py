@@ -2,7 +2,7 @@
 
 The batch of step s is a function of the seed and s, and a resumed run is that which was never stopped, bit by bit: so the
 state of any step is that of the nearest checkpoint before it, trained on by the run's own step. That takes the packages
-and the number of devices that trained the run; with others the states differ by rounding, and by the masks of dropout.
+and the number of devices that trained the run; with others the states differ by rounding.
 """
 
 import functools

@@ -1,8 +1,8 @@
 """The training step: a pure function `(state, batch) -> (state, metrics)` of one device's part of the batch.
 
-Randomness is derived, never carried: the key of an example's augmentation is folded from the seed, the step and the
-example's place in the global batch, so it is the same on any number of devices. Dropout draws one mask for each device's
-part, from the seed, the step and the device, and so differs between device counts.
+Randomness is derived, never carried: the keys of an example's augmentation and dropout are folded from the seed, the step
+and the example's place in the global batch, so they are the same on any number of devices. What devices add up differs by
+rounding.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -63,13 +63,12 @@ def create_gradient(
     total = in_parts(part, accumulate) if accumulate > 1 else part
 
     def gradient(state: TrainState, batch):
-        device = jax.lax.axis_index(AXIS)
+        first = jax.lax.axis_index(AXIS) * batch["image"].shape[0]
         key_augment, key_dropout = step_keys(seed, state.step)
-        batch = augment_batch(key_augment, batch, device * batch["image"].shape[0], **augmentation)
+        batch = augment_batch(key_augment, batch, first, **augmentation)
 
         def objective(params):
-            key = jax.random.fold_in(key_dropout, device)
-            sums, outputs = total(parts.stop_gradient(params, freeze), state.batch_stats, batch, key)
+            sums, outputs = total(parts.stop_gradient(params, freeze), state.batch_stats, batch, key_dropout)
             # The sum over devices stands inside the differentiated function, so that a loss which is no mean of
             # per-pixel terms (Dice) is that of the global batch. Its gradient then comes out n times too large in
             # the sum over devices: their mean is exact.

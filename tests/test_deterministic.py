@@ -1,0 +1,36 @@
+"""What --deterministic asks XLA for, beside what the user asks for. (That a CPU takes it: training/test_verify_resume.py.)"""
+
+import os
+
+import pytest
+
+from unet_jax import deterministic
+from unet_jax.errors import UserError
+
+ASKED = "--xla_gpu_deterministic_ops=true"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("", ASKED), ("--xla_dump_to=x  --xla_foo=1", f"--xla_dump_to=x  --xla_foo=1 {ASKED}"), (f"{ASKED} --a", f"{ASKED} --a")],
+)  # fmt: skip
+def test_it_is_added_once_behind_the_users(monkeypatch, before, after):
+    monkeypatch.setenv("XLA_FLAGS", before)
+    deterministic.ask()
+    deterministic.ask()
+    assert os.environ["XLA_FLAGS"] == after
+
+
+@pytest.mark.parametrize(
+    ("before", "message"),
+    [
+        ("--a=1 --xla_gpu_deterministic_ops=false", "opposite, --xla_gpu_deterministic_ops=false;"),
+        ("--xla_gpu_exclude_nondeterministic_ops=0", "opposite, --xla_gpu_exclude_nondeterministic_ops=0;"),
+        ("flags.txt", "XLA_FLAGS=flags.txt names a file"),
+    ],
+)
+def test_a_contradiction_is_refused(monkeypatch, before, message):
+    monkeypatch.setenv("XLA_FLAGS", before)
+    with pytest.raises(UserError, match=message):
+        deterministic.ask()
+    assert os.environ["XLA_FLAGS"] == before

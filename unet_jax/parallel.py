@@ -9,6 +9,7 @@ the body has summed or averaged them over `AXIS`.
 """
 
 import os
+import pickle
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -21,6 +22,7 @@ from unet_jax.errors import UserError
 
 T = TypeVar("T")
 AXIS = "batch"  # the mapped axis: the batch is split over it, everything else is replicated
+SPLIT = PartitionSpec(AXIS)
 
 # XLA's newer CPU kernels (YNNPACK) for products and sums alone: convolutions by the older ones (Eigen), which run the
 # weight gradient of `models/conv.py` faster and everything else in a training step as fast.
@@ -64,9 +66,71 @@ def first_then_others(name: str, action: Callable[[], T]) -> T:
     return result
 
 
+def gather(value: T) -> list[T]:
+    """`value` of every process, in the order of the processes; bit by bit, whatever pickles. Every process calls it."""
+    if process_count() == 1:
+        return [value]
+    data = np.frombuffer(pickle.dumps(value), np.uint8)
+    sizes = multihost_utils.process_allgather(np.int32(data.size))
+    rows = multihost_utils.process_allgather(np.pad(data, (0, int(sizes.max()) - data.size)))
+    return [pickle.loads(row[:size].tobytes()) for row, size in zip(rows, sizes, strict=True)]
+
+
+def from_first(tree: T) -> T:
+    """Process 0's leaves in every process, bit by bit; trees of one structure. Every process calls it."""
+    if process_count() == 1:
+        return tree
+    leaves, structure = jax.tree.flatten(tree)
+    data = [to_host(leaf) if isinstance(leaf, jax.Array) else leaf for leaf in leaves]  # numbers stay what they are
+    data = np.frombuffer(pickle.dumps(data), np.uint8)
+    first = process_index() == 0
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(data.size)))
+    data = multihost_utils.broadcast_one_to_all(data if first else np.zeros(size, np.uint8))
+    return jax.tree.unflatten(structure, pickle.loads(data.tobytes()))
+
+
+def in_first(action: Callable[[], T]) -> T:
+    """Runs `action` in process 0 alone; every process returns its result, which pickles, or raises its `UserError`."""
+    result, error = None, None
+    if process_index() == 0:
+        try:
+            result = action()
+        except UserError as raised:
+            if process_count() == 1:
+                raise
+            error = raised
+    result, error = gather((result, error))[0]
+    if error:
+        raise error
+    return result
+
+
+class AnyProcess:
+    """Whether a process has raised its flag: the answer is that of the call before, and so it costs no wait.
+
+    Every process calls it once a step, and all get the same answer at the same step. With one process it is the flag.
+    """
+
+    def __init__(self):
+        self._p_any, self._asked = None, None
+        if process_count() > 1:
+            self._p_any = jax.pmap(lambda flag: jax.lax.pmax(flag, AXIS), axis_name=AXIS, out_axes=None)
+
+    def __call__(self, flag: bool) -> bool:
+        if self._p_any is None:
+            return flag
+        before, self._asked = self._asked, self._p_any(np.full(jax.local_device_count(), flag, np.int32))
+        return before is not None and bool(to_host(before))
+
+
 def local_devices(devices: Sequence[jax.Device] | None = None) -> list[jax.Device]:
     """The devices of this process that share the work: `devices`, or all local ones."""
     return list(devices) if devices is not None else jax.local_devices()
+
+
+def num_devices(devices: Sequence[jax.Device] | None = None) -> int:
+    """How many devices of all processes share the work."""
+    return len(local_devices(devices)) * process_count()
 
 
 def check_batch_size(
@@ -108,7 +172,22 @@ def pmap_step(step: Callable, devices: Sequence[jax.Device] | None = None) -> Ca
 def compile_step(p_step: Callable, state, batch):
     """Compiles a `pmap_step` for these arguments, ahead of its first call, with the options its devices run fastest with."""
     device = next(iter(jax.tree.leaves(state)[0].devices()))
-    return compile_lowered(p_step.lower(state, batch), device.platform)
+    compiled = compile_lowered(p_step.lower(state, batch), device.platform)
+    return compiled if process_count() == 1 else _spanning(compiled)
+
+
+def _spanning(compiled) -> Callable:
+    """The compiled step of several processes, from the rows and the copies of this one; what it returns spans all."""
+    # The order of the devices is that of the processes, as in pmap: process p's rows are the p-th part of the batch.
+    mesh = Mesh(sorted(jax.devices(), key=lambda device: device.process_index), (AXIS,))
+
+    def step(state, batch):
+        state = multihost_utils.host_local_array_to_global_array(
+            state, mesh, PartitionSpec()
+        )  # as it is, once it spans
+        return compiled(state, multihost_utils.host_local_array_to_global_array(batch, mesh, SPLIT))
+
+    return step
 
 
 def compile_lowered(lowered, platform: str):

@@ -7,7 +7,6 @@ import sys
 import threading
 from pathlib import Path
 
-import jax
 from ml_collections import ConfigDict
 
 from unet_jax import parallel
@@ -15,7 +14,7 @@ from unet_jax.data import pipeline
 from unet_jax.errors import UserError
 from unet_jax.evaluation import report
 from unet_jax.evaluation.evaluate import evaluate
-from unet_jax.training import experiment, plateau
+from unet_jax.training import experiment, plateau, together
 from unet_jax.training import workdir as folder
 from unet_jax.training.checkpoint import Checkpointer
 from unet_jax.training.score import score_run
@@ -51,20 +50,16 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
       UserError: bad input, before the first step; or NaN or Inf in loss or gradient, with the step named.
       Interrupted: on Ctrl-C or SIGTERM, after saving.
     """
-    if jax.process_count() > 1:
-        raise UserError(
-            f"training by {jax.process_count()} processes is not built yet; start one process for all devices"
-        )
     parts = experiment.create(config, devices)
     module, dataset, train, durations = parts.module, parts.dataset, config.train, parts.durations
     train_source = dataset.source("train")
     val_source = pipeline.InMemory(dataset.source("val"), parts.reading["cache_bytes"])  # decoded once, scored often
-    workdir = folder.start(workdir, config, dataset, durations.num_steps)
+    workdir = together.start(workdir, config, dataset, durations.num_steps)
 
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopSignal())  # outermost: the last save, which closing waits for, is guarded too
         checkpointer = stack.enter_context(Checkpointer(workdir / "checkpoints", latest=config.checkpoint.latest))
-        start_step, origin = checkpointer.latest_step() or 0, {}
+        start_step, origin = parallel.from_first(checkpointer.latest_step() or 0), {}
         weights = "" if start_step else config.model.get("encoder_weights", "")  # a resumed run has its own
         patch, channels = parts.reading["patch"], dataset.channels
         state = create_state(
@@ -92,7 +87,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
         progress.print(
             f"{config.model.name}, {count_parameters(state.params):,} parameters, {config.data.name} ("
             + ", ".join(f"{split} {size}" for split, size in dataset.splits.items())
-            + f"), {len(parallel.local_devices(devices))} device(s), "
+            + f"), {parallel.num_devices(devices)} device(s), "
             + (f"going on from step {start_step} in {workdir}" if start_step else f"into {workdir}")
         )
         progress.print(durations.text)
@@ -100,7 +95,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
             weighed = zip(experiment.channel_names(module, dataset.class_names), parts.class_weights, strict=True)
             listed = ", ".join(f"{name} {weight:.4g}" for name, weight in weighed)
             progress.print(f"class weights by {config.loss.class_weighting} frequency: {listed}")
-        state = parallel.replicate(state, devices)
+        state = parallel.replicate(parallel.from_first(state), devices)  # copies that start apart would stay apart
         p_step = parallel.pmap_step(
             create_train_step(
                 module,
@@ -114,8 +109,15 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
             devices,
         )
         batches = pipeline.train_batches(
-            train_source, batch_size=train.batch_size, seed=config.seed, start_step=start_step, **parts.reading
+            train_source,
+            batch_size=train.batch_size,
+            seed=config.seed,
+            start_step=start_step,
+            process_index=parallel.process_index(),
+            process_count=parallel.process_count(),
+            **parts.reading,
         )
+        any_process = parallel.AnyProcess()
 
         def record(step: int, step_metrics) -> None:
             step_metrics = parallel.to_host(step_metrics)
@@ -141,7 +143,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
                 record(*in_flight)  # of the step before: the host prepares the next while the devices work
             in_flight = (step, step_metrics)
 
-            last, stopping = step == durations.num_steps, stop.requested
+            last, stopping = step == durations.num_steps, any_process(stop.requested)
             log = last or stopping or step % train.log_every == 0
             score = last or step % durations.eval_every == 0
             save = score or stopping or (config.checkpoint.every and step % config.checkpoint.every == 0)
@@ -188,13 +190,13 @@ def _out_of_patience(path: Path, patience: int, step: int) -> bool:
     """
     rows = [row for row in read_metrics(path) if row["split"] == "val" and row["step"] <= step]
     scores = [-math.inf if row["iou_pooled/mean"] is None else row["iou_pooled/mean"] for row in rows]
-    return 0 < patience < len(scores) and max(scores[-patience:]) <= max(scores[:-patience])
+    return parallel.from_first(0 < patience < len(scores) and max(scores[-patience:]) <= max(scores[:-patience]))
 
 
 def _draw_curves(workdir) -> None:
     """As far as the run came: one that ends before its first record has no curves, and its own error is the one to tell."""
     rows = read_metrics(workdir / "metrics.jsonl")
-    if rows:
+    if rows and parallel.process_index() == 0:
         report.curves(rows, workdir / "curves.png")
 
 

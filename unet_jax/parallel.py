@@ -8,6 +8,7 @@ The state is placed once, replicated (`replicate`); a batch is `[global batch, .
 the body has summed or averaged them over `AXIS`.
 """
 
+import itertools
 import os
 import pickle
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from typing import TypeVar
 
 import jax
 import numpy as np
+from jax._src import distributed  # its key-value store and barriers wait without devices; public are only collectives
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -22,7 +24,8 @@ from unet_jax.errors import UserError
 
 T = TypeVar("T")
 AXIS = "batch"  # the mapped axis: the batch is split over it, everything else is replicated
-SPLIT = PartitionSpec(AXIS)
+PATIENCE_MS = 24 * 3600 * 1000  # with processes that live: preparing a large data set takes one of them hours
+_turns = itertools.count()  # all processes exchange the same things in one order, so that their counts agree
 
 # XLA's newer CPU kernels (YNNPACK) for products and sums alone: convolutions by the older ones (Eigen), which run the
 # weight gradient of `models/conv.py` faster and everything else in a training step as fast.
@@ -42,9 +45,17 @@ def process_index() -> int:
 
 
 def barrier(name: str) -> None:
-    """Returns when every process of the job has called it with this name."""
+    """Returns when every process of the job has called it with this name, however late the last one is.
+
+    By JAX's coordinator and not by a collective of the devices, which gives the others 30 s on a CPU. Where a process has
+    died meanwhile it raises, or the coordinator ends this one.
+    """
     if process_count() > 1:
-        multihost_utils.sync_global_devices(name)
+        _coordinator().wait_at_barrier(f"{name} {next(_turns)}", PATIENCE_MS)
+
+
+def _coordinator():
+    return distributed.global_state.client
 
 
 def first_then_others(name: str, action: Callable[[], T]) -> T:
@@ -70,23 +81,28 @@ def gather(value: T) -> list[T]:
     """`value` of every process, in the order of the processes; bit by bit, whatever pickles. Every process calls it."""
     if process_count() == 1:
         return [value]
-    data = np.frombuffer(pickle.dumps(value), np.uint8)
-    sizes = multihost_utils.process_allgather(np.int32(data.size))
-    rows = multihost_utils.process_allgather(np.pad(data, (0, int(sizes.max()) - data.size)))
-    return [pickle.loads(row[:size].tobytes()) for row, size in zip(rows, sizes, strict=True)]
+    keys = [f"unet_jax/gather {next(_turns)}/{process}" for process in range(process_count())]
+    own = keys[process_index()]
+    _coordinator().key_value_set_bytes(own, pickle.dumps(value))
+    values = [pickle.loads(_coordinator().blocking_key_value_get_bytes(key, PATIENCE_MS)) for key in keys]
+    barrier("gathered")
+    _coordinator().key_value_delete(own)
+    return values
 
 
-def from_first(tree: T) -> T:
-    """Process 0's leaves in every process, bit by bit; trees of one structure. Every process calls it."""
+def broadcast(tree):
+    """Process 0's arrays in every process, bit by bit, as NumPy's; of the same shapes and types in all. Every process calls it."""
     if process_count() == 1:
         return tree
-    leaves, structure = jax.tree.flatten(tree)
-    data = [to_host(leaf) if isinstance(leaf, jax.Array) else leaf for leaf in leaves]  # numbers stay what they are
-    data = np.frombuffer(pickle.dumps(data), np.uint8)
-    first = process_index() == 0
-    size = int(multihost_utils.broadcast_one_to_all(np.int32(data.size)))
-    data = multihost_utils.broadcast_one_to_all(data if first else np.zeros(size, np.uint8))
-    return jax.tree.unflatten(structure, pickle.loads(data.tobytes()))
+    leaves, structure = jax.tree.flatten(to_host(tree))
+    barrier("broadcast")  # the collective has no patience
+    flat = np.concatenate([np.frombuffer(leaf.tobytes(), np.uint8) for leaf in leaves])
+    flat = multihost_utils.broadcast_one_to_all(flat)
+    parts = np.split(flat, np.cumsum([leaf.nbytes for leaf in leaves])[:-1])
+    copies = [
+        np.frombuffer(part.tobytes(), leaf.dtype).reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(structure, copies)
 
 
 def in_first(action: Callable[[], T]) -> T:
@@ -173,7 +189,10 @@ def compile_step(p_step: Callable, state, batch):
     """Compiles a `pmap_step` for these arguments, ahead of its first call, with the options its devices run fastest with."""
     device = next(iter(jax.tree.leaves(state)[0].devices()))
     compiled = compile_lowered(p_step.lower(state, batch), device.platform)
-    return compiled if process_count() == 1 else _spanning(compiled)
+    if process_count() == 1:
+        return compiled
+    barrier("compiled")  # some compile longer, and the first collective has no patience
+    return _spanning(compiled)
 
 
 def _spanning(compiled) -> Callable:
@@ -185,7 +204,7 @@ def _spanning(compiled) -> Callable:
         state = multihost_utils.host_local_array_to_global_array(
             state, mesh, PartitionSpec()
         )  # as it is, once it spans
-        return compiled(state, multihost_utils.host_local_array_to_global_array(batch, mesh, SPLIT))
+        return compiled(state, multihost_utils.host_local_array_to_global_array(batch, mesh, PartitionSpec(AXIS)))
 
     return step
 

@@ -113,6 +113,8 @@ class Checkpointer:
 
     def latest_step(self) -> int | None:
         """The latest step saved, or None."""
+        if parallel.process_index():
+            self._manager.reload()  # process 0 saves
         return self._manager.latest_step()
 
     def best_step(self) -> int | None:

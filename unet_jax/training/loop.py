@@ -1,6 +1,7 @@
 """The loop: from a config to a trained and scored network in a folder. It reads from top to bottom."""
 
 import contextlib
+import functools
 import math
 import signal
 import sys
@@ -59,7 +60,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopSignal())  # outermost: the last save, which closing waits for, is guarded too
         checkpointer = stack.enter_context(Checkpointer(workdir / "checkpoints", latest=config.checkpoint.latest))
-        start_step, origin = parallel.from_first(checkpointer.latest_step() or 0), {}
+        start_step, origin = parallel.in_first(lambda: checkpointer.latest_step() or 0), {}
         weights = "" if start_step else config.model.get("encoder_weights", "")  # a resumed run has its own
         patch, channels = parts.reading["patch"], dataset.channels
         state = create_state(
@@ -77,7 +78,9 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
         elif train.start_from:
             state, origin = start_from(state, parts.tx, train.start_from)
         path = workdir / "metrics.jsonl"
-        finished = start_step >= durations.num_steps or _out_of_patience(path, train.patience, start_step)
+        finished = start_step >= durations.num_steps or parallel.in_first(
+            lambda: _out_of_patience(path, train.patience, start_step)
+        )
         if not finished:
             folder.add_start(workdir, start_step, start_from=origin, encoder_weights=weights)
             stack.callback(_draw_curves, workdir)
@@ -95,7 +98,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
             weighed = zip(experiment.channel_names(module, dataset.class_names), parts.class_weights, strict=True)
             listed = ", ".join(f"{name} {weight:.4g}" for name, weight in weighed)
             progress.print(f"class weights by {config.loss.class_weighting} frequency: {listed}")
-        state = parallel.replicate(parallel.from_first(state), devices)  # copies that start apart would stay apart
+        state = parallel.replicate(parallel.broadcast(state), devices)  # copies that start apart would stay apart
         p_step = parallel.pmap_step(
             create_train_step(
                 module,
@@ -174,7 +177,11 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
                 checkpointer.wait()
                 raise Interrupted(f"stopped at step {step} of {durations.num_steps} and saved in {workdir}")
             finished = last
-            if score and not last and _out_of_patience(path, train.patience, step):
+            if (
+                score
+                and not last
+                and parallel.in_first(functools.partial(_out_of_patience, path, train.patience, step))
+            ):
                 finished = True
                 progress.print(f"step {step}: no better score in {train.patience} evaluations, so the run ends here")
         if step > start_step:
@@ -190,7 +197,7 @@ def _out_of_patience(path: Path, patience: int, step: int) -> bool:
     """
     rows = [row for row in read_metrics(path) if row["split"] == "val" and row["step"] <= step]
     scores = [-math.inf if row["iou_pooled/mean"] is None else row["iou_pooled/mean"] for row in rows]
-    return parallel.from_first(0 < patience < len(scores) and max(scores[-patience:]) <= max(scores[:-patience]))
+    return 0 < patience < len(scores) and max(scores[-patience:]) <= max(scores[:-patience])
 
 
 def _draw_curves(workdir) -> None:

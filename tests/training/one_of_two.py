@@ -11,11 +11,11 @@ STOPPED_AT = 4
 
 
 def small_run(cache: str):
-    """6 steps, an evaluation after each 3; the smallest program there is."""
+    """6 steps, an evaluation after each 3; a small program."""
     from conftest import small_config
 
     config = small_config(cache)
-    config.model.widths = (2, 3)
+    config.model.widths = (4, 8)
     return config
 
 

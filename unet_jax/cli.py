@@ -4,6 +4,7 @@ Bad input is a `UserError`, an unknown flag or config key, or a value of the wro
 Everything else is a fault of the program and keeps its traceback. `--traceback` shows it for bad input, too.
 """
 
+import contextlib
 import runpy
 import sys
 from collections.abc import Callable, Sequence
@@ -12,16 +13,27 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict
 
-from unet_jax import compiled
+from unet_jax import cluster, compiled
 from unet_jax.errors import UserError
 
 flags.DEFINE_bool("traceback", False, "Show where an error came from.")
 COMPILATION_CACHE = flags.DEFINE_bool(
     "compilation_cache", True, "Keep compiled programs for the next run, in ~/.cache/unet_jax/compiled."
 )
+MULTIPROCESS = flags.DEFINE_bool(
+    "multiprocess",
+    None,
+    "Work together with the other processes of this job (Slurm, Open MPI, Kubernetes, Cloud TPU). Default: where Slurm or "
+    "Open MPI started more than one. --nomultiprocess: each for itself.",
+)
+COORDINATOR = flags.DEFINE_string(
+    "coordinator", "", "HOST:PORT of process 0, where nothing tells it; with the next two."
+)
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes do the job.", lower_bound=1)
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "This one's number among them, from 0.", lower_bound=0)
 
 
-def run(main: Callable[..., None], doc: str, arguments: Sequence[str] = ()) -> None:
+def run(main: Callable[..., None], doc: str, arguments: Sequence[str] = (), processes: bool = False) -> None:
     """Reads the command line, runs `main`, and ends the process with its status.
 
     Args:
@@ -29,17 +41,21 @@ def run(main: Callable[..., None], doc: str, arguments: Sequence[str] = ()) -> N
       doc: the program's docstring, printed by --help above the flags.
       arguments: the names of what stands on the command line without a flag, each wanted once, the last one once or more
         if it ends in "..."; `main` is given them.
+      processes: whether several processes can run it together (`cluster.py`).
     """
     if {"--help", "-h", "--helpshort"} & set(sys.argv[1:]):
         print(
             f"{doc.strip()}\n\nFlags:\n{flags.FLAGS.main_module_help()}\n\n  --traceback: {flags.FLAGS['traceback'].help}\n"
             f"  --nocompilation_cache: {flags.FLAGS['compilation_cache'].help} This turns it off."
         )
+        for flag in (MULTIPROCESS, COORDINATOR, NUM_PROCESSES, PROCESS_ID) if processes else ():
+            print(f"  --{flag.name}: {flags.FLAGS[flag.name].help}")
         sys.exit(0)
     try:
         given = _parse(sys.argv, arguments)
         compiled.keep(COMPILATION_CACHE.value)
-        main(*given)
+        with _processes() if processes else contextlib.nullcontext():
+            main(*given)
     except UserError as error:
         if any(arg.lstrip("-").startswith("traceback") for arg in sys.argv[1:]):
             raise
@@ -54,6 +70,10 @@ def given(besides: Sequence[str]) -> list[str]:
     """The flags on the command line, as arguments for the same program, without those named and the keys of `--config`."""
     names = (name for name in flags.FLAGS if name not in besides and not name.startswith("config."))
     return [flag.serialize() for flag in map(flags.FLAGS.__getitem__, names) if flag.present]
+
+
+def _processes():
+    return cluster.member(MULTIPROCESS.value, COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
 
 
 def _parse(argv: list[str], arguments: Sequence[str]) -> list[str]:

@@ -8,12 +8,15 @@ The state is placed once, replicated (`replicate`); a batch is `[global batch, .
 the body has summed or averaged them over `AXIS`.
 """
 
+import itertools
 import os
+import pickle
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import jax
 import numpy as np
+from jax._src import distributed  # its key-value store and barriers wait without devices; public are only collectives
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -21,6 +24,8 @@ from unet_jax.errors import UserError
 
 T = TypeVar("T")
 AXIS = "batch"  # the mapped axis: the batch is split over it, everything else is replicated
+PATIENCE_MS = 24 * 3600 * 1000  # with processes that live: preparing a large data set takes one of them hours
+_turns = itertools.count()  # all processes exchange the same things in one order, so that their counts agree
 
 # XLA's newer CPU kernels (YNNPACK) for products and sums alone: convolutions by the older ones (Eigen), which run the
 # weight gradient of `models/conv.py` faster and everything else in a training step as fast.
@@ -40,9 +45,17 @@ def process_index() -> int:
 
 
 def barrier(name: str) -> None:
-    """Returns when every process of the job has called it with this name."""
+    """Returns when every process of the job has called it with this name, however late the last one is.
+
+    By JAX's coordinator and not by a collective of the devices, which gives the others 30 s on a CPU. Where a process has
+    died meanwhile it raises, or the coordinator ends this one.
+    """
     if process_count() > 1:
-        multihost_utils.sync_global_devices(name)
+        _coordinator().wait_at_barrier(f"{name} {next(_turns)}", PATIENCE_MS)
+
+
+def _coordinator():
+    return distributed.global_state.client
 
 
 def first_then_others(name: str, action: Callable[[], T]) -> T:
@@ -64,9 +77,76 @@ def first_then_others(name: str, action: Callable[[], T]) -> T:
     return result
 
 
+def gather(value: T) -> list[T]:
+    """`value` of every process, in the order of the processes; bit by bit, whatever pickles. Every process calls it."""
+    if process_count() == 1:
+        return [value]
+    keys = [f"unet_jax/gather {next(_turns)}/{process}" for process in range(process_count())]
+    own = keys[process_index()]
+    _coordinator().key_value_set_bytes(own, pickle.dumps(value))
+    values = [pickle.loads(_coordinator().blocking_key_value_get_bytes(key, PATIENCE_MS)) for key in keys]
+    barrier("gathered")
+    _coordinator().key_value_delete(own)
+    return values
+
+
+def broadcast(tree):
+    """Process 0's arrays in every process, bit by bit, as NumPy's; of the same shapes and types in all. Every process calls it."""
+    if process_count() == 1:
+        return tree
+    leaves, structure = jax.tree.flatten(to_host(tree))
+    barrier("broadcast")  # the collective has no patience
+    flat = np.concatenate([np.frombuffer(leaf.tobytes(), np.uint8) for leaf in leaves])
+    flat = multihost_utils.broadcast_one_to_all(flat)
+    parts = np.split(flat, np.cumsum([leaf.nbytes for leaf in leaves])[:-1])
+    copies = [
+        np.frombuffer(part.tobytes(), leaf.dtype).reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(structure, copies)
+
+
+def in_first(action: Callable[[], T]) -> T:
+    """Runs `action` in process 0 alone; every process returns its result, which pickles, or raises its `UserError`."""
+    result, error = None, None
+    if process_index() == 0:
+        try:
+            result = action()
+        except UserError as raised:
+            if process_count() == 1:
+                raise
+            error = raised
+    result, error = gather((result, error))[0]
+    if error:
+        raise error
+    return result
+
+
+class AnyProcess:
+    """Whether a process has raised its flag: the answer is that of the call before, and so it costs no wait.
+
+    Every process calls it once a step, and all get the same answer at the same step. With one process it is the flag.
+    """
+
+    def __init__(self):
+        self._p_any, self._asked = None, None
+        if process_count() > 1:
+            self._p_any = jax.pmap(lambda flag: jax.lax.pmax(flag, AXIS), axis_name=AXIS, out_axes=None)
+
+    def __call__(self, flag: bool) -> bool:
+        if self._p_any is None:
+            return flag
+        before, self._asked = self._asked, self._p_any(np.full(jax.local_device_count(), flag, np.int32))
+        return before is not None and bool(to_host(before))
+
+
 def local_devices(devices: Sequence[jax.Device] | None = None) -> list[jax.Device]:
     """The devices of this process that share the work: `devices`, or all local ones."""
     return list(devices) if devices is not None else jax.local_devices()
+
+
+def num_devices(devices: Sequence[jax.Device] | None = None) -> int:
+    """How many devices of all processes share the work."""
+    return len(local_devices(devices)) * process_count()
 
 
 def check_batch_size(
@@ -108,7 +188,25 @@ def pmap_step(step: Callable, devices: Sequence[jax.Device] | None = None) -> Ca
 def compile_step(p_step: Callable, state, batch):
     """Compiles a `pmap_step` for these arguments, ahead of its first call, with the options its devices run fastest with."""
     device = next(iter(jax.tree.leaves(state)[0].devices()))
-    return compile_lowered(p_step.lower(state, batch), device.platform)
+    compiled = compile_lowered(p_step.lower(state, batch), device.platform)
+    if process_count() == 1:
+        return compiled
+    barrier("compiled")  # some compile longer, and the first collective has no patience
+    return _spanning(compiled)
+
+
+def _spanning(compiled) -> Callable:
+    """The compiled step of several processes, from the rows and the copies of this one; what it returns spans all."""
+    # The order of the devices is that of the processes, as in pmap: process p's rows are the p-th part of the batch.
+    mesh = Mesh(sorted(jax.devices(), key=lambda device: device.process_index), (AXIS,))
+
+    def step(state, batch):
+        state = multihost_utils.host_local_array_to_global_array(
+            state, mesh, PartitionSpec()
+        )  # as it is, once it spans
+        return compiled(state, multihost_utils.host_local_array_to_global_array(batch, mesh, PartitionSpec(AXIS)))
+
+    return step
 
 
 def compile_lowered(lowered, platform: str):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from unet_jax import parallel
 from unet_jax.data import pipeline
 from unet_jax.errors import UserError
 from unet_jax.evaluation import metrics
@@ -16,9 +17,9 @@ def evaluate(
     source,
     *,
     batch_size: int,
-    process_index: int = 0,
-    process_count: int = 1,
-    add_processes: Callable[[dict], dict] = lambda table: table,
+    process_index: int | None = None,
+    process_count: int | None = None,
+    add_processes: Callable[[dict], dict] | None = None,
     each: Callable[[str, np.ndarray, np.ndarray], None] | None = None,
     progress: Callable[[int], None] = lambda num_images: None,
 ) -> tuple[dict, list[dict]]:
@@ -26,7 +27,9 @@ def evaluate(
 
     Args:
         batch_size: images in one batch of all processes at most, rounded up to fill the devices.
-        add_processes: adds a dict of NumPy arrays over all processes, as each scores its rows of the batches.
+        process_index, process_count: of the processes that call this together, each for its rows of the batches; by default
+            those of the job.
+        add_processes: adds a dict of NumPy arrays over all processes; by default over those of the job.
         each: given what was scored, image by image: its id, masks bool [H, W, K] and ids uint8 [H, W].
         progress: told the number of images after each batch.
 
@@ -41,6 +44,8 @@ def evaluate(
     """
     if not len(source):
         raise UserError("nothing to evaluate: the split has no image")
+    process_index = parallel.process_index() if process_index is None else process_index
+    process_count = parallel.process_count() if process_count is None else process_count
     num_images, num_classes = len(source), len(predictor.class_names)
     table = {name: np.zeros((num_images, num_classes), np.int64) for name in ("tp", "fp", "fn")}
     table |= {name: np.zeros(num_images, np.int64) for name in ("correct", "total", "height", "width", "seen")}
@@ -76,12 +81,18 @@ def evaluate(
             each(named.id(int(batch["index"][row])), masks, ids)
         clock.tick(len(index), known)
         progress(len(index))
-    table = add_processes(table)
+    table = (add_processes or _add_processes)(table)
+    named.learn()
     if (table["seen"] != 1).any():
         raise RuntimeError(f"images not seen exactly once: {np.flatnonzero(table['seen'] != 1)[:10].tolist()}")
     summary = metrics.summarize(table, predictor.class_names, predictor.keep)
     summary |= {"num_images": num_images, "num_compiles": len(program.shapes) - num_compiles, **clock.read()}
     return summary, _rows(table, predictor, [named.id(i) for i in range(num_images)])
+
+
+def _add_processes(table: dict) -> dict:
+    """Whole numbers, so that the sum is exact, in whatever order."""
+    return {name: sum(part[name] for part in parts) for parts in [parallel.gather(table)] for name in table}
 
 
 def count_pixels(module, mode: str, variables, batch) -> dict:
@@ -112,6 +123,11 @@ class _Named:
         example = self._source[index]
         self._ids[index] = example.get("id", str(index))
         return example
+
+    def learn(self) -> None:
+        """From the other processes the ids of the examples that they have read."""
+        for ids in parallel.gather(self._ids):
+            self._ids |= ids
 
     def id(self, index: int) -> str:
         return self._ids[index] if index in self._ids else self._source[index].get("id", str(index))

@@ -16,6 +16,7 @@ import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 from orbax.checkpoint import checkpoint_managers as policies
 
+from unet_jax import parallel
 from unet_jax.errors import UserError
 
 MISFIT = "the config is another one than it was trained with"
@@ -34,17 +35,33 @@ class Checkpointer:
     Args:
       directory: of the checkpoints; made if not there.
       latest: how many of the latest to keep.
-      read_only: for reading alone: creates and deletes nothing.
+      read_only: for reading alone: creates and deletes nothing. So do all processes but the first.
     """
 
     def __init__(self, directory, *, latest: int = 2, read_only: bool = False):
         absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax reports each phase of each save
         self.directory = Path(directory).absolute()
-        self._manager = ocp.CheckpointManager(
+        if read_only:
+            self._manager = self._open(latest, read_only)
+        else:  # the first makes the folder
+            self._manager = parallel.first_then_others("open checkpoints", lambda: self._open(latest, read_only))
+
+    def _open(self, latest: int, read_only: bool) -> ocp.CheckpointManager:
+        process = parallel.process_index()
+        read_only = read_only or process > 0
+        if not read_only:
+            self.directory.mkdir(parents=True, exist_ok=True)  # Orbax does not for one process of several
+        return ocp.CheckpointManager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
-                create=not read_only,
+                create=False,
                 read_only=read_only,
+                # Each process by itself: the tree is whole in all, so none has to wait for another, least of all a dead one.
+                multiprocessing_options=ocp.options.MultiprocessingOptions(
+                    primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"process_{process}"
+                )
+                if parallel.process_count() > 1
+                else ocp.options.MultiprocessingOptions(),
                 best_fn=_score,  # without it best_step() is the latest
                 best_mode="max",
                 preservation_policy=policies.AnyPreservationPolicy(
@@ -59,8 +76,11 @@ class Checkpointer:
     def save(self, step: int, state, score: float | None = None) -> None:
         """Writes `state` (a host tree) as that of `step`; `score` is what "best" compares (more is better, NaN is worst).
 
-        Returns at once; the writing goes on in the background. Every process calls it.
+        Returns at once; the writing goes on in the background. Every process calls it,
+        process 0 writes.
         """
+        if parallel.process_index():
+            return
         if step in self._manager.all_steps():
             return  # that very state is there already: a run stopped and resumed at the same step
         tree = _plain(state)
@@ -93,6 +113,8 @@ class Checkpointer:
 
     def latest_step(self) -> int | None:
         """The latest step saved, or None."""
+        if parallel.process_index():
+            self._manager.reload()  # process 0 saves
         return self._manager.latest_step()
 
     def best_step(self) -> int | None:
@@ -166,8 +188,9 @@ class Checkpointer:
             ) from error
 
     def wait(self) -> None:
-        """Until what was saved so far is on disk."""
+        """Until what was saved so far is on disk. Every process calls it."""
         self._manager.wait_until_finished()
+        parallel.barrier("saved")
 
     def close(self) -> None:
         """Finishes the writing. A Checkpointer is a context manager that closes itself, on errors too."""

@@ -1,13 +1,13 @@
 """The loop: from a config to a trained and scored network in a folder. It reads from top to bottom."""
 
 import contextlib
+import functools
 import math
 import signal
 import sys
 import threading
 from pathlib import Path
 
-import jax
 from ml_collections import ConfigDict
 
 from unet_jax import parallel
@@ -15,7 +15,7 @@ from unet_jax.data import pipeline
 from unet_jax.errors import UserError
 from unet_jax.evaluation import report
 from unet_jax.evaluation.evaluate import evaluate
-from unet_jax.training import experiment, plateau
+from unet_jax.training import experiment, plateau, together
 from unet_jax.training import workdir as folder
 from unet_jax.training.checkpoint import Checkpointer
 from unet_jax.training.score import score_run
@@ -51,20 +51,16 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
       UserError: bad input, before the first step; or NaN or Inf in loss or gradient, with the step named.
       Interrupted: on Ctrl-C or SIGTERM, after saving.
     """
-    if jax.process_count() > 1:
-        raise UserError(
-            f"training by {jax.process_count()} processes is not built yet; start one process for all devices"
-        )
     parts = experiment.create(config, devices)
     module, dataset, train, durations = parts.module, parts.dataset, config.train, parts.durations
     train_source = dataset.source("train")
     val_source = pipeline.InMemory(dataset.source("val"), parts.reading["cache_bytes"])  # decoded once, scored often
-    workdir = folder.start(workdir, config, dataset, durations.num_steps)
+    workdir = together.start(workdir, config, dataset, durations.num_steps)
 
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopSignal())  # outermost: the last save, which closing waits for, is guarded too
         checkpointer = stack.enter_context(Checkpointer(workdir / "checkpoints", latest=config.checkpoint.latest))
-        start_step, origin = checkpointer.latest_step() or 0, {}
+        start_step, origin = parallel.in_first(lambda: checkpointer.latest_step() or 0), {}
         weights = "" if start_step else config.model.get("encoder_weights", "")  # a resumed run has its own
         patch, channels = parts.reading["patch"], dataset.channels
         state = create_state(
@@ -82,7 +78,9 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
         elif train.start_from:
             state, origin = start_from(state, parts.tx, train.start_from)
         path = workdir / "metrics.jsonl"
-        finished = start_step >= durations.num_steps or _out_of_patience(path, train.patience, start_step)
+        finished = start_step >= durations.num_steps or parallel.in_first(
+            lambda: _out_of_patience(path, train.patience, start_step)
+        )
         if not finished:
             folder.add_start(workdir, start_step, start_from=origin, encoder_weights=weights)
             stack.callback(_draw_curves, workdir)
@@ -92,7 +90,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
         progress.print(
             f"{config.model.name}, {count_parameters(state.params):,} parameters, {config.data.name} ("
             + ", ".join(f"{split} {size}" for split, size in dataset.splits.items())
-            + f"), {len(parallel.local_devices(devices))} device(s), "
+            + f"), {parallel.num_devices(devices)} device(s), "
             + (f"going on from step {start_step} in {workdir}" if start_step else f"into {workdir}")
         )
         progress.print(durations.text)
@@ -100,7 +98,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
             weighed = zip(experiment.channel_names(module, dataset.class_names), parts.class_weights, strict=True)
             listed = ", ".join(f"{name} {weight:.4g}" for name, weight in weighed)
             progress.print(f"class weights by {config.loss.class_weighting} frequency: {listed}")
-        state = parallel.replicate(state, devices)
+        state = parallel.replicate(parallel.broadcast(state), devices)  # copies that start apart would stay apart
         p_step = parallel.pmap_step(
             create_train_step(
                 module,
@@ -114,8 +112,15 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
             devices,
         )
         batches = pipeline.train_batches(
-            train_source, batch_size=train.batch_size, seed=config.seed, start_step=start_step, **parts.reading
+            train_source,
+            batch_size=train.batch_size,
+            seed=config.seed,
+            start_step=start_step,
+            process_index=parallel.process_index(),
+            process_count=parallel.process_count(),
+            **parts.reading,
         )
+        any_process = parallel.AnyProcess()
 
         def record(step: int, step_metrics) -> None:
             step_metrics = parallel.to_host(step_metrics)
@@ -141,7 +146,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
                 record(*in_flight)  # of the step before: the host prepares the next while the devices work
             in_flight = (step, step_metrics)
 
-            last, stopping = step == durations.num_steps, stop.requested
+            last, stopping = step == durations.num_steps, any_process(stop.requested)
             score = last or step % durations.eval_every == 0
             save = score or stopping or (config.checkpoint.every and step % config.checkpoint.every == 0)
             if save or step % train.log_every == 0:  # a save ends a row: what goes on from it begins one, too
@@ -170,7 +175,11 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
                 checkpointer.wait()
                 raise Interrupted(f"stopped at step {step} of {durations.num_steps} and saved in {workdir}")
             finished = last
-            if score and not last and _out_of_patience(path, train.patience, step):
+            if (
+                score
+                and not last
+                and parallel.in_first(functools.partial(_out_of_patience, path, train.patience, step))
+            ):
                 finished = True
                 progress.print(f"step {step}: no better score in {train.patience} evaluations, so the run ends here")
         if step > start_step:
@@ -192,7 +201,7 @@ def _out_of_patience(path: Path, patience: int, step: int) -> bool:
 def _draw_curves(workdir) -> None:
     """As far as the run came: one that ends before its first record has no curves, and its own error is the one to tell."""
     rows = read_metrics(workdir / "metrics.jsonl")
-    if rows:
+    if rows and parallel.process_index() == 0:
         report.curves(rows, workdir / "curves.png")
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from unet_jax import data
+from unet_jax import data, parallel
 from unet_jax.errors import UserError
 from unet_jax.evaluation import predict_folder, report
 from unet_jax.evaluation.evaluate import evaluate
 from unet_jax.evaluation.folder import MaskFolder, file_name
-from unet_jax.training import experiment
+from unet_jax.training import experiment, together
 from unet_jax.training import workdir as folder
 
 
@@ -34,7 +34,9 @@ def score_run(
       The summary, by the names of `evaluation/metrics.py`.
     """
     workdir = folder.resolve(workdir)
+    parallel.barrier("before scoring")  # a run's checkpoints are closed by now
     run = folder.open_asked(workdir, devices=devices, **chosen)
+    together.check_same_step(run.step, workdir)
     if dataset is None:
         dataset = open_dataset(run, workdir, root)
     if not split:
@@ -81,16 +83,24 @@ def write_scores(
         each=lambda id_, *predicted: masks.write(file_name(id_), *predicted),
         progress=progress,
     )
+    parallel.in_first(lambda: _write(run, dataset, split, out, name, masks, summary, rows))
+    return summary
+
+
+def _write(run, dataset, split, out, name, masks, summary, rows) -> None:
+    """The scores and the pictures, once every process has written the masks of its images."""
+    source, predictor = dataset.source(split), run.predictor
     about = {"split": split, "step": run.step, "mode": predictor.mode, "level": predictor.level}
     about |= {"weights": run.weights} if run.config.optim.ema_decay else {}
     report.write_json(out / f"{name}.json", summary, rows, **about, fingerprint=dataset.fingerprint)
     report.save_overlays(masks, source, out / name / "overlays", limit=run.config.eval.num_pictures)
     report.save_ranked(masks, source, rows, out / name)
-    return summary
 
 
 def predict_images(workdir, images, out, *, overwrite: bool = False, devices=None, **chosen) -> dict:
     """Predicts a folder of images with a run's network and prints what was written; see `evaluation.predict_folder`."""
+    if parallel.process_count() > 1:
+        raise UserError(f"--images={images} is for one process; start it without --multiprocess")
     run = folder.open_asked(workdir, devices=devices, **chosen)
     done = predict_folder(
         run.predictor,

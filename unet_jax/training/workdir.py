@@ -18,7 +18,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from unet_jax import data, json_file
+from unet_jax import data, json_file, parallel
 from unet_jax.errors import UserError
 from unet_jax.inference.predict import Predictor, select
 from unet_jax.models.encoders.weights import digest
@@ -188,8 +188,10 @@ def add_start(workdir: Path, start_step: int, *, start_from: dict, encoder_weigh
     """Notes in `versions.json` what the steps from `start_step` on run on; what ran the earlier ones stays there.
 
     Of what step 0 came from, if not from initialisation alone: another run and its step ({} for none), and the sha256 of
-    a file of weights.
+    a file of weights. Process 0 notes it.
     """
+    if parallel.process_index():
+        return
     path = workdir / "versions.json"
     content = json.loads(path.read_text())
     origin = {"start_from": start_from} if start_from else {}

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from unet_jax import parallel
 from unet_jax.evaluation import metrics
 
 
@@ -23,10 +24,14 @@ class MetricWriter:
       path: of the file.
       start_step: the step that the run goes on from. Rows of later steps, left by a run that was killed after its last
         checkpoint, are dropped, so that no step stands there twice.
+
+    Of several processes the first writes, and the others do nothing.
     """
 
     def __init__(self, path, start_step: int = 0):
         self.path = Path(path)
+        if parallel.process_index():
+            return
         kept = "".join(_line(row) for row in read_metrics(self.path) if row["step"] <= start_step)
         if (
             self.path.exists() and self.path.read_text() != kept
@@ -37,6 +42,8 @@ class MetricWriter:
 
     def write(self, step: int, split: str, values: Mapping) -> None:
         """Adds one row; it is in the file when this returns. NaN and infinities become null."""
+        if parallel.process_index():
+            return
         with self.path.open("a") as file:
             file.write(_line({"step": step, "split": split, **values}))
 
@@ -183,6 +190,7 @@ class Progress:
         self._bar = tqdm(
             total=num_steps,
             initial=start_step,
+            disable=parallel.process_index() > 0,  # one bar for all processes
             dynamic_ncols=True,
             mininterval=0.5 if sys.stderr.isatty() else 10,  # a log file needs no line for each step
             bar_format="step {n_fmt}/{total_fmt} |{bar}| {desc}",
@@ -190,6 +198,8 @@ class Progress:
 
     def update(self, meter: Meter) -> None:
         """One step is done."""
+        if self._bar.disable:
+            return
         first = self._bar.n == self._bar.initial
         left = (self._bar.total - self._bar.n - 1) * meter.step_s
         self._bar.set_description_str(

@@ -1,0 +1,155 @@
+"""Two processes of two devices each, over gloo: one pair of children does it all, and is compared with one process of four."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from one_of_two import STOPPED_AT, small_run
+
+from unet_jax import parallel
+from unet_jax.errors import UserError
+from unet_jax.training import loop, score, together
+from unet_jax.training.writer import read_metrics
+
+HERE = Path(__file__).parent
+SPEED = ("seconds", "images_per_s", "num_compiles")  # what two runs may differ in
+
+
+@pytest.fixture(scope="module")
+def pair(cache_dir, tmp_path_factory):
+    """The workdir of two processes; of each what it saw, its stdout, stderr and status; and how long the last one stayed alone."""
+    workdir = tmp_path_factory.mktemp("together") / "run"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    env = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "PYTHONPATH": os.pathsep.join(map(str, (HERE, HERE.parents[1]))),
+        "PYTHONWARNINGS": "",
+        "JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "compiled"),  # the second training compiles nothing
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    job = [f"--coordinator=127.0.0.1:{port}", "--num_processes=2"]
+    command = [sys.executable, HERE / "one_of_two.py", workdir, cache_dir, *job]
+    started = [
+        subprocess.Popen(
+            [*command, f"--process_id={i}"], env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for i in range(2)
+    ]
+    try:
+        killed = started[1].communicate(timeout=400)
+        alone = time.perf_counter()
+        ended = [started[0].communicate(timeout=120), killed]
+        alone = time.perf_counter() - alone
+    finally:
+        for child in started:
+            child.kill()
+    told = [(*streams, child.returncode) for streams, child in zip(ended, started, strict=True)]
+    assert (workdir.parent / "run.1.json").exists(), told
+    seen = [json.loads((workdir.parent / f"run.{i}.json").read_text()) for i in range(2)]
+    return workdir, seen, told, alone
+
+
+@pytest.fixture
+def whole(cache_dir, tmp_path, quick_compile):
+    """The workdir of the same run by one process that was never stopped, and its summary."""
+    return tmp_path / "whole", loop.train_and_evaluate(small_run(cache_dir), tmp_path / "whole")
+
+
+def scores(row):
+    return {name: value for name, value in row.items() if name not in SPEED}
+
+
+def test_processes_tell_each_other_bit_by_bit(pair):
+    for seen in pair[1]:
+        assert seen["gathered"] == [[0, 2**40, "é"], [1, 2**40 + 1, "é"]]
+        assert seen["broadcast"] == [np.float32([-0.0, 1]).tobytes().hex(), 0]
+        assert seen["order"] == [[0, 1, 2, 3], [0, 1, 2, 3]]  # process p's rows are the p-th part of the batch
+
+
+def test_all_stop_at_one_step_and_refuse_together(pair):
+    for seen in pair[1]:
+        assert seen["stopped"].startswith(f"stopped at step {STOPPED_AT} of 6")
+        assert "seed: 0 there, 1 now" in seen["refused"]
+
+
+def test_process_0_speaks_for_all(pair):
+    workdir, _, ((first, _, _), (second, _, _)), _ = pair
+    assert "4 device(s)" in first
+    assert f"going on from step {STOPPED_AT}" in first
+    assert second == ""
+    assert len(json.loads((workdir / "versions.json").read_text())["starts"]) == 2
+    assert len(list((workdir / "eval/test/ids").iterdir())) == 3  # by both
+    assert (workdir / "curves.png").exists()
+
+
+def test_a_process_killed_ends_the_other_and_tells(pair):
+    _, _, ((_, error, status), (_, _, killed)), alone = pair
+    assert killed == -signal.SIGKILL
+    assert status == 1
+    assert "process 0 of 2: error: another process of this job has ended" in error
+    assert "goes on from its latest checkpoint" in error
+    assert "Traceback" not in error
+    assert alone < 60
+
+
+def test_as_one_process(pair, whole, cache_dir, tmp_path):
+    """Sums of four devices in another order: the metrics agree to 1e-5; of one state they agree exactly."""
+    workdir, seen, _, _ = pair
+    rows, expected = (
+        {(row["step"], row["split"]): row for row in read_metrics(folder / "metrics.jsonl")}
+        for folder in (workdir, whole[0])
+    )
+    assert expected.keys() - rows.keys() == set()
+    for key in expected.keys() - {(6, "run")}:
+        for name in {"loss", "grad_norm", "learning_rate", "pixel_accuracy"} & expected[key].keys():
+            assert rows[key][name] == pytest.approx(expected[key][name], rel=1e-5), (key, name)
+    assert scores(seen[0]["summary"]) == scores(seen[1]["summary"])
+    exactly = score.score_run(workdir, split="test")
+    written = json.loads((workdir / "eval/test.json").read_text())
+    np.testing.assert_equal(scores(exactly), scores(seen[0]["summary"]))
+    assert len(written["images"]) == 3
+
+    resumed = tmp_path / "resumed"
+    shutil.copytree(workdir, resumed)
+    shutil.rmtree(resumed / "checkpoints/6")
+    summary = loop.train_and_evaluate(small_run(cache_dir), resumed)
+    assert [start["process_count"] for start in json.loads((resumed / "versions.json").read_text())["starts"]] == [
+        2,
+        2,
+        1,
+    ]
+    for name, value in scores(summary).items():
+        assert value == pytest.approx(seen[0]["summary"][name], rel=1e-3, nan_ok=True), name
+    losses = [row["loss"] for row in read_metrics(resumed / "metrics.jsonl") if row["split"] == "train"]
+    assert losses[-1] == pytest.approx(rows[6, "train"]["loss"], rel=1e-5)
+
+
+def test_a_folder_that_not_all_see_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(together.folder, "start", lambda workdir, *_: tmp_path)
+    monkeypatch.setattr(parallel, "in_first", lambda action: action())
+    monkeypatch.setattr(parallel, "gather", lambda mine: [True, mine, False])
+    with pytest.raises(UserError, match=r"is not there for process 1, 2; give a folder that all of them share"):
+        together.start(tmp_path, None, None, 6)
+    monkeypatch.setattr(parallel, "gather", lambda mine: [mine, mine, 3])
+    with pytest.raises(UserError, match=r"process 0 opened the checkpoint of step 6, process 2 another"):
+        together.check_same_step(6, tmp_path)
+
+
+def test_one_process_asks_nobody():
+    assert parallel.gather("x") == ["x"]
+    assert parallel.broadcast({"a": 3}) == {"a": 3}
+    assert parallel.in_first(lambda: 3) == 3
+    assert [parallel.AnyProcess()(flag) for flag in (False, True)] == [False, True]
+    assert jax.process_count() == parallel.process_count() == 1
+    with pytest.raises(UserError, match="no room"):
+        parallel.in_first(lambda: (_ for _ in ()).throw(UserError("no room")))

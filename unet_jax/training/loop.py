@@ -15,9 +15,10 @@ from unet_jax.data import pipeline
 from unet_jax.errors import UserError
 from unet_jax.evaluation import report
 from unet_jax.evaluation.evaluate import evaluate
-from unet_jax.training import experiment, plateau
+from unet_jax.training import disk, experiment, plateau
 from unet_jax.training import workdir as folder
 from unet_jax.training.checkpoint import Checkpointer
+from unet_jax.training.recover import restore_latest
 from unet_jax.training.score import score_run
 from unet_jax.training.start_from import start_from
 from unet_jax.training.state import count_parameters, create_state
@@ -55,6 +56,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
         raise UserError(
             f"training by {jax.process_count()} processes is not built yet; start one process for all devices"
         )
+    disk.check_writable(folder.resolve(workdir))  # first: preparing the data may take long
     parts = experiment.create(config, devices)
     module, dataset, train, durations = parts.module, parts.dataset, config.train, parts.durations
     train_source = dataset.source("train")
@@ -78,7 +80,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
             plateau=parts.plateau,
         )
         if start_step:
-            state = checkpointer.restore(start_step, state)
+            start_step, state = restore_latest(checkpointer, state)
         elif train.start_from:
             state, origin = start_from(state, parts.tx, train.start_from)
         path = workdir / "metrics.jsonl"
@@ -86,6 +88,10 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
         if not finished:
             folder.add_start(workdir, start_step, start_from=origin, encoder_weights=weights)
             stack.callback(_draw_curves, workdir)
+            size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+            disk.warn_of_little_room(
+                checkpointer.directory, size, config.checkpoint.latest, there=len(checkpointer.steps())
+            )
         progress = stack.enter_context(contextlib.closing(Progress(start_step, durations.num_steps)))
         writer = MetricWriter(path, start_step)
         meter = Meter(experiment.channel_names(module, dataset.class_names), parts.keep, train.batch_size)

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from unet_jax.errors import writing
 from unet_jax.evaluation import metrics
 
 
@@ -37,7 +38,7 @@ class MetricWriter:
 
     def write(self, step: int, split: str, values: Mapping) -> None:
         """Adds one row; it is in the file when this returns. NaN and infinities become null."""
-        with self.path.open("a") as file:
+        with writing(), self.path.open("a") as file:
             file.write(_line({"step": step, "split": split, **values}))
 
 

@@ -4,8 +4,11 @@ What is written are host NumPy trees (they restore on any number of devices) and
 Orbax notices a missing or truncated file, but not a flipped bit.
 """
 
-import hashlib
+import contextlib
+import errno
+import json
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,16 +20,12 @@ from absl import logging as absl_logging
 from orbax.checkpoint import checkpoint_managers as policies
 
 from unet_jax import parallel
-from unet_jax.errors import UserError
+from unet_jax.errors import UserError, writing
+from unet_jax.training import damage, disk
+from unet_jax.training.damage import Damaged
+from unet_jax.training.leaves import digest, digests, name_of, named, plain
 
 MISFIT = "the config is another one than it was trained with"
-REMEDY = "evaluate another one (run_eval.py --checkpoint=STEP), or remove its folder to resume from the one before"
-
-
-def digests(tree) -> dict[str, str]:
-    """sha256 over type, shape and bytes of every leaf, by its path in the tree."""
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {_name(path): _digest(leaf) for path, leaf in leaves}
 
 
 class Checkpointer:
@@ -39,19 +38,20 @@ class Checkpointer:
     """
 
     def __init__(self, directory, *, latest: int = 2, read_only: bool = False):
-        absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax reports each phase of each save
+        absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax reports each phase, and errors that it raises as well
         self.directory = Path(directory).absolute()
+        self._last = (0, 0)  # the step saved last, and its bytes
         if read_only:
             self._manager = self._open(latest, read_only)
         else:  # the first makes the folder
             self._manager = parallel.first_then_others("open checkpoints", lambda: self._open(latest, read_only))
 
-    def _open(self, latest: int, read_only: bool) -> ocp.CheckpointManager:
+    def _open(self, latest: int, read_only: bool) -> "_Manager":
         process = parallel.process_index()
         read_only = read_only or process > 0
         if not read_only:
             self.directory.mkdir(parents=True, exist_ok=True)  # Orbax does not for one process of several
-        return ocp.CheckpointManager(
+        return _Manager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
                 create=False,
@@ -62,6 +62,7 @@ class Checkpointer:
                 )
                 if parallel.process_count() > 1
                 else ocp.options.MultiprocessingOptions(),
+                cleanup_tmp_directories=not read_only,  # what a killed run had half written
                 best_fn=_score,  # without it best_step() is the latest
                 best_mode="max",
                 preservation_policy=policies.AnyPreservationPolicy(
@@ -76,19 +77,23 @@ class Checkpointer:
     def save(self, step: int, state, score: float | None = None) -> None:
         """Writes `state` (a host tree) as that of `step`; `score` is what "best" compares (more is better, NaN is worst).
 
-        Returns at once; the writing goes on in the background. Every process calls it,
-        process 0 writes.
+        Returns at once; the writing goes on in the background. Every process calls it, process 0 writes.
+
+        Raises:
+          UserError: the disk is full or refuses; also from the next `save`, `wait` or `close`. What was half written is
+            gone, and every checkpoint before it still there.
         """
         if parallel.process_index():
             return
         if step in self._manager.all_steps():
             return  # that very state is there already: a run stopped and resumed at the same step
-        tree = _plain(state)
-        saved = self._manager.save(
-            step,
-            args=ocp.args.Composite(state=ocp.args.PyTreeSave(tree), digests=ocp.args.JsonSave(digests(tree))),
-            metrics=None if score is None else {"score": float(score)},
-        )
+        tree = plain(state)
+        items = ocp.args.Composite(state=ocp.args.PyTreeSave(tree), digests=ocp.args.JsonSave(digests(tree)))
+        metrics = None if score is None else damage.twice(score)
+        self._finish()
+        self._last = (step, sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(tree)))
+        with self._naming_the_disk():
+            saved = self._manager.save(step, args=items, metrics=metrics)
         if not saved:  # Orbax skips a save without a word
             raise RuntimeError(f"checkpoint {step} was not saved into {self.directory}")
 
@@ -123,13 +128,30 @@ class Checkpointer:
 
     def names(self, step: int) -> set[str]:
         """The names of all leaves in the checkpoint of `step`, such as "params/enc_0/conv_0/kernel"; no array is read."""
-        return set(self._read(step, digests=ocp.args.JsonRestore())["digests"])
+        return set(self._digests(step))
+
+    def check_score(self, step: int) -> None:
+        """Raises Damaged where the score of `step` was written and is not what it was."""
+        why = self._manager.score_damage(step)
+        if why:
+            raise Damaged(f"checkpoint {step} in {self.directory} is damaged: {why}")
+
+    def set_aside(self, step: int) -> Path:
+        """Moves the checkpoint of `step` to `checkpoints_damaged/` beside the folder, so that it counts no more; where to."""
+        folder = self.directory.with_name(f"{self.directory.name}_damaged")
+        names = (str(step), *(f"{step}.{number}" for number in range(2, 1000)))  # it may happen to a step twice
+        target = next(folder / name for name in names if not (folder / name).exists())
+        with writing():
+            folder.mkdir(exist_ok=True)
+            shutil.move(self.directory / str(step), target)
+        self._manager.reload()
+        return target
 
     def leaves(self, step: int) -> dict[str, np.ndarray]:
         """Every leaf in the checkpoint of `step`, by its name; UserError where one is not what was written."""
         saved = self._read(step, state=ocp.args.PyTreeRestore())["state"]
         like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), saved)
-        return {_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(self.restore(step, like))[0]}
+        return named(self.restore(step, like))
 
     def restore(self, step: int, like, misfit: str = MISFIT) -> Any:
         """Reads the state of `step`.
@@ -144,9 +166,18 @@ class Checkpointer:
           A tree like `like` of NumPy arrays.
 
         Raises:
-          UserError: a leaf is missing, has another shape or type, or is not what was written.
+          Damaged: a file is missing or cut off, or a leaf is not what was written.
+          UserError: a leaf of `like` was never there or had another shape or type, or the folder cannot be read.
         """
-        item = _plain(jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), like))
+        written = self._digests(step)
+        missing = named(like).keys() - written.keys()
+        if missing:
+            if written.keys() != self._leaves(step):
+                raise Damaged(
+                    f"checkpoint {step} in {self.directory} is damaged: digests does not name the leaves of state"
+                )
+            raise UserError(f"checkpoint {step} in {self.directory} has no {min(missing)}; {MISFIT}")
+        item = plain(jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), like))
         restored = self._read(
             step,
             state=ocp.args.PyTreeRestore(
@@ -154,47 +185,84 @@ class Checkpointer:
                 restore_args=jax.tree.map(lambda x: ocp.RestoreArgs(restore_type=np.ndarray), item),
                 partial_restore=True,
             ),
-            digests=ocp.args.JsonRestore(),
         )
-        written = restored["digests"]
-        leaves = {_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(restored["state"])[0]}
+        leaves = named(restored["state"])
 
         def checked(path, wanted):
-            name = _name(path)
-            if name not in written:
-                raise UserError(f"checkpoint {step} in {self.directory} has no {name}; {MISFIT}")
+            name = name_of(path)
             leaf = leaves[name]
+            if written[name] != digest(leaf):
+                raise Damaged(
+                    f"checkpoint {step} in {self.directory} is damaged: {name} is not what was written (sha256 differs)"
+                )
             if np.shape(leaf) != np.shape(wanted) or leaf.dtype != wanted.dtype:
                 raise UserError(
                     f"checkpoint {step} in {self.directory}: {name} is {leaf.dtype}{list(np.shape(leaf))}, the network "
                     f"has {wanted.dtype}{list(np.shape(wanted))}; {misfit}"
                 )
-            if written.get(name) != _digest(leaf):
-                raise UserError(
-                    f"checkpoint {step} in {self.directory} is damaged: {name} is not what was written (sha256 differs); "
-                    f"{REMEDY}"
-                )
             return leaf
 
         return jax.tree_util.tree_map_with_path(checked, like)
 
+    def _digests(self, step: int) -> dict[str, str]:
+        found = self._read(step, digests=ocp.args.JsonRestore())["digests"]
+        if not isinstance(found, dict) or not found:
+            raise Damaged(f"checkpoint {step} in {self.directory} is damaged: digests/metadata holds none")
+        return found
+
+    def _leaves(self, step: int) -> set[str]:
+        """The names of all leaves as Orbax noted them, beside the arrays."""
+        with self._naming_the_damage(step, "state"), ocp.PyTreeCheckpointer() as reader:
+            return set(named(reader.metadata(self.directory / str(step) / "state").item_metadata.tree))
+
     def _read(self, step: int, **items):
-        try:
+        with self._naming_the_damage(step, " and ".join(items)):
             return self._manager.restore(step, args=ocp.args.Composite(**items))
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(
-                f"checkpoint {step} in {self.directory} cannot be read "
-                f"({(str(error) or type(error).__name__).splitlines()[0]}); {REMEDY}"
-            ) from error
+
+    @contextlib.contextmanager
+    def _naming_the_damage(self, step: int, item: str):
+        try:
+            yield
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            what = f"checkpoint {step} in {self.directory}: {item} cannot be read ({damage.why(error)})"
+            if disk.error_number(error) in (None, errno.ENOENT, errno.ENOTDIR):
+                raise Damaged(what) from error
+            raise UserError(f"{what}; {damage.REMEDY}") from error  # no permission, a failing disk: it may be whole
+
+    @contextlib.contextmanager
+    def _naming_the_disk(self):
+        """Orbax raises what went wrong in the background from whatever is called next, in the words of a library below."""
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            number = disk.error_number(error)
+            if number is None:
+                raise
+            raise UserError(self._clear_up(number)) from error
+
+    def _clear_up(self, number: int) -> str:
+        """Removes what the save that failed has left; what to tell the user."""
+        step, size = self._last
+        for half in self.directory.glob(f"{step}.orbax-checkpoint-tmp*"):
+            shutil.rmtree(half, ignore_errors=True)
+        self._manager.reload()
+        return disk.refusal(number, self.directory, step, size, self.latest_step())
 
     def wait(self) -> None:
-        """Until what was saved so far is on disk. Every process calls it."""
-        self._manager.wait_until_finished()
+        """Until what was saved so far is on disk; errors as of `save`. Every process calls it."""
+        self._finish()
         parallel.barrier("saved")
 
+    def _finish(self) -> None:
+        with self._naming_the_disk():
+            self._manager.wait_until_finished()
+
     def close(self) -> None:
-        """Finishes the writing. A Checkpointer is a context manager that closes itself, on errors too."""
-        self._manager.close()
+        """Finishes the writing; errors as of `save`. A Checkpointer is a context manager that closes itself, on errors too."""
+        try:
+            self._finish()
+        finally:
+            self._manager.close()
 
     def __enter__(self):
         return self
@@ -203,35 +271,30 @@ class Checkpointer:
         self.close()
 
 
+class _Manager(ocp.CheckpointManager):
+    """Opens a folder with a damaged score, too, where Orbax's own does not: that checkpoint has none, and is never the best."""
+
+    def metrics(self, step: int):
+        return None if self.score_damage(step) else super().metrics(step)
+
+    def score_damage(self, step: int) -> str:
+        """Why the score of `step` cannot be believed; "" where it can, and where none was written."""
+        try:
+            metrics = super().metrics(step)
+        except ValueError as error:  # of JSON or of its encoding
+            return f"metrics/metrics, its score, cannot be read ({damage.why(error)})"
+        if metrics is None:
+            return "metrics/metrics, its score, is missing" if self._was_scored(step) else ""
+        return "" if damage.is_score(metrics) else "metrics/metrics, its score, is not what was written"
+
+    def _was_scored(self, step: int) -> bool:
+        try:
+            noted = json.loads((self.directory / str(step) / "_CHECKPOINT_METADATA").read_text())
+            return "metrics" in noted["item_handlers"]
+        except (OSError, ValueError, LookupError, TypeError):
+            return False  # it cannot be known, and the state does not need it
+
+
 def _score(metrics: Mapping[str, float]) -> float:
     score = metrics["score"]
     return -math.inf if math.isnan(score) else score  # a NaN among the scores would delete the best checkpoint
-
-
-def _plain(tree):
-    """Nested dicts keyed by name alone, so that a part can be read by name and optax's types do not matter."""
-    plain: dict[str, Any] = {}
-    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
-        *parents, last = (_key(part) for part in path)
-        node = plain
-        for name in parents:
-            node = node.setdefault(name, {})
-        node[last] = leaf
-    return plain
-
-
-def _key(part) -> str:
-    for attribute in ("key", "name", "idx"):
-        if hasattr(part, attribute):
-            return str(getattr(part, attribute))
-    raise TypeError(f"unknown kind of key in a tree: {part!r}")
-
-
-def _name(path) -> str:
-    return "/".join(_key(part) for part in path)
-
-
-def _digest(leaf) -> str:
-    array = np.ascontiguousarray(leaf)
-    header = f"{array.dtype.str}{list(np.shape(leaf))}".encode()
-    return hashlib.sha256(header + array.tobytes()).hexdigest()

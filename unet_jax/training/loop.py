@@ -8,6 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
+import jax
 from ml_collections import ConfigDict
 
 from unet_jax import parallel
@@ -15,9 +16,10 @@ from unet_jax.data import pipeline
 from unet_jax.errors import UserError
 from unet_jax.evaluation import report
 from unet_jax.evaluation.evaluate import evaluate
-from unet_jax.training import experiment, plateau, together
+from unet_jax.training import disk, experiment, plateau, together
 from unet_jax.training import workdir as folder
 from unet_jax.training.checkpoint import Checkpointer
+from unet_jax.training.recover import restore_latest
 from unet_jax.training.score import score_run
 from unet_jax.training.start_from import start_from
 from unet_jax.training.state import count_parameters, create_state
@@ -51,6 +53,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
       UserError: bad input, before the first step; or NaN or Inf in loss or gradient, with the step named.
       Interrupted: on Ctrl-C or SIGTERM, after saving.
     """
+    parallel.in_first(lambda: disk.check_writable(folder.resolve(workdir)))  # first: preparing the data may take long
     parts = experiment.create(config, devices)
     module, dataset, train, durations = parts.module, parts.dataset, config.train, parts.durations
     train_source = dataset.source("train")
@@ -74,7 +77,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
             plateau=parts.plateau,
         )
         if start_step:
-            state = checkpointer.restore(start_step, state)
+            start_step, state = restore_latest(checkpointer, state)
         elif train.start_from:
             state, origin = start_from(state, parts.tx, train.start_from)
         path = workdir / "metrics.jsonl"
@@ -84,6 +87,10 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
         if not finished:
             folder.add_start(workdir, start_step, start_from=origin, encoder_weights=weights)
             stack.callback(_draw_curves, workdir)
+            size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+            disk.warn_of_little_room(
+                checkpointer.directory, size, config.checkpoint.latest, there=len(checkpointer.steps())
+            )
         progress = stack.enter_context(contextlib.closing(Progress(start_step, durations.num_steps)))
         writer = MetricWriter(path, start_step)
         meter = Meter(experiment.channel_names(module, dataset.class_names), parts.keep, train.batch_size)

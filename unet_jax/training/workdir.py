@@ -19,10 +19,10 @@ import jax
 from ml_collections import ConfigDict
 
 from unet_jax import data, json_file, parallel
-from unet_jax.errors import UserError
+from unet_jax.errors import UserError, writing
 from unet_jax.inference.predict import Predictor, select
 from unet_jax.models.encoders.weights import digest
-from unet_jax.training import experiment
+from unet_jax.training import disk, experiment
 from unet_jax.training.before import add_missing
 from unet_jax.training.checkpoint import Checkpointer
 from unet_jax.training.resume import refusal
@@ -158,12 +158,7 @@ def start(workdir, config: ConfigDict, dataset: data.Dataset, num_steps: int) ->
         has taken more than `num_steps`.
     """
     workdir = resolve(workdir)
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--workdir={workdir} cannot be made ({error.strerror}); give another one") from error
-    if not os.access(workdir, os.W_OK):
-        raise UserError(f"--workdir={workdir} is not writable; give another one")
+    disk.check_writable(workdir)
     new, facts = json.loads(config.to_json()), data_facts(dataset)
     starts = []
     done = [int(path.name) for path in (workdir / "checkpoints").glob("[0-9]*") if path.name.isdigit()]
@@ -179,8 +174,9 @@ def start(workdir, config: ConfigDict, dataset: data.Dataset, num_steps: int) ->
                 f"--workdir={workdir} is at step {max(done)}, the config says {num_steps} in all; give at least as many"
             )
         starts = content["starts"]
-    json_file.write(workdir / "config.json", new, indent=2)
-    json_file.write(workdir / "versions.json", {"data": facts, "starts": starts}, indent=2)
+    with writing():
+        json_file.write(workdir / "config.json", new, indent=2)
+        json_file.write(workdir / "versions.json", {"data": facts, "starts": starts}, indent=2)
     return workdir
 
 
@@ -198,7 +194,8 @@ def add_start(workdir: Path, start_step: int, *, start_from: dict, encoder_weigh
     if encoder_weights:
         origin["encoder_weights_sha256"] = digest(encoder_weights)
     content["starts"].append({"start_step": start_step, **origin, **versions()})
-    json_file.write(path, content, indent=2)
+    with writing():
+        json_file.write(path, content, indent=2)
 
 
 def resolve(workdir) -> Path:

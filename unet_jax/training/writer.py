@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from unet_jax import parallel
+from unet_jax.errors import writing
 from unet_jax.evaluation import metrics
 
 
@@ -44,7 +45,7 @@ class MetricWriter:
         """Adds one row; it is in the file when this returns. NaN and infinities become null."""
         if parallel.process_index():
             return
-        with self.path.open("a") as file:
+        with writing(), self.path.open("a") as file:
             file.write(_line({"step": step, "split": split, **values}))
 
 

@@ -1,0 +1,95 @@
+"""The disk under a run: whether its folder can be written, whether it has room, and why a write failed."""
+
+import errno
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from unet_jax.errors import UserError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # no space left; the user's quota is used up
+
+
+def check_writable(workdir: Path) -> None:
+    """Makes a folder in the workdir, or in the one where it would be made, and removes it again.
+
+    Permission bits would not tell: they mean nothing to root, nor to a file system that is mounted read-only.
+
+    Raises:
+      UserError: nothing can be made there.
+    """
+    there = next(path for path in (workdir, *workdir.parents) if path.exists())
+    what = "is not writable" if there == workdir else "cannot be made"
+    if not there.is_dir():
+        raise UserError(f"--workdir={workdir} {what}: {there} is a file; give the path of a folder")
+    inside = there / "checkpoints"
+    for folder in (there, inside) if there == workdir and inside.is_dir() else (there,):
+        try:
+            with tempfile.TemporaryDirectory(prefix=".unet_jax_", dir=folder):
+                pass
+        except OSError as error:
+            raise UserError(
+                f"--workdir={workdir} {what}: nothing can be written into {folder} ({error.strerror}); "
+                "make that writable, or give another --workdir"
+            ) from error
+
+
+def warn_of_little_room(folder: Path, size: int, latest: int, there: int) -> None:
+    """Prints a line where the checkpoints that are still to come may not fit on the disk.
+
+    At most so many lie there at once: the latest, the best, and the one being written.
+
+    Args:
+      folder: of the checkpoints; it is there.
+      size: of a state, in bytes.
+      latest: how many of the latest are kept.
+      there: how many lie there already.
+    """
+    count = max(latest + 2 - there, 1)
+    free = shutil.disk_usage(folder).free
+    if count * size > free:
+        print(
+            f"warning: {folder} has {megabytes(free)} free, and up to {count} more checkpoints of {megabytes(size)} each "
+            f"(before compression) will lie there at once; make room, or keep fewer: checkpoint.latest is {latest}"
+        )
+
+
+def refusal(number: int, folder: Path, step: int, size: int, last: int | None) -> str:
+    """Why a checkpoint could not be written, what to do, and what is left.
+
+    Args:
+      number: the system's, of the error.
+      folder: of the checkpoints.
+      step: of the one that failed.
+      size: of its state, in bytes.
+      last: the step of the latest that is there, or None.
+    """
+    remedy = "make that folder writable"
+    if number in FULL:
+        free = shutil.disk_usage(folder).free
+        remedy = (
+            f"it takes {megabytes(size)} before compression, and {megabytes(free)} are free; make room, or keep fewer "
+            "(checkpoint.latest)"
+        )
+    left = "there is none before it, so the same command starts from the beginning"
+    if last is not None:
+        left = f"the last good one, of step {last}, is intact, and the same command goes on from there"
+    return f"checkpoint {step} could not be written into {folder} ({os.strerror(number)}): {remedy}; {left}"
+
+
+def megabytes(size: int) -> str:
+    """Bytes as a person reads them."""
+    return f"{size / 1e6:,.2f} MB"
+
+
+def error_number(error: BaseException) -> int | None:
+    """The system's number of an error (`errno`), or None where it came from elsewhere.
+
+    The library that writes arrays under Orbax raises a ValueError, with the number in its text alone.
+    """
+    if isinstance(error, OSError):
+        return error.errno
+    found = re.search(r"os_error_code='(\d+)'", str(error))
+    return int(found[1]) if found else None

@@ -127,7 +127,7 @@ def _kill(child: Child, workdir: Path, moment: Moment, draw: random.Random) -> K
             return None
         child.kill()
         return Kill(read_metrics(metrics)[-1]["step"], "")
-    old, span = _unfinished(checkpoints), 0.05
+    old, span = _unfinished(checkpoints), 0.02
     while _wait(child, lambda: _unfinished(checkpoints) - old):
         time.sleep(draw.uniform(0, span))
         child.send(signal.SIGSTOP)

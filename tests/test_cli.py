@@ -36,6 +36,7 @@ DEFAULT = "--config=configs/default.py"
         ("run_eval.py", ["--workdir=/no/such/run"], "/no/such/run has no config.json"),
         ("run_eval.py", ["--workdir=x", "--images=y"], "--images and --out go together"),
         ("run_eval.py", ["--workdir=x", "--mode=slow"], "slow"),
+        ("run_train.py", [DEFAULT, "--workdir=x", "--multiprocess"], "nothing tells this process which job it belongs to"),
     ],
 )  # fmt: skip
 def test_bad_input_ends_in_one_line(program, arguments, message):

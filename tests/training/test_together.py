@@ -60,7 +60,7 @@ def pair(cache_dir, tmp_path_factory):
 
 
 @pytest.fixture
-def whole(cache_dir, tmp_path, quick_compile):
+def whole(cache_dir, tmp_path):
     """The workdir of the same run by one process that was never stopped, and its summary."""
     return tmp_path / "whole", loop.train_and_evaluate(small_run(cache_dir), tmp_path / "whole")
 

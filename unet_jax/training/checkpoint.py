@@ -16,12 +16,11 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from absl import logging as absl_logging
 from orbax.checkpoint import checkpoint_managers as policies
 
 from unet_jax import parallel
 from unet_jax.errors import UserError, writing
-from unet_jax.training import damage, disk
+from unet_jax.training import damage, disk, quiet
 from unet_jax.training.damage import Damaged
 from unet_jax.training.leaves import digest, digests, name_of, named, plain
 
@@ -38,7 +37,7 @@ class Checkpointer:
     """
 
     def __init__(self, directory, *, latest: int = 2, read_only: bool = False):
-        absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax reports each phase, and errors that it raises as well
+        quiet.orbax()
         self.directory = Path(directory).absolute()
         self._last = (0, 0)  # the step saved last, and its bytes
         if read_only:

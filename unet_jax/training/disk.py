@@ -9,7 +9,7 @@ from pathlib import Path
 
 from unet_jax.errors import UserError
 
-FULL = (errno.ENOSPC, errno.EDQUOT)  # no space left; the user's quota is used up
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space left; the quota, or the limit of a file's size, reached
 
 
 def check_writable(workdir: Path) -> None:
@@ -68,15 +68,20 @@ def refusal(number: int, folder: Path, step: int, size: int, last: int | None) -
     """
     remedy = "make that folder writable"
     if number in FULL:
-        free = shutil.disk_usage(folder).free
+        before = f" (the one before takes {megabytes(used(folder / str(last)))})" if last is not None else ""
         remedy = (
-            f"it takes {megabytes(size)} before compression, and {megabytes(free)} are free; make room, or keep fewer "
-            "(checkpoint.latest)"
+            f"its arrays are {megabytes(size)}{before}, and {megabytes(shutil.disk_usage(folder).free)} are free; make "
+            "room, or keep fewer (checkpoint.latest)"
         )
     left = "there is none before it, so the same command starts from the beginning"
     if last is not None:
         left = f"the last good one, of step {last}, is intact, and the same command goes on from there"
     return f"checkpoint {step} could not be written into {folder} ({os.strerror(number)}): {remedy}; {left}"
+
+
+def used(folder: Path) -> int:
+    """Bytes that a folder takes on the disk, where a small file takes a whole block."""
+    return sum(path.stat().st_blocks * 512 for path in (folder, *folder.rglob("*")))
 
 
 def megabytes(size: int) -> str:

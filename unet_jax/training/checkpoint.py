@@ -148,8 +148,7 @@ class Checkpointer:
 
     def leaves(self, step: int) -> dict[str, np.ndarray]:
         """Every leaf in the checkpoint of `step`, by its name; UserError where one is not what was written."""
-        saved = self._read(step, state=ocp.args.PyTreeRestore())["state"]
-        like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), saved)
+        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self._metadata(step))
         return named(self.restore(step, like))
 
     def restore(self, step: int, like, misfit: str = MISFIT) -> Any:
@@ -211,8 +210,12 @@ class Checkpointer:
 
     def _leaves(self, step: int) -> set[str]:
         """The names of all leaves as Orbax noted them, beside the arrays."""
+        return set(named(self._metadata(step)))
+
+    def _metadata(self, step: int) -> dict[str, Any]:
+        """The tree of that step, with Orbax's notes on each leaf, its shape and type among them."""
         with self._naming_the_damage(step, "state"), ocp.PyTreeCheckpointer() as reader:
-            return set(named(reader.metadata(self.directory / str(step) / "state").item_metadata.tree))
+            return reader.metadata(self.directory / str(step) / "state").item_metadata.tree
 
     def _read(self, step: int, **items):
         with self._naming_the_damage(step, " and ".join(items)):

@@ -202,6 +202,8 @@ def resolve(workdir) -> Path:
     """An absolute path, `~` expanded (a shell leaves it alone in --workdir=~/run)."""
     if not str(workdir):
         raise UserError("--workdir is empty; give the folder of the run")
+    if "://" in str(workdir):  # as a path it would be a local folder named "gs:"
+        raise UserError(f"--workdir={workdir} is no folder; mount the bucket (Cloud Storage FUSE) and give that path")
     return Path(workdir).expanduser().absolute()
 
 

@@ -7,6 +7,10 @@
 
 The last is one point of a sweep (get_sweep() of the config file), such as a job of a cluster's job array.
 
+    python run_train.py --config=configs/smoke.py --workdir=runs/check --verify_resume
+
+This one trains nothing of use: it kills and resumes the config's first steps and says whether they come out equal.
+
 The same command again goes on from the workdir's latest checkpoint, after a crash, a Ctrl-C or on another number of
 devices. Every key and its meaning: configs/default.py. Results in the workdir: metrics.jsonl, curves.png, checkpoints/,
 eval/ (scores, masks, overlays).

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -12,7 +13,7 @@ import unet_jax
 from configs import default
 from unet_jax.data import pipeline
 from unet_jax.errors import UserError
-from unet_jax.training import experiment, loop
+from unet_jax.training import disk, experiment, loop
 from unet_jax.training.checkpoint import Checkpointer
 from unet_jax.training.state import create_state
 from unet_jax.training.writer import read_metrics
@@ -95,6 +96,24 @@ def test_resumed_on_another_number_of_devices(trained, interrupted, config, fina
     loop.train_and_evaluate(config, workdir, devices=jax.local_devices()[:2])
     a, b = final_state(workdir), final_state(trained[0])
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-4), a, b)
+
+
+def test_a_run_goes_on_from_before_a_damaged_checkpoint_to_the_same_end(
+    trained, config, final_state, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    workdir = tmp_path / "run"
+    shutil.copytree(trained[0], workdir)
+    (workdir / "checkpoints/6/state/manifest.ocdbt").write_bytes(b"")
+    loop.train_and_evaluate(config, workdir)
+    printed = capsys.readouterr().out
+    assert "checkpoint 6 in" in printed
+    assert "going on from step 3 in" in printed
+    assert "0.00 MB free, and up to 3 more checkpoints of 0." in printed
+    jax.tree.map(np.testing.assert_array_equal, final_state(workdir), final_state(trained[0]))
+    rows = [(row["step"], row["split"]) for row in read_metrics(workdir / "metrics.jsonl")]
+    assert rows == [(2, "train"), (3, "val"), (4, "train"), (6, "train"), (6, "val"), (6, "run")]
+    assert (workdir / "checkpoints_damaged/6/digests").is_dir()
 
 
 def test_finished_run_is_scored_again_without_training(trained, config, final_state, capsys):

@@ -1,10 +1,12 @@
 """The record of a run: rows kept and dropped, the meter's sums and clock, the bar's text."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from unet_jax.errors import UserError
 from unet_jax.training import writer
 
 
@@ -36,6 +38,13 @@ def test_rows_beyond_the_step_are_dropped_and_bad_lines_left_out(tmp_path):
     log.write(5, "train", {"loss": float("nan"), "iou": 0.5})
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [2, 4, 5]
     assert writer.read_metrics(path)[-1] == {"step": 5, "split": "train", "loss": None, "iou": 0.5}
+
+
+def test_a_row_on_a_full_disk_is_a_user_error(tmp_path):
+    log = writer.MetricWriter(tmp_path / "metrics.jsonl")
+    log.path = Path("/dev/full")
+    with pytest.raises(UserError, match=r"cannot be written .No space left on device.*make room"):
+        log.write(1, "train", {"loss": 0.5})
 
 
 def test_a_row_behind_a_line_cut_off_is_not_lost(tmp_path):

@@ -5,6 +5,12 @@ WORKDIR/versions.json   packages, git commit, devices, XLA flags, and what the d
 WORKDIR/metrics.jsonl   one JSON object a line (writer.py); WORKDIR/curves.png shows it
 WORKDIR/checkpoints/    Orbax (checkpoint.py)
 WORKDIR/eval/           tables, masks and overlays
+WORKDIR/checkpoints_damaged/  what a resumed run could not use (recover.py)
+
+A run that is started again goes on from its latest checkpoint that is whole. One that is damaged (a file missing or cut
+off, a bit flipped) is named, with its leaf or file and the reason, and moved to `checkpoints_damaged/`; where none is
+whole the run stops, moves nothing, and does not start anew. A full disk stops a run as well: the message says how much
+the checkpoint needs, what is free, and which checkpoint the same command goes on from (disk.py).
 """
 
 import dataclasses

@@ -5,7 +5,7 @@ import os
 import signal
 from pathlib import Path
 
-from unet_jax import cli
+from unet_jax import cli, cluster
 
 STOPPED_AT = 4
 
@@ -72,4 +72,5 @@ def main(workdir: str, cache: str) -> None:
 
 
 if __name__ == "__main__":
+    cluster.HEARTBEAT_S = 10  # the test waits for it
     cli.run(main, __doc__, arguments=("WORKDIR", "CACHE"), processes=True)

@@ -25,6 +25,9 @@ CONFIG = config_flags.DEFINE_config_file(
 SWEEP_INDEX = flags.DEFINE_integer(
     "sweep_index", None, "Point, from 0, of the sweep that the config file lists; its run gets a folder in --workdir."
 )
+PROFILE_STEPS = flags.DEFINE_string(
+    "profile_steps", "", "FIRST:LAST, steps to trace (both included) into WORKDIR/profile, e.g. 10:15; for XProf."
+)
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: made if absent, resumed if it holds one.")
 flags.mark_flags_as_required(["config", "workdir"])
 
@@ -40,7 +43,7 @@ def main() -> None:
         workdir = f"{workdir}/{sweep.name_of(SWEEP_INDEX.value, point)}"
         print(f"point {SWEEP_INDEX.value} of the sweep: {point}, into {workdir}")
     try:
-        loop.train_and_evaluate(config, workdir)
+        loop.train_and_evaluate(config, workdir, profile_steps=PROFILE_STEPS.value)
     except loop.Interrupted as stopped:
         print(f"{stopped}; the same command goes on from there", file=sys.stderr)
         sys.exit(130)  # as after Ctrl-C: whoever started the run sees that it is not finished

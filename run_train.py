@@ -29,6 +29,9 @@ CONFIG = config_flags.DEFINE_config_file(
 SWEEP_INDEX = flags.DEFINE_integer(
     "sweep_index", None, "Point, from 0, of the sweep that the config file lists; its run gets a folder in --workdir."
 )
+PROFILE_STEPS = flags.DEFINE_string(
+    "profile_steps", "", "FIRST:LAST, steps to trace (both included) into WORKDIR/profile, e.g. 10:15; for XProf."
+)
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: made if absent, resumed if it holds one.")
 VERIFY = flags.DEFINE_bool(
     "verify_resume", False, "Train the first steps twice, once killed and resumed, and compare bit by bit."
@@ -60,7 +63,7 @@ def main() -> None:
         steps, kills = VERIFY_STEPS.value, VERIFY_KILLS.value
         sys.exit(not verify_resume(config, workdir, command=command, num_steps=steps, num_kills=kills))
     try:
-        loop.train_and_evaluate(config, workdir)
+        loop.train_and_evaluate(config, workdir, profile_steps=PROFILE_STEPS.value)
     except loop.Interrupted as stopped:
         print(f"{stopped}; the same command goes on from there", file=sys.stderr)
         sys.exit(130)  # as after Ctrl-C: whoever started the run sees that it is not finished

@@ -12,8 +12,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from unet_jax import models, parallel
-from unet_jax.analysis import roof
+from unet_jax import models, parallel, roof
 from unet_jax.analysis.cost import Cost
 from unet_jax.inference.predict import forward
 from unet_jax.training import losses, optim

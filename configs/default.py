@@ -84,6 +84,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "eval_every_epochs": 0.0,
             "eval_every_examples": 0,
             "patience": 0,  # evaluations without a better score after which the run ends early; 0 for never
+            "tensorboard": False,  # also writes WORKDIR/tensorboard: every row, and predictions on val; needs that extra
             "start_from": "",  # workdir of a run from whose best network this one starts, parameter by name; "" for none
         }
     )

@@ -8,8 +8,7 @@ import jax
 import pytest
 
 from configs import default
-from unet_jax import parallel
-from unet_jax.analysis import roof
+from unet_jax import parallel, roof
 from unet_jax.analysis.cost import Cost
 from unet_jax.analysis.plan import __main__ as program
 from unet_jax.analysis.plan import compile, devices, estimate, fit, page, plan, work

@@ -76,7 +76,11 @@ def test_meter_pools_over_a_window_and_times_steps_alone(meter, clock):
     totals = meter.totals()
     assert totals["compile_s"] == 20.0
     assert totals["step_s"] == pytest.approx(8 / 3)
-    assert "12.5% of the time waiting for data" in meter.describe()
+    assert "12.5% waiting for data" in meter.describe()
+    assert "roof_share" not in totals  # before it is known
+    meter.set_roof(flops=8.0, roof=6.0)
+    assert meter.totals()["roof_share"] == pytest.approx(8 / (8 / 3) / 6)
+    assert "50% of the matmul roof" in meter.describe()
 
 
 def test_progress_tells_step_loss_iou_speed_and_time_left(meter, clock, capsys):
@@ -90,5 +94,5 @@ def test_progress_tells_step_loss_iou_speed_and_time_left(meter, clock, capsys):
     shown = capsys.readouterr()
     text = shown.err + shown.out
     assert "step 3/12" in text
-    assert "loss 0.2500, mean IoU 0.500, 1.3 images/s, 00:54 left" in text
+    assert "loss 0.2500, mean IoU 0.500, 6000 ms a step, 1.3 images/s, 0.0% waiting for data, 00:54 left" in text
     assert "a line" in text

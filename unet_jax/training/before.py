@@ -12,6 +12,7 @@ BEFORE = {
     "train": {
         "start_from": "",
         "patience": 0,
+        "tensorboard": False,
         **{"num_epochs": 0.0, "num_examples": 0, "eval_every_epochs": 0.0, "eval_every_examples": 0},
     },
     "optim": {

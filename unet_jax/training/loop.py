@@ -16,11 +16,13 @@ from unet_jax.data import pipeline
 from unet_jax.errors import UserError
 from unet_jax.evaluation import report
 from unet_jax.evaluation.evaluate import evaluate
-from unet_jax.training import disk, experiment, plateau, together
+from unet_jax.training import board, disk, experiment, plateau, together
 from unet_jax.training import workdir as folder
 from unet_jax.training.checkpoint import Checkpointer
+from unet_jax.training.profile import Profile
 from unet_jax.training.recover import restore_latest
 from unet_jax.training.score import score_run
+from unet_jax.training.speed import step_and_roof
 from unet_jax.training.start_from import start_from
 from unet_jax.training.state import count_parameters, create_state
 from unet_jax.training.step import create_train_step
@@ -31,7 +33,7 @@ class Interrupted(Exception):
     """The run was told to stop (Ctrl-C or SIGTERM) and has saved its state; the same command goes on from there."""
 
 
-def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str, float]:
+def train_and_evaluate(config: ConfigDict, workdir, *, devices=None, profile_steps: str = "") -> dict[str, float]:
     """Trains what `config` describes, from the workdir's latest checkpoint if it has one, and scores the best state.
 
     A workdir without a checkpoint starts from the initialisation, or from another run's network (`train.start_from`).
@@ -45,6 +47,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
       config: as of `configs/default.py`.
       workdir: the run's folder; see `training/workdir.py`.
       devices: to run on; all local ones by default.
+      profile_steps: "FIRST:LAST" of the steps to trace; see `training/profile.py`.
 
     Returns:
       The summary of that last evaluation, by the names of `evaluation/metrics.py`.
@@ -54,6 +57,8 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
       Interrupted: on Ctrl-C or SIGTERM, after saving.
     """
     parallel.in_first(lambda: disk.check_writable(folder.resolve(workdir)))  # first: preparing the data may take long
+    profile = Profile(profile_steps)
+    board.check(config.train.tensorboard)
     parts = experiment.create(config, devices)
     module, dataset, train, durations = parts.module, parts.dataset, config.train, parts.durations
     train_source = dataset.source("train")
@@ -92,8 +97,21 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
                 checkpointer.directory, size, config.checkpoint.latest, there=len(checkpointer.steps())
             )
         progress = stack.enter_context(contextlib.closing(Progress(start_step, durations.num_steps)))
-        writer = MetricWriter(path, start_step)
-        meter = Meter(experiment.channel_names(module, dataset.class_names), parts.keep, train.batch_size)
+        names, events = experiment.channel_names(module, dataset.class_names), None
+        if train.tensorboard and not finished and parallel.process_index() == 0:
+            events = board.Board(
+                workdir / "tensorboard",
+                start_step,
+                val_source,
+                class_names=names,
+                keep=parts.keep,
+                palette=dataset.palette,
+            )
+            stack.callback(events.close)
+        writer = MetricWriter(path, start_step, also=events.scalars if events else None)
+        meter = Meter(names, parts.keep, train.batch_size)
+        profile.prepare(workdir, start_step, durations.num_steps, progress.print)
+        stack.callback(profile.close)
         progress.print(
             f"{config.model.name}, {count_parameters(state.params):,} parameters, {config.data.name} ("
             + ", ".join(f"{split} {size}" for split, size in dataset.splits.items())
@@ -148,7 +166,14 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
             if step == start_step + 1:
                 with meter.compiling():
                     p_step = parallel.compile_step(p_step, state, batch)
-            state, step_metrics = p_step(state, batch)
+                    accumulate = config.optim.accumulate
+                    meter.set_roof(
+                        *step_and_roof(p_step, dtype=config.model.dtype, accumulate=accumulate, devices=devices)
+                    )
+            with profile.around(step):
+                state, step_metrics = p_step(state, batch)
+            with meter.paused():
+                profile.after(step, step_metrics)
             if in_flight:
                 record(*in_flight)  # of the step before: the host prepares the next while the devices work
             in_flight = (step, step_metrics)
@@ -168,8 +193,11 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
                         predictor = folder.create_predictor(
                             config, module, folder.data_facts(dataset), variables, devices=devices
                         )
-                        summary, _ = evaluate(predictor, val_source, batch_size=config.eval.batch_size)
+                        each = events.note if events else None
+                        summary, _ = evaluate(predictor, val_source, batch_size=config.eval.batch_size, each=each)
                         writer.write(step, split, summary)
+                        if events:
+                            events.pictures(step, split)
                         mean = summary["iou_pooled/mean"]
                         result = mean if split == "val" else result
                         progress.print(f"step {step}: mean IoU {mean:.4f} on {split} ({', '.join(parts.keep)})")
@@ -178,6 +206,8 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None) -> dict[str
                         host_state = host_state.replace(plateau=parallel.to_host(told))
                         state = state.replace(plateau=parallel.replicate(told, devices))
                     checkpointer.save(step, host_state, result)
+                    if score:
+                        _draw_curves(workdir)
             if stopping:
                 checkpointer.wait()
                 raise Interrupted(f"stopped at step {step} of {durations.num_steps} and saved in {workdir}")

@@ -18,7 +18,7 @@ from unet_jax.training.checkpoint import Checkpointer
 from unet_jax.training.writer import read_metrics
 
 # What a row tells of the process that wrote it: how long it took, and what it had compiled before.
-PROCESS = ("step_s", "images_per_s", "data_wait", "seconds", "num_compiles")
+PROCESS = ("step_s", "images_per_s", "data_wait", "roof_share", "seconds", "num_compiles")
 
 
 def verify_resume(

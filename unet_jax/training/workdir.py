@@ -3,6 +3,7 @@
 WORKDIR/config.json     every key of the config; a run resumes only with the same (resume.py)
 WORKDIR/versions.json   packages, git commit, devices, XLA flags, and what the data were
 WORKDIR/metrics.jsonl   one JSON object a line (writer.py); WORKDIR/curves.png shows it
+WORKDIR/tensorboard/    events (board.py), of a run with train.tensorboard; WORKDIR/profile/ traces (profile.py)
 WORKDIR/checkpoints/    Orbax (checkpoint.py)
 WORKDIR/eval/           tables, masks and overlays
 WORKDIR/checkpoints_damaged/  what a resumed run could not use (recover.py)
@@ -43,6 +44,7 @@ FREE = (
         "data.num_threads",
         "data.cache_bytes",
         "train.log_every",
+        "train.tensorboard",
     ),  # the first three: see fingerprint
     *("eval.batch_size", "eval.num_pictures", "checkpoint.every", "checkpoint.latest"),
 )

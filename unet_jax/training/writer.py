@@ -6,7 +6,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -25,12 +25,13 @@ class MetricWriter:
       path: of the file.
       start_step: the step that the run goes on from. Rows of later steps, left by a run that was killed after its last
         checkpoint, are dropped, so that no step stands there twice.
+      also: is given each row, too, as `write` is.
 
     Of several processes the first writes, and the others do nothing.
     """
 
-    def __init__(self, path, start_step: int = 0):
-        self.path = Path(path)
+    def __init__(self, path, start_step: int = 0, also: Callable[[int, str, Mapping], None] | None = None):
+        self.path, self._also = Path(path), also
         if parallel.process_index():
             return
         kept = "".join(_line(row) for row in read_metrics(self.path) if row["step"] <= start_step)
@@ -47,6 +48,8 @@ class MetricWriter:
             return
         with writing(), self.path.open("a") as file:
             file.write(_line({"step": step, "split": split, **values}))
+        if self._also:
+            self._also(step, split, values)
 
 
 def read_metrics(path) -> list[dict]:
@@ -73,6 +76,7 @@ class Meter:
     def __init__(self, class_names: Sequence[str], keep: Sequence[str], batch_size: int):
         self._names, self._keep, self._batch_size = tuple(class_names), tuple(keep), batch_size
         self._compile_s = 0.0
+        self._flops, self._roof = 0.0, 0.0
         self._all = _Sums()
         self._window = _Sums()
         self._last: dict = {}
@@ -101,6 +105,10 @@ class Meter:
         self._compile_s = time.perf_counter() - begin
         self._all, self._window = _Sums(), _Sums()  # the wait for the first batch is start-up, too
         self._mark = time.perf_counter()
+
+    def set_roof(self, flops: float, roof: float) -> None:
+        """FLOPs of a step, and FLOPs a second of a matrix product, both on all devices: for `roof_share`."""
+        self._flops, self._roof = flops, roof
 
     def add(self, step_metrics: Mapping[str, np.ndarray]) -> None:
         """Counts one step that is done; host values, as of `training/step.py`."""
@@ -134,6 +142,16 @@ class Meter:
         """Since this start."""
         return self._batch_size / max(self.step_s, 1e-9)
 
+    @property
+    def speed(self) -> str:
+        """Since this start: step time, wait for data and share of the roof, for the eye."""
+        now = self._speed(self._all)
+        share = f", {now['roof_share']:.0%} of the matmul roof" if "roof_share" in now else ""
+        return (
+            f"{1e3 * now['step_s']:.0f} ms a step, {now['images_per_s']:.1f} images/s, "
+            f"{now['data_wait']:.1%} waiting for data{share}"
+        )
+
     def read_window(self) -> dict:
         """The row of the steps since the last row; starts the next one."""
         sums, self._window = self._window, _Sums()
@@ -147,10 +165,7 @@ class Meter:
     def describe(self) -> str:
         """`totals` as a line."""
         t = self.totals()
-        return (
-            f"{t['step_s']:.3f} s a step, {t['images_per_s']:.1f} images/s, {t['data_wait']:.1%} of the time waiting for "
-            f"data; compiled in {t['compile_s']:.1f} s; peak memory {t['peak_memory_gib']:.2f} GiB"
-        )
+        return f"{self.speed}; compiled in {t['compile_s']:.1f} s; peak memory {t['peak_memory_gib']:.2f} GiB"
 
     def _scores(self, sums) -> dict:
         named = metrics.summarize_pooled({**sums.counts, "correct": 0, "total": 0}, self._names, self._keep)
@@ -158,11 +173,12 @@ class Meter:
 
     def _speed(self, sums) -> dict:
         seconds = max(sums.seconds, 1e-9)
-        return {
+        speed = {
             "step_s": sums.seconds / max(sums.steps, 1),
             "images_per_s": sums.steps * self._batch_size / seconds,
             "data_wait": sums.waited / seconds,
         }
+        return speed | ({"roof_share": sums.steps * self._flops / seconds / self._roof} if self._roof else {})
 
     def _tick(self) -> None:
         now = time.perf_counter()
@@ -185,7 +201,7 @@ def peak_memory() -> int:
 
 
 class Progress:
-    """A progress bar: step, loss, mean IoU, images/s, time left."""
+    """A progress bar: step, loss, mean IoU, speed, time left."""
 
     def __init__(self, start_step: int, num_steps: int):
         self._bar = tqdm(
@@ -204,8 +220,7 @@ class Progress:
         first = self._bar.n == self._bar.initial
         left = (self._bar.total - self._bar.n - 1) * meter.step_s
         self._bar.set_description_str(
-            f"loss {meter.loss:.4f}, mean IoU {meter.mean_iou:.3f}, {meter.images_per_s:.1f} images/s, "
-            f"{tqdm.format_interval(left)} left",
+            f"loss {meter.loss:.4f}, mean IoU {meter.mean_iou:.3f}, {meter.speed}, {tqdm.format_interval(left)} left",
             refresh=False,
         )
         self._bar.update()

@@ -11,8 +11,7 @@ from typing import NamedTuple
 import jax
 from jax.experimental import topologies
 
-from unet_jax import parallel
-from unet_jax.analysis import roof
+from unet_jax import parallel, roof
 from unet_jax.errors import UserError
 
 LOCAL = "local"

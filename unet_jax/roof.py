@@ -14,17 +14,34 @@ COPY_BYTES = 1 << 27  # on each device: more than caches hold
 ROUNDS = 7
 
 
-def product(dtype: str = "float32") -> tuple[Callable[[], None], float]:
-    """A square matrix product on every local device at once, compiled: `run()`, and its FLOPs on all of them."""
-    n, size = jax.local_device_count(), PRODUCT_SIZE
-    a = jnp.asarray(np.random.default_rng(0).random((n, size, size)), dtype)
-    multiply = parallel.pmap_forward(lambda _, a: a @ a)
+def product(
+    dtype: str = "float32", size: int = PRODUCT_SIZE, times: int = 1, devices=None
+) -> tuple[Callable[[], None], float]:
+    """A square matrix product on every local device at once, compiled: `run()`, and its FLOPs on all of them.
+
+    Args:
+      dtype: of the numbers.
+      size: rows and columns.
+      times: products in a row in one run, so that starting it costs little beside them on a fast device.
+      devices: to run on; all local ones by default.
+    """
+    n = len(parallel.local_devices(devices))
+    one = np.random.default_rng(0).random((1, size, size), np.float32) * (2 / size)  # powers of it stay as large
+    a = jnp.asarray(np.repeat(one, n, 0), dtype)
+
+    def powers(_, a):
+        result = a
+        for _ in range(times):
+            result = result @ a
+        return result
+
+    multiply = parallel.pmap_forward(powers, devices)
 
     def run() -> None:
         jax.block_until_ready(multiply(None, a))
 
     run()
-    return run, n * 2.0 * size**3
+    return run, n * times * 2.0 * size**3
 
 
 def copy() -> tuple[Callable[[], None], float]:
@@ -44,10 +61,10 @@ def copy() -> tuple[Callable[[], None], float]:
     return run, n * 2.0 * COPY_BYTES
 
 
-def rate(run: Callable[[], None], amount: float) -> float:
+def rate(run: Callable[[], None], amount: float, rounds: int = ROUNDS) -> float:
     """`amount` a second, by the fastest of some rounds."""
     seconds = []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         begin = time.perf_counter()
         run()
         seconds.append(time.perf_counter() - begin)

@@ -1,0 +1,64 @@
+"""A run that is watched: rows with the share of the roof, curves at evaluations, events of TensorBoard, a trace of steps."""
+
+import importlib.util
+
+import pytest
+from PIL import Image
+
+from unet_jax.errors import UserError
+from unet_jax.evaluation import report
+from unet_jax.training import board, loop
+from unet_jax.training.profile import Profile
+from unet_jax.training.writer import read_metrics
+
+
+def test_a_watched_run(config, quick_compile, monkeypatch, tmp_path):
+    events, drawn, curves = [], [], report.curves
+
+    class Writer(board.Board):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            scalar, image = self._writer.add_scalar, self._writer.add_image
+            self._writer.add_scalar = lambda *a: (events.append(a), scalar(*a))
+            self._writer.add_image = lambda tag, *a, **k: (drawn.append((tag, a[1], a[0].shape)), image(tag, *a, **k))
+
+    steps = []
+    monkeypatch.setattr(board, "Board", Writer)
+    monkeypatch.setattr(report, "curves", lambda rows, path: (steps.append(rows[-1]["step"]), curves(rows, path)))
+    config.train.tensorboard = True
+    workdir = tmp_path / "run"
+    loop.train_and_evaluate(config, workdir, profile_steps="3:4")
+    rows = read_metrics(workdir / "metrics.jsonl")
+    assert all(0 < row["roof_share"] < 10 for row in rows if row["split"] == "train")
+    numbers = [(f"{r['split']}/{k}", v, r["step"]) for r in rows for k, v in r.items() if type(v) in (int, float)]
+    assert sorted(events) == sorted(e for e in numbers if not e[0].endswith("/step"))
+    assert sorted({step for _, step, _ in drawn}) == [3, 6]
+    assert len({tag for tag, _, _ in drawn}) == 3  # as many as val has
+    assert steps[0] == 3  # in the evaluation, not at the end alone
+    with Image.open(workdir / "curves.png") as picture:
+        assert picture.size[0] > 100
+    (trace,) = workdir.glob("profile/plugins/profile/*/*.xplane.pb")
+    assert trace.stat().st_size > 1000
+    with pytest.raises(UserError, match="none: it is finished"):
+        loop.train_and_evaluate(config, workdir, profile_steps="3:4")
+
+
+@pytest.mark.parametrize("steps", ["5", "0:3", "4:3", "a:b", "1:2:3"])
+def test_bad_steps_are_refused(steps):
+    with pytest.raises(UserError, match=f"--profile_steps={steps}: give FIRST:LAST"):
+        Profile(steps)
+
+
+@pytest.mark.parametrize(("steps", "start"), [("5:11", 0), ("5:6", 5), ("20:30", 0)])
+def test_steps_that_the_run_does_not_take_are_refused(steps, start, tmp_path):
+    with pytest.raises(UserError, match=f"{start + 1} to 10; choose"):
+        Profile(steps).prepare(tmp_path, start, 10, print)
+    Profile("6:10").prepare(tmp_path, 5, 10, print)
+    Profile().prepare(tmp_path, 10, 10, print)
+
+
+def test_a_missing_package_is_told_with_the_remedy(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    board.check(False)
+    with pytest.raises(UserError, match=r"unet-jax\[tensorboard\]"):
+        board.check(True)

@@ -206,6 +206,7 @@ def _spanning(compiled) -> Callable:
         )  # as it is, once it spans
         return compiled(state, multihost_utils.host_local_array_to_global_array(batch, mesh, PartitionSpec(AXIS)))
 
+    step.cost_analysis = compiled.cost_analysis
     return step
 
 

@@ -18,7 +18,7 @@ def test_folders_are_looked_at_before_any_run(tmp_path, capsys):
         evidence.check_folders(rows.select("nuclei*"), none, explicit=True)
     there = evidence.check_folders(every, none | {"em": str(tmp_path)}, explicit=False)
     assert {row.data for row in there} == {"electrodes", "em"}
-    assert "--nuclei=FOLDER is not given: 2 row(s) of nuclei" in capsys.readouterr().out
+    assert "--nuclei=FOLDER is not given: 17 row(s) of nuclei" in capsys.readouterr().out
 
 
 def test_what_is_done_is_not_run_again_and_speed_is_measured_once(work):

@@ -4,22 +4,10 @@ import signal
 
 import jax
 import pytest
+from small_config import small_config
 
-from configs import default
 from unet_jax.data import pipeline
 from unet_jax.training import loop
-
-
-def small_config(cache_dir):
-    """`configs/default.py`, made small: 6 steps, an evaluation after each 3."""
-    config = default.get_config()
-    config.model.widths = (4, 8, 8)
-    config.data.update({"patch": (32, 32), "size": (32, 32), "cache_dir": cache_dir})
-    config.data.update({"num_train": 6, "num_val": 3, "num_test": 3})
-    config.train.update({"batch_size": 4, "num_steps": 6, "log_every": 2, "eval_every": 3})
-    config.eval.update({"batch_size": 4, "num_pictures": 2})
-    config.optim.warmup_steps = 2
-    return config
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ STOPPED_AT = 4
 
 def small_run(cache: str):
     """6 steps, an evaluation after each 3; a small program."""
-    from conftest import small_config
+    from small_config import small_config
 
     from configs import default
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import optax
 import pytest
-from conftest import small_config
+from small_config import small_config
 
 from unet_jax import models
 from unet_jax.errors import UserError

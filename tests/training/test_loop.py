@@ -112,7 +112,7 @@ def test_a_run_goes_on_from_before_a_damaged_checkpoint_to_the_same_end(
     assert "0.00 MB free, and up to 3 more checkpoints of 0." in printed
     jax.tree.map(np.testing.assert_array_equal, final_state(workdir), final_state(trained[0]))
     rows = [(row["step"], row["split"]) for row in read_metrics(workdir / "metrics.jsonl")]
-    assert rows == [(2, "train"), (3, "val"), (4, "train"), (6, "train"), (6, "val"), (6, "run")]
+    assert rows == [(2, "train"), (3, "train"), (3, "val"), (4, "train"), (6, "train"), (6, "val"), (6, "run")]
     assert (workdir / "checkpoints_damaged/6/digests").is_dir()
 
 

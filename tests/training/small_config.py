@@ -1,0 +1,15 @@
+"""The config of the runs that the tests of training make."""
+
+from configs import default
+
+
+def small_config(cache_dir):
+    """`configs/default.py`, made small: 6 steps, an evaluation after each 3."""
+    config = default.get_config()
+    config.model.widths = (4, 8, 8)
+    config.data.update({"patch": (32, 32), "size": (32, 32), "cache_dir": cache_dir})
+    config.data.update({"num_train": 6, "num_val": 3, "num_test": 3})
+    config.train.update({"batch_size": 4, "num_steps": 6, "log_every": 2, "eval_every": 3})
+    config.eval.update({"batch_size": 4, "num_pictures": 2})
+    config.optim.warmup_steps = 2
+    return config

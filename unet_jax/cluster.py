@@ -123,6 +123,8 @@ def _leave(error: BaseException, index: int, count: int) -> None:
         )
     else:
         text = "".join(traceback.format_exception(error))
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()  # which `os._exit` would not
     print(f"{me}: {text}", file=sys.stderr, flush=True)
     if index == 0:
         time.sleep(GRACE_S)

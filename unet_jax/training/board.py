@@ -47,7 +47,7 @@ class Board:
     ):
         from tensorboardX import SummaryWriter  # an extra: only who wants it needs it
 
-        self._writer = SummaryWriter(str(folder), purge_step=start_step + 1 if start_step else None)
+        self._writer = SummaryWriter(str(folder), purge_step=start_step + 1)
         self._source, self._names, self._keep = source, class_names, [class_names.index(k) for k in keep]
         self._colours = drawing.class_colours(class_names, palette)
         places = np.unique(np.linspace(0, len(source) - 1, min(NUM_PICTURES, len(source))).round().astype(int))

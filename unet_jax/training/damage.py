@@ -12,6 +12,9 @@ class Damaged(UserError):
         super().__init__(f"{what}; {REMEDY}")
         self.what = what
 
+    def __reduce__(self):  # between processes: the remedy once
+        return Damaged, (self.what,)
+
 
 def twice(score: float) -> dict[str, float]:
     """A score as it is saved. No digest holds it; a flipped bit makes the two differ."""

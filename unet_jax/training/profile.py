@@ -30,13 +30,17 @@ class Profile:
                 )
 
     def prepare(self, workdir: Path, start_step: int, num_steps: int, tell: Callable[[str], None]) -> None:
-        """Where the trace goes, `workdir`/profile, and whom to tell; UserError if the run does not take all its steps."""
+        """Where the trace goes, `workdir`/profile, and whom to tell; UserError if the run has not so many steps.
+
+        A run that goes on from one of the steps, or from behind them, traces nothing: the same command must go on.
+        """
         self._folder, self._tell = workdir / "profile", tell
-        if self._first and not start_step < self._first <= self._last <= num_steps:
-            there = f"{start_step + 1} to {num_steps}" if start_step < num_steps else "none: it is finished"
-            raise UserError(
-                f"--profile_steps={self._first}:{self._last}: the run has these steps to take: {there}; choose among them"
-            )
+        steps = f"--profile_steps={self._first}:{self._last}"
+        if self._last > num_steps:
+            raise UserError(f"{steps}: the run has {num_steps} steps; choose among them")
+        if 0 < self._first <= start_step:
+            tell(f"{steps}: the run is at step {start_step} already; no trace is made")
+            self._first = self._last = 0
 
     @contextlib.contextmanager
     def around(self, step: int):

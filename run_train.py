@@ -22,6 +22,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from unet_jax import cli, deterministic
+from unet_jax.errors import UserError
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "File with get_config(); --config.KEY=VALUE sets one of its keys."
@@ -43,6 +44,12 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main() -> None:
+    from unet_jax import parallel
+
+    if DETERMINISTIC.value and parallel.process_count() > 1:  # which has started the devices already
+        raise UserError(
+            "--deterministic is for one process; set XLA_FLAGS=--xla_gpu_deterministic_ops=true for each of them instead"
+        )
     if DETERMINISTIC.value:
         deterministic.ask()
     from unet_jax.training import loop, sweep  # after the flags: --help needs no jax
@@ -55,6 +62,8 @@ def main() -> None:
         sweep.apply(config, point, given=config_flags.get_override_values(flags.FLAGS["config"]))
         workdir = f"{workdir}/{sweep.name_of(SWEEP_INDEX.value, point)}"
         print(f"point {SWEEP_INDEX.value} of the sweep: {point}, into {workdir}")
+    if VERIFY.value and parallel.process_count() > 1:
+        raise UserError("--verify_resume is for one process: add --nomultiprocess, and no --coordinator")
     if VERIFY.value:
         passed_on = cli.given(
             besides=("config", "workdir", "sweep_index", "verify_resume", "verify_steps", "verify_kills")

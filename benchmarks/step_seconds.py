@@ -38,31 +38,14 @@ class Stepper:
         from unet_jax import parallel
         from unet_jax.data import pipeline
         from unet_jax.training import experiment
-        from unet_jax.training.state import count_parameters, create_state
-        from unet_jax.training.step import create_train_step
+        from unet_jax.training.state import count_parameters
 
         self._parallel = parallel
         parts = experiment.create(config)
-        dataset, patch = parts.dataset, parts.reading["patch"]
-        state = create_state(
-            parts.module,
-            parts.tx,
-            seed=config.seed,
-            patch=patch,
-            channels=dataset.channels,
-            ema=config.optim.ema_decay > 0,
-            plateau=parts.plateau,
-        )
+        dataset = parts.dataset
+        state = parts.create_state()
         self.parameters = count_parameters(state.params)
-        body = create_train_step(
-            parts.module,
-            parts.loss,
-            parts.tx,
-            parts.schedule,
-            seed=config.seed,
-            augmentation=config.augment.to_dict(),
-            **parts.stepping,
-        )
+        body = parts.create_step()
         self._batches = pipeline.train_batches(
             dataset.source("train"), batch_size=config.train.batch_size, seed=config.seed, **parts.reading
         )

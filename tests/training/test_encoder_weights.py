@@ -145,7 +145,7 @@ def test_a_run_reads_the_file_at_its_first_step_alone(config, file, latest, monk
         asked.append(encoder_weights)
         raise KeyError("far enough")
 
-    monkeypatch.setattr(loop, "create_state", create)
+    monkeypatch.setattr(experiment, "create_state", create)
     monkeypatch.setattr(loop.Checkpointer, "latest_step", lambda self: latest)
     with pytest.raises(KeyError, match="far enough"):
         loop.train_and_evaluate(config, tmp_path / "run")

@@ -187,7 +187,7 @@ def test_a_run_without_a_step_leaves_the_workdir_free(trained, config, tmp_path)
     shutil.copytree(trained[0], tmp_path / "run", ignore=shutil.ignore_patterns("[0-9]*"))
     config.optim.learning_rate = 0.5
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "create_state", lambda *_, **__: 1 / 0)
+        patch.setattr(experiment, "create_state", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             loop.train_and_evaluate(config, tmp_path / "run")
     assert json.loads((tmp_path / "run/config.json").read_text())["optim"]["learning_rate"] == 0.5

@@ -23,6 +23,8 @@ from unet_jax.errors import UserError
 from unet_jax.evaluation.metrics import resolve_keep
 from unet_jax.inference.predict import select
 from unet_jax.training import durations, ema, losses, optim, plateau, schedules
+from unet_jax.training.state import TrainState, create_state
+from unet_jax.training.step import create_train_step
 
 PIPELINE = (
     "patch",
@@ -63,10 +65,27 @@ class Experiment:
     schedule: Callable
     durations: durations.Durations
     plateau: optax.GradientTransformationExtraArgs | None  # the rule, with the schedule of that name
-    stepping: dict  # keyword arguments of `create_train_step`: accumulate, ema_decay, freeze
+    stepping: dict  # keyword arguments of `create_train_step`: seed, augmentation, accumulate, ema_decay, freeze
     reading: dict  # keyword arguments of `pipeline.train_batches`: patch, normalize, margin, ...
     keep: tuple[str, ...]
     class_weights: tuple[float, ...]  # of the loss, one per output channel; () for equal ones
+
+    def create_state(self, encoder_weights: str = "") -> TrainState:
+        """The state at step 0; errors as of `state.create_state`."""
+        return create_state(
+            self.module,
+            self.tx,
+            seed=self.stepping["seed"],
+            patch=self.reading["patch"],
+            channels=self.dataset.channels,
+            encoder_weights=encoder_weights,
+            ema=self.stepping["ema_decay"] > 0,
+            plateau=self.plateau,
+        )
+
+    def create_step(self) -> Callable:
+        """The body of the training step, for `parallel.pmap_step`."""
+        return create_train_step(self.module, self.loss, self.tx, self.schedule, **self.stepping)
 
 
 def create(config: ConfigDict, devices=None, dataset: data.Dataset | None = None) -> Experiment:
@@ -99,7 +118,8 @@ def create(config: ConfigDict, devices=None, dataset: data.Dataset | None = None
     image = jax.ShapeDtypeStruct((*patch, dataset.channels), "float32")
     dry_run = functools.partial(_dry_run, module, loss, tx, config.augment.to_dict(), dataset.overlapping)
     jax.eval_shape(dry_run, image)
-    stepping = {name: config.optim[name] for name in ("accumulate", "ema_decay", "freeze")}
+    stepping = {"seed": config.seed, "augmentation": config.augment.to_dict()}
+    stepping |= {name: config.optim[name] for name in ("accumulate", "ema_decay", "freeze")}
     return Experiment(dataset, module, loss, tx, schedule, lengths, _plateau(config), stepping, reading, keep, weights)
 
 

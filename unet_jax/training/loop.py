@@ -24,8 +24,7 @@ from unet_jax.training.recover import restore_latest
 from unet_jax.training.score import score_run
 from unet_jax.training.speed import step_and_roof
 from unet_jax.training.start_from import start_from
-from unet_jax.training.state import count_parameters, create_state
-from unet_jax.training.step import create_train_step
+from unet_jax.training.state import count_parameters
 from unet_jax.training.writer import Meter, MetricWriter, Progress, read_metrics
 
 
@@ -70,17 +69,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None, profile_ste
         checkpointer = stack.enter_context(Checkpointer(workdir / "checkpoints", latest=config.checkpoint.latest))
         start_step, origin = parallel.in_first(lambda: checkpointer.latest_step() or 0), {}
         weights = "" if start_step else config.model.get("encoder_weights", "")  # a resumed run has its own
-        patch, channels = parts.reading["patch"], dataset.channels
-        state = create_state(
-            module,
-            parts.tx,
-            seed=config.seed,
-            patch=patch,
-            channels=channels,
-            encoder_weights=weights,
-            ema=config.optim.ema_decay > 0,
-            plateau=parts.plateau,
-        )
+        state = parts.create_state(weights)
         if start_step:
             start_step, state = restore_latest(checkpointer, state)
         elif train.start_from:
@@ -125,15 +114,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None, profile_ste
             progress.print(f"class weights by {config.loss.class_weighting} frequency: {listed}")
         state = parallel.replicate(parallel.broadcast(state), devices)  # copies that start apart would stay apart
         p_step = parallel.pmap_step(
-            create_train_step(
-                module,
-                parts.loss,
-                parts.tx,
-                parts.schedule,
-                seed=config.seed,
-                augmentation=config.augment.to_dict(),
-                **parts.stepping,
-            ),
+            parts.create_step(),
             devices,
         )
         batches = pipeline.train_batches(

@@ -5,7 +5,6 @@ state of any step is that of the nearest checkpoint before it, trained on by the
 and the number of devices that trained the run; with others the states differ by rounding.
 """
 
-import functools
 import json
 import math
 import sys
@@ -24,8 +23,7 @@ from unet_jax.training import experiment, plateau
 from unet_jax.training import workdir as folder
 from unet_jax.training.checkpoint import Checkpointer
 from unet_jax.training.start_from import start_from
-from unet_jax.training.state import TrainState, create_state
-from unet_jax.training.step import create_train_step
+from unet_jax.training.state import TrainState
 from unet_jax.training.writer import read_metrics
 
 
@@ -144,16 +142,7 @@ class Replay:
         return state.replace(plateau=parallel.replicate(told, self.devices))
 
     def _compile(self, state, batch):
-        parts, config = self.parts, self.config
-        step = create_train_step(
-            parts.module,
-            parts.loss,
-            parts.tx,
-            parts.schedule,
-            seed=config.seed,
-            augmentation=config.augment.to_dict(),
-            **parts.stepping,
-        )
+        step = self.parts.create_step()
         return parallel.compile_step(parallel.pmap_step(step, self.devices), state, batch)
 
     def _batches(self, step: int) -> Iterator[dict]:
@@ -166,23 +155,13 @@ class Replay:
     def _state(self, step: int) -> TrainState:
         """That of a checkpoint, or of step 0 as the run began; on the host."""
         config, parts = self.config, self.parts
-        create = functools.partial(
-            create_state,
-            parts.module,
-            parts.tx,
-            seed=config.seed,
-            patch=parts.reading["patch"],
-            channels=parts.dataset.channels,
-            ema=config.optim.ema_decay > 0,
-            plateau=parts.plateau,
-        )
         if step:
             with Checkpointer(self._checkpoints, read_only=True) as checkpointer:
-                return checkpointer.restore(step, jax.eval_shape(create))
+                return checkpointer.restore(step, jax.eval_shape(parts.create_state))
         path = config.model.get("encoder_weights", "")
         if path:
             self._check_same("encoder_weights_sha256", weights.digest(path))
-        state = create(encoder_weights=path)
+        state = parts.create_state(path)
         if config.train.start_from:
             state, origin = start_from(state, parts.tx, config.train.start_from)
             self._check_same("start_from", origin)

@@ -11,8 +11,6 @@ from ml_collections import ConfigDict
 from unet_jax import data
 from unet_jax.errors import UserError
 from unet_jax.training import experiment
-from unet_jax.training.state import create_state
-from unet_jax.training.step import create_train_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,26 +84,8 @@ def create(config: ConfigDict, dataset: data.Dataset, devices) -> Work:
         config.optim.update(schedule="constant", boundaries=(), warmup_steps=0, warmup_epochs=0.0, warmup_examples=0)
     parts = experiment.create(config, devices, dataset)
     patch, classes = parts.reading["patch"], len(dataset.class_names)
-    step = create_train_step(
-        parts.module,
-        parts.loss,
-        parts.tx,
-        parts.schedule,
-        seed=config.seed,
-        augmentation=config.augment.to_dict(),
-        **parts.stepping,
-    )
-    state = jax.eval_shape(
-        lambda: create_state(
-            parts.module,
-            parts.tx,
-            seed=config.seed,
-            patch=patch,
-            channels=dataset.channels,
-            ema=config.optim.ema_decay > 0,
-            plateau=parts.plateau,
-        )
-    )
+    step = parts.create_step()
+    state = jax.eval_shape(parts.create_state)
     example = {
         "image": jax.ShapeDtypeStruct((*patch, dataset.channels), jnp.float32),
         "mask": jax.ShapeDtypeStruct((*patch, classes) if dataset.overlapping else patch, jnp.int32),

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from types import SimpleNamespace
 
 import jax
@@ -140,6 +141,41 @@ def test_a_run_out_of_patience_ends_early_and_for_good(config, monkeypatch, tmp_
     assert "no better score in 2 evaluations" in capsys.readouterr().out
     loop.train_and_evaluate(config, tmp_path / "run")  # as the next score would be an error, no step is taken
     assert read_metrics(tmp_path / "run/metrics.jsonl") == rows
+    assert "out of patience; a train.patience above 2, or 0, goes on" in capsys.readouterr().out
+
+
+def test_more_patience_goes_on_and_a_signal_in_the_last_evaluation_is_heard(
+    trained, config, final_state, monkeypatch, tmp_path
+):
+    workdir, evaluate = tmp_path / "run", loop.evaluate
+
+    def scored(*args, **kwargs):
+        summary, rows = evaluate(*args, **kwargs)
+        if len(read_metrics(workdir / "metrics.jsonl")) > 3:
+            signal.raise_signal(signal.SIGTERM)
+        return summary | {"iou_pooled/mean": 0.5}, rows
+
+    monkeypatch.setattr(loop, "evaluate", scored)
+    shutil.copytree(trained[0], workdir)
+    shutil.rmtree(workdir / "checkpoints/6")
+    assert (config.train.patience, config.train.eval_every) == (0, 3)
+    stopped = json.loads((workdir / "config.json").read_text())
+    stopped["train"]["patience"] = 1  # as if that had ended it
+    (workdir / "config.json").write_text(json.dumps(stopped))
+    with pytest.raises(loop.Interrupted, match="stopped behind step 6, the last, before the scoring"):
+        loop.train_and_evaluate(config, workdir)
+    jax.tree.map(np.testing.assert_array_equal, final_state(workdir), final_state(trained[0]))
+    (workdir / "eval/test.json").unlink()
+    loop.train_and_evaluate(config, workdir)
+    assert (workdir / "eval/test.json").exists()
+
+
+def test_a_score_at_an_end_that_is_none_any_more_does_not_count(tmp_path):
+    """A run of 5 steps with an evaluation each second one, made longer: one never stopped has no score at 5."""
+    rows = ({"step": step, "split": "val", "iou_pooled/mean": score} for step, score in ((2, 0.5), (4, 0.6), (5, 0.4)))
+    (tmp_path / "rows").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert not loop._out_of_patience(tmp_path / "rows", 1, step=5, every=2)
+    assert loop._out_of_patience(tmp_path / "rows", 1, step=5, every=1)
 
 
 def test_another_config_is_refused_with_the_difference(trained, config):

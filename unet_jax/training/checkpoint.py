@@ -76,7 +76,7 @@ class Checkpointer:
     def save(self, step: int, state, score: float | None = None) -> None:
         """Writes `state` (a host tree) as that of `step`; `score` is what "best" compares (more is better, NaN is worst).
 
-        Returns at once; the writing goes on in the background. Every process calls it, process 0 writes.
+        The writing goes on in the background; a save before it is waited for. Every process calls it, process 0 writes.
 
         Raises:
           UserError: the disk is full or refuses; also from the next `save`, `wait` or `close`. What was half written is

@@ -75,9 +75,10 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None, profile_ste
         elif train.start_from:
             state, origin = start_from(state, parts.tx, train.start_from)
         path = workdir / "metrics.jsonl"
-        finished = start_step >= durations.num_steps or parallel.in_first(
-            lambda: _out_of_patience(path, train.patience, start_step)
+        ended_early = start_step < durations.num_steps and parallel.in_first(
+            lambda: _out_of_patience(path, train.patience, start_step, durations.eval_every)
         )
+        finished = ended_early or start_step >= durations.num_steps
         if not finished:
             folder.add_start(workdir, start_step, start_from=origin, encoder_weights=weights)
             stack.callback(_draw_curves, workdir)
@@ -108,15 +109,16 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None, profile_ste
             + (f"going on from step {start_step} in {workdir}" if start_step else f"into {workdir}")
         )
         progress.print(durations.text)
+        if ended_early:
+            progress.print(
+                f"the run has ended, out of patience; a train.patience above {train.patience}, or 0, goes on"
+            )
         if config.loss.class_weighting:
             weighed = zip(experiment.channel_names(module, dataset.class_names), parts.class_weights, strict=True)
             listed = ", ".join(f"{name} {weight:.4g}" for name, weight in weighed)
             progress.print(f"class weights by {config.loss.class_weighting} frequency: {listed}")
         state = parallel.replicate(parallel.broadcast(state), devices)  # copies that start apart would stay apart
-        p_step = parallel.pmap_step(
-            parts.create_step(),
-            devices,
-        )
+        p_step = parallel.pmap_step(parts.create_step(), devices)
         batches = pipeline.train_batches(
             train_source,
             batch_size=train.batch_size,
@@ -147,6 +149,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None, profile_ste
             if step == start_step + 1:
                 with meter.compiling():
                     p_step = parallel.compile_step(p_step, state, batch)
+                with meter.paused():
                     accumulate = config.optim.accumulate
                     meter.set_roof(
                         *step_and_roof(p_step, dtype=config.model.dtype, accumulate=accumulate, devices=devices)
@@ -196,22 +199,28 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None, profile_ste
             if (
                 score
                 and not last
-                and parallel.in_first(functools.partial(_out_of_patience, path, train.patience, step))
+                and parallel.in_first(
+                    functools.partial(_out_of_patience, path, train.patience, step, durations.eval_every)
+                )
             ):
                 finished = True
                 progress.print(f"step {step}: no better score in {train.patience} evaluations, so the run ends here")
         if step > start_step:
             writer.write(step, "run", meter.totals())
             progress.print(meter.describe())
+    if any(parallel.gather(stop.requested)):  # in the last evaluation, or while its state was saved
+        raise Interrupted(f"stopped behind step {step}, the last, before the scoring; all is saved in {workdir}")
     return score_run(workdir, dataset=dataset, devices=devices)
 
 
-def _out_of_patience(path: Path, patience: int, step: int) -> bool:
+def _out_of_patience(path: Path, patience: int, step: int, every: int) -> bool:
     """Whether the last `patience` scores on val up to `step` brought none above the best before them; with 0 never.
 
-    Read from metrics.jsonl, so that a resumed run decides as one that was never stopped.
+    Read from metrics.jsonl, so that a resumed run decides as one that was never stopped. The score at the end of a run
+    that was made longer since does not count, unless it fell on an evaluation: one never stopped has none there.
     """
     rows = [row for row in read_metrics(path) if row["split"] == "val" and row["step"] <= step]
+    rows = [row for row in rows if row["step"] % every == 0]
     scores = [-math.inf if row["iou_pooled/mean"] is None else row["iou_pooled/mean"] for row in rows]
     return 0 < patience < len(scores) and max(scores[-patience:]) <= max(scores[:-patience])
 

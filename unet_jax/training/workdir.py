@@ -34,7 +34,7 @@ from unet_jax.training.before import add_missing
 from unet_jax.training.checkpoint import Checkpointer
 from unet_jax.training.resume import refusal
 
-# Keys that a resumed run may change: no result depends on them.
+# Keys that a resumed run may change: no result depends on them, patience aside, which only says where the run ends.
 FREE = (
     *(
         "data.root",
@@ -44,6 +44,7 @@ FREE = (
         "data.num_threads",
         "data.cache_bytes",
         "train.log_every",
+        "train.patience",
         "train.tensorboard",
     ),  # the first three: see fingerprint
     *("eval.batch_size", "eval.num_pictures", "checkpoint.every", "checkpoint.latest"),

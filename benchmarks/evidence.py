@@ -184,6 +184,7 @@ def write_tables(every: list[rows.Row], results: tables.Results) -> None:
         results.write()
     tables.rewrite(ROOT / "README.md", "results", tables.summary(every, results))
     tables.rewrite(ROOT / "docs" / "results.md", "runs", tables.runs(every, results))
+    tables.rewrite(ROOT / "docs" / "results.md", "beside", tables.beside(every, results))
     shown = [f"![The {name} image]({_picture(name).name})" for name in SHOWN if _picture(name).exists()]
     tables.rewrite(ROOT / "docs" / "results.md", "pictures", "\n\n".join(shown) or "Not made yet.")
     print("tables written: README.md, docs/results.md")

@@ -1,6 +1,7 @@
 """The results on file: a CSV with a line for each run, and the tables of the docs, written from it between two marks."""
 
 import csv
+import dataclasses
 import math
 import statistics
 from collections.abc import Sequence
@@ -85,6 +86,25 @@ def runs(rows: Sequence[Row], results: Results) -> str:
         columns = ("num_steps", "seconds_per_step", "trained_minutes", "wall_minutes", "checkpoint")
         scores = (_score(float(known[key])) for key in ("iou_pooled/mean", "iou_image/mean"))
         lines.append(_line([f"`{row.name}`", *(known.get(key, NONE) for key in columns), *scores]))
+    return "\n".join(lines)
+
+
+def beside(rows: Sequence[Row], results: Results) -> str:
+    """A Markdown table of what stands beside another experiment: by seed, how much higher its mean IoU is than that one's."""
+    lines = _header("data", "network", "mean IoU, by seed", "mean of these")
+    for data, variant in dict.fromkeys((row.data, row.variant) for row in rows if row.experiment.beside):
+        group = [row for row in rows if (row.data, row.variant, row.share) == (data, variant, 1)]
+        gains = []
+        for row in group:
+            pair = (row.name, dataclasses.replace(row, variant=row.experiment.beside).name)
+            if all(map(results.done, pair)):
+                one, other = (float(results[name]["iou_pooled/mean"]) for name in pair)
+                gains.append(one - other)
+        shown = [f"{gain:+.3f}" for gain in gains] or [NOT_RUN]
+        mean = [NONE] if not gains else [f"{statistics.mean(gains):+.3f}"]
+        if len(gains) > 1:
+            mean.append(f"± {statistics.stdev(gains):.3f}")
+        lines.append(_line([f"`{data}`", group[0].experiment.network, ", ".join(shown), " ".join(mean)]))
     return "\n".join(lines)
 
 

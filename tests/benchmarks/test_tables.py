@@ -33,6 +33,17 @@ def test_a_score_that_one_seed_lacks_is_left_out_of_the_table(work):
     assert "anode -, cathode .930 ± .010" in line
 
 
+def test_gains_are_those_over_the_same_seed(work):
+    _, results, _ = work("battery_xray-unet*-2min-seed*")
+    for name, score in (("unet-2min-seed0", 0.8), ("unet_ema-2min-seed0", 0.82), ("unet-2min-seed1", 0.7)):
+        results.update(f"battery_xray-{name}", **{"iou_pooled/mean": score})
+    results.update("battery_xray-unet_ema-2min-seed1", **{"iou_pooled/mean": 0.71})
+    results.update("battery_xray-unet_ema-2min-seed2", **{"iou_pooled/mean": ""})
+    table = tables.beside(rows.ROWS, results)
+    assert "| `battery_xray` | U-Net, moving average of the weights | +0.020, +0.010 | +0.015 ± 0.007 |" in table
+    assert "| `nuclei` | U-Net, map of weights | not run | - |" in table
+
+
 def test_rewrite_changes_what_is_between_the_marks_alone(tmp_path):
     path = tmp_path / "README.md"
     path.write_text("a\n<!-- results -->\nold\n<!-- /results -->\nb <!-- runs -->\n")
@@ -47,7 +58,12 @@ def test_rewrite_changes_what_is_between_the_marks_alone(tmp_path):
 def test_the_docs_hold_the_tables_of_the_results_on_file():
     assert evidence.RESULTS.exists()  # the docs name it
     results = tables.Results(evidence.RESULTS)
-    for name, mark, table in (("README.md", "results", tables.summary), ("docs/results.md", "runs", tables.runs)):
+    written = (
+        ("README.md", "results", tables.summary),
+        ("docs/results.md", "runs", tables.runs),
+        ("docs/results.md", "beside", tables.beside),
+    )
+    for name, mark, table in written:
         assert f"<!-- {mark} -->\n{table(rows.ROWS, results)}\n<!-- /{mark} -->" in (rows.ROOT / name).read_text()
 
 

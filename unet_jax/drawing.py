@@ -1,10 +1,11 @@
 """Masks drawn over images: class colours with a legend, small images enlarged, 16-bit and float images stretched."""
 
+import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
+from etils.epath import Path
 from PIL import Image, ImageDraw, ImageFont
 
 # Bright on grey X-rays and told apart by colour-blind eyes (after Okabe and Ito); more classes go round again.
@@ -68,9 +69,18 @@ def picture(image: np.ndarray, masks: np.ndarray, names: Sequence[str], colours:
     return np.concatenate([panel, strip(panel.shape[1], list(zip(names, colours, strict=True)))])
 
 
-def save(picture: np.ndarray, path: str | Path) -> None:
+def save(picture: np.ndarray, path: Path) -> None:
     """Writes a picture as PNG, compressed lightly: at the default level that would take longer than the prediction."""
-    Image.fromarray(picture).save(path, compress_level=1)
+    drawn = io.BytesIO()
+    Image.fromarray(picture).save(drawn, format="PNG", compress_level=1)
+    path.write_bytes(drawn.getvalue())
+
+
+def save_figure(figure, path: Path) -> None:
+    """Writes a figure of Matplotlib as PNG. Raises OSError."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png")
+    path.write_bytes(drawn.getvalue())
 
 
 def line_width(factor: float) -> int:

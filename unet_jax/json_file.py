@@ -2,11 +2,12 @@
 
 import json
 import math
-import uuid
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
+from etils.epath import Path
+
+from unet_jax import paths
 
 
 def write(path: str | Path, value, indent: int | None = None) -> None:
@@ -16,12 +17,7 @@ def write(path: str | Path, value, indent: int | None = None) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    working = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # process ids repeat between machines
-    try:
-        working.write_text(json.dumps(value, indent=indent, allow_nan=False) + "\n", encoding="utf-8")
-        working.replace(path)
-    finally:
-        working.unlink(missing_ok=True)
+    paths.write_whole(path, (json.dumps(value, indent=indent, allow_nan=False) + "\n").encode())
 
 
 def plain(value):

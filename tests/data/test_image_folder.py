@@ -138,7 +138,7 @@ def test_files_that_may_not_be_read_are_named(folder, monkeypatch):
         patch.setattr(cache.os, "stat", denied)
         with pytest.raises(UserError, match=r"x\.png: cannot be read \(Permission denied\)"):
             cache.file_digests([folder.root / "x.png"], folder.cache)
-    monkeypatch.setattr(image_folder.files.Path, "iterdir", denied)
+    monkeypatch.setattr(type(image_folder.files.Path("/")), "iterdir", denied)
     folder.refused(r"images: cannot be read \(Permission denied\); check that it is there and readable")
 
 

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,8 +123,9 @@ def test_a_cache_that_cannot_be_written_names_the_setting(toy, tmp_path, monkeyp
 
 
 def test_two_writers_of_one_memo_never_share_a_temporary_file(tmp_path, monkeypatch):
-    names, replace = [], Path.replace
-    monkeypatch.setattr(Path, "replace", lambda self, to: names.append(self.name) or replace(self, to))
+    kind = type(cache.Path("/"))
+    names, replace = [], kind.replace
+    monkeypatch.setattr(kind, "replace", lambda self, to: names.append(self.name) or replace(self, to))
     for _ in range(2):
         cache._write_json(tmp_path / "memo.json", {})
     assert len(set(names)) == 2

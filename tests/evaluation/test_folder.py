@@ -1,7 +1,5 @@
 """Prediction of a folder, with a network whose answer is known."""
 
-import pathlib
-
 import jax
 import numpy as np
 import pytest
@@ -146,6 +144,6 @@ def test_results_that_cannot_be_written_are_refused(tmp_path, monkeypatch):
     def denied(self, *_, **__):
         raise PermissionError(13, "Permission denied", str(self))
 
-    monkeypatch.setattr(pathlib.Path, "mkdir", denied)
+    monkeypatch.setattr(type(folder.Path("/")), "mkdir", denied)
     with pytest.raises(UserError, match=r"out/ids: cannot be written \(Permission denied\)"):
         predict_folder(predictor(), tmp_path / "images", tmp_path / "out")

@@ -183,8 +183,3 @@ def test_the_original_data_may_have_moved(cache_dir, tmp_path, monkeypatch):
     folder._check_same(tmp_path, moved, {"fingerprint": "a"})
     with pytest.raises(UserError, match="holds a run on other data"):  # a split file of another content
         folder._check_same(tmp_path, moved, {"fingerprint": "b"})
-
-
-def test_a_bucket_is_no_folder():
-    with pytest.raises(UserError, match=r"--workdir=gs://bucket/run is no folder; mount the bucket"):
-        folder.resolve("gs://bucket/run")

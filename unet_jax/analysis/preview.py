@@ -11,11 +11,11 @@ Nothing is trained, and any --config.KEY flag works.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from absl import flags
+from etils.epath import Path
 from ml_collections import ConfigDict, config_flags
 
 from unet_jax import cli, drawing

@@ -13,15 +13,15 @@ grid or block, columns the readers, rows the sources; row 1 of a dense block is 
 import csv
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from absl import flags
+from etils.epath import Path
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
-from unet_jax import cli
+from unet_jax import cli, drawing
 from unet_jax.analysis import wiring
 from unet_jax.errors import UserError, writing
 
@@ -107,11 +107,11 @@ def write(found: list[Use], out: str | Path) -> list[Path]:
     paths = [out / "reuse.csv", out / "reuse.png"]
     with writing():
         out.mkdir(parents=True, exist_ok=True)
-        with paths[0].open("w", newline="") as file:
+        with paths[0].open("w") as file:
             rows = csv.writer(file)
             rows.writerow(Use._fields)
             rows.writerows(found)
-        _draw(found).savefig(paths[1])
+        drawing.save_figure(_draw(found), paths[1])
     return paths
 
 

@@ -3,17 +3,36 @@
 import hashlib
 import json
 import os
+import pathlib
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+
+from etils.epath import Path
 
 from unet_jax import json_file
 from unet_jax.errors import UserError
+from unet_jax.paths import in_bucket
+
+READERS = 8  # files at once: a bucket answers each in tens of milliseconds, whatever the size
 
 
-def cache_folder(cache_dir: str = "") -> Path:
-    """`cache_dir`, else $UNET_JAX_CACHE, else ~/.cache/unet_jax/data."""
-    return Path(cache_dir or os.environ.get("UNET_JAX_CACHE") or "~/.cache/unet_jax/data").expanduser()
+def cache_folder(cache_dir: str = "") -> pathlib.Path:
+    """`cache_dir`, else $UNET_JAX_CACHE, else ~/.cache/unet_jax/data; UserError where that is in a bucket.
+
+    Records are read at random, by a library that maps local files.
+    """
+    folder = cache_dir or os.environ.get("UNET_JAX_CACHE") or "~/.cache/unet_jax/data"
+    if in_bucket(folder):
+        raise UserError(
+            f"data.cache_dir={folder} is in a bucket; give a local folder, the data themselves may lie there"
+        )
+    return pathlib.Path(folder).expanduser()
+
+
+def stamp(path: str | Path) -> str:
+    """What changes with a file: path, size and time of its last change. UserError where it cannot be asked."""
+    return _about(path)[0]
 
 
 def file_digests(paths: Iterable[str | Path], cache_dir: str = "") -> dict[str, str]:
@@ -24,24 +43,41 @@ def file_digests(paths: Iterable[str | Path], cache_dir: str = "") -> dict[str, 
     """
     memo_path = cache_folder(cache_dir) / "digests.json"
     memo = _read_json(memo_path)
-    digests, fresh = {}, {}
-    for path in map(str, paths):
+
+    def look(path: str) -> tuple[str, str, bool]:
+        now, (about, changed) = time.time(), _about(path)
         try:
-            stat = os.stat(path)
-            stamp = f"{os.path.abspath(path)}|{stat.st_size}|{stat.st_mtime_ns}"
-            digests[path] = memo.get(stamp) or _digest(path)
+            return about, memo.get(about) or _digest(path), abs(now - changed) > 2
         except OSError as error:
             raise unreadable(path, error) from error
-        if stamp not in memo and abs(time.time() - stat.st_mtime) > 2:
-            fresh[stamp] = digests[path]
+
+    listed = list(map(str, paths))
+    with ThreadPoolExecutor(READERS) as pool:
+        found = list(pool.map(look, listed))
+    fresh = {about: digest for about, digest, settled in found if settled and about not in memo}
     if fresh:
         _write_json(memo_path, _read_json(memo_path) | fresh)
-    return digests
+    return {path: digest for path, (_, digest, _) in zip(listed, found, strict=True)}
+
+
+def _about(path: str | Path) -> tuple[str, float]:
+    """What of a file changes with it (path, size, time of the last change), and that time, in seconds."""
+    try:
+        if in_bucket(path):
+            stat = Path(path).stat()
+            return f"{path}|{stat.length}|{stat.mtime}", stat.mtime
+        stat = os.stat(path)
+        return f"{os.path.abspath(path)}|{stat.st_size}|{stat.st_mtime_ns}", stat.st_mtime
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def _digest(path: str) -> str:
-    with open(path, "rb") as file:  # in pieces: a file of records may be larger than the memory
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with Path(path).open("rb") as file:  # in pieces: a file of records may be larger than the memory
+        sums = hashlib.sha256()
+        while piece := file.read(2**20):
+            sums.update(piece)
+    return sums.hexdigest()
 
 
 def digest(value) -> str:
@@ -72,14 +108,14 @@ def unwritable(folder: str | Path, error: OSError) -> UserError:
     )
 
 
-def _read_json(path: Path) -> dict:
+def _read_json(path: pathlib.Path) -> dict:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
 
 
-def _write_json(path: Path, value: dict) -> None:
+def _write_json(path: pathlib.Path, value: dict) -> None:
     try:
         json_file.write(path, value)
     except OSError as error:

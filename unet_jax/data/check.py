@@ -15,9 +15,9 @@ or if OUT cannot be written, which is told last.
 """
 
 import sys
-from pathlib import Path
 
 from absl import flags
+from etils.epath import Path
 from ml_collections.config_flags.tuple_parser import TupleParser
 
 from unet_jax import cli, drawing, json_file

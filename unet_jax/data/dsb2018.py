@@ -17,10 +17,11 @@ most images are fluorescence, nuclei bright on dark; stained tissue and bright f
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
+from etils.epath import Path
 
+from unet_jax import paths
 from unet_jax.data import fields, files, from_files, splits
 from unet_jax.data.cache import digest, file_digests, remember, unreadable
 from unet_jax.data.prepare import Dataset
@@ -89,10 +90,10 @@ def _find(root: str) -> tuple[Path, list[str]]:
     """The folder stage1_train and the ids in it, sorted."""
     if not root:
         raise UserError("dsb2018: root is not set; set it to the folder that holds stage1_train")
-    above = Path(root).expanduser()
+    above = paths.expand(root, "data.root")
     try:
         for base in (above / "stage1_train", above):
-            ids = sorted(path.parts[-3] for path in base.glob("*/images/*.png") if path.stem == path.parts[-3])
+            ids = sorted(path.parts[-3] for path in paths.glob(base, "*/images/*.png") if path.stem == path.parts[-3])
             if ids:
                 _check_whole(base, ids)
                 return base, ids
@@ -106,7 +107,9 @@ def _find(root: str) -> tuple[Path, list[str]]:
 
 def _check_whole(base: Path, ids: list[str]) -> None:
     """Refuses folders that have a part of the layout and no image: left out in silence, a broken copy would look whole."""
-    lacking = sorted({path.parent.name for part in ("images", "masks") for path in base.glob(f"*/{part}")} - set(ids))
+    lacking = sorted(
+        {path.parent.name for part in ("images", "masks") for path in paths.glob(base, f"*/{part}")} - set(ids)
+    )
     if lacking:
         raise UserError(
             f"{base / lacking[0]}: has no images/{lacking[0]}.png; unpack stage1_train.zip again ({LAYOUT}), or remove the "
@@ -116,7 +119,7 @@ def _check_whole(base: Path, ids: list[str]) -> None:
 
 def _masks(folder: Path) -> list[str]:
     try:
-        masks = sorted(path for path in folder.glob("masks/*.png") if not path.name.startswith("."))
+        masks = paths.glob(folder, "masks/*.png")
     except OSError as error:
         raise unreadable(folder, error) from error
     if not masks:

@@ -2,15 +2,16 @@
 
 import io
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
+from etils.epath import Path
 from PIL import Image, ImageSequence
 
 from unet_jax.data.cache import unreadable
 from unet_jax.data.prepare import VOID
 from unet_jax.errors import UserError, fail
+from unet_jax.paths import in_bucket
 
 JPEG = (".jpg", ".jpeg")
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp", *JPEG)
@@ -34,11 +35,12 @@ def list_images(folder: str | Path, refuse: Callable[[UserError], None] = fail) 
     try:
         if not folder.is_dir():
             raise UserError(f"{folder}: is not a folder; give one that holds {', '.join(SUFFIXES)} files")
-        paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()]
+        listed = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
+        listed = [path for path in listed if in_bucket(path) or path.is_file()]  # there each would be asked for
     except OSError as error:
         raise unreadable(folder, error) from error
     found: dict[str, Path] = {}
-    for path in sorted(paths, key=lambda path: (path.stem, path.name)):
+    for path in sorted(listed, key=lambda path: (path.stem, path.name)):
         if path.name.startswith("."):
             continue
         if path.stem in found:

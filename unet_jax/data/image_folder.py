@@ -11,11 +11,11 @@ Grey and RGB images may be mixed, 8- and 16-bit images may not: see `from_files`
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from unet_jax.data import classes, files, from_files, splits
 from unet_jax.data.prepare import Dataset
 from unet_jax.errors import UserError, fail, refusing
+from unet_jax.paths import expand
 
 READERS = (__file__,)  # beside `files` and `from_files`
 REMEDY = "set data.split_fractions or write index.csv with id,split"  # for an empty split
@@ -98,7 +98,7 @@ def find(
     """
     if not root:
         raise UserError("image_folder: root is not set; set it to the folder that holds images/ and masks/")
-    base = Path(root).expanduser()
+    base = expand(root, "data.root")
     folders = {"images": base / "images", "masks": base / masks_dir}
     if (base / "instances").is_dir():
         folders["instances"] = base / "instances"

@@ -18,16 +18,16 @@ Cardona et al. 2010 (PLoS Biology 8(10): e1000502).
 """
 
 import functools
-import os
-from pathlib import Path
 
 import numpy as np
 import skimage.measure
+from etils.epath import Path
 
 from unet_jax.data import files, from_files, splits
-from unet_jax.data.cache import unreadable
+from unet_jax.data.cache import stamp
 from unet_jax.data.prepare import Dataset
 from unet_jax.errors import UserError, fail
+from unet_jax.paths import expand
 
 CLASS_NAMES = ("interior", "membrane")
 RAW_VALUES = (255, 0)  # of the two classes
@@ -58,7 +58,8 @@ def create(root: str = "", *, cache_dir: str = "", split_file: str = "") -> Data
     """
     if not root:
         raise UserError(f"isbi2012: root is not set; set it to the folder that holds {' and '.join(NAMES)}")
-    paths = tuple(str(Path(root).expanduser() / name) for name in NAMES)
+    base = expand(root, "data.root")
+    paths = tuple(str(base / name) for name in NAMES)
     missing = [name for name, path in zip(NAMES, paths, strict=True) if not Path(path).is_file()]
     if missing:
         raise UserError(
@@ -87,14 +88,10 @@ def create(root: str = "", *, cache_dir: str = "", split_file: str = "") -> Data
 
 
 def _pages(path: str) -> np.ndarray:
-    try:
-        changed = os.stat(path).st_mtime_ns
-    except OSError as error:  # it went away after the first look
-        raise unreadable(path, error) from error
-    return _read_pages(path, changed)
+    return _read_pages(path, stamp(path))
 
 
 @functools.lru_cache(2)
-def _read_pages(path: str, changed: int) -> np.ndarray:
+def _read_pages(path: str, changed: str) -> np.ndarray:
     """All slices of a stack, read once for its 30 examples."""
     return files.read_pages(path)

@@ -4,16 +4,19 @@ import collections
 import csv
 import difflib
 import hashlib
+import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+
+from etils.epath import Path
 
 from unet_jax.data.prepare import SPLITS
 from unet_jax.errors import UserError, fail
+from unet_jax.paths import expand
 
 COLUMNS = ("id", "split", "group")  # of the index
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).absolute().parents[2]
 
 
 def assign(
@@ -75,11 +78,11 @@ def find_file(split_file: str) -> Path:
 
     Raises `UserError` where it is in neither.
     """
-    path = Path(split_file).expanduser()
+    path = expand(split_file, "data.split_file")
     for there in (path, PROJECT / path):
-        if os.path.exists(there):  # False, not an error, where a folder may not be read
+        if there.exists():  # False, not an error, where a folder may not be read
             return there
-    looked = f"neither in {Path.cwd()} nor in {PROJECT}" if not path.is_absolute() else "not there"
+    looked = f"neither in {os.getcwd()} nor in {PROJECT}" if not path.is_absolute() else "not there"
     raise UserError(
         f"{path}: the split file is {looked}; set data.split_file (of a trained run: in its config.json) to where it lies"
     )
@@ -127,10 +130,10 @@ def check_fractions(fractions: Sequence[float]) -> tuple[float, ...]:
 
 def _read(index: Path, refuse: Callable[[UserError], None]) -> dict[str, dict[str, str]]:
     try:
-        with index.open(newline="", encoding="utf-8-sig") as file:  # Excel writes a byte order mark
-            reader = csv.DictReader(file, skipinitialspace=True)
-            columns = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-            listed = [{key: (value or "").strip() for key, value in row.items() if key} for row in reader]
+        text = index.read_bytes().decode("utf-8-sig")  # Excel writes a byte order mark
+        reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
+        columns = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+        listed = [{key: (value or "").strip() for key, value in row.items() if key} for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{index}: cannot be read ({error}); save it as CSV in UTF-8") from error
     if "id" not in columns:

@@ -1,11 +1,12 @@
 """A folder of images turned into masks and pictures."""
 
+import io
 import itertools
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
+from etils.epath import Path
 from PIL import Image
 
 from unet_jax import drawing
@@ -14,6 +15,7 @@ from unet_jax.data.pipeline import even_rows
 from unet_jax.errors import UserError, writing
 from unet_jax.evaluation.evaluate import Clock
 from unet_jax.inference.predict import Predictor, forward, to_masks
+from unet_jax.paths import expand
 
 
 def predict_folder(
@@ -45,6 +47,7 @@ def predict_folder(
         UserError: the folder is absent or has no image, files cannot be read or written, two would have one name, or a
             result is there.
     """
+    images_dir, out_dir = expand(images_dir, "--images"), expand(out_dir, "--out")
     paths = list(files.list_images(images_dir).values())
     if not paths:
         raise UserError(f"{images_dir}: has no image; looked for {', '.join(files.SUFFIXES)}")
@@ -91,16 +94,23 @@ class MaskFolder:
         with writing():
             for folder in self.folders:
                 folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(ids).save(self.folders[0] / f"{name}.png")
+            (self.folders[0] / f"{name}.png").write_bytes(_png(ids))
             for channel, folder in enumerate(self._masks):
-                Image.fromarray(masks[..., channel].astype(np.uint8) * 255).save(folder / f"{name}.png")
+                (folder / f"{name}.png").write_bytes(_png(masks[..., channel].astype(np.uint8) * 255))
             if self._overlays:
                 picture = drawing.picture(image, masks, self.keep, self.colours)
                 drawing.save(picture, self.folders[-1] / f"{name}.png")
 
     def read(self, name: str) -> np.ndarray:
         """The masks of the classes to keep that were written as NAME.png: bool [H, W, K']."""
-        return np.stack([np.asarray(Image.open(folder / f"{name}.png")) > 0 for folder in self._masks], -1)
+        written = ((folder / f"{name}.png").read_bytes() for folder in self._masks)
+        return np.stack([np.asarray(Image.open(io.BytesIO(content))) > 0 for content in written], -1)
+
+
+def _png(array: np.ndarray) -> bytes:
+    encoded = io.BytesIO()
+    Image.fromarray(array).save(encoded, format="PNG")
+    return encoded.getvalue()
 
 
 def file_name(id_: str) -> str:

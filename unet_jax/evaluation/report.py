@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
+from etils.epath import Path
 
 from unet_jax import drawing, json_file
 from unet_jax.errors import writing
@@ -156,7 +156,7 @@ def curves(rows: Iterable[Mapping], out_png: str | Path, metric: str = "iou_pool
     axes[-1].set_xlabel("step")
     out_png = Path(out_png).expanduser()
     with writing():
-        figure.savefig(out_png)
+        drawing.save_figure(figure, out_png)
     return out_png
 
 

@@ -1,13 +1,14 @@
 """A run in TensorBoard: its rows as scalars, and predictions on a few images of val (`train.tensorboard`)."""
 
+import contextlib
 import importlib.util
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
+from etils.epath import Path
 
-from unet_jax import drawing
+from unet_jax import drawing, paths
 from unet_jax.errors import UserError
 from unet_jax.evaluation import overlay, report
 
@@ -27,7 +28,7 @@ class Board:
     """Writes the events of a run; the rows of metrics.jsonl by `scalars`, and sample predictions.
 
     Args:
-      folder: of the events.
+      folder: of the events; one in a bucket gets them at each evaluation and at the end.
       start_step: the step that the run goes on from: what stands there of later ones is purged.
       source: the examples of val.
       class_names: one per channel of the network.
@@ -47,7 +48,9 @@ class Board:
     ):
         from tensorboardX import SummaryWriter  # an extra: only who wants it needs it
 
-        self._writer = SummaryWriter(str(folder), purge_step=start_step + 1)
+        self._folder, self._filling = Path(folder), contextlib.ExitStack()
+        self._local = self._filling.enter_context(paths.filling(self._folder))
+        self._writer = SummaryWriter(str(self._local), purge_step=start_step + 1)
         self._source, self._names, self._keep = source, class_names, [class_names.index(k) for k in keep]
         self._colours = drawing.class_colours(class_names, palette)
         places = np.unique(np.linspace(0, len(source) - 1, min(NUM_PICTURES, len(source))).round().astype(int))
@@ -77,7 +80,10 @@ class Board:
             self._writer.add_image(f"{split}/{name}", drawn, step, dataformats="HWC")
         self._masks = {}
         self._writer.flush()
+        if self._local != self._folder:  # a bucket takes whole files alone; the newest event may follow with the next
+            paths.copy(self._local, self._folder)
 
     def close(self) -> None:
         """Writes what is left."""
         self._writer.close()
+        self._filling.close()

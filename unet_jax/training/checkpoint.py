@@ -9,22 +9,28 @@ import errno
 import json
 import math
 import shutil
+import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from etils.epath import Path
 from orbax.checkpoint import checkpoint_managers as policies
 
-from unet_jax import parallel
+from unet_jax import parallel, paths
 from unet_jax.errors import UserError, writing
 from unet_jax.training import damage, disk, quiet
 from unet_jax.training.damage import Damaged
 from unet_jax.training.leaves import digest, digests, name_of, named, plain
 
 MISFIT = "the config is another one than it was trained with"
+
+
+def saved_steps(directory: Path) -> list[int]:
+    """The steps whose checkpoints are whole, in order; of a folder that need not be there."""
+    return sorted(ocp.utils.checkpoint_steps(directory)) if directory.exists() else []
 
 
 class Checkpointer:
@@ -38,7 +44,7 @@ class Checkpointer:
 
     def __init__(self, directory, *, latest: int = 2, read_only: bool = False):
         quiet.orbax()
-        self.directory = Path(directory).absolute()
+        self.directory = paths.absolute(directory)
         self._last = (0, 0)  # the step saved last, and its bytes
         if read_only:
             self._manager = self._open(latest, read_only)
@@ -142,7 +148,7 @@ class Checkpointer:
         target = next(folder / name for name in names if not (folder / name).exists())
         with writing():
             folder.mkdir(exist_ok=True)
-            shutil.move(self.directory / str(step), target)
+            paths.move(self.directory / str(step), target)
         self._manager.reload()
         return target
 
@@ -245,10 +251,17 @@ class Checkpointer:
     def _clear_up(self, number: int) -> str:
         """Removes what the save that failed has left; what to tell the user."""
         step, size = self._last
-        for half in self.directory.glob(f"{step}.orbax-checkpoint-tmp*"):
-            shutil.rmtree(half, ignore_errors=True)
+        for _ in range(20):  # another part of it may still be written, and make the folder again
+            for half in self._unfinished(step):
+                shutil.rmtree(half, ignore_errors=True)
+            time.sleep(0.05)
+            if not self._unfinished(step):
+                break
         self._manager.reload()
         return disk.refusal(number, self.directory, step, size, self.latest_step())
+
+    def _unfinished(self, step: int) -> list[Path]:
+        return [path for path in self.directory.iterdir() if path.name.startswith(f"{step}.orbax-checkpoint-tmp")]
 
     def wait(self) -> None:
         """Until what was saved so far is on disk; errors as of `save`. Every process calls it."""

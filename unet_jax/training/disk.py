@@ -5,21 +5,26 @@ import os
 import re
 import shutil
 import tempfile
+import uuid
 from pathlib import Path
 
+from unet_jax import paths
 from unet_jax.errors import UserError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space left; the quota, or the limit of a file's size, reached
 
 
 def check_writable(workdir: Path) -> None:
-    """Makes a folder in the workdir, or in the one where it would be made, and removes it again.
+    """Makes a folder in the workdir, or in the one where it would be made, and removes it again; in a bucket an object.
 
     Permission bits would not tell: they mean nothing to root, nor to a file system that is mounted read-only.
 
     Raises:
       UserError: nothing can be made there.
     """
+    if paths.in_bucket(workdir):
+        _check_bucket(workdir)
+        return
     there = next(path for path in (workdir, *workdir.parents) if path.exists())
     what = "is not writable" if there == workdir else "cannot be made"
     if not there.is_dir():
@@ -36,8 +41,20 @@ def check_writable(workdir: Path) -> None:
             ) from error
 
 
+def _check_bucket(workdir: Path) -> None:
+    probe = workdir / f".unet_jax_{uuid.uuid4().hex}"
+    try:
+        probe.write_text("")
+        probe.unlink()
+    except Exception as error:  # no bucket, no permission: of kinds of the libraries below
+        raise UserError(
+            f"--workdir={workdir} is not writable ({type(error).__name__}: {error}); check the name of the bucket, and that "
+            "the credentials may create and delete objects there, or give another --workdir"
+        ) from error
+
+
 def warn_of_little_room(folder: Path, size: int, latest: int, there: int) -> None:
-    """Prints a line where the checkpoints that are still to come may not fit on the disk.
+    """Prints a line where the checkpoints that are still to come may not fit on the disk; a bucket takes all.
 
     At most so many lie there at once: the latest, the best, and the one being written.
 
@@ -47,6 +64,8 @@ def warn_of_little_room(folder: Path, size: int, latest: int, there: int) -> Non
       latest: how many of the latest are kept.
       there: how many lie there already.
     """
+    if paths.in_bucket(folder):
+        return
     count = max(latest + 2 - there, 1)
     free = shutil.disk_usage(folder).free
     if count * size > free:
@@ -81,7 +100,7 @@ def refusal(number: int, folder: Path, step: int, size: int, last: int | None) -
 
 def used(folder: Path) -> int:
     """Bytes that a folder takes on the disk, where a small file takes a whole block."""
-    return sum(path.stat().st_blocks * 512 for path in (folder, *folder.rglob("*")))
+    return sum(path.stat().st_blocks * 512 for path in (Path(folder), *Path(folder).rglob("*")))
 
 
 def megabytes(size: int) -> str:

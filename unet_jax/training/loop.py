@@ -6,9 +6,9 @@ import math
 import signal
 import sys
 import threading
-from pathlib import Path
 
 import jax
+from etils.epath import Path
 from ml_collections import ConfigDict
 
 from unet_jax import parallel

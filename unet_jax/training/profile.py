@@ -3,11 +3,11 @@
 import contextlib
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import jax
+from etils.epath import Path
 
-from unet_jax import parallel
+from unet_jax import parallel, paths
 from unet_jax.errors import UserError
 
 
@@ -20,7 +20,7 @@ class Profile:
     def __init__(self, steps: str = ""):
         self._first = self._last = 0
         self._folder: Path | None = None
-        self._tracing = False
+        self._tracing, self._filling = False, contextlib.ExitStack()
         if steps:
             found = re.fullmatch(r"(\d+):(\d+)", steps)
             self._first, self._last = map(int, found.groups()) if found else (0, 0)
@@ -48,7 +48,8 @@ class Profile:
         if step == self._first and not parallel.process_index():  # of several processes the first
             options = jax.profiler.ProfileOptions()
             options.python_tracer_level = 0  # a line for each call of Python would bury the devices' work
-            jax.profiler.start_trace(self._folder, profiler_options=options)
+            folder = self._filling.enter_context(paths.filling(self._folder))
+            jax.profiler.start_trace(folder, profiler_options=options)
             self._tracing = True
         with jax.profiler.StepTraceAnnotation("train", step_num=step):
             yield
@@ -64,6 +65,7 @@ class Profile:
         if self._tracing:
             self._tracing = False
             jax.profiler.stop_trace()
+            self._filling.close()
             self._tell(
                 f"trace of the steps from {self._first} on in {self._folder}; to see it: pip install xprof, then "
                 f"xprof --logdir={self._folder} (or tensorboard with the plugin tensorboard-plugin-profile)"

@@ -9,9 +9,9 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import jax
+from etils.epath import Path
 from ml_collections import ConfigDict
 from tqdm import tqdm
 

@@ -1,8 +1,8 @@
 """A trained run put to use: scored on a split, or applied to a folder of images; what `run_eval.py` calls."""
 
 from collections.abc import Callable
-from pathlib import Path
 
+from etils.epath import Path
 from ml_collections import ConfigDict
 
 from unet_jax import data, parallel

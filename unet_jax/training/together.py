@@ -1,7 +1,6 @@
 """The folder of a run that several processes train and score together: all of them must see the same one."""
 
-from pathlib import Path
-
+from etils.epath import Path
 from ml_collections import ConfigDict
 
 from unet_jax import data, parallel

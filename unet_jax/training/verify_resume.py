@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
+from unet_jax import paths
 from unet_jax.errors import UserError, writing
 from unet_jax.training import durations, kills
-from unet_jax.training import workdir as folder
 from unet_jax.training.checkpoint import Checkpointer
 from unet_jax.training.writer import read_metrics
 
@@ -48,7 +48,7 @@ def verify_resume(
     Raises:
       UserError: the folder is there already, a run failed, or was too short for that many kills.
     """
-    place = folder.resolve(workdir) / "verify_resume"
+    place = Path(paths.local(workdir, "--workdir")) / "verify_resume"
     if place.exists():
         raise UserError(f"{place} is there already, from an earlier check; remove it, or give another --workdir")
     config, changed = shorten(config, num_steps)

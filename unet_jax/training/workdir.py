@@ -20,18 +20,18 @@ import os
 import platform
 import subprocess
 from importlib import metadata
-from pathlib import Path
 
 import jax
+from etils.epath import Path
 from ml_collections import ConfigDict
 
-from unet_jax import data, json_file, parallel
+from unet_jax import data, json_file, parallel, paths
 from unet_jax.errors import UserError, writing
 from unet_jax.inference.predict import Predictor, select
 from unet_jax.models.encoders.weights import digest
 from unet_jax.training import disk, experiment
 from unet_jax.training.before import add_missing
-from unet_jax.training.checkpoint import Checkpointer
+from unet_jax.training.checkpoint import Checkpointer, saved_steps
 from unet_jax.training.resume import refusal
 
 # Keys that a resumed run may change: no result depends on them, patience aside, which only says where the run ends.
@@ -170,7 +170,7 @@ def start(workdir, config: ConfigDict, dataset: data.Dataset, num_steps: int) ->
     disk.check_writable(workdir)
     new, facts = json.loads(config.to_json()), data_facts(dataset)
     starts = []
-    done = [int(path.name) for path in (workdir / "checkpoints").glob("[0-9]*") if path.name.isdigit()]
+    done = saved_steps(workdir / "checkpoints")
     if done:  # a run that took no step leaves nothing to protect
         content = json.loads((workdir / "versions.json").read_text())
         if PRUNED in content:
@@ -208,12 +208,8 @@ def add_start(workdir: Path, start_step: int, *, start_from: dict, encoder_weigh
 
 
 def resolve(workdir) -> Path:
-    """An absolute path, `~` expanded (a shell leaves it alone in --workdir=~/run)."""
-    if not str(workdir):
-        raise UserError("--workdir is empty; give the folder of the run")
-    if "://" in str(workdir):  # as a path it would be a local folder named "gs:"
-        raise UserError(f"--workdir={workdir} is no folder; mount the bucket (Cloud Storage FUSE) and give that path")
-    return Path(workdir).expanduser().absolute()
+    """The folder of a run, as of `paths.resolve`."""
+    return paths.resolve(workdir, "--workdir")
 
 
 def load_config(workdir) -> ConfigDict:
@@ -270,7 +266,7 @@ def _tuples(value):
 
 
 def _git(*arguments: str) -> str:
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).absolute().parents[2]
     if not (root / ".git").exists():
         return ""  # installed as a package: the version stands in for the commit
     try:

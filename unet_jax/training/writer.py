@@ -7,13 +7,13 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import jax
 import numpy as np
+from etils.epath import Path
 from tqdm import tqdm
 
-from unet_jax import parallel
+from unet_jax import parallel, paths
 from unet_jax.errors import writing
 from unet_jax.evaluation import metrics
 
@@ -38,16 +38,14 @@ class MetricWriter:
         if (
             self.path.exists() and self.path.read_text() != kept
         ):  # later rows, or a line cut off: the next would be glued to it
-            working = self.path.with_suffix(".new")
-            working.write_text(kept)
-            working.replace(self.path)  # in one move: a crash never loses the rows before
+            paths.write_whole(self.path, kept.encode())  # a crash never loses the rows before
 
     def write(self, step: int, split: str, values: Mapping) -> None:
         """Adds one row; it is in the file when this returns. NaN and infinities become null."""
         if parallel.process_index():
             return
-        with writing(), self.path.open("a") as file:
-            file.write(_line({"step": step, "split": split, **values}))
+        with writing():
+            paths.append(self.path, _line({"step": step, "split": split, **values}))
         if self._also:
             self._also(step, split, values)
 

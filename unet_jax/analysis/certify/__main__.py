@@ -16,10 +16,10 @@ Status 1 if a check fails. It runs on the CPU, whatever else is there.
 
 import sys
 from importlib import metadata
-from pathlib import Path
 
 import jax
 from absl import flags
+from etils.epath import Path
 from ml_collections import config_flags
 
 from unet_jax import cli, json_file

@@ -2,9 +2,9 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import jax
+from etils.epath import Path
 
 from unet_jax.analysis.compare import estimate, report, runs, scores
 from unet_jax.analysis.compare.runs import Group, Run

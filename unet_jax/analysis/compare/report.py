@@ -3,9 +3,10 @@
 import csv
 import math
 from collections.abc import Mapping
-from pathlib import Path
 
-from unet_jax import json_file
+from etils.epath import Path
+
+from unet_jax import drawing, json_file
 from unet_jax.analysis.compare import pictures
 from unet_jax.errors import writing
 
@@ -85,14 +86,14 @@ def write(result: Mapping, out: Path) -> list[Path]:
     gap = out / "gap.png"
     with writing():
         json_file.write(paths[0], json_file.plain(result), indent=1)
-        with paths[1].open("w", newline="") as file:
+        with paths[1].open("w") as file:
             table = csv.DictWriter(file, fieldnames=list(rows[0]))
             table.writeheader()
             table.writerows(rows)
-        pictures.scores(result).savefig(paths[2])
+        drawing.save_figure(pictures.scores(result), paths[2])
         gap.unlink(missing_ok=True)
         if all(group["gap"] for group in result["groups"]) and len(pictures.shares(result)) > 1:
-            pictures.gap(result).savefig(gap)
+            drawing.save_figure(pictures.gap(result), gap)
             paths.append(gap)
     return paths
 

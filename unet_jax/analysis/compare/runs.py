@@ -2,9 +2,9 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from etils.epath import Path
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 

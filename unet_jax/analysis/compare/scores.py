@@ -3,10 +3,10 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from etils.epath import Path
 from tqdm import tqdm
 
 from unet_jax.analysis.compare.runs import Run

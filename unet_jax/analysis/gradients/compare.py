@@ -1,8 +1,8 @@
 """Runs side by side: from workdirs and steps to the table, the CSV and the picture of their gradients."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
+from etils.epath import Path
 from ml_collections import ConfigDict
 
 from unet_jax.analysis.gradients import report

@@ -3,10 +3,11 @@
 import csv
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
+from etils.epath import Path
 
+from unet_jax import drawing
 from unet_jax.analysis.gradients.flow import MEASURES, Flow
 from unet_jax.errors import writing
 
@@ -51,14 +52,14 @@ def write(flows: Sequence[Flow], asked: Mapping[str, Mapping[str, int]], out: st
     paths = [Path(out) / "gradients.csv", Path(out) / "gradients.png"]
     with writing():
         paths[0].parent.mkdir(parents=True, exist_ok=True)
-        with paths[0].open("w", newline="") as file:
+        with paths[0].open("w") as file:
             rows = csv.writer(file)
             rows.writerow(COLUMNS)
             for flow in flows:
                 for layer, place in zip(flow.layers, fractions(flow), strict=True):
                     measured = (getattr(layer, measure) for measure in MEASURES)
                     rows.writerow((flow.run, flow.step, layer.name, layer.depth, place, *measured))
-        _draw(flows, asked).savefig(paths[1])
+        drawing.save_figure(_draw(flows, asked), paths[1])
     return paths
 
 

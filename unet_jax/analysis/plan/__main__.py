@@ -12,9 +12,8 @@ all-reduces; expected images/s; for TPUs the same on 4 to 256 chips. What was co
 --fit finds the largest batch that a device holds: by a line through two compiled batches, and by compiling that batch.
 """
 
-from pathlib import Path
-
 from absl import flags
+from etils.epath import Path
 from ml_collections import config_flags
 
 from unet_jax import cli

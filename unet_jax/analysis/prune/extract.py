@@ -1,13 +1,12 @@
 """A level of a trained network as a workdir of its own, which every program takes like that of a run."""
 
 import json
-import shutil
 import uuid
-from pathlib import Path
 
+from etils.epath import Path
 from ml_collections import ConfigDict
 
-from unet_jax import json_file
+from unet_jax import json_file, paths
 from unet_jax.errors import UserError, writing
 from unet_jax.training import workdir as folder
 from unet_jax.training.checkpoint import Checkpointer
@@ -54,15 +53,15 @@ def write(workdir, out, *, level: int, mode: str, step: int, score: float, overw
                 checkpointer.save(step, run.predictor.variables, score)
             old = out.with_name(f"{working.name}.old")
             if out.exists():
-                out.replace(old)
+                paths.move(out, old)
             try:
-                working.replace(out)
+                paths.move(working, out)
             except OSError:
-                old.replace(out)
+                paths.move(old, out)
                 raise
     finally:
-        shutil.rmtree(working, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
+        working.rmtree(missing_ok=True)
+    old.rmtree(missing_ok=True)
     return out
 
 

@@ -1,8 +1,7 @@
 """A run of U-Net++ pruned: every level scored and timed, the smallest that is good enough written out."""
 
-from pathlib import Path
-
 import jax
+from etils.epath import Path
 
 from unet_jax import data, json_file
 from unet_jax.analysis.prune import extract, levels, report

@@ -3,9 +3,10 @@
 import csv
 import math
 from collections.abc import Mapping
-from pathlib import Path
 
-from unet_jax import json_file
+from etils.epath import Path
+
+from unet_jax import drawing, json_file
 from unet_jax.errors import writing
 
 MIB = 2**20
@@ -79,11 +80,11 @@ def write(result: Mapping, out: str | Path) -> list[Path]:
     paths = [out / f"prune.{ending}" for ending in ("json", "csv", "png")]
     with writing():
         json_file.write(paths[0], json_file.plain(result), indent=1)
-        with paths[1].open("w", newline="") as file:
+        with paths[1].open("w") as file:
             table = csv.DictWriter(file, fieldnames=list(rows[0]))
             table.writeheader()
             table.writerows(rows)
-        _plot(result).savefig(paths[2])
+        drawing.save_figure(_plot(result), paths[2])
     return paths
 
 

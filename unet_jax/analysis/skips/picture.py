@@ -2,10 +2,11 @@
 
 import math
 import re
-from pathlib import Path
 
 import numpy as np
+from etils.epath import Path
 
+from unet_jax import drawing
 from unet_jax.analysis.skips.localise import METRICS, OF
 from unet_jax.analysis.skips.report import Looked, Study
 from unet_jax.errors import writing
@@ -21,7 +22,7 @@ def write(study: Study, out: Path) -> Path:
     drops = bool(study.runs[0].scores)
     path = out / ("skips.png" if drops else "similarity.png")
     with writing():
-        (_networks(study) if drops else _bars(study)).savefig(path)
+        drawing.save_figure((_networks(study) if drops else _bars(study)), path)
     return path
 
 

@@ -4,7 +4,8 @@ import csv
 import dataclasses
 import math
 from collections.abc import Sequence
-from pathlib import Path
+
+from etils.epath import Path
 
 from unet_jax import json_file
 from unet_jax.analysis.skips.graph import Graph
@@ -73,7 +74,7 @@ def write(study: Study, out: Path) -> list[Path]:
     name = "skips" if study.runs[0].scores else "similarity"
     paths = [out / f"{name}.csv", out / f"{name}.json"]
     with writing():
-        with paths[0].open("w", newline="") as file:
+        with paths[0].open("w") as file:
             table = csv.DictWriter(file, fieldnames=list(rows[0]))
             table.writeheader()
             table.writerows(json_file.plain(rows))

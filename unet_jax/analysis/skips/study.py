@@ -3,9 +3,9 @@
 import dataclasses
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
+from etils.epath import Path
 from tqdm import tqdm
 
 from unet_jax.analysis.skips import graph as graphs

@@ -1,0 +1,180 @@
+"""Runs and data in a bucket (`gs://`): over Cloud Storage's own protocol, from a server on this machine."""
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import unet_jax
+from configs import image_folder
+from unet_jax import paths
+from unet_jax.data import cache, pipeline
+from unet_jax.errors import UserError
+from unet_jax.training import board, loop
+from unet_jax.training.verify_resume import compare, verify_resume
+from unet_jax.training.writer import read_metrics
+
+# Of gcsfs, about a file of more than a megabyte, such as a trace.
+pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    """The address of an empty bucket."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = Path(__file__).with_name("cloud_storage.py")
+    server = subprocess.Popen([sys.executable, program, str(port), "bucket"], stderr=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("STORAGE_EMULATOR_HOST", address)  # to gcsfs and Google's library
+            patch.setenv("TENSORSTORE_GCS_HTTP_URL", address)  # to the writer of the arrays
+            patch.setenv("GCE_METADATA_ROOT", "127.0.0.1:1")  # there are no credentials to be had
+            patch.setenv("NO_GCE_CHECK", "true")
+            patch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+            for _ in range(200):
+                with socket.socket() as asked:
+                    if asked.connect_ex(("127.0.0.1", port)) == 0:
+                        break
+                time.sleep(0.1)
+            yield "gs://bucket"
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """A folder of twelve images with masks and an index."""
+    folder, draw = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for part in ("images", "masks"):
+        (folder / part).mkdir()
+    for number in range(12):
+        mask = (draw.random((4, 4)) < 0.5).repeat(8, 0).repeat(8, 1)
+        Image.fromarray(mask.astype(np.uint8)).save(folder / f"masks/{number}.png")
+        noisy = 90 * mask + draw.integers(0, 90, mask.shape)
+        Image.fromarray(noisy.astype(np.uint8)).save(folder / f"images/{number}.png")
+    splits = ["train"] * 8 + ["val"] * 2 + ["test"] * 2
+    (folder / "index.csv").write_text("id,split\n" + "".join(f"{i},{split}\n" for i, split in enumerate(splits)))
+    return folder
+
+
+@pytest.fixture
+def of_folder(config, cache_dir):
+    """The small experiment on such a folder, given its root."""
+
+    def create(root):
+        folder = image_folder.get_config(str(root))
+        config.data = folder.data
+        config.data.update({"cache_dir": cache_dir, "class_names": ("background", "thing"), "patch": (32, 32)})
+        config.eval.keep = ("thing",)
+        return config
+
+    return create
+
+
+@pytest.mark.usefixtures("quick_compile")
+def test_a_run_in_a_bucket_is_that_of_a_local_folder(bucket, images, of_folder, tmp_path, monkeypatch, capsys):
+    """Interrupted and resumed, then damaged and resumed; its data and results lie there, too."""
+    paths.copy(paths.Path(images), paths.Path(bucket) / "data")
+    loop.train_and_evaluate(of_folder(images), tmp_path / "run")
+    workdir, config = paths.resolve(f"{bucket}/runs/one", "--workdir"), of_folder(f"{bucket}/data")
+
+    def signalling(*args, train_batches=pipeline.train_batches, **kwargs):
+        for step, batch in enumerate(train_batches(*args, **kwargs), 1):
+            if step == 4:
+                signal.raise_signal(signal.SIGINT)
+            yield batch
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "train_batches", signalling)
+        with pytest.raises(loop.Interrupted, match=r"saved in gs://bucket/runs/one"):
+            loop.train_and_evaluate(config, str(workdir))
+    loop.train_and_evaluate(config, str(workdir), profile_steps="6:6")
+    differences, seen = compare(tmp_path / "run", workdir)
+    assert not [line for line in differences if not line.startswith("metrics.jsonl")]  # a stop adds a row
+    assert "leaves of checkpoint 6 bit by bit" in seen
+    rows, local = (read_metrics(folder / "metrics.jsonl") for folder in (workdir, tmp_path / "run"))
+    assert [row["step"] for row in rows] == [2, 3, 3, 4, 6, 6, 6]
+    assert [row["loss"] for row in rows if row["step"] == 6 and "loss" in row] == [
+        row["loss"] for row in local if row["step"] == 6 and "loss" in row
+    ]
+    for name in ("curves.png", "eval/test/best.png"):
+        assert (workdir / name).read_bytes().startswith(b"\x89PNG")
+    assert (workdir / "profile/plugins").is_dir()
+    assert len(list((workdir / "eval/test/ids").iterdir())) == 2
+
+    image = np.asarray(Image.open(images / "images/0.png"))
+    masks = unet_jax.load(str(workdir)).predict(image)[0]
+    np.testing.assert_array_equal(masks, unet_jax.load(tmp_path / "run").predict(image)[0])
+
+    (workdir / "checkpoints/6/state/manifest.ocdbt").unlink()
+    capsys.readouterr()
+    loop.train_and_evaluate(config, str(workdir))
+    printed = capsys.readouterr().out
+    assert "checkpoint 6 in gs://bucket/runs/one/checkpoints" in printed
+    assert "going on from step 4 in" in printed
+    assert (workdir / "checkpoints_damaged/6/_CHECKPOINT_METADATA").exists()
+    differences, _ = compare(tmp_path / "run", workdir)
+    assert not [line for line in differences if not line.startswith("metrics.jsonl")]
+
+
+def test_a_file_grows_and_is_replaced(bucket, tmp_path):
+    for folder in (paths.Path(bucket) / "files", paths.Path(tmp_path)):
+        paths.append(folder / "rows", "1\n")
+        paths.append(folder / "rows", "2\n")
+        assert (folder / "rows").read_text() == "1\n2\n"
+        paths.write_whole(folder / "rows", b"3")
+        assert (folder / "rows").read_bytes() == b"3"
+        (folder / "a/b").mkdir(parents=True)
+        (folder / "a/b/c").write_text("4")
+        paths.move(folder / "a", folder / "moved")
+        assert (folder / "moved/b/c").read_text() == "4"
+        assert not (folder / "a").exists()
+        assert paths.glob(folder, "moved/*/c") == [folder / "moved/b/c"]
+
+
+def test_what_cannot_be_done_in_a_bucket_is_refused(bucket, config, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match=r"data.cache_dir=gs://bucket/cache is in a bucket; give a local folder"):
+        cache.cache_folder("gs://bucket/cache")
+    with pytest.raises(UserError, match=r"--workdir=gs://bucket/run is in a bucket; give a local folder"):
+        verify_resume(config, "gs://bucket/run", command=())
+    with pytest.raises(UserError, match=r"--workdir=gs://other/run is not writable \(.*check the name of the bucket"):
+        loop.train_and_evaluate(config, "gs://other/run")
+    with pytest.raises(UserError, match=r"--workdir=s3://bucket/run is no folder; give a local one, or gs://BUCKET"):
+        paths.resolve("s3://bucket/run", "--workdir")
+    with monkeypatch.context() as patch:
+        patch.setattr(paths.importlib.util, "find_spec", lambda _: None)
+        with pytest.raises(UserError, match=r"gcsfs is not installed; pip install 'unet-jax\[gcs\]'"):
+            paths.resolve(f"{bucket}/run", "--workdir")
+    with monkeypatch.context() as patch:
+        patch.setattr(type(paths.Path("gs://bucket")), "stat", lambda _: 1 / 0)
+        with pytest.raises(UserError, match=r"gs://bucket/run cannot be reached \(division by zero\); .*gcloud auth"):
+            paths.resolve(f"{bucket}/run", "--workdir")
+
+
+def test_events_of_tensorboard(bucket):
+    folder = paths.Path(bucket) / "events"
+    writer = board.Board(folder, 0, [{"id": "a"}], class_names=("thing",), keep=("thing",))
+    writer.scalars(1, "train", {"loss": 0.5})
+    writer.pictures(1, "val")
+    assert next(folder.iterdir()).name.startswith("events")
+    writer.close()
+    assert b"train/loss" in next(folder.iterdir()).read_bytes()
+
+
+def test_what_a_library_writes_on_a_disk_goes_to_the_bucket(bucket, tmp_path):
+    for folder in (paths.Path(bucket) / "trace", paths.Path(tmp_path) / "trace"):
+        with paths.filling(folder) as there:
+            (Path(there) / "a").mkdir(parents=True)
+            shutil.copy(__file__, Path(there) / "a/b")
+        assert (folder / "a/b").read_bytes() == Path(__file__).read_bytes()

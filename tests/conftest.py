@@ -12,6 +12,32 @@ import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# The longest files, which begin first, so that no worker is left alone with one of them at the end.
+LONGEST = (
+    "test_readme",
+    "test_loop",
+    "test_step",
+    "test_certify",
+    "test_together",
+    "test_plan",
+    "test_verify_resume",
+    "test_workdir",
+    "test_full_strength",
+    "test_cli",
+    "test_losses",
+    "test_gradients",
+    "test_seeing",
+    "test_start_from",
+    "test_sweep",
+    "test_step_seconds",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Longest files first; pytest-xdist deals files out in this order (pyproject.toml: --no-loadscope-reorder)."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
+
 
 @pytest.fixture(scope="session")
 def cache_dir(tmp_path_factory):
@@ -21,7 +47,14 @@ def cache_dir(tmp_path_factory):
 
 @pytest.fixture(scope="session", autouse=True)
 def _compile_once(tmp_path_factory, worker_id):
-    """Tests that compile the same program share it, over the workers of this test run too; nothing outlives the run."""
+    """Tests that compile the same program share it, over the workers and the programs that tests start, too.
+
+    Nothing outlives the test run.
+    """
     base = tmp_path_factory.getbasetemp()
-    jax.config.update("jax_compilation_cache_dir", str((base if worker_id == "master" else base.parent) / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    for name, value in (
+        ("jax_compilation_cache_dir", str((base if worker_id == "master" else base.parent) / "compiled")),
+        ("jax_persistent_cache_min_compile_time_secs", 0.5),
+    ):
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)

@@ -43,23 +43,26 @@ def write_folder(root):
     return root
 
 
-def run_commands(text, folder, runs, cache_dir):
-    """Runs every line of the document's `sh` blocks that begins with python, and returns them as lists of words.
+def commands(text):
+    """Every line of the document's `sh` blocks that begins with python, as lists of words."""
+    lines = [shlex.split(line, comments=True) for block in blocks(text, "sh") for line in block.splitlines()]
+    return [words for words in lines if words and words[0] == "python"]
+
+
+def run_commands(commands, folder, runs, cache_dir):
+    """Runs the commands in turn.
 
     FOLDER is `folder`, runs/ is `runs`; a command that fails raises CalledProcessError.
     """
-    commands = [shlex.split(line, comments=True) for block in blocks(text, "sh") for line in block.splitlines()]
-    commands = [command for command in commands if command and command[0] == "python"]
-    compiled = {  # shared by the commands: most compile the same programs
-        "JAX_COMPILATION_CACHE_DIR": f"{cache_dir}/compiled",
+    quick = {  # most compile the same programs, and compile far longer than they train
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
     }
     for _, *arguments in commands:
         arguments = [a.replace("FOLDER", str(folder)).replace("runs/", f"{runs}/") for a in arguments]
         if arguments[0] == "run_train.py":
             arguments += [*SMALL, f"--config.data.cache_dir={cache_dir}"]
-        subprocess.run([sys.executable, *arguments], cwd=ROOT, env=os.environ | compiled, check=True, timeout=300)
-    return commands
+        subprocess.run([sys.executable, *arguments], cwd=ROOT, env=os.environ | quick, check=True, timeout=300)
 
 
 def run_python(text, run, image):

@@ -1,33 +1,16 @@
-"""What the quickstart says, done: from a folder to masks."""
+"""What the quickstart says of files and keys; its commands are done by test_readme.py."""
 
 import csv
 import functools
 import re
 
 import documents
-import pytest
 from documents import ROOT
 
 from configs import default
 from unet_jax.data import splits
 
 TEXT = (ROOT / "docs" / "quickstart.md").read_text()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return documents.write_folder(tmp_path_factory.mktemp("own"))
-
-
-def test_commands_and_python(folder, cache_dir, tmp_path):
-    runs = tmp_path / "runs"
-    assert len(documents.run_commands(TEXT, folder, runs, cache_dir)) == 6
-    assert (runs / "check/sheet.png").exists()
-    assert (runs / "mine/eval/val.json").exists()
-    for name in ("ids", "overlays", "masks/class_1", "masks/class_2"):
-        assert len(list((runs / "mine/masks" / name).iterdir())) == 24
-    names = documents.run_python(TEXT, runs / "mine", folder / "images" / "cell 0.png")
-    assert names["plate"].shape == (40, 64)
 
 
 def test_its_index_is_read_as_it_says(tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -151,7 +152,7 @@ def run(config, tmp_path_factory):
     state = create_state(parts.module, parts.tx, seed=5, patch=(32, 32), channels=1)
     with Checkpointer(workdir / "checkpoints") as checkpointer:
         checkpointer.save(LAST, parallel.to_host(state.replace(step=LAST + 0 * state.step)))
-    return workdir
+    return Path(workdir)
 
 
 def test_runs_side_by_side(run, config, tmp_path, capsys):

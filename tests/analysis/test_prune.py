@@ -133,7 +133,7 @@ def test_pruned_folder_is_a_run_of_that_level_alone(run, pruned):
     assert there.config.loss.head_weights == (0.25,)
     assert json.loads((out / "versions.json").read_text())["pruned"]["from"] == str(run)
     sizes = [
-        sum(p.stat().st_size for p in (path / "checkpoints").rglob("*") if p.is_file() and "state" in p.parts)
+        sum(p.stat().st_size for p in Path(path, "checkpoints").rglob("*") if p.is_file() and "state" in p.parts)
         for path in (out, run)
     ]
     assert sizes[0] < sizes[1] / 2

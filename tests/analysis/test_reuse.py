@@ -47,7 +47,7 @@ def test_a_dense_block_reads_its_input_and_its_own_layers(tmp_path):
     assert use.weight == pytest.approx(np.abs(kernel[:, :, -3:]).mean())
 
     written = reuse.write(found, tmp_path / "new")
-    with written[0].open(newline="") as file:
+    with written[0].open() as file:
         rows = list(csv.DictReader(file))
     assert [row["source"] for row in rows] == [use.source for use in found]
     assert float(rows[0]["weight"]) == pytest.approx(found[0].weight)

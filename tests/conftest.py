@@ -21,6 +21,7 @@ LONGEST = (
     "test_together",
     "test_plan",
     "test_verify_resume",
+    "test_bucket",
     "test_workdir",
     "test_full_strength",
     "test_cli",

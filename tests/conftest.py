@@ -59,3 +59,11 @@ def _compile_once(tmp_path_factory, worker_id):
     ):
         jax.config.update(name, value)
         os.environ[name.upper()] = str(value)
+
+
+@pytest.fixture
+def quick_compile():
+    """The compiler does not optimise: for runs of few steps, which compile far longer than they train."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

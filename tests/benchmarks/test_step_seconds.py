@@ -1,9 +1,12 @@
 """The seconds a step of several networks, in turn."""
 
+import pytest
+
 from benchmarks import step_seconds
 from configs import default
 
 
+@pytest.mark.usefixtures("quick_compile")
 def test_step_seconds_of_two_networks(cache_dir, monkeypatch):
     seconds = iter(range(1000))
     monkeypatch.setattr(step_seconds.time, "perf_counter", lambda: next(seconds) ** 2)  # each step longer than the last

@@ -2,7 +2,6 @@
 
 import signal
 
-import jax
 import pytest
 from small_config import small_config
 
@@ -13,14 +12,6 @@ from unet_jax.training import loop
 @pytest.fixture
 def config(cache_dir):
     return small_config(cache_dir)
-
-
-@pytest.fixture
-def quick_compile():
-    """The compiler does not optimise: for runs of few steps, which compile far longer than they train."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="session")

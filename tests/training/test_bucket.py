@@ -129,7 +129,7 @@ def test_a_run_in_a_bucket_is_that_of_a_local_folder(bucket, images, of_folder, 
 
 
 def test_a_file_grows_and_is_replaced(bucket, tmp_path):
-    for folder in (paths.Path(bucket) / "files [1]", paths.Path(tmp_path) / "files [1]"):
+    for folder in (paths.Path(bucket) / "files", paths.Path(tmp_path) / "files [1]"):
         folder.mkdir(parents=True)
         paths.append(folder / "rows", "1\n")
         paths.append(folder / "rows", "2\n")

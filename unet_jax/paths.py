@@ -82,10 +82,18 @@ def write_whole(path: Path, content: bytes) -> None:
         working.unlink(missing_ok=True)
 
 
+def read_if_there(path: Path) -> str:
+    """What is in a file, "" where there is none. (`exists` of a bucket is False, too, where it cannot be asked.)"""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
+
+
 def append(path: Path, text: str) -> None:
     """Adds to the end of a file, which need not be there; in a bucket it is written anew, with what it had."""
     if in_bucket(path):  # gcsfs has a mode "a", which drops what is there
-        path.write_text((path.read_text() if path.exists() else "") + text)
+        path.write_text(read_if_there(path) + text)
         return
     with path.open("a") as file:
         file.write(text)

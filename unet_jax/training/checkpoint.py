@@ -30,7 +30,10 @@ MISFIT = "the config is another one than it was trained with"
 
 def saved_steps(directory: Path) -> list[int]:
     """The steps whose checkpoints are whole, in order; of a folder that need not be there."""
-    return sorted(ocp.utils.checkpoint_steps(directory)) if directory.exists() else []
+    try:
+        return sorted(ocp.utils.checkpoint_steps(directory))
+    except FileNotFoundError:
+        return []
 
 
 class Checkpointer:

@@ -35,9 +35,7 @@ class MetricWriter:
         if parallel.process_index():
             return
         kept = "".join(_line(row) for row in read_metrics(self.path) if row["step"] <= start_step)
-        if (
-            self.path.exists() and self.path.read_text() != kept
-        ):  # later rows, or a line cut off: the next would be glued to it
+        if paths.read_if_there(self.path) != kept:  # later rows, or a line cut off: the next would be glued to it
             paths.write_whole(self.path, kept.encode())  # a crash never loses the rows before
 
     def write(self, step: int, split: str, values: Mapping) -> None:
@@ -54,7 +52,7 @@ def read_metrics(path) -> list[dict]:
     """The rows of a `metrics.jsonl`, in order; a line cut off by a crash is left out."""
     path = Path(path)
     rows = []
-    for line in path.read_text().splitlines() if path.exists() else ():
+    for line in paths.read_if_there(path).splitlines():
         with contextlib.suppress(json.JSONDecodeError):
             rows.append(json.loads(line))
     return rows

@@ -3,12 +3,12 @@
     import unet_jax
     masks, probabilities = unet_jax.load("runs/electrodes").predict(image)
 
-`load` is `training.workdir.load`: the network of a run, ready to predict.
+`load` is `training.load.load`: the network of a run, ready to predict.
 """
 
 
 def load(workdir, **chosen):
-    """The network of a run as a `Predictor`; arguments as for `unet_jax.training.workdir.load`."""
-    from unet_jax.training import workdir as folder  # on use: `import unet_jax.models` needs no Orbax
+    """The network of a run as a `Predictor`; arguments as for `unet_jax.training.load.load`."""
+    from unet_jax.training.load import load as load_run  # on use: `import unet_jax.models` needs no Orbax
 
-    return folder.load(workdir, **chosen)
+    return load_run(workdir, **chosen)

@@ -25,6 +25,7 @@ from unet_jax.evaluation import evaluate
 from unet_jax.training import experiment, loop
 from unet_jax.training import workdir as folder
 from unet_jax.training.checkpoint import Checkpointer
+from unet_jax.training.load import load, open_run
 from unet_jax.training.score import score_run
 from unet_jax.training.state import count_parameters, create_state
 
@@ -56,7 +57,7 @@ def write_run(config, workdir):
 def score(config, workdir, **chosen):
     """The summary of a run's network on val."""
     source = experiment.create_dataset(config).source("val")
-    return evaluate(folder.load(workdir, **chosen), source, batch_size=4)[0]
+    return evaluate(load(workdir, **chosen), source, batch_size=4)[0]
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,7 @@ def test_table_tells_every_level_and_mode(run, pruned):
         rows = list(csv.DictReader(file))
     assert [(row["level"], row["mode"]) for row in rows] == [(k, m) for k in "12" for m in ("accurate", "fast")]
     for row, told in zip(rows, result["levels"], strict=True):
-        predictor = folder.load(run, mode=row["mode"], level=int(row["level"]))
+        predictor = load(run, mode=row["mode"], level=int(row["level"]))
         assert int(row["parameters"]) == count_parameters(predictor.variables["params"])
         assert told["argument_bytes"] == 4 * (sum(x.size for x in jax.tree.leaves(predictor.variables)) + 32 * 32)
         assert told["output_bytes"] == 4 * 32 * 32 * 3
@@ -128,7 +129,7 @@ def test_pruned_folder_is_a_run_of_that_level_alone(run, pruned):
     out, result, (step, like) = pruned
     assert (step, result["level"]) == (STEP, 1)
     assert set(like["params"]) == {"x_0_0", "x_1_0", "up_0_1", "x_0_1", "head_1"}  # nothing else was read
-    there = folder.open_run(out)
+    there = open_run(out)
     assert (there.step, there.config.model.level, there.config.eval.mode) == (STEP, 1, "accurate")
     assert there.config.loss.head_weights == (0.25,)
     assert json.loads((out / "versions.json").read_text())["pruned"]["from"] == str(run)
@@ -146,13 +147,13 @@ def test_pruned_folder_is_a_run_of_that_level_alone(run, pruned):
 
 def test_output_is_that_of_the_wholes_head_bit_by_bit(run, pruned):
     image = electrodes.render(5, 0, size=(32, 32))["image"]
-    whole = folder.load(run)
+    whole = load(run)
     heads = jax.jit(lambda v, x: whole.module.apply(v, x, train=False))(whole.variables, whole.prepare(image)[None])
     small = unet_jax.load(pruned[0])
     logits = jax.jit(lambda v, x: small.network.apply(v, x, train=False))(small.variables, small.prepare(image)[None])
     assert (len(heads), len(logits)) == (2, 1)
     np.testing.assert_array_equal(logits[0], heads[0])
-    expected = folder.load(run, mode="fast", level=1).predict(image)[1]
+    expected = load(run, mode="fast", level=1).predict(image)[1]
     np.testing.assert_array_equal(small.predict(image)[1], expected)
 
 
@@ -199,7 +200,7 @@ def test_level_may_be_said_and_replaces_what_was_pruned(run, pruned, config, tmp
     arguments = {"max_iou_drop": 100, "rounds": 1, "mode": "fast", "out": tmp_path / "out"}
     pruning.prune(run, **arguments)
     result = pruning.prune(run, **arguments, level=2, overwrite=True, retrain=True)
-    assert (result["level"], folder.load(tmp_path / "out").mode) == (2, "fast")
+    assert (result["level"], load(tmp_path / "out").mode) == (2, "fast")
     assert "--level says so; the rule chooses level 1" in result["reason"]
     changed = {key: value for key, value in alone[0].to_dict().items() if value != config.to_dict()[key]}
     assert set(changed) == {"model", "eval"}

@@ -10,8 +10,8 @@ import unet_jax
 from unet_jax.analysis.prune import extract
 from unet_jax.errors import UserError
 from unet_jax.training import experiment, loop, score
-from unet_jax.training import workdir as folder
 from unet_jax.training.checkpoint import Checkpointer
+from unet_jax.training.load import _check_weights, open_run
 from unet_jax.training.state import create_state
 from unet_jax.training.writer import read_metrics
 
@@ -65,7 +65,7 @@ def test_a_run_made_longer(full, tmp_path, capsys):
     rates = [row["learning_rate"] for row in rows if row["split"] == "train"]
     np.testing.assert_allclose(rates, np.array([0.5, 1, 0.5, 0.25]) * full.optim.learning_rate, rtol=1e-5)
 
-    step, image = folder.open_run(tmp_path / "long").step, np.random.default_rng(0).integers(0, 255, (32, 32), np.uint8)
+    step, image = open_run(tmp_path / "long").step, np.random.default_rng(0).integers(0, 255, (32, 32), np.uint8)
     state = states[step - 1]
     for weights, variables in (("", state.ema), ("ema", state.ema), ("raw", state.variables)):
         loaded = unet_jax.load(tmp_path / "long", weights=weights)
@@ -129,6 +129,6 @@ def test_bad_values_are_refused_before_the_workdir_is_made(full, tmp_path, chang
 
 def test_a_run_without_an_average_is_loaded_with_none(config):
     with pytest.raises(UserError, match="the run keeps no moving average"):
-        folder._check_weights("ema", config)
+        _check_weights("ema", config)
     with pytest.raises(UserError, match="weights 'both' is unknown; known: raw, ema"):
-        folder._check_weights("both", config)
+        _check_weights("both", config)

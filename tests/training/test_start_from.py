@@ -17,6 +17,7 @@ from unet_jax.errors import UserError
 from unet_jax.training import loop
 from unet_jax.training import workdir as folder
 from unet_jax.training.checkpoint import Checkpointer
+from unet_jax.training.load import open_run
 from unet_jax.training.start_from import start_from
 from unet_jax.training.state import TrainState
 
@@ -108,7 +109,7 @@ def test_fcn_in_stages(config, tmp_path, capsys):
         checkpointer.save(7, {"params": before, "batch_stats": {}}, 0.5)
     loop.train_and_evaluate(config, tmp_path / "16")
     assert re.search(r"all but score_pool4/bias, score_pool4/kernel, which stay as init", capsys.readouterr().out)
-    after = dict(folder.open_run(tmp_path / "16").predictor.variables["params"])
+    after = dict(open_run(tmp_path / "16").predictor.variables["params"])
     assert not np.any(np.abs(after.pop("score_pool4")["kernel"]) > 1e-6)  # scores start at zero
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-6), after, before)
     (start,) = json.loads((tmp_path / "16/versions.json").read_text())["starts"]

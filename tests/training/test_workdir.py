@@ -19,6 +19,7 @@ from unet_jax.inference import Predictor
 from unet_jax.training import experiment, loop, score
 from unet_jax.training import workdir as folder
 from unet_jax.training.checkpoint import Checkpointer
+from unet_jax.training.load import load, open_run
 
 
 def test_load_predicts_masks_at_the_size_of_the_source(trained):
@@ -31,7 +32,7 @@ def test_load_predicts_masks_at_the_size_of_the_source(trained):
 
 
 def test_load_reads_the_checkpoint_asked_for(trained):
-    runs = {which: folder.open_run(trained[0], checkpoint=which) for which in ("latest", 3, "6")}
+    runs = {which: open_run(trained[0], checkpoint=which) for which in ("latest", 3, "6")}
     assert {which: run.step for which, run in runs.items()} == {"latest": 6, 3: 3, "6": 6}
     image = electrodes.render(5, 0, size=(32, 32))["image"]
     a, b, c = (runs[which].predictor.predict(image)[1] for which in ("latest", 3, "6"))
@@ -112,11 +113,11 @@ def test_level_reads_only_its_parameters(trained, monkeypatch):
     monkeypatch.setattr(
         Checkpointer, "restore", lambda self, step, like: asked.append(like) or restore(self, step, like)
     )
-    folder.load(trained[0], level=1)
+    load(trained[0], level=1)
     assert set(asked[0]) == {"params", "batch_stats"}
     assert set(asked[0]["params"]) == {"x_0_0", "x_1_0", "up_0_1", "x_0_1", "head_1"}
     with pytest.raises(UserError, match="level 3"):
-        folder.load(trained[0], level=3)
+        load(trained[0], level=3)
 
 
 def test_what_is_no_run_is_named(tmp_path):

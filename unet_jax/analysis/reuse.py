@@ -164,9 +164,10 @@ def define_flags() -> None:
 
 def main() -> None:
     from unet_jax.training import workdir as folder  # after the flags: --help needs no jax
+    from unet_jax.training.load import open_run
 
     values = flags.FLAGS
-    run = folder.open_run(values.workdir, checkpoint=values.checkpoint, mode="accurate")  # the network as trained
+    run = open_run(values.workdir, checkpoint=values.checkpoint, mode="accurate")  # the network as trained
     predictor = run.predictor
     found = uses(predictor.module, predictor.variables, predictor.channels)
     print(f"{values.workdir}, checkpoint of step {run.step}\n\n{table(found)}\n")

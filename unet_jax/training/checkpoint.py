@@ -1,4 +1,4 @@
-"""Checkpoints: the only file that imports Orbax.
+"""Checkpoints, by Orbax: this file and `manager.py` alone know it.
 
 What is written are host NumPy trees (they restore on any number of devices) and, beside them, one sha256 per leaf:
 Orbax notices a missing or truncated file, but not a flipped bit.
@@ -6,24 +6,22 @@ Orbax notices a missing or truncated file, but not a flipped bit.
 
 import contextlib
 import errno
-import json
-import math
+import functools
 import shutil
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from etils.epath import Path
-from orbax.checkpoint import checkpoint_managers as policies
 
 from unet_jax import parallel, paths
 from unet_jax.errors import UserError, writing
-from unet_jax.training import damage, disk, quiet
+from unet_jax.training import damage, disk
 from unet_jax.training.damage import Damaged
 from unet_jax.training.leaves import digest, digests, name_of, named, plain
+from unet_jax.training.manager import open_manager
 
 MISFIT = "the config is another one than it was trained with"
 
@@ -46,41 +44,13 @@ class Checkpointer:
     """
 
     def __init__(self, directory, *, latest: int = 2, read_only: bool = False):
-        quiet.orbax()
         self.directory = paths.absolute(directory)
         self._last = (0, 0)  # the step saved last, and its bytes
+        open_ = functools.partial(open_manager, self.directory, latest=latest, read_only=read_only)
         if read_only:
-            self._manager = self._open(latest, read_only)
+            self._manager = open_()
         else:  # the first makes the folder
-            self._manager = parallel.first_then_others("open checkpoints", lambda: self._open(latest, read_only))
-
-    def _open(self, latest: int, read_only: bool) -> "_Manager":
-        process = parallel.process_index()
-        read_only = read_only or process > 0
-        if not read_only:
-            self.directory.mkdir(parents=True, exist_ok=True)  # Orbax does not for one process of several
-        return _Manager(
-            self.directory,
-            options=ocp.CheckpointManagerOptions(
-                create=False,
-                read_only=read_only,
-                # Each process by itself: the tree is whole in all, so none has to wait for another, least of all a dead one.
-                multiprocessing_options=ocp.options.MultiprocessingOptions(
-                    primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"process_{process}"
-                )
-                if parallel.process_count() > 1
-                else ocp.options.MultiprocessingOptions(),
-                cleanup_tmp_directories=not read_only,  # what a killed run had half written
-                best_fn=_score,  # without it best_step() is the latest
-                best_mode="max",
-                preservation_policy=policies.AnyPreservationPolicy(
-                    [
-                        policies.LatestN(latest),
-                        policies.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False),
-                    ]
-                ),
-            ),
-        )
+            self._manager = parallel.first_then_others("open checkpoints", open_)
 
     def save(self, step: int, state, score: float | None = None) -> None:
         """Writes `state` (a host tree) as that of `step`; `score` is what "best" compares (more is better, NaN is worst).
@@ -287,32 +257,3 @@ class Checkpointer:
 
     def __exit__(self, *_):
         self.close()
-
-
-class _Manager(ocp.CheckpointManager):
-    """Opens a folder with a damaged score, too, where Orbax's own does not: that checkpoint has none, and is never the best."""
-
-    def metrics(self, step: int):
-        return None if self.score_damage(step) else super().metrics(step)
-
-    def score_damage(self, step: int) -> str:
-        """Why the score of `step` cannot be believed; "" where it can, and where none was written."""
-        try:
-            metrics = super().metrics(step)
-        except ValueError as error:  # of JSON or of its encoding
-            return f"metrics/metrics, its score, cannot be read ({damage.why(error)})"
-        if metrics is None:
-            return "metrics/metrics, its score, is missing" if self._was_scored(step) else ""
-        return "" if damage.is_score(metrics) else "metrics/metrics, its score, is not what was written"
-
-    def _was_scored(self, step: int) -> bool:
-        try:
-            noted = json.loads((self.directory / str(step) / "_CHECKPOINT_METADATA").read_text())
-            return "metrics" in noted["item_handlers"]
-        except (OSError, ValueError, LookupError, TypeError):
-            return False  # it cannot be known, and the state does not need it
-
-
-def _score(metrics: Mapping[str, float]) -> float:
-    score = metrics["score"]
-    return -math.inf if math.isnan(score) else score  # a NaN among the scores would delete the best checkpoint

@@ -19,6 +19,7 @@ from unet_jax.evaluation.evaluate import evaluate
 from unet_jax.training import board, disk, experiment, plateau, together
 from unet_jax.training import workdir as folder
 from unet_jax.training.checkpoint import Checkpointer
+from unet_jax.training.load import create_predictor
 from unet_jax.training.profile import Profile
 from unet_jax.training.recover import restore_latest
 from unet_jax.training.score import score_run
@@ -174,7 +175,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None, profile_ste
                     host_state = parallel.to_host(state)  # one copy: what is scored is what is saved
                     result = None
                     for split, variables in host_state.scored(config.eval.weights).items() if score else ():
-                        predictor = folder.create_predictor(
+                        predictor = create_predictor(
                             config, module, folder.data_facts(dataset), variables, devices=devices
                         )
                         each = events.note if events else None

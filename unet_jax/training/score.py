@@ -12,6 +12,7 @@ from unet_jax.evaluation.evaluate import evaluate
 from unet_jax.evaluation.folder import MaskFolder, file_name
 from unet_jax.training import experiment, together
 from unet_jax.training import workdir as folder
+from unet_jax.training.load import Run, open_asked
 
 
 def score_run(
@@ -35,7 +36,7 @@ def score_run(
     """
     workdir = folder.resolve(workdir)
     parallel.barrier("before scoring")  # a run's checkpoints are closed by now
-    run = folder.open_asked(workdir, devices=devices, **chosen)
+    run = open_asked(workdir, devices=devices, **chosen)
     together.check_same_step(run.step, workdir)
     if dataset is None:
         dataset = open_dataset(run, workdir, root)
@@ -63,7 +64,7 @@ def score_run(
 
 
 def write_scores(
-    run: folder.Run,
+    run: Run,
     dataset: data.Dataset,
     split: str,
     out: Path,
@@ -101,7 +102,7 @@ def predict_images(workdir, images, out, *, overwrite: bool = False, devices=Non
     """Predicts a folder of images with a run's network and prints what was written; see `evaluation.predict_folder`."""
     if parallel.process_count() > 1:
         raise UserError(f"--images={images} is for one process; start it without --multiprocess")
-    run = folder.open_asked(workdir, devices=devices, **chosen)
+    run = open_asked(workdir, devices=devices, **chosen)
     done = predict_folder(
         run.predictor,
         images,
@@ -118,7 +119,7 @@ def predict_images(workdir, images, out, *, overwrite: bool = False, devices=Non
     return done
 
 
-def open_dataset(run: folder.Run, workdir: Path, root: str = "") -> data.Dataset:
+def open_dataset(run: Run, workdir: Path, root: str = "") -> data.Dataset:
     """The run's data set, at `root` where it has moved; UserError where its classes are not the network's."""
     config = moved(run, root)
     config.data.weight_map = False  # training's alone: nothing is prepared for it here
@@ -132,7 +133,7 @@ def open_dataset(run: folder.Run, workdir: Path, root: str = "") -> data.Dataset
     return dataset
 
 
-def moved(run: folder.Run, root: str) -> ConfigDict:
+def moved(run: Run, root: str) -> ConfigDict:
     """The run's config, with its data at `root` ("" where they have not moved)."""
     config = run.config.copy_and_resolve_references()
     if root:

@@ -14,7 +14,7 @@ from unet_jax.data.prepare import SPLITS
 from unet_jax.errors import UserError
 from unet_jax.evaluation import bootstrap
 from unet_jax.training import score
-from unet_jax.training import workdir as folder
+from unet_jax.training.load import open_run
 
 
 class Scored(NamedTuple):
@@ -88,7 +88,7 @@ def _unusable(run: Run, split: str, path: Path) -> str:
 
 
 def _score(run: Run, split: str, title: str) -> None:
-    opened = folder.open_run(run.workdir)
+    opened = open_run(run.workdir)
     dataset = score.open_dataset(opened, run.workdir)
     if dataset.fingerprint != run.facts["fingerprint"]:
         raise UserError(

@@ -10,6 +10,7 @@ from unet_jax import json_file, paths
 from unet_jax.errors import UserError, writing
 from unet_jax.training import workdir as folder
 from unet_jax.training.checkpoint import Checkpointer
+from unet_jax.training.load import open_run
 
 OWN = ("config.json", "versions.json", "checkpoints", "prune.json", "prune.csv", "prune.png")  # what is made there
 
@@ -35,11 +36,11 @@ def write(workdir, out, *, level: int, mode: str, step: int, score: float, overw
       score: what the checkpoint counts as where the best is asked for.
 
     Raises:
-      UserError: `check_free`, or as `training.workdir.open_run`.
+      UserError: `check_free`, or as `training.load.open_run`.
     """
     workdir, out = folder.resolve(workdir), folder.resolve(out)
     check_free(out, overwrite)
-    run = folder.open_run(workdir, checkpoint=step, mode="accurate", level=level)
+    run = open_run(workdir, checkpoint=step, mode="accurate", level=level)
     versions = json.loads((workdir / "versions.json").read_text())
     versions[folder.PRUNED] = {"from": str(workdir), "step": step, "level": level, "mode": mode, **about}
     working = out.with_name(f".{out.name}.{uuid.uuid4().hex}")

@@ -12,6 +12,7 @@ from unet_jax.evaluation.evaluate import evaluate
 from unet_jax.inference.predict import select
 from unet_jax.training import loop, score
 from unet_jax.training import workdir as folder
+from unet_jax.training.load import open_run
 
 
 def prune(
@@ -58,7 +59,7 @@ def prune(
         )
     if out:
         extract.check_free(out, overwrite)
-    run = folder.open_run(workdir, mode="accurate")
+    run = open_run(workdir, mode="accurate")
     mode = mode or run.config.eval.mode
     deepest = levels.deepest(run.predictor.module)
     select(run.predictor.module, mode, level)  # raises where there is no such mode or level
@@ -123,7 +124,7 @@ def _retrain(run, workdir: Path, level: int, mode: str, root: str, source, embed
     config = extract.level_config(score.moved(run, root), level, mode)
     config.train.start_from = ""  # alone: not from a network whose other levels were trained with it
     loop.train_and_evaluate(config, alone_dir)
-    there = folder.open_run(alone_dir, mode=mode)
+    there = open_run(alone_dir, mode=mode)
     predictor = there.predictor
     alone = evaluate(predictor, source, batch_size=run.config.eval.batch_size)
     samples = [

@@ -18,6 +18,7 @@ from unet_jax.errors import UserError, writing
 from unet_jax.evaluation import boundary
 from unet_jax.training import score
 from unet_jax.training import workdir as folder
+from unet_jax.training.load import Run, open_run
 
 
 @dataclasses.dataclass
@@ -25,7 +26,7 @@ class Opened:
     """A run with the graph of its network."""
 
     workdir: Path
-    run: folder.Run
+    run: Run
     graph: graphs.Graph
 
 
@@ -103,7 +104,7 @@ def _distinct(workdirs: Sequence) -> list[Path]:
 
 
 def _open(workdir: Path, checkpoint: str, mode: str, alike: bool) -> Opened:
-    run = folder.open_run(workdir, checkpoint=checkpoint, mode=mode)
+    run = open_run(workdir, checkpoint=checkpoint, mode=mode)
     predictor = run.predictor
     graph = graphs.find(predictor.network, predictor.variables, predictor.channels)
     if not graph.skips:

@@ -14,7 +14,6 @@ from PIL import Image
 
 from unet_jax import models
 from unet_jax.analysis.certify.check import random_images, random_variables
-from unet_jax.analysis.quick import quick_jit
 from unet_jax.analysis.skips import graph as graphs
 from unet_jax.analysis.skips import replace, similarity, study
 from unet_jax.analysis.skips.localise import Boundaries, localise
@@ -23,6 +22,7 @@ from unet_jax.evaluation import boundary, evaluate
 from unet_jax.inference import Predictor
 from unet_jax.models.blocks import Block
 from unet_jax.models.encoders import ENCODERS, ResNet
+from unet_jax.quick import quick_jit
 from unet_jax.training import score
 from unet_jax.training import workdir as folder
 

@@ -1,6 +1,5 @@
 """Small networks and what the tests of this folder do with them."""
 
-import functools
 import itertools
 
 import jax
@@ -17,9 +16,6 @@ KNOBS = {  # of a small network of each kind; a new one in MODELS needs its row
     "fcn": {"widths": (2, 3, 4, 5, 6, 7), "dropout": 0.0},
     "fc_densenet": {"variant": "", "first": 4, "growth": 3, "layers": (1, 2, 3, 1, 2), "dropout": 0.0},
 }
-
-# These tests compile far longer than they run, so the compiler is told not to optimise.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def images(*shape, key=1):

@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from small_nets import WIDTHS, graph, images, quick_jit, random_variables
+from small_nets import WIDTHS, graph, images, random_variables
 
 from unet_jax.errors import UserError
 from unet_jax.models import build, encoders
 from unet_jax.models.encoders import ENCODERS, DenseNet, ResNet
 from unet_jax.models.encoders.encoder import max_pool_3x3, mean_pool
+from unet_jax.quick import quick_jit
 
 SMALL = {
     "res": functools.partial(ResNet, blocks=(1, 1), features=2),  # levels 1 to 3

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch_networks
-from small_nets import quick_jit
 
 from unet_jax.errors import UserError
 from unet_jax.models.encoders import ENCODERS, VGG, DenseNet, ResNet, state_dict, torchvision, weights
+from unet_jax.quick import quick_jit
 
 DENSENETS = {"densenet121": {}, "densenet169": {"layers": (6, 12, 32, 32)}, "densenet201": {"layers": (6, 12, 48, 32)}}
 DENSENETS["densenet161"] = {"layers": (6, 12, 36, 24), "growth": 48, "features": 96}

@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_nets import images, quick_jit, random_variables
+from small_nets import images, random_variables
 
 from unet_jax.analysis.cost import Cost
 from unet_jax.models import build
+from unet_jax.quick import quick_jit
 
 
 def program(remat, batch):

@@ -13,7 +13,7 @@ from unet_jax.analysis import reuse
 from unet_jax.analysis.certify.check import random_variables
 from unet_jax.errors import UserError
 from unet_jax.models.encoders import ENCODERS, ResNet
-from unet_jax.training import workdir
+from unet_jax.training import load
 
 
 def trained(name, **knobs):
@@ -92,7 +92,7 @@ def test_the_program_on_a_run_of_one_head(monkeypatch, tmp_path, capsys):
         asked.update(chosen)
         return SimpleNamespace(step=7, predictor=SimpleNamespace(module=module, variables=variables, channels=1))
 
-    monkeypatch.setattr(workdir, "open_run", open_run)
+    monkeypatch.setattr(load, "open_run", open_run)
     flags = SimpleNamespace(workdir=str(tmp_path), checkpoint="latest", out="")
     monkeypatch.setattr(reuse.flags, "FLAGS", flags)
     reuse.main()

@@ -24,7 +24,6 @@ from unet_jax.models.blocks import Block
 from unet_jax.models.encoders import ENCODERS, ResNet
 from unet_jax.quick import quick_jit
 from unet_jax.training import score
-from unet_jax.training import workdir as folder
 
 NAMES = ("background", "anode", "cathode")
 
@@ -318,7 +317,7 @@ def runs(monkeypatch):
     def open_dataset(run, workdir, root=""):
         return SimpleNamespace(source=lambda split: there[workdir.name][1])
 
-    monkeypatch.setattr(folder, "open_run", open_run)
+    monkeypatch.setattr(study, "open_run", open_run)
     monkeypatch.setattr(score, "open_dataset", open_dataset)
     return there
 

@@ -43,16 +43,15 @@ DETERMINISTIC = flags.DEFINE_bool("deterministic", False, "Ask XLA for the same 
 flags.mark_flags_as_required(["config", "workdir"])
 
 
-def main() -> None:
-    from unet_jax import parallel
-
-    if DETERMINISTIC.value and parallel.process_count() > 1:  # which has started the devices already
-        raise UserError(
-            "--deterministic is for one process; set XLA_FLAGS=--xla_gpu_deterministic_ops=true for each of them instead"
-        )
+def before_devices() -> None:
+    """What must be asked for before JAX starts its devices, and so before several processes join."""
     if DETERMINISTIC.value:
         deterministic.ask()
-    from unet_jax.training import loop, sweep  # after the flags: --help needs no jax
+
+
+def main() -> None:
+    from unet_jax import parallel  # after the flags: --help needs no jax
+    from unet_jax.training import loop, sweep
     from unet_jax.training.verify_resume import verify_resume
 
     config, workdir = CONFIG.value, WORKDIR.value
@@ -78,4 +77,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, __doc__, processes=True)
+    cli.run(main, __doc__, processes=True, before=before_devices)

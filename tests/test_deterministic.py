@@ -1,10 +1,12 @@
 """What --deterministic asks XLA for, beside what the user asks for. (That a CPU takes it: training/test_verify_resume.py.)"""
 
+import contextlib
 import os
+from types import SimpleNamespace
 
 import pytest
 
-from unet_jax import deterministic
+from unet_jax import cli, deterministic
 from unet_jax.errors import UserError
 
 ASKED = "--xla_gpu_deterministic_ops=true"
@@ -34,3 +36,14 @@ def test_a_contradiction_is_refused(monkeypatch, before, message):
     with pytest.raises(UserError, match=message):
         deterministic.ask()
     assert os.environ["XLA_FLAGS"] == before
+
+
+def test_what_is_asked_for_comes_before_processes_join(monkeypatch):
+    """They start the devices, which read $XLA_FLAGS once."""
+    order = []
+    monkeypatch.setattr(cli, "_parse", lambda *_: [])
+    monkeypatch.setattr(cli.compiled, "keep", lambda _: None)
+    monkeypatch.setattr(cli, "COMPILATION_CACHE", SimpleNamespace(value=True))
+    monkeypatch.setattr(cli, "_processes", lambda: order.append("joined") or contextlib.nullcontext())
+    cli.run(lambda: order.append("main"), "", processes=True, before=lambda: order.append("before"))
+    assert order == ["before", "joined", "main"]

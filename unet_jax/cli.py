@@ -33,7 +33,13 @@ NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes 
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "This one's number among them, from 0.", lower_bound=0)
 
 
-def run(main: Callable[..., None], doc: str, arguments: Sequence[str] = (), processes: bool = False) -> None:
+def run(
+    main: Callable[..., None],
+    doc: str,
+    arguments: Sequence[str] = (),
+    processes: bool = False,
+    before: Callable[[], None] = lambda: None,
+) -> None:
     """Reads the command line, runs `main`, and ends the process with its status.
 
     Args:
@@ -42,6 +48,7 @@ def run(main: Callable[..., None], doc: str, arguments: Sequence[str] = (), proc
       arguments: the names of what stands on the command line without a flag, each wanted once, the last one once or more
         if it ends in "..."; `main` is given them.
       processes: whether several processes can run it together (`cluster.py`).
+      before: is called when the flags are read, and no process has joined and no device started.
     """
     if {"--help", "-h", "--helpshort"} & set(sys.argv[1:]):
         print(
@@ -54,6 +61,7 @@ def run(main: Callable[..., None], doc: str, arguments: Sequence[str] = (), proc
     try:
         given = _parse(sys.argv, arguments)
         compiled.keep(COMPILATION_CACHE.value)
+        before()
         with _processes() if processes else contextlib.nullcontext():
             main(*given)
     except UserError as error:

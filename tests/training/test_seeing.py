@@ -3,17 +3,18 @@
 import importlib.util
 
 import pytest
+from etils.epath import Path
 from PIL import Image
 
 from unet_jax.errors import UserError
 from unet_jax.evaluation import report
-from unet_jax.training import board, loop
+from unet_jax.training import board, curves, loop
 from unet_jax.training.profile import Profile
 from unet_jax.training.writer import read_metrics
 
 
 def test_a_watched_run(config, quick_compile, monkeypatch, tmp_path):
-    events, drawn, curves = [], [], report.curves
+    events, drawn, draw = [], [], report.curves
 
     class Writer(board.Board):
         def __init__(self, *args, **kwargs):
@@ -24,7 +25,8 @@ def test_a_watched_run(config, quick_compile, monkeypatch, tmp_path):
 
     steps = []
     monkeypatch.setattr(board, "Board", Writer)
-    monkeypatch.setattr(report, "curves", lambda rows, path: (steps.append(rows[-1]["step"]), curves(rows, path)))
+    monkeypatch.setattr(report, "curves", lambda rows, path: (steps.append(rows[-1]["step"]), draw(rows, path)))
+    monkeypatch.setattr(curves, "EVERY_S", 0)
     config.train.tensorboard = True
     workdir = tmp_path / "run"
     loop.train_and_evaluate(config, workdir, profile_steps="3:4")
@@ -34,13 +36,25 @@ def test_a_watched_run(config, quick_compile, monkeypatch, tmp_path):
     assert sorted(events) == sorted(e for e in numbers if not e[0].endswith("/step"))
     assert sorted({step for _, step, _ in drawn}) == [3, 6]
     assert len({tag for tag, _, _ in drawn}) == 3  # as many as val has
-    assert steps[0] == 3  # in the evaluation, not at the end alone
+    assert sorted(set(steps)) == [2, 3, 4, 6]  # at every row and evaluation, not at the end alone
     with Image.open(workdir / "curves.png") as picture:
         assert picture.size[0] > 100
     (trace,) = workdir.glob("profile/plugins/profile/*/*.xplane.pb")
     assert trace.stat().st_size > 1000
     loop.train_and_evaluate(config, workdir, profile_steps="3:4")  # finished: the same command scores it
     assert len(list(workdir.glob("profile/plugins/profile/*"))) == 1
+
+
+def test_curves_between_evaluations_wait_for_their_time(monkeypatch, tmp_path):
+    drawn, clock = [], [0.0]
+    monkeypatch.setattr(curves.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(report, "curves", lambda rows, path: drawn.append(clock[0]))
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "split": "train"}\n')
+    picture = curves.Curves(Path(tmp_path))
+    for clock[0] in (30.0, 61.0, 90.0, 122.0):
+        picture.draw_if_due()
+    picture.draw()
+    assert drawn == [61.0, 122.0, 122.0]
 
 
 @pytest.mark.parametrize("steps", ["5", "0:3", "4:3", "a:b", "1:2:3"])

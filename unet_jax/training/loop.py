@@ -14,11 +14,11 @@ from ml_collections import ConfigDict
 from unet_jax import parallel
 from unet_jax.data import pipeline
 from unet_jax.errors import UserError
-from unet_jax.evaluation import report
 from unet_jax.evaluation.evaluate import evaluate
 from unet_jax.training import board, disk, experiment, plateau, together
 from unet_jax.training import workdir as folder
 from unet_jax.training.checkpoint import Checkpointer
+from unet_jax.training.curves import Curves
 from unet_jax.training.load import create_predictor
 from unet_jax.training.profile import Profile
 from unet_jax.training.recover import restore_latest
@@ -75,14 +75,14 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None, profile_ste
             start_step, state = restore_latest(checkpointer, state)
         elif train.start_from:
             state, origin = start_from(state, parts.tx, train.start_from)
-        path = workdir / "metrics.jsonl"
+        path, curves = workdir / "metrics.jsonl", Curves(workdir)
         ended_early = start_step < durations.num_steps and parallel.in_first(
             lambda: _out_of_patience(path, train.patience, start_step, durations.eval_every)
         )
         finished = ended_early or start_step >= durations.num_steps
         if not finished:
             folder.add_start(workdir, start_step, start_from=origin, encoder_weights=weights)
-            stack.callback(_draw_curves, workdir)
+            stack.callback(curves.draw)
             size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
             disk.warn_of_little_room(
                 checkpointer.directory, size, config.checkpoint.latest, there=len(checkpointer.steps())
@@ -170,6 +170,8 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None, profile_ste
                 record(*in_flight)
                 in_flight = None
                 writer.write(step, "train", meter.read_window())
+                with meter.paused():
+                    curves.draw_if_due()
             if save:
                 with meter.paused():
                     host_state = parallel.to_host(state)  # one copy: what is scored is what is saved
@@ -192,7 +194,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None, profile_ste
                         state = state.replace(plateau=parallel.replicate(told, devices))
                     checkpointer.save(step, host_state, result)
                     if score:
-                        _draw_curves(workdir)
+                        curves.draw()
             if stopping:
                 checkpointer.wait()
                 raise Interrupted(f"stopped at step {step} of {durations.num_steps} and saved in {workdir}")
@@ -224,13 +226,6 @@ def _out_of_patience(path: Path, patience: int, step: int, every: int) -> bool:
     rows = [row for row in rows if row["step"] % every == 0]
     scores = [-math.inf if row["iou_pooled/mean"] is None else row["iou_pooled/mean"] for row in rows]
     return 0 < patience < len(scores) and max(scores[-patience:]) <= max(scores[:-patience])
-
-
-def _draw_curves(workdir) -> None:
-    """As far as the run came: one that ends before its first record has no curves, and its own error is the one to tell."""
-    rows = read_metrics(workdir / "metrics.jsonl")
-    if rows and parallel.process_index() == 0:
-        report.curves(rows, workdir / "curves.png")
 
 
 class StopSignal:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from configs import default
 from unet_jax.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -126,6 +127,19 @@ EXPERIMENTS = {
     "em": {"unet_pp": Experiment("U-Net++, deep supervision", "em")},
 }
 
+# Trainings whose seconds a step alone are of interest (step_seconds.py).
+NO_AUGMENTATION = {"augment.flip": False, "augment.quarter_turns": False} | {
+    f"augment.{name}": 0.0 for name in ("brightness", "contrast", "gamma", "noise")
+}
+TIMED = {
+    "nuclei": {
+        "unet_no_augmentation": Experiment("U-Net, no augmentation", "nuclei_unet", tuple(NO_AUGMENTATION.items())),
+        "unet_nnunet": Experiment(
+            "U-Net, nnU-Net's augmentation", "nuclei_unet", (("augment", default.augment_nnunet()),)
+        ),
+    }
+}
+
 # Networks of like parameter counts whose gap between train and val is seen at several shares of the training images.
 SHARED = {"electrodes": ("unet", "unet_pp"), "battery_xray": ("unet", "unet_pp")}
 
@@ -172,7 +186,7 @@ def select(pattern: str = "*", minutes: float = 0.0) -> list[Row]:
 
 def create_config(data: str, variant: str, folder: str = "") -> ConfigDict:
     """The config of an experiment, its flags applied."""
-    experiment = EXPERIMENTS[data][variant]
+    experiment = (EXPERIMENTS[data] | TIMED.get(data, {}))[variant]
     module = importlib.import_module(f"configs.{experiment.config}")
     config = module.get_config(folder) if DATA[data].folder else module.get_config()
     config.update_from_flattened_dict(dict(experiment.flags))

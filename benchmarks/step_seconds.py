@@ -2,17 +2,18 @@
 
     python benchmarks/step_seconds.py --data=electrodes
     python benchmarks/step_seconds.py --data=battery_xray --folder=FOLDER
+    python benchmarks/step_seconds.py --data=nuclei --folder=FOLDER --only=unet,unet_elastic,unet_no_augmentation --turns=20
 
 A step is what the training loop does: read a batch, run the step, fetch its metrics; compiled before, in the config's
 batch size and windows. The networks take turns, A B C A B C, so that a drift of the machine's speed meets all alike; the
-median over all turns counts. Logging, evaluation and saving are no part of it. Needs a quiet machine.
+median over all turns counts, beside it the middle half of them. Logging, evaluation and saving are no part of it. Needs a quiet machine.
 """
 
 import json
 import statistics
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from absl import flags
@@ -26,9 +27,13 @@ from unet_jax.errors import UserError
 
 flags.DEFINE_enum("data", None, list(rows.DATA), "The data set.")
 flags.DEFINE_string("folder", "", "Its folder, where it is one.")
+flags.DEFINE_list(
+    "only", [], "These alone, by their names in benchmarks/rows.py; those of TIMED are there by name alone."
+)
+flags.DEFINE_integer("turns", 5, "How many turns of three steps each takes.", lower_bound=1)
 flags.DEFINE_string("out", "", "A JSON file for the result.")
 
-NUM_TURNS, STEPS_A_TURN, WARM_UP = 5, 3, 2
+STEPS_A_TURN, WARM_UP = 3, 2
 
 
 class Stepper:
@@ -53,17 +58,19 @@ class Stepper:
         batch = parallel.shard(next(self._batches))
         self._p_step = parallel.compile_step(parallel.pmap_step(body), self._state, batch)
 
-    def seconds(self) -> float:
-        """Of one more step."""
+    def seconds(self) -> tuple[float, float]:
+        """Of one more step, and of them those in which it waited for its batch."""
         begin = time.perf_counter()
         batch = self._parallel.shard(next(self._batches))
+        waited = time.perf_counter() - begin
         self._state, metrics = self._p_step(self._state, batch)
         self._parallel.to_host(metrics)
-        return time.perf_counter() - begin
+        return time.perf_counter() - begin, waited
 
 
-def measure(configs: Mapping[str, ConfigDict]) -> dict[str, dict[str, float]]:
-    """`seconds_per_step` (the median) and `parameters` of each config, by its name."""
+def measure(configs: Mapping[str, ConfigDict], num_turns: int = 5) -> dict[str, dict[str, float]]:
+    """Of each config, by its name: `seconds_per_step` (the median), `quartiles` of them, `waiting` (the part of all that
+    time spent waiting for data) and `parameters`."""
     steppers = {}
     for name, config in configs.items():
         print(f"compiling {name} ...", flush=True)
@@ -71,23 +78,36 @@ def measure(configs: Mapping[str, ConfigDict]) -> dict[str, dict[str, float]]:
         for _ in range(WARM_UP):
             steppers[name].seconds()
     times = {name: [] for name in steppers}
-    for _ in range(NUM_TURNS):
+    for _ in range(num_turns):
         for name, stepper in steppers.items():
             times[name] += [stepper.seconds() for _ in range(STEPS_A_TURN)]
-    return {
-        name: {"seconds_per_step": statistics.median(times[name]), "parameters": stepper.parameters}
-        for name, stepper in steppers.items()
-    }
+    return {name: _summary(times[name]) | {"parameters": stepper.parameters} for name, stepper in steppers.items()}
+
+
+def _summary(times: Sequence[tuple[float, float]]) -> dict[str, float]:
+    steps, waits = zip(*times, strict=True)
+    lower, median, upper = statistics.quantiles(steps, n=4, method="inclusive")
+    return {"seconds_per_step": median, "quartiles": (lower, upper), "waiting": sum(waits) / sum(steps)}
 
 
 def main() -> None:
     values = flags.FLAGS
     if values.data is None:
         raise UserError(f"--data is missing; give one of {', '.join(rows.DATA)}")
-    configs = {name: rows.create_config(values.data, name, values.folder) for name in rows.EXPERIMENTS[values.data]}
-    measured = measure(configs)
+    known = rows.EXPERIMENTS[values.data] | rows.TIMED.get(values.data, {})
+    names = values.only or list(rows.EXPERIMENTS[values.data])
+    for name in names:
+        if name not in known:
+            raise UserError(f"--only={name}: no such network of {values.data}; there are: {', '.join(known)}")
+    measured = measure({name: rows.create_config(values.data, name, values.folder) for name in names}, values.turns)
+    first = measured[names[0]]["seconds_per_step"]
     for name, found in measured.items():
-        print(f"{name}: {found['seconds_per_step']:.4f} s a step, {found['parameters']:,} parameters")
+        lower, upper = found["quartiles"]
+        print(
+            f"{name}: {found['seconds_per_step']:.4f} s a step ({lower:.4f} to {upper:.4f}), "
+            f"{found['seconds_per_step'] / first:.3f} of {names[0]}'s, {found['waiting']:.2%} waiting for data, "
+            f"{found['parameters']:,} parameters"
+        )
     if values.out:
         Path(values.out).write_text(json.dumps(measured, indent=1) + "\n")
 

@@ -15,6 +15,9 @@ def test_step_seconds_of_two_networks(cache_dir, monkeypatch):
         config.model.widths = widths
         config.data.update({"patch": (32, 32), "size": (32, 32), "cache_dir": cache_dir})
         config.data.update({"num_train": 6, "num_val": 3, "num_test": 3})
-    found = step_seconds.measure(configs)
+    found = step_seconds.measure(configs, num_turns=2)
     assert found["one"]["parameters"] > found["two"]["parameters"] > 0
     assert 0 < found["one"]["seconds_per_step"] < found["two"]["seconds_per_step"]  # in turn: "two" comes just after
+    for name in found:
+        assert found[name]["quartiles"][0] < found[name]["seconds_per_step"] < found[name]["quartiles"][1]
+        assert 0 < found[name]["waiting"] < 0.9

@@ -14,18 +14,16 @@ COPY_BYTES = 1 << 27  # on each device: more than caches hold
 ROUNDS = 7
 
 
-def product(
-    dtype: str = "float32", size: int = PRODUCT_SIZE, times: int = 1, devices=None
-) -> tuple[Callable[[], None], float]:
+def product(dtype: str = "float32", size: int = 0, times: int = 1, devices=None) -> tuple[Callable[[], None], float]:
     """A square matrix product on every local device at once, compiled: `run()`, and its FLOPs on all of them.
 
     Args:
       dtype: of the numbers.
-      size: rows and columns.
+      size: rows and columns; 0 for `PRODUCT_SIZE`.
       times: products in a row in one run, so that starting it costs little beside them on a fast device.
       devices: to run on; all local ones by default.
     """
-    n = len(parallel.local_devices(devices))
+    n, size = len(parallel.local_devices(devices)), size or PRODUCT_SIZE
     one = np.random.default_rng(0).random((1, size, size), np.float32) * (2 / size)  # powers of it stay as large
     a = jnp.asarray(np.repeat(one, n, 0), dtype)
 
@@ -61,10 +59,10 @@ def copy() -> tuple[Callable[[], None], float]:
     return run, n * 2.0 * COPY_BYTES
 
 
-def rate(run: Callable[[], None], amount: float, rounds: int = ROUNDS) -> float:
-    """`amount` a second, by the fastest of some rounds."""
+def rate(run: Callable[[], None], amount: float, rounds: int = 0) -> float:
+    """`amount` a second, by the fastest of so many rounds, 0 for `ROUNDS`."""
     seconds = []
-    for _ in range(rounds):
+    for _ in range(rounds or ROUNDS):
         begin = time.perf_counter()
         run()
         seconds.append(time.perf_counter() - begin)

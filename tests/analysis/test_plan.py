@@ -11,7 +11,7 @@ from configs import default
 from unet_jax import parallel, roof
 from unet_jax.analysis.cost import Cost
 from unet_jax.analysis.plan import __main__ as program
-from unet_jax.analysis.plan import compile, devices, estimate, fit, page, plan, work
+from unet_jax.analysis.plan import compile, devices, estimate, fit, page, plan, reduces, work
 from unet_jax.analysis.plan.compile import Program
 from unet_jax.analysis.plan.devices import Target
 from unet_jax.data.knobs import Knobs
@@ -128,6 +128,21 @@ def test_what_was_compiled_once_is_remembered(monkeypatch, tmp_path):
     assert len(compiled) == 4
 
 
+def test_micro_batches_are_counted_as_often_as_they_are_done(config, monkeypatch):
+    """Forward twice, so at least a third more FLOPs than at once, but augmentation and update no more than once."""
+    (once,) = create(config)
+    config.optim.accumulate, config.optim.ema_decay, config.loss.class_weighting = 2, 0.9, "inverse"
+    (found,) = create(config)
+    assert 1.1 < found.program.cost.flops / once.program.cost.flops < 1.5
+    assert 0.9 < found.program.cost.moved / once.program.cost.moved < 2
+    # Each micro-batch's sums of BatchNorm: forward twice, and back.
+    norms = 4 * 2 * sum(NORMS)
+    assert found.program.reduced - once.program.reduced == pytest.approx((2 * 3 - 2) * norms, rel=0.1)
+    assert found.sizes["average_bytes"] == found.sizes["parameter_bytes"] + found.sizes["statistics_bytes"]
+    assert "moving average" in page.page([found])
+    assert "moving average" not in page.page([once])
+
+
 def test_all_reduces_are_counted_in_a_programs_text():
     text = """
   %psum.1 = f32[2,4]{1,0} all-reduce(%fusion.6), channel_id=1
@@ -136,7 +151,22 @@ def test_all_reduces_are_counted_in_a_programs_text():
   %begun = pred[8]{0} all-reduce-start(%c), channel_id=3
   %done = pred[8]{0} all-reduce-done(%begun)
 """
-    assert compile.count_reduces(text) == (3, 2 * 4 * 4 + 3 * 3 * 8 * 4 * 2 + 4 + 8)
+    size = 2 * 4 * 4 + 3 * 3 * 8 * 4 * 2 + 4 + 8
+    assert reduces.count_reduces(text) == (3, size)
+    loops = f"""
+%inner.1 (arg: f32[2]) -> f32[2] {{
+{text}
+}}
+%outer.2 (arg: f32[2]) -> f32[2] {{
+  %w.1 = f32[2]{{0}} while(%arg), condition=%c.1, body=%inner.1, backend_config={{"known_trip_count":{{"n":"5"}}}}
+  %mean = f32[3]{{0}} all-reduce(%arg), channel_id=9
+}}
+ENTRY %main.3 (arg: f32[2]) -> f32[2] {{
+  %w.2 = f32[2]{{0}} while(%arg), condition=%c.2, body=%outer.2, backend_config={{"known_trip_count":{{"n":"4"}}}}
+  %sum = f32[]{{}} all-reduce(%arg), channel_id=10
+}}
+"""
+    assert reduces.count_reduces(loops) == (4 * (5 * 3 + 1) + 1, 4 * (5 * size + 12) + 4)
 
 
 def test_the_ring():
@@ -185,14 +215,24 @@ def test_a_batch_that_does_not_fit_after_all_is_lowered():
     asked = []
     found = fit.largest(lambda b: asked.append(b) or made_up(10 + b * b, b), 4, 100.0)
     assert asked[2] > 9 >= found.batch == asked[-1] > 4
+    # In whole micro-batches.
+    for begin, batch in ((8, 28), (4, 28), (64, 28)):
+        asked = []
+        found = fit.largest(lambda b: asked.append(b) or made_up(10 + 3 * b, b), begin, 100.0, unit=4)  # noqa: B023
+        assert found.batch == batch
+        assert all(b % 4 == 0 for b in asked)
     # A compiler that only says no: half way to what is known to fit.
     known = fit.largest(lambda b: made_up(2 * b, b) if b < 30 else Program(b, None), 8, 100.0)
     assert known.batch == 29
 
 
 def test_nothing_fits():
-    with pytest.raises(UserError, match=r"nothing fits: one image .* needs 2 GB of 1 GB; use a smaller data.patch"):
+    with pytest.raises(
+        UserError, match=r"nothing fits: 1 image on a device needs 2 GB of 1 GB; use a smaller data.patch"
+    ):
         fit.largest(lambda b: made_up(2e9 * b, b), 8, 1e9)
+    with pytest.raises(UserError, match="4 images on a device need 8 GB"):
+        fit.largest(lambda b: made_up(2e9 * b, b), 8, 1e9, unit=4)
     with pytest.raises(UserError, match="more than the compiler may use"):
         fit.largest(lambda b: Program(b, None), 8, 1e9)
 
@@ -216,7 +256,14 @@ def test_the_batch_that_fits_a_small_memory(config, monkeypatch):
 
 
 def test_the_page_of_chips():
-    sizes = {"parameters": 5, "parameter_bytes": 20, "statistics_bytes": 0, "optimiser_bytes": 40, "example_bytes": 3}
+    sizes = {
+        "parameters": 5,
+        "parameter_bytes": 20,
+        "statistics_bytes": 0,
+        "optimiser_bytes": 40,
+        "average_bytes": 0,
+        "example_bytes": 3,
+    }
     held = plan.Plan(chips(), made_up(50, flops=1e12, moved=1e9, reduces=7, reduced=10**9), sizes, 0.5, False)
     text = page.page([held])
     assert "FLOPs binds" in text

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import os
-import re
 import time
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -15,11 +14,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from unet_jax import compiled, parallel
 from unet_jax.analysis.cost import Cost
 from unet_jax.analysis.plan.devices import Target
+from unet_jax.analysis.plan.reduces import count_reduces
 from unet_jax.analysis.plan.work import Work
 from unet_jax.data import cache
-
-REDUCE = re.compile(r" = (\S.*?) all-reduce(?:-start)?\(")
-ARRAY = re.compile(r"([a-z]+\d+|pred)\[([\d,]*)\]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +25,7 @@ class Program:
 
     Attributes:
       batch: examples of this device.
-      cost: by XLA's count; None where the compiler found that it does not fit.
+      cost: by XLA's count, of all micro-batches; None where the compiler found that it does not fit.
       reduces: number of all-reduces.
       reduced: bytes that they sum over the devices.
     """
@@ -79,11 +76,10 @@ def program(work: Work, target: Target, batch: int, *, cache_dir: str = "", say:
     Filed by a hash of the lowered program, the versions and flags of the compiler and the devices, so a changed config,
     network or library is compiled anew.
     """
-    part = {name: jax.ShapeDtypeStruct((batch, *x.shape), x.dtype) for name, x in work.example.items()}
-    lowered = lower(work.step, work.state, part, target.devices)
+    lowered = lower(work.step, work.state, work.rows(batch), target.devices)
     facts = cache.remember(
         f"plan-{cache.digest([lowered.as_text(), *_compiler(target)])}",
-        lambda: _compile(lowered, target, batch, say),
+        lambda: _compile(lowered, work, target, batch, say),
         cache_dir,
     )
     cost = Cost(**facts["cost"]) if facts["cost"] else None
@@ -98,10 +94,12 @@ def _compiler(target: Target) -> list:
     return [versions, flags, machine, target.name, target.kind, len(target.devices)]
 
 
-def _compile(lowered, target: Target, batch: int, say) -> dict:
+def _compile(lowered, work: Work, target: Target, batch: int, say) -> dict:
     say(f"compiling for {target.name}, {len(target.devices)} devices, {batch} images on each ...")
     begin = time.perf_counter()
     facts = _facts(lowered, target.platform)
+    if facts["cost"] and work.accumulate > 1:
+        facts["cost"] |= _of_all_rounds(facts["cost"], work, batch)
     say(f"... {time.perf_counter() - begin:.0f} s" + ("" if facts["cost"] else ": more than the memory holds"))
     return facts
 
@@ -117,12 +115,17 @@ def _facts(lowered, platform: str) -> dict:
     return {"cost": dataclasses.asdict(Cost.of(executable)), "reduces": reduces, "reduced": reduced}
 
 
-def count_reduces(text: str) -> tuple[int, int]:
-    """Number of all-reduces in a compiled program's text, and the bytes of their results."""
-    results = REDUCE.findall(text)
-    return len(results), sum(_array_bytes(*array) for result in results for array in ARRAY.findall(result))
+def _of_all_rounds(cost: dict, work: Work, batch: int) -> dict[str, float]:
+    """FLOPs and bytes moved, with the work on a micro-batch as often as it is done: XLA counts a loop's body once.
 
-
-def _array_bytes(dtype: str, shape: str) -> int:
-    bits = 8 if dtype == "pred" else int(re.search(r"\d+", dtype)[0])
-    return math.prod(int(n) for n in shape.split(",") if n) * max(bits // 8, 1)
+    What part of the count the body is, is told by a step with twice as many micro-batches, of half as many rows each: it
+    lacks half of it. Both are lowered for one local device and counted before they are compiled.
+    """
+    n = work.accumulate
+    rows = work.rows(-(-batch // (2 * n)) * 2 * n)
+    whole, halved = (
+        lower(step, work.state, rows, jax.local_devices()[:1]).cost_analysis() for step in (work.step, work.finer)
+    )
+    names = {"flops": "flops", "moved": "bytes accessed"}
+    body = {name: 2 * (1 - halved[counted] / whole[counted]) for name, counted in names.items()}
+    return {name: cost[name] * (1 + (n - 1) * share) for name, share in body.items()}

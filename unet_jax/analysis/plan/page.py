@@ -60,8 +60,9 @@ def _memory(plan: Plan) -> list[str]:
         ("parameters", _bytes(sizes["parameter_bytes"]), f"{sizes['parameters']:,}"),
         ("running statistics", _bytes(sizes["statistics_bytes"]), ""),
         ("optimiser state", _bytes(sizes["optimiser_bytes"]), ""),
+        *([("moving average", _bytes(sizes["average_bytes"]), "")] if sizes["average_bytes"] else []),
         ("batch", _bytes(plan.program.batch * sizes["example_bytes"]), ""),
-        ("temporaries", _bytes(cost.temporary), "activations, gradients"),
+        ("temporaries", _bytes(cost.temporary), f"activations, and gradients of {_bytes(sizes['parameter_bytes'])}"),
         ("peak", _bytes(cost.peak), f"{plan.program.peak / plan.target.capacity:.1%} of the memory: {verdict}"),
     ]
     return ["  memory of a device", *(f"    {name:20}{size:>10}  {note}".rstrip() for name, size, note in rows)]

@@ -22,12 +22,20 @@ class Work:
       state: shapes of the run's state.
       example: shapes of one example of a batch: image, mask, valid.
       batch_size: examples of a step over all devices.
+      accumulate: micro-batches that a device's examples are worked through in, so that they are a multiple of it.
+      finer: the step with twice as many; None where there is one.
     """
 
     step: Callable
     state: Any
     example: dict[str, jax.ShapeDtypeStruct]
     batch_size: int
+    accumulate: int = 1
+    finer: Callable | None = None
+
+    def rows(self, number: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shapes of so many examples."""
+        return {name: jax.ShapeDtypeStruct((number, *x.shape), x.dtype) for name, x in self.example.items()}
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -37,6 +45,7 @@ class Work:
             "parameter_bytes": tree_bytes(self.state.params),
             "statistics_bytes": tree_bytes(self.state.batch_stats),
             "optimiser_bytes": tree_bytes(self.state.opt_state),
+            "average_bytes": tree_bytes(self.state.ema),
             "example_bytes": tree_bytes(self.example),
         }
 
@@ -76,9 +85,9 @@ def create(config: ConfigDict, dataset: data.Dataset, devices) -> Work:
     Raises:
       UserError: the config is not one that trains, or its batch does not divide over the devices.
     """
-    if not dataset.sources:  # the names of its classes are unknown, and how many examples an epoch has
+    if not dataset.sources:  # the names and weights of its classes are unknown, and how many examples an epoch has
         config = ConfigDict(config.to_dict())
-        config.eval.keep = ()
+        config.eval.keep, config.loss.class_weighting = (), ""
         config.train.update(num_steps=1, num_epochs=0.0, num_examples=0)
         config.train.update(eval_every=1, eval_every_epochs=0.0, eval_every_examples=0)
         config.optim.update(schedule="constant", boundaries=(), warmup_steps=0, warmup_epochs=0.0, warmup_examples=0)
@@ -93,4 +102,10 @@ def create(config: ConfigDict, dataset: data.Dataset, devices) -> Work:
     }
     if parts.loss.weighted:
         example["weight"] = jax.ShapeDtypeStruct(patch, jnp.float32)
-    return Work(step, state, example, config.train.batch_size)
+    batch_size, accumulate, finer = config.train.batch_size, config.optim.accumulate, None
+    if accumulate > 1:
+        config = ConfigDict(config.to_dict())
+        config.optim.accumulate *= 2
+        config.train.batch_size *= 2  # divides as before
+        finer = experiment.create(config, devices, dataset).create_step()
+    return Work(step, state, example, batch_size, accumulate, finer)

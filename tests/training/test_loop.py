@@ -253,6 +253,10 @@ def test_a_run_without_a_step_leaves_the_workdir_free(trained, config, tmp_path)
         ("optim.b1", 1.5, "b1 1.5"),
         ("data.patch", (96, "a"), "data.patch"),
         ("data.normalize", "none", "data.normalize 'none'"),
+        ("loss.terms.dice", float("nan"), "loss.terms.dice nan must be a finite number"),
+        ("optim.weight_decay", float("inf"), "optim.weight_decay inf must be a finite number"),
+        ("optim.eps", -1.0, "optim.eps -1.0 must be above 0"),
+        ("seed", 2**32, "seed 4294967296 must be at least 0 and at most 4294967295"),
     ],
 )
 def test_bad_values_are_refused_before_the_workdir_is_made(config, tmp_path, key, value, message):

@@ -56,7 +56,9 @@ def test_windows_of_the_foreground_need_some(config, ids, told):
     whole = experiment.create_dataset(config)
     examples = [whole.source("train")[0] | {"mask": np.full((32, 32), id_, np.uint8)} for id_ in ids]
     dataset = dataclasses.replace(whole, sources=whole.sources | {"train": examples})
-    refused = pytest.raises(UserError, match=r"data.foreground_share: none of the 2 training images shows another class")
+    refused = pytest.raises(
+        UserError, match=r"data.foreground_share: none of the 2 training images shows another class"
+    )
     with refused if told else contextlib.nullcontext():
         experiment.create(config, dataset=dataset)
 

@@ -122,7 +122,9 @@ def test_finished_run_is_scored_again_without_training(trained, config, final_st
     summary = loop.train_and_evaluate(config, trained[0])
     assert summary["iou_pooled/mean"] == trained[1]["iou_pooled/mean"]
     jax.tree.map(np.testing.assert_array_equal, before, final_state(trained[0]))
-    assert "mean of anode, cathode" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "6 steps of 4 (4 epochs of 6), evaluated every 3 steps" in printed
+    assert "mean of anode, cathode" in printed
 
 
 def test_a_run_out_of_patience_ends_early_and_for_good(config, monkeypatch, tmp_path, capsys):

@@ -107,6 +107,6 @@ def _unreached(given: Sequence[float], boundaries: Sequence[int], unit: str, num
     if not beyond:
         return []
     return [
-        f"warning: optim.boundaries {', '.join(beyond)} ({unit}, as the run's length is given in) lie behind the run's "
-        f"{num_steps} steps: the rate does not fall there, unless the run is made longer"
+        f"warning: optim.boundaries {', '.join(beyond)} ({unit}, as the run's length is given in) are not before the end of "
+        f"the run's {num_steps} steps: the rate does not fall there, unless the run is made longer"
     ]

@@ -33,14 +33,14 @@ def test_every_point_has_a_folder_of_its_own():
 
 def test_a_point_exchanges_whole_sections():
     """And what is within one is set in it, wherever the point names it; the section itself stays as it was."""
-    network = default.fcn()
-    point = {"model.stride": 16, "model": network, "augment": default.augment_nnunet(), "loss.terms.dice": 0.5}
-    assert sweep.describe(point) == "model.stride=16, model=fcn, augment=augment, loss.terms.dice=0.5"
+    network, recipe = default.fcn(), default.augment_nnunet()
+    point = {"model.stride": 16, "model": network, "augment": recipe, "augment.probability.noise": 0.5}
+    assert sweep.describe(point) == "model.stride=16, model=fcn, augment=augment, augment.probability.noise=0.5"
     config = default.get_config()
     sweep.apply(config, point, given=["train.num_steps", "modelled"])
     assert config.model.to_dict() == {**default.fcn().to_dict(), "stride": 16}
-    assert config.augment == default.augment_nnunet()
-    assert network.stride == 8
+    assert (config.augment.rotate, config.augment.probability.noise) == (180.0, 0.5)
+    assert (network, recipe) == (default.fcn(), default.augment_nnunet())
 
 
 @pytest.mark.parametrize("name", models.MODELS)

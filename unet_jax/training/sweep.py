@@ -10,6 +10,7 @@ own: another network has other keys, so that its name alone would not do. A key 
 `run_train.py --sweep_index=N` runs point N, so that a job array of a cluster is a sweep.
 """
 
+import copy
 import functools
 import importlib.util
 import operator
@@ -71,7 +72,7 @@ def apply(config: ConfigDict, point: Mapping[str, Any], given: Collection[str] =
             if _is_section(node[last]) != _is_section(value):
                 raise TypeError(f"{key} is {'a section' if _is_section(node[last]) else 'one value'} there")
             if _is_section(value):
-                value = ConfigDict(value).copy_and_resolve_references()  # points may share it
+                value = ConfigDict(copy.deepcopy(value))  # points may share it
                 _check_keys(key, node[last], value)
             node[last] = value
         except (KeyError, TypeError, ValueError) as error:

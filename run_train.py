@@ -60,7 +60,7 @@ def main() -> None:
         point = sweep.choose(sweep.read(path), SWEEP_INDEX.value)
         sweep.apply(config, point, given=config_flags.get_override_values(flags.FLAGS["config"]))
         workdir = f"{workdir}/{sweep.name_of(SWEEP_INDEX.value, point)}"
-        print(f"point {SWEEP_INDEX.value} of the sweep: {point}, into {workdir}")
+        print(f"point {SWEEP_INDEX.value} of the sweep: {sweep.describe(point)}; into {workdir}")
     if VERIFY.value and parallel.process_count() > 1:
         raise UserError("--verify_resume is for one process: add --nomultiprocess, and no --coordinator")
     if VERIFY.value:

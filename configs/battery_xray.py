@@ -15,13 +15,15 @@ from configs import default
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """`arg` is the data's folder; --config.data.root=FOLDER does the same."""
-    config = default.get_config()
+    """`arg` is the data's folder, as --config.data.root=FOLDER sets it, or FOLDER:RECIPE, with one of augmentation."""
+    folder, recipe = default.split(arg)
+    config = default.get_config(recipe)
     config.model.widths = (16, 32, 64, 128, 256)
-    config.data = default.image_folder(arg)
+    config.data = default.image_folder(folder)
     config.data.update({"masks_dir": "masks3", "class_names": ("background", "stack", "plate"), "patch": (128, 128)})
-    config.augment.quarter_turns = False  # the plates lie level in every image
-    config.augment.update({"brightness": 0.2, "contrast": 0.3, "gamma": 0.3})
+    if not recipe:
+        config.augment.quarter_turns = False  # the plates lie level in every image
+        config.augment.update({"brightness": 0.2, "contrast": 0.3, "gamma": 0.3})
     config.train.update({"batch_size": 4, "num_steps": 1240, "eval_every": 155})
     config.eval.update({"batch_size": 2, "keep": ("stack", "plate")})
     return config

@@ -5,20 +5,23 @@
 Hardware: two CPU cores, 4 minutes. Score on test, three seeds: pooled IoU anode .917 ± .003, cathode .921 ± .003,
 mean .919 ± .001.
 
-Any key can be set on the command line: --config.optim.learning_rate=3e-4. Types are checked.
+Any key can be set on the command line: --config.optim.learning_rate=3e-4. Types are checked. A recipe of augmentation goes
+behind a colon, here and in every config, where a folder is given behind that: default.py:nnunet, nuclei.py:FOLDER:unet.
 """
 
 from ml_collections import ConfigDict
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """The default experiment; `arg` (after a colon in --config) must be empty here."""
-    refuse(arg)
+    """The default experiment; `arg` (after a colon in --config) names one of `RECIPES` of augmentation, "" for ours."""
+    if arg not in RECIPES:
+        known = ", ".join(filter(None, RECIPES))
+        raise ValueError(f"{arg!r} is no recipe of augmentation; known: {known}, or nothing after the colon")
     config = ConfigDict()
     config.seed = 0  # of initialisation, order of the data, windows, augmentation and dropout
     config.model = unet_pp()
     config.data = electrodes()
-    config.augment = augment()
+    config.augment = RECIPES[arg]()
     config.loss = ConfigDict(
         {
             "terms": {  # the weight of each loss; 0 leaves it out
@@ -196,6 +199,15 @@ def augment_unet() -> ConfigDict:
     return config
 
 
+RECIPES = {"": augment, "nnunet": augment_nnunet, "unet": augment_unet}  # by what --config says after a colon
+
+
+def split(arg: str) -> tuple[str, str]:
+    """(folder, recipe) of the "FOLDER" or "FOLDER:RECIPE" after a colon in --config; a folder may have colons itself."""
+    folder, _, recipe = arg.rpartition(":")
+    return (folder, recipe) if recipe in RECIPES and ":" in arg else (arg, "")
+
+
 def unet_pp() -> ConfigDict:
     """Every knob of the nested network."""
     return ConfigDict(
@@ -354,9 +366,3 @@ def tfds(name: str) -> ConfigDict:
 def splits(name: str) -> str:
     """The split file configs/splits/NAME.csv, as any checkout of the project finds it: a run may move between two."""
     return f"configs/splits/{name}.csv"
-
-
-def refuse(arg: str) -> None:
-    """Raises ValueError for an argument where a config takes none."""
-    if arg:
-        raise ValueError(f"this config takes no argument after a colon, got {arg!r}")

@@ -16,9 +16,9 @@ from configs import default, nuclei
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """`arg` is the data's folder; --config.data.root=ROOT does the same."""
-    config = nuclei.get_config()
+    """`arg` is the data's folder, as --config.data.root=ROOT sets it, or ROOT:RECIPE, with one of augmentation."""
+    config = nuclei.get_config(arg)
     patch = config.data.patch
-    config.data = default.dsb2018(arg)
+    config.data = default.dsb2018(config.data.root)
     config.data.update({"patch": patch, "split_file": default.splits("dsb2018")})
     return config

@@ -15,7 +15,7 @@ from configs import default
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """The default experiment with the densely connected network; `arg` must be empty."""
+    """The default experiment with the densely connected network; `arg` names a recipe of augmentation."""
     config = default.get_config(arg)
     config.model = default.fc_densenet()
     config.model.update({"first": 24, "growth": 13})

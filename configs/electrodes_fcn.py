@@ -22,7 +22,7 @@ from configs import default
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """The default experiment with the fully convolutional VGG-16, made narrow; `arg` must be empty."""
+    """The default experiment with the fully convolutional VGG-16, made narrow; `arg` names a recipe of augmentation."""
     config = default.get_config(arg)
     config.model = default.fcn()
     return config

@@ -15,7 +15,7 @@ from configs import default
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """The default experiment with the plain network on an encoder of five levels; `arg` must be empty."""
+    """The default experiment with the plain network on an encoder of five levels; `arg` names a recipe of augmentation."""
     config = default.get_config(arg)
     config.model = default.unet()
     config.model.update({"encoder": "resnet34", "widths": (16, 32, 64, 128, 256, 512)})

@@ -11,7 +11,7 @@ from configs import default
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """The default experiment with the plain network; `arg` must be empty."""
+    """The default experiment with the plain network; `arg` names a recipe of augmentation."""
     config = default.get_config(arg)
     config.model = default.unet()
     return config

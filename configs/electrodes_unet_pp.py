@@ -11,7 +11,7 @@ from configs import default
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """The default experiment with one level and 160 steps more; `arg` must be empty."""
+    """The default experiment with one level and 160 steps more; `arg` names a recipe of augmentation."""
     config = default.get_config(arg)
     config.model.widths = (16, 32, 64, 128, 256)
     config.train.update({"num_steps": 480, "eval_every": 160})

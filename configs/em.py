@@ -15,10 +15,11 @@ from configs import default
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """`arg` is the data's folder; --config.data.root=FOLDER does the same."""
-    config = default.get_config()
+    """`arg` is the data's folder, as --config.data.root=FOLDER sets it, or FOLDER:RECIPE, with one of augmentation."""
+    folder, recipe = default.split(arg)
+    config = default.get_config(recipe)
     config.model.widths = (16, 32, 64, 128, 256)
-    config.data = default.image_folder(arg)
+    config.data = default.image_folder(folder)
     config.data.update({"class_names": ("interior", "membrane"), "patch": (128, 128)})
     config.train.update({"batch_size": 4, "num_steps": 400, "eval_every": 200})
     config.eval.update({"batch_size": 1, "keep": ("membrane",)})

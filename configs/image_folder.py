@@ -17,8 +17,9 @@ from configs import default
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """`arg` is the data's folder; --config.data.root=FOLDER does the same."""
-    config = default.get_config()
-    config.data = default.image_folder(arg)
+    """`arg` is the data's folder, as --config.data.root=FOLDER sets it, or FOLDER:RECIPE, with one of augmentation."""
+    folder, recipe = default.split(arg)
+    config = default.get_config(recipe)
+    config.data = default.image_folder(folder)
     config.eval.keep = ()
     return config

@@ -14,9 +14,9 @@ from configs import default, em
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """`arg` is the data's folder; --config.data.root=ROOT does the same."""
-    config = em.get_config()
+    """`arg` is the data's folder, as --config.data.root=ROOT sets it, or ROOT:RECIPE, with one of augmentation."""
+    config = em.get_config(arg)
     patch = config.data.patch
-    config.data = default.isbi2012(arg)
+    config.data = default.isbi2012(config.data.root)
     config.data.update({"patch": patch, "split_file": default.splits("isbi2012")})
     return config

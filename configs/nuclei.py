@@ -15,10 +15,11 @@ from configs import default
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """`arg` is the data's folder; --config.data.root=FOLDER does the same."""
-    config = default.get_config()
+    """`arg` is the data's folder, as --config.data.root=FOLDER sets it, or FOLDER:RECIPE, with one of augmentation."""
+    folder, recipe = default.split(arg)
+    config = default.get_config(recipe)
     config.model.update({"widths": (16, 32, 64, 128, 256), "activation": "sigmoid"})
-    config.data = default.image_folder(arg)
+    config.data = default.image_folder(folder)
     config.data.update({"class_names": ("background", "nucleus"), "patch": (96, 96)})
     config.loss.terms.update({"cross_entropy": 0.0, "dice": 0.0, "bce_dice": 1.0})
     config.train.update({"num_steps": 600, "eval_every": 200})

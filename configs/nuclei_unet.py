@@ -15,7 +15,7 @@ from configs import default, nuclei
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """`arg` is the data's folder; --config.data.root=FOLDER does the same."""
+    """`arg` is the data's folder, as --config.data.root=FOLDER sets it, or FOLDER:RECIPE, with one of augmentation."""
     config = nuclei.get_config(arg)
     widths = config.model.widths
     config.model = default.unet()

@@ -17,14 +17,16 @@ from configs import default
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """`arg` is the folder where TFDS keeps its sets, "" for its default; --config.data.data_dir=FOLDER does the same."""
-    config = default.get_config()
+    """`arg` is where TFDS keeps its sets, "" for its default, as --config.data.data_dir=FOLDER sets it, or FOLDER:RECIPE."""
+    folder, recipe = default.split(arg)
+    config = default.get_config(recipe)
     config.model.widths = (16, 32, 64, 128, 256)
     config.data = default.tfds("oxford_iiit_pet")
-    config.data.update({"data_dir": arg, "id_key": "file_name", "patch": (160, 160)})
+    config.data.update({"data_dir": folder, "id_key": "file_name", "patch": (160, 160)})
     config.data.update({"class_names": ("background", "pet", "border"), "mask_values": (2, 1, 3)})
     config.data.splits = {"train": "train[:90%]", "val": "train[90%:]", "test": "test"}
-    config.augment.update({"flip": False, "quarter_turns": False})  # photographs have an up and a down
+    if not recipe:
+        config.augment.update({"flip": False, "quarter_turns": False})  # photographs have an up and a down
     config.train.update({"num_steps": 2000, "eval_every": 500})
     config.eval.keep = ("pet", "border")
     return config

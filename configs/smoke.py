@@ -11,7 +11,7 @@ from configs import default
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """The default experiment, made small; `arg` must be empty."""
+    """The default experiment, made small; `arg` names a recipe of augmentation."""
     config = default.get_config(arg)
     config.model.widths = (4, 8)
     config.data.update({"patch": (32, 32), "size": (64, 64), "num_train": 16, "num_val": 8, "num_test": 8})

@@ -17,7 +17,7 @@ from configs import nuclei
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """`arg` is the data's folder; --config.data.root=FOLDER does the same."""
+    """`arg` is the data's folder, as --config.data.root=FOLDER sets it, or FOLDER:RECIPE, with one of augmentation."""
     config = nuclei.get_config(arg)
     config.model.update({"variant": "paper", "widths": (32, 64, 128, 256, 512), "norm": "none", "dropout": 0.5})
     config.loss.head_weights = (1.0, 1.0, 1.0, 1.0)

@@ -24,7 +24,7 @@ DEFAULT = "--config=configs/default.py"
     [
         ("run_train.py", [DEFAULT], "workdir"),
         ("run_train.py", ["--config=configs/nope.py", "--workdir=x"], "configs/nope.py: no such file; in that folder: configs/b"),
-        ("run_train.py", [DEFAULT + ":abc", "--workdir=x"], "takes no argument after a colon, got 'abc'"),
+        ("run_train.py", [DEFAULT + ":abc", "--workdir=x"], "'abc' is no recipe of augmentation; known: nnunet, unet"),
         ("run_train.py", [DEFAULT, "--workdir=x", "--config.optim.lr=1"], "--config.optim.lr: no such key; config.optim has: accumulate, b1"),
         ("run_train.py", [DEFAULT, "--workdir=x", "--config.train.num_steps=ten"], "num_steps=ten"),
         ("run_train.py", [DEFAULT, "--workdir=x", "--wrokdir=x"], "wrokdir"),

@@ -146,6 +146,22 @@ def test_originals_train_as_their_folders_do():
         assert ours == theirs
 
 
-def test_configs_without_an_argument_refuse_one():
-    with pytest.raises(ValueError, match="takes no argument"):
-        default.get_config("abc")
+@pytest.mark.parametrize("name", NAMES)
+def test_every_config_takes_a_recipe(name):
+    """Which changes its augmentation to that, and nothing else; a folder may have colons itself."""
+    get_config = importlib.import_module(f"configs.{name}").get_config
+    plain = get_config()
+    place = next((key for key in ("root", "data_dir") if key in plain.data), None)
+    folder = "gs://BUCKET/images" if place else ""
+    for recipe in ("nnunet", "unet"):
+        config = get_config(f"{folder}:{recipe}" if place else recipe)
+        assert config.augment == getattr(default, f"augment_{recipe}")() != plain.augment
+        ours, theirs = ({**c.to_dict(), "augment": None} for c in (config, plain))
+        if place:
+            assert get_config(folder).data == config.data
+            assert ours["data"].pop(place) == folder
+            del theirs["data"][place]
+        assert ours == theirs
+    if not place:
+        with pytest.raises(ValueError, match="'abc' is no recipe of augmentation; known: nnunet, unet, or nothing"):
+            get_config("abc")

@@ -43,9 +43,24 @@ def test_no_rounding_error_adds_a_step():
 def test_every_duration_has_its_own_unit_and_boundaries_that_of_the_length():
     found = resolve(num_epochs=8.0, eval_every_examples=100, warmup_epochs=0.5, boundaries=(2, 4))
     assert (found.num_steps, found.eval_every, found.warmup_steps, found.boundaries) == (30, 13, 2, (8, 15))
-    assert found.text == "8 epochs are 30 steps of 8 (8 epochs of 30), evaluated every 13 steps"
+    assert found.lines == ("8 epochs are 30 steps of 8 (8 epochs of 30), evaluated every 13 steps",)
     assert resolve(num_steps=30, boundaries=(2, 4)).boundaries == (2, 4)
     assert resolve(warmup_steps=0).warmup_steps == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "beyond"),
+    [
+        ({"num_steps": 20, "boundaries": (10, 19)}, ""),
+        ({"num_steps": 20, "boundaries": (10, 20, 30)}, "20, 30 (steps, as the run's length is given in)"),
+        ({"num_epochs": 4.0, "boundaries": (3, 30)}, "30 (epochs, as"),
+    ],
+)
+def test_boundaries_that_the_run_does_not_reach_are_told(given, beyond):
+    """The rate of the last step, the 20th, is that of step 19."""
+    found = resolve(**given)
+    assert len(found.boundaries) == len(given["boundaries"])
+    assert [line.startswith(f"warning: optim.boundaries {beyond}") for line in found.lines[1:]] == [True] * bool(beyond)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +73,8 @@ def test_every_duration_has_its_own_unit_and_boundaries_that_of_the_length():
         ({"num_steps": -3}, "train.num_steps -3 must be above 0"),
         ({"num_epochs": float("nan")}, "train.num_epochs nan"),
         ({"boundaries": ("a",)}, "give numbers of steps"),
+        ({"num_epochs": 1e10}, "train.num_epochs 10000000000.0 comes to 37500000000 steps; give at most 2147483647"),
+        ({"boundaries": (3, 2**31)}, r"optim.boundaries \(3, 2147483648\) comes to 2147483648 steps"),
     ],
 )
 def test_bad_values_are_named(given, message):

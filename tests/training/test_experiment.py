@@ -1,5 +1,8 @@
 """What the parts of an experiment are told by the config's loss, and which settings contradict each other."""
 
+import contextlib
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -44,6 +47,20 @@ def test_a_map_of_weights_that_no_loss_reads_is_refused(config):
         UserError, match=r"weighted_cross_entropy is 0.0 and data.weight_map is True.*set both or neither"
     ):
         experiment.create(config)
+
+
+@pytest.mark.parametrize(("ids", "told"), [((0, 0), True), ((0, 255), True), ((0, 2), False)])
+def test_windows_of_the_foreground_need_some(config, ids, told):
+    """In one image of the two is enough; void is none."""
+    config.data.foreground_share = 0.5
+    whole = experiment.create_dataset(config)
+    examples = [whole.source("train")[0] | {"mask": np.full((32, 32), id_, np.uint8)} for id_ in ids]
+    dataset = dataclasses.replace(whole, sources=whole.sources | {"train": examples})
+    refused = pytest.raises(
+        UserError, match=r"data.foreground_share: none of the 2 training images shows another class"
+    )
+    with refused if told else contextlib.nullcontext():
+        experiment.create(config, dataset=dataset)
 
 
 def test_one_channel_has_nothing_to_weigh(config):

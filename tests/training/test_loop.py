@@ -122,7 +122,9 @@ def test_finished_run_is_scored_again_without_training(trained, config, final_st
     summary = loop.train_and_evaluate(config, trained[0])
     assert summary["iou_pooled/mean"] == trained[1]["iou_pooled/mean"]
     jax.tree.map(np.testing.assert_array_equal, before, final_state(trained[0]))
-    assert "mean of anode, cathode" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "6 steps of 4 (4 epochs of 6), evaluated every 3 steps" in printed
+    assert "mean of anode, cathode" in printed
 
 
 def test_a_run_out_of_patience_ends_early_and_for_good(config, monkeypatch, tmp_path, capsys):
@@ -253,6 +255,10 @@ def test_a_run_without_a_step_leaves_the_workdir_free(trained, config, tmp_path)
         ("optim.b1", 1.5, "b1 1.5"),
         ("data.patch", (96, "a"), "data.patch"),
         ("data.normalize", "none", "data.normalize 'none'"),
+        ("loss.terms.dice", float("nan"), "loss.terms.dice nan must be a finite number"),
+        ("optim.weight_decay", float("inf"), "optim.weight_decay inf must be a finite number"),
+        ("optim.eps", -1.0, "optim.eps -1.0 must be above 0"),
+        ("seed", 2**32, "seed 4294967296 must be at least 0 and at most 4294967295"),
     ],
 )
 def test_bad_values_are_refused_before_the_workdir_is_made(config, tmp_path, key, value, message):

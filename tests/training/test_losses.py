@@ -166,6 +166,9 @@ def test_weighted_sum_over_losses_and_heads(batch):
     [
         ({"terms": {"hinge": 1.0}}, "hinge.*known: cross_entropy"),
         ({"terms": {"dice": 0.0}}, "weight above 0"),
+        ({"terms": {"cross_entropy": 1.0, "dice": float("nan")}}, "give at least one loss a finite weight"),
+        ({"terms": {"dice": 1.0}, "head_weights": (1.0, float("inf"))}, "all must be finite"),
+        ({"terms": {"focal": 1.0}, "knobs": {"focal": {"gamma": float("inf")}}}, "focal.gamma inf .* finite"),
         ({"terms": {"bce_dice": 1.0}}, "needs model.activation 'sigmoid', not 'softmax'"),
         ({"terms": {"dice": 1.0}, "class_weights": (1.0,)}, "must be 3"),
         ({"terms": {"dice": 1.0}, "head_weights": (0.0, 0.0)}, "head_weights"),

@@ -124,6 +124,8 @@ def test_clipping_bounds_the_global_norm():
         ({"name": "lamb"}, "'lamb' is unknown; known: adamw"),
         ({"name": "sgd", "schedule": "zigzag"}, "'zigzag' is unknown"),
         ({"name": "sgd", "learning_rate": 0.0}, "must be above 0"),
+        ({"name": "adam", "eps": 0.0}, "optim.eps 0.0 must be above 0"),
+        ({"name": "sgd", "weight_decay": float("inf")}, "optim.weight_decay inf must be finite"),
         ({"name": "sgd", "warmup_steps": 10}, "warm-up of 10 steps must be .* below the run's 10"),
         ({"name": "sgd", "weight_decay": -1.0}, "weight_decay -1.0"),
         ({"name": "rmsprop", "decay": 1.0}, "optim.decay 1.0"),

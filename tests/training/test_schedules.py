@@ -60,6 +60,7 @@ def test_which_depend_on_the_length(name):
     [
         ({"name": "zigzag"}, "'zigzag' is unknown; known: cosine"),
         ({"name": "poly", "power": 0.0}, "optim.power 0.0"),
+        ({"name": "poly", "power": float("inf")}, "optim.power inf must be above 0 and finite"),
         ({"name": "step"}, "'step' needs some"),
         ({"name": "cosine", "boundaries": (5,)}, r"boundaries \(5,\) with optim.schedule 'cosine'"),
         ({"name": "step", "boundaries": (10, 5)}, "must ascend"),

@@ -7,8 +7,9 @@ import sys
 import pytest
 
 from configs import default, electrodes_sweep
+from unet_jax import models
 from unet_jax.errors import UserError
-from unet_jax.training import sweep
+from unet_jax.training import experiment, sweep
 
 
 def test_a_point_changes_its_keys_alone():
@@ -27,12 +28,42 @@ def test_every_point_has_a_folder_of_its_own():
     assert len(set(names)) == len(points)
     assert names[1] == "1-unet_pp-deep_supervisionTrue-seed1"
     assert "/" not in sweep.name_of(0, {"data.root": "../a b"})
+    assert sweep.name_of(2, {"model": default.unet(), "seed": 1}) == "2-unet-seed1"
+
+
+def test_a_point_exchanges_whole_sections():
+    """And what is within one is set in it, wherever the point names it; the section itself stays as it was."""
+    network, recipe = default.fcn(), default.augment_nnunet()
+    point = {"model.stride": 16, "model": network, "augment": recipe, "augment.probability.noise": 0.5}
+    assert sweep.describe(point) == "model.stride=16, model=fcn, augment=augment, augment.probability.noise=0.5"
+    config = default.get_config()
+    sweep.apply(config, point, given=["train.num_steps", "modelled"])
+    assert config.model.to_dict() == {**default.fcn().to_dict(), "stride": 16}
+    assert (config.augment.rotate, config.augment.probability.noise) == (180.0, 0.5)
+    assert (network, recipe) == (default.fcn(), default.augment_nnunet())
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_a_sweep_over_networks(name, cache_dir):
+    """Each, exchanged for the default's, makes an experiment."""
+    config = default.get_config()
+    small = {"data.size": (32, 32), "data.num_train": 4, "data.num_val": 2, "data.num_test": 2}
+    sweep.apply(config, {"model": getattr(default, name)(), **small, "data.cache_dir": cache_dir, "seed": 1})
+    module = experiment.create(config, dataset=experiment.create_dataset(config)).module
+    assert type(module) is models.MODELS[name]
 
 
 @pytest.mark.parametrize(
     ("point", "message"),
     [
         ({"seed": 1}, r"--config.seed is given, and the sweep sets it, too"),
+        ({"model": default.unet()}, r"--config.model.widths is given, and the sweep sets model, too"),
+        ({"optim": 3}, r"the sweep's optim='3' does not fit the config: optim is a section there"),
+        (
+            {"optim.name": default.unet()},
+            r"the sweep's optim.name='unet' does not fit the config: .* is one value there$",
+        ),
+        ({"loss.terms": {"dice": 1.0}}, r"the sweep's loss.terms='terms' .*: .*the keys dice, not bce_dice, "),
         ({"model.nam": "x"}, r"the sweep's model.nam='x' does not fit the config: .*no key model.nam"),
         ({"modell.name": "x"}, r"the sweep's modell.name='x' does not fit the config"),
         ({"train.num_steps": "many"}, r"the sweep's train.num_steps='many' does not fit the config"),
@@ -40,7 +71,7 @@ def test_every_point_has_a_folder_of_its_own():
 )
 def test_what_does_not_fit_is_refused(point, message):
     with pytest.raises(UserError, match=message):
-        sweep.apply(default.get_config(), point, given=["seed"])
+        sweep.apply(default.get_config(), point, given=["seed", "model.widths"])
 
 
 def test_a_config_that_is_no_sweep(tmp_path):

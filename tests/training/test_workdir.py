@@ -2,7 +2,10 @@
 
 import dataclasses
 import json
+import re
 import shutil
+import tomllib
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -156,11 +159,20 @@ def test_other_data_are_refused_on_resume(trained, config, tmp_path):
         loop.train_and_evaluate(config, workdir)
 
 
-def test_versions_tell_what_it_ran_on(trained):
+def test_versions_tell_what_it_ran_on(trained, monkeypatch):
     (versions,) = json.loads((trained[0] / "versions.json").read_text())["starts"]
     assert versions["packages"]["jax"] == jax.__version__
+    needed = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["dependencies"]
+    needed = {re.match(r"[\w-]+", requirement)[0] for requirement in needed}
+    needed -= {"absl-py", "etils", "fsspec", "matplotlib", "tqdm"}  # flags, paths, pictures, bars
+    assert needed | {"unet-jax", "jaxlib", "tensorstore"} <= set(versions["packages"])
+    assert versions["jax_config"] == {name: getattr(jax.config, name) for name in folder.SETTINGS}
     assert versions["device_count"] == 4
     assert "host_platform_device_count=4" in versions["xla_flags"]
+    monkeypatch.setenv("LIBTPU_INIT_ARGS", "--xla_tpu_of=ours")
+    monkeypatch.setattr(folder, "PACKAGES", ("jax", "no-such-package"))
+    assert folder.versions()["libtpu_init_args"] == "--xla_tpu_of=ours"
+    assert set(folder.versions()["packages"]) == {"jax"}
 
 
 def test_the_original_data_may_have_moved(cache_dir, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
     python -m unet_jax.analysis.preview --config=configs/default.py --out=sheet.png
     python -m unet_jax.analysis.preview --config=configs/nuclei.py:FOLDER --out=sheet.png --config.augment.rotate=180
+    python -m unet_jax.analysis.preview --config=configs/nuclei.py:FOLDER:nnunet --out=sheet.png
 
 The windows are those of the run's steps from --step on, in their order, and their changes those of the step: both follow
 from the seed, the step and the window's place in the batch. Masks are outlined in the colours of the classes; what is not

@@ -24,17 +24,30 @@ def is_due(position: int, share: float) -> bool:
     return math.floor((position + 1) * share) > math.floor(position * share)
 
 
+def check_any(source) -> None:
+    """Raises UserError where no example of `source` shows foreground; the masks up to the first that does are read."""
+    if not any(_present(source[index]["mask"]).size for index in range(len(source))):
+        raise UserError(
+            f"data.foreground_share: none of the {len(source)} training images shows another class than class 0; set it "
+            "to 0, or mend the masks"
+        )
+
+
 def random_pixel(mask: np.ndarray, rng: np.random.Generator) -> tuple[int, int] | None:
     """(y, x) of a random foreground pixel of ids `[H, W]` or 0/1 masks `[H, W, K]`; None, and no draw, without any."""
-    overlapping = mask.ndim == 3
-    pixels = mask.sum((0, 1), dtype=np.int64) if overlapping else np.bincount(mask.ravel(), minlength=VOID)[:VOID]
-    present = 1 + np.flatnonzero(pixels[1:])
+    present = _present(mask)
     if not present.size:
         return None
     chosen = int(present[rng.integers(present.size)])
-    places = np.flatnonzero(mask[..., chosen] if overlapping else mask == chosen)
+    places = np.flatnonzero(mask[..., chosen] if mask.ndim == 3 else mask == chosen)
     y, x = divmod(int(places[rng.integers(places.size)]), mask.shape[1])
     return y, x
+
+
+def _present(mask: np.ndarray) -> np.ndarray:
+    """The foreground classes of which a mask, as of `random_pixel`, has pixels."""
+    pixels = mask.sum((0, 1), dtype=np.int64) if mask.ndim == 3 else np.bincount(mask.ravel(), minlength=VOID)[:VOID]
+    return 1 + np.flatnonzero(pixels[1:])
 
 
 def centred(pixel: Sequence[int], patch: Sequence[int], spare: Sequence[int]) -> list[int]:

@@ -1,10 +1,12 @@
 """How long a run is, in steps, whatever the config says it in: steps, epochs or examples."""
 
 import dataclasses
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from unet_jax.errors import UserError
+from unet_jax.training.values import LAST_STEP
 
 UNITS = ("steps", "epochs", "examples")
 LENGTH = ("num_steps", "num_epochs", "num_examples")  # keys of `train`: how long the run is
@@ -21,14 +23,14 @@ class Durations:
       eval_every: from one evaluation to the next.
       warmup_steps: of the warm-up.
       boundaries: at which the schedule "step" lowers the rate.
-      text: the first two, as they are printed.
+      lines: what there is to print: the first two, and a warning of boundaries that the run does not reach.
     """
 
     num_steps: int
     eval_every: int
     warmup_steps: int
     boundaries: tuple[int, ...]
-    text: str
+    lines: tuple[str, ...]
 
 
 def check(train: Mapping, optim: Mapping) -> None:
@@ -62,7 +64,7 @@ def resolve(train: Mapping, optim: Mapping, num_examples: int) -> Durations:
       num_examples: of the training split.
 
     Raises:
-      UserError: as of `check`; or a boundary is no number.
+      UserError: as of `check`; a boundary is no number; or the run, or a boundary, has more steps than a device can count.
     """
     check(train, optim)
     batch_size = train["batch_size"]
@@ -78,12 +80,33 @@ def resolve(train: Mapping, optim: Mapping, num_examples: int) -> Durations:
     unit, value, num_steps = read(train, LENGTH)
     if not all(isinstance(b, int | float) for b in optim["boundaries"]):
         raise UserError(f"optim.boundaries {optim['boundaries']!r}: give numbers of {unit}")
+    boundaries = tuple(map(functools.partial(steps, unit), optim["boundaries"]))
+    for key, given, counted in (
+        (f"train.{LENGTH[UNITS.index(unit)]}", value, (num_steps,)),
+        ("optim.boundaries", tuple(optim["boundaries"]), boundaries),
+    ):
+        if max(counted, default=0) > LAST_STEP:
+            raise UserError(f"{key} {given} comes to {max(counted)} steps; give at most {LAST_STEP}")
     eval_every = read(train, EVERY)[2]
     text = f"{num_steps} steps of {batch_size} ({num_steps * batch_size / num_examples:.4g} epochs of {num_examples})"
     return Durations(
         num_steps,
         eval_every,
         read(optim, WARMUP)[2],
-        tuple(steps(unit, boundary) for boundary in optim["boundaries"]),
-        (f"{value:g} {unit} are " if unit != "steps" else "") + f"{text}, evaluated every {eval_every} steps",
+        boundaries,
+        (
+            (f"{value:g} {unit} are " if unit != "steps" else "") + f"{text}, evaluated every {eval_every} steps",
+            *_unreached(optim["boundaries"], boundaries, unit, num_steps),
+        ),
     )
+
+
+def _unreached(given: Sequence[float], boundaries: Sequence[int], unit: str, num_steps: int) -> list[str]:
+    """A warning where boundaries lie at the end of the run or behind it: it may be made longer, or the unit be another."""
+    beyond = [f"{said:g}" for said, step in zip(given, boundaries, strict=True) if step >= num_steps]
+    if not beyond:
+        return []
+    return [
+        f"warning: optim.boundaries {', '.join(beyond)} ({unit}, as the run's length is given in) are not before the end of "
+        f"the run's {num_steps} steps: the rate does not fall there, unless the run is made longer"
+    ]

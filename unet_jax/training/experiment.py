@@ -14,15 +14,14 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from unet_jax import data, models, parallel
-from unet_jax.data import pipeline
+from unet_jax.data import foreground, pipeline
 from unet_jax.data.augment import augment
 from unet_jax.data.class_weights import check_rule, class_weights
-from unet_jax.data.foreground import check_share
 from unet_jax.data.knobs import Knobs
 from unet_jax.errors import UserError
 from unet_jax.evaluation.metrics import resolve_keep
 from unet_jax.inference.predict import select
-from unet_jax.training import durations, ema, losses, optim, plateau, schedules
+from unet_jax.training import durations, ema, losses, optim, plateau, schedules, values
 from unet_jax.training.state import TrainState, create_state
 from unet_jax.training.step import create_train_step
 
@@ -37,21 +36,6 @@ START = ("encoder_weights",)  # keys of config.model that are not the network's:
 WEIGHTING = ("class_weights", "class_weighting")  # keys of config.loss that say the same in two ways
 STEPPING = ("accumulate", "ema_decay", "plateau_patience", "plateau_gain")  # keys of config.optim that are not optax's
 WEIGHTS = ("raw", "ema")  # of eval.weights
-
-AT_LEAST = {  # the least value of each whole number
-    "seed": 0,
-    "train.batch_size": 1,
-    "train.log_every": 1,
-    "train.patience": 0,
-    "optim.accumulate": 1,
-    "eval.batch_size": 1,
-    "eval.bucket": 1,
-    "eval.num_pictures": 0,
-    "checkpoint.every": 0,
-    "checkpoint.latest": 1,
-    "data.num_threads": 1,
-    "data.cache_bytes": 0,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +90,8 @@ def create(config: ConfigDict, devices=None, dataset: data.Dataset | None = None
     module = create_module(config, dataset.class_names, dataset.overlapping)
     select(module, config.eval.mode)  # raises where there is no such mode
     weights = _class_weights(config, dataset, module.num_classes)
+    if reading["foreground_share"] and dataset.sources:  # without any it is a plan's
+        foreground.check_any(dataset.source("train"))
     loss = losses.create(
         activation=config.model.activation,
         num_classes=module.num_classes,
@@ -124,10 +110,7 @@ def create(config: ConfigDict, devices=None, dataset: data.Dataset | None = None
 
 
 def _check_values(config: ConfigDict) -> dict:
-    for name, least in AT_LEAST.items():
-        value = functools.reduce(lambda node, key: node[key], name.split("."), config)
-        if value < least:
-            raise UserError(f"{name} {value} must be at least {least}")
+    values.check(config.to_dict())
     durations.check(config.train, config.optim)
     knobs = config.optim
     schedules.check(name=knobs.schedule, learning_rate=knobs.learning_rate, power=knobs.power, factor=knobs.factor)
@@ -159,7 +142,7 @@ def _check_values(config: ConfigDict) -> dict:
     if reading["normalize"] not in pipeline.NORMALIZATIONS:
         known = ", ".join(pipeline.NORMALIZATIONS)
         raise UserError(f"data.normalize {reading['normalize']!r} is unknown; known: {known}")
-    check_share(reading["foreground_share"])
+    foreground.check_share(reading["foreground_share"])
     Knobs(**config.augment.to_dict())
     return reading
 

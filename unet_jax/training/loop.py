@@ -109,7 +109,8 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None, profile_ste
             + f"), {parallel.num_devices(devices)} device(s), "
             + (f"going on from step {start_step} in {workdir}" if start_step else f"into {workdir}")
         )
-        progress.print(durations.text)
+        for line in durations.lines:
+            progress.print(line)
         if ended_early:
             progress.print(
                 f"the run has ended, out of patience; a train.patience above {train.patience}, or 0, goes on"

@@ -1,5 +1,6 @@
 """The optimiser: one optax chain from a few config keys."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -63,11 +64,13 @@ def create(
     if name not in OPTIMIZERS:
         raise UserError(f"optim.name {name!r} is unknown; known: {', '.join(OPTIMIZERS)}")
     for key, value in (("weight_decay", weight_decay), ("grad_clip", grad_clip)):
-        if not value >= 0:
-            raise UserError(f"optim.{key} {value} must not be negative; 0 switches it off")
+        if not 0 <= value < math.inf:
+            raise UserError(f"optim.{key} {value} must be finite and not negative; 0 switches it off")
     for key, value in (("b1", b1), ("b2", b2), ("momentum", momentum), ("decay", decay)):
         if not 0 <= value < 1:
             raise UserError(f"optim.{key} {value} must be at least 0 and below 1")
+    if not 0 < eps < math.inf:
+        raise UserError(f"optim.eps {eps} must be above 0 and finite: it keeps a step from a division by 0")
     freeze, rates = parts.check_patterns(freeze), parts.check_rates(rates)
     rate = create_schedule(
         name=schedule,

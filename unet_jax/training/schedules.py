@@ -83,8 +83,8 @@ def check(*, name: str, learning_rate: float, power: float, factor: float) -> No
         raise UserError(f"optim.schedule {name!r} is unknown; known: {', '.join(SCHEDULES)}")
     if not 0 < learning_rate < float("inf"):
         raise UserError(f"optim.learning_rate {learning_rate} must be above 0 and finite")
-    if not power > 0:
-        raise UserError(f"optim.power {power} must be above 0")
+    if not 0 < power < float("inf"):
+        raise UserError(f"optim.power {power} must be above 0 and finite")
     if not 0 < factor < 1:
         raise UserError(f"optim.factor {factor} must be above 0 and below 1: the rate is multiplied by it")
 

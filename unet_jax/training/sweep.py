@@ -1,8 +1,16 @@
 """Sweeps: a config file that has `get_sweep()` beside `get_config()` lists the points of one, each some keys and values.
 
+    def get_sweep() -> list[dict]:
+        networks = ({}, {"model": default.unet(), "model.widths": (16, 32, 64)}, {"model": default.fcn()})
+        return [{**network, "seed": seed} for network in networks for seed in range(3)]
+
+A value may be a whole section, as the functions of `configs/default.py` make them, which takes the place of the config's
+own: another network has other keys, so that its name alone would not do. A key within it is set after it.
+
 `run_train.py --sweep_index=N` runs point N, so that a job array of a cluster is a sweep.
 """
 
+import copy
 import functools
 import importlib.util
 import operator
@@ -14,9 +22,11 @@ from ml_collections import ConfigDict
 
 from unet_jax.errors import UserError
 
+BY_NAME = ("model", "data")  # sections whose keys go by their `name`; one too many is refused by what reads them
+
 
 def read(path: str | Path) -> list[dict[str, Any]]:
-    """The points that `get_sweep()` of a config file lists: values by key, such as `{"seed": 1, "model.name": "unet"}`.
+    """The points that `get_sweep()` of a config file lists: values by key, such as `{"seed": 1, "model": default.unet()}`.
 
     Raises:
       UserError: it has no such function, or that does not list points.
@@ -44,29 +54,56 @@ def choose(points: Sequence[Mapping[str, Any]], index: int) -> Mapping[str, Any]
 
 
 def apply(config: ConfigDict, point: Mapping[str, Any], given: Collection[str] = ()) -> None:
-    """Sets the keys of a point in `config`; `given` are the keys that the command line sets.
+    """Sets the keys of a point in `config`, sections before what is within them; `given` are those of the command line.
 
     Raises:
-      UserError: a key is set by both, is not in the config, or has a value of another type there.
+      UserError: a key is set by both, is not in the config, or has a value of another type there, or a section other keys.
     """
-    for key, value in point.items():
-        if key in given:
-            raise UserError(f"--config.{key} is given, and the sweep sets it, too; leave one of them out")
+    for key, value in sorted(point.items(), key=lambda item: item[0].count(".")):
+        for flag in given:
+            if flag == key or flag.startswith(f"{key}."):
+                it = "it" if flag == key else key
+                raise UserError(f"--config.{flag} is given, and the sweep sets {it}, too; leave one of them out")
         *parents, last = key.split(".")
         try:
             node = functools.reduce(operator.getitem, parents, config)
             if last not in node:  # or the update would add it
                 raise KeyError(f"there is no key {key}")
+            if _is_section(node[last]) != _is_section(value):
+                raise TypeError(f"{key} is {'a section' if _is_section(node[last]) else 'one value'} there")
+            if _is_section(value):
+                value = ConfigDict(copy.deepcopy(value))  # points may share it
+                _check_keys(key, node[last], value)
             node[last] = value
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"the sweep's {key}={value!r} does not fit the config: {error}") from error
+            raise UserError(f"the sweep's {key}={_text(key, value)!r} does not fit the config: {error}") from error
+
+
+def describe(point: Mapping[str, Any]) -> str:
+    """The point in one line, a section by its name."""
+    return ", ".join(f"{key}={_text(key, value)}" for key, value in point.items())
 
 
 def name_of(index: int, point: Mapping[str, Any]) -> str:
     """What the folder of a point's run is called, such as "2-unet-seed1": its index and its values."""
     values = (
-        f"{key.split('.')[-1]}{value}" if isinstance(value, (int, float)) else str(value)
+        f"{key.split('.')[-1]}{value}" if isinstance(value, (int, float)) else _text(key, value)
         for key, value in point.items()
     )
     text = "-".join([str(index), *values])
     return "".join(char if char.isalnum() or char in "-._=" else "_" for char in text)[:100]
+
+
+def _is_section(value: Any) -> bool:
+    return isinstance(value, ConfigDict | dict)
+
+
+def _check_keys(key: str, old: ConfigDict, new: ConfigDict) -> None:
+    """Raises KeyError unless both have the same keys, or go `BY_NAME`."""
+    if key.partition(".")[0] not in BY_NAME and set(old) != set(new):
+        raise KeyError(f"it has the keys {', '.join(sorted(new))}, not {', '.join(sorted(old))}")
+
+
+def _text(key: str, value: Any) -> str:
+    """A value in short: of a section its name, or that of its key."""
+    return str(value.get("name", key.split(".")[-1])) if _is_section(value) else str(value)

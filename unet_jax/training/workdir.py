@@ -1,7 +1,7 @@
 """The folder of a run, and what the run was: `config.json` and `versions.json`.
 
 WORKDIR/config.json     every key of the config; a run resumes only with the same (resume.py)
-WORKDIR/versions.json   packages, git commit, devices, XLA flags, and what the data were
+WORKDIR/versions.json   packages, git commit, devices, flags and settings of XLA and JAX, and what the data were
 WORKDIR/metrics.jsonl   one JSON object a line (writer.py); WORKDIR/curves.png shows it
 WORKDIR/tensorboard/    events (board.py), of a run with train.tensorboard; WORKDIR/profile/ traces (profile.py)
 WORKDIR/checkpoints/    Orbax (checkpoint.py)
@@ -14,6 +14,7 @@ whole the run stops, moves nothing, and does not start anew. A full disk stops a
 the checkpoint needs, what is free, and which checkpoint the same command goes on from (disk.py).
 """
 
+import contextlib
 import json
 import os
 import platform
@@ -46,6 +47,21 @@ FREE = (
         "train.tensorboard",
     ),  # the first three: see fingerprint
     *("eval.batch_size", "eval.num_pictures", "checkpoint.every", "checkpoint.latest"),
+)
+PACKAGES = (  # that results depend on; not all are on every machine
+    "unet-jax",
+    *("jax", "jaxlib", "flax", "optax", "ml-dtypes", "ml-collections"),
+    *("libtpu", "jax-cuda13-plugin", "nvidia-cudnn-cu13", "nvidia-cublas"),  # what devices compute with
+    *("jax-cuda12-plugin", "nvidia-cudnn-cu12", "nvidia-cublas-cu12"),
+    *("orbax-checkpoint", "tensorstore"),  # what is restored
+    *("tensorflow-datasets", "array-record", "grain"),  # which example comes when
+    *("numpy", "scipy", "scikit-image", "opencv-python-headless", "pillow"),  # what its pixels, masks and weights are
+)
+SETTINGS = (  # of JAX
+    "jax_enable_x64",
+    "jax_default_matmul_precision",
+    "jax_default_prng_impl",
+    "jax_threefry_partitionable",
 )
 PRUNED = "pruned"  # in versions.json: the folder holds a level cut out of a run (analysis/prune/extract.py)
 
@@ -135,11 +151,14 @@ def load_facts(workdir) -> dict:
 
 
 def versions() -> dict:
-    """Packages, git commit, devices and XLA flags of this process."""
-    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "grain", "numpy")
+    """Packages, git commit, devices, flags and settings of this process, on which the numbers of a run depend."""
+    there = {}
+    for name in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            there[name] = metadata.version(name)
     return {
         "python": platform.python_version(),
-        "packages": {name: metadata.version(name) for name in packages},
+        "packages": there,
         "git_commit": _git("rev-parse", "HEAD"),
         "git_dirty": bool(_git("status", "--porcelain")),
         "platform": platform.platform(),
@@ -147,6 +166,8 @@ def versions() -> dict:
         "device_count": jax.device_count(),
         "process_count": jax.process_count(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "libtpu_init_args": os.environ.get("LIBTPU_INIT_ARGS", ""),
+        "jax_config": {name: getattr(jax.config, name) for name in SETTINGS},
     }
 
 

@@ -12,6 +12,7 @@ To add a loss: write a builder `name(activation, weights, **knobs) -> Loss`, add
 to `loss.terms` in `configs/default.py`, its knobs, if it has any, to `loss.knobs`.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -70,14 +71,16 @@ def create(
         unknown = set(names) - set(LOSSES)
         if unknown:
             raise UserError(f"loss.{key}: unknown loss {sorted(unknown)}; known: {', '.join(LOSSES)}")
-    if min(terms.values(), default=0) < 0 or not any(terms.values()):
-        raise UserError(f"loss.terms {dict(terms)}: give at least one loss a weight above 0, and none below")
+    if not all(0 <= w < math.inf for w in terms.values()) or not any(terms.values()):
+        raise UserError(f"loss.terms {dict(terms)}: give at least one loss a finite weight above 0, and none below")
     for name, weights, known in (("class_weights", class_weights, num_classes), ("head_weights", head_weights, None)):
         if not all(isinstance(w, int | float) for w in weights):
             raise UserError(f"loss.{name} {tuple(weights)}: give numbers")
-        if weights and (min(weights) < 0 or not sum(weights) > 0 or (known and len(weights) != known)):
+        if weights and (
+            not all(0 <= w < math.inf for w in weights) or not sum(weights) > 0 or (known and len(weights) != known)
+        ):
             raise UserError(
-                f"loss.{name} {tuple(weights)}: none may be negative, one must be above 0"
+                f"loss.{name} {tuple(weights)}: all must be finite, none negative, one above 0"
                 + (f", and there must be {known}, one per class" if known else "")
             )
     # [1, 1, 1, K] against the channels, [K] when looked up by id: K weights always, 1 each by default.

@@ -1,5 +1,6 @@
 """What a loss is, and what the losses share."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -55,7 +56,7 @@ def need(activation: str, name: str, given: str, instead: str = "") -> None:
 
 
 def at_least(least: float, name: str, **knobs: float) -> None:
-    """Raises UserError for a knob of the loss `name` that is no number from `least` up."""
+    """Raises UserError for a knob of the loss `name` that is no finite number from `least` up."""
     for knob, value in knobs.items():
-        if not isinstance(value, int | float) or not value >= least:
-            raise UserError(f"loss.knobs.{name}.{knob} {value!r} must be at least {least}")
+        if not isinstance(value, int | float) or not least <= value < math.inf:
+            raise UserError(f"loss.knobs.{name}.{knob} {value!r} must be at least {least} and finite")

@@ -2,11 +2,12 @@
 
     python benchmarks/step_seconds.py --data=electrodes
     python benchmarks/step_seconds.py --data=battery_xray --folder=FOLDER
-    python benchmarks/step_seconds.py --data=nuclei --folder=FOLDER --only=unet,unet_elastic,unet_no_augmentation --turns=20
+    python benchmarks/step_seconds.py --data=nuclei --folder=FOLDER --networks=unet,unet_elastic,unet_no_augmentation --turns=20
 
 A step is what the training loop does: read a batch, run the step, fetch its metrics; compiled before, in the config's
-batch size and windows. The networks take turns, A B C A B C, so that a drift of the machine's speed meets all alike; the
-median over all turns counts, beside it the middle half of them. Logging, evaluation and saving are no part of it. Needs a quiet machine.
+batch size and windows. The networks take turns, A B C A B C, so that a drift of the machine's speed meets all alike. Of the
+seconds, and of the ratio to the first network's in the same turn, the median counts, beside it the middle half. Logging,
+evaluation and saving are no part of it. Needs a quiet machine.
 """
 
 import json
@@ -28,7 +29,7 @@ from unet_jax.errors import UserError
 flags.DEFINE_enum("data", None, list(rows.DATA), "The data set.")
 flags.DEFINE_string("folder", "", "Its folder, where it is one.")
 flags.DEFINE_list(
-    "only", [], "These alone, by their names in benchmarks/rows.py; those of TIMED are there by name alone."
+    "networks", [], "These alone, by their names in benchmarks/rows.py; those of TIMED are there by name alone."
 )
 flags.DEFINE_integer("turns", 5, "How many turns of three steps each takes.", lower_bound=1)
 flags.DEFINE_string("out", "", "A JSON file for the result.")
@@ -69,8 +70,8 @@ class Stepper:
 
 
 def measure(configs: Mapping[str, ConfigDict], num_turns: int = 5) -> dict[str, dict[str, float]]:
-    """Of each config, by its name: `seconds_per_step` (the median), `quartiles` of them, `waiting` (the part of all that
-    time spent waiting for data) and `parameters`."""
+    """Of each config, by its name: `seconds_per_step` (the median), `quartiles` of them (lower, median, upper), those of the
+    `ratio` to the first one's in the same turn, `waiting` (the part of all that time spent waiting for data), `parameters`."""
     steppers = {}
     for name, config in configs.items():
         print(f"compiling {name} ...", flush=True)
@@ -80,14 +81,23 @@ def measure(configs: Mapping[str, ConfigDict], num_turns: int = 5) -> dict[str, 
     times = {name: [] for name in steppers}
     for _ in range(num_turns):
         for name, stepper in steppers.items():
-            times[name] += [stepper.seconds() for _ in range(STEPS_A_TURN)]
-    return {name: _summary(times[name]) | {"parameters": stepper.parameters} for name, stepper in steppers.items()}
+            times[name].append(tuple(zip(*[stepper.seconds() for _ in range(STEPS_A_TURN)], strict=True)))
+    turns = {name: [sum(steps) for steps, _ in own] for name, own in times.items()}
+    first = next(iter(turns.values()))
+    return {
+        name: {
+            "seconds_per_step": statistics.median(step for steps, _ in own for step in steps),
+            "quartiles": _quartiles([step for steps, _ in own for step in steps]),
+            "ratio": _quartiles([turn / firsts for turn, firsts in zip(turns[name], first, strict=True)]),
+            "waiting": sum(sum(waits) for _, waits in own) / sum(turns[name]),
+            "parameters": steppers[name].parameters,
+        }
+        for name, own in times.items()
+    }
 
 
-def _summary(times: Sequence[tuple[float, float]]) -> dict[str, float]:
-    steps, waits = zip(*times, strict=True)
-    lower, median, upper = statistics.quantiles(steps, n=4, method="inclusive")
-    return {"seconds_per_step": median, "quartiles": (lower, upper), "waiting": sum(waits) / sum(steps)}
+def _quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    return tuple(statistics.quantiles(values, n=4, method="inclusive")) if len(values) > 1 else (values[0],) * 3
 
 
 def main() -> None:
@@ -95,18 +105,17 @@ def main() -> None:
     if values.data is None:
         raise UserError(f"--data is missing; give one of {', '.join(rows.DATA)}")
     known = rows.EXPERIMENTS[values.data] | rows.TIMED.get(values.data, {})
-    names = values.only or list(rows.EXPERIMENTS[values.data])
+    names = values.networks or list(rows.EXPERIMENTS[values.data])
     for name in names:
         if name not in known:
-            raise UserError(f"--only={name}: no such network of {values.data}; there are: {', '.join(known)}")
+            raise UserError(f"--networks={name}: no such network of {values.data}; there are: {', '.join(known)}")
     measured = measure({name: rows.create_config(values.data, name, values.folder) for name in names}, values.turns)
-    first = measured[names[0]]["seconds_per_step"]
     for name, found in measured.items():
-        lower, upper = found["quartiles"]
+        low, seconds, high = found["quartiles"]
+        lower, ratio, upper = found["ratio"]
         print(
-            f"{name}: {found['seconds_per_step']:.4f} s a step ({lower:.4f} to {upper:.4f}), "
-            f"{found['seconds_per_step'] / first:.3f} of {names[0]}'s, {found['waiting']:.2%} waiting for data, "
-            f"{found['parameters']:,} parameters"
+            f"{name}: {seconds:.4f} s a step ({low:.4f} to {high:.4f}), {ratio:.3f} ({lower:.3f} to {upper:.3f}) of "
+            f"{names[0]}'s, {found['waiting']:.2%} waiting for data, {found['parameters']:,} parameters"
         )
     if values.out:
         Path(values.out).write_text(json.dumps(measured, indent=1) + "\n")

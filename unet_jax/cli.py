@@ -1,6 +1,7 @@
 """What the programs share: flags read, help printed, and bad input told in one line.
 
-Bad input is a `UserError`, an unknown flag or config key, or a value of the wrong type: one line on stderr, status 2.
+Bad input is a `UserError`, an unknown flag or config key, or a value of the wrong type: one line on stderr, status 2. So is
+a bucket that refuses.
 Everything else is a fault of the program and keeps its traceback. `--traceback` shows it for bad input, too.
 """
 
@@ -14,7 +15,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from unet_jax import cluster, compiled
-from unet_jax.errors import UserError
+from unet_jax.errors import UserError, refused
 
 flags.DEFINE_bool("traceback", False, "Show where an error came from.")
 COMPILATION_CACHE = flags.DEFINE_bool(
@@ -64,10 +65,11 @@ def run(
         before()
         with _processes() if processes else contextlib.nullcontext():
             main(*given)
-    except UserError as error:
-        if any(arg.lstrip("-").startswith("traceback") for arg in sys.argv[1:]):
+    except Exception as error:
+        told = error if isinstance(error, UserError) else refused(error)
+        if told is None or any(arg.lstrip("-").startswith("traceback") for arg in sys.argv[1:]):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {told}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -73,14 +73,14 @@ def save(picture: np.ndarray, path: Path) -> None:
     """Writes a picture as PNG, compressed lightly: at the default level that would take longer than the prediction."""
     drawn = io.BytesIO()
     Image.fromarray(picture).save(drawn, format="PNG", compress_level=1)
-    path.write_bytes(drawn.getvalue())
+    Path(path).write_bytes(drawn.getvalue())
 
 
 def save_figure(figure, path: Path) -> None:
     """Writes a figure of Matplotlib as PNG. Raises OSError."""
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png")
-    path.write_bytes(drawn.getvalue())
+    Path(path).write_bytes(drawn.getvalue())
 
 
 def line_width(factor: float) -> int:

@@ -1,6 +1,12 @@
 """The one exception that means: the input is wrong, not the program."""
 
 import contextlib
+import re
+
+# What the writer of arrays says of a bucket that it was kept from.
+_KEPT_FROM = re.compile(
+    r"(PERMISSION_DENIED|UNAUTHENTICATED|UNAVAILABLE|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED): .*gs://", re.DOTALL
+)
 
 
 class UserError(ValueError):
@@ -24,11 +30,34 @@ def refusing(refuse):
         refuse(error)
 
 
+def refused(error: BaseException) -> UserError | None:
+    """What to tell where a bucket has refused, or cannot be reached; None for an error of any other kind.
+
+    The libraries below have kinds of their own for it: gcsfs and those it asks by, plain `OSError` (403), and `ValueError`
+    from the writer of arrays. Of the data themselves it says nothing: they may be whole.
+    """
+    if isinstance(error, FileNotFoundError) and error.__context__:  # gcsfs: refused the object, it looks for a folder
+        return refused(error.__context__)
+    library = type(error).__module__.partition(".")[0] in ("gcsfs", "google", "aiohttp", "requests")
+    forbidden = type(error) is OSError and error.errno is None
+    if not (library or forbidden or (isinstance(error, ValueError) and _KEPT_FROM.match(str(error)))):
+        return None
+    why = " ".join(str(error).partition(" [source ")[0].split()) or type(error).__name__
+    return UserError(
+        f"the bucket refuses, or cannot be reached ({why}); check the network, and that the credentials are valid and may "
+        "read, create and delete objects there"
+    )
+
+
 @contextlib.contextmanager
 def writing():
-    """Turns an `OSError` of what is done inside into a `UserError` that names the path."""
+    """Turns an `OSError` of what is done inside into a `UserError` that names the path, and so what a bucket refuses."""
     try:
         yield
-    except OSError as error:
+    except Exception as error:
+        if told := refused(error):
+            raise told from error
+        if not isinstance(error, OSError):
+            raise
         path, why = error.filename or "results", error.strerror or error
         raise UserError(f"{path}: cannot be written ({why}); write to another folder, or make room") from error

@@ -6,6 +6,7 @@ whole or not at all.
 
 import contextlib
 import importlib.util
+import logging
 import os
 import shutil
 import tempfile
@@ -15,9 +16,10 @@ from glob import escape
 import fsspec
 from etils.epath import Path
 
-from unet_jax.errors import UserError
+from unet_jax.errors import UserError, refused
 
 BUCKET = "gs://"
+os.environ.setdefault("EPATH_USE_TF", "false")  # epath asks TensorFlow where that is installed, which does otherwise
 
 
 def resolve(path, what: str) -> Path:
@@ -43,13 +45,16 @@ def resolve(path, what: str) -> Path:
 
 
 def absolute(path) -> Path:
-    """An absolute path, `~` expanded; one in a bucket is absolute (epath would put it below the current folder)."""
-    return Path(path) if in_bucket(path) else Path(path).expanduser().absolute()
+    """An absolute path, `~` expanded; one in a bucket is absolute (epath would put it below the current folder).
+
+    `..` stays: behind a link it is another folder than the one that the name before it stands in.
+    """
+    return Path(path) if in_bucket(path) else Path(os.path.join(os.getcwd(), os.path.expanduser(path)))
 
 
 def expand(path, what: str) -> Path:
     """`resolve`, but a local path that is relative stays so: for what is only read, and named as the user named it."""
-    return resolve(path, what) if in_bucket(path) else Path(path).expanduser()
+    return resolve(path, what) if "://" in os.fspath(path) else Path(path).expanduser()
 
 
 def in_bucket(path) -> bool:
@@ -65,8 +70,12 @@ def local(path, what: str) -> Path:
 
 
 def glob(folder: Path, pattern: str) -> list[Path]:
-    """The paths below a folder that fit a pattern, sorted; in the folder's own name no character has a meaning."""
-    return sorted(Path(escape(os.fspath(folder))).glob(pattern))
+    """The paths below a folder that fit a pattern, sorted, hidden ones left out as a shell does (`._a.png` of a Mac).
+
+    In the folder's own name no character has a meaning.
+    """
+    found = Path(escape(os.fspath(folder))).glob(pattern)
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -83,10 +92,12 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def read_if_there(path: Path) -> str:
-    """What is in a file, "" where there is none. (`exists` of a bucket is False, too, where it cannot be asked.)"""
+    """What is in a file, "" where there is none. (`is_dir` of a bucket is False, too, where it cannot be asked.)"""
     try:
         return path.read_text()
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if told := refused(error):
+            raise told from error
         return ""
 
 
@@ -113,9 +124,20 @@ def copy(source: Path, target: Path) -> None:
     for path in source.iterdir():
         if path.is_dir():
             copy(path, target / path.name)
-        else:
+        elif path.exists():  # the object that stands for an empty folder is listed in it, by that folder's name
             target.mkdir(parents=True, exist_ok=True)
             path.copy(target / path.name, overwrite=True)
+
+
+def remove(folder: Path) -> None:
+    """Removes a folder, or a link to one, as far as that can be done; nothing where none is."""
+    if in_bucket(folder):
+        with contextlib.suppress(Exception):  # of the library's own kinds
+            folder.rmtree(missing_ok=True)
+    elif os.path.islink(folder):
+        folder.unlink()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -134,6 +156,8 @@ def _check_bucket(text: str, what: str) -> None:
         raise UserError(f"{what}={text}: the package gcsfs is not installed; pip install 'unet-jax[gcs]'")
     # What another process has written meanwhile would not be seen in a listing that is remembered.
     fsspec.config.conf.setdefault("gcs", {}).setdefault("use_listings_cache", False)
+    for library in ("gcsfs", "fsspec"):  # they log the traceback of whatever they raise
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
         Path(text).stat()
     except FileNotFoundError:

@@ -19,5 +19,7 @@ def test_step_seconds_of_two_networks(cache_dir, monkeypatch):
     assert found["one"]["parameters"] > found["two"]["parameters"] > 0
     assert 0 < found["one"]["seconds_per_step"] < found["two"]["seconds_per_step"]  # in turn: "two" comes just after
     for name in found:
-        assert found[name]["quartiles"][0] < found[name]["seconds_per_step"] < found[name]["quartiles"][1]
+        assert found[name]["quartiles"][0] < found[name]["seconds_per_step"] < found[name]["quartiles"][2]
         assert 0 < found[name]["waiting"] < 0.9
+    assert found["one"]["ratio"] == (1, 1, 1)
+    assert 1 < found["two"]["ratio"][0] <= found["two"]["ratio"][1] < found["two"]["ratio"][2]

@@ -2,6 +2,8 @@
 
 It is gcp-storage-emulator with what that lacks, and what the writer of checkpoints relies on: the generation of an object
 in the answer, and conditions on it (`ifGenerationMatch`, `ifGenerationNotMatch`).
+
+While it holds an object named `forbidden`, every other one whose name contains that one's text is refused (403).
 """
 
 import sys
@@ -11,17 +13,31 @@ from http import HTTPStatus
 from gcp_storage_emulator.handlers import objects
 
 
-def _generation(request, storage) -> str:
+def _name(request) -> str:
     given = request.query.get("name") or [request.data["meta"]["name"] if "object_id" not in request.params else ""]
-    name = request.params.get("object_id", given[0])
+    return request.params.get("object_id", given[0])
+
+
+def _generation(request, storage) -> str:
     try:
-        return storage.get_file_obj(request.params["bucket_name"], name)["generation"]
+        return storage.get_file_obj(request.params["bucket_name"], _name(request))["generation"]
     except Exception:
         return "0"  # what no object has
 
 
+def _forbidden(request, storage) -> bool:
+    try:
+        text = storage.get_file(request.params["bucket_name"], "forbidden").decode()
+    except Exception:
+        return False
+    return _name(request) != "forbidden" and text in _name(request)
+
+
 def _conditional(handle):
     def conditioned(request, response, storage, *args, **kwargs):
+        if _forbidden(request, storage):
+            response.status = HTTPStatus.FORBIDDEN
+            return
         asked = {
             key: request.query[key][0] for key in ("ifGenerationMatch", "ifGenerationNotMatch") if key in request.query
         }

@@ -8,16 +8,20 @@ import sys
 import time
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
+from absl import flags
 from PIL import Image
 
 import unet_jax
 from configs import image_folder
-from unet_jax import paths
+from unet_jax import cli, paths
 from unet_jax.data import cache, pipeline
-from unet_jax.errors import UserError
+from unet_jax.errors import UserError, writing
 from unet_jax.training import board, loop
+from unet_jax.training.checkpoint import Checkpointer
+from unet_jax.training.damage import Damaged
 from unet_jax.training.verify_resume import compare, verify_resume
 from unet_jax.training.writer import read_metrics
 
@@ -128,6 +132,59 @@ def test_a_run_in_a_bucket_is_that_of_a_local_folder(bucket, images, of_folder, 
     assert not [line for line in differences if not line.startswith("metrics.jsonl")]
 
 
+@pytest.fixture
+def forbid(bucket):
+    """Called with a text: from now on the bucket refuses every object whose name contains it."""
+    note = paths.Path(bucket) / "forbidden"
+    yield note.write_text
+    note.unlink(missing_ok=True)
+
+
+def test_what_a_bucket_refuses_is_no_damage(bucket, forbid):
+    folder = paths.resolve(f"{bucket}/refusing/checkpoints", "--workdir")
+    state = {"params": {"a": np.arange(10.0, dtype=np.float32)}}
+    checkpointer = Checkpointer(folder)
+    for step in (1, 2):
+        checkpointer.save(step, state)
+    checkpointer.wait()
+    for part in ("2/state/", "2/digests/"):
+        forbid(f"refusing/checkpoints/{part}")
+        with pytest.raises(UserError, match=r"checkpoint 2 in gs://.* cannot be read: the bucket refuses") as caught:
+            checkpointer.restore(2, state)
+        assert not isinstance(caught.value, Damaged)
+    paths.Path(f"{bucket}/forbidden").unlink()
+    np.testing.assert_array_equal(checkpointer.restore(2, state)["params"]["a"], state["params"]["a"])
+    forbid("refusing/checkpoints/3")
+    checkpointer.save(3, state)
+    with pytest.raises(UserError, match=r"checkpoint 3 could not .*the last good one, of step 2, is intact"):
+        checkpointer.close()
+
+
+def test_what_a_bucket_refuses_is_told_in_a_line(bucket, forbid, capsys, monkeypatch):
+    forbid("refusing/eval")
+    with pytest.raises(UserError, match=r"the bucket refuses, .*\(Forbidden: .*check the network"), writing():
+        (paths.Path(bucket) / "refusing/eval").write_text("a")
+    with pytest.raises(UserError, match="the bucket refuses"):
+        paths.read_if_there(paths.Path(bucket) / "refusing/eval")
+    monkeypatch.setattr(cli, "_parse", lambda *_: [])
+    monkeypatch.setattr(cli.compiled, "keep", lambda _: None)
+    flags.FLAGS.mark_as_parsed()
+    with pytest.raises(SystemExit, match="2"):
+        cli.run((paths.Path(bucket) / "refusing/eval").read_text, "A program.")
+    assert capsys.readouterr().err.startswith("error: the bucket refuses, or cannot be reached (")
+
+
+def test_hidden_files_and_placeholders_count_for_nothing(bucket, tmp_path):
+    for folder in (paths.Path(bucket) / "with hidden", paths.Path(tmp_path)):
+        for name in ("a/b.png", "a/._b.png", ".c/d.png"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text("")
+        assert paths.glob(folder, "*/*.png") == [folder / "a/b.png"]
+    fsspec.filesystem("gcs").pipe_file("bucket/with hidden/a/", b"")  # as the console makes a folder
+    paths.copy(paths.Path(bucket) / "with hidden/a", paths.Path(tmp_path) / "copied")
+    assert sorted(path.name for path in (tmp_path / "copied").iterdir()) == ["._b.png", "b.png"]
+
+
 def test_a_file_grows_and_is_replaced(bucket, tmp_path):
     for folder in (paths.Path(bucket) / "files", paths.Path(tmp_path) / "files [1]"):
         folder.mkdir(parents=True)
@@ -151,8 +208,11 @@ def test_what_cannot_be_done_in_a_bucket_is_refused(bucket, config, tmp_path, mo
         verify_resume(config, "gs://bucket/run", command=())
     with pytest.raises(UserError, match=r"--workdir=gs://other/run is not writable \(.*check the name of the bucket"):
         loop.train_and_evaluate(config, "gs://other/run")
-    with pytest.raises(UserError, match=r"--workdir=s3://bucket/run is no folder; give a local one, or gs://BUCKET"):
-        paths.resolve("s3://bucket/run", "--workdir")
+    for of in (paths.resolve, paths.expand, paths.local):
+        with pytest.raises(
+            UserError, match=r"--workdir=s3://bucket/run is no folder; give a local one, or gs://BUCKET"
+        ):
+            of("s3://bucket/run", "--workdir")
     with monkeypatch.context() as patch:
         patch.setattr(paths.importlib.util, "find_spec", lambda _: None)
         with pytest.raises(UserError, match=r"gcsfs is not installed; pip install 'unet-jax\[gcs\]'"):

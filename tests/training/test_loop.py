@@ -143,7 +143,10 @@ def test_a_run_out_of_patience_ends_early_and_for_good(config, monkeypatch, tmp_
     assert "no better score in 2 evaluations" in capsys.readouterr().out
     loop.train_and_evaluate(config, tmp_path / "run")  # as the next score would be an error, no step is taken
     assert read_metrics(tmp_path / "run/metrics.jsonl") == rows
-    assert "out of patience; a train.patience above 2, or 0, goes on" in capsys.readouterr().out
+    assert (
+        "its last 2 scores are no better than the best before them (train.patience); with 0 it goes on"
+        in capsys.readouterr().out
+    )
 
 
 def test_more_patience_goes_on_and_a_signal_in_the_last_evaluation_is_heard(

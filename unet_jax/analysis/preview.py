@@ -16,10 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 from absl import flags
-from etils.epath import Path
 from ml_collections import ConfigDict, config_flags
 
-from unet_jax import cli, drawing
+from unet_jax import cli, drawing, paths
 from unet_jax.data import sheet
 from unet_jax.errors import UserError, writing
 
@@ -104,7 +103,7 @@ def define_flags() -> None:
 
 def main() -> None:
     values = flags.FLAGS
-    config, out = values.config, Path(values.out).expanduser()
+    config, out = values.config, paths.expand(values.out, "--out")
     for name, least, most in (("num", 1, 1000), ("step", 0, 2**31 - 1)):
         value = getattr(values, name)
         if not least <= value <= most:

@@ -21,7 +21,7 @@ from etils.epath import Path
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
-from unet_jax import cli, drawing
+from unet_jax import cli, drawing, paths
 from unet_jax.analysis import wiring
 from unet_jax.errors import UserError, writing
 
@@ -101,18 +101,17 @@ def table(found: list[Use]) -> str:
     return "\n".join(["reader          its sources, weight relative to even use", *lines])
 
 
-def write(found: list[Use], out: str | Path) -> list[Path]:
+def write(found: list[Use], out: Path) -> list[Path]:
     """Writes `reuse.csv` and `reuse.png` into `out`; those there are replaced."""
-    out = Path(out).expanduser()
-    paths = [out / "reuse.csv", out / "reuse.png"]
+    files = [out / "reuse.csv", out / "reuse.png"]
     with writing():
         out.mkdir(parents=True, exist_ok=True)
-        with paths[0].open("w") as file:
+        with files[0].open("w") as file:
             rows = csv.writer(file)
             rows.writerow(Use._fields)
             rows.writerows(found)
-        drawing.save_figure(_draw(found), paths[1])
-    return paths
+        drawing.save_figure(_draw(found), files[1])
+    return files
 
 
 def _maps(found: list[Use]) -> Iterator[tuple[str, list[str], list[str], np.ndarray]]:
@@ -167,11 +166,12 @@ def main() -> None:
     from unet_jax.training.load import open_run
 
     values = flags.FLAGS
+    out = paths.expand(values.out, "--out") if values.out else folder.resolve(values.workdir) / "reuse"
     run = open_run(values.workdir, checkpoint=values.checkpoint, mode="accurate")  # the network as trained
     predictor = run.predictor
     found = uses(predictor.module, predictor.variables, predictor.channels)
     print(f"{values.workdir}, checkpoint of step {run.step}\n\n{table(found)}\n")
-    for path in write(found, values.out or folder.resolve(values.workdir) / "reuse"):
+    for path in write(found, out):
         print(f"written: {path}")
 
 

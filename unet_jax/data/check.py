@@ -20,7 +20,7 @@ from absl import flags
 from etils.epath import Path
 from ml_collections.config_flags.tuple_parser import TupleParser
 
-from unet_jax import cli, drawing, json_file
+from unet_jax import cli, drawing, json_file, paths
 from unet_jax.data import page, sheet
 from unet_jax.data.caveats import caveats
 from unet_jax.data.survey import Survey, survey
@@ -49,6 +49,7 @@ def main(root: str) -> None:
     window = PATCH.value
     if len(window) != 2 or not all(isinstance(n, int) and n > 0 for n in window):
         raise UserError(f"--patch={window}: give (height, width) in pixels, two whole numbers above 0")
+    out = None if OUT.value is None else paths.expand(OUT.value, "--out")
     found = survey(root, **{name: flag.value for name, flag in KNOBS.items()})
     warnings = caveats(found, window)
     if found.looks:
@@ -59,8 +60,8 @@ def main(root: str) -> None:
     print(f"{counted}: {'training would not begin' if found.refusals else 'training can begin'}", flush=True)
     for line in page.shorten(found.refusals):
         print(f"error: {line}", file=sys.stderr)
-    if OUT.value is not None:  # last: a folder that cannot be written hides nothing of the above
-        print(f"written: {', '.join(map(str, _write(found, warnings, Path(OUT.value).expanduser())))}")
+    if out is not None:  # last: a folder that cannot be written hides nothing of the above
+        print(f"written: {', '.join(map(str, _write(found, warnings, out)))}")
     sys.exit(2 if found.refusals else int(STRICT.value and bool(warnings)))
 
 

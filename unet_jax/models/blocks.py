@@ -31,7 +31,12 @@ def max_pool(x: jax.Array) -> jax.Array:
     The gradient asks which of the four equals the maximum. A compiler that computes `x` anew for that question, rounded
     otherwise, would find none: the barrier makes it one value for both. Where a compiler passes over that, too, as some do
     that do not optimise, the maximum of two loses its gradient; that over an axis would divide by 0.
+
+    Raises:
+      ValueError: a side is odd.
     """
+    if x.shape[1] % 2 or x.shape[2] % 2:
+        raise ValueError(f"a map of {x.shape[1]} x {x.shape[2]} has no 2x2 maximum; give even sides")
     x = jax.lax.optimization_barrier(x)
     upper = jnp.maximum(x[:, ::2, ::2], x[:, ::2, 1::2])
     return jnp.maximum(upper, jnp.maximum(x[:, 1::2, ::2], x[:, 1::2, 1::2]))

@@ -9,11 +9,9 @@ classifier and the counts of batches, is left out and told. An array that is mis
 it: status 2, and nothing is written.
 """
 
-from pathlib import Path
-
 from absl import flags
 
-from unet_jax import cli
+from unet_jax import cli, paths
 from unet_jax.errors import UserError, writing
 from unet_jax.models.encoders import ENCODERS, state_dict, torchvision, weights
 
@@ -28,7 +26,7 @@ def main(file: str) -> None:
     name = ENCODER.value
     if name not in torchvision.NAMES:
         raise UserError(f"--encoder={name}: torchvision's are {', '.join(torchvision.NAMES)}; choose one of them.")
-    out = Path(OUT.value).expanduser()
+    out = paths.local(OUT.value, "--out")
     if out.suffix != ".npz" or out.exists():
         raise UserError(
             f"--out={out}: {'is there already' if out.exists() else 'does not end in .npz'}; give another file."

@@ -5,7 +5,6 @@ Orbax notices a missing or truncated file, but not a flipped bit.
 """
 
 import contextlib
-import errno
 import functools
 import shutil
 import time
@@ -17,7 +16,7 @@ import orbax.checkpoint as ocp
 from etils.epath import Path
 
 from unet_jax import parallel, paths
-from unet_jax.errors import UserError, writing
+from unet_jax.errors import UserError, refused, writing
 from unet_jax.training import damage, disk
 from unet_jax.training.damage import Damaged
 from unet_jax.training.leaves import digest, digests, name_of, named, plain
@@ -193,30 +192,25 @@ class Checkpointer:
 
     def _metadata(self, step: int) -> dict[str, Any]:
         """The tree of that step, with Orbax's notes on each leaf, its shape and type among them."""
-        with self._naming_the_damage(step, "state"), ocp.PyTreeCheckpointer() as reader:
+        with damage.naming(f"checkpoint {step} in {self.directory}: state"), ocp.PyTreeCheckpointer() as reader:
             return reader.metadata(self.directory / str(step) / "state").item_metadata.tree
 
     def _read(self, step: int, **items):
-        with self._naming_the_damage(step, " and ".join(items)):
+        with damage.naming(f"checkpoint {step} in {self.directory}: {' and '.join(items)}"):
             return self._manager.restore(step, args=ocp.args.Composite(**items))
-
-    @contextlib.contextmanager
-    def _naming_the_damage(self, step: int, item: str):
-        try:
-            yield
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            what = f"checkpoint {step} in {self.directory}: {item} cannot be read ({damage.why(error)})"
-            if disk.error_number(error) in (None, errno.ENOENT, errno.ENOTDIR):
-                raise Damaged(what) from error
-            raise UserError(f"{what}; {damage.REMEDY}") from error  # no permission, a failing disk: it may be whole
 
     @contextlib.contextmanager
     def _naming_the_disk(self):
         """Orbax raises what went wrong in the background from whatever is called next, in the words of a library below."""
         try:
             yield
-        except (OSError, ValueError) as error:
-            number = disk.error_number(error)
+        except Exception as error:
+            number, told = disk.error_number(error), refused(error)
+            if told:  # what is left of it there counts for nothing, and goes when the run goes on
+                left = disk.left(self._manager.latest_step())
+                raise UserError(
+                    f"checkpoint {self._last[0]} could not be written into {self.directory}: {told}; {left}"
+                ) from error
             if number is None:
                 raise
             raise UserError(self._clear_up(number)) from error
@@ -250,7 +244,8 @@ class Checkpointer:
         try:
             self._finish()
         finally:
-            self._manager.close()
+            with self._naming_the_disk():  # a bucket's refusal of Orbax's own notes comes as late as here
+                self._manager.close()
 
     def __enter__(self):
         return self

@@ -1,6 +1,10 @@
 """What it means that a checkpoint is damaged, and how that is told; `checkpoint.py` finds it, `recover.py` goes round it."""
 
-from unet_jax.errors import UserError
+import contextlib
+import errno
+
+from unet_jax.errors import UserError, refused
+from unet_jax.training import disk
 
 REMEDY = "evaluate another one (run_eval.py --checkpoint=STEP); a run that resumes goes on from the one before"
 
@@ -31,3 +35,19 @@ def why(error: Exception) -> str:
     """The first line of a message, without the specification of a file that may stand behind it."""
     line = (str(error) or type(error).__name__).splitlines()[0]
     return line.split(" [tensorstore_spec=")[0].split(" [source ")[0]
+
+
+@contextlib.contextmanager
+def naming(item: str):
+    """Around the reading of `item`: Damaged where that is not what was written, UserError where it may well be whole."""
+    try:
+        yield
+    except Exception as error:
+        if told := refused(error):
+            raise UserError(f"{item} cannot be read: {told}") from error
+        if not isinstance(error, OSError | ValueError | KeyError | TypeError | AttributeError):
+            raise
+        what = f"{item} cannot be read ({why(error)})"
+        if disk.error_number(error) in (None, errno.ENOENT, errno.ENOTDIR):
+            raise Damaged(what) from error
+        raise UserError(f"{what}; {REMEDY}") from error  # no permission, a failing disk

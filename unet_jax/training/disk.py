@@ -92,10 +92,14 @@ def refusal(number: int, folder: Path, step: int, size: int, last: int | None) -
             f"its arrays are {megabytes(size)}{before}, and {megabytes(shutil.disk_usage(folder).free)} are free; make "
             "room, or keep fewer (checkpoint.latest)"
         )
-    left = "there is none before it, so the same command starts from the beginning"
-    if last is not None:
-        left = f"the last good one, of step {last}, is intact, and the same command goes on from there"
-    return f"checkpoint {step} could not be written into {folder} ({os.strerror(number)}): {remedy}; {left}"
+    return f"checkpoint {step} could not be written into {folder} ({os.strerror(number)}): {remedy}; {left(last)}"
+
+
+def left(last: int | None) -> str:
+    """What there is to go on from where a checkpoint could not be written; `last` is the step of the one before."""
+    if last is None:
+        return "there is none before it, so the same command starts from the beginning"
+    return f"the last good one, of step {last}, is intact, and the same command goes on from there"
 
 
 def used(folder: Path) -> int:

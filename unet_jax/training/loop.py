@@ -113,7 +113,8 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None, profile_ste
             progress.print(line)
         if ended_early:
             progress.print(
-                f"the run has ended, out of patience; a train.patience above {train.patience}, or 0, goes on"
+                f"the run has ended: its last {train.patience} scores are no better than the best before them "
+                "(train.patience); with 0 it goes on, with a higher one perhaps"
             )
         if config.loss.class_weighting:
             weighed = zip(experiment.channel_names(module, dataset.class_names), parts.class_weights, strict=True)

@@ -19,10 +19,9 @@ from importlib import metadata
 
 import jax
 from absl import flags
-from etils.epath import Path
 from ml_collections import config_flags
 
-from unet_jax import cli, json_file
+from unet_jax import cli, json_file, paths
 from unet_jax.analysis.certify import against_torch, counts, deviations, losses, parity, randomness, sizes, wiring
 from unet_jax.analysis.certify.check import Check
 from unet_jax.errors import writing
@@ -54,7 +53,7 @@ def main() -> None:
     jax.config.update("jax_platforms", "cpu")  # what is proved is exact; accelerators round products unasked
     versions = {name: metadata.version(name) for name in ("unet_jax", "jax", "flax", "numpy")}
     print(", ".join(f"{name} {version}" for name, version in versions.items()) + f", {jax.devices()[0].device_kind}\n")
-    own = []
+    path, own = OUT.value and paths.expand(OUT.value, "--out"), []
     if CONFIG.value is not None:
         module = experiment.create_module(CONFIG.value, ("background", "object"))
         own = deviations.of(CONFIG.value.model.name, module)
@@ -68,8 +67,7 @@ def main() -> None:
     checks = [check for part in parts for check in part]
     always = [*deviations.lines(), *deviations.ALWAYS]
     print("\nWhat differs from the papers, knob by knob, and always:\n" + "\n".join(f"- {line}" for line in always))
-    if OUT.value:
-        path = Path(OUT.value).expanduser()
+    if path:
         content = {
             "versions": versions,
             "checks": [vars(check) for check in checks],

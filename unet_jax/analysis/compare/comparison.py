@@ -4,8 +4,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 import jax
-from etils.epath import Path
 
+from unet_jax import paths
 from unet_jax.analysis.compare import estimate, report, runs, scores
 from unet_jax.analysis.compare.runs import Group, Run
 from unet_jax.errors import UserError
@@ -37,6 +37,7 @@ def compare(
     """
     if metric not in METRICS:
         raise UserError(f"metric {metric!r} is unknown; known: {', '.join(METRICS)}")
+    out = out and paths.expand(out, "--out")
     opened = runs.open_runs(workdirs)
     splits = scores.choose_splits(opened, splits)
     scored = scores.of_runs(opened, splits, overwrite=overwrite)
@@ -63,7 +64,8 @@ def compare(
     }
     print(report.text(result))
     if out:
-        print(f"\nwritten: {', '.join(map(str, report.write(result, Path(out).expanduser())))}")
+        written = report.write(result, out)
+        print(f"\nwritten: {', '.join(map(str, written))}")
     return result
 
 

@@ -90,7 +90,7 @@ def _open(workdir) -> Run:
     keys = {
         key: value
         for key, value in flatten_dict(config.to_dict(), sep=".").items()
-        if key != "seed" and key not in folder.FREE
+        if key != "seed" and (key not in folder.FREE or key == "train.patience")  # patience: where a run ends
     }
     return Run(workdir, config, facts, step, keys)
 

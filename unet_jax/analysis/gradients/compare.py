@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from etils.epath import Path
 from ml_collections import ConfigDict
 
+from unet_jax import paths
 from unet_jax.analysis.gradients import report
 from unet_jax.analysis.gradients.flow import Flow, measure
 from unet_jax.errors import UserError
@@ -42,6 +42,7 @@ def compare(
         raise UserError("--steps is empty; give steps with commas between, such as --steps=0,50,latest")
     if not out and (len(workdirs) != 1 or config is not None):
         raise UserError("--out is empty; more than one run, or one without a workdir, needs a folder to write into")
+    out = out and paths.expand(out, "--out")
     names = [path.name for path in workdirs] + [config_name] * (config is not None)
     unique = len(set(names)) == len(names)
     runs = {path.name if unique else str(path): Replay.of_run(path, devices) for path in workdirs}
@@ -53,7 +54,7 @@ def compare(
         print(_plan(run, replay.legs(wanted[run])), flush=True)
     flows = [flow for run, replay in runs.items() for flow in measure(run, replay, wanted[run])]
     print(f"\n{report.table(flows)}\n")
-    for path in report.write(flows, asked, Path(out).expanduser() if out else workdirs[0] / "gradients"):
+    for path in report.write(flows, asked, out or workdirs[0] / "gradients"):
         print(f"written: {path}")
     return flows
 

@@ -13,10 +13,9 @@ all-reduces; expected images/s; for TPUs the same on 4 to 256 chips. What was co
 """
 
 from absl import flags
-from etils.epath import Path
 from ml_collections import config_flags
 
-from unet_jax import cli
+from unet_jax import cli, paths
 from unet_jax.analysis.plan import expect_no_tpu
 
 
@@ -45,11 +44,11 @@ def main() -> None:
     from unet_jax.analysis.plan.page import page
     from unet_jax.errors import writing
 
+    path = values.out and paths.expand(values.out, "--out")
     names = ("fit", "efficiency", "channels", "classes", "overlapping")
     plans = plan.create(values.config, values.topology, **{name: getattr(values, name) for name in names})
     print(", ".join(f"{name} {version}" for name, version in plan.versions().items()) + f"\n\n{page(plans)}")
-    if values.out:
-        path = Path(values.out).expanduser()
+    if path:
         with writing():
             json_file.write(path, {"config": json_file.plain(values.config.to_dict()), **plan.to_json(plans)}, indent=1)
         print(f"\nwritten: {path}")

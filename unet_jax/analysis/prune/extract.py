@@ -57,12 +57,14 @@ def write(workdir, out, *, level: int, mode: str, step: int, score: float, overw
                 paths.move(out, old)
             try:
                 paths.move(working, out)
-            except OSError:
-                paths.move(old, out)
+            except BaseException:
+                paths.remove(out)  # in a bucket a part of it may be there
+                if old.exists():
+                    paths.move(old, out)
                 raise
     finally:
-        working.rmtree(missing_ok=True)
-    old.rmtree(missing_ok=True)
+        paths.remove(working)
+    paths.remove(old)
     return out
 
 

@@ -246,6 +246,13 @@ def test_what_no_result_depends_on_makes_no_group(make):
     assert [run.share for run in group.runs] == [1.0, 1.0]
 
 
+def test_where_a_run_ends_makes_a_group(make):
+    dirs = [make("short", seed=0, train__patience=1), make("long", seed=1)]
+    names = [group.name for group in runs.groups(runs.open_runs(dirs))]
+    assert len(names) == 2
+    assert any("patience" in name for name in names)
+
+
 def test_gap_and_its_picture(make, tmp_path, capsys):
     dirs = [
         make(f"{name}-{share}-{seed}", model__name=name, data__train_share=share, seed=seed)

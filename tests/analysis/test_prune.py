@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,9 +17,9 @@ from known_network import predictor as known_predictor
 
 import unet_jax
 from configs import default
-from unet_jax import models
+from unet_jax import models, paths
 from unet_jax.analysis.cost import Cost
-from unet_jax.analysis.prune import levels, pruning, report
+from unet_jax.analysis.prune import extract, levels, pruning, report
 from unet_jax.data import electrodes
 from unet_jax.errors import UserError
 from unet_jax.evaluation import evaluate
@@ -182,6 +183,30 @@ def test_what_is_there_is_kept(run, pruned, config, tmp_path, monkeypatch):
     ):
         with pytest.raises(UserError, match=message):
             pruning.prune(run, **arguments)
+
+
+def test_what_was_pruned_comes_back_where_replacing_it_fails(run, pruned, tmp_path, monkeypatch):
+    target = tmp_path / "small"
+    shutil.copytree(pruned[0], target)
+    (tmp_path / "link").symlink_to(target)
+    arguments = {"level": 1, "mode": "fast", "step": STEP, "score": 0.5, "overwrite": True}
+    move, before = paths.move, (target / "config.json").read_text()
+
+    def failing(source, place):
+        if place == target and not source.name.endswith(".old"):  # what stood there may come back
+            raise KeyboardInterrupt
+        move(source, place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(paths, "move", failing)
+        with pytest.raises(KeyboardInterrupt):
+            extract.write(run, target, **arguments)
+    assert (target / "config.json").read_text() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "small"]
+    extract.write(run, tmp_path / "link", **arguments)  # a link is replaced, not followed
+    assert not (tmp_path / "link").is_symlink()
+    assert (target / "config.json").read_text() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "small"]
 
 
 def test_level_may_be_said_and_replaces_what_was_pruned(run, pruned, config, tmp_path, monkeypatch):

@@ -37,6 +37,12 @@ def test_max_pool_is_flax_max_pool(x):
     assert_same(blocks.max_pool, lambda x: nn.max_pool(x, (2, 2), (2, 2)), x)
 
 
+@pytest.mark.parametrize(("height", "width"), [(3, 4), (4, 3), (1, 2)])
+def test_max_pool_of_an_odd_side_is_refused(height, width):
+    with pytest.raises(ValueError, match=f"a map of {height} x {width} has no 2x2 maximum"):
+        blocks.max_pool(jnp.ones((1, height, width, 2)))
+
+
 def test_max_pool_shares_the_gradient_at_ties():
     gradient = jax.grad(lambda x: blocks.max_pool(x).sum())(jnp.zeros((1, 2, 2, 1)))
     np.testing.assert_array_equal(gradient, np.full((1, 2, 2, 1), 0.25))

@@ -12,11 +12,12 @@ import fsspec
 import numpy as np
 import pytest
 from absl import flags
+from originals import assert_same_examples, examples, write_isbi2012, write_nuclei
 from PIL import Image
 
 import unet_jax
 from configs import image_folder
-from unet_jax import cli, paths
+from unet_jax import cli, data, paths
 from unet_jax.data import cache, pipeline
 from unet_jax.errors import UserError, writing
 from unet_jax.training import board, loop
@@ -172,6 +173,22 @@ def test_what_a_bucket_refuses_is_told_in_a_line(bucket, forbid, capsys, monkeyp
     with pytest.raises(SystemExit, match="2"):
         cli.run((paths.Path(bucket) / "refusing/eval").read_text, "A program.")
     assert capsys.readouterr().err.startswith("error: the bucket refuses, or cannot be reached (")
+
+
+def test_the_organisers_files_are_read_there(bucket, tmp_path, cache_dir):
+    draw = np.random.default_rng(0)
+    write_isbi2012(tmp_path / "isbi2012", size=(8, 8))
+    ids = "abcdef"
+    images = {id_: draw.integers(0, 256, (12, 10)).astype(np.uint8) for id_ in ids}
+    write_nuclei(tmp_path / "dsb2018", images, {id_: draw.random((2, 12, 10)) < 0.3 for id_ in ids})
+    for name in ("isbi2012", "dsb2018"):
+        paths.copy(paths.Path(tmp_path / name), paths.Path(bucket) / name)
+        there, here = (
+            data.load(name, root=str(root / name), cache_dir=cache_dir) for root in (paths.Path(bucket), tmp_path)
+        )
+        assert (there.fingerprint, there.splits) == (here.fingerprint, here.splits)
+        read, expected = (examples(dataset, "train") for dataset in (there, here))
+        assert_same_examples(read, expected)
 
 
 def test_hidden_files_and_placeholders_count_for_nothing(bucket, tmp_path):

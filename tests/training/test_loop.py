@@ -167,7 +167,7 @@ def test_more_patience_goes_on_and_a_signal_in_the_last_evaluation_is_heard(
     stopped = json.loads((workdir / "config.json").read_text())
     stopped["train"]["patience"] = 1  # as if that had ended it
     (workdir / "config.json").write_text(json.dumps(stopped))
-    with pytest.raises(loop.Interrupted, match="stopped behind step 6, the last, before the scoring"):
+    with pytest.raises(loop.Interrupted, match="stopped after step 6, the last, before the scoring"):
         loop.train_and_evaluate(config, workdir)
     jax.tree.map(np.testing.assert_array_equal, final_state(workdir), final_state(trained[0]))
     (workdir / "eval/test.json").unlink()

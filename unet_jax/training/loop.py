@@ -214,7 +214,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None, profile_ste
             writer.write(step, "run", meter.totals())
             progress.print(meter.describe())
     if any(parallel.gather(stop.requested)):  # in the last evaluation, or while its state was saved
-        raise Interrupted(f"stopped behind step {step}, the last, before the scoring; all is saved in {workdir}")
+        raise Interrupted(f"stopped after step {step}, the last, before the scoring; all is saved in {workdir}")
     return score_run(workdir, dataset=dataset, devices=devices)
 
 

@@ -1,0 +1,84 @@
+"""The memory that a training step is planned to take beside what it takes, on this machine's CPU (Linux).
+
+    python benchmarks/memory.py --config=configs/default.py --config.data.patch='(256, 256)' --config.data.size='(256, 256)'
+    python benchmarks/memory.py --config=configs/default.py --config.model.remat='(0, 1)'
+
+Planned is the peak that `unet_jax.analysis.plan` tells of a device. Measured is how far the process's resident memory rises
+from before there is a state or a batch to the peak of two steps, on one device; the program is compiled before.
+"""
+
+import ctypes
+import sys
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has its own folder there, not the project's
+
+from unet_jax import cli
+from unet_jax.errors import UserError
+
+STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def resident(key: str) -> int:
+    """Bytes of this process: `VmRSS` now, `VmHWM` at most since `forget_peak`."""
+    (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith(f"{key}:"))
+    return 1024 * int(line.split()[1])
+
+
+def forget_peak() -> None:
+    """Gives what is free back to the system, and begins a new peak."""
+    ctypes.CDLL(None).malloc_trim(0)
+    RESET.write_text("5")
+
+
+def measure(config) -> tuple[int, int]:
+    """Bytes of one device's training step: (planned, measured)."""
+    import jax
+
+    from unet_jax import parallel
+    from unet_jax.analysis.cost import Cost
+    from unet_jax.analysis.plan import compile, work
+    from unet_jax.data import pipeline
+    from unet_jax.training import experiment
+
+    device = jax.local_devices()[:1]
+    dataset = experiment.create_dataset(config)
+    whole = work.create(config, dataset, device)
+    lowered = compile.lower(whole.step, whole.state, whole.rows(whole.batch_size), device)
+    program = parallel.compile_lowered(lowered, device[0].platform)
+    parts = experiment.create(config)
+    source = dataset.source("train")
+    batches = pipeline.train_batches(source, batch_size=whole.batch_size, seed=config.seed, **parts.reading)
+    batch = next(batches)
+    state = parts.create_state()  # its program is compiled by now
+    jax.block_until_ready(state)
+    del state
+    forget_peak()
+    before = resident("VmRSS")
+    state = parallel.replicate(parts.create_state(), device)
+    for _ in range(2):
+        state, metrics = program(state, parallel.shard(batch, device))
+        jax.block_until_ready((state, metrics))
+    return Cost.of(program).peak, resident("VmHWM") - before
+
+
+def main() -> None:
+    import jax
+
+    if sys.platform != "linux" or jax.default_backend() != "cpu":
+        raise UserError(
+            f"this measures the memory of a CPU under Linux, not of {jax.default_backend()}; set JAX_PLATFORMS=cpu"
+        )
+    planned, measured = measure(flags.FLAGS.config)
+    print(f"planned {planned / 2**20:,.0f} MiB, measured {measured / 2**20:,.0f} MiB ({planned / measured - 1:+.1%})")
+
+
+if __name__ == "__main__":
+    config_flags.DEFINE_config_file(
+        "config", None, "File with get_config(); --config.KEY=VALUE sets one of its keys.", lock_config=True
+    )
+    flags.mark_flag_as_required("config")
+    cli.run(main, __doc__)

@@ -1,0 +1,19 @@
+"""The memory of a step, planned and measured."""
+
+import sys
+
+import pytest
+
+from benchmarks import memory
+from configs import default
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
+def test_what_is_planned_is_about_what_is_taken(cache_dir):
+    config = default.get_config()
+    config.model.widths = (8, 16)
+    config.data.update({"patch": (192, 192), "size": (192, 192), "cache_dir": cache_dir})
+    config.data.update({"num_train": 8, "num_val": 1, "num_test": 1})
+    planned, measured = memory.measure(config)
+    assert 100e6 < planned < 1.1 * measured
+    assert measured < 1.6 * planned

@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -185,11 +184,11 @@ def test_what_is_there_is_kept(run, pruned, config, tmp_path, monkeypatch):
             pruning.prune(run, **arguments)
 
 
-def test_what_was_pruned_comes_back_where_replacing_it_fails(run, pruned, tmp_path, monkeypatch):
+def test_what_was_pruned_comes_back_where_replacing_it_fails(run, tmp_path, monkeypatch):
     target = tmp_path / "small"
-    shutil.copytree(pruned[0], target)
-    (tmp_path / "link").symlink_to(target)
     arguments = {"level": 1, "mode": "fast", "step": STEP, "score": 0.5, "overwrite": True}
+    extract.write(run, target, **arguments)
+    (tmp_path / "link").symlink_to(target)
     move, before = paths.move, (target / "config.json").read_text()
 
     def failing(source, place):

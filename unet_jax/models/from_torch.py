@@ -29,7 +29,7 @@ def main(file: str) -> None:
     out = paths.local(OUT.value, "--out")
     if out.suffix != ".npz" or out.exists():
         raise UserError(
-            f"--out={out}: {'is there already' if out.exists() else 'does not end in .npz'}; give another file."
+            f"--out={OUT.value}: {'is there already' if out.exists() else 'does not end in .npz'}; give another file."
         )
     state = state_dict.read(file)
     arrays, left_out = torchvision.convert(ENCODERS[name](), state)

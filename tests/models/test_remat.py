@@ -8,7 +8,6 @@ from small_nets import images, random_variables
 
 from unet_jax.analysis.cost import Cost
 from unet_jax.models import build
-from unet_jax.quick import quick_jit
 
 
 def program(remat, batch):
@@ -23,7 +22,7 @@ def program(remat, batch):
         )
         return sum(jnp.sum(jnp.sin(head)) for head in heads), updates
 
-    return quick_jit(jax.value_and_grad(objective, has_aux=True)).lower(variables["params"]).compile(), variables
+    return jax.jit(jax.value_and_grad(objective, has_aux=True)).lower(variables["params"]).compile(), variables
 
 
 def test_same_results_in_less_memory():

@@ -9,6 +9,8 @@ from small_nets import images, random_variables
 from unet_jax.analysis.cost import Cost
 from unet_jax.models import build
 
+QUICK = {"xla_backend_optimization_level": 0}  # it runs once; what it holds is planned before
+
 
 def program(remat, batch):
     """Compiled loss, statistics and gradient of a U-Net++ with dropout, and variables for it."""
@@ -22,7 +24,7 @@ def program(remat, batch):
         )
         return sum(jnp.sum(jnp.sin(head)) for head in heads), updates
 
-    return jax.jit(jax.value_and_grad(objective, has_aux=True)).lower(variables["params"]).compile(), variables
+    return jax.jit(jax.value_and_grad(objective, has_aux=True)).lower(variables["params"]).compile(QUICK), variables
 
 
 def test_same_results_in_less_memory():

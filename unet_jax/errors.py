@@ -8,6 +8,8 @@ _KEPT_FROM = re.compile(
     r"(PERMISSION_DENIED|UNAUTHENTICATED|UNAVAILABLE|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED): .*gs://", re.DOTALL
 )
 
+_LIBRARIES = ("gcsfs.", "google.auth.", "google.api_core.", "aiohttp.", "requests.")  # nothing else here asks by them
+
 
 class UserError(ValueError):
     """Bad input: the message names the thing, its value and the remedy, in one line.
@@ -33,13 +35,13 @@ def refusing(refuse):
 def refused(error: BaseException) -> UserError | None:
     """What to tell where a bucket has refused, or cannot be reached; None for an error of any other kind.
 
-    The libraries below have kinds of their own for it: gcsfs and those it asks by, plain `OSError` (403), and `ValueError`
-    from the writer of arrays. Of the data themselves it says nothing: they may be whole.
+    The libraries below have kinds of their own for it: gcsfs and those it asks by, an `OSError` that begins with
+    "Forbidden: ", and a `ValueError` from the writer of arrays. Of the data it says nothing: they may be whole.
     """
     if isinstance(error, FileNotFoundError) and error.__context__:  # gcsfs: refused the object, it looks for a folder
         return refused(error.__context__)
-    library = type(error).__module__.partition(".")[0] in ("gcsfs", "google", "aiohttp", "requests")
-    forbidden = type(error) is OSError and error.errno is None
+    library = type(error).__module__.startswith(_LIBRARIES)
+    forbidden = type(error) is OSError and str(error).startswith("Forbidden: ")
     if not (library or forbidden or (isinstance(error, ValueError) and _KEPT_FROM.match(str(error)))):
         return None
     why = " ".join(str(error).partition(" [source ")[0].split()) or type(error).__name__

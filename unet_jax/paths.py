@@ -119,6 +119,30 @@ def move(source: Path, target: Path) -> None:
         shutil.move(source, target)
 
 
+def replace(source: Path, target: Path) -> None:
+    """Moves a folder to a place where another may be; that one is back there, whole, where this fails or is interrupted."""
+    if not target.exists():
+        move(source, target)
+        return
+    old, kept = target.with_name(f".{target.name}.{uuid.uuid4().hex}.old"), False
+    try:
+        if in_bucket(target):
+            copy(target, old)
+            kept = True
+            target.rmtree()
+        else:
+            move(target, old)
+        move(source, target)
+    except BaseException:
+        if kept or (old.exists() and not in_bucket(old)):  # on a disk all of it, or none
+            remove(target)
+            move(old, target)
+        else:
+            remove(old)
+        raise
+    remove(old)
+
+
 def copy(source: Path, target: Path) -> None:
     """Copies what is in a folder, and in the folders in it."""
     for path in source.iterdir():
@@ -130,10 +154,12 @@ def copy(source: Path, target: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Removes a folder, or a link to one, as far as that can be done; nothing where none is."""
+    """Removes a folder, or a link to one, as far as that can be done; a line tells where a bucket refuses."""
     if in_bucket(folder):
-        with contextlib.suppress(Exception):  # of the library's own kinds
+        try:
             folder.rmtree(missing_ok=True)
+        except Exception as error:  # of the library's own kinds
+            print(f"warning: {folder} could not be removed ({_first_line(error)}); it is of no use")
     elif os.path.islink(folder):
         folder.unlink()
     else:

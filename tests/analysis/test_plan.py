@@ -143,6 +143,23 @@ def test_micro_batches_are_counted_as_often_as_they_are_done(config, monkeypatch
     assert "moving average" not in page.page([once])
 
 
+@pytest.mark.parametrize(
+    ("epochs", "knobs"),
+    [
+        (4, {"schedule": "step", "boundaries": (1, 2)}),
+        (2, {"schedule": "constant", "warmup_epochs": 1.0}),
+        (3, {"schedule": "constant", "warmup_steps": 2}),
+    ],
+)
+def test_micro_batches_of_a_run_whose_length_is_in_epochs(config, epochs, knobs):
+    config.train.update(num_steps=0, num_epochs=float(epochs))
+    config.optim.update(accumulate=2, warmup_steps=0)
+    config.optim.update(knobs)
+    config.data.update({"size": (32, 32), "num_train": 8, "num_val": 1, "num_test": 1})
+    job = work.create(config, work.open_data(config), jax.local_devices()[:1])
+    assert (job.accumulate, job.finer is None) == (2, False)
+
+
 def test_all_reduces_are_counted_in_a_programs_text():
     text = """
   %psum.1 = f32[2,4]{1,0} all-reduce(%fusion.6), channel_id=1

@@ -12,6 +12,7 @@ import fsspec
 import numpy as np
 import pytest
 from absl import flags
+from google.protobuf.message import DecodeError
 from originals import assert_same_examples, write_isbi2012, write_nuclei
 from PIL import Image
 
@@ -19,10 +20,10 @@ import unet_jax
 from configs import image_folder
 from unet_jax import cli, data, paths
 from unet_jax.data import cache, pipeline
-from unet_jax.errors import UserError, writing
+from unet_jax.errors import UserError, refused, writing
 from unet_jax.training import board, loop
 from unet_jax.training.checkpoint import Checkpointer
-from unet_jax.training.damage import Damaged
+from unet_jax.training.damage import Damaged, naming
 from unet_jax.training.verify_resume import compare, verify_resume
 from unet_jax.training.writer import read_metrics
 
@@ -159,6 +160,28 @@ def test_what_a_bucket_refuses_is_no_damage(bucket, forbid):
     checkpointer.save(3, state)
     with pytest.raises(UserError, match=r"checkpoint 3 could not .*the last good one, of step 2, is intact"):
         checkpointer.close()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("image file is truncated"),
+        OSError(28, "No space left on device"),
+        FileNotFoundError("gs://bucket/a"),
+        ValueError("RESOURCE_EXHAUSTED: Out of memory"),
+        ValueError("NOT_FOUND: gs://bucket/a"),
+        DecodeError("Wire format was corrupt"),
+        KeyError("gcsfs"),
+    ],
+)
+def test_other_errors_are_told_as_what_they_are(error):
+    assert refused(error) is None
+
+
+@pytest.mark.parametrize("error", [OSError("Error -3 while decompressing"), ValueError("NOT_FOUND: /a/b")])
+def test_what_cannot_be_read_for_another_reason_is_damage(error):
+    with pytest.raises(Damaged, match="checkpoint 2: state cannot be read"), naming("checkpoint 2: state"):
+        raise error
 
 
 def test_what_a_bucket_refuses_is_told_in_a_line(bucket, forbid, capsys, monkeypatch):

@@ -201,11 +201,13 @@ def test_valid_padding_crops_mask_to_the_logits():
     assert metrics["tp"].sum() + metrics["fn"].sum() == 4 * module.output_size(size) ** 2
 
 
-def test_accumulated_equals_at_once():
+@pytest.mark.usefixtures("quick_compile")
+@pytest.mark.parametrize("norm", ["group", "none"])
+def test_accumulated_equals_at_once(norm):
     """Cross entropy with Dice of the batch, unequal valid pixels: no mean of micro-batches would be equal."""
     batch, at_once, largest = make_batch(rows=8), None, 0.0
     for accumulate in (1, 2):
-        step, state = make_step("weighted sum", AUGMENT, norm="group", learning_rate=1.0, accumulate=accumulate)
+        step, state = make_step("weighted sum", AUGMENT, norm=norm, learning_rate=1.0, accumulate=accumulate)
         after, metrics = parallel.to_host(run(step, state, batch, 4))
         found = (optax.tree.sub(state.params, after.params), metrics)
         at_once, largest = at_once or found, max(float(abs(leaf).max()) for leaf in jax.tree.leaves(found[0]))

@@ -57,13 +57,20 @@ def test_a_sweep_over_networks(name, cache_dir):
     ("point", "message"),
     [
         ({"seed": 1}, r"--config.seed is given, and the sweep sets it, too"),
-        ({"model": default.unet()}, r"--config.model.widths is given, and the sweep sets model, too"),
+        ({"eval": default.get_config().eval}, r"--config.eval.keep is given, and the sweep sets eval, too"),
         ({"optim": 3}, r"the sweep's optim='3' does not fit the config: optim is a section there"),
         (
             {"optim.name": default.unet()},
             r"the sweep's optim.name='unet' does not fit the config: .* is one value there$",
         ),
         ({"loss.terms": {"dice": 1.0}}, r"the sweep's loss.terms='terms' .*: .*the keys dice, not bce_dice, "),
+        ({"model": {}}, "the sweep's model='model' .*: .*it lacks activation, dtype, name; the functions of"),
+        ({"data": {"name": "x"}}, "the sweep's data='x' does not fit the config: .*it lacks cache_bytes, cache_dir"),
+        ({"optim": {**default.get_config().optim, "learning_rate": "x"}}, "the sweep's optim='adamw' .*learning_rate"),
+        (
+            {"augment": {**default.augment(), "probability": {}}},
+            "the sweep's augment='augment' .*augment.probability has the keys , not",
+        ),
         ({"model.nam": "x"}, r"the sweep's model.nam='x' does not fit the config: .*no key model.nam"),
         ({"modell.name": "x"}, r"the sweep's modell.name='x' does not fit the config"),
         ({"train.num_steps": "many"}, r"the sweep's train.num_steps='many' does not fit the config"),
@@ -71,16 +78,17 @@ def test_a_sweep_over_networks(name, cache_dir):
 )
 def test_what_does_not_fit_is_refused(point, message):
     with pytest.raises(UserError, match=message):
-        sweep.apply(default.get_config(), point, given=["seed", "model.widths"])
+        sweep.apply(default.get_config(), point, given=["seed", "eval.keep"])
 
 
 def test_a_config_that_is_no_sweep(tmp_path):
     with pytest.raises(UserError, match=r"has no get_sweep\(\); add one"):
         sweep.read("configs/default.py")
     path = tmp_path / "config.py"
-    path.write_text("def get_sweep():\n    return []\n")
-    with pytest.raises(UserError, match="must return a list of points"):
-        sweep.read(path)
+    for points in ("[]", "[{3: 4}]", "{}"):
+        path.write_text(f"def get_sweep():\n    return {points}\n")
+        with pytest.raises(UserError, match="must return a list of points"):
+            sweep.read(path)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -100,3 +101,12 @@ def test_a_run_that_fails_or_ends_too_soon_is_told(tmp_path):
     for code, message in (("print('error: no'); exit(2)", r"status 2 \(error: no\)"), ("", "after 0 of 1 kills")):
         with pytest.raises(UserError, match=message):
             kills.run_killed([sys.executable, "-c", code], tmp_path, tmp_path / "log", moments, seed=0, tell=print)
+
+
+def test_nothing_goes_on_behind_a_verification_that_is_told_to_end(tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    child = kills.Child(["sleep", "600"], tmp_path / "log")
+    with pytest.raises(SystemExit, match="143"), child:
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert not child.running()
+    assert signal.getsignal(signal.SIGTERM) is before

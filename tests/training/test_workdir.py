@@ -167,7 +167,9 @@ def test_versions_tell_what_it_ran_on(trained, monkeypatch):
     needed -= {"absl-py", "etils", "fsspec", "matplotlib", "tqdm"}  # flags, paths, pictures, bars
     assert needed | {"unet-jax", "jaxlib", "tensorstore"} <= set(versions["packages"])
     assert versions["jax_config"] == {name: getattr(jax.config, name) for name in folder.SETTINGS}
-    assert versions["device_count"] == 4
+    assert (versions["device_count"], versions["device_kind"]) == (4, jax.devices()[0].device_kind)
+    monkeypatch.setattr(folder, "_git", lambda *asked: {"rev-parse": "a commit", "status": "M a file"}[asked[0]])
+    assert [folder.versions()[key] for key in ("git_commit", "git_dirty")] == ["a commit", True]
     assert "host_platform_device_count=4" in versions["xla_flags"]
     monkeypatch.setenv("LIBTPU_INIT_ARGS", "--xla_tpu_of=ours")
     monkeypatch.setattr(folder, "PACKAGES", ("jax", "no-such-package"))

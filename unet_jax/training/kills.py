@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -42,7 +43,7 @@ def draw_moments(number: int, num_steps: int, seed: int) -> list[Moment]:
 
 
 class Child:
-    """A command as a process group of its own, of which nothing is left behind the `with`.
+    """A command as a process group of its own, of which nothing is left behind the `with`, whose end a SIGTERM is, too.
 
     Args:
       command: the program and its arguments.
@@ -55,10 +56,14 @@ class Child:
     def __enter__(self):
         with self._log.open("ab") as file:
             self._process = subprocess.Popen(self._command, stdout=file, stderr=subprocess.STDOUT, process_group=0)
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, _end)
         return self
 
     def __exit__(self, *_):
         self.kill()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._before)
 
     def running(self) -> bool:
         return self._process.poll() is None
@@ -77,6 +82,10 @@ class Child:
         if self._process.wait() != 0:
             last = self._log.read_text(errors="replace").strip().splitlines()[-1:] or ["without a word"]
             raise UserError(f"the run ended with status {self._process.returncode} ({last[0]}); see {self._log}")
+
+
+def _end(number: int, _) -> None:
+    raise SystemExit(128 + number)
 
 
 def run_killed(

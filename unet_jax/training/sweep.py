@@ -21,8 +21,12 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from unet_jax.errors import UserError
+from unet_jax.training import experiment
 
-BY_NAME = ("model", "data")  # sections whose keys go by their `name`; one too many is refused by what reads them
+BY_NAME = {  # sections whose keys go by their `name`, and those that all of them have; what reads them checks the others
+    "model": ("name", "dtype", "activation"),
+    "data": ("name", "cache_dir", *experiment.PIPELINE),
+}
 
 
 def read(path: str | Path) -> list[dict[str, Any]]:
@@ -39,7 +43,7 @@ def read(path: str | Path) -> list[dict[str, Any]]:
             f"--sweep_index: {path} has no get_sweep(); add one that returns a list of points, or leave it out"
         )
     points = module.get_sweep()
-    if not (isinstance(points, Sequence) and points and all(isinstance(point, Mapping) for point in points)):
+    if not (isinstance(points, Sequence) and points and all(map(_is_point, points))):
         raise UserError(
             f"{path}: get_sweep() must return a list of points, each a dict of values by key; it gave {points!r}"
         )
@@ -69,12 +73,7 @@ def apply(config: ConfigDict, point: Mapping[str, Any], given: Collection[str] =
             node = functools.reduce(operator.getitem, parents, config)
             if last not in node:  # or the update would add it
                 raise KeyError(f"there is no key {key}")
-            if _is_section(node[last]) != _is_section(value):
-                raise TypeError(f"{key} is {'a section' if _is_section(node[last]) else 'one value'} there")
-            if _is_section(value):
-                value = ConfigDict(copy.deepcopy(value))  # points may share it
-                _check_keys(key, node[last], value)
-            node[last] = value
+            _exchange(node, last, value, key)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"the sweep's {key}={_text(key, value)!r} does not fit the config: {error}") from error
 
@@ -98,10 +97,28 @@ def _is_section(value: Any) -> bool:
     return isinstance(value, ConfigDict | dict)
 
 
-def _check_keys(key: str, old: ConfigDict, new: ConfigDict) -> None:
-    """Raises KeyError unless both have the same keys, or go `BY_NAME`."""
-    if key.partition(".")[0] not in BY_NAME and set(old) != set(new):
-        raise KeyError(f"it has the keys {', '.join(sorted(new))}, not {', '.join(sorted(old))}")
+def _is_point(point: Any) -> bool:
+    return isinstance(point, Mapping) and all(isinstance(key, str) for key in point)
+
+
+def _exchange(node: ConfigDict, name: str, new: Any, key: str) -> None:
+    """Sets `node[name]`, which is there as `key` of the config; a section key by key, so that each type is checked."""
+    old = node[name]
+    if _is_section(old) != _is_section(new):
+        raise TypeError(f"{key} is {'a section' if _is_section(old) else 'one value'} there")
+    if not _is_section(new):
+        node[name] = new
+    elif key in BY_NAME:
+        if missing := set(BY_NAME[key]) - set(new):
+            raise KeyError(
+                f"it lacks {', '.join(sorted(missing))}; the functions of configs/default.py make whole sections"
+            )
+        node[name] = ConfigDict(copy.deepcopy(new))  # points may share it
+    elif set(old) != set(new):
+        raise KeyError(f"{key} has the keys {', '.join(sorted(new))}, not {', '.join(sorted(old))}")
+    else:
+        for part in new:
+            _exchange(old, part, new[part], f"{key}.{part}")
 
 
 def _text(key: str, value: Any) -> str:

@@ -32,7 +32,7 @@ RANGES = {  # the least and the largest value of whole numbers; of those not her
 def check(config: Mapping[str, Any]) -> None:
     """Raises UserError for a number of the config, also one in a tuple, that is not finite, or is out of its range."""
     for key, value in _numbers(config):
-        if isinstance(value, float) and not abs(value) <= LARGEST:
+        if not abs(value) <= LARGEST:
             raise UserError(f"{key} {value} must be a finite number, of at most {LARGEST:.1e} either way")
     for key, (least, most) in RANGES.items():
         value = functools.reduce(operator.getitem, key.split("."), config)

@@ -105,6 +105,11 @@ def create(config: ConfigDict, dataset: data.Dataset, devices) -> Work:
     batch_size, accumulate, finer = config.train.batch_size, config.optim.accumulate, None
     if accumulate > 1:
         config = ConfigDict(config.to_dict())
+        in_steps = parts.durations  # what is said in epochs or examples would be fewer steps of a larger batch
+        config.train.update(num_steps=in_steps.num_steps, num_epochs=0.0, num_examples=0)
+        config.train.update(eval_every=in_steps.eval_every, eval_every_epochs=0.0, eval_every_examples=0)
+        config.optim.update(boundaries=in_steps.boundaries, warmup_steps=in_steps.warmup_steps)
+        config.optim.update(warmup_epochs=0.0, warmup_examples=0)
         config.optim.accumulate *= 2
         config.train.batch_size *= 2  # divides as before
         finer = experiment.create(config, devices, dataset).create_step()

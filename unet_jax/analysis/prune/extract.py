@@ -52,19 +52,9 @@ def write(workdir, out, *, level: int, mode: str, step: int, score: float, overw
             json_file.write(working / "versions.json", versions, indent=2)
             with Checkpointer(working / "checkpoints") as checkpointer:
                 checkpointer.save(step, run.predictor.variables, score)
-            old = out.with_name(f"{working.name}.old")
-            if out.exists():
-                paths.move(out, old)
-            try:
-                paths.move(working, out)
-            except BaseException:
-                paths.remove(out)  # in a bucket a part of it may be there
-                if old.exists():
-                    paths.move(old, out)
-                raise
+            paths.replace(working, out)
     finally:
         paths.remove(working)
-    paths.remove(old)
     return out
 
 

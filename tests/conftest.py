@@ -33,11 +33,16 @@ LONGEST = (
     "test_step_seconds",
 )
 
+QUICK = ("data", "evaluation", "inference", "models")  # folders whose tests run each program a few times
+
 
 def pytest_collection_modifyitems(items):
     """Longest files first; pytest-xdist deals files out in this order (pyproject.toml: --no-loadscope-reorder)."""
     place = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
+    for item in items:
+        if item.path.parent.name in QUICK:
+            item.add_marker(pytest.mark.usefixtures("quick_compile"))
 
 
 @pytest.fixture(scope="session")

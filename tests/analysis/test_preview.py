@@ -16,6 +16,8 @@ from unet_jax.training import experiment
 from unet_jax.training.state import TrainState
 from unet_jax.training.step import create_gradient
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 TITLE = 26  # pixels of the strip above a tile
 
 

@@ -29,6 +29,8 @@ from unet_jax.training.load import load, open_run
 from unet_jax.training.score import score_run
 from unet_jax.training.state import count_parameters, create_state
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 ROOT = Path(__file__).parents[2]
 STEP = 3
 

@@ -25,6 +25,8 @@ from unet_jax.models.encoders import ENCODERS, ResNet
 from unet_jax.quick import quick_jit
 from unet_jax.training import score
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 NAMES = ("background", "anode", "cathode")
 
 

@@ -1,16 +1,21 @@
 """The memory of a step, planned and measured."""
 
+import dataclasses
 import sys
 
 import pytest
 
 from benchmarks import memory
 from configs import default
+from unet_jax import parallel
+from unet_jax.data.knobs import Knobs
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
-def test_what_is_planned_is_about_what_is_taken(cache_dir):
+def test_what_is_planned_is_about_what_is_taken(cache_dir, monkeypatch):
+    monkeypatch.setattr(parallel, "CPU_STEP_OPTIONS", {"xla_backend_optimization_level": 0})
     config = default.get_config()
+    config.augment = dataclasses.asdict(Knobs())  # all off
     config.model.widths = (8, 16)
     config.data.update({"patch": (192, 192), "size": (192, 192), "cache_dir": cache_dir})
     config.data.update({"num_train": 8, "num_val": 1, "num_test": 1})

@@ -1,9 +1,12 @@
 """The seconds a step of several networks, in turn."""
 
+import dataclasses
+
 import pytest
 
 from benchmarks import step_seconds
 from configs import default
+from unet_jax.data.knobs import Knobs
 
 
 @pytest.mark.usefixtures("quick_compile")
@@ -12,7 +15,9 @@ def test_step_seconds_of_two_networks(cache_dir, monkeypatch):
     monkeypatch.setattr(step_seconds.time, "perf_counter", lambda: next(seconds) ** 2)  # each step longer than the last
     configs = {"one": default.get_config(), "two": default.get_config()}
     for config, widths in zip(configs.values(), ((4, 8, 8), (4, 8)), strict=True):
+        config.model = default.unet()
         config.model.widths = widths
+        config.augment = dataclasses.asdict(Knobs())  # all off
         config.data.update({"patch": (32, 32), "size": (32, 32), "cache_dir": cache_dir})
         config.data.update({"num_train": 6, "num_val": 3, "num_test": 3})
     found = step_seconds.measure(configs, num_turns=2)

@@ -201,7 +201,6 @@ def test_valid_padding_crops_mask_to_the_logits():
     assert metrics["tp"].sum() + metrics["fn"].sum() == 4 * module.output_size(size) ** 2
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("norm", ["group", "none"])
 def test_accumulated_equals_at_once(norm):
     """Cross entropy with Dice of the batch, unequal valid pixels: no mean of micro-batches would be equal."""

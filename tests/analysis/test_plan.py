@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 from types import SimpleNamespace
 
 import jax
@@ -126,6 +127,11 @@ def test_what_was_compiled_once_is_remembered(monkeypatch, tmp_path):
     target = dataclasses.replace(target, kind="another chip")
     program()
     assert len(compiled) == 4
+    text[0] = "a long program"
+    monkeypatch.setattr(compile, "STILL_S", 0.01)
+    monkeypatch.setattr(compile, "_facts", lambda *given: time.sleep(0.1) or facts)
+    program()
+    assert "still compiling" in said[-2]
 
 
 def test_micro_batches_are_counted_as_often_as_they_are_done(config, monkeypatch):

@@ -1,8 +1,10 @@
 """The training step compiled and looked at, once: what is found is kept in the data cache under the program's own hash."""
 
+import contextlib
 import dataclasses
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -18,6 +20,7 @@ from unet_jax.analysis.plan.reduces import count_reduces
 from unet_jax.analysis.plan.work import Work
 from unet_jax.data import cache
 
+STILL_S = 20  # so often a compilation says that it goes on
 COUNTED = "in all micro-batches"  # a plan on file that says otherwise is none: to be changed with what is counted
 
 
@@ -99,11 +102,30 @@ def _compiler(target: Target) -> list:
 def _compile(lowered, work: Work, target: Target, batch: int, say) -> dict:
     say(f"compiling for {target.name}, {len(target.devices)} devices, {batch} images on each ...")
     begin = time.perf_counter()
-    facts = _facts(lowered, target.platform)
+    with _still(say, begin):
+        facts = _facts(lowered, target.platform)
     if facts["cost"] and work.accumulate > 1:
         facts["cost"] |= _of_all_rounds(facts["cost"], work, batch)
     say(f"... {time.perf_counter() - begin:.0f} s" + ("" if facts["cost"] else ": more than the memory holds"))
     return facts
+
+
+@contextlib.contextmanager
+def _still(say, begin: float):
+    """Says every STILL_S seconds that the work inside goes on: XLA tells nothing of how far it is."""
+    done = threading.Event()
+
+    def tell():
+        while not done.wait(STILL_S):
+            say(f"... {time.perf_counter() - begin:.0f} s, still compiling")
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def _facts(lowered, platform: str) -> dict:

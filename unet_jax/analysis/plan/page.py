@@ -62,7 +62,11 @@ def _memory(plan: Plan) -> list[str]:
         ("optimiser state", _bytes(sizes["optimiser_bytes"]), ""),
         *([("moving average", _bytes(sizes["average_bytes"]), "")] if sizes["average_bytes"] else []),
         ("batch", _bytes(plan.program.batch * sizes["example_bytes"]), ""),
-        ("temporaries", _bytes(cost.temporary), f"activations, and gradients of {_bytes(sizes['parameter_bytes'])}"),
+        (
+            "activations",
+            _bytes(cost.temporary),
+            f"and all else that is not kept, gradients of {_bytes(sizes['parameter_bytes'])} among it",
+        ),
         ("peak", _bytes(cost.peak), f"{plan.program.peak / plan.target.capacity:.1%} of the memory: {verdict}"),
     ]
     return ["  memory of a device", *(f"    {name:20}{size:>10}  {note}".rstrip() for name, size, note in rows)]

@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-def call(program, *arguments):
-    env = os.environ | {"PYTHONWARNINGS": ""}
+def call(program, *arguments, **environment):
+    env = os.environ | {"PYTHONWARNINGS": ""} | environment
     command = [sys.executable, ROOT / program, *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False)
 
@@ -39,8 +39,9 @@ DEFAULT = "--config=configs/default.py"
         ("run_train.py", [DEFAULT, "--workdir=x", "--multiprocess"], "nothing tells this process which job it belongs to"),
     ],
 )  # fmt: skip
-def test_bad_input_ends_in_one_line(program, arguments, message):
-    done = call(program, *arguments)
+def test_bad_input_ends_in_one_line(program, arguments, message, tmp_path):
+    """And before any data are prepared: there are none in the cache."""
+    done = call(program, *arguments, UNET_JAX_CACHE=str(tmp_path))
     assert done.returncode == 2, done.stderr
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1

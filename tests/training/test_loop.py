@@ -96,7 +96,7 @@ def test_resumed_on_another_number_of_devices(trained, interrupted, config, fina
     shutil.copytree(interrupted, workdir)
     loop.train_and_evaluate(config, workdir, devices=jax.local_devices()[:2])
     a, b = final_state(workdir), final_state(trained[0])
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-4), a, b)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=2e-3), a, b)  # AdamW, see test_step.py
 
 
 def test_a_run_goes_on_from_before_a_damaged_checkpoint_to_the_same_end(

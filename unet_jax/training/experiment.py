@@ -114,6 +114,7 @@ def _check_values(config: ConfigDict) -> dict:
     durations.check(config.train, config.optim)
     knobs = config.optim
     schedules.check(name=knobs.schedule, learning_rate=knobs.learning_rate, power=knobs.power, factor=knobs.factor)
+    optim.check(knobs)
     ema.check(knobs.ema_decay)
     if config.eval.weights not in WEIGHTS:
         raise UserError(f"eval.weights {config.eval.weights!r} is unknown; known: {', '.join(WEIGHTS)}")

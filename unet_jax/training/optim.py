@@ -1,7 +1,7 @@
 """The optimiser: one optax chain from a few config keys."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ import optax
 
 from unet_jax.errors import UserError
 from unet_jax.training import parts
-from unet_jax.training.schedules import check, create_schedule
+from unet_jax.training.schedules import create_schedule
 
 OPTIMIZERS = ("adamw", "adam", "sgd", "rmsprop", "lion")
 DECOUPLED = ("adamw", "lion")  # weight decay past the moments
@@ -18,6 +18,22 @@ DECOUPLED = ("adamw", "lion")  # weight decay past the moments
 def decayed(params):
     """True for the leaves that weight decay acts on: kernels; not biases, not the scales of a normalisation."""
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
+
+
+def check(optim: Mapping) -> None:
+    """Raises UserError for a value of the optimiser that is outside its domain, whatever the network."""
+    if optim["name"] not in OPTIMIZERS:
+        raise UserError(f"optim.name {optim['name']!r} is unknown; known: {', '.join(OPTIMIZERS)}")
+    for key in ("weight_decay", "grad_clip"):
+        if not 0 <= optim[key] < math.inf:
+            raise UserError(f"optim.{key} {optim[key]} must be finite and not negative; 0 switches it off")
+    for key in ("b1", "b2", "momentum", "decay"):
+        if not 0 <= optim[key] < 1:
+            raise UserError(f"optim.{key} {optim[key]} must be at least 0 and below 1")
+    if not 0 < optim["eps"] < math.inf:
+        raise UserError(f"optim.eps {optim['eps']} must be above 0 and finite: it keeps a step from a division by 0")
+    parts.check_patterns(optim["freeze"])
+    parts.check_rates(optim["rates"])
 
 
 def create(
@@ -60,17 +76,8 @@ def create(
     Raises:
       UserError: a value is outside its domain; or, from the optimiser's `init`, a pattern matches no parameter's name.
     """
-    check(name=schedule, learning_rate=learning_rate, power=power, factor=factor)
-    if name not in OPTIMIZERS:
-        raise UserError(f"optim.name {name!r} is unknown; known: {', '.join(OPTIMIZERS)}")
-    for key, value in (("weight_decay", weight_decay), ("grad_clip", grad_clip)):
-        if not 0 <= value < math.inf:
-            raise UserError(f"optim.{key} {value} must be finite and not negative; 0 switches it off")
-    for key, value in (("b1", b1), ("b2", b2), ("momentum", momentum), ("decay", decay)):
-        if not 0 <= value < 1:
-            raise UserError(f"optim.{key} {value} must be at least 0 and below 1")
-    if not 0 < eps < math.inf:
-        raise UserError(f"optim.eps {eps} must be above 0 and finite: it keeps a step from a division by 0")
+    numbers = {"weight_decay": weight_decay, "grad_clip": grad_clip, "momentum": momentum, "decay": decay}
+    check({"name": name, **numbers, "b1": b1, "b2": b2, "eps": eps, "freeze": freeze, "rates": rates})
     freeze, rates = parts.check_patterns(freeze), parts.check_rates(rates)
     rate = create_schedule(
         name=schedule,

@@ -1,0 +1,103 @@
+"""How far training on several devices departs from training on one, after some steps of the same batches.
+
+    python benchmarks/devices.py --config=configs/default.py --starts=10
+    python benchmarks/devices.py --config=configs/smoke.py --config.model.widths='(2, 3)' --devices=1,2,4,8
+
+On a CPU the devices are made. Every start has its own weights and its own batches, with the config's augmentation and dropout.
+Told are, over the starts, the median and the largest of: the greatest difference of a weight; the length of the difference
+of all weights as a share of the way they went; and the relative difference of the last step's loss.
+
+Sums over devices are taken in another order, which alone moves a weight by about 1e-7. But where a value lies so near to 0
+that rounding decides on which side, ReLU lets its gradient through on one number of devices and not on the other; and Adam
+divides by the size of a gradient, however small. From then on the two differ by more.
+"""
+
+import dataclasses
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has its own folder there, not the project's
+
+from unet_jax import cli
+from unet_jax.errors import UserError
+
+flags.DEFINE_list("devices", ["1", "2", "4"], "Numbers of devices; the others are held against the first.")
+flags.DEFINE_integer("starts", 10, "How many starts: seeds of the weights and of the batches.", lower_bound=1)
+flags.DEFINE_integer("steps", 20, "Steps of each.", lower_bound=1)
+
+WITHIN = 2e-5
+
+
+def measure(config, counts: Sequence[int], starts: int, num_steps: int) -> dict[int, list[tuple[float, float, float]]]:
+    """What is told, by start, for every number of devices but the first."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    from unet_jax import parallel
+    from unet_jax.data import pipeline
+    from unet_jax.training import experiment
+
+    if max(counts) > jax.local_device_count():
+        raise UserError(f"--devices={max(counts)}: there are {jax.local_device_count()}")
+    devices = {n: jax.local_devices()[:n] for n in counts}
+    for of in devices.values():
+        parallel.check_batch_size(config.train.batch_size, of)
+    parts = experiment.create(config)
+    p_steps = {n: parallel.pmap_step(parts.create_step(), of) for n, of in devices.items()}
+    found = {n: [] for n in counts[1:]}
+    for seed in range(starts):
+        state = dataclasses.replace(parts, stepping=parts.stepping | {"seed": seed}).create_state()
+        read = {"batch_size": config.train.batch_size, "seed": seed, **parts.reading}
+        batches = pipeline.train_batches(parts.dataset.source("train"), **read)
+        states, metrics = {n: parallel.replicate(state, of) for n, of in devices.items()}, {}
+        for _, batch in zip(range(num_steps), batches, strict=False):
+            for n, of in devices.items():
+                states[n], metrics[n] = p_steps[n](states[n], parallel.shard(batch, of))
+        batches.close()
+        ends = {n: parallel.to_host((states[n].params, metrics[n]["loss"])) for n in counts}
+        params, loss = ends[counts[0]]
+        way = optax.tree.norm(optax.tree.sub(params, state.params))
+        for n in counts[1:]:
+            apart = optax.tree.sub(ends[n][0], params)
+            furthest = float(optax.tree.norm(apart, ord=jnp.inf))
+            found[n].append((furthest, float(optax.tree.norm(apart) / way), abs(float(ends[n][1] / loss) - 1)))
+            print(f"start {seed}, {n} devices: " + ", ".join(f"{value:.1e}" for value in found[n][-1]), flush=True)
+    return found
+
+
+def table(found: dict[int, list], first: int) -> str:
+    """A row for each number of devices."""
+    lines = [
+        f"{'devices':>8}{'a weight':>20}{'of the way':>20}{'loss, relative':>20}   all weights within {WITHIN:.0e}"
+    ]
+    for n, by_start in found.items():
+        columns = [f"{statistics.median(values):.1e} to {max(values):.1e}" for values in zip(*by_start, strict=True)]
+        within = sum(weights <= WITHIN for weights, *_ in by_start)
+        row = "".join(f"{column:>20}" for column in columns)
+        lines.append(f"{n:8}{row}   {within} of {len(by_start)} starts")
+    return "\n".join([f"beside {first}: median to largest", *lines])
+
+
+def main() -> None:
+    import jax
+
+    given = flags.FLAGS.devices
+    if len(given) < 2 or not all(n.isdigit() and int(n) > 0 for n in given) or len(set(given)) < len(given):
+        raise UserError(f"--devices={','.join(given)}: give two or more different numbers, e.g. 1,2,4")
+    counts = [int(n) for n in given]
+    jax.config.update("jax_num_cpu_devices", max(counts))
+    print(table(measure(flags.FLAGS.config, counts, flags.FLAGS.starts, flags.FLAGS.steps), counts[0]))
+
+
+if __name__ == "__main__":
+    config_flags.DEFINE_config_file(
+        "config", None, "File with get_config(); --config.KEY=VALUE sets one of its keys.", lock_config=True
+    )
+    flags.mark_flag_as_required("config")
+    cli.run(main, __doc__)

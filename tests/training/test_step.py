@@ -89,7 +89,6 @@ COUNTS = [n for n in (1, 2, 4, 8) if n <= jax.local_device_count()]
 @pytest.fixture(scope="module")
 def trainer():
     """`train(n, state, num_steps)` on n devices, with BatchNorm, dropout and unequal valid pixels; and the state at 0."""
-    jax.config.update("jax_disable_most_optimizations", True)  # as of the module
     step, state = make_step("weighted sum", AUGMENT, dropout=0.2)
     on = {n: jax.local_devices()[:n] for n in COUNTS}
     p_steps, batch = {n: parallel.pmap_step(step, on[n]) for n in COUNTS}, make_batch(rows=8)

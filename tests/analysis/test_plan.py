@@ -224,7 +224,8 @@ def test_scaling_keeps_the_batch_of_a_chip():
         (lambda b: 10 + 3 * b, 8, 30, [8, 4, 30]),  # a line
         (lambda b: 10 + 3 * b, 64, 30, [64, 1, 2, 30]),  # what was begun with does not fit
         (lambda b: 10 + 3 * b, 1, 30, [1, 1, 2, 30]),
-        (lambda b: 40 + (b > 20) * 100, 8, 16, [8, 4, 16]),  # flat: what was compiled fits
+        (lambda b: 40 + (b > 20) * 100, 8, 19, [8, 4, 16, 32, 25, 21, 19]),  # flat, then too many
+        (lambda b: min(10 * b, 50 + b), 4, 50, [4, 2, 10, 22, 50]),  # few take more than their share of many
         (lambda b: 60 * b, 4, 1, [4, 1, 2]),
     ],
 )
@@ -273,7 +274,7 @@ def test_the_batch_that_fits_a_small_memory(config, monkeypatch):
     growth = found.program.peak / found.program.batch
     assert found.program.peak + 1.5 * growth > capacity
     text = page.page([own, found])
-    assert f"{found.program.batch} images on each (the largest that fits, verified by compiling it)" in text
+    assert f"{found.program.batch} images on each (the largest found to fit, by compiling it)" in text
     monkeypatch.setattr(devices, "_system_memory", lambda: 4 * (one.program.peak - 1))
     assert "DOES NOT FIT: lower train.batch_size" in page.page(create(config))
 

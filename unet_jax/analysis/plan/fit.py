@@ -6,13 +6,15 @@ from collections.abc import Callable
 from unet_jax.analysis.plan.compile import Program
 from unet_jax.errors import UserError
 
-ATTEMPTS = 5  # at a batch that fits; one is enough where memory grows evenly
+ATTEMPTS = 5  # at a larger batch; one is enough where memory grows evenly
+NEAR = 1.05  # a batch is the largest if no more than this factor of it is hoped for
 
 
 def largest(compile_batch: Callable[[int], Program], batch: int, capacity: float, unit: int = 1) -> Program:
     """The program of the largest batch a device holds, by a line through two batches, verified by compiling it.
 
-    Where the compiled batch does not fit after all, it is one of the line's two points for the next attempt.
+    The compiled batch is one of the line's two points for the next attempt, where it does not fit after all or leaves room
+    for more by over 5 %: what a few images take says little of many, as a TPU fills its tiles with zeros.
 
     Args:
       compile_batch: from examples a device to its program.
@@ -36,15 +38,19 @@ def largest(compile_batch: Callable[[int], Program], batch: int, capacity: float
         )
     if high.peak > capacity:
         return low  # one unit: two do not fit
-    guess = _whole(_on_line(low, high, capacity), unit)
+    guess, too_many, least = _whole(_on_line(low, high, capacity), unit), math.inf, high.batch + unit
     for _ in range(ATTEMPTS):
-        if guess <= high.batch:
+        if guess < least:
             break
         found = compile_batch(guess)
         if found.peak <= capacity:
-            return found
-        lower = min(_on_line(high, found, capacity), guess - 1) if found.cost else (high.batch + guess) // 2
-        guess = _whole(lower, unit)
+            low, high = high, found
+            least = max(NEAR * high.batch, high.batch + unit)
+            more = min(_on_line(low, high, capacity), too_many - 1)
+        else:
+            too_many = guess
+            more = min(_on_line(high, found, capacity), guess - 1) if found.cost else (high.batch + guess) // 2
+        guess = _whole(more, unit)
     return high
 
 

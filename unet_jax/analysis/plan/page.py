@@ -31,7 +31,7 @@ def page(plans: Sequence[Plan]) -> str:
 
 def _plan(plan: Plan) -> list[str]:
     target, program = plan.target, plan.program
-    why = "the largest that fits, verified by compiling it" if plan.is_largest else "of the config"
+    why = "the largest found to fit, by compiling it" if plan.is_largest else "of the config"
     lines = [
         f"{target.name}: {len(target.devices)} x {target.kind}, {program.batch} images on each ({why})",
         *_figures(plan),

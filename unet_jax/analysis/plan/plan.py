@@ -31,7 +31,7 @@ class Plan:
       program: what a device has to do.
       sizes: as of `work.Work.sizes`.
       efficiency: the share of the roofline that is assumed.
-      is_largest: whether the batch is the largest that fits, and not the config's.
+      is_largest: whether the batch is the largest found to fit, and not the config's.
     """
 
     target: Target

@@ -58,7 +58,7 @@ def measure(config, counts: Sequence[int], starts: int, num_steps: int) -> dict[
         states, metrics = {n: parallel.replicate(state, of) for n, of in devices.items()}, {}
         for _, batch in zip(range(num_steps), batches, strict=False):
             for n, of in devices.items():
-                states[n], metrics[n] = p_steps[n](states[n], parallel.shard(batch, of))
+                states[n], metrics[n] = jax.block_until_ready(p_steps[n](states[n], parallel.shard(batch, of)))
         batches.close()
         ends = {n: parallel.to_host((states[n].params, metrics[n]["loss"])) for n in counts}
         params, loss = ends[counts[0]]

@@ -55,9 +55,14 @@ def make_step(
 
 def run(step, state, batch, num_devices, num_steps=1):
     devices = jax.local_devices()[:num_devices]
-    p_step, state = parallel.pmap_step(step, devices), parallel.replicate(state, devices)
+    return run_compiled(parallel.pmap_step(step, devices), state, batch, devices, num_steps)
+
+
+def run_compiled(p_step, state, batch, devices, num_steps):
+    """Waits for every step: many in flight on more devices than cores keep each other from their sums for ever."""
+    state, batch = parallel.replicate(state, devices), parallel.shard(batch, devices)
     for _ in range(num_steps):
-        state, metrics = p_step(state, parallel.shard(batch, devices))
+        state, metrics = jax.block_until_ready(p_step(state, batch))
     return state, metrics
 
 
@@ -94,10 +99,7 @@ def trainer():
     p_steps, batch = {n: parallel.pmap_step(step, on[n]) for n in COUNTS}, make_batch(rows=8)
 
     def train(n, state, num_steps):
-        state = parallel.replicate(state, on[n])
-        for _ in range(num_steps):
-            state, metrics = p_steps[n](state, parallel.shard(batch, on[n]))
-        return parallel.to_host((state, metrics))
+        return parallel.to_host(run_compiled(p_steps[n], state, batch, on[n], num_steps))
 
     return train, state
 

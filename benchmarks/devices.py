@@ -3,7 +3,8 @@
     python benchmarks/devices.py --config=configs/default.py --starts=10
     python benchmarks/devices.py --config=configs/smoke.py --config.model.widths='(2, 3)' --devices=1,2,4,8
 
-On a CPU the devices are made. Every start has its own weights and its own batches, with the config's augmentation and dropout.
+On a CPU the devices are made. Every start has its own weights and its own batches; augmentation and dropout draw what the
+config's seed says, in every start the same. The step is compiled as training compiles it.
 Told are, over the starts, the median and the largest of: the greatest difference of a weight; the length of the difference
 of all weights as a share of the way they went; and the relative difference of the last step's loss.
 
@@ -48,9 +49,8 @@ def measure(config, counts: Sequence[int], starts: int, num_steps: int) -> dict[
     devices = {n: jax.local_devices()[:n] for n in counts}
     for of in devices.values():
         parallel.check_batch_size(config.train.batch_size, of)
-    parts = experiment.create(config)
-    p_steps = {n: parallel.pmap_step(parts.create_step(), of) for n, of in devices.items()}
-    found = {n: [] for n in counts[1:]}
+    parts = experiment.create(config, devices[max(counts)])
+    p_steps, found = {}, {n: [] for n in counts[1:]}
     for seed in range(starts):
         state = dataclasses.replace(parts, stepping=parts.stepping | {"seed": seed}).create_state()
         read = {"batch_size": config.train.batch_size, "seed": seed, **parts.reading}
@@ -58,7 +58,10 @@ def measure(config, counts: Sequence[int], starts: int, num_steps: int) -> dict[
         states, metrics = {n: parallel.replicate(state, of) for n, of in devices.items()}, {}
         for _, batch in zip(range(num_steps), batches, strict=False):
             for n, of in devices.items():
-                states[n], metrics[n] = jax.block_until_ready(p_steps[n](states[n], parallel.shard(batch, of)))
+                rows = parallel.shard(batch, of)
+                if n not in p_steps:
+                    p_steps[n] = parallel.compile_step(parallel.pmap_step(parts.create_step(), of), states[n], rows)
+                states[n], metrics[n] = jax.block_until_ready(p_steps[n](states[n], rows))
         batches.close()
         ends = {n: parallel.to_host((states[n].params, metrics[n]["loss"])) for n in counts}
         params, loss = ends[counts[0]]
@@ -88,9 +91,9 @@ def main() -> None:
     import jax
 
     given = flags.FLAGS.devices
-    if len(given) < 2 or not all(n.isdigit() and int(n) > 0 for n in given) or len(set(given)) < len(given):
+    counts = [int(n) for n in given if n.isdigit() and int(n) > 0]
+    if len(counts) < 2 or len(set(counts)) < len(given):
         raise UserError(f"--devices={','.join(given)}: give two or more different numbers, e.g. 1,2,4")
-    counts = [int(n) for n in given]
     jax.config.update("jax_num_cpu_devices", max(counts))
     print(table(measure(flags.FLAGS.config, counts, flags.FLAGS.starts, flags.FLAGS.steps), counts[0]))
 

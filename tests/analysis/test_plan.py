@@ -218,47 +218,64 @@ def test_scaling_keeps_the_batch_of_a_chip():
     assert estimate.scaling(job, chips(ring=0.0), 10**9) == ()
 
 
+def largest(compile_batch, begin, capacity=100.0, unit=1, say=print):
+    return fit.largest(compile_batch, begin, capacity, unit, say)
+
+
 @pytest.mark.parametrize(
     ("peak", "begin", "batch", "compiled"),
     [
         (lambda b: 10 + 3 * b, 8, 30, [8, 4, 30]),  # a line
         (lambda b: 10 + 3 * b, 64, 30, [64, 1, 2, 30]),  # what was begun with does not fit
         (lambda b: 10 + 3 * b, 1, 30, [1, 1, 2, 30]),
-        (lambda b: 40 + (b > 20) * 100, 8, 19, [8, 4, 16, 32, 25, 21, 19]),  # flat, then too many
+        (lambda b: 40 + (b > 20) * 100, 8, 20, [8, 4, 20, 50, 38, 29, 24, 22]),  # flat, then too many
+        (lambda b: 12.5 * -(-b // 128), 2, 1024, [2, 1, 16, 128, 1024]),  # tiles of 128, filled with zeros
+        (lambda b: b / 10 + (b > 300) * 1000, 2, 290, [2, 1, 1000, 92, 546, 319, 205, 262, 290, 304]),  # another plan
         (lambda b: min(10 * b, 50 + b), 4, 50, [4, 2, 10, 22, 50]),  # few take more than their share of many
         (lambda b: 60 * b, 4, 1, [4, 1, 2]),
     ],
 )
 def test_the_largest_batch_is_compiled(peak, begin, batch, compiled):
     asked = []
-    found = fit.largest(lambda b: asked.append(b) or made_up(peak(b), b), begin, 100.0)
+    found = largest(lambda b: asked.append(b) or made_up(peak(b), b), begin)
     assert (found.batch, asked) == (batch, compiled)
 
 
 def test_a_batch_that_does_not_fit_after_all_is_lowered():
     asked = []
-    found = fit.largest(lambda b: asked.append(b) or made_up(10 + b * b, b), 4, 100.0)
-    assert asked[2] > 9 >= found.batch == asked[-1] > 4
+    found = largest(lambda b: asked.append(b) or made_up(10 + b * b, b), 4)
+    assert (found.batch, asked[2] > 9) == (9, True)
     # In whole micro-batches.
     for begin, batch in ((8, 28), (4, 28), (64, 28)):
         asked = []
-        found = fit.largest(lambda b: asked.append(b) or made_up(10 + 3 * b, b), begin, 100.0, unit=4)  # noqa: B023
+        found = largest(lambda b: asked.append(b) or made_up(10 + 3 * b, b), begin, unit=4)  # noqa: B023
         assert found.batch == batch
         assert all(b % 4 == 0 for b in asked)
+    asked = []
+    assert largest(lambda b: asked.append(b) or made_up(40 + (b > 20) * 100, b), 8, unit=4).batch == 20
+    assert sorted(set(asked)) == sorted(asked)
     # A compiler that only says no: half way to what is known to fit.
-    known = fit.largest(lambda b: made_up(2 * b, b) if b < 30 else Program(b, None), 8, 100.0)
+    known = largest(lambda b: made_up(2 * b, b) if b < 30 else Program(b, None), 8)
     assert known.batch == 29
+
+
+def test_the_search_that_ends_too_early_says_so(monkeypatch):
+    monkeypatch.setattr(fit, "ATTEMPTS", 2)
+    said = []
+    found = largest(lambda b: made_up(min(10 * b, 50 + b), b), 4, say=said.append)
+    assert found.batch == 22
+    assert said == ["... 2 batches compiled beyond the first two; more than 22 images may fit"]
 
 
 def test_nothing_fits():
     with pytest.raises(
         UserError, match=r"nothing fits: 1 image on a device needs 2 GB of 1 GB; use a smaller data.patch"
     ):
-        fit.largest(lambda b: made_up(2e9 * b, b), 8, 1e9)
+        largest(lambda b: made_up(2e9 * b, b), 8, 1e9)
     with pytest.raises(UserError, match="4 images on a device need 8 GB"):
-        fit.largest(lambda b: made_up(2e9 * b, b), 8, 1e9, unit=4)
+        largest(lambda b: made_up(2e9 * b, b), 8, 1e9, unit=4)
     with pytest.raises(UserError, match="more than the compiler may use"):
-        fit.largest(lambda b: Program(b, None), 8, 1e9)
+        largest(lambda b: Program(b, None), 8, 1e9)
 
 
 def test_the_batch_that_fits_a_small_memory(config, monkeypatch):

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import jax
 import numpy as np
+import optax
 import pytest
 from PIL import Image
 
@@ -95,8 +96,14 @@ def test_resumed_on_another_number_of_devices(trained, interrupted, config, fina
     workdir = tmp_path / "run"
     shutil.copytree(interrupted, workdir)
     loop.train_and_evaluate(config, workdir, devices=jax.local_devices()[:2])
-    a, b = final_state(workdir), final_state(trained[0])
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=2e-3), a, b)  # AdamW, see test_step.py
+    found, wanted = final_state(workdir), final_state(trained[0])
+    with Checkpointer(interrupted / "checkpoints", read_only=True) as checkpointer:
+        start = checkpointer.restore(checkpointer.latest_step(), wanted)
+    for part in ("params", "batch_stats"):  # a share of the way that they went; a switched ReLU made .001 of it
+        end, end_of_one, before = (getattr(state, part) for state in (found, wanted, start))
+        assert optax.tree.norm(optax.tree.sub(end, end_of_one)) < 0.01 * optax.tree.norm(
+            optax.tree.sub(end_of_one, before)
+        )
 
 
 def test_a_run_goes_on_from_before_a_damaged_checkpoint_to_the_same_end(

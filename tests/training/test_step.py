@@ -111,19 +111,19 @@ def test_n_devices_equal_one_after_twenty_steps(trainer):
     depends on the machine, so most of five are held to 2e-5 (`benchmarks/devices.py` measures it for a config).
     """
     train, state = trainer
-    found = {n: [] for n in COUNTS}
+    found = {n: [] for n in COUNTS[1:]}
     for seed in range(5):
         start = state.replace(params=scaled_at_random(state.params, seed))
         ends = {n: train(n, start, 20) for n in COUNTS}
         assert ends[1][1]["loss"] < 0.9 * train(1, start, 1)[1]["loss"]
-        for n in COUNTS:
+        for n in COUNTS[1:]:
             (end, metrics), (end_of_one, metrics_of_one) = ends[n], ends[1]
             pairs = [(metrics[name], metrics_of_one[name]) for name in ("loss", "grad_norm")]
             pairs += zip(jax.tree.leaves(end), jax.tree.leaves(end_of_one), strict=True)
-            found[n].append(max(abs(one - other).max() for one, other in pairs))
-    for n in COUNTS:
+            found[n].append(np.max([np.abs(one - other).max() for one, other in pairs]))  # NaN where any is
+    for n in COUNTS[1:]:
         assert np.median(found[n]) < 2e-5, found
-        assert max(found[n]) < 0.01, found
+        assert np.max(found[n]) < 0.01, found
 
 
 def scaled_at_random(params, seed):

@@ -6,21 +6,25 @@ from collections.abc import Callable
 from unet_jax.analysis.plan.compile import Program
 from unet_jax.errors import UserError
 
-ATTEMPTS = 5  # at a larger batch; one is enough where memory grows evenly
-NEAR = 1.05  # a batch is the largest if no more than this factor of it is hoped for
+ATTEMPTS = 12  # at a larger batch; one is enough where memory grows evenly
+NEAR = 1.05  # a batch is the largest if no more than this factor of it is hoped for, or known not to fit
 
 
-def largest(compile_batch: Callable[[int], Program], batch: int, capacity: float, unit: int = 1) -> Program:
+def largest(
+    compile_batch: Callable[[int], Program], batch: int, capacity: float, unit: int, say: Callable[[str], None]
+) -> Program:
     """The program of the largest batch a device holds, by a line through two batches, verified by compiling it.
 
-    The compiled batch is one of the line's two points for the next attempt, where it does not fit after all or leaves room
-    for more by over 5 %: what a few images take says little of many, as a TPU fills its tiles with zeros.
+    Where the compiled batch leaves room for more by over 5 %, the line is drawn anew through it, as what a few images take
+    says little of many: a TPU fills its tiles with zeros. Where it does not fit after all, the next one lies between it and
+    the largest that does, until these two are within 5 %.
 
     Args:
       compile_batch: from examples a device to its program.
       batch: to begin with: it and its half, or one unit and two where it does not fit.
       capacity: bytes of a device.
       unit: what every batch must be a multiple of.
+      say: is told if the attempts end before it is sure that no more than 5 % more would fit.
 
     Raises:
       UserError: not even one unit fits.
@@ -38,19 +42,23 @@ def largest(compile_batch: Callable[[int], Program], batch: int, capacity: float
         )
     if high.peak > capacity:
         return low  # one unit: two do not fit
-    guess, too_many, least = _whole(_on_line(low, high, capacity), unit), math.inf, high.batch + unit
+    guess, too_many = _on_line(low, high, capacity), math.inf
     for _ in range(ATTEMPTS):
-        if guess < least:
-            break
+        guess = _whole(guess, unit)
+        most = guess if too_many == math.inf else too_many - unit  # that is hoped for, or not known to be too much
+        if most <= NEAR * high.batch:
+            return high
         found = compile_batch(guess)
         if found.peak <= capacity:
             low, high = high, found
-            least = max(NEAR * high.batch, high.batch + unit)
-            more = min(_on_line(low, high, capacity), too_many - 1)
+        elif too_many == math.inf and found.cost:
+            too_many = guess
+            guess = min(max(_on_line(high, found, capacity), high.batch + unit), too_many - unit)
+            continue
         else:
             too_many = guess
-            more = min(_on_line(high, found, capacity), guess - 1) if found.cost else (high.batch + guess) // 2
-        guess = _whole(more, unit)
+        guess = _on_line(low, high, capacity) if too_many == math.inf else (high.batch + too_many) // 2
+    say(f"... {ATTEMPTS} batches compiled beyond the first two; more than {high.batch} images may fit")
     return high
 
 
@@ -59,8 +67,8 @@ def _whole(batch: int, unit: int) -> int:
 
 
 def _on_line(low: Program, high: Program, capacity: float) -> int:
-    """The largest batch below `capacity` on the line through both peaks."""
+    """The largest batch below `capacity` on the line through both peaks; where it does not rise, through 0 and `high`."""
     slope = (high.peak - low.peak) / (high.batch - low.batch)
-    if slope <= 0:  # a compiler may plan the larger one better
-        return 2 * high.batch
+    if slope <= 0:  # both fill the same tiles, or the compiler plans the larger one better
+        return math.floor(high.batch * capacity / high.peak)
     return math.floor(low.batch + (capacity - low.peak) / slope)

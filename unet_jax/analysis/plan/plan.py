@@ -111,7 +111,7 @@ def create(
         batch = job.batch_size // len(target.devices)
         plans.append(Plan(target, compile_batch(batch), job.sizes, efficiency, is_largest=False))
         if fit:
-            found = largest(compile_batch, batch, target.capacity, unit=job.accumulate)
+            found = largest(compile_batch, batch, target.capacity, unit=job.accumulate, say=say)
             plans.append(Plan(target, found, job.sizes, efficiency, is_largest=True))
     return plans
 

@@ -14,11 +14,11 @@ divides by the size of a gradient, however small. From then on the two differ by
 """
 
 import dataclasses
-import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
@@ -80,7 +80,7 @@ def table(found: dict[int, list], first: int) -> str:
         f"{'devices':>8}{'a weight':>20}{'of the way':>20}{'loss, relative':>20}   all weights within {WITHIN:.0e}"
     ]
     for n, by_start in found.items():
-        columns = [f"{statistics.median(values):.1e} to {max(values):.1e}" for values in zip(*by_start, strict=True)]
+        columns = [f"{np.median(values):.1e} to {np.max(values):.1e}" for values in zip(*by_start, strict=True)]
         within = sum(weights <= WITHIN for weights, *_ in by_start)
         row = "".join(f"{column:>20}" for column in columns)
         lines.append(f"{n:8}{row}   {within} of {len(by_start)} starts")
@@ -91,7 +91,7 @@ def main() -> None:
     import jax
 
     given = flags.FLAGS.devices
-    counts = [int(n) for n in given if n.isdigit() and int(n) > 0]
+    counts = [int(n) for n in given if n.isdecimal() and int(n) > 0]
     if len(counts) < 2 or len(set(counts)) < len(given):
         raise UserError(f"--devices={','.join(given)}: give two or more different numbers, e.g. 1,2,4")
     jax.config.update("jax_num_cpu_devices", max(counts))

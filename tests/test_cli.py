@@ -45,6 +45,7 @@ def test_bad_input_ends_in_one_line(program, arguments, message, tmp_path):
     assert done.returncode == 2, done.stderr
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1
+    assert not any(tmp_path.iterdir())
     assert lines[0].startswith("error: ")
     assert message in lines[0]
 

@@ -230,7 +230,12 @@ def largest(compile_batch, begin, capacity=100.0, unit=1, say=print):
         (lambda b: 10 + 3 * b, 1, 30, [1, 1, 2, 30]),
         (lambda b: 40 + (b > 20) * 100, 8, 20, [8, 4, 20, 50, 38, 29, 24, 22]),  # flat, then too many
         (lambda b: 12.5 * -(-b // 128), 2, 1024, [2, 1, 16, 128, 1024]),  # tiles of 128, filled with zeros
-        (lambda b: b / 10 + (b > 300) * 1000, 2, 290, [2, 1, 1000, 92, 546, 319, 205, 262, 290, 304]),  # another plan
+        (
+            lambda b: b / 10 + (b > 300) * 1000,
+            2,
+            297,
+            [2, 1, 128, 999, 197, 598, 397, 297, 347, 322, 309],
+        ),  # another plan
         (lambda b: min(10 * b, 50 + b), 4, 50, [4, 2, 10, 22, 50]),  # few take more than their share of many
         (lambda b: 60 * b, 4, 1, [4, 1, 2]),
     ],
@@ -257,6 +262,19 @@ def test_a_batch_that_does_not_fit_after_all_is_lowered():
     # A compiler that only says no: half way to what is known to fit.
     known = largest(lambda b: made_up(2 * b, b) if b < 30 else Program(b, None), 8)
     assert known.batch == 29
+    # A line that hardly rises leads no further than LEAP times; nor to what failed already.
+    asked = []
+
+    def tiles(batch):
+        asked.append(batch)
+        peak = 12.5 * -(-batch // 128) + 1e-4 * batch
+        return made_up(peak, batch) if peak < 100 else Program(batch, None)
+
+    assert largest(tiles, 2).batch == 884
+    assert asked[2:4] == [128, 64 * 128]
+    asked = []
+    largest(lambda b: asked.append(b) or made_up(10 + b / 1000 if b < 3 else 10 + 3 * b, b), 64)
+    assert asked[:4] == [64, 1, 2, 63]
 
 
 def test_the_search_that_ends_too_early_says_so(monkeypatch):
@@ -264,7 +282,7 @@ def test_the_search_that_ends_too_early_says_so(monkeypatch):
     said = []
     found = largest(lambda b: made_up(min(10 * b, 50 + b), b), 4, say=said.append)
     assert found.batch == 22
-    assert said == ["... 2 batches compiled beyond the first two; more than 22 images may fit"]
+    assert said == ["... 2 larger batches compiled, which is enough; more than 22 images may fit"]
 
 
 def test_nothing_fits():

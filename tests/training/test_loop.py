@@ -99,6 +99,10 @@ def test_resumed_on_another_number_of_devices(trained, interrupted, config, fina
     found, wanted = final_state(workdir), final_state(trained[0])
     with Checkpointer(interrupted / "checkpoints", read_only=True) as checkpointer:
         start = checkpointer.restore(checkpointer.latest_step(), wanted)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        assert np.issubdtype(one.dtype, np.floating) or np.array_equal(
+            one, other
+        )  # the step, and the optimiser's count
     for part in ("params", "batch_stats"):  # a share of the way that they went; a switched ReLU made .001 of it
         end, end_of_one, before = (getattr(state, part) for state in (found, wanted, start))
         assert optax.tree.norm(optax.tree.sub(end, end_of_one)) < 0.01 * optax.tree.norm(

@@ -7,6 +7,7 @@ from unet_jax.analysis.plan.compile import Program
 from unet_jax.errors import UserError
 
 ATTEMPTS = 12  # at a larger batch; one is enough where memory grows evenly
+LEAP = 64  # at most so many times the batch that fits is tried: a line through few images may hardly rise
 NEAR = 1.05  # a batch is the largest if no more than this factor of it is hoped for, or known not to fit
 
 
@@ -30,11 +31,12 @@ def largest(
       UserError: not even one unit fits.
     """
     high = compile_batch(batch)
+    beyond = batch if high.peak > capacity else math.inf
     if high.peak > capacity or batch == unit:
         low, high = compile_batch(unit), compile_batch(2 * unit)
     else:
         low = compile_batch(_whole(batch // 2, unit))
-    if low.peak > capacity:
+    if min(low.peak, high.peak) > capacity:
         needs = f"{low.peak / 1e9:.3g} GB" if low.cost else "more than the compiler may use"
         raise UserError(
             f"nothing fits: {unit} image{'s' * (unit > 1)} on a device need{'s' * (unit == 1)} {needs} of {capacity / 1e9:.3g} GB; "
@@ -43,11 +45,13 @@ def largest(
     if high.peak > capacity:
         return low  # one unit: two do not fit
     guess, too_many = _on_line(low, high, capacity), math.inf
-    for _ in range(ATTEMPTS):
-        guess = _whole(guess, unit)
+    for attempt in range(ATTEMPTS + 1):
+        guess = _whole(min(guess, LEAP * high.batch, beyond - unit), unit)
         most = guess if too_many == math.inf else too_many - unit  # that is hoped for, or not known to be too much
         if most <= NEAR * high.batch:
             return high
+        if attempt == ATTEMPTS:
+            break
         found = compile_batch(guess)
         if found.peak <= capacity:
             low, high = high, found
@@ -58,7 +62,7 @@ def largest(
         else:
             too_many = guess
         guess = _on_line(low, high, capacity) if too_many == math.inf else (high.batch + too_many) // 2
-    say(f"... {ATTEMPTS} batches compiled beyond the first two; more than {high.batch} images may fit")
+    say(f"... {ATTEMPTS} larger batches compiled, which is enough; more than {high.batch} images may fit")
     return high
 
 

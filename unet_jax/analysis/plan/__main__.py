@@ -9,7 +9,7 @@ machine; a large network takes minutes), and not run. Per device: parameters, op
 memory beside its capacity; FLOPs and bytes an image, the roofline, and which of the two binds; bytes and time of the
 all-reduces; expected images/s; for TPUs the same on 4 to 256 chips. What was compiled once is remembered in the data cache.
 
---fit finds the largest batch that a device holds: by a line through two compiled batches, and by compiling that batch.
+--fit finds the largest batch that a device holds, by compiling: until no more than 5 % more is hoped for.
 """
 
 from absl import flags

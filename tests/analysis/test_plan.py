@@ -230,12 +230,8 @@ def largest(compile_batch, begin, capacity=100.0, unit=1, say=print):
         (lambda b: 10 + 3 * b, 1, 30, [1, 1, 2, 30]),
         (lambda b: 40 + (b > 20) * 100, 8, 20, [8, 4, 20, 50, 38, 29, 24, 22]),  # flat, then too many
         (lambda b: 12.5 * -(-b // 128), 2, 1024, [2, 1, 16, 128, 1024]),  # tiles of 128, filled with zeros
-        (
-            lambda b: b / 10 + (b > 300) * 1000,
-            2,
-            297,
-            [2, 1, 128, 999, 197, 598, 397, 297, 347, 322, 309],
-        ),  # another plan
+        # Another plan from 301 on.
+        (lambda b: b / 10 + (b > 300) * 1000, 2, 297, [2, 1, 128, 999, 197, 598, 397, 297, 347, 322, 309]),
         (lambda b: min(10 * b, 50 + b), 4, 50, [4, 2, 10, 22, 50]),  # few take more than their share of many
         (lambda b: 60 * b, 4, 1, [4, 1, 2]),
     ],

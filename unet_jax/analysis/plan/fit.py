@@ -52,16 +52,17 @@ def largest(
             return high
         if attempt == ATTEMPTS:
             break
-        found = compile_batch(guess)
+        found, none_failed = compile_batch(guess), too_many == math.inf
         if found.peak <= capacity:
             low, high = high, found
-        elif too_many == math.inf and found.cost:
-            too_many = guess
-            guess = min(max(_on_line(high, found, capacity), high.batch + unit), too_many - unit)
-            continue
         else:
             too_many = guess
-        guess = _on_line(low, high, capacity) if too_many == math.inf else (high.batch + too_many) // 2
+        if too_many == math.inf:
+            guess = _on_line(low, high, capacity)
+        elif none_failed and found.cost:
+            guess = min(max(_on_line(high, found, capacity), high.batch + unit), too_many - unit)
+        else:
+            guess = (high.batch + too_many) // 2
     say(f"... {ATTEMPTS} larger batches compiled, which is enough; more than {high.batch} images may fit")
     return high
 

@@ -10,8 +10,8 @@ class ids, one 0/255 mask per kept class, and an overlay. Config and classes com
 
 from absl import flags
 
-from unet_jax import cli
 from unet_jax.errors import UserError
+from unet_jax.runtime import cli
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run, as given to run_train.py.")
 CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best (on val), latest, or a step.")
@@ -36,7 +36,7 @@ flags.mark_flag_as_required("workdir")
 
 
 def main() -> None:
-    from unet_jax.training import score
+    from unet_jax.runs import score
 
     if (IMAGES.value is None) != (OUT.value is None) or "" in (IMAGES.value, OUT.value):
         raise UserError(

@@ -21,8 +21,8 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from unet_jax import cli, deterministic
 from unet_jax.errors import UserError
+from unet_jax.runtime import cli, determinism
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "File with get_config(); --config.KEY=VALUE sets one of its keys."
@@ -46,13 +46,14 @@ flags.mark_flags_as_required(["config", "workdir"])
 def before_devices() -> None:
     """What must be asked for before JAX starts its devices, and so before several processes join."""
     if DETERMINISTIC.value:
-        deterministic.ask()
+        determinism.ask()
 
 
 def main() -> None:
-    from unet_jax import parallel  # after the flags: --help needs no jax
-    from unet_jax.training import loop, sweep
-    from unet_jax.training.verify_resume import verify_resume
+    from unet_jax.analysis.verify_resume.verify import verify_resume
+    from unet_jax.experiment import sweep
+    from unet_jax.runs import loop
+    from unet_jax.runtime import parallel  # after the flags: --help needs no jax
 
     config, workdir = CONFIG.value, WORKDIR.value
     if SWEEP_INDEX.value is not None:

@@ -24,8 +24,8 @@ from ml_collections import config_flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has its own folder there, not the project's
 
-from unet_jax import cli
 from unet_jax.errors import UserError
+from unet_jax.runtime import cli
 
 flags.DEFINE_list("devices", ["1", "2", "4"], "Numbers of devices; the others are held against the first.")
 flags.DEFINE_integer("starts", 10, "How many starts: seeds of the weights and of the batches.", lower_bound=1)
@@ -40,16 +40,16 @@ def measure(config, counts: Sequence[int], starts: int, num_steps: int) -> dict[
     import jax.numpy as jnp
     import optax
 
-    from unet_jax import parallel
-    from unet_jax.data import pipeline
-    from unet_jax.training import experiment
+    from unet_jax.data.loading import pipeline
+    from unet_jax.experiment.build import build_experiment
+    from unet_jax.runtime import parallel
 
     if max(counts) > jax.local_device_count():
         raise UserError(f"--devices={max(counts)}: there are {jax.local_device_count()}")
     devices = {n: jax.local_devices()[:n] for n in counts}
     for of in devices.values():
         parallel.check_batch_size(config.train.batch_size, of)
-    parts = experiment.create(config, devices[max(counts)])
+    parts = build_experiment(config, devices[max(counts)])
     p_steps, found = {}, {n: [] for n in counts[1:]}
     for seed in range(starts):
         state = dataclasses.replace(parts, stepping=parts.stepping | {"seed": seed}).create_state()

@@ -36,8 +36,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has its
 
 from benchmarks import claims, rows, tables
 from benchmarks.programs import Programs
-from unet_jax import cli
 from unet_jax.errors import UserError
+from unet_jax.runtime import cli
 
 ROOT = rows.ROOT
 RESULTS = ROOT / "benchmarks" / "results.csv"
@@ -130,7 +130,7 @@ def run_row(row: rows.Row, results: tables.Results, workdir: Path, folder: str, 
 
 def describe(row: rows.Row, run: Path, num_steps: int) -> dict:
     """The columns of a finished run, from what it left in its folder."""
-    from unet_jax.training.writer import read_metrics  # on use: what runs nothing needs no jax
+    from unet_jax.tracking.metrics_file import read_metrics  # on use: what runs nothing needs no jax
 
     split = rows.DATA[row.data].split
     scored = json.loads((run / "eval" / f"{split}.json").read_text())

@@ -16,8 +16,8 @@ from ml_collections import config_flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has its own folder there, not the project's
 
-from unet_jax import cli
 from unet_jax.errors import UserError
+from unet_jax.runtime import cli
 
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -38,18 +38,18 @@ def measure(config) -> tuple[int, int]:
     """Bytes of one device's training step: (planned, measured)."""
     import jax
 
-    from unet_jax import parallel
     from unet_jax.analysis.cost import Cost
     from unet_jax.analysis.plan import compile, work
-    from unet_jax.data import pipeline
-    from unet_jax.training import experiment
+    from unet_jax.data.loading import pipeline
+    from unet_jax.experiment.build import build_experiment, create_dataset
+    from unet_jax.runtime import parallel
 
     device = jax.local_devices()[:1]
-    dataset = experiment.create_dataset(config)
+    dataset = create_dataset(config)
     whole = work.create(config, dataset, device)
     lowered = compile.lower(whole.step, whole.state, whole.rows(whole.batch_size), device)
     program = parallel.compile_lowered(lowered, device[0].platform)
-    parts = experiment.create(config)
+    parts = build_experiment(config)
     source = dataset.source("train")
     batches = pipeline.train_batches(source, batch_size=whole.batch_size, seed=config.seed, **parts.reading)
     batch = next(batches)

@@ -23,8 +23,8 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has its own folder there, not the project's
 
-from unet_jax import cli
 from unet_jax.errors import UserError
+from unet_jax.runtime import cli
 
 
 def define_flags() -> None:
@@ -45,7 +45,7 @@ WARM_UP = 2
 
 def main() -> None:
     from benchmarks import work  # after the flags: --help needs no jax
-    from unet_jax.training.writer import peak_memory
+    from unet_jax.tracking.meter import peak_memory
 
     values = flags.FLAGS
     if values.level and values.model != "unet_pp":

@@ -23,8 +23,8 @@ from ml_collections import ConfigDict
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has its own folder there, not the project's
 
 from benchmarks import rows
-from unet_jax import cli
 from unet_jax.errors import UserError
+from unet_jax.runtime import cli
 
 flags.DEFINE_enum("data", None, list(rows.DATA), "The data set.")
 flags.DEFINE_string("folder", "", "Its folder, where it is one.")
@@ -41,13 +41,13 @@ class Stepper:
     """The training steps of one config, one at a time."""
 
     def __init__(self, config: ConfigDict):
-        from unet_jax import parallel
-        from unet_jax.data import pipeline
-        from unet_jax.training import experiment
+        from unet_jax.data.loading import pipeline
+        from unet_jax.experiment.build import build_experiment
+        from unet_jax.runtime import parallel
         from unet_jax.training.state import count_parameters
 
         self._parallel = parallel
-        parts = experiment.create(config)
+        parts = build_experiment(config)
         dataset = parts.dataset
         state = parts.create_state()
         self.parameters = count_parameters(state.params)

@@ -297,7 +297,7 @@ def electrodes() -> ConfigDict:
             "num_train": 160,  # images by split
             "num_val": 32,
             "num_test": 32,
-            "physics": {},  # fields of data/electrodes_physics.py's Physics to change, e.g. {"folded": 0.2}
+            "physics": {},  # fields of data/datasets/electrodes/physics.py's Physics to change, e.g. {"folded": 0.2}
         }
     )
 

@@ -1,16 +1,22 @@
 """Every test runs on four fake CPU devices, so that `pmap` is always real; a warning or a rank promotion is an error."""
 
 import os
+from pathlib import Path
 
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4 " + os.environ.get(
     "XLA_FLAGS", ""
 )  # the last one counts
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import signal
+
 import jax
 import pytest
+from helpers.small_config import small_config
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+TESTS = Path(__file__).parent
 
 # The longest files, which begin first, so that no worker is left alone with one of them at the end.
 LONGEST = (
@@ -18,7 +24,7 @@ LONGEST = (
     "test_loop",
     "test_step",
     "test_certify",
-    "test_together",
+    "test_shared_workdir",
     "test_plan",
     "test_verify_resume",
     "test_bucket",
@@ -27,8 +33,8 @@ LONGEST = (
     "test_cli",
     "test_losses",
     "test_gradients",
-    "test_seeing",
-    "test_start_from",
+    "test_tracking_a_run",
+    "test_warm_start",
     "test_sweep",
     "test_step_seconds",
 )
@@ -41,7 +47,7 @@ def pytest_collection_modifyitems(items):
     place = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
     for item in items:
-        if item.path.parent.name in QUICK:
+        if item.path.relative_to(TESTS).parts[0] in QUICK:
             item.add_marker(pytest.mark.usefixtures("quick_compile"))
 
 
@@ -72,3 +78,44 @@ def quick_compile():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+# A small experiment: nets of widths 4, 8 and 8, images and windows of 32 x 32.
+
+
+@pytest.fixture
+def config(cache_dir):
+    return small_config(cache_dir)
+
+
+@pytest.fixture(scope="session")
+def trained(cache_dir, tmp_path_factory):
+    """The workdir of a run that was never interrupted, and what `train_and_evaluate` returned."""
+    from unet_jax.runs import loop
+
+    workdir = tmp_path_factory.mktemp("trained")
+    return workdir, loop.train_and_evaluate(small_config(cache_dir), workdir)
+
+
+@pytest.fixture(scope="session", params=[3, 5], ids=["at an evaluation", "between"])
+def interrupted(request, cache_dir, tmp_path_factory):
+    """The workdir of the same run, told to stop by a real SIGINT while step 3 or 5 is prepared."""
+    from unet_jax.data.loading import pipeline
+    from unet_jax.runs import loop
+
+    workdir = tmp_path_factory.mktemp("interrupted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "train_batches", _signalling(pipeline.train_batches, at=request.param))
+        with pytest.raises(loop.Interrupted, match=f"stopped at step {request.param} of 6"):
+            loop.train_and_evaluate(small_config(cache_dir), workdir)
+    return workdir
+
+
+def _signalling(train_batches, at):
+    def batches(*args, **kwargs):
+        for step, batch in enumerate(train_batches(*args, **kwargs), 1):
+            if step == at:
+                signal.raise_signal(signal.SIGINT)
+            yield batch
+
+    return batches

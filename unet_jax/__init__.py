@@ -3,12 +3,13 @@
     import unet_jax
     masks, probabilities = unet_jax.load("runs/electrodes").predict(image)
 
-`load` is `training.load.load`: the network of a run, ready to predict.
+`load` is `unet_jax.runs.load.load_predictor`: the network of a run, ready to predict.
 """
 
 
-def load(workdir, **chosen):
-    """The network of a run as a `Predictor`; arguments as for `unet_jax.training.load.load`."""
-    from unet_jax.training.load import load as load_run  # on use: `import unet_jax.models` needs no Orbax
+def __getattr__(name: str):
+    if name == "load":
+        from unet_jax.runs.load import load_predictor  # on use: `import unet_jax.models` needs no Orbax
 
-    return load_run(workdir, **chosen)
+        return load_predictor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

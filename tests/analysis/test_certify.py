@@ -5,17 +5,20 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
-import documents
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from helpers import documents
 
 from unet_jax import models
 from unet_jax.analysis.certify import counts, deviations, parity, randomness, sizes, wiring
 from unet_jax.analysis.reference import fcn as fcn_reference
 from unet_jax.analysis.reference import operators
-from unet_jax.models import fc_densenet, fcn, unet, unet_pp
+from unet_jax.models import fc_densenet, fcn, registry, unet, unet_pp
+from unet_jax.models.fc_densenet import FCDenseNet
+from unet_jax.models.unet import UNet
+from unet_jax.models.unet_pp import UNetPP
 
 
 def test_every_network_is_the_published_one(tmp_path):
@@ -42,23 +45,23 @@ def failed(part, network):
 
 
 def test_another_number_of_parameters_fails(monkeypatch):
-    monkeypatch.setitem(models.UNet.VARIANTS["wide"], "widths", (35, 70, 140, 280, 561))
+    monkeypatch.setitem(UNet.VARIANTS["wide"], "widths", (35, 70, 140, 280, 561))
     assert failed(counts, "U-Net wide") == ["parameters, 1 channel -> 1 class"]
 
 
 def test_a_lost_skip_and_another_order_fail(monkeypatch):
-    class Reordered(models.UNetPP):
+    class Reordered(UNetPP):
         def node(self, *args, **kwargs):
             block = super().node(*args, **kwargs)
             return lambda sources, train: block(sources[::-1], train)
 
-    class Lost(models.UNetPP):
+    class Lost(UNetPP):
         def node(self, name, *args, **kwargs):
             block = super().node(name, *args, **kwargs)
             return lambda sources, train: block(sources[:-1] if name == "x_0_3" else sources, train)
 
     for broken, said in ((Reordered, "reads x_0_0"), (Lost, "x_0_3 reads up_0_3:2, x_0_0:2, x_0_1:2, not up_0_3:2")):
-        monkeypatch.setitem(models.MODELS, "unet_pp", broken)
+        monkeypatch.setitem(registry.MODELS, "unet_pp", broken)
         found = wiring.reads(models.build("unet_pp", num_classes=3, widths=wiring.WIDTHS, deep_supervision=True))
         assert said in wiring._describe(found, wiring.unet_pp())
 
@@ -70,11 +73,11 @@ def reversed_maps(maps, axis):
     return jnp.concatenate(maps[::-1], axis)
 
 
-def all_maps(self, name, number, x, train, block=models.FCDenseNet.block):
+def all_maps(self, name, number, x, train, block=FCDenseNet.block):
     return (block(self, name, number, x, train)[1],) * 2
 
 
-def without_skip(self, name, number, x, train, block=models.FCDenseNet.block):
+def without_skip(self, name, number, x, train, block=FCDenseNet.block):
     return block(self, name, number, x[..., :6] if name == "up_0" else x, train)
 
 
@@ -82,9 +85,9 @@ def without_skip(self, name, number, x, train, block=models.FCDenseNet.block):
     ("place", "attribute", "broken", "said"),
     [
         (fc_densenet, "jnp", SimpleNamespace(**vars(jnp) | {"concatenate": reversed_maps}), "reads bottleneck_0:3, D("),
-        (models.FCDenseNet, "block", all_maps, "head reads transition_up_0:13, first:4, down_0_0:3, up_0_0:3, not"),
+        (FCDenseNet, "block", all_maps, "head reads transition_up_0:13, first:4, down_0_0:3, up_0_0:3, not"),
         (
-            models.FCDenseNet,
+            FCDenseNet,
             "block",
             without_skip,
             "head reads transition_up_0:6, up_0_0:3, not transition_up_0:6, fir",
@@ -108,7 +111,7 @@ def test_another_start_and_another_dropout_fail(monkeypatch):
         monkeypatch.setattr(randomness, table, [row for row in getattr(randomness, table) if row[0] == "U-Net release"])
     monkeypatch.setattr(unet, "_XAVIER", nn.initializers.glorot_uniform())
     monkeypatch.setattr(
-        models.UNet, "node", lambda self, name, level, dropout=(0, 0): GRID_NODE(self, name, level, (0.5, 0.5))
+        UNet, "node", lambda self, name, level, dropout=(0, 0): GRID_NODE(self, name, level, (0.5, 0.5))
     )
     assert failed(randomness, "U-Net release") == [
         "std of the initial kernels, biases 0",
@@ -130,13 +133,13 @@ def test_fcn_and_fc_densenet_with_another_start_or_dropout_fail(monkeypatch):
     assert failed(randomness, "FC-DenseNet") == ["their largest weight, in std", "share dropped; the rest is scaled"]
 
 
-GRID_NODE = models.UNet.node
+GRID_NODE = UNet.node
 
 
 def test_another_size_fails(monkeypatch):
-    monkeypatch.setattr(models.UNet, "output_size", lambda self, size: size - self.margin)
+    monkeypatch.setattr(UNet, "output_size", lambda self, size: size - self.margin)
     monkeypatch.setattr(fcn, "ceil_pool", lambda x: fcn.max_pool(x[:, : x.shape[1] & ~1, : x.shape[2] & ~1]))  # floor
-    monkeypatch.setattr(models.FCDenseNet, "leave", lambda self, x, images: x)
+    monkeypatch.setattr(FCDenseNet, "leave", lambda self, x, images: x)
     assert [check.claim for check in sizes._grids() if not check.passed] == 2 * ["sizes up to 700 that it takes"]
     assert not next(sizes._fcn()).passed
     assert [check.passed for check in sizes._fc_densenet()] == [True, False]

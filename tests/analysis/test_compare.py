@@ -20,11 +20,11 @@ from PIL import Image
 from configs import default
 from unet_jax import models
 from unet_jax.analysis.compare import comparison, estimate, pictures, report, runs, scores
+from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.errors import UserError
 from unet_jax.evaluation import bootstrap
-from unet_jax.training import experiment
-from unet_jax.training import workdir as folder
-from unet_jax.training.checkpoint import Checkpointer
+from unet_jax.experiment.build import create_dataset, create_module
+from unet_jax.runs import workdir as folder
 
 ROOT = Path(__file__).parents[2]
 STEP, LATER = 3, 6  # the best checkpoint, and the latest
@@ -378,9 +378,9 @@ def test_missing_scores_are_made_of_the_whole_images_trained_on(tmp_path, cache_
         {"patch": (16, 16), "size": (32, 40), "cache_dir": cache_dir, "num_train": 6, "num_val": 2, "num_test": 1}
     )
     config.eval.num_pictures = 1
-    dataset, workdir = experiment.create_dataset(config), tmp_path / "run"
+    dataset, workdir = create_dataset(config), tmp_path / "run"
     folder.start(workdir, config, dataset, config.train.num_steps)
-    module = experiment.create_module(config, dataset.class_names)
+    module = create_module(config, dataset.class_names)
     shapes = jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 16, 16, 1), "float32"))
     with Checkpointer(workdir / "checkpoints") as checkpointer:
         checkpointer.save(STEP, jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), dict(shapes)), 0.5)

@@ -14,23 +14,26 @@ from flax.traverse_util import flatten_dict
 from PIL import Image
 
 from configs import default
-from unet_jax import models, parallel
+from unet_jax import models
 from unet_jax.analysis.certify.check import random_variables
 from unet_jax.analysis.gradients import report
 from unet_jax.analysis.gradients.compare import compare
 from unet_jax.analysis.gradients.depth import depths
 from unet_jax.analysis.gradients.flow import Flow, Layer, create_taking, layers
+from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.errors import UserError
-from unet_jax.training import experiment, losses, optim
-from unet_jax.training import workdir as folder
-from unet_jax.training.checkpoint import Checkpointer
+from unet_jax.experiment.build import build_experiment
+from unet_jax.runs import workdir as folder
+from unet_jax.runtime import parallel
+from unet_jax.training.losses.registry import create_loss
+from unet_jax.training.optim.optimizer import create_optimizer
 from unet_jax.training.state import TrainState, create_state
 from unet_jax.training.step import create_train_step
 
 OFF = dict.fromkeys(("flip", "quarter_turns", "brightness", "contrast", "gamma", "noise"), 0)
 AUGMENT = OFF | {"brightness": 0.5}
-LOSS = losses.create(terms={"cross_entropy": 1.0, "dice": 0.5}, activation="softmax", num_classes=3)
-TX, SCHEDULE = optim.create(name="sgd", learning_rate=0.1, num_steps=9, grad_clip=1e-3)
+LOSS = create_loss(terms={"cross_entropy": 1.0, "dice": 0.5}, activation="softmax", num_classes=3)
+TX, SCHEDULE = create_optimizer(name="sgd", learning_rate=0.1, num_steps=9, grad_clip=1e-3)
 LAST = 2  # step of the run's checkpoint
 
 
@@ -147,7 +150,7 @@ def config(cache_dir):
 @pytest.fixture(scope="module")
 def run(config, tmp_path_factory):
     """A run as a training would leave it, with a checkpoint of its last step."""
-    parts = experiment.create(config)
+    parts = build_experiment(config)
     workdir = folder.start(tmp_path_factory.mktemp("runs") / "trained", config, parts.dataset, config.train.num_steps)
     state = create_state(parts.module, parts.tx, seed=5, patch=(32, 32), channels=1)
     with Checkpointer(workdir / "checkpoints") as checkpointer:

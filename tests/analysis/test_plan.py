@@ -9,14 +9,14 @@ import jax
 import pytest
 
 from configs import default
-from unet_jax import parallel, roof
 from unet_jax.analysis.cost import Cost
 from unet_jax.analysis.plan import __main__ as program
 from unet_jax.analysis.plan import compile, devices, estimate, fit, page, plan, reduces, work
 from unet_jax.analysis.plan.compile import Program
 from unet_jax.analysis.plan.devices import Target
-from unet_jax.data.knobs import Knobs
+from unet_jax.data.augment.options import Knobs
 from unet_jax.errors import UserError
+from unet_jax.runtime import parallel, roofline
 
 # U-Net of widths 2 and 3, one channel in, three classes out: convolutions without bias in front of BatchNorm's two
 # parameters a channel; then the transposed convolution and the head, which have one.
@@ -31,7 +31,7 @@ EXAMPLE = SIZE * SIZE * (4 + 4 + 1)  # image float32, mask int32, valid bool
 def _small(monkeypatch):
     """Neither the peaks nor the speed of the programs matter here."""
     for name, value in (("PRODUCT_SIZE", 16), ("COPY_BYTES", 1 << 12), ("ROUNDS", 1)):
-        monkeypatch.setattr(roof, name, value)
+        monkeypatch.setattr(roofline, name, value)
     monkeypatch.setattr(parallel, "CPU_STEP_OPTIONS", {"xla_backend_optimization_level": 0})
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from configs import default
-from unet_jax import drawing, parallel
 from unet_jax.analysis import preview
-from unet_jax.data import sheet
 from unet_jax.errors import UserError
-from unet_jax.training import experiment
+from unet_jax.experiment.build import build_experiment
+from unet_jax.plotting import drawing
+from unet_jax.runtime import parallel
 from unet_jax.training.state import TrainState
 from unet_jax.training.step import create_gradient
 
@@ -35,7 +35,7 @@ def config(cache_dir):
 
 def test_what_is_shown_is_what_the_step_sees(config):
     """On four devices, by the step's own gradient, of a network that hands on the image it is given."""
-    parts = experiment.create(config)
+    parts = build_experiment(config)
     windows = preview.pairs(config, parts, first_step=2)
     shown = [next(windows) for _ in range(8)]
     assert [(pair.step, pair.place) for pair in shown] == [(s, p) for s in (2, 3) for p in range(4)]
@@ -127,6 +127,6 @@ def test_the_map_of_weights_stands_to_the_right():
         [preview.Pair(0, 0, before | {"weight": 1 - weight}, after | {"weight": weight})], ("background", "cell")
     )
     assert drawn.shape[1] == plain.shape[1] + 2 + 200  # a gap and a panel of 4 x 50 pixels
-    panel = drawn[TITLE : TITLE + 200, -sheet.GAP - 200 : -sheet.GAP]
+    panel = drawn[TITLE : TITLE + 200, -drawing.GAP - 200 : -drawing.GAP]
     assert (panel[:97] == 255).all()  # between the two the enlargement blends
     assert (panel[103:] == 0).all()

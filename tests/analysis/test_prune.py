@@ -12,21 +12,23 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from known_network import predictor as known_predictor
+from helpers.known_network import predictor as known_predictor
 
 import unet_jax
 from configs import default
-from unet_jax import models, paths
+from unet_jax import models
 from unet_jax.analysis.cost import Cost
 from unet_jax.analysis.prune import extract, levels, pruning, report
-from unet_jax.data import electrodes
+from unet_jax.checkpoints.checkpointer import Checkpointer
+from unet_jax.data.datasets.electrodes.render import render
 from unet_jax.errors import UserError
-from unet_jax.evaluation import evaluate
-from unet_jax.training import experiment, loop
-from unet_jax.training import workdir as folder
-from unet_jax.training.checkpoint import Checkpointer
-from unet_jax.training.load import load, open_run
-from unet_jax.training.score import score_run
+from unet_jax.evaluation.evaluate import evaluate
+from unet_jax.experiment.build import build_experiment, create_dataset
+from unet_jax.runs import loop
+from unet_jax.runs import workdir as folder
+from unet_jax.runs.load import load_predictor, open_run
+from unet_jax.runs.score import score_run
+from unet_jax.storage import paths
 from unet_jax.training.state import count_parameters, create_state
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -37,7 +39,7 @@ STEP = 3
 
 def write_run(config, workdir):
     """A run as a training would leave it, but of weights drawn at random: what is tested needs no good ones."""
-    parts = experiment.create(config)
+    parts = build_experiment(config)
     workdir = folder.start(workdir, config, parts.dataset, config.train.num_steps)
     sizes = {"patch": parts.reading["patch"], "channels": parts.dataset.channels}
     shapes = jax.eval_shape(lambda: create_state(parts.module, parts.tx, seed=0, **sizes))
@@ -58,8 +60,8 @@ def write_run(config, workdir):
 
 def score(config, workdir, **chosen):
     """The summary of a run's network on val."""
-    source = experiment.create_dataset(config).source("val")
-    return evaluate(load(workdir, **chosen), source, batch_size=4)[0]
+    source = create_dataset(config).source("val")
+    return evaluate(load_predictor(workdir, **chosen), source, batch_size=4)[0]
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +96,7 @@ def test_table_tells_every_level_and_mode(run, pruned):
         rows = list(csv.DictReader(file))
     assert [(row["level"], row["mode"]) for row in rows] == [(k, m) for k in "12" for m in ("accurate", "fast")]
     for row, told in zip(rows, result["levels"], strict=True):
-        predictor = load(run, mode=row["mode"], level=int(row["level"]))
+        predictor = load_predictor(run, mode=row["mode"], level=int(row["level"]))
         assert int(row["parameters"]) == count_parameters(predictor.variables["params"])
         assert told["argument_bytes"] == 4 * (sum(x.size for x in jax.tree.leaves(predictor.variables)) + 32 * 32)
         assert told["output_bytes"] == 4 * 32 * 32 * 3
@@ -148,14 +150,14 @@ def test_pruned_folder_is_a_run_of_that_level_alone(run, pruned):
 
 
 def test_output_is_that_of_the_wholes_head_bit_by_bit(run, pruned):
-    image = electrodes.render(5, 0, size=(32, 32))["image"]
-    whole = load(run)
+    image = render(5, 0, size=(32, 32))["image"]
+    whole = load_predictor(run)
     heads = jax.jit(lambda v, x: whole.module.apply(v, x, train=False))(whole.variables, whole.prepare(image)[None])
     small = unet_jax.load(pruned[0])
     logits = jax.jit(lambda v, x: small.network.apply(v, x, train=False))(small.variables, small.prepare(image)[None])
     assert (len(heads), len(logits)) == (2, 1)
     np.testing.assert_array_equal(logits[0], heads[0])
-    expected = load(run, mode="fast", level=1).predict(image)[1]
+    expected = load_predictor(run, mode="fast", level=1).predict(image)[1]
     np.testing.assert_array_equal(small.predict(image)[1], expected)
 
 
@@ -226,7 +228,7 @@ def test_level_may_be_said_and_replaces_what_was_pruned(run, pruned, config, tmp
     arguments = {"max_iou_drop": 100, "rounds": 1, "mode": "fast", "out": tmp_path / "out"}
     pruning.prune(run, **arguments)
     result = pruning.prune(run, **arguments, level=2, overwrite=True, retrain=True)
-    assert (result["level"], load(tmp_path / "out").mode) == (2, "fast")
+    assert (result["level"], load_predictor(tmp_path / "out").mode) == (2, "fast")
     assert "--level says so; the rule chooses level 1" in result["reason"]
     changed = {key: value for key, value in alone[0].to_dict().items() if value != config.to_dict()[key]}
     assert set(changed) == {"model", "eval"}

@@ -12,8 +12,9 @@ from unet_jax import models
 from unet_jax.analysis import reuse
 from unet_jax.analysis.certify.check import random_variables
 from unet_jax.errors import UserError
-from unet_jax.models.encoders import ENCODERS, ResNet
-from unet_jax.training import load
+from unet_jax.models.encoders.registry import ENCODERS
+from unet_jax.models.encoders.resnet import ResNet
+from unet_jax.runs import load
 
 
 def trained(name, **knobs):

@@ -18,12 +18,14 @@ from unet_jax.analysis.skips import graph as graphs
 from unet_jax.analysis.skips import replace, similarity, study
 from unet_jax.analysis.skips.localise import Boundaries, localise
 from unet_jax.errors import UserError
-from unet_jax.evaluation import boundary, evaluate
-from unet_jax.inference import Predictor
+from unet_jax.evaluation import boundary
+from unet_jax.evaluation.evaluate import evaluate
+from unet_jax.inference.predictor import Predictor
 from unet_jax.models.blocks import Block
-from unet_jax.models.encoders import ENCODERS, ResNet
-from unet_jax.quick import quick_jit
-from unet_jax.training import score
+from unet_jax.models.encoders.registry import ENCODERS
+from unet_jax.models.encoders.resnet import ResNet
+from unet_jax.runs import score
+from unet_jax.runtime.unoptimized_jit import quick_jit
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -6,8 +6,8 @@ import pytest
 
 from benchmarks import devices
 from configs import smoke
-from unet_jax import parallel
 from unet_jax.errors import UserError
+from unet_jax.runtime import parallel
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 
 from benchmarks import memory
 from configs import default
-from unet_jax import parallel
-from unet_jax.data.knobs import Knobs
+from unet_jax.data.augment.options import Knobs
+from unet_jax.runtime import parallel
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")

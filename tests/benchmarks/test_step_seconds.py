@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import step_seconds
 from configs import default
-from unet_jax.data.knobs import Knobs
+from unet_jax.data.augment.options import Knobs
 
 
 @pytest.mark.usefixtures("quick_compile")

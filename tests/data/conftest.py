@@ -1,7 +1,7 @@
 """The folder that the tests of `image_folder` fill."""
 
 import pytest
-from folders import Folder
+from helpers.image_folders import Folder
 
 
 @pytest.fixture

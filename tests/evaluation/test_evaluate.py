@@ -3,10 +3,10 @@
 import jax
 import numpy as np
 import pytest
-from known_network import NAMES, SIZES, examples, predictor
+from helpers.known_network import NAMES, SIZES, examples, predictor
 
 from unet_jax.errors import UserError
-from unet_jax.evaluation import evaluate
+from unet_jax.evaluation.evaluate import evaluate
 
 
 def expected_iou(made, k):

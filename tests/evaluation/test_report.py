@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unet_jax import drawing
-from unet_jax.evaluation import metrics, overlay, report
-from unet_jax.evaluation.folder import MaskFolder, file_name
+from unet_jax.evaluation import metrics, report
+from unet_jax.inference.folder import MaskFolder, file_name
+from unet_jax.plotting import drawing, panels
+from unet_jax.tracking import curves
 
 NAMES = ("background", "anode", "cathode")
 
@@ -62,8 +63,8 @@ def test_outcomes_are_told_apart():
     ]
     truth, masks = (np.array([[case[i] for case in cases]], bool) for i in (0, 1))
     valid = np.array([[True] * (len(cases) - 1) + [False]])
-    outcomes = overlay.outcome_masks(truth, masks, valid)[0]
-    names = list(overlay.OUTCOMES)
+    outcomes = panels.outcome_masks(truth, masks, valid)[0]
+    names = list(panels.OUTCOMES)
     assert [[names[k] for k in np.flatnonzero(pixel)] for pixel in outcomes] == [case[2] for case in cases]
 
 
@@ -75,9 +76,9 @@ def test_panels_and_pictures_of_any_size(size):
     picture = drawing.picture(image, masks, NAMES[1:], colours)
     assert picture.shape[0] >= size[0]
     assert picture.shape[1] >= size[1]
-    panels = overlay.panels(image, masks, ~masks, rng.random(size) < 0.9, NAMES[1:], colours, "caption")
-    assert panels.dtype == np.uint8
-    assert max(panels.shape) < 2500
+    drawn = panels.panels(image, masks, ~masks, rng.random(size) < 0.9, NAMES[1:], colours, "caption")
+    assert drawn.dtype == np.uint8
+    assert max(drawn.shape) < 2500
 
 
 class Trained:
@@ -136,9 +137,9 @@ def test_curves_of_a_run_that_was_resumed(tmp_path):
         {"step": 20, "split": "val", "loss": None, "iou_pooled/mean": 0.7},
         {"step": 30, "split": "val", "iou_pooled/mean": 0.8},
     ]
-    series = report._series(rows)
+    series = curves._series(rows)
     assert sorted(series["train"]) == [10, 20, 30, 4000]
     assert series["val"][30]["iou_pooled/mean"] == 0.8
-    assert report.curves(rows, tmp_path / "curves.png") == tmp_path / "curves.png"
+    assert curves.draw_curves(rows, tmp_path / "curves.png") == tmp_path / "curves.png"
     with Image.open(tmp_path / "curves.png") as picture:
         assert min(picture.size) > 400

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_nets import GRIDS, KNOBS, full
+from helpers.small_nets import GRIDS, KNOBS, full
 
 from unet_jax.errors import UserError
-from unet_jax.models import MODELS, build
+from unet_jax.models import build
+from unet_jax.models.registry import MODELS
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])

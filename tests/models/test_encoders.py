@@ -7,17 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from small_nets import WIDTHS, graph, images, random_variables
+from helpers.small_nets import WIDTHS, graph, images, random_variables
 
 from unet_jax.errors import UserError
-from unet_jax.models import build, encoders
-from unet_jax.models.encoders import ENCODERS, DenseNet, ResNet
+from unet_jax.models import build
+from unet_jax.models.encoders import vgg
+from unet_jax.models.encoders.densenet import DenseNet
 from unet_jax.models.encoders.encoder import max_pool_3x3, mean_pool
-from unet_jax.quick import quick_jit
+from unet_jax.models.encoders.registry import ENCODERS
+from unet_jax.models.encoders.resnet import ResNet
+from unet_jax.runtime.unoptimized_jit import quick_jit
 
 SMALL = {
     "res": functools.partial(ResNet, blocks=(1, 1), features=2),  # levels 1 to 3
-    "vgg": functools.partial(encoders.VGG, convs=(1, 1, 1, 2), features=(2, 3, 4, 5)),  # levels 0 to 3
+    "vgg": functools.partial(vgg.VGG, convs=(1, 1, 1, 2), features=(2, 3, 4, 5)),  # levels 0 to 3
 }
 
 
@@ -95,7 +98,7 @@ def test_batch_norm_is_synchronised(train):
     """Every one in every kind of encoder: of batch statistics over the devices in training alone."""
     kinds = [
         SMALL["res"],
-        functools.partial(encoders.VGG, convs=(1, 1, 1, 1, 1), norm_layers=True),
+        functools.partial(vgg.VGG, convs=(1, 1, 1, 1, 1), norm_layers=True),
         functools.partial(DenseNet, layers=(1, 1), growth=2, features=2),
     ]
     for kind in kinds:

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_nets import full, images, random_variables
+from helpers.small_nets import full, images, random_variables
 
-from unet_jax.models import MODELS
-from unet_jax.quick import quick_jit
+from unet_jax.models.registry import MODELS
+from unet_jax.runtime.unoptimized_jit import quick_jit
 
 
 @pytest.mark.parametrize("name", list(MODELS))

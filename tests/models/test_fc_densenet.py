@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from small_nets import KNOBS, full, images, random_variables, shapes
+from helpers.small_nets import KNOBS, full, images, random_variables, shapes
 
 from unet_jax.models import build
 from unet_jax.models.fc_densenet import transposed
-from unet_jax.quick import quick_jit
+from unet_jax.runtime.unoptimized_jit import quick_jit
 
 
 def flax_transposed(x, kernel):

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from small_nets import full, images, random_variables, shapes
+from helpers.small_nets import full, images, random_variables, shapes
 
 from unet_jax.models import build
 from unet_jax.models.fcn import upsample
-from unet_jax.quick import quick_jit
+from unet_jax.runtime.unoptimized_jit import quick_jit
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 TRUNK = [f"conv_{i}_{j}" for i, n in enumerate((2, 2, 3, 3, 3), 1) for j in range(1, n + 1)] + ["fc_6", "fc_7"]

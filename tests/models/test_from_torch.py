@@ -9,11 +9,15 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch_networks
+from helpers import torch_networks
 
 from unet_jax.errors import UserError
-from unet_jax.models.encoders import ENCODERS, VGG, DenseNet, ResNet, state_dict, torchvision, weights
-from unet_jax.quick import quick_jit
+from unet_jax.models.encoders import state_dict, torchvision, weights
+from unet_jax.models.encoders.densenet import DenseNet
+from unet_jax.models.encoders.registry import ENCODERS
+from unet_jax.models.encoders.resnet import ResNet
+from unet_jax.models.encoders.vgg import VGG
+from unet_jax.runtime.unoptimized_jit import quick_jit
 
 DENSENETS = {"densenet121": {}, "densenet169": {"layers": (6, 12, 32, 32)}, "densenet201": {"layers": (6, 12, 48, 32)}}
 DENSENETS["densenet161"] = {"layers": (6, 12, 36, 24), "growth": 48, "features": 96}

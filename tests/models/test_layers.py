@@ -3,9 +3,10 @@
 import jax
 import numpy as np
 from flax import linen as nn
-from small_nets import full, graph, images, random_variables
+from helpers.small_nets import full, graph, images, random_variables
 
-from unet_jax.models import MODELS, build
+from unet_jax.models import build
+from unet_jax.models.registry import MODELS
 
 
 def test_dropout_stands_where_the_papers_have_it():

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_nets import GRIDS, WIDTHS, full, images, random_variables, shapes
+from helpers.small_nets import GRIDS, WIDTHS, full, images, random_variables, shapes
 
 from unet_jax.models import build
-from unet_jax.quick import quick_jit
+from unet_jax.runtime.unoptimized_jit import quick_jit
 
 
 @pytest.mark.parametrize(("padding", "norm"), [("same", "none"), ("same", "batch"), ("valid", "none")])

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_nets import images, random_variables
+from helpers.small_nets import images, random_variables
 
 from unet_jax.analysis.cost import Cost
 from unet_jax.models import build

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from small_nets import GRIDS, full, graph, images, random_variables, shapes
+from helpers.small_nets import GRIDS, full, graph, images, random_variables, shapes
 
 from unet_jax.models import build
-from unet_jax.quick import quick_jit
+from unet_jax.runtime.unoptimized_jit import quick_jit
 
 UNET_PP_WIDTHS = (32, 64, 128, 256, 512)
 

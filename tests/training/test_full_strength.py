@@ -8,12 +8,13 @@ import pytest
 
 import unet_jax
 from unet_jax.analysis.prune import extract
+from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.errors import UserError
-from unet_jax.training import experiment, loop, score
-from unet_jax.training.checkpoint import Checkpointer
-from unet_jax.training.load import _check_weights, open_run
+from unet_jax.experiment.build import build_experiment
+from unet_jax.runs import loop, score
+from unet_jax.runs.load import _check_weights, open_run
+from unet_jax.tracking.metrics_file import read_metrics
 from unet_jax.training.state import create_state
-from unet_jax.training.writer import read_metrics
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -49,7 +50,7 @@ def test_a_run_made_longer(full, tmp_path, capsys):
     loop.train_and_evaluate(full, tmp_path / "short")
     full.train.num_examples = 32
     loop.train_and_evaluate(full, tmp_path / "short")
-    parts = experiment.create(full)
+    parts = build_experiment(full)
     initial, states = create(parts), restore(parts, tmp_path / "long", 1, 2, 3, 4)
     long = states[-1]
     jax.tree.map(np.testing.assert_array_equal, long, *restore(parts, tmp_path / "short", 4))
@@ -95,7 +96,7 @@ def test_a_run_made_longer(full, tmp_path, capsys):
 
 
 def test_without_them_the_state_is_as_it_ever_was(config):
-    parts = experiment.create(config)
+    parts = build_experiment(config)
     assert parts.plateau is None
     state = jax.eval_shape(lambda: create_state(parts.module, parts.tx, seed=0, patch=(32, 32), channels=1))
     names = {path[0].name for path, _ in jax.tree_util.tree_flatten_with_path(state)[0]}

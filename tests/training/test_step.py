@@ -9,10 +9,12 @@ import numpy as np
 import optax
 import pytest
 
-from unet_jax import models, parallel
-from unet_jax.data.augment import augment_batch
-from unet_jax.training import losses, optim
-from unet_jax.training.checkpoint import Checkpointer
+from unet_jax import models
+from unet_jax.checkpoints.checkpointer import Checkpointer
+from unet_jax.data.augment.augment import augment_batch
+from unet_jax.runtime import parallel
+from unet_jax.training.losses.registry import create_loss
+from unet_jax.training.optim.optimizer import create_optimizer
 from unet_jax.training.state import create_state
 from unet_jax.training.step import create_train_step
 
@@ -44,8 +46,8 @@ def make_step(
         weights = {"class_weights": (1.0, 2.0, 0.5), "head_weights": (0.3,) * len(module.widths[1:])}
     else:
         terms, weights = {loss_name: 1.0}, {}
-    loss = losses.create(terms=terms, activation=module.activation, num_classes=3, **weights)
-    tx, schedule = optim.create(
+    loss = create_loss(terms=terms, activation=module.activation, num_classes=3, **weights)
+    tx, schedule = create_optimizer(
         name=name, learning_rate=learning_rate, num_steps=100, schedule="constant", freeze=freeze
     )
     state = create_state(module, tx, seed=0, patch=(16, 16), channels=1)
@@ -176,7 +178,7 @@ def test_gradient_is_that_of_the_plain_loss():
     step, state = make_step("dice", OFF, norm="group", learning_rate=1.0)
     batch = make_batch()
     module = models.build("unet_pp", num_classes=3, widths=(4, 8), norm="group", deep_supervision=True)
-    loss = losses.create(terms={"dice": 1.0}, activation="softmax", num_classes=3)
+    loss = create_loss(terms={"dice": 1.0}, activation="softmax", num_classes=3)
     plain = jax.jit(
         jax.grad(
             lambda params: loss.value(
@@ -226,8 +228,8 @@ def test_bfloat16_computes_in_halves_and_keeps_the_state_in_float32():
 
 def test_valid_padding_crops_mask_to_the_logits():
     module = models.build("unet", num_classes=3, widths=(4, 8), padding="valid", axis_name=parallel.AXIS)
-    loss = losses.create(terms={"cross_entropy": 1.0}, activation="softmax", num_classes=3)
-    tx, schedule = optim.create(name="sgd", learning_rate=0.1, num_steps=10)
+    loss = create_loss(terms={"cross_entropy": 1.0}, activation="softmax", num_classes=3)
+    tx, schedule = create_optimizer(name="sgd", learning_rate=0.1, num_steps=10)
     size = module.input_size(16)
     state = create_state(module, tx, seed=0, patch=(size, size), channels=1)
     step = create_train_step(module, loss, tx, schedule, seed=0, augmentation=OFF)

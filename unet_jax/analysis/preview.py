@@ -18,9 +18,11 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from unet_jax import cli, drawing, paths
-from unet_jax.data import sheet
-from unet_jax.errors import UserError, writing
+from unet_jax.errors import UserError
+from unet_jax.plotting import drawing
+from unet_jax.runtime import cli
+from unet_jax.storage import paths
+from unet_jax.storage.write_errors import report_write_errors
 
 TILE, PAIRS = 200, 4  # pixels of a window's longer side at least, or at most if it has more; pairs in a row
 
@@ -44,8 +46,8 @@ def pairs(config: ConfigDict, parts, first_step: int = 0) -> Iterator[Pair]:
     """
     import jax  # here, so that --help is quick
 
-    from unet_jax.data import pipeline
-    from unet_jax.data.augment import augment_batch
+    from unet_jax.data.augment.augment import augment_batch
+    from unet_jax.data.loading import pipeline
     from unet_jax.training.step import step_keys
 
     augment = jax.jit(lambda key, batch: augment_batch(key, batch, **config.augment.to_dict()))
@@ -67,8 +69,8 @@ def draw(shown: list[Pair], class_names, palette=()) -> np.ndarray:
     colours = drawing.class_colours(class_names, palette)[1:]
     legend = list(zip(class_names[1:], colours, strict=True))
     if not all(window["valid"].all() for pair in shown for window in (pair.before, pair.after)):
-        legend.append(("void", drawing.VOID))
-    return sheet.arrange([_tile(pair, colours) for pair in shown], PAIRS, legend)
+        legend.append(("void", drawing.VOID_COLOUR))
+    return drawing.arrange([_tile(pair, colours) for pair in shown], PAIRS, legend)
 
 
 def _tile(pair: Pair, colours) -> np.ndarray:
@@ -113,13 +115,13 @@ def main() -> None:
     if values.seed is not None:
         config.seed = values.seed
 
-    from unet_jax.training import experiment  # after the flags: --help needs no jax
+    from unet_jax.experiment.build import build_experiment  # after the flags: --help needs no jax
 
-    parts = experiment.create(config)
+    parts = build_experiment(config)
     windows = pairs(config, parts, values.step)
     shown = [next(windows) for _ in range(values.num)]
     picture = draw(shown, parts.dataset.class_names, parts.dataset.palette)
-    with writing():
+    with report_write_errors():
         out.parent.mkdir(parents=True, exist_ok=True)
         drawing.save(picture, out)
     print(f"{len(shown)} windows of {config.data.name}, steps {shown[0].step} to {shown[-1].step}, seed {config.seed}")

@@ -21,9 +21,12 @@ from etils.epath import Path
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
-from unet_jax import cli, drawing, paths
 from unet_jax.analysis import wiring
-from unet_jax.errors import UserError, writing
+from unet_jax.errors import UserError
+from unet_jax.plotting import drawing
+from unet_jax.runtime import cli
+from unet_jax.storage import paths
+from unet_jax.storage.write_errors import report_write_errors
 
 NODE = re.compile(r"x_\d+_\d+|dec_\d+")  # of a grid
 LAYER = re.compile(r"(down_\d+|bottleneck|up_\d+)_\d+")  # of a dense block
@@ -104,7 +107,7 @@ def table(found: list[Use]) -> str:
 def write(found: list[Use], out: Path) -> list[Path]:
     """Writes `reuse.csv` and `reuse.png` into `out`; those there are replaced."""
     files = [out / "reuse.csv", out / "reuse.png"]
-    with writing():
+    with report_write_errors():
         out.mkdir(parents=True, exist_ok=True)
         with files[0].open("w") as file:
             rows = csv.writer(file)
@@ -162,8 +165,8 @@ def define_flags() -> None:
 
 
 def main() -> None:
-    from unet_jax.training import workdir as folder  # after the flags: --help needs no jax
-    from unet_jax.training.load import open_run
+    from unet_jax.runs import workdir as folder  # after the flags: --help needs no jax
+    from unet_jax.runs.load import open_run
 
     values = flags.FLAGS
     out = paths.expand(values.out, "--out") if values.out else folder.resolve(values.workdir) / "reuse"

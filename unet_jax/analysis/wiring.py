@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from unet_jax.quick import quick_jit
+from unet_jax.runtime.unoptimized_jit import quick_jit
 
 Tap = Callable[[str, jax.Array], jax.Array]
 

@@ -1,69 +1,9 @@
-"""Data sets by name: each row is a function of keyword arguments that prepares a data set and returns it.
-
-Of the processes of one job the first does all of that, well or not, while the others wait.
-"""
-
-import dataclasses
-import functools
-import inspect
-
-from unet_jax import parallel
-from unet_jax.data import dsb2018, electrodes, image_folder, isbi2012, tfds_set
-from unet_jax.data.prepare import Dataset
-from unet_jax.data.sources import Share
-from unet_jax.data.weight_map import check_sigma, with_weight_maps
-from unet_jax.errors import UserError
-
-DATASETS = {
-    "electrodes": electrodes.create,
-    "image_folder": image_folder.create,
-    "isbi2012": isbi2012.create,
-    "dsb2018": dsb2018.create,
-    "tfds:NAME": tfds_set.create,  # whose first argument is the NAME
-}
+"""From image files to batches: data sets, their prepared form, loading, augmentation, and a look at a folder."""
 
 
-def load(
-    name: str,
-    *,
-    cache_dir: str = "",
-    train_share: float = 1.0,
-    weight_map: bool = False,
-    weight_map_sigma: float = 5.0,
-    **knobs,
-) -> Dataset:
-    """Prepares the data set `name` with its `knobs` (once per content; later calls read the cache) and returns it.
+def __getattr__(name: str):
+    if name == "load":
+        from unet_jax.data.datasets.registry import load_dataset  # on use: the room itself imports nothing
 
-    `cache_dir` "" means $UNET_JAX_CACHE or ~/.cache/unet_jax/data. Of the training images `train_share` is used, see
-    `sources.Share`. With `weight_map` each of them has its map of weights, of `weight_map_sigma` pixels, see
-    `weight_map`. Raises `UserError` on an unknown name or knob, on such a share or sigma, and where there are no
-    instances to make maps of. Every process of a job must call this, equally often.
-    """
-    if not 0 < train_share <= 1:
-        raise UserError(f"data.train_share {train_share} must be above 0 and at most 1")
-    if weight_map:
-        check_sigma(weight_map_sigma)
-
-    def prepared() -> Dataset:
-        dataset = _load(name, cache_dir, knobs)
-        return with_weight_maps(dataset, weight_map_sigma, cache_dir) if weight_map else dataset
-
-    # One name for all: processes whose files differ would wait for each other at barriers of different names. The others
-    # look only then: on a shared disk they find what was hashed, checked and prepared, on their own they do it, too.
-    dataset = parallel.first_then_others("load a data set", prepared)
-    if train_share == 1:
-        return dataset
-    sources = dataset.sources | {"train": Share(dataset.source("train"), train_share)}
-    return dataclasses.replace(dataset, sources=sources)
-
-
-def _load(name: str, cache_dir: str, knobs: dict) -> Dataset:
-    of_tfds = name.startswith("tfds:")
-    if name not in DATASETS and not of_tfds:
-        raise UserError(f"data set {name!r} is unknown; known: {', '.join(sorted(DATASETS))}")
-    create = functools.partial(DATASETS["tfds:NAME"], name.removeprefix("tfds:")) if of_tfds else DATASETS[name]
-    known = [knob for knob in inspect.signature(create).parameters if knob != "cache_dir"]
-    for knob in knobs:
-        if knob not in known:
-            raise UserError(f"data set {name!r} has no knob {knob!r}; it has: {', '.join(known)}")
-    return create(cache_dir=cache_dir, **knobs)
+        return load_dataset
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

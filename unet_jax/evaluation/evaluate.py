@@ -1,15 +1,17 @@
 """A split scored: every image exactly once, and whole."""
 
-import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from unet_jax import parallel
-from unet_jax.data import pipeline
+from unet_jax import segmentation
+from unet_jax.data.loading import pipeline
 from unet_jax.errors import UserError
 from unet_jax.evaluation import metrics
-from unet_jax.inference.predict import Predictor, forward, to_masks
+from unet_jax.inference.predictor import Predictor, forward
+from unet_jax.inference.throughput import ThroughputMeter
+from unet_jax.runtime import parallel
+from unet_jax.segmentation import to_masks
 
 
 def evaluate(
@@ -52,7 +54,7 @@ def evaluate(
     fn = count_pixels if each is None else count_and_keep
     program = predictor.program(fn)
     num_compiles, num_devices = len(program.shapes), predictor.num_devices * process_count
-    named, clock = _Named(source), Clock()
+    named, clock = _Named(source), ThroughputMeter()
     batches = pipeline.eval_batches(
         named,
         batch_size=-(-max(batch_size, 1) // num_devices) * num_devices,
@@ -133,26 +135,6 @@ class _Named:
         return self._ids[index] if index in self._ids else self._source[index].get("id", str(index))
 
 
-class Clock:
-    """Images per second, without the batches that compiled where there are others."""
-
-    def __init__(self):
-        self.start = self.last = time.perf_counter()
-        self.images = {True: 0, False: 0}
-        self.seconds = {True: 0.0, False: 0.0}
-
-    def tick(self, num_images: int, known: bool):
-        now = time.perf_counter()
-        self.images[known] += num_images
-        self.seconds[known] += now - self.last
-        self.last = now
-
-    def read(self) -> dict[str, float]:
-        kind = self.images[True] > 0
-        rate = self.images[kind] / self.seconds[kind] if self.seconds[kind] else 0.0
-        return {"seconds": self.last - self.start, "images_per_s": rate}
-
-
 def _check(image: np.ndarray, mask: np.ndarray, predictor: Predictor):
     if image.shape[-1] != predictor.channels:
         raise UserError(f"images of {image.shape[-1]} channels for a network trained on {predictor.channels}")
@@ -163,7 +145,7 @@ def _check(image: np.ndarray, mask: np.ndarray, predictor: Predictor):
         if mask.shape[-1] != num_classes:
             raise UserError(f"masks of {mask.shape[-1]} channels for a network of {num_classes} classes")
         return
-    largest = mask[mask != metrics.VOID].max(initial=0)
+    largest = mask[mask != segmentation.VOID_ID].max(initial=0)
     if largest >= max(num_classes, 2):
         raise UserError(f"a mask holds class id {largest}, the network has {num_classes} classes")
 

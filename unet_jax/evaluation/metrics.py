@@ -17,27 +17,9 @@ from collections.abc import Mapping, Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from unet_jax.data.prepare import VOID
-from unet_jax.inference.predict import resolve_keep
+from unet_jax.segmentation import VOID_ID, center_crop, resolve_keep, truth_masks
 
 COUNTS = ("tp", "fp", "fn", "correct", "total")
-
-
-def truth_masks(mask, num_classes: int):
-    """The true masks, one channel per class: bool [B, h, w, K] from ids [B, h, w] or 0/1 masks [B, h, w, K].
-
-    With K = 1 the one channel is class id 1.
-    """
-    if mask.ndim == 4:
-        return mask == 1
-    ids = jnp.arange(num_classes) if num_classes > 1 else jnp.ones(1, jnp.int32)
-    return mask[..., None] == ids.reshape(1, 1, 1, -1)
-
-
-def center_crop(array, size: tuple[int, int]):
-    """The middle of [B, h, w, ...]: what a valid-padding network returns logits for."""
-    top, left = (array.shape[1] - size[0]) // 2, (array.shape[2] - size[1]) // 2
-    return array[:, top : top + size[0], left : left + size[1]]
 
 
 def counts(masks, mask, valid) -> dict:
@@ -53,7 +35,7 @@ def counts(masks, mask, valid) -> dict:
     """
     mask, valid = center_crop(mask, masks.shape[1:3]), center_crop(valid, masks.shape[1:3])
     truth = truth_masks(mask, masks.shape[-1])
-    void = mask == VOID
+    void = mask == VOID_ID
     valid = valid & ~(void.any(-1) if mask.ndim == 4 else void)
     inside = valid[..., None]
 

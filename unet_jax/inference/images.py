@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from unet_jax.data import pipeline
 from unet_jax.errors import UserError
 
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
@@ -43,12 +42,3 @@ def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
         f"image of shape {image.shape} has {image.shape[-1]} channels, the network takes {channels}; "
         "several grey images go in as [B, H, W, 1]"
     )
-
-
-def normalize_any(image: np.ndarray, how: str) -> np.ndarray:
-    """`pipeline.normalize` for float images too: "image" as there, "range" as they are (0..1 already)."""
-    if image.dtype in (np.uint8, np.uint16):
-        return pipeline.normalize(image, how)
-    std = image.std(dtype=np.float64)
-    of = (image.mean(dtype=np.float64), std if std > 0 else 1.0) if how == "image" else (0.0, 1.0)
-    return pipeline.normalize(image, how, tuple(map(np.float32, of)))

@@ -11,9 +11,12 @@ it: status 2, and nothing is written.
 
 from absl import flags
 
-from unet_jax import cli, paths
-from unet_jax.errors import UserError, writing
-from unet_jax.models.encoders import ENCODERS, state_dict, torchvision, weights
+from unet_jax.errors import UserError
+from unet_jax.models.encoders import state_dict, torchvision, weights
+from unet_jax.models.encoders.registry import ENCODERS
+from unet_jax.runtime import cli
+from unet_jax.storage import paths
+from unet_jax.storage.write_errors import report_write_errors
 
 ENCODER = flags.DEFINE_string(
     "encoder", None, "The network, by torchvision's name: resnet34, vgg16_bn, densenet121, ..."
@@ -33,7 +36,7 @@ def main(file: str) -> None:
         )
     state = state_dict.read(file)
     arrays, left_out = torchvision.convert(ENCODERS[name](), state)
-    with writing():
+    with report_write_errors():
         weights.write(out, name, arrays)
     numbers = sum(array.size for path, array in arrays.items() if path.startswith("params/"))
     print(f"{out}: {len(arrays)} arrays of {name}, {numbers:,} parameters")

@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from unet_jax.errors import UserError
 from unet_jax.models.blocks import Block, UpSample, center_crop
-from unet_jax.models.encoders import ENCODERS
+from unet_jax.models.encoders.registry import ENCODERS
 from unet_jax.models.network import Network, are_counts, is_count
 
 

@@ -4,7 +4,7 @@ import dataclasses
 
 from ml_collections import ConfigDict
 
-from unet_jax.data.knobs import Knobs
+from unet_jax.data.augment.options import Knobs
 
 NEW_LOSSES = ("weighted_cross_entropy", "focal", "generalised_dice", "tversky", "focal_tversky", "lovasz")
 BEFORE = {

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from unet_jax.models.encoders import weights
-from unet_jax.quick import quick_jit
+from unet_jax.models.encoders.weights import load_encoder_weights
+from unet_jax.runtime.unoptimized_jit import quick_jit
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -78,7 +78,7 @@ def create_state(
     images = jnp.zeros((1, *patch, channels), jnp.float32)
     variables = quick_jit(module.init)(jax.random.key(seed), images)
     if encoder_weights:
-        variables, said = weights.load(variables, encoder_weights, module.encoder)
+        variables, said = load_encoder_weights(variables, encoder_weights, module.encoder)
         print(said)
     params = variables["params"]
     state = TrainState(

@@ -13,13 +13,14 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from unet_jax.data.augment import augment_batch
+from unet_jax import segmentation
+from unet_jax.data.augment.augment import augment_batch
 from unet_jax.evaluation import metrics
-from unet_jax.inference.predict import to_masks, to_probabilities
-from unet_jax.parallel import AXIS
-from unet_jax.training import ema, parts
-from unet_jax.training.accumulate import in_parts
-from unet_jax.training.losses import Loss
+from unet_jax.runtime.parallel import AXIS
+from unet_jax.segmentation import to_masks, to_probabilities
+from unet_jax.training.losses.loss import Loss
+from unet_jax.training.micro_batches import in_parts
+from unet_jax.training.optim import ema, param_groups
 from unet_jax.training.state import TrainState
 
 
@@ -57,7 +58,7 @@ def create_gradient(
             rngs={"dropout": key},
             mutable=["batch_stats"],
         )
-        truth = [metrics.center_crop(batch[name], heads[-1].shape[1:3]) for name in truth_names]
+        truth = [segmentation.center_crop(batch[name], heads[-1].shape[1:3]) for name in truth_names]
         return loss.terms(heads, *truth), (updates.get("batch_stats", batch_stats), heads[-1], *truth[:2])
 
     total = in_parts(part, accumulate) if accumulate > 1 else part
@@ -68,7 +69,7 @@ def create_gradient(
         batch = augment_batch(key_augment, batch, first, **augmentation)
 
         def objective(params):
-            sums, outputs = total(parts.stop_gradient(params, freeze), state.batch_stats, batch, key_dropout)
+            sums, outputs = total(param_groups.stop_gradient(params, freeze), state.batch_stats, batch, key_dropout)
             # The sum over devices stands inside the differentiated function, so that a loss which is no mean of
             # per-pixel terms (Dice) is that of the global batch. Its gradient then comes out n times too large in
             # the sum over devices: their mean is exact.

@@ -2,14 +2,14 @@
 
 import itertools
 
-import by_loop
 import jax
 import numpy as np
 import optax
 import pytest
+from helpers import by_loop
 
-from unet_jax.training import losses
 from unet_jax.training.losses.lovasz import jaccard_extension
+from unet_jax.training.losses.registry import create_loss
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 RNG = np.random.default_rng(2)
@@ -19,7 +19,7 @@ ONE_HOT = np.eye(3)[MASK]
 
 
 def value(name, activation="softmax", logits=LOGITS, mask=MASK, weight=None, **knobs):
-    loss = losses.create(
+    loss = create_loss(
         terms={name: 1.0}, activation=activation, num_classes=logits.shape[-1], knobs={name: knobs} if knobs else {}
     )
     of = jax.jit(lambda *batch: loss.value(loss.terms((batch[0],), *batch[1:])))
@@ -127,7 +127,7 @@ def test_lovasz_of_an_empty_mask_is_its_largest_error():
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_lovasz_is_the_mean_over_images_that_have_a_valid_pixel(activation):
     """Three images, the last void, the second seen in one pixel; alone, and as two parts of unequal numbers."""
-    loss = losses.create(terms={"lovasz": 1.0}, activation=activation, num_classes=3)
+    loss = create_loss(terms={"lovasz": 1.0}, activation=activation, num_classes=3)
     logits, mask = np.concatenate([LOGITS, LOGITS[:1]]), np.concatenate([MASK, MASK[:1]])
     valid = np.ones(mask.shape, bool)
     valid[1].flat[1:], valid[2] = False, False

@@ -21,11 +21,12 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from unet_jax import cli, json_file, paths
 from unet_jax.analysis.certify import against_torch, counts, deviations, losses, parity, randomness, sizes, wiring
 from unet_jax.analysis.certify.check import Check
-from unet_jax.errors import writing
-from unet_jax.training import experiment
+from unet_jax.experiment.build import create_module
+from unet_jax.runtime import cli
+from unet_jax.storage import json_file, paths
+from unet_jax.storage.write_errors import report_write_errors
 
 OUT = flags.DEFINE_string("out", "", "Where to write the page as JSON.")
 AGAINST = flags.DEFINE_enum("against", None, ["torch"], "Another library to compare with.")
@@ -55,7 +56,7 @@ def main() -> None:
     print(", ".join(f"{name} {version}" for name, version in versions.items()) + f", {jax.devices()[0].device_kind}\n")
     path, own = OUT.value and paths.expand(OUT.value, "--out"), []
     if CONFIG.value is not None:
-        module = experiment.create_module(CONFIG.value, ("background", "object"))
+        module = create_module(CONFIG.value, ("background", "object"))
         own = deviations.of(CONFIG.value.model.name, module)
         print("This config's network, beside the published ones:")
         print("\n".join(f"- {line}" for line in own or ["no deviation"]) + "\n")
@@ -74,7 +75,7 @@ def main() -> None:
             "deviations": always,
             "config": own,
         }
-        with writing():
+        with report_write_errors():
             json_file.write(path, content, indent=1)
         print(f"\nwritten: {path}")
     sys.exit(0 if all(check.passed for check in checks) else 1)

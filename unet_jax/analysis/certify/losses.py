@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from unet_jax.analysis.certify.check import Check
-from unet_jax.training import losses
+from unet_jax.training.losses.registry import create_loss
 
 SHAPE, CLASSES, TOLERANCE = (2, 5, 7), 3, 1e-6
 MAP = "Ronneberger et al. 2015, eq. 1 and 2, w0 = 10"
@@ -41,7 +41,7 @@ def checks() -> Iterator[Check]:
     weights = (0.5, 1.0, 2.0)
 
     def ours(terms, logits, activation, *weight, **knobs):
-        loss = losses.create(terms=terms, activation=activation, num_classes=CLASSES, **knobs)
+        loss = create_loss(terms=terms, activation=activation, num_classes=CLASSES, **knobs)
         single = tuple(jnp.asarray(x, jnp.float32) for x in logits)
         return float(loss.value(loss.terms(single, jnp.asarray(ids), jnp.asarray(valid), *weight)))
 

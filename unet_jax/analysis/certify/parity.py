@@ -8,7 +8,7 @@ import numpy as np
 from unet_jax import models
 from unet_jax.analysis.certify.check import Check, random_images, random_variables
 from unet_jax.analysis.reference import fc_densenet, fcn, grid
-from unet_jax.quick import quick_jit
+from unet_jax.runtime.unoptimized_jit import quick_jit
 
 TOLERANCE = 1e-5
 

@@ -9,7 +9,7 @@ from flax.traverse_util import flatten_dict
 
 from unet_jax import models
 from unet_jax.analysis.certify.check import Check, random_images, random_variables
-from unet_jax.quick import quick_jit
+from unet_jax.runtime.unoptimized_jit import quick_jit
 
 MANY = 8000  # weights of a kernel from which its standard deviation is told to 3 %; with so many channels, all kernels
 CHANNELS, CLASSES = 32, 256

@@ -17,7 +17,7 @@ data.train_share, gap.png, the gap against the share; those there are replaced.
 
 from absl import flags
 
-from unet_jax import cli
+from unet_jax.runtime import cli
 
 
 def define_flags() -> None:

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 
 import jax
 
-from unet_jax import paths
 from unet_jax.analysis.compare import estimate, report, runs, scores
 from unet_jax.analysis.compare.runs import Group, Run
 from unet_jax.errors import UserError
 from unet_jax.evaluation import bootstrap
-from unet_jax.training import experiment
-from unet_jax.training import workdir as folder
+from unet_jax.experiment.build import create_module
+from unet_jax.runs import workdir as folder
+from unet_jax.storage import paths
 from unet_jax.training.state import count_parameters
 
 METRICS = ("iou", "dice")
@@ -93,7 +93,7 @@ def _group(group: Group, splits: Sequence[str], values: Mapping) -> dict:
 
 
 def _parameters(run: Run) -> int:
-    module = experiment.create_module(run.config, run.facts["class_names"], run.facts["overlapping"])
+    module = create_module(run.config, run.facts["class_names"], run.facts["overlapping"])
     images = jax.ShapeDtypeStruct((1, *run.config.data.patch, run.facts["channels"]), "float32")
     return count_parameters(jax.eval_shape(module.init, jax.random.key(0), images)["params"])
 

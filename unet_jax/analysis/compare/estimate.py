@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from unet_jax.data.prepare import SPLITS
+from unet_jax.data.dataset import SPLITS
 from unet_jax.evaluation import bootstrap, metrics
 
 KINDS = ("pooled", "image")

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from etils.epath import Path
 
-from unet_jax import drawing, json_file
 from unet_jax.analysis.compare import pictures
-from unet_jax.errors import writing
+from unet_jax.plotting import drawing
+from unet_jax.storage import json_file
+from unet_jax.storage.write_errors import report_write_errors
 
 KINDS = pictures.KINDS
 GAP = "train - val"
@@ -84,7 +85,7 @@ def write(result: Mapping, out: Path) -> list[Path]:
     paths = [out / f"compare.{ending}" for ending in ("json", "csv", "png")]
     rows = [json_file.plain(_row(group, result["metric"])) for group in result["groups"]]
     gap = out / "gap.png"
-    with writing():
+    with report_write_errors():
         json_file.write(paths[0], json_file.plain(result), indent=1)
         with paths[1].open("w") as file:
             table = csv.DictWriter(file, fieldnames=list(rows[0]))

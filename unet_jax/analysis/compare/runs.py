@@ -8,11 +8,11 @@ from etils.epath import Path
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
+from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.errors import UserError
-from unet_jax.inference.predict import resolve_keep
-from unet_jax.training import durations
-from unet_jax.training import workdir as folder
-from unet_jax.training.checkpoint import Checkpointer
+from unet_jax.experiment import durations
+from unet_jax.runs import workdir as folder
+from unet_jax.segmentation import resolve_keep
 
 SHARE = "data.train_share"
 LENGTH = tuple(f"train.{key}" for key in durations.LENGTH)

@@ -10,11 +10,11 @@ from etils.epath import Path
 from tqdm import tqdm
 
 from unet_jax.analysis.compare.runs import Run
-from unet_jax.data.prepare import SPLITS
+from unet_jax.data.dataset import SPLITS
 from unet_jax.errors import UserError
 from unet_jax.evaluation import bootstrap
-from unet_jax.training import score
-from unet_jax.training.load import open_run
+from unet_jax.runs import score
+from unet_jax.runs.load import open_run
 
 
 class Scored(NamedTuple):

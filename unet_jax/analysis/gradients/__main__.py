@@ -20,7 +20,7 @@ OUT gets gradients.csv (a line for each run, step and layer, with all three) and
 from absl import flags
 from ml_collections import config_flags
 
-from unet_jax import cli
+from unet_jax.runtime import cli
 
 
 def define_flags() -> None:

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from unet_jax import paths
 from unet_jax.analysis.gradients import report
 from unet_jax.analysis.gradients.flow import Flow, measure
 from unet_jax.errors import UserError
-from unet_jax.training.replay import Replay
-from unet_jax.training.workdir import resolve
+from unet_jax.runs.replay import Replay
+from unet_jax.runs.workdir import resolve
+from unet_jax.storage import paths
 
 
 def compare(

@@ -9,10 +9,10 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
-from unet_jax import parallel
 from unet_jax.analysis.gradients.depth import depths, is_kernel, layer_of
-from unet_jax.training.losses import Loss
-from unet_jax.training.replay import Replay
+from unet_jax.runs.replay import Replay
+from unet_jax.runtime import parallel
+from unet_jax.training.losses.loss import Loss
 from unet_jax.training.state import TrainState
 from unet_jax.training.step import create_gradient
 

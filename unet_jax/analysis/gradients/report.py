@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from etils.epath import Path
 
-from unet_jax import drawing
 from unet_jax.analysis.gradients.flow import MEASURES, Flow
-from unet_jax.errors import writing
+from unet_jax.plotting import drawing
+from unet_jax.storage.write_errors import report_write_errors
 
 COLUMNS = ("run", "step", "layer", "depth", "depth_fraction", *MEASURES)
 # Told apart by colour-blind eyes (after Okabe and Ito); more runs go round again, with the next dashes.
@@ -50,7 +50,7 @@ def write(flows: Sequence[Flow], asked: Mapping[str, Mapping[str, int]], out: st
       out: the folder; made if not there.
     """
     paths = [Path(out) / "gradients.csv", Path(out) / "gradients.png"]
-    with writing():
+    with report_write_errors():
         paths[0].parent.mkdir(parents=True, exist_ok=True)
         with paths[0].open("w") as file:
             rows = csv.writer(file)

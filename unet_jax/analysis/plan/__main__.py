@@ -15,8 +15,9 @@ all-reduces; expected images/s; for TPUs the same on 4 to 256 chips. What was co
 from absl import flags
 from ml_collections import config_flags
 
-from unet_jax import cli, paths
 from unet_jax.analysis.plan import expect_no_tpu
+from unet_jax.runtime import cli
+from unet_jax.storage import paths
 
 
 def define_flags() -> None:
@@ -39,17 +40,17 @@ def main() -> None:
     values = flags.FLAGS
     if "local" not in values.topology:
         expect_no_tpu()
-    from unet_jax import json_file  # after the flags: --help needs no jax
     from unet_jax.analysis.plan import plan
     from unet_jax.analysis.plan.page import page
-    from unet_jax.errors import writing
+    from unet_jax.storage import json_file  # after the flags: --help needs no jax
+    from unet_jax.storage.write_errors import report_write_errors
 
     path = values.out and paths.expand(values.out, "--out")
     names = ("fit", "efficiency", "channels", "classes", "overlapping")
     plans = plan.create(values.config, values.topology, **{name: getattr(values, name) for name in names})
     print(", ".join(f"{name} {version}" for name, version in plan.versions().items()) + f"\n\n{page(plans)}")
     if path:
-        with writing():
+        with report_write_errors():
             json_file.write(path, {"config": json_file.plain(values.config.to_dict()), **plan.to_json(plans)}, indent=1)
         print(f"\nwritten: {path}")
 

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import jax
 from jax.experimental import topologies
 
-from unet_jax import parallel, roof
 from unet_jax.errors import UserError
+from unet_jax.runtime import parallel, roofline
 
 LOCAL = "local"
 RING_LINKS = 2  # of a chip in a ring: to the one before and to the one behind, each sends at once
@@ -145,7 +145,7 @@ def local(dtype: str = "float32") -> Target:
     devices = parallel.local_devices()
     statistics = devices[0].memory_stats() or {}  # a CPU has none
     capacity = statistics.get("bytes_limit") or _system_memory() / len(devices)
-    flops, bandwidth = (roof.rate(*what) / len(devices) for what in (roof.product(dtype), roof.copy()))
+    flops, bandwidth = (roofline.rate(*what) / len(devices) for what in (roofline.product(dtype), roofline.copy()))
     shared = "shared among the devices" if "bytes_limit" not in statistics else "what JAX may use"
     return Target(
         name=LOCAL,

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from unet_jax import data
+from unet_jax.data.dataset import Dataset
 from unet_jax.errors import UserError
-from unet_jax.training import experiment
+from unet_jax.experiment.build import build_experiment, create_dataset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,7 @@ def tree_bytes(tree) -> int:
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
-def open_data(config: ConfigDict, channels: int = 0, classes: int = 0, overlapping: bool = False) -> data.Dataset:
+def open_data(config: ConfigDict, channels: int = 0, classes: int = 0, overlapping: bool = False) -> Dataset:
     """The config's data set, prepared as training does; with `channels` and `classes` one of no examples in its place.
 
     Raises:
@@ -65,10 +65,10 @@ def open_data(config: ConfigDict, channels: int = 0, classes: int = 0, overlappi
         raise UserError(f"--channels={channels} --classes={classes}: give both, or none to ask the config's data set")
     if not channels:
         try:
-            return experiment.create_dataset(config)
+            return create_dataset(config)
         except UserError as error:
             raise UserError(f"{error}; or give --channels and --classes, and no data are needed") from error
-    return data.Dataset(
+    return Dataset(
         name=config.data.name,
         class_names=tuple(f"class_{number}" for number in range(classes)),
         channels=channels,
@@ -79,7 +79,7 @@ def open_data(config: ConfigDict, channels: int = 0, classes: int = 0, overlappi
     )
 
 
-def create(config: ConfigDict, dataset: data.Dataset, devices) -> Work:
+def create(config: ConfigDict, dataset: Dataset, devices) -> Work:
     """The step of a run of `config` on `devices`, checked as a run's is.
 
     Raises:
@@ -91,7 +91,7 @@ def create(config: ConfigDict, dataset: data.Dataset, devices) -> Work:
         config.train.update(num_steps=1, num_epochs=0.0, num_examples=0)
         config.train.update(eval_every=1, eval_every_epochs=0.0, eval_every_examples=0)
         config.optim.update(schedule="constant", boundaries=(), warmup_steps=0, warmup_epochs=0.0, warmup_examples=0)
-    parts = experiment.create(config, devices, dataset)
+    parts = build_experiment(config, devices, dataset)
     patch, classes = parts.reading["patch"], len(dataset.class_names)
     step = parts.create_step()
     state = jax.eval_shape(parts.create_state)
@@ -112,5 +112,5 @@ def create(config: ConfigDict, dataset: data.Dataset, devices) -> Work:
         config.optim.update(warmup_epochs=0.0, warmup_examples=0)
         config.optim.accumulate *= 2
         config.train.batch_size *= 2  # divides as before
-        finer = experiment.create(config, devices, dataset).create_step()
+        finer = build_experiment(config, devices, dataset).create_step()
     return Work(step, state, example, batch_size, accumulate, finer)

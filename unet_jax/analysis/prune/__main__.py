@@ -19,7 +19,7 @@ import sys
 
 from absl import flags
 
-from unet_jax import cli
+from unet_jax.runtime import cli
 
 
 def define_flags() -> None:
@@ -39,7 +39,7 @@ def define_flags() -> None:
 
 def main() -> None:
     from unet_jax.analysis.prune import pruning  # after the flags: --help needs no jax
-    from unet_jax.training.loop import Interrupted
+    from unet_jax.runs.loop import Interrupted
 
     names = ("max_iou_drop", "split", "level", "rounds", "overwrite", "retrain")
     given = {name: flags.FLAGS[name].value for name in names}

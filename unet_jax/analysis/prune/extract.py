@@ -6,11 +6,12 @@ import uuid
 from etils.epath import Path
 from ml_collections import ConfigDict
 
-from unet_jax import json_file, paths
-from unet_jax.errors import UserError, writing
-from unet_jax.training import workdir as folder
-from unet_jax.training.checkpoint import Checkpointer
-from unet_jax.training.load import open_run
+from unet_jax.checkpoints.checkpointer import Checkpointer
+from unet_jax.errors import UserError
+from unet_jax.runs import workdir as folder
+from unet_jax.runs.load import open_run
+from unet_jax.storage import json_file, paths
+from unet_jax.storage.write_errors import report_write_errors
 
 OWN = ("config.json", "versions.json", "checkpoints", "prune.json", "prune.csv", "prune.png")  # what is made there
 
@@ -45,7 +46,7 @@ def write(workdir, out, *, level: int, mode: str, step: int, score: float, overw
     versions[folder.PRUNED] = {"from": str(workdir), "step": step, "level": level, "mode": mode, **about}
     working = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
     try:
-        with writing():
+        with report_write_errors():
             config = level_config(run.config, level, mode)
             config.optim.ema_decay, config.eval.weights = 0.0, "raw"  # they are those that the run is used with
             json_file.write(working / "config.json", json.loads(config.to_json()), indent=2)

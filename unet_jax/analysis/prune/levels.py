@@ -9,13 +9,13 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from unet_jax import parallel
 from unet_jax.analysis.cost import Cost, in_turns
-from unet_jax.data.sources import size_of
+from unet_jax.data.store.sources import size_of
 from unet_jax.errors import UserError
 from unet_jax.evaluation import bootstrap
-from unet_jax.inference.predict import MODES, Predictor, combine, forward, select
+from unet_jax.inference.predictor import MODES, Predictor, combine, forward, select
 from unet_jax.models.blocks import Block
+from unet_jax.runtime import parallel
 from unet_jax.training.state import count_parameters
 
 # Times faster than L4, read off figure 3 of Zhou et al. (DLMIA 2018): 15.6, 22.8, 36.3 and 54.6 s for 10,000 images.

@@ -3,16 +3,18 @@
 import jax
 from etils.epath import Path
 
-from unet_jax import data, json_file
 from unet_jax.analysis.prune import extract, levels, report
-from unet_jax.data import pipeline
-from unet_jax.errors import UserError, writing
+from unet_jax.data.dataset import Dataset
+from unet_jax.data.loading import pipeline
+from unet_jax.errors import UserError
 from unet_jax.evaluation import bootstrap
 from unet_jax.evaluation.evaluate import evaluate
-from unet_jax.inference.predict import select
-from unet_jax.training import loop, score
-from unet_jax.training import workdir as folder
-from unet_jax.training.load import open_run
+from unet_jax.inference.predictor import select
+from unet_jax.runs import loop, score
+from unet_jax.runs import workdir as folder
+from unet_jax.runs.load import open_run
+from unet_jax.storage import json_file
+from unet_jax.storage.write_errors import report_write_errors
 
 
 def prune(
@@ -27,7 +29,7 @@ def prune(
     overwrite: bool = False,
     root: str = "",
     retrain: bool = False,
-    dataset: data.Dataset | None = None,
+    dataset: Dataset | None = None,
 ) -> dict:
     """Compares the levels of a run, prints a table, and writes the one chosen as a workdir with the comparison in it.
 
@@ -113,7 +115,7 @@ def prune(
     if retrain:
         result["retrained"] = _retrain(run, workdir, chosen, mode, root, source, scored[chosen, mode], draws)
         print(f"\n{report.comparison(result)}")
-        with writing():
+        with report_write_errors():
             json_file.write(out / "prune.json", json_file.plain(result), indent=1)
     return result
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from etils.epath import Path
 
-from unet_jax import drawing, json_file
-from unet_jax.errors import writing
+from unet_jax.plotting import drawing
+from unet_jax.storage import json_file
+from unet_jax.storage.write_errors import report_write_errors
 
 MIB = 2**20
 
@@ -78,7 +79,7 @@ def write(result: Mapping, out: str | Path) -> list[Path]:
     out = Path(out)
     rows = json_file.plain(result["levels"])
     paths = [out / f"prune.{ending}" for ending in ("json", "csv", "png")]
-    with writing():
+    with report_write_errors():
         json_file.write(paths[0], json_file.plain(result), indent=1)
         with paths[1].open("w") as file:
             table = csv.DictWriter(file, fieldnames=list(rows[0]))

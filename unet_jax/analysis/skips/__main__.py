@@ -18,7 +18,7 @@ The networks may be any, on the same images. Status: 2 for bad input, told in on
 
 from absl import flags
 
-from unet_jax import cli
+from unet_jax.runtime import cli
 
 
 def define_flags() -> None:

@@ -13,8 +13,8 @@ from unet_jax.analysis.skips.graph import Graph, Part
 from unet_jax.errors import UserError
 from unet_jax.evaluation import boundary, metrics
 from unet_jax.evaluation.evaluate import evaluate
-from unet_jax.evaluation.report import true_masks
-from unet_jax.inference.predict import Predictor
+from unet_jax.inference.predictor import Predictor
+from unet_jax.segmentation import true_masks
 
 OF = {"set": "all images", "image": "each image"}  # what a mean is taken of
 METRICS = ("iou", "boundary_iou")

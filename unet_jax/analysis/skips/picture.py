@@ -6,10 +6,10 @@ import re
 import numpy as np
 from etils.epath import Path
 
-from unet_jax import drawing
 from unet_jax.analysis.skips.localise import METRICS, OF
 from unet_jax.analysis.skips.report import Looked, Study
-from unet_jax.errors import writing
+from unet_jax.plotting import drawing
+from unet_jax.storage.write_errors import report_write_errors
 
 RADIUS, ROW = 0.42, 1.75  # of a node, and between two levels; a column is 1 wide
 INCHES = 0.72  # of a column
@@ -21,7 +21,7 @@ def write(study: Study, out: Path) -> Path:
     """Writes `skips.png`, or `similarity.png` where maps were compared; one that is there is replaced."""
     drops = bool(study.runs[0].scores)
     path = out / ("skips.png" if drops else "similarity.png")
-    with writing():
+    with report_write_errors():
         drawing.save_figure((_networks(study) if drops else _bars(study)), path)
     return path
 

@@ -15,8 +15,8 @@ from flax import linen as nn
 
 from unet_jax.analysis import wiring
 from unet_jax.analysis.skips.graph import Place
-from unet_jax.data import pipeline
-from unet_jax.inference.predict import Predictor
+from unet_jax.data.loading import pipeline
+from unet_jax.inference.predictor import Predictor
 
 Means = dict[str, np.ndarray]  # of the places, by `key`
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from etils.epath import Path
 
-from unet_jax import json_file
 from unet_jax.analysis.skips.graph import Graph
 from unet_jax.analysis.skips.localise import METRICS, OF, Score
 from unet_jax.analysis.skips.similarity import Pair
-from unet_jax.errors import writing
+from unet_jax.storage import json_file
+from unet_jax.storage.write_errors import report_write_errors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +73,7 @@ def write(study: Study, out: Path) -> list[Path]:
     rows = [row for run in study.runs for row in (_score_rows(run) if run.scores else _pair_rows(run))]
     name = "skips" if study.runs[0].scores else "similarity"
     paths = [out / f"{name}.csv", out / f"{name}.json"]
-    with writing():
+    with report_write_errors():
         with paths[0].open("w") as file:
             table = csv.DictWriter(file, fieldnames=list(rows[0]))
             table.writeheader()

@@ -20,7 +20,7 @@ import numpy as np
 
 from unet_jax.analysis.skips import replace
 from unet_jax.analysis.skips.graph import Graph, Place
-from unet_jax.inference.predict import Predictor
+from unet_jax.inference.predictor import Predictor
 
 
 class Pair(NamedTuple):

@@ -13,12 +13,13 @@ from unet_jax.analysis.skips import picture, report
 from unet_jax.analysis.skips.localise import OF, localise
 from unet_jax.analysis.skips.report import Looked, Study
 from unet_jax.analysis.skips.similarity import similarity
-from unet_jax.data import pipeline
-from unet_jax.errors import UserError, writing
+from unet_jax.data.loading import pipeline
+from unet_jax.errors import UserError
 from unet_jax.evaluation import boundary
-from unet_jax.training import score
-from unet_jax.training import workdir as folder
-from unet_jax.training.load import Run, open_run
+from unet_jax.runs import score
+from unet_jax.runs import workdir as folder
+from unet_jax.runs.load import Run, open_run
+from unet_jax.storage.write_errors import report_write_errors
 
 
 @dataclasses.dataclass
@@ -67,7 +68,7 @@ def study(
     opened = [_open(workdir, checkpoint, mode, alike) for workdir in _distinct(workdirs)]
     source = _source(opened, split, root)
     out = folder.resolve(out or opened[0].workdir / "skips")
-    with writing():
+    with report_write_errors():
         out.mkdir(parents=True, exist_ok=True)
     what = "maps compared" if alike else f"boundary IoU within {100 * share:g} % of the diagonal"
     print(f"{len(source)} images of {split}, {len(opened)} run(s), {what}", flush=True)

@@ -13,7 +13,7 @@ import numpy as np
 from flax import traverse_util
 
 from unet_jax.errors import UserError
-from unet_jax.models.encoders import ENCODERS
+from unet_jax.models.encoders.registry import ENCODERS
 
 PREFIX = "encoder"  # the submodule of a network that is its encoder
 SHOWN = 20  # names of a kind of problem, at most
@@ -55,7 +55,7 @@ def digest(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def load(variables: dict, path: str | Path, name: str) -> tuple[dict, str]:
+def load_encoder_weights(variables: dict, path: str | Path, name: str) -> tuple[dict, str]:
     """A network's variables with those of its encoder from a file, and a line that tells what was done.
 
     Where the network reads one channel and the file three, the first kernel is summed over its channels: grey images

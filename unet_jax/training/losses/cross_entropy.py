@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from unet_jax.evaluation.metrics import truth_masks
+from unet_jax.segmentation import truth_masks
 from unet_jax.training.losses.loss import Loss, at_least, mean, need, true_ids
 
 
@@ -35,7 +35,7 @@ def weighted_cross_entropy(activation: str, weights, *, w0: float = 10.0) -> Los
     """U-Net's cross entropy with its map of weights, Σ w(x) (−log p[y]) / Σ w(x) over valid pixels (eq. 1 and 2).
 
     w(x) = w_c[y] + w0 exp(−(d1 + d2)² / (2 σ²)): w_c are the class weights, the exponential is the data's weight map
-    (`data/weight_map.py`). With a sigmoid it is the binary cross entropy, w_c by channel, the map the same for all.
+    (`data/store/weight_map.py`). With a sigmoid it is the binary cross entropy, w_c by channel, the map the same for all.
     """
     at_least(0, "weighted_cross_entropy", w0=w0)
 

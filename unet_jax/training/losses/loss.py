@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from unet_jax.errors import UserError
-from unet_jax.evaluation.metrics import truth_masks
-from unet_jax.inference.predict import to_probabilities
+from unet_jax.segmentation import to_probabilities, truth_masks
 
 SMOOTH = 1.0  # as in the code of U-Net++'s authors; keeps an overlap defined where a class is absent
 

@@ -3,8 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from unet_jax.evaluation.metrics import truth_masks
-from unet_jax.inference.predict import to_probabilities
+from unet_jax.segmentation import to_probabilities, truth_masks
 from unet_jax.training.losses.loss import Loss, mean
 
 

@@ -1,0 +1,112 @@
+"""A run killed twice, once in a save, and resumed: as the program checks it, and that the check sees a difference."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from configs import default
+from unet_jax.analysis.verify_resume import kills
+from unet_jax.analysis.verify_resume.verify import compare, shorten, verify_resume
+from unet_jax.checkpoints.checkpointer import Checkpointer
+from unet_jax.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+TINY = [
+    "--config=configs/electrodes_unet.py", "--config.model.widths=(2, 3)",
+    "--config.data.patch=(16, 16)", "--config.data.size=(32, 32)", "--config.data.num_train=8",
+    "--config.data.num_val=1", "--config.data.num_test=1", "--config.eval.num_pictures=1",
+]  # fmt: skip
+
+
+def test_a_killed_run_gives_the_same_bits_and_a_difference_is_seen(tmp_path, cache_dir):
+    quick = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    command = [sys.executable, "run_train.py", *TINY, f"--config.data.cache_dir={cache_dir}", f"--workdir={tmp_path}"]
+    done = subprocess.run(
+        [*command, "--verify_resume", "--verify_kills=2", "--verify_steps=12", "--deterministic"],
+        cwd=ROOT,
+        env=os.environ | quick | {"XLA_FLAGS": "", "PYTHONWARNINGS": ""},
+        capture_output=True,
+        text=True,
+        timeout=1200,  # four starts, on however busy a machine
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (
+        "leaves of checkpoint 12 bit by bit, 15 rows of metrics.jsonl, after 2 kills, 1 of them in a save"
+        in done.stdout
+    )
+    one, other = tmp_path / "verify_resume/undisturbed", tmp_path / "verify_resume/killed"
+    starts = [json.loads((workdir / "versions.json").read_text())["starts"] for workdir in (one, other)]
+    assert [len(s) for s in starts] == [1, 3]
+    assert all(start["xla_flags"] == "--xla_gpu_deterministic_ops=true" for start in starts[1])
+
+    with pytest.raises(UserError, match="verify_resume is there already"):
+        verify_resume(default.get_config(), tmp_path, command=[])
+    with Checkpointer(other / "checkpoints", read_only=True) as checkpointer:
+        leaves = checkpointer.leaves(12)
+    name = next(name for name in leaves if name.startswith("params/") and name.endswith("kernel"))
+    leaves[name] = leaves[name].copy()
+    leaves[name].flat[0] += np.float32(0.5)
+    spoilt = tmp_path / "spoilt"
+    with Checkpointer(spoilt / "checkpoints") as checkpointer:
+        checkpointer.save(12, leaves)
+    text = (other / "metrics.jsonl").read_text()
+    row = next(line for line in text.splitlines() if '"step": 5,' in line)
+    (spoilt / "metrics.jsonl").write_text(text.replace(row, json.dumps(json.loads(row) | {"loss": 9.0})))
+    differences, _ = compare(one, spoilt)
+    assert len(differences) == 2
+    assert differences[0].startswith("metrics.jsonl from step 5 (train) on: loss ")
+    assert differences[0].endswith(" undisturbed, 9.0 killed")
+    assert differences[1] == f"1 of {len(leaves)} leaves of checkpoint 12, by 0.5 at most: {name}"
+    (spoilt / "metrics.jsonl").write_text("".join(text.splitlines(keepends=True)[:3]))
+    shutil.rmtree(spoilt / "checkpoints")
+    with Checkpointer(spoilt / "checkpoints") as checkpointer:
+        checkpointer.save(10, leaves)
+    differences, _ = compare(one, spoilt)
+    assert differences[0] == "metrics.jsonl from step 4 (train) on: only the undisturbed run has that row"
+    assert differences[1] == "the last checkpoint is of step 12, and of step 10"
+
+
+def test_a_config_is_shortened_whatever_its_durations_are_given_in():
+    config = default.get_config()
+    config.train.update({"num_steps": 0, "num_epochs": 90.0, "eval_every": 0, "eval_every_examples": 1000})
+    config.optim.update({"warmup_steps": 0, "warmup_epochs": 5.0, "schedule": "step", "boundaries": (30, 60)})
+    short, changed = shorten(config, 12)
+    assert changed == {
+        "checkpoint.every": 2, "optim.boundaries": (6,), "optim.warmup_epochs": 0.0, "optim.warmup_steps": 3,
+        "train.eval_every": 4, "train.eval_every_examples": 0, "train.log_every": 1, "train.num_epochs": 0.0,
+        "train.num_steps": 12,
+    }  # fmt: skip
+    assert config.train.num_epochs == 90
+    assert short.train.num_steps == 12
+
+
+def test_moments_are_of_the_seed_and_a_third_are_in_a_save():
+    moments = kills.draw_moments(20, 60, seed=1)
+    assert moments == kills.draw_moments(20, 60, seed=1) != kills.draw_moments(20, 60, seed=2)
+    assert sum(moment.in_save for moment in moments) == 7
+    assert [moment.step for moment in moments] == sorted(moment.step for moment in moments)
+    assert all(1 <= moment.step <= 45 for moment in moments)
+
+
+def test_a_run_that_fails_or_ends_too_soon_is_told(tmp_path):
+    moments = [kills.Moment(1, False)]
+    for code, message in (("print('error: no'); exit(2)", r"status 2 \(error: no\)"), ("", "after 0 of 1 kills")):
+        with pytest.raises(UserError, match=message):
+            kills.run_killed([sys.executable, "-c", code], tmp_path, tmp_path / "log", moments, seed=0, tell=print)
+
+
+def test_nothing_goes_on_behind_a_verification_that_is_told_to_end(tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    child = kills.Child(["sleep", "600"], tmp_path / "log")
+    with pytest.raises(SystemExit, match="143"), child:
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert not child.running()
+    assert signal.getsignal(signal.SIGTERM) is before

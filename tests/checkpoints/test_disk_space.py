@@ -1,0 +1,131 @@
+"""A folder that cannot be written, and a disk that is full: named before the first step, or without loss after it."""
+
+import builtins
+import errno
+import os
+import resource
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from unet_jax.checkpoints import disk_space
+from unet_jax.checkpoints.checkpointer import Checkpointer
+from unet_jax.errors import UserError
+from unet_jax.runs import loop
+
+
+def make_state(step):
+    return {"params": {"kernel": np.random.default_rng(step).normal(size=(64, 64)).astype(np.float32)}}
+
+
+def test_a_folder_that_can_be_made_is_left_as_it_was(tmp_path):
+    disk_space.check_writable(tmp_path / "a/b")
+    (tmp_path / "checkpoints").mkdir()
+    disk_space.check_writable(tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == ["checkpoints"]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder where nobody can write")
+def test_a_folder_that_cannot_be_written_is_refused_before_the_data(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "build_experiment", lambda *_: pytest.fail("the data were prepared"))
+    (tmp_path / "file").write_text("")
+    (tmp_path / "checkpoints").symlink_to("/proc/self")
+    for workdir, message in (
+        ("/proc/run", "cannot be made: nothing can be written into /proc .*give another --workdir"),
+        ("/proc/self", "is not writable: nothing can be written into /proc/self"),
+        (tmp_path, "is not writable: nothing can be written into .*/checkpoints "),
+        (tmp_path / "file", "is not writable: .*/file is a file"),
+        (tmp_path / "file/run", "cannot be made: .*/file is a file"),
+    ):
+        with pytest.raises(UserError, match=f"--workdir={workdir} {message}"):
+            loop.train_and_evaluate(config, workdir)
+
+
+def test_little_room_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda _: SimpleNamespace(free=4_000_000))
+    disk_space.warn_of_little_room(tmp_path, 1_000_000, latest=2, there=0)  # two, the best, and the one being written
+    disk_space.warn_of_little_room(tmp_path, 2_000_000, latest=2, there=2)
+    assert capsys.readouterr().out == ""
+    disk_space.warn_of_little_room(tmp_path, 1_000_001, latest=2, there=0)
+    assert "4.00 MB free, and up to 4 more checkpoints of 1.00 MB" in capsys.readouterr().out
+    disk_space.warn_of_little_room(tmp_path, 4_000_001, latest=2, there=9)  # the next one at least
+    assert "up to 1 more" in capsys.readouterr().out
+
+
+@pytest.fixture
+def small_files():
+    """No file above 4 KiB can be written: what a full disk is to the writer of the arrays, but for the number."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+
+    yield limit
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("then", ["wait", "save", "close"])
+def test_a_save_that_fails_is_told_once_and_leaves_the_one_before(tmp_path, small_files, then):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    checkpointer = Checkpointer(tmp_path)
+    checkpointer.save(1, make_state(1), 0.5)
+    checkpointer.wait()
+    small_files()
+    checkpointer.save(2, make_state(2), 0.6)
+    message = r"checkpoint 2 could not be written into .*File too large.*arrays are 0.02 MB \(the one before takes 0.*free.*step 1, is"
+    with pytest.raises(UserError, match=message):
+        {"wait": checkpointer.wait, "close": checkpointer.close, "save": lambda: checkpointer.save(3, make_state(3))}[
+            then
+        ]()
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    checkpointer.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+    with Checkpointer(tmp_path) as checkpointer:
+        assert (checkpointer.steps(), checkpointer.best_step()) == ([1], 1)
+        checkpointer.restore(1, make_state(1))
+        checkpointer.save(2, make_state(2), 0.6)
+        checkpointer.wait()
+        checkpointer.restore(2, make_state(2))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_small_file_that_does_not_fit_any_more(tmp_path, monkeypatch, number):
+    """Orbax writes the digests itself, in the background, and raises the system's own error."""
+    open_ = builtins.open
+
+    def full(path, *args, **kwargs):
+        if Path(path).name == "metadata":
+            raise OSError(number, os.strerror(number), str(path))
+        return open_(path, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "open", full)
+    with (
+        pytest.raises(UserError, match=rf"\({os.strerror(number)}\): .*there is none before it") as caught,
+        Checkpointer(tmp_path / "checkpoints") as checkpointer,
+    ):
+        checkpointer.save(1, make_state(1))
+    assert ("make room" in str(caught.value)) == (number != errno.EROFS)
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_what_a_killed_run_has_half_written_goes_when_it_resumes(tmp_path):
+    half = tmp_path / "7.orbax-checkpoint-tmp"
+    half.mkdir()
+    (half / "_CHECKPOINT_METADATA").write_text("{}")
+    with Checkpointer(tmp_path, read_only=True) as checkpointer:
+        assert checkpointer.steps() == []
+    assert half.exists()
+    with Checkpointer(tmp_path) as checkpointer:
+        checkpointer.save(1, make_state(1))
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+
+
+def test_another_error_keeps_its_traceback(tmp_path):
+    with (
+        pytest.raises(ValueError, match="RESOURCE_EXHAUSTED: of memory"),
+        Checkpointer(tmp_path) as checkpointer,
+        checkpointer._naming_the_disk(),
+    ):
+        raise ValueError("RESOURCE_EXHAUSTED: of memory")

@@ -1,0 +1,140 @@
+"""A run that resumes goes round damaged checkpoints: each is named and set aside, and the one before is used."""
+
+import errno
+import os
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from unet_jax.checkpoints.checkpointer import Checkpointer
+from unet_jax.checkpoints.integrity import Damaged
+from unet_jax.checkpoints.recover import restore_latest
+from unet_jax.errors import UserError
+
+
+def make_state(step=0):
+    kernel = np.random.default_rng(step).normal(size=(32, 32)).astype(np.float32)
+    return {"params": {"x_0_0": {"kernel": kernel}}, "step": np.int32(step)}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Three checkpoints, the first of them the best, which nobody changes."""
+    directory = tmp_path_factory.mktemp("whole") / "checkpoints"
+    with Checkpointer(directory) as checkpointer:
+        for step, score in ((1, 0.6), (2, 0.3), (3, 0.5)):
+            checkpointer.save(step, make_state(step), score)
+    return directory
+
+
+@pytest.fixture
+def directory(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "checkpoints")
+    return tmp_path / "checkpoints"
+
+
+def flip(path, old, new):
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new, 1))
+
+
+def truncate(step):
+    for path in (step / "state/d").iterdir():
+        path.write_bytes(path.read_bytes()[:50])
+
+
+DAMAGES = {
+    "a file cut off": (truncate, r"state cannot be read \(OUT_OF_RANGE: .*state/d/"),
+    "no state": (lambda step: shutil.rmtree(step / "state"), r'state cannot be read \(.*"state" was not found'),
+    "another sha256": (
+        lambda step: flip(step / "digests/metadata", b'step": "', b'step": "_'),
+        r"step is not what was written \(sha256 differs\)",
+    ),
+    "another name": (
+        lambda step: flip(step / "digests/metadata", b"x_0_0", b"x_0_8"),
+        "digests does not name the leaves of state",
+    ),
+    "no digests": (lambda step: shutil.rmtree(step / "digests"), "digests cannot be read"),
+    "digests cut off": (lambda step: (step / "digests/metadata").write_text('{"st'), "digests cannot be read"),
+    "no score": (lambda step: shutil.rmtree(step / "metrics"), "its score, is missing"),
+    "a score cut off": (lambda step: (step / "metrics/metrics").write_text('{"sco'), "its score, cannot be read"),
+    "another score": (
+        lambda step: flip(step / "metrics/metrics", b"0.5", b"0.7"),
+        "its score, is not what was written",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_the_checkpoint_before_is_used(directory, damage, capsys):
+    spoil, why = DAMAGES[damage]
+    spoil(directory / "3")
+    with Checkpointer(directory, read_only=True) as checkpointer:
+        assert checkpointer.step_of("best") == 1
+    with Checkpointer(directory) as checkpointer:
+        step, state = restore_latest(checkpointer, make_state())
+        assert step == 2
+        np.testing.assert_array_equal(state["params"]["x_0_0"]["kernel"], make_state(2)["params"]["x_0_0"]["kernel"])
+        printed = capsys.readouterr().out
+        assert re.search(rf"warning: checkpoint 3 in {directory}.*{why}", printed)
+        assert f"moved to {directory}_damaged/3;" in printed
+        assert "going on from the checkpoint before, of step 2" in printed
+        assert (directory.parent / "checkpoints_damaged/3").is_dir()
+        checkpointer.save(3, make_state(3), 0.5)
+    with Checkpointer(directory) as checkpointer:  # and the same step again, later
+        assert checkpointer.steps() == [1, 2, 3]
+        spoil(directory / "3")
+        assert restore_latest(checkpointer, make_state())[0] == 2
+    assert (directory.parent / "checkpoints_damaged/3.2").is_dir()
+
+
+def test_nothing_whole_is_an_error_and_stays_one(directory, capsys):
+    for step in (1, 2, 3):
+        truncate(directory / str(step))
+    for _ in range(2):  # the second time, too: a run that started anew would hide what happened
+        with (
+            Checkpointer(directory) as checkpointer,
+            pytest.raises(UserError, match=r"point 3 .*point 1 .*No other one"),
+        ):
+            restore_latest(checkpointer, make_state())
+    assert not directory.with_name("checkpoints_damaged").exists()
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("why", ["another network", "no permission"])
+def test_what_is_no_damage_is_an_error(directory, monkeypatch, why):
+    like = make_state()
+    with Checkpointer(directory) as checkpointer:
+        if why == "another network":
+            like["params"]["x_9_9"] = like["params"]["x_0_0"]
+        else:
+            monkeypatch.setattr(checkpointer._manager, "restore", lambda *_, **__: open_denied())
+        with pytest.raises(UserError, match=r"no params/x_9_9/kernel; the config|Permission denied") as caught:
+            restore_latest(checkpointer, like)
+        assert not isinstance(caught.value, Damaged)
+        assert checkpointer.steps() == [1, 2, 3]
+
+
+def open_denied():
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def test_an_older_checkpoint_with_a_damaged_score_is_not_deleted(directory, capsys):
+    (directory / "1/metrics/metrics").write_text("")
+    with Checkpointer(directory) as checkpointer:
+        assert restore_latest(checkpointer, make_state())[0] == 3
+        checkpointer.save(4, make_state(4), 0.1)
+    printed = capsys.readouterr().out
+    assert "checkpoint 1 in" in printed
+    assert "going on from the checkpoint before" not in printed
+    assert (directory.parent / "checkpoints_damaged/1/state").is_dir()
+
+
+def test_a_score_from_before_it_was_written_twice_counts(directory):
+    (directory / "2/metrics/metrics").write_text('{"score": 0.9}')
+    with Checkpointer(directory, read_only=True) as checkpointer:
+        checkpointer.check_score(2)
+        assert checkpointer.best_step() == 2

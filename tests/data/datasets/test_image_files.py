@@ -1,0 +1,160 @@
+"""Every format of image and mask comes back exactly; a file that cannot is refused in one line."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from helpers.image_folders import GREY, IDS, RNG
+from PIL import Image
+
+from unet_jax.data.datasets import image_files
+from unet_jax.errors import UserError
+
+
+def test_every_image_format_comes_back_exactly(folder):
+    rgb = RNG.integers(0, 256, (12, 10, 3)).astype(np.uint8)
+    alpha = np.dstack([rgb, GREY])
+    repeated = np.repeat(GREY[..., None], 3, -1)
+    palette = Image.fromarray(GREY).convert("P")
+    palette.putpalette(list(RNG.permutation(256)) * 3)
+    cases = {
+        "grey": (GREY, ".png", repeated),
+        "bmp": (GREY, ".bmp", repeated),
+        "tiff": (rgb, ".TIFF", rgb),
+        "rgb": (rgb, ".png", rgb),
+        "rgba": (alpha, ".png", rgb),
+        "grey_alpha": (Image.fromarray(np.dstack([GREY, GREY[::-1]])), ".png", repeated),
+        "palette": (palette, ".png", np.asarray(palette.convert("RGB"))),
+    }
+    for name, (image, suffix, _) in cases.items():
+        folder.pair(name, image, image_suffix=suffix)
+    folder.write("images/Thumbs.db", "not an image")
+    folder.write("images/.hidden.png", "")
+    examples = folder.examples()
+    assert folder.create().channels == 3
+    assert examples.keys() == cases.keys()
+    for name, (_, _, want) in cases.items():
+        np.testing.assert_array_equal(examples[name]["image"], want, err_msg=name)
+        np.testing.assert_array_equal(examples[name]["mask"], IDS)
+
+
+def test_sixteen_bits_and_sizes_of_their_own(folder):
+    rgb16 = RNG.integers(0, 65536, (7, 9, 3)).astype(np.uint16)
+    grey16 = RNG.integers(0, 65536, (5, 3)).astype(np.uint16)
+    folder.pair("a", rgb16, IDS[:7, :9], ".tif")
+    folder.pair("b", grey16, IDS[:5, :3], mask_suffix=".bmp")
+    examples = folder.examples()
+    assert folder.create().dtype == "uint16"
+    np.testing.assert_array_equal(examples["a"]["image"], rgb16)
+    np.testing.assert_array_equal(examples["b"]["image"], np.repeat(grey16[..., None], 3, -1))
+    np.testing.assert_array_equal(examples["b"]["mask"], IDS[:5, :3])
+
+
+def test_jpeg_images_are_read(folder):
+    folder.pair("a", np.full_like(GREY, 100), image_suffix=".JPG")
+    example = folder.examples()["a"]
+    assert example["image"].shape == (12, 10, 1)
+    assert abs(example["image"].astype(int) - 100).max() <= 1
+
+
+def test_masks_keep_ids_of_every_kind(folder):
+    palette = Image.fromarray(IDS)
+    palette.putpalette([9, 9, 9, 200, 0, 0, 0, 200, 0] + [0] * 759)
+    colours = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 254]], np.uint8)
+    void = np.where(IDS == 2, 255, IDS).astype(np.uint8)
+    folder.pair("palette", mask=palette)
+    folder.pair("wide", mask=IDS.astype(np.uint16), mask_suffix=".tif")
+    folder.pair("void", mask=void)
+    folder.pair("binary", mask=Image.fromarray(IDS == 1))
+    folder.pair("rgb", mask=colours[IDS])
+    examples = folder.examples(palette=colours.tolist())
+    for name, want in {"palette": IDS, "wide": IDS, "void": void, "binary": IDS == 1, "rgb": IDS}.items():
+        assert examples[name]["mask"].dtype == np.uint8
+        np.testing.assert_array_equal(examples[name]["mask"], want, err_msg=name)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp", ".jpg"])
+def test_unreadable_files_are_refused(folder, suffix, capfd):
+    large = RNG.integers(0, 256, (64, 64)).astype(np.uint8)
+    folder.pair("a", large, large % 2, image_suffix=suffix)
+    folder.create()
+    whole = (folder.root / f"images/a{suffix}").read_bytes()
+    for broken in (whole[: len(whole) * 9 // 10], whole[:40], b"text"):
+        folder.write(f"images/a{suffix}", broken)
+        folder.refused(rf"images/a\{suffix}: (cannot be read as an image|is empty)")
+    if suffix != ".jpg":
+        folder.write(f"images/a{suffix}", whole)
+        folder.write("masks/a.png", whole[:40])
+        folder.refused(r"masks/a\.png: cannot be read as a mask")
+    assert capfd.readouterr().out == ""
+
+
+def test_other_pixels_are_refused(folder):
+    folder.pair("a", GREY.astype(np.float32), image_suffix=".tif")
+    folder.refused(r"a\.tif: pixels are float32; save it as 8- or 16-bit unsigned")
+    pages = [Image.fromarray(GREY), Image.fromarray(GREY)]
+    pages[0].save(folder.root / "images/a.tif", save_all=True, append_images=pages[1:])
+    folder.refused(r"a\.tif: holds 2 pages")
+    folder.write("images/a.tif", GREY)
+    folder.pair("b", GREY.astype(np.uint16))
+    folder.refused(r"b\.png: is 16-bit and .*a\.tif is 8-bit")
+
+
+def png(rows, bits, colour_type):
+    """PNG bytes of any bit depth: Pillow and OpenCV write only some."""
+    data = b""
+    for row in rows:
+        if bits == 16:
+            data += b"\0" + row.astype(">u2").tobytes()
+        else:
+            text = "".join(format(value, f"0{bits}b") for value in row.ravel())
+            data += b"\0" + int(text.ljust(-(-len(text) // 8) * 8, "0"), 2).to_bytes(-(-len(text) // 8))
+    header = struct.pack(">IIBBBBB", rows.shape[1], rows.shape[0], bits, colour_type, 0, 0, 0)
+    made = b"\x89PNG\r\n\x1a\n"
+    for kind, content in ((b"IHDR", header), (b"IDAT", zlib.compress(data)), (b"IEND", b"")):
+        made += struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    return made
+
+
+def test_masks_of_two_and_four_bits_keep_their_ids(folder):
+    for bits in (2, 4):
+        folder.pair(f"{bits}bit", mask=png(IDS, bits, 0))
+    for name, example in folder.examples().items():
+        np.testing.assert_array_equal(example["mask"], IDS, err_msg=name)
+
+
+@pytest.mark.parametrize(("colour_type", "channels"), [(4, 2), (2, 3), (6, 4)])
+def test_sixteen_bit_masks_with_colour_or_alpha_are_refused(folder, colour_type, channels):
+    folder.pair("a", mask=png(np.dstack([IDS.astype(np.uint16)] * channels), 16, colour_type))
+    folder.refused(r"a\.png: is a mask of 16 bits with colour or alpha; save it as 8-bit")
+
+
+def test_grey_with_alpha_stays_grey(folder):
+    wide = RNG.integers(0, 65536, IDS.shape).astype(np.uint16)
+    folder.pair("a", Image.fromarray(np.dstack([GREY, GREY[::-1]])))
+    np.testing.assert_array_equal(folder.examples()["a"]["image"], GREY[..., None])
+    folder.pair("a", png(np.dstack([wide, wide[::-1]]), 16, 4))
+    np.testing.assert_array_equal(folder.examples()["a"]["image"], wide[..., None])
+
+
+@pytest.mark.parametrize("part", ["images", "masks"])
+def test_a_turned_tiff_is_refused(folder, part):
+    folder.pair("a", GREY, IDS, ".tif", ".tif")
+    folder.create()
+    Image.fromarray(IDS).save(folder.root / part / "a.tif", tiffinfo={image_files.ORIENTATION: 3})
+    folder.refused(rf"{part}/a\.tif: its orientation tag is 3; save it upright")
+
+
+@pytest.mark.parametrize("error", [TypeError, struct.error, KeyError, IndexError, EOFError])
+def test_whatever_a_decoder_raises_names_the_file(folder, monkeypatch, error):
+    def damaged(*_):
+        raise error("damaged")
+
+    folder.pair("a", mask_suffix=".tif")
+    monkeypatch.setattr(image_files.cv2, "imdecode", damaged)
+    with pytest.raises(UserError, match=r"a\.png: cannot be read as an image"):
+        image_files.read_image(folder.root / "images/a.png")
+    monkeypatch.setattr(image_files.Image, "open", damaged)
+    with pytest.raises(UserError, match=r"a\.tif: cannot be read as a mask"):
+        image_files.read_labels(folder.root / "masks/a.tif")

@@ -1,0 +1,161 @@
+"""A folder becomes a data set; what is wrong with it is refused in one line with file, value and remedy."""
+
+import numpy as np
+import pytest
+from helpers.image_folders import GREY, IDS, RNG
+
+from unet_jax.data.datasets import from_files, image_folder
+from unet_jax.data.datasets.image_folder import load_image_folder
+from unet_jax.data.store import cache
+from unet_jax.errors import UserError
+
+
+def test_mask_values_are_mapped_only_when_given(folder):
+    folder.pair("a", mask=(IDS % 2 * 255).astype(np.uint8))
+    folder.refused(r"a\.png: no mask holds another value than 0 and 255; set mask_values=\(0, 255\)")
+    np.testing.assert_array_equal(folder.examples(mask_values=(0, 255))["a"]["mask"], IDS % 2)
+    np.testing.assert_array_equal(folder.examples(mask_values=(0, 1))["a"]["mask"], IDS % 2 * 255)  # void
+    folder.refused(r"a\.png: holds values 0 that are not in mask_values=\(7, 255\)", mask_values=(7, 255))
+
+
+def test_another_folder_of_masks_and_instances(folder):
+    instances = RNG.integers(0, 65536, IDS.shape).astype(np.uint16)
+    folder.pair("a")
+    folder.write("masks3/a.png", IDS[::-1])
+    folder.write("instances/a.png", instances)
+    example = folder.examples(masks_dir="masks3")["a"]
+    np.testing.assert_array_equal(example["mask"], IDS[::-1])
+    np.testing.assert_array_equal(example["instances"], instances)
+    folder.refused("masks4: is not a folder", masks_dir="masks4")
+
+
+def test_class_names_given_or_derived(folder):
+    folder.pair("a")
+    assert folder.create().class_names == ("background", "class_1", "class_2")
+    assert folder.create(num_classes=4).class_names == ("background", "class_1", "class_2", "class_3")
+    assert folder.create(class_names=["ground", "anode", "cathode"]).class_names == ("ground", "anode", "cathode")
+    folder.refused("num_classes has 2, class_names has 3", class_names="abc", num_classes=2)
+    folder.refused(r"a\.png: holds the ids 0, 1, 2, but there are 2 classes \(ids 0\.\.1", class_names="ab")
+    folder.pair("b", mask=GREY)
+    folder.refused(rf"b\.png: holds the value {np.unique(GREY[GREY < 255])[-1]}; .*mask_values")
+
+
+def test_bad_pairs_and_files_are_refused(folder):
+    folder.write("masks/x.png", IDS)
+    folder.refused("images: is not a folder")
+    folder.write("images/readme.txt", "none yet")
+    folder.refused("images: holds no images")
+    folder.pair("a")
+    folder.refused(r"x\.png: has no file x\.\* in .*images")
+    folder.write("images/x.png", GREY)
+    folder.write("images/y.png", GREY)
+    folder.refused(r"y\.png: has no file y\.\* in .*masks \(1 such\)")
+    folder.write("masks/y.jpg", IDS)
+    folder.refused(r"y\.jpg: is a JPEG, which changes ids; export")
+    (folder.root / "masks/y.jpg").unlink()
+    folder.write("masks/y.png", IDS[:, :9])
+    folder.refused(r"y\.png: is 9 x 12 pixels, its image 10 x 12")
+    folder.write("masks/y.png", np.dstack([IDS] * 3))
+    folder.refused(r"y\.png: is an RGB mask \(colours \(0, 0, 0\).*no palette is given")
+    folder.refused(r"y\.png: holds colours \(2, 2, 2\) that", palette=((0, 0, 0), (1, 1, 1), (9, 9, 9)))
+    folder.write("masks/y.png", "")
+    folder.refused(r"masks/y\.png: is empty \(0 bytes\)")
+    folder.write("masks/y.png", IDS)
+    folder.write("images/y.tif", GREY)
+    folder.refused(r"images/y\.tif: y\.png has the same name but for the suffix")
+    (folder.root / "images/y.tif").unlink()
+    folder.write("instances/a.png", IDS)
+    folder.refused(r"x\.png: has no file x\.\* in .*instances \(2 such\)")
+
+
+def test_prepared_anew_only_when_contents_change(folder, monkeypatch):
+    prepared = []
+    example = image_folder.ImageFolder.example
+    monkeypatch.setattr(image_folder.ImageFolder, "example", lambda *args: prepared.append(args) or example(*args))
+    folder.pair("a"), folder.pair("b")
+    first = folder.create()
+    again = folder.create(class_names=("ground", "anode", "cathode"))  # names do not touch what is stored
+    assert len(prepared) == 2
+    assert again.class_names[1] == "anode"
+    folder.write("masks/b.png", IDS[::-1].copy())
+    changed = folder.create()
+    assert len(prepared) == 4
+    assert changed.fingerprint != first.fingerprint
+    np.testing.assert_array_equal(changed.source("train")[1]["mask"], IDS[::-1])
+    folder.root = folder.root.rename(folder.root.with_name("moved"))
+    assert folder.create().fingerprint == changed.fingerprint
+    assert len(prepared) == 4
+
+
+def test_a_changed_reader_checks_and_prepares_anew(folder, monkeypatch, tmp_path):
+    checks, survey = [], from_files.survey
+    monkeypatch.setattr(from_files, "survey", lambda *args: checks.append(args) or survey(*args))
+    folder.pair("a")
+    first = folder.create()
+    folder.create()
+    assert len(checks) == 1
+    (tmp_path / "reader.py").write_text("# fixed")
+    monkeypatch.setattr(image_folder, "READERS", (*image_folder.READERS[1:], str(tmp_path / "reader.py")))
+    assert folder.create().fingerprint != first.fingerprint
+    assert len(checks) == 2
+
+
+def test_void_beside_background_alone_is_no_grey_value(folder):
+    void = np.where(IDS == 2, 255, 0).astype(np.uint8)
+    folder.pair("a", mask=void)
+    folder.refused(r"a\.png: no mask holds another value than 0 and 255; .*or mask_values=\(0, 1\) if it is void")
+    folder.refused(r"or mask_values=\(0, 1, 2\) if it is void", num_classes=3)
+    folder.pair("b")  # a mask of ids shows that 255 is void
+    np.testing.assert_array_equal(folder.examples()["a"]["mask"], void)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "match"),
+    [
+        ({"class_names": ("a", "b", "b")}, "class_names holds 'b' twice"),
+        ({"class_names": ("a", "b", "mean")}, "class_names holds 'mean'; .*which the scores use"),
+        ({"class_names": ("a", 1, "b")}, "class_names holds 1; give each class a name"),
+        ({"mask_values": (0, 255, 0)}, "mask_values holds 0 twice"),
+        ({"mask_values": (0, "255")}, "mask_values holds '255'; give the whole number"),
+        ({"mask_values": 255}, "mask_values=255: give a list"),
+        ({"palette": ((0, 0, 0), (1, 1, 1), (0, 0, 0))}, r"palette holds \(0, 0, 0\) twice"),
+        ({"palette": (0, 0, 0)}, "palette holds 0; give an RGB triple"),
+        ({"palette": ((0, 0, 0), (0, 0, 256))}, r"palette holds \(0, 0, 256\); give an RGB triple"),
+        ({"num_classes": -3}, "num_classes=-3: give a whole number"),
+        ({"num_classes": "3"}, "num_classes='3': give a whole number"),
+        ({"split_fractions": (0.5, "a", 0)}, "split_fractions=.*give three fractions"),
+    ],
+)
+def test_wrong_settings_are_named(folder, knobs, match):
+    folder.pair("a")
+    folder.refused(match, **knobs)
+
+
+def test_files_that_may_not_be_read_are_named(folder, monkeypatch):
+    def denied(self, *_):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    folder.pair("a")
+    with monkeypatch.context() as patch:
+        patch.setattr(cache.os, "stat", denied)
+        with pytest.raises(UserError, match=r"x\.png: cannot be read \(Permission denied\)"):
+            cache.file_digests([folder.root / "x.png"], folder.cache)
+    monkeypatch.setattr(type(image_folder.image_files.Path("/")), "iterdir", denied)
+    folder.refused(r"images: cannot be read \(Permission denied\); check that it is there and readable")
+
+
+def test_the_root_may_lie_in_the_home_folder(folder, monkeypatch):
+    folder.pair("a")
+    folder.write("index.csv", "id,split\na,val\n")
+    folder.write("instances/a.png", IDS)
+    monkeypatch.setenv("HOME", str(folder.root.parent))
+    source = load_image_folder("~/root", cache_dir=folder.cache).source("val")
+    np.testing.assert_array_equal(source[0]["instances"], IDS)
+
+
+def test_an_empty_split_names_its_remedy(folder):
+    folder.pair("a")
+    with pytest.raises(
+        UserError, match=r"'val' is empty.*; set data\.split_fractions or write index\.csv with id,split"
+    ):
+        folder.create().source("val")

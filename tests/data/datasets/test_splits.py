@@ -1,0 +1,142 @@
+"""Splits come from the index as written, or from a hash that never moves an image."""
+
+import numpy as np
+import pytest
+from helpers.originals import SPLITS
+
+from configs import default
+from unet_jax.data.datasets import splits
+from unet_jax.errors import UserError
+
+
+def test_index_gives_splits_and_groups(folder):
+    for id_ in "abc":
+        folder.pair(id_)
+    folder.write("index.csv", "\ufeffid,split,note,group\na,train,x,1\nb, val,,2\nc,train,,\n")
+    dataset = folder.create()
+    assert dataset.splits == {"train": 2, "val": 1}
+    assert [(e["id"], e["group"]) for e in map(dataset.source("train").__getitem__, range(2))] == [
+        ("a", "1"),
+        ("c", "c"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("index", "match"),
+    [
+        ("id,split\na,train\n", "index.csv: id 'b' is an image without a row"),
+        ("id,split\na,train\nb,val\nz,val\n", "index.csv: id 'z' has no image"),
+        ("id,split\na,train\nb,dev\n", "id 'b' has split 'dev'; use one of train, val, test"),
+        ("id,split\na,train\nb,val\na,val\n", "id 'a' has two rows"),
+        ("id,split,group\na,train,g\nb,val,g\n", "group 'g' is in train and, with id 'b', in val"),
+        ("id;split\na;train\n", "has no column 'id' \\(columns: id;split\\)"),
+        ("", "has no column 'id'"),
+        ("name,split\na,train\nb,val\n", "has no column 'id'"),
+        ("id,splits\na,train\nb,val\n", "column 'splits' looks like 'split'; rename it"),
+        ("id,Spilt\na,train\nb,val\n", "column 'spilt' looks like 'split'; rename it"),
+        ("id,split,groups\na,train,g\nb,val,g\n", "column 'groups' looks like 'group'; rename it"),
+        ("id,split,Split\na,train,val\nb,val,val\n", "has 2 columns 'split'; keep one"),
+    ],
+)
+def test_a_wrong_index_is_refused(folder, index, match):
+    folder.pair("a"), folder.pair("b")
+    folder.write("index.csv", index)
+    folder.refused(match)
+
+
+def test_hashed_splits_are_stable_and_keep_groups_together(tmp_path):
+    ids = [f"image{i}" for i in range(3000)]
+    fractions = (0.7, 0.2, 0.1)
+    some = splits.assign(ids[:50], fractions)
+    every = splits.assign(ids, fractions)
+    assert {id_: every[id_] for id_ in some} == some
+    shares = [sum(split == name for split, _ in every.values()) / 3000 for name in ("train", "val", "test")]
+    np.testing.assert_allclose(shares, fractions, atol=0.03)
+    # Another hash would move users' images across their splits: these must never change.
+    assert [i for i in range(12) if every[f"image{i}"][0] != "train"] == [1, 7]
+    index = tmp_path / "index.csv"
+    index.write_text("id,group\n" + "".join(f"{id_},{i // 4}\n" for i, id_ in enumerate(ids)))
+    grouped = splits.assign(ids, fractions, index=index)
+    assert len(set(grouped.values())) == 750
+    with pytest.raises(UserError, match="add up to 1"):
+        splits.check_fractions((0.5, 0.2, 0.2))
+
+
+@pytest.mark.parametrize("fractions", [0.5, ("a", 0, 1), (0.5, 0.5), (float("nan"), 0, 1), (-1, 1, 1), None])
+def test_fractions_that_are_none_are_refused(fractions):
+    with pytest.raises(UserError, match=r"split_fractions=.*: give three fractions \(train, val, test\)"):
+        splits.check_fractions(fractions)
+
+
+def test_case_and_spaces_of_the_header_do_not_count(folder):
+    folder.pair("a"), folder.pair("b")
+    folder.write("index.csv", "ID , Split ,GROUP\na,train,1\nb,val,2\n")
+    dataset = folder.create()
+    assert dataset.splits == {"train": 1, "val": 1}
+    assert dataset.source("val")[0]["group"] == "2"
+
+
+def test_a_split_file_chooses_and_says_so(folder, tmp_path, capfd):
+    for id_ in "abcd":
+        folder.pair(id_)
+    folder.write("index.csv", "id,split\nz,train\n")  # not read where a split file is given
+    path = tmp_path / "splits.csv"
+    path.write_text("id,split,group\nd,train,g\nb,val,\n")
+    dataset = folder.create(split_file=str(path))
+    assert [dataset.source(split)[0]["id"] for split in ("train", "val")] == ["d", "b"]
+    assert dataset.source("train")[0]["group"] == "g"
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0] == f"{path}: 2 of 4 images are not named there and left out"
+    path.write_text("id,split\n" + "".join(f"{id_},train\n" for id_ in "abcdvwxyz"))
+    folder.refused(r"splits\.csv: ids 'v', 'w', 'x' have no image; .*\(5 such\)", split_file=str(path))
+    path.write_text("id,split\n")
+    folder.refused(r"splits\.csv: names no image", split_file=str(path))
+    folder.refused(
+        r"none\.csv: the split file is not there; set data\.split_file .*in its config\.json",
+        split_file=str(tmp_path / "none.csv"),
+    )
+
+
+def test_a_relative_split_file_is_of_the_folder_or_of_the_project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = default.splits("isbi2012")
+    assert name == "configs/splits/isbi2012.csv"  # nothing of where this checkout lies
+    assert splits.find_file(name) == SPLITS / "isbi2012.csv"
+    (tmp_path / "configs/splits").mkdir(parents=True)
+    (tmp_path / name).write_text("id,split\na,val\n")
+    assert splits.assign("a", None, name) == {"a": ("val", "a")}
+    with pytest.raises(UserError, match=r"x\.csv: the split file is neither in .* nor in .*; set data\.split_file"):
+        splits.find_file("configs/splits/x.csv")
+
+
+def test_groups_known_otherwise_count_only_where_splits_are_drawn(tmp_path, capfd):
+    ids, path = [f"image{i}" for i in range(40)], tmp_path / "splits.csv"
+    known = {id_: f"field{i // 4}" for i, id_ in enumerate(ids)}
+    fractions = (0.5, 0.25, 0.25)
+    drawn = splits.assign(ids, fractions, groups=lambda: known)
+    assert {id_: group for id_, (_, group) in drawn.items()} == known
+    assert all(split == splits.hash_split(group, fractions) for split, group in drawn.values())
+    path.write_text("id,group\n" + "".join(f"{id_},{'x' if i < 2 else ''}\n" for i, id_ in enumerate(ids)))
+    groups = [group for _, group in splits.assign(ids, fractions, str(path), groups=lambda: known).values()]
+    assert groups == ["x", "x", *[known[id_] for id_ in ids[2:]]]
+    path.write_text("id,split\n" + "".join(f"{id_},{'val' if i % 2 else 'train'}\n" for i, id_ in enumerate(ids)))
+    assert capfd.readouterr().err == ""
+    unneeded = {"groups": lambda: pytest.fail("no group is needed")}
+    by_image = splits.assign(ids, fractions, str(path), **unneeded)
+    assert by_image["image1"] == ("val", "image1")
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"{path}: has splits and no groups")
+    path.write_text("id,split,group\n" + "".join(f"{id_},train,{known[id_]}\n" for id_ in ids))
+    splits.assign(ids, fractions, str(path), **unneeded)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["isbi2012", "dsb2018", "battery_xray"])
+def test_split_files_of_the_configs_are_whole(name):
+    path = SPLITS / f"{name}.csv"
+    header, *rows = path.read_text().splitlines()
+    assert header == "id,split,group"
+    assigned = splits.assign([row.split(",")[0] for row in rows], None, str(path))
+    counts = {split: sum(of == split for of, _ in assigned.values()) for split in ("train", "val", "test")}
+    want = {"isbi2012": (20, 4, 6), "dsb2018": (468, 64, 0), "battery_xray": (51, 10, 0)}[name]
+    assert tuple(counts.values()) == want

@@ -1,0 +1,218 @@
+"""A preparation runs once per content, is whole or not there, and never imports TensorFlow."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from helpers.originals import write_isbi2012, write_nuclei, write_tfds
+
+from unet_jax.data.dataset import Dataset
+from unet_jax.data.datasets.registry import load_dataset
+from unet_jax.data.store import cache
+from unet_jax.data.store.builder import Builder, prepare
+from unet_jax.errors import UserError
+
+
+def make(split, index, overlapping):
+    rng = np.random.default_rng([index, split == "val"])
+    size = (9 + index, 7)
+    mask = rng.integers(0, 2, (*size, 3)) if overlapping else rng.integers(0, 3, size)
+    image = rng.integers(0, 65536, (*size, 3)).astype(np.uint16)
+    instances = rng.integers(0, 65536, size).astype(np.uint16)
+    return {"image": image, "mask": mask.astype(np.uint8), "instances": instances, "id": f"é{index}", "group": split}
+
+
+class Toy(Builder):
+    runs = 0
+    meanwhile = None  # called once, in the middle of a preparation
+
+    def counts(self):
+        Toy.runs += 1
+        return {"train": 12, "val": 2, "test": 0}
+
+    def example(self, split, index):
+        if index == 1 and Toy.meanwhile:
+            call, Toy.meanwhile = Toy.meanwhile, None
+            call()
+        return make(split, index, self.settings["overlapping"])
+
+
+CONFIG = {"channels": 3, "dtype": "uint16", "overlapping": False, "num_classes": 3, "instances": True}
+
+
+@pytest.fixture
+def toy(tmp_path):
+    Toy.runs, Toy.meanwhile = 0, None
+    return lambda fingerprint="a", **config: prepare(Toy, CONFIG | config, fingerprint, str(tmp_path))
+
+
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_examples_come_back_as_given_in_order(toy, overlapping):
+    sources = toy(overlapping=overlapping)
+    assert {split: len(source) for split, source in sources.items()} == {"train": 12, "val": 2}
+    for split, source in sources.items():
+        for index in range(len(source)):
+            got, want = source[index], make(split, index, overlapping)
+            assert source.size(index) == want["image"].shape[:2]
+            assert got.keys() == want.keys()
+            for key in want:
+                assert type(got[key]) is type(want[key])
+                if isinstance(want[key], np.ndarray):
+                    assert got[key].dtype == want[key].dtype
+                np.testing.assert_array_equal(got[key], want[key])
+
+
+def test_prepared_once_per_config_and_fingerprint(toy, capfd):
+    toy(), toy()
+    assert Toy.runs == 1
+    toy(fingerprint="b")
+    toy(overlapping=True)
+    assert Toy.runs == 3
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert [line.split(",")[0] for line in err.splitlines()] == ["preparing the data set toy"] * 3  # no progress bars
+
+
+def test_an_interrupted_preparation_is_begun_anew(toy, tmp_path):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    Toy.meanwhile = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        toy()
+    assert list((tmp_path / "toy").iterdir()) == []
+    assert len(toy()["train"]) == 12
+    assert Toy.runs == 2
+
+
+def test_a_killed_preparation_is_never_read_and_later_removed(toy, tmp_path):
+    killed = [tmp_path / "toy" / f".preparing-{name}" for name in ("old", "new")]
+    for folder in killed:
+        folder.mkdir(parents=True)
+    os.utime(killed[0], (time.time() - 2 * 24 * 3600,) * 2)
+    assert len(toy()["train"]) == 12
+    assert [folder.exists() for folder in killed] == [False, True]  # the new one may belong to a running process
+
+
+def test_two_preparations_at_once_agree(toy, tmp_path):
+    other = []
+    Toy.meanwhile = lambda: other.append(toy())
+    sources = toy()
+    assert Toy.runs == 2
+    assert sources["val"][1]["id"] == other[0]["val"][1]["id"]
+    assert len(list((tmp_path / "toy").iterdir())) == 1
+
+
+def test_a_cache_that_cannot_be_written_names_the_setting(toy, tmp_path, monkeypatch):
+    remedy = "set data.cache_dir or \\$UNET_JAX_CACHE to a folder that can be written to"
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(UserError, match=rf"file/toy: prepared data cannot be written there \(.*\); {remedy}"):
+        prepare(Toy, CONFIG, "a", str(tmp_path / "file"))
+    with pytest.raises(UserError, match=rf"file/facts: .*{remedy}"):
+        cache.remember("key", lambda: {"a": 1}, str(tmp_path / "file"))
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Toy, "example", full)
+    with pytest.raises(UserError, match=rf"toy: .*\(No space left on device\); {remedy}"):
+        toy()
+
+
+def test_two_writers_of_one_memo_never_share_a_temporary_file(tmp_path, monkeypatch):
+    kind = type(cache.Path("/"))
+    names, replace = [], kind.replace
+    monkeypatch.setattr(kind, "replace", lambda self, to: names.append(self.name) or replace(self, to))
+    for _ in range(2):
+        cache._write_json(tmp_path / "memo.json", {})
+    assert len(set(names)) == 2
+
+
+def test_digests_are_read_again_only_when_a_file_changed(tmp_path, monkeypatch):
+    path, folder = tmp_path / "file", str(tmp_path / "cache")
+    path.write_bytes(b"one")
+    os.utime(path, (1, 1))
+    one = cache.file_digests([path], folder)[str(path)]
+    reads = []
+    monkeypatch.setattr(cache, "file_sha256", lambda path: reads.append(path) or "two")
+    assert cache.file_digests([path], folder)[str(path)] == one
+    assert reads == []
+    os.utime(path, (2, 2))
+    assert cache.file_digests([path], folder)[str(path)] != one
+    assert reads == [str(path)]
+
+
+def test_a_fresh_file_is_not_remembered(tmp_path):
+    path, folder = tmp_path / "file", str(tmp_path / "cache")
+    path.write_bytes(b"one")
+    stamp = path.stat().st_mtime_ns
+    one = cache.file_digests([path], folder)[str(path)]
+    path.write_bytes(b"two")
+    os.utime(path, ns=(stamp, stamp))  # within one tick of the file system's clock
+    assert cache.file_digests([path], folder)[str(path)] != one
+
+
+def test_a_split_is_refused_only_when_asked_for(toy):
+    dataset = Dataset("toy", ("background", "a", "b"), 3, False, "", "uint16", toy())
+    assert dataset.splits == {"train": 12, "val": 2}
+    with pytest.raises(UserError, match=r"'toy'.*'test' is empty.*train \(12\), val \(2\)"):
+        dataset.source("test")
+    with pytest.raises(UserError, match="'tset' is unknown"):
+        dataset.source("tset")
+
+
+def test_load_names_what_is_known():
+    with pytest.raises(
+        UserError, match=r"'image_folde' is unknown; known: dsb2018, electrodes, image_folder, isbi2012, tfds:NAME"
+    ):
+        load_dataset("image_folde")
+    with pytest.raises(UserError, match=r"no knob 'mask_dir'; it has: root, masks_dir"):
+        load_dataset("image_folder", mask_dir="x")
+
+
+PROGRAM = """
+import json, sys
+import cv2, numpy as np
+from unet_jax.data import load
+from unet_jax.data.loading import pipeline
+from unet_jax.errors import UserError
+root, folder, others = sys.argv[1:]
+for name in ("images", "masks"):
+    (p := __import__("pathlib").Path(root, name)).mkdir()
+    for i in range(9):
+        cv2.imwrite(str(p / f"{i}.png"), np.full((8, 8), i % 2, np.uint8))
+sets = {"image_folder": {"root": root, "split_fractions": (1, 0, 0)}} | json.loads(others)
+for name, knobs in sets.items():
+    source = load(name, cache_dir=folder, **knobs).source("train")
+    batch = pipeline.train_dataset(source, batch_size=2, patch=(4, 4), seed=0)[0]
+    assert batch["image"].shape[:3] == (2, 4, 4)
+try:
+    load("tfds:oxford_iiit_pet", cache_dir=folder, data_dir=folder)
+except UserError as error:
+    assert "is not prepared in" in str(error)
+print([name for name in sys.modules if name.split(".")[0] in ("tensorflow", "torch")])
+"""
+
+
+def test_tensorflow_is_never_imported(tmp_path):
+    (tmp_path / "root").mkdir()
+    write_isbi2012(tmp_path / "isbi")
+    images = {name: np.full((8, 8), index, np.uint8) for index, name in enumerate("ab")}
+    write_nuclei(tmp_path / "dsb", images, {name: np.ones((1, 8, 8), bool) for name in images})
+    write_tfds(tmp_path / "tfds", {"train": 2})
+    others = {
+        "isbi2012": {"root": str(tmp_path / "isbi")},
+        "dsb2018": {"root": str(tmp_path / "dsb"), "split_fractions": (1, 0, 0)},
+        "tfds:tiny_pets": {"data_dir": str(tmp_path / "tfds")},
+    }
+    arguments = [tmp_path / "root", tmp_path / "cache", json.dumps(others)]
+    command = [sys.executable, "-W", "error", "-c", PROGRAM, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+    begun = [f"preparing the data set {name}," for name in ("image_folder", "isbi2012", "dsb2018")]
+    begun.append("checking the 2 examples of tfds:tiny_pets,")
+    assert [line.startswith(start) for line, start in zip(done.stderr.splitlines(), begun, strict=True)] == [True] * 4

@@ -1,0 +1,106 @@
+"""U-Net's map of weights: by hand, by its formula over the whole image, prepared once, and refused without cells."""
+
+import numpy as np
+import pytest
+
+from unet_jax.data.datasets.registry import load_dataset
+from unet_jax.data.store.weight_map import UNIT, weight_map
+from unet_jax.errors import UserError
+
+KNOBS = {"size": (32, 40), "num_train": 4, "num_val": 1, "num_test": 1}
+
+
+def two_squares():
+    """5 x 5 pixels each, columns 10 to 14 and 18 to 22: three columns between them."""
+    instances = np.zeros((40, 40), np.uint16)
+    instances[10:15, 10:15], instances[10:15, 18:23] = 1, 7  # numbers may have gaps
+    return instances
+
+
+def test_by_hand():
+    found = weight_map(two_squares(), sigma=5.0) / UNIT
+    by_hand = {
+        (12, 15): 1 + 3,  # between them, each pixel has d1 + d2 = 4
+        (12, 16): 2 + 2,
+        (12, 17): 3 + 1,
+        (9, 16): 2 * np.sqrt(1 + 4),  # a row above them: to (10, 14) and (10, 18)
+        (12, 14): 0 + 4,  # on a border
+        (12, 13): 1 + 5,  # inside a cell: 1 to its own border, 5 to the other's
+        (12, 12): 2 + 6,
+        (12, 6): 4 + 12,
+    }
+    for place, distance in by_hand.items():
+        assert found[place] == pytest.approx(np.exp(-(distance**2) / 50), abs=0.5 / UNIT), place
+    assert 10 * found[12, 16] == pytest.approx(7.2615, abs=1e-4)  # the paper's w0 = 10
+    assert found[39, 39] == 0
+    np.testing.assert_array_equal(weight_map(two_squares().T), weight_map(two_squares()).T)
+
+
+def test_equals_the_formula_over_the_whole_image():
+    """Every distance to every border pixel, without windows: cells that touch, at the rim, in two parts."""
+    rng = np.random.default_rng(0)
+    instances = np.zeros((50, 60), np.uint16)
+    for number in range(1, 12):
+        y, x, h, w = rng.integers(0, (50, 60, 12, 12))
+        instances[y : y + h + 2, x : x + w + 2] = number
+    instances[45:, 50:] = 3
+    y, x = np.mgrid[:50, :60]
+    distances = []
+    for number in np.unique(instances[instances > 0]):
+        cell = instances == number
+        outside = np.pad(~cell, 1)  # beyond the rim: not outside the cell
+        neighbours = outside[:-2, 1:-1] | outside[2:, 1:-1] | outside[1:-1, :-2] | outside[1:-1, 2:]
+        rows, columns = np.nonzero(cell & neighbours)
+        distances.append(np.sqrt(((y[..., None] - rows) ** 2 + (x[..., None] - columns) ** 2).min(-1)))
+    nearest, second = np.sort(distances, 0)[:2]
+    for sigma in (1.0, 5.0):
+        expected = np.exp(-((nearest + second) ** 2) / (2 * sigma**2))
+        np.testing.assert_allclose(weight_map(instances, sigma) / UNIT, expected, atol=0.5001 / UNIT)
+
+
+@pytest.mark.parametrize("cells", [0, 1])
+def test_fewer_than_two_cells_weigh_nothing(cells):
+    instances = np.zeros((20, 20), np.uint16)
+    instances[5:9, 5:9] = cells
+    assert not weight_map(instances).any()
+    assert not weight_map(np.ones((20, 20), np.uint16)).any()
+
+
+def test_prepared_once_for_training_alone(tmp_path, capfd):
+    knobs = KNOBS | {"cache_dir": str(tmp_path)}
+    plain = load_dataset("electrodes", **knobs)
+    for _ in range(2):
+        weighed = load_dataset("electrodes", weight_map=True, weight_map_sigma=2.0, **knobs)
+    assert weighed.fingerprint == plain.fingerprint  # the prepared images are the same, and read, not made again
+    err = capfd.readouterr().err
+    assert (err.count("preparing the data set electrodes"), err.count("preparing the data set weight_maps")) == (1, 1)
+    for index in range(4):
+        got, want = weighed.source("train")[index], plain.source("train")[index]
+        weight = got.pop("weight")
+        assert weight.dtype == np.uint16
+        assert weight.any()
+        np.testing.assert_array_equal(weight, weight_map(want["instances"], 2.0))
+        assert got.keys() == want.keys()
+        assert weighed.source("train").size(index) == (32, 40)
+    assert "weight" not in weighed.source("val")[0]
+    other = load_dataset("electrodes", weight_map=True, weight_map_sigma=3.0, **knobs).source("train")
+    assert not np.array_equal(other[0]["weight"], weighed.source("train")[0]["weight"])
+
+
+def test_a_share_has_the_maps_of_its_own_images(tmp_path):
+    knobs = KNOBS | {"cache_dir": str(tmp_path), "weight_map": True, "overlapping": True}
+    half = load_dataset("electrodes", train_share=0.5, **knobs).source("train")
+    for index in range(2):
+        example = half[index]
+        assert example["mask"].shape == (32, 40, 3)
+        np.testing.assert_array_equal(example["weight"], weight_map(example["instances"]))
+
+
+def test_without_instances_or_a_width_it_is_refused(folder):
+    folder.pair("a")
+    knobs = {"root": str(folder.root), "cache_dir": folder.cache, "split_fractions": (1, 0, 0), "weight_map": True}
+    with pytest.raises(UserError, match=r"'image_folder' has no instance maps.*ROOT/instances.*weight_map=False"):
+        load_dataset("image_folder", **knobs)
+    for sigma in (0.0, -1.0, float("nan")):
+        with pytest.raises(UserError, match=r"weight_map_sigma .* must be a number of pixels above 0"):
+            load_dataset("image_folder", weight_map_sigma=sigma, **knobs)

@@ -1,0 +1,82 @@
+"""Steps, epochs and examples: what each comes to, and that exactly one is given."""
+
+import pytest
+
+from configs import default
+from unet_jax.errors import UserError
+from unet_jax.experiment import durations
+
+
+def resolve(size=30, **changed):
+    """Of `size` examples in batches of 8; `changed` replaces what the default config gives of that duration."""
+    config = default.get_config()
+    for section, keys in (
+        (config.train, durations.LENGTH),
+        (config.train, durations.EVERY),
+        (config.optim, durations.WARMUP),
+    ):
+        for key in keys:
+            section[key] = changed.get(key, 0 if set(keys) & set(changed) else section[key])
+    config.optim.boundaries = changed.get("boundaries", ())
+    return durations.resolve(config.train, config.optim, size)
+
+
+@pytest.mark.parametrize(
+    ("given", "steps"),
+    [
+        ({"num_steps": 100}, 100),
+        ({"num_epochs": 4.0}, 15),  # 120 examples
+        ({"num_epochs": 3.0}, 12),  # 90, of which 11 steps would leave out two
+        ({"num_epochs": 0.1}, 1),
+        ({"num_examples": 64}, 8),
+        ({"num_examples": 65}, 9),
+    ],
+)
+def test_length(given, steps):
+    assert resolve(**given).num_steps == steps
+
+
+def test_no_rounding_error_adds_a_step():
+    assert resolve(80, num_epochs=0.1 + 0.2).num_steps == 3  # 24.000000000000004 examples
+
+
+def test_every_duration_has_its_own_unit_and_boundaries_that_of_the_length():
+    found = resolve(num_epochs=8.0, eval_every_examples=100, warmup_epochs=0.5, boundaries=(2, 4))
+    assert (found.num_steps, found.eval_every, found.warmup_steps, found.boundaries) == (30, 13, 2, (8, 15))
+    assert found.lines == ("8 epochs are 30 steps of 8 (8 epochs of 30), evaluated every 13 steps",)
+    assert resolve(num_steps=30, boundaries=(2, 4)).boundaries == (2, 4)
+    assert resolve(warmup_steps=0).warmup_steps == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "beyond"),
+    [
+        ({"num_steps": 20, "boundaries": (10, 19)}, ""),
+        ({"num_steps": 20, "boundaries": (10, 20, 30)}, "20, 30 (steps, as the run's length is given in)"),
+        ({"num_epochs": 4.0, "boundaries": (3, 30)}, "30 (epochs, as"),
+    ],
+)
+def test_boundaries_that_the_run_does_not_reach_are_told(given, beyond):
+    """The rate of the last step, the 20th, is that of step 19."""
+    found = resolve(**given)
+    assert len(found.boundaries) == len(given["boundaries"])
+    assert [line.startswith(f"warning: optim.boundaries {beyond}") for line in found.lines[1:]] == [True] * bool(beyond)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"num_steps": 10, "num_epochs": 2.0}, "train.num_steps=10, train.num_epochs=2.0: give one of them"),
+        ({"num_steps": 0}, "train.num_steps 0: give one of train.num_steps, train.num_epochs, train.num_examples"),
+        ({"eval_every": 0}, "train.eval_every 0: give one of train.eval_every, train.eval_every_epochs"),
+        ({"warmup_steps": 5, "warmup_epochs": 1.0}, "optim.warmup_steps=5, optim.warmup_epochs=1.0"),
+        ({"num_steps": -3}, "train.num_steps -3 must be above 0"),
+        ({"num_epochs": float("nan")}, "train.num_epochs nan"),
+        ({"boundaries": ("a",)}, "give numbers of steps"),
+        ({"num_epochs": 1e10}, "train.num_epochs 10000000000.0 comes to 37500000000 steps; give at most 2147483647"),
+        ({"boundaries": (3, 2**31)}, r"optim.boundaries \(3, 2147483648\) comes to 2147483648 steps"),
+    ],
+)
+def test_bad_values_are_named(given, message):
+    with pytest.raises(UserError, match=message):
+        resolve(**given)

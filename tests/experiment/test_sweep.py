@@ -1,0 +1,118 @@
+"""Points of a sweep: read from a config, applied to it, each in a folder of its own."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from configs import default, electrodes_sweep
+from unet_jax.errors import UserError
+from unet_jax.experiment import sweep
+from unet_jax.experiment.build import build_experiment, create_dataset
+from unet_jax.models import registry
+
+
+def test_a_point_changes_its_keys_alone():
+    points = sweep.read("configs/electrodes_sweep.py")
+    assert points == electrodes_sweep.get_sweep()
+    config, plain = default.get_config(), default.get_config()
+    sweep.apply(config, sweep.choose(points, 4), given=["train.num_steps"])
+    assert (config.seed, config.model.deep_supervision) == (1, False)
+    config.update({"seed": 0, "model": {"deep_supervision": True}})
+    assert config.to_dict() == plain.to_dict()
+
+
+def test_every_point_has_a_folder_of_its_own():
+    points = electrodes_sweep.get_sweep()
+    names = [sweep.name_of(index, point) for index, point in enumerate(points)]
+    assert len(set(names)) == len(points)
+    assert names[1] == "1-unet_pp-deep_supervisionTrue-seed1"
+    assert "/" not in sweep.name_of(0, {"data.root": "../a b"})
+    assert sweep.name_of(2, {"model": default.unet(), "seed": 1}) == "2-unet-seed1"
+
+
+def test_a_point_exchanges_whole_sections():
+    """And what is within one is set in it, wherever the point names it; the section itself stays as it was."""
+    network, recipe = default.fcn(), default.augment_nnunet()
+    point = {"model.stride": 16, "model": network, "augment": recipe, "augment.probability.noise": 0.5}
+    assert sweep.describe(point) == "model.stride=16, model=fcn, augment=augment, augment.probability.noise=0.5"
+    config = default.get_config()
+    sweep.apply(config, point, given=["train.num_steps", "modelled"])
+    assert config.model.to_dict() == {**default.fcn().to_dict(), "stride": 16}
+    assert (config.augment.rotate, config.augment.probability.noise) == (180.0, 0.5)
+    assert (network, recipe) == (default.fcn(), default.augment_nnunet())
+
+
+@pytest.mark.parametrize("name", registry.MODELS)
+def test_a_sweep_over_networks(name, cache_dir):
+    """Each, exchanged for the default's, makes an experiment."""
+    config = default.get_config()
+    small = {"data.size": (32, 32), "data.num_train": 4, "data.num_val": 2, "data.num_test": 2}
+    sweep.apply(config, {"model": getattr(default, name)(), **small, "data.cache_dir": cache_dir, "seed": 1})
+    module = build_experiment(config, dataset=create_dataset(config)).module
+    assert type(module) is registry.MODELS[name]
+
+
+@pytest.mark.parametrize(
+    ("point", "message"),
+    [
+        ({"seed": 1}, r"--config.seed is given, and the sweep sets it, too"),
+        ({"eval": default.get_config().eval}, r"--config.eval.keep is given, and the sweep sets eval, too"),
+        ({"optim": 3}, r"the sweep's optim='3' does not fit the config: optim is a section there"),
+        (
+            {"optim.name": default.unet()},
+            r"the sweep's optim.name='unet' does not fit the config: .* is one value there$",
+        ),
+        ({"loss.terms": {"dice": 1.0}}, r"the sweep's loss.terms='terms' .*: .*the keys dice, not bce_dice, "),
+        ({"model": {}}, "the sweep's model='model' .*: .*it lacks activation, dtype, name; the functions of"),
+        ({"data": {"name": "x"}}, "the sweep's data='x' does not fit the config: .*it lacks cache_bytes, cache_dir"),
+        ({"optim": {**default.get_config().optim, "learning_rate": "x"}}, "the sweep's optim='adamw' .*learning_rate"),
+        (
+            {"augment": {**default.augment(), "probability": {}}},
+            "the sweep's augment='augment' .*augment.probability has the keys , not",
+        ),
+        ({"model.nam": "x"}, r"the sweep's model.nam='x' does not fit the config: .*no key model.nam"),
+        ({"modell.name": "x"}, r"the sweep's modell.name='x' does not fit the config"),
+        ({"train.num_steps": "many"}, r"the sweep's train.num_steps='many' does not fit the config"),
+    ],
+)
+def test_what_does_not_fit_is_refused(point, message):
+    with pytest.raises(UserError, match=message):
+        sweep.apply(default.get_config(), point, given=["seed", "eval.keep"])
+
+
+def test_a_config_that_is_no_sweep(tmp_path):
+    with pytest.raises(UserError, match=r"has no get_sweep\(\); add one"):
+        sweep.read("configs/default.py")
+    path = tmp_path / "config.py"
+    for points in ("[]", "[{3: 4}]", "{}"):
+        path.write_text(f"def get_sweep():\n    return {points}\n")
+        with pytest.raises(UserError, match="must return a list of points"):
+            sweep.read(path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config=configs/electrodes_sweep.py", "--sweep_index=9"], "the sweep has points 0 to 8"),
+        (["--config=configs/electrodes_sweep.py", "--sweep_index=0", "--config.seed=3"], "--config.seed is given, and"),
+    ],
+)
+def test_the_program_refuses_in_one_line(arguments, message, tmp_path):
+    command = [sys.executable, "run_train.py", *arguments, f"--workdir={tmp_path / 'sweep'}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_the_program_runs_a_point_into_its_folder(tmp_path, cache_dir):
+    small = ["model.widths=(2, 3)", "data.patch=(16, 16)", "data.size=(32, 32)", f"data.cache_dir={cache_dir}"]
+    small += ["data.num_train=4", "data.num_val=2", "data.num_test=2", "train.batch_size=4", "train.num_steps=1"]
+    flags = [f"--config.{key}" for key in [*small, "optim.warmup_steps=0", "eval.num_pictures=1", "eval.batch_size=4"]]
+    command = [sys.executable, "run_train.py", "--config=configs/electrodes_sweep.py", "--sweep_index=5", *flags]
+    quick = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    subprocess.run([*command, f"--workdir={tmp_path}"], timeout=300, check=True, capture_output=True, env=quick)
+    run = tmp_path / "5-unet_pp-deep_supervisionFalse-seed2"
+    assert (run / "eval" / "test.json").exists()

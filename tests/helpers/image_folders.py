@@ -1,0 +1,55 @@
+"""A folder of images and masks, written by a test."""
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from unet_jax.data.datasets.image_folder import load_image_folder
+from unet_jax.errors import UserError
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (12, 10)).astype(np.uint8)
+IDS = RNG.integers(0, 3, (12, 10)).astype(np.uint8)
+TRAIN = {"split_fractions": (1, 0, 0)}
+
+
+def scene(seed, size=(90, 120)):
+    """Blobs of several sizes on a bright slope that every scene shares."""
+    rng = np.random.default_rng(seed)
+    noise = sum(cv2.GaussianBlur(rng.normal(size=size), (0, 0), s) * s for s in (2, 5))
+    return np.clip(90 + np.linspace(0, 80, size[1]) + 25 * noise, 0, 255).astype(np.uint8)[..., None]
+
+
+class Folder:
+    """Writes files below `root` and makes the data set of them; RGB arrays are in RGB order."""
+
+    def __init__(self, tmp_path):
+        self.root, self.cache = tmp_path / "root", str(tmp_path / "cache")
+
+    def write(self, name, content):
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, str | bytes):
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        elif isinstance(content, Image.Image):
+            content.save(path)
+        else:
+            order = {3: [2, 1, 0], 4: [2, 1, 0, 3]}.get(content.shape[-1] if content.ndim == 3 else 0)
+            assert cv2.imwrite(str(path), content[..., order] if order else content)
+
+    def pair(self, id_, image=GREY, mask=IDS, image_suffix=".png", mask_suffix=".png"):
+        self.write(f"images/{id_}{image_suffix}", image)
+        self.write(f"masks/{id_}{mask_suffix}", mask)
+
+    def create(self, **knobs):
+        return load_image_folder(str(self.root), cache_dir=self.cache, **(TRAIN | knobs))
+
+    def examples(self, **knobs):
+        source = self.create(**knobs).source("train")
+        return {example["id"]: example for example in (source[i] for i in range(len(source)))}
+
+    def refused(self, match, **knobs):
+        with pytest.raises(UserError, match=match) as error:
+            self.create(**knobs)
+        assert "\n" not in str(error.value)

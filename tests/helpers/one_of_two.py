@@ -1,0 +1,91 @@
+"""One of the two processes of test_together.py.
+
+"first": trains, stops when the other is told to, goes on, and the second is killed in a step; "again": what the job that
+is restarted does, to the end.
+"""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+from unet_jax.runtime import cli, distributed
+
+STOPPED_AT, KILLED_AT, LAST = 12, 17, 20
+
+
+def small_run(cache: str):
+    """20 steps, an evaluation after each 10, windows with unequally many valid pixels; a small program."""
+    from configs import default
+    from helpers.small_config import small_config
+
+    config = small_config(cache)
+    config.model = default.unet()
+    config.model.widths = (4, 8)
+    config.train.update({"num_steps": LAST, "eval_every": 10})
+    config.optim.update({"name": "sgd", "learning_rate": 0.05})  # which enlarges no rounding, as AdamW does
+    config.augment.update(
+        {"contrast": 0.0, "brightness": 0.0, "gamma": 0.0}
+    )  # the rest draws by the row of the batch, too
+    config.augment.update({"rotate": 45.0, "outside": "void"})
+    config.eval.bucket = 32
+    return config
+
+
+def main(workdir: str, cache: str, part: str) -> None:
+    import jax
+    import numpy as np
+
+    from unet_jax.data.loading import pipeline
+    from unet_jax.errors import UserError
+    from unet_jax.runs import loop
+    from unet_jax.runtime import parallel
+
+    index, seen, config, train_batches = jax.process_index(), {}, small_run(cache), pipeline.train_batches
+
+    def write() -> None:
+        Path(f"{workdir}.{part}.{index}.json").write_text(json.dumps(seen))
+
+    def signalled(number: int, at: int):
+        """Batches as ever, but that process 1 is sent a signal while it prepares that of step `at`."""
+
+        def batches(*args, start_step, **kwargs):
+            for step, batch in enumerate(train_batches(*args, start_step=start_step, **kwargs), start_step + 1):
+                if index == 1 and step == at:
+                    os.kill(os.getpid(), number)
+                yield batch
+
+        return batches
+
+    if part == "again":
+        seen["summary"] = loop.train_and_evaluate(config, workdir)
+        write()
+        return
+
+    seen["gathered"] = parallel.gather((index, 2**40 + index, "é"))
+    told = parallel.broadcast({"a": np.float32([-0.0, index + 1]), "b": np.int32(index)})
+    seen["broadcast"] = [told["a"].tobytes().hex(), int(told["b"])]
+    order = jax.pmap(lambda row: jax.lax.all_gather((row, jax.lax.axis_index("i")), "i"), axis_name="i", out_axes=None)
+    rows, places = order(np.arange(2) + 2 * index)
+    seen["order"] = [parallel.to_host(rows).tolist(), parallel.to_host(places).tolist()]
+
+    pipeline.train_batches = signalled(signal.SIGTERM, STOPPED_AT - 1)  # looked at after the step that runs meanwhile
+    try:
+        loop.train_and_evaluate(config, workdir)
+    except loop.Interrupted as stopped:
+        seen["stopped"] = str(stopped)
+
+    other = config.copy_and_resolve_references()
+    other.seed = 1
+    try:
+        loop.train_and_evaluate(other, workdir)
+    except UserError as error:
+        seen["refused"] = str(error)
+    write()
+    pipeline.train_batches = signalled(signal.SIGKILL, KILLED_AT)
+    loop.train_and_evaluate(config, workdir)
+
+
+if __name__ == "__main__":
+    distributed.HEARTBEAT_S = 10  # the test waits for it
+    cli.run(main, __doc__, arguments=("WORKDIR", "CACHE", "PART"), processes=True)

@@ -1,0 +1,150 @@
+"""Prediction of a folder, with a network whose answer is known."""
+
+import jax
+import numpy as np
+import pytest
+from flax import linen as nn
+from helpers.known_network import NAMES, SIZES, GreyLevels, examples, predictor
+from PIL import Image
+
+from unet_jax.errors import UserError
+from unet_jax.evaluation import report
+from unet_jax.inference import folder
+from unet_jax.inference.folder import predict_folder
+from unet_jax.inference.predictor import Predictor, forward
+
+
+def read(path):
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+def mode(path):
+    with Image.open(path) as picture:
+        return picture.mode
+
+
+def write_images(folder):
+    """One image in many files: name -> ids."""
+    made = {example["id"]: example for example in examples(5)}
+    grey = {name: example["image"][..., 0] for name, example in made.items()}
+    folder.mkdir()
+    Image.fromarray(grey["x0"]).save(folder / "x0.png")
+    Image.fromarray(grey["x1"].astype(np.uint16) * 257).save(folder / "x1.tif")
+    Image.fromarray(np.stack([grey["x2"]] * 3, -1)).save(folder / "x2.BMP")
+    Image.fromarray(np.stack([grey["x3"]] * 3 + [255 - grey["x3"]], -1)).save(folder / "x3.png")
+    Image.fromarray(np.full(SIZES[4], 200, np.uint8)).save(folder / "x4.jpg", quality=95)
+    (folder / "notes.txt").write_text("not an image")
+    (folder / ".hidden.png").write_text("not an image")
+    return {name: example["seen"] for name, example in made.items()} | {"x4": np.full(SIZES[4], 2)}
+
+
+def test_a_folder_becomes_ids_masks_and_overlays(tmp_path):
+    truth, out = write_images(tmp_path / "images"), tmp_path / "out"
+    info = predict_folder(predictor(), tmp_path / "images", out, batch_size=4)
+    assert info["num_images"] == 5
+    assert info["folders"] == [str(out / f) for f in ("ids", "masks/anode", "masks/cathode", "overlays")]
+    for name, ids in truth.items():
+        assert mode(out / "ids" / f"{name}.png") == "L"
+        np.testing.assert_array_equal(read(out / "ids" / f"{name}.png"), ids)
+        for k, kept in ((1, "anode"), (2, "cathode")):
+            np.testing.assert_array_equal(
+                np.asarray(Image.open(out / "masks" / kept / f"{name}.png")), (ids == k) * 255
+            )
+        assert mode(out / "overlays" / f"{name}.png") == "RGB"
+    assert len(list(out.rglob("*.png"))) == 4 * 5
+    # A second run does not replace the first by accident.
+    with pytest.raises(UserError, match=r"x0.png exists.*--overwrite"):
+        predict_folder(predictor(), tmp_path / "images", out)
+    (out / "ids" / "x0.png").write_text("old")
+    predict_folder(predictor(), tmp_path / "images", out, overwrite=True)
+    np.testing.assert_array_equal(read(out / "ids" / "x0.png"), truth["x0"])
+
+
+def test_sigmoid_masks_of_a_folder_may_overlap(tmp_path):
+    (tmp_path / "images").mkdir()
+    Image.fromarray(np.array([[0, 145, 155, 100, 200]], np.uint8)).save(tmp_path / "images/a.png")
+
+    class Wide(GreyLevels):
+        @nn.compact
+        def __call__(self, images, train=False):
+            return (20 + super().__call__(images)[0],)  # within 60 grey levels: between two classes both are set
+
+    network = Predictor(Wide(activation="sigmoid"), {}, NAMES, normalize="range", bucket=16)
+    predict_folder(network, tmp_path / "images", tmp_path / "out")
+    out = tmp_path / "out"
+    assert read(out / "ids/a.png").tolist() == [[0, 1, 2, 1, 2]]
+    assert read(out / "masks/anode/a.png").tolist() == [[0, 255, 255, 255, 0]]
+    assert read(out / "masks/cathode/a.png").tolist() == [[0, 255, 255, 0, 255]]
+
+
+def test_a_bad_folder_is_refused_before_anything_is_written(tmp_path):
+    images, out = tmp_path / "images", tmp_path / "out"
+    with pytest.raises(UserError, match="images: is not a folder"):
+        predict_folder(predictor(), images, out)
+    images.mkdir()
+    with pytest.raises(UserError, match=r"has no image; looked for .png"):
+        predict_folder(predictor(), images, out)
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(images / "a.png")
+    (images / "b.png").write_bytes(b"broken")
+    (images / "c.tif").write_bytes(b"")
+    with pytest.raises(UserError, match=r"b.png.*\(and 1 more files?\); nothing was written"):
+        predict_folder(predictor(), images, out)
+    (images / "b.png").unlink()
+    (images / "c.tif").rename(images / "a.tif")
+    with pytest.raises(UserError, match=r"a\.tif: a\.png has the same name but for the suffix"):
+        predict_folder(predictor(), images, out)
+    assert not out.exists()
+
+
+def test_masks_of_ids_that_differ_in_a_sign_do_not_share_a_file(tmp_path):
+    ids = ["a b", "a_b", "a/b", "a%2Fb"]
+    source = [example | {"id": id_} for example, id_ in zip(examples(4), ids, strict=True)]
+    masks = folder.MaskFolder(predictor(), tmp_path)
+    for example in source:
+        masks.write(
+            folder.file_name(example["id"]), np.eye(3, dtype=bool)[example["seen"]], example["seen"].astype(np.uint8)
+        )
+    names = ["a b", "a_b", "a%2Fb", "a%252Fb"]
+    assert sorted(path.stem for path in (tmp_path / "ids").iterdir()) == sorted(names)
+    for name, example in zip(names, source, strict=True):
+        np.testing.assert_array_equal(read(tmp_path / "ids" / f"{name}.png"), example["seen"])
+        np.testing.assert_array_equal(masks.read(name), np.eye(3, dtype=bool)[example["seen"]][..., 1:])
+
+
+def test_images_of_one_size_share_batches_with_little_filling(tmp_path):
+    (tmp_path / "images").mkdir()
+    for i in range(5):
+        Image.fromarray(np.zeros((5, 7 + 16 * (i == 4)), np.uint8)).save(tmp_path / f"images/{i}.png")
+    network = predictor(devices=jax.local_devices()[:1])
+    before = set(network.program(forward).shapes)
+    predict_folder(network, tmp_path / "images", tmp_path / "out", batch_size=3)
+    keys = network.program(forward).shapes - before
+    shapes = sorted({name: shape for name, shape, _ in key}["image"] for key in keys)
+    assert shapes == [(1, 16, 32, 1), (2, 16, 16, 1)]  # one compile a size: 4 images by 3 are two batches of 2
+
+
+def test_folders_may_lie_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_images(tmp_path / "images")
+    predict_folder(predictor(), "~/images", "~/out")
+    assert len(list((tmp_path / "out/ids").iterdir())) == 5
+
+
+def test_results_that_cannot_be_written_are_refused(tmp_path, monkeypatch):
+    write_images(tmp_path / "images")
+    (tmp_path / "file").write_text("no folder")
+    message = r"file.*: cannot be written \(Not a directory\); write to another folder"
+    with pytest.raises(UserError, match=message):
+        predict_folder(predictor(), tmp_path / "images", tmp_path / "file/out")
+    with pytest.raises(UserError, match=message):
+        report.save_overlays(folder.MaskFolder(predictor(), tmp_path), examples(1), tmp_path / "file/out")
+    with pytest.raises(UserError, match=message):
+        report.write_json(tmp_path / "file/out/val.json", {}, [])
+
+    def denied(self, *_, **__):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(type(folder.Path("/")), "mkdir", denied)
+    with pytest.raises(UserError, match=r"out/ids: cannot be written \(Permission denied\)"):
+        predict_folder(predictor(), tmp_path / "images", tmp_path / "out")

@@ -1,0 +1,227 @@
+"""Prediction: levels and modes, masks, any size and type of image."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers.known_network import NAMES, GreyLevels
+
+from unet_jax import models
+from unet_jax.errors import UserError
+from unet_jax.inference.predictor import Predictor, combine, select
+from unet_jax.segmentation import to_masks, to_probabilities
+
+
+def grey_levels(knobs=(), **fields):
+    fields = {"class_names": NAMES, "normalize": "range", "bucket": 16} | fields
+    return Predictor(GreyLevels(**dict(knobs)), {}, **fields)
+
+
+def image(height, width, seed=0):
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(0, 3, (height, width))
+    return (ids * 100 + rng.integers(0, 30, ids.shape)).astype(np.uint8), ids
+
+
+def random_variables(module, size):
+    """Any numbers will do, and shapes alone need no compile."""
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, size, size, 1)))
+    return jax.tree.map(lambda x: 0.2 * rng.standard_normal(x.shape, np.float32), shapes)
+
+
+@pytest.fixture(scope="module")
+def nested():
+    module = models.build("unet_pp", num_classes=3, widths=(4, 6, 8), deep_supervision=True, activation="sigmoid")
+    return module, random_variables(module, 16)
+
+
+# Masks, by hand
+
+
+def test_softmax_masks_are_the_one_hot_of_the_id():
+    probabilities = np.array([[0.5, 0.3, 0.2], [0.2, 0.3, 0.5], [0.4, 0.4, 0.2]], np.float32)
+    for masks, ids in (to_masks(probabilities, "softmax"), to_masks(jnp.asarray(probabilities), "softmax")):
+        np.testing.assert_array_equal(ids, [0, 2, 0])
+        np.testing.assert_array_equal(masks, [[1, 0, 0], [0, 0, 1], [1, 0, 0]])
+        assert ids.dtype == np.uint8
+        assert masks.dtype == bool
+
+
+def test_sigmoid_masks_may_overlap_and_the_id_is_the_most_probable_foreground():
+    probabilities = np.array([[0.9, 0.4, 0.3], [0.9, 0.5, 0.3], [0.1, 0.6, 0.7], [0.1, 0.2, 0.1]], np.float32)
+    for masks, ids in (to_masks(probabilities, "sigmoid"), to_masks(jnp.asarray(probabilities), "sigmoid")):
+        np.testing.assert_array_equal(ids, [0, 1, 2, 0])
+        np.testing.assert_array_equal(masks, [[1, 0, 0], [1, 1, 0], [0, 1, 1], [0, 0, 0]])
+
+
+def test_one_class_is_cut_at_one_half():
+    masks, ids = to_masks(np.array([[0.49], [0.5]], np.float32), "sigmoid")
+    np.testing.assert_array_equal(masks, [[False], [True]])
+    np.testing.assert_array_equal(ids, [0, 1])
+
+
+def test_probabilities_and_heads():
+    logits = jnp.array([[0.0, np.log(3.0)]])
+    np.testing.assert_allclose(to_probabilities(logits, "softmax"), [[0.25, 0.75]], rtol=1e-6)
+    np.testing.assert_allclose(to_probabilities(logits, "sigmoid"), [[0.5, 0.75]], rtol=1e-6)
+    heads = (logits, -logits)
+    np.testing.assert_allclose(combine(heads, "sigmoid", "accurate"), [[0.5, 0.5]], rtol=1e-6)
+    np.testing.assert_allclose(combine(heads, "sigmoid", "fast"), [[0.5, 0.25]], rtol=1e-6)
+
+
+# Levels and modes
+
+
+def test_select_levels_and_modes(nested):
+    module, _ = nested
+    assert select(module) == module
+    assert select(module, "fast", 1) == module.clone(level=1, deep_supervision=False)
+    assert select(module, "accurate", 2) == module.clone(level=2)
+    single = module.clone(deep_supervision=False, level=2)
+    assert select(single, "accurate") == select(single, "fast", 2) == single
+    unet = models.build("unet", num_classes=2, widths=(4, 6))
+    assert select(unet, "accurate") == select(unet, "fast") == unet
+
+
+@pytest.mark.parametrize(
+    ("fields", "mode", "level", "says"),
+    [
+        ({}, "quick", 0, "accurate, fast"),
+        ({}, "fast", 3, "0, 1, 2"),
+        ({}, "fast", -1, "0, 1, 2"),
+        ({"level": 1}, "fast", 2, "allowed: 0, 1 "),
+        ({"deep_supervision": False}, "fast", 1, "without deep supervision.*allowed: 0, 2 "),
+    ],
+)
+def test_select_refuses(nested, fields, mode, level, says):
+    with pytest.raises(UserError, match=says):
+        select(nested[0].clone(**fields), mode, level)
+
+
+def test_unet_has_no_level():
+    with pytest.raises(UserError, match="UNet has no levels"):
+        select(models.build("unet", num_classes=2, widths=(4, 6)), "fast", 1)
+
+
+@pytest.mark.parametrize("mode", ["accurate", "fast"])
+@pytest.mark.parametrize("level", [0, 1])
+def test_predictor_is_the_network_at_its_level(nested, mode, level):
+    module, variables = nested
+    pixels = np.random.default_rng(1).random((16, 16, 1)).astype(np.float32)
+    heads = jax.jit(module.apply)(variables, pixels[None])[: level or 2]
+    expected = [jax.nn.sigmoid(head[0]) for head in heads]
+    expected = sum(expected) / len(expected) if mode == "accurate" else expected[-1]
+    if level == 1:  # the level's subset is enough
+        needed = {"x_0_0", "x_1_0", "x_0_1", "up_0_1", "head_1"}
+        variables = {"params": {name: p for name, p in variables["params"].items() if name in needed}}
+    predictor = Predictor(module, variables, NAMES, normalize="range", mode=mode, level=level, bucket=16)
+    _, probabilities = predictor.predict(pixels)
+    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
+
+
+# Images
+
+
+@pytest.mark.parametrize("lost", [0, 5])
+def test_any_size_comes_back_at_its_size_and_place(lost):
+    predictor = grey_levels({"lost": lost})
+    for height, width in ((1, 1), (16, 16), (17, 40), (7, 33)):
+        pixels, ids = image(height, width)
+        masks, probabilities = predictor.predict(pixels)
+        np.testing.assert_array_equal(masks, np.stack([ids == 1, ids == 2], -1))
+        assert probabilities.shape == (height, width, 3)
+        assert probabilities.dtype == np.float32
+
+
+def test_valid_padding_loses_no_pixel_and_moves_none():
+    module = models.build("unet", num_classes=2, widths=(4, 6), padding="valid")
+    variables = random_variables(module, module.input_size(4))
+    pixels = np.random.default_rng(0).random((20, 27), np.float32)
+    _, probabilities = Predictor(module, variables, ("a", "b"), normalize="range", bucket=16).predict(pixels)
+    margin = module.margin // 2
+    ends = [(margin, module.input_size(n) - margin - n) for n in pixels.shape]
+    (logits,) = jax.jit(module.apply)(variables, np.pad(pixels, ends, mode="reflect")[None, ..., None])
+    assert probabilities.shape == (20, 27, 2)
+    inner = np.s_[: 20 - margin, : 27 - margin]  # beyond it the context depends on how far the mirror reaches
+    np.testing.assert_allclose(probabilities[inner], jax.nn.softmax(logits[0, :20, :27])[inner], atol=1e-5)
+
+
+def test_types_ranks_and_channels_of_one_image_agree():
+    predictor = grey_levels(keep=("cathode",))
+    pixels, ids = image(9, 21)
+    grey = pixels[..., None]
+    same = [grey, pixels.astype(np.uint16) * 257, pixels / 255, (pixels / 255).astype(np.float32)]
+    same += [np.repeat(grey, 3, -1), np.concatenate([np.repeat(grey, 3, -1), 255 - grey], -1)]
+    for array in same:
+        masks, _ = predictor.predict(array)
+        np.testing.assert_array_equal(masks, (ids == 2)[..., None])
+    batch = np.stack([grey, grey[::-1], grey[:, ::-1], grey, 0 * grey, grey])  # more than the devices, not a multiple
+    masks, probabilities = predictor.predict(batch)
+    np.testing.assert_array_equal(masks[..., 0], np.stack([ids, ids[::-1], ids[:, ::-1], ids, 0 * ids, ids]) == 2)
+    assert probabilities.shape == (6, 9, 21, 3)
+    masks, _ = grey_levels(channels=3).predict(pixels)
+    np.testing.assert_array_equal(masks[..., 1], ids == 2)
+
+
+def test_rgb_becomes_grey_by_luminance():
+    green = np.zeros((4, 4, 3), np.uint8)
+    green[..., 1] = 255
+    prepared = grey_levels().prepare(green)
+    np.testing.assert_allclose(255 * prepared, 150, rtol=1e-6)  # 0.587 * 255 = 149.7, rounded as the image's type asks
+
+
+def test_sizes_of_one_bucket_share_a_program_and_devices_agree():
+    traces = []
+
+    def fn(module, mode, variables, batch):
+        traces.append(batch["image"].shape)
+        return batch["image"].sum((1, 2, 3))
+
+    first, second = grey_levels(), grey_levels(keep=("anode",))
+    batch = np.arange(4 * 16 * 16, dtype=np.float32).reshape(4, 16, 16, 1)
+    sums = first.run(fn, {"image": batch})
+    second.run(fn, {"image": batch + 1})
+    assert len(traces) == 1
+    assert len(first.program(fn).shapes) == 1
+    one = grey_levels(devices=jax.local_devices()[:1])
+    np.testing.assert_allclose(one.run(fn, {"image": batch}), sums)
+    np.testing.assert_allclose(sums, batch.sum((1, 2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("array", "says"),
+    [
+        (np.zeros((4, 4, 2), np.uint8), "2 channels, the network takes 1"),
+        (np.zeros((4, 4), np.int64), "int64"),
+        (np.zeros((0, 4), np.uint8), "shape"),
+        (np.zeros(4, np.uint8), "shape"),
+        (np.full((4, 4), np.nan), "NaN"),
+        (np.full((4, 4), 2.0), "want 0..1"),
+    ],
+)
+def test_images_refused(array, says):
+    with pytest.raises(UserError, match=says):
+        grey_levels().predict(array)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "fields", "says"),
+    [
+        ({}, {"class_names": ("a", "b")}, "2 class names .* 3 classes"),
+        ({}, {"keep": ("plate",)}, "no class 'plate'; the classes are background, anode, cathode"),
+        ({"activation": "relu"}, {}, "softmax, sigmoid"),
+        ({"num_classes": 1}, {"class_names": ("plate",)}, "use 'sigmoid'"),
+    ],
+)
+def test_what_does_not_fit_the_network_is_refused(knobs, fields, says):
+    with pytest.raises(UserError, match=says):
+        grey_levels(knobs, **fields)
+
+
+def test_one_channel_takes_the_second_of_two_names():
+    predictor = grey_levels({"num_classes": 1, "activation": "sigmoid"}, class_names=("background", "plate"))
+    assert predictor.class_names == predictor.keep == ("plate",)
+    pixels, ids = image(5, 6)
+    masks, _ = predictor.predict(pixels)
+    np.testing.assert_array_equal(masks[..., 0], ids == 1)

@@ -1,0 +1,289 @@
+"""Whole runs: what they leave behind, that they resume bit by bit, and how they stop."""
+
+import json
+import shutil
+import signal
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import optax
+import pytest
+from PIL import Image
+
+import unet_jax
+from configs import default
+from unet_jax.checkpoints import disk_space
+from unet_jax.checkpoints.checkpointer import Checkpointer
+from unet_jax.data.loading import pipeline
+from unet_jax.errors import UserError
+from unet_jax.experiment import build
+from unet_jax.experiment.build import build_experiment
+from unet_jax.runs import loop
+from unet_jax.tracking.metrics_file import read_metrics
+from unet_jax.training.state import create_state
+
+
+@pytest.fixture
+def final_state(config):
+    """Reads the whole state of step 6, the last one, of a workdir."""
+    parts = build_experiment(config)
+    like = jax.eval_shape(lambda: create_state(parts.module, parts.tx, seed=0, patch=(32, 32), channels=1))
+
+    def read(workdir):
+        with Checkpointer(workdir / "checkpoints", read_only=True) as checkpointer:
+            assert checkpointer.latest_step() == 6
+            return checkpointer.restore(6, like)
+
+    return read
+
+
+def test_run_leaves_what_it_promises(trained, config):
+    workdir, summary = trained
+    scores = json.loads((workdir / "eval/test.json").read_text())
+    assert scores["summary"]["iou_pooled/mean"] == summary["iou_pooled/mean"]
+    assert scores["step"] in (3, 6)
+    assert len(scores["images"]) == 3
+    for folder in ("ids", "masks/anode", "masks/cathode"):
+        names = [path.name for path in (workdir / "eval/test" / folder).iterdir()]
+        assert len(names) == 3
+        with Image.open(workdir / "eval/test" / folder / names[0]) as picture:
+            assert picture.size == (32, 32)
+    assert len(list((workdir / "eval/test/overlays").iterdir())) == 2
+    assert all((workdir / "eval/test" / f"{name}.png").exists() for name in ("best", "median", "worst"))
+    assert (workdir / "curves.png").stat().st_size > 0
+    assert json.loads((workdir / "config.json").read_text()) == json.loads(config.to_json())
+    assert json.loads((workdir / "versions.json").read_text())["data"]["class_names"] == [
+        "background",
+        "anode",
+        "cathode",
+    ]
+
+
+def test_metrics_rows(trained):
+    rows = read_metrics(trained[0] / "metrics.jsonl")
+    assert [(row["step"], row["split"]) for row in rows] == [
+        (2, "train"), (3, "train"), (3, "val"), (4, "train"), (6, "train"), (6, "val"), (6, "run"),
+    ]  # fmt: skip
+    assert {"loss", "iou_pooled/mean", "learning_rate", "grad_norm", "images_per_s", "data_wait"} <= rows[0].keys()
+    assert {"iou_pooled/anode", "dice_image/cathode", "pixel_accuracy", "num_compiles"} <= rows[2].keys()
+    assert rows[-1]["compile_s"] > 0
+    assert rows[-1]["peak_memory_gib"] > 0
+
+
+def test_interrupted_and_resumed_is_bit_equal(trained, interrupted, config, final_state, tmp_path):
+    """The resumed part changes what may change, and is killed-run-like: rows beyond its checkpoint are dropped."""
+    workdir = tmp_path / "run"
+    shutil.copytree(interrupted, workdir)
+    with (workdir / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "split": "train", "loss": 9.0}\n{"step": 6, "spl')
+    config.update_from_flattened_dict({"train.log_every": 1, "data.num_threads": 1, "data.cache_bytes": 0})
+    config.update_from_flattened_dict({"checkpoint.every": 1, "eval.batch_size": 8})
+    summary = loop.train_and_evaluate(config, workdir)
+    jax.tree.map(np.testing.assert_array_equal, final_state(workdir), final_state(trained[0]))
+    digests = "checkpoints/6/digests/metadata"  # what docs/gpu.md compares
+    assert (workdir / digests).read_bytes() == (trained[0] / digests).read_bytes()
+    assert {k: v for k, v in summary.items() if "iou" in k} == {k: v for k, v in trained[1].items() if "iou" in k}
+    rows = read_metrics(workdir / "metrics.jsonl")
+    assert [row["loss"] for row in rows if (row["step"], row["split"]) == (6, "train")] != [9.0]
+    assert len({(row["step"], row["split"]) for row in rows}) == len(rows)
+    starts = json.loads((workdir / "versions.json").read_text())["starts"]
+    assert [start["start_step"] for start in starts] == [0, rows_before(interrupted)]
+
+
+def rows_before(workdir):
+    return read_metrics(workdir / "metrics.jsonl")[-1]["step"]
+
+
+def test_resumed_on_another_number_of_devices(trained, interrupted, config, final_state, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(interrupted, workdir)
+    loop.train_and_evaluate(config, workdir, devices=jax.local_devices()[:2])
+    found, wanted = final_state(workdir), final_state(trained[0])
+    with Checkpointer(interrupted / "checkpoints", read_only=True) as checkpointer:
+        start = checkpointer.restore(checkpointer.latest_step(), wanted)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        if not np.issubdtype(one.dtype, np.floating):  # the step, and the optimiser's count
+            np.testing.assert_array_equal(one, other)
+    for part in ("params", "batch_stats"):  # a share of the way that they went; a switched ReLU made .001 of it
+        end, end_of_one, before = (getattr(state, part) for state in (found, wanted, start))
+        apart, way = optax.tree.sub(end, end_of_one), optax.tree.sub(end_of_one, before)
+        assert optax.tree.norm(apart) < 0.01 * optax.tree.norm(way)
+
+
+def test_a_run_goes_on_from_before_a_damaged_checkpoint_to_the_same_end(
+    trained, config, final_state, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    workdir = tmp_path / "run"
+    shutil.copytree(trained[0], workdir)
+    (workdir / "checkpoints/6/state/manifest.ocdbt").write_bytes(b"")
+    loop.train_and_evaluate(config, workdir)
+    printed = capsys.readouterr().out
+    assert "checkpoint 6 in" in printed
+    assert "going on from step 3 in" in printed
+    assert "0.00 MB free, and up to 3 more checkpoints of 0." in printed
+    jax.tree.map(np.testing.assert_array_equal, final_state(workdir), final_state(trained[0]))
+    rows = [(row["step"], row["split"]) for row in read_metrics(workdir / "metrics.jsonl")]
+    assert rows == [(2, "train"), (3, "train"), (3, "val"), (4, "train"), (6, "train"), (6, "val"), (6, "run")]
+    assert (workdir / "checkpoints_damaged/6/digests").is_dir()
+
+
+def test_finished_run_is_scored_again_without_training(trained, config, final_state, capsys):
+    before = final_state(trained[0])
+    summary = loop.train_and_evaluate(config, trained[0])
+    assert summary["iou_pooled/mean"] == trained[1]["iou_pooled/mean"]
+    jax.tree.map(np.testing.assert_array_equal, before, final_state(trained[0]))
+    printed = capsys.readouterr().out
+    assert "6 steps of 4 (4 epochs of 6), evaluated every 3 steps" in printed
+    assert "mean of anode, cathode" in printed
+
+
+def test_a_run_out_of_patience_ends_early_and_for_good(config, monkeypatch, tmp_path, capsys):
+    config.train.update({"eval_every": 1, "patience": 2})
+    scores, evaluate = iter((0.1, 0.3, float("nan"), 0.3)), loop.evaluate
+
+    def scored(*args, **kwargs):
+        summary, rows = evaluate(*args, **kwargs)
+        return summary | {"iou_pooled/mean": next(scores)}, rows
+
+    monkeypatch.setattr(loop, "evaluate", scored)
+    loop.train_and_evaluate(config, tmp_path / "run")
+    rows = read_metrics(tmp_path / "run/metrics.jsonl")
+    assert [row["step"] for row in rows if row["split"] == "val"] == [1, 2, 3, 4]  # a tie is no gain
+    assert rows[-1]["step"] == 4
+    assert "no better score in 2 evaluations" in capsys.readouterr().out
+    loop.train_and_evaluate(config, tmp_path / "run")  # as the next score would be an error, no step is taken
+    assert read_metrics(tmp_path / "run/metrics.jsonl") == rows
+    assert (
+        "its last 2 scores are no better than the best before them (train.patience); with 0 it goes on"
+        in capsys.readouterr().out
+    )
+
+
+def test_more_patience_goes_on_and_a_signal_in_the_last_evaluation_is_heard(
+    trained, config, final_state, monkeypatch, tmp_path
+):
+    workdir, evaluate = tmp_path / "run", loop.evaluate
+
+    def scored(*args, **kwargs):
+        summary, rows = evaluate(*args, **kwargs)
+        if len(read_metrics(workdir / "metrics.jsonl")) > 3:
+            signal.raise_signal(signal.SIGTERM)
+        return summary | {"iou_pooled/mean": 0.5}, rows
+
+    monkeypatch.setattr(loop, "evaluate", scored)
+    shutil.copytree(trained[0], workdir)
+    shutil.rmtree(workdir / "checkpoints/6")
+    assert (config.train.patience, config.train.eval_every) == (0, 3)
+    stopped = json.loads((workdir / "config.json").read_text())
+    stopped["train"]["patience"] = 1  # as if that had ended it
+    (workdir / "config.json").write_text(json.dumps(stopped))
+    with pytest.raises(loop.Interrupted, match="stopped after step 6, the last, before the scoring"):
+        loop.train_and_evaluate(config, workdir)
+    jax.tree.map(np.testing.assert_array_equal, final_state(workdir), final_state(trained[0]))
+    (workdir / "eval/test.json").unlink()
+    loop.train_and_evaluate(config, workdir)
+    assert (workdir / "eval/test.json").exists()
+
+
+def test_a_score_at_an_end_that_is_none_any_more_does_not_count(tmp_path):
+    """A run of 5 steps with an evaluation each second one, made longer: one never stopped has no score at 5."""
+    rows = ({"step": step, "split": "val", "iou_pooled/mean": score} for step, score in ((2, 0.5), (4, 0.6), (5, 0.4)))
+    (tmp_path / "rows").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert not loop._out_of_patience(tmp_path / "rows", 1, step=5, every=2)
+    assert loop._out_of_patience(tmp_path / "rows", 1, step=5, every=1)
+
+
+def test_another_config_is_refused_with_the_difference(trained, config):
+    config.optim.learning_rate = 0.5
+    with pytest.raises(UserError, match=r"optim.learning_rate: 0.002 there, 0.5 now"):
+        loop.train_and_evaluate(config, trained[0])
+
+
+def test_nan_stops_with_the_step_and_keeps_the_checkpoint(config, monkeypatch, tmp_path):
+    config.train.eval_every = 1
+    train_batches = pipeline.train_batches
+
+    def spoilt(*args, **kwargs):
+        for step, batch in enumerate(train_batches(*args, **kwargs), 1):
+            yield batch if step < 3 else batch | {"image": np.full_like(batch["image"], np.nan)}
+
+    monkeypatch.setattr(pipeline, "train_batches", spoilt)
+    with pytest.raises(UserError, match=r"step 3: loss nan.*last good checkpoint is step 2"):
+        loop.train_and_evaluate(config, tmp_path / "run")
+    masks, _ = unet_jax.load(tmp_path / "run").predict(np.zeros((20, 20), np.uint8))
+    assert masks.shape == (20, 20, 2)
+
+
+@pytest.mark.usefixtures("quick_compile")
+def test_another_kind_of_network_trains_and_scores(config, tmp_path):
+    """With dropout and one head, bfloat16, and no knob of a grid; FCN's runs are those of test_start_from.py."""
+    config.model = default.fc_densenet()
+    config.model.update({"first": 4, "growth": 2, "layers": (1, 1, 1), "dtype": "bfloat16"})
+    config.train.update({"num_steps": 2, "eval_every": 2})
+    config.optim.warmup_steps = 0
+    summary = loop.train_and_evaluate(config, tmp_path)
+    (train, val) = (
+        next(row for row in read_metrics(tmp_path / "metrics.jsonl") if row["split"] == s) for s in ("train", "val")
+    )
+    assert 0 < train["loss"] < 10
+    assert 0 <= val["iou_pooled/mean"] <= 1
+    assert json.loads((tmp_path / "eval/test.json").read_text())["summary"] == summary
+    predictor = unet_jax.load(tmp_path, mode="fast")
+    assert predictor.predict(np.zeros((45, 30), np.uint8))[0].shape == (45, 30, 2)
+    with pytest.raises(UserError, match="FCDenseNet has no levels"):
+        unet_jax.load(tmp_path, level=1)
+
+
+def test_a_run_without_a_step_leaves_the_workdir_free(trained, config, tmp_path):
+    shutil.copytree(trained[0], tmp_path / "run", ignore=shutil.ignore_patterns("[0-9]*"))
+    config.optim.learning_rate = 0.5
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "create_state", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            loop.train_and_evaluate(config, tmp_path / "run")
+    assert json.loads((tmp_path / "run/config.json").read_text())["optim"]["learning_rate"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("train.batch_size", 6, "global batch 6 does not divide over 4 devices"),
+        ("train.num_steps", 0, "train.num_steps 0"),
+        ("data.patch", (32,), "data.patch"),
+        ("data.name", "cats", "'cats' is unknown; known: dsb2018"),
+        ("model.name", "vnet", "'vnet'.*unet_pp"),
+        ("model.activation", "relu", "relu"),
+        ("model.norm", "layer", "layer"),
+        ("eval.keep", ("anodes",), "no class 'anodes'"),
+        ("eval.mode", "best", "'best' is unknown"),
+        ("eval.batch_size", 0, "eval.batch_size 0"),
+        ("eval.bucket", 0, "eval.bucket 0"),
+        ("checkpoint.latest", 0, "checkpoint.latest 0"),
+        ("augment.contrast", 2.0, "augment.contrast=2.0"),
+        ("augment.scale", (2.0, 1.0), r"augment.scale=\(2.0, 1.0\): give two factors"),
+        ("seed", -1, "seed -1"),
+        ("loss.head_weights", (1.0,), "has 1 values, the network 2 heads"),
+        ("loss.class_weights", (1.0, "a", 1.0), "give numbers"),
+        ("optim.learning_rate", float("nan"), "learning_rate nan"),
+        ("optim.b1", 1.5, "b1 1.5"),
+        ("data.patch", (96, "a"), "data.patch"),
+        ("data.normalize", "none", "data.normalize 'none'"),
+        ("loss.terms.dice", float("nan"), "loss.terms.dice nan must be a finite number"),
+        ("optim.weight_decay", float("inf"), "optim.weight_decay inf must be a finite number"),
+        ("optim.eps", -1.0, "optim.eps -1.0 must be above 0"),
+        ("seed", 2**32, "seed 4294967296 must be at least 0 and at most 4294967295"),
+    ],
+)
+def test_bad_values_are_refused_before_the_workdir_is_made(config, tmp_path, key, value, message):
+    config.update_from_flattened_dict({key: value})
+    with pytest.raises(UserError, match=message):
+        loop.train_and_evaluate(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_workdir_that_cannot_be_made(config, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"--workdir=.*cannot be made"):
+        loop.train_and_evaluate(config, tmp_path / "file" / "run")

@@ -1,0 +1,49 @@
+"""What --deterministic asks XLA for, beside what the user asks for. (That a CPU takes it: training/test_verify_resume.py.)"""
+
+import contextlib
+import os
+from types import SimpleNamespace
+
+import pytest
+
+from unet_jax.errors import UserError
+from unet_jax.runtime import cli, determinism
+
+ASKED = "--xla_gpu_deterministic_ops=true"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("", ASKED), ("--xla_dump_to=x  --xla_foo=1", f"--xla_dump_to=x  --xla_foo=1 {ASKED}"), (f"{ASKED} --a", f"{ASKED} --a")],
+)  # fmt: skip
+def test_it_is_added_once_behind_the_users(monkeypatch, before, after):
+    monkeypatch.setenv("XLA_FLAGS", before)
+    determinism.ask()
+    determinism.ask()
+    assert os.environ["XLA_FLAGS"] == after
+
+
+@pytest.mark.parametrize(
+    ("before", "message"),
+    [
+        ("--a=1 --xla_gpu_deterministic_ops=false", "opposite, --xla_gpu_deterministic_ops=false;"),
+        ("--xla_gpu_exclude_nondeterministic_ops=0", "opposite, --xla_gpu_exclude_nondeterministic_ops=0;"),
+        ("flags.txt", "XLA_FLAGS=flags.txt names a file"),
+    ],
+)
+def test_a_contradiction_is_refused(monkeypatch, before, message):
+    monkeypatch.setenv("XLA_FLAGS", before)
+    with pytest.raises(UserError, match=message):
+        determinism.ask()
+    assert os.environ["XLA_FLAGS"] == before
+
+
+def test_what_is_asked_for_comes_before_processes_join(monkeypatch):
+    """They start the devices, which read $XLA_FLAGS once."""
+    order = []
+    monkeypatch.setattr(cli, "_parse", lambda *_: [])
+    monkeypatch.setattr(cli.compilation_cache, "keep", lambda _: None)
+    monkeypatch.setattr(cli, "COMPILATION_CACHE", SimpleNamespace(value=True))
+    monkeypatch.setattr(cli, "_processes", lambda: order.append("joined") or contextlib.nullcontext())
+    cli.run(lambda: order.append("main"), "", processes=True, before=lambda: order.append("before"))
+    assert order == ["before", "joined", "main"]

@@ -1,0 +1,100 @@
+"""The record of a run: rows kept and dropped, the meter's sums and clock, the bar's text."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unet_jax.errors import UserError
+from unet_jax.tracking import metrics_file, progress
+from unet_jax.tracking.meter import Meter
+
+
+def step_metrics(loss, tp):
+    counts = {"tp": np.array([0, tp]), "fp": np.array([0, 10 - tp]), "fn": np.array([0, 0])}
+    return {"loss": np.float32(loss), "learning_rate": np.float32(0.1), "grad_norm": np.float32(1), **counts}
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that the test moves."""
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    return now
+
+
+@pytest.fixture
+def meter(clock):
+    return Meter(("background", "plate"), ("plate",), batch_size=8)
+
+
+def test_rows_beyond_the_step_are_dropped_and_bad_lines_left_out(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(
+        '{"step": 2, "split": "train"}\n{"step": 3, "spl\n{"step": 4, "split": "val"}\n{"step": 6, "split": "train"}'
+    )
+    assert [row["step"] for row in metrics_file.read_metrics(path)] == [2, 4, 6]
+    log = metrics_file.MetricWriter(path, start_step=4)
+    log.write(5, "train", {"loss": float("nan"), "iou": 0.5})
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [2, 4, 5]
+    assert metrics_file.read_metrics(path)[-1] == {"step": 5, "split": "train", "loss": None, "iou": 0.5}
+
+
+def test_a_row_on_a_full_disk_is_a_user_error(tmp_path):
+    log = metrics_file.MetricWriter(tmp_path / "metrics.jsonl")
+    log.path = Path("/dev/full")
+    with pytest.raises(UserError, match=r"cannot be written .No space left on device.*make room"):
+        log.write(1, "train", {"loss": 0.5})
+
+
+def test_a_row_behind_a_line_cut_off_is_not_lost(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 2, "split": "train"}\n{"step": 3, "spl')
+    metrics_file.MetricWriter(path, start_step=2).write(3, "val", {"iou": 0.5})
+    assert [(row["step"], row["split"]) for row in metrics_file.read_metrics(path)] == [(2, "train"), (3, "val")]
+
+
+def test_meter_pools_over_a_window_and_times_steps_alone(meter, clock):
+    with meter.compiling():
+        clock[0] += 20.0
+    for loss, tp in ((4.0, 2), (2.0, 6)):
+        with meter.waiting_for_data():
+            clock[0] += 0.5
+        clock[0] += 1.5
+        meter.add(step_metrics(loss, tp))
+    with meter.paused():
+        clock[0] += 100.0
+    assert meter.loss == 3.0
+    assert meter.mean_iou == 8 / 20
+    row = meter.read_window()
+    assert row["step_s"] == 2.0
+    assert row["images_per_s"] == 4.0
+    assert row["data_wait"] == 0.25
+    clock[0] += 4.0
+    meter.add(step_metrics(1.0, 10))
+    assert meter.read_window()["iou_pooled/mean"] == 1.0
+    totals = meter.totals()
+    assert totals["compile_s"] == 20.0
+    assert totals["step_s"] == pytest.approx(8 / 3)
+    assert "12.5% waiting for data" in meter.describe()
+    assert "roof_share" not in totals  # before it is known
+    meter.set_roof(flops=8.0, roof=6.0)
+    assert meter.totals()["roof_share"] == pytest.approx(8 / (8 / 3) / 6)
+    assert "50% of the matmul roof" in meter.describe()
+
+
+def test_progress_tells_step_loss_iou_speed_and_time_left(meter, clock, capsys):
+    bar = progress.Progress(start_step=2, num_steps=12)
+    clock[0] += 6.0
+    meter.add(step_metrics(0.25, 5))
+    bar.update(meter)
+    assert "step 3/12" in capsys.readouterr().err  # the first step at once, though no terminal is there
+    bar.print("a line")
+    bar.close()
+    shown = capsys.readouterr()
+    text = shown.err + shown.out
+    assert "step 3/12" in text
+    assert "loss 0.2500, mean IoU 0.500, 6000 ms a step, 1.3 images/s, 0.0% waiting for data, 00:54 left" in text
+    assert "a line" in text

@@ -1,0 +1,89 @@
+"""A run that is watched: rows with the share of the roof, curves at evaluations, events of TensorBoard, a trace of steps."""
+
+import importlib.util
+
+import pytest
+from etils.epath import Path
+from PIL import Image
+
+from unet_jax.errors import UserError
+from unet_jax.runs import loop
+from unet_jax.tracking import curves, tensorboard
+from unet_jax.tracking.metrics_file import read_metrics
+from unet_jax.tracking.profiler import Profile
+from unet_jax.tracking.tensorboard import check_tensorboard
+
+
+def test_a_watched_run(config, quick_compile, monkeypatch, tmp_path):
+    events, drawn, draw = [], [], curves.draw_curves
+
+    class Writer(tensorboard.Board):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            scalar, image = self._writer.add_scalar, self._writer.add_image
+            self._writer.add_scalar = lambda *a: (events.append(a), scalar(*a))
+            self._writer.add_image = lambda tag, *a, **k: (drawn.append((tag, a[1], a[0].shape)), image(tag, *a, **k))
+
+    steps = []
+    monkeypatch.setattr(tensorboard, "Board", Writer)
+    monkeypatch.setattr(curves, "draw_curves", lambda rows, path: (steps.append(rows[-1]["step"]), draw(rows, path)))
+    monkeypatch.setattr(curves, "EVERY_S", 0)
+    config.train.tensorboard = True
+    workdir = tmp_path / "run"
+    loop.train_and_evaluate(config, workdir, profile_steps="3:4")
+    rows = read_metrics(workdir / "metrics.jsonl")
+    assert all(0 < row["roof_share"] < 10 for row in rows if row["split"] == "train")
+    numbers = [(f"{r['split']}/{k}", v, r["step"]) for r in rows for k, v in r.items() if type(v) in (int, float)]
+    assert sorted(events) == sorted(e for e in numbers if not e[0].endswith("/step"))
+    assert sorted({step for _, step, _ in drawn}) == [3, 6]
+    assert len({tag for tag, _, _ in drawn}) == 3  # as many as val has
+    assert sorted(set(steps)) == [2, 3, 4, 6]  # at every row and evaluation, not at the end alone
+    with Image.open(workdir / "curves.png") as picture:
+        assert picture.size[0] > 100
+    (trace,) = workdir.glob("profile/plugins/profile/*/*.xplane.pb")
+    assert trace.stat().st_size > 1000
+    loop.train_and_evaluate(config, workdir, profile_steps="3:4")  # finished: the same command scores it
+    assert len(list(workdir.glob("profile/plugins/profile/*"))) == 1
+
+
+def test_curves_between_evaluations_wait_for_their_time(monkeypatch, tmp_path):
+    drawn, clock = [], [0.0]
+    monkeypatch.setattr(curves.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(curves, "draw_curves", lambda rows, path: drawn.append(clock[0]))
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "split": "train"}\n')
+    picture = curves.Curves(Path(tmp_path))
+    for clock[0] in (30.0, 61.0, 90.0, 122.0):
+        picture.draw_if_due()
+    picture.draw()
+    assert drawn == [61.0, 122.0, 122.0]
+
+
+@pytest.mark.parametrize("steps", ["5", "0:3", "4:3", "a:b", "1:2:3"])
+def test_bad_steps_are_refused(steps):
+    with pytest.raises(UserError, match=f"--profile_steps={steps}: give FIRST:LAST"):
+        Profile(steps)
+
+
+@pytest.mark.parametrize("steps", ["5:11", "20:30"])
+def test_steps_that_the_run_has_not_are_refused(steps, tmp_path):
+    with pytest.raises(UserError, match=f"{steps}: the run has 10 steps; choose"):
+        Profile(steps).prepare(tmp_path, 0, 10, print)
+    Profile("6:10").prepare(tmp_path, 5, 10, print)
+    Profile().prepare(tmp_path, 10, 10, print)
+
+
+def test_a_run_behind_the_steps_goes_on_without_a_trace(tmp_path):
+    told = []
+    profile = Profile("5:6")
+    profile.prepare(tmp_path, 5, 10, told.append)
+    assert "at step 5 already; no trace" in told[0]
+    with profile.around(5):
+        pass
+    assert not (tmp_path / "profile").exists()
+
+
+def test_a_missing_package_is_told_with_the_remedy(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    check_tensorboard(False)
+    with pytest.raises(UserError, match=r"unet-jax\[tensorboard\]"):
+        check_tensorboard(True)

@@ -1,0 +1,75 @@
+"""Each schedule, at every step, against its plain formula."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from unet_jax.errors import UserError
+from unet_jax.training.optim.schedules import LENGTHLESS, SCHEDULES, create_schedule
+
+STEPS = 20
+
+
+def rates(num_steps=STEPS, **knobs):
+    rate = create_schedule(learning_rate=2.0, num_steps=num_steps, **knobs)
+    return np.asarray(jax.vmap(rate)(jnp.arange(STEPS + 5)))
+
+
+def half_cosine(start, end, t):
+    return start + (end - start) * (1 - np.cos(np.pi * t)) / 2
+
+
+FORMULAS = {  # of the share t of the steps after the warm-up
+    "cosine": lambda t: half_cosine(2.0, 0.0, t),
+    "poly": lambda t: 2.0 * (1 - t) ** 0.5,
+    "one_cycle": lambda t: half_cosine(2.0, 2.0 / 250_000, t),
+    "step": lambda t: 2.0 * (0.5 if t >= 0.25 else 1) * (0.5 if t >= 0.5 else 1),
+    "constant": lambda t: 2.0,
+    "plateau": lambda t: 2.0,
+}
+BOUNDARIES = {0: (5, 10), 4: (8, 12)}
+
+
+@pytest.mark.parametrize("warmup", [0, 4])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_step_is_that_of_the_formula(name, warmup):
+    rise = 6 if name == "one_cycle" and not warmup else warmup  # 0.3 of the run
+    knobs = {"boundaries": BOUNDARIES[warmup], "factor": 0.5} if name == "step" else {"power": 0.5}
+    expected = []
+    for step in range(STEPS + 5):
+        if step >= rise:
+            expected.append(FORMULAS[name](min((step - rise) / (STEPS - rise), 1)))
+        elif name == "one_cycle":
+            expected.append(half_cosine(2.0 / 25, 2.0, step / rise))
+        else:
+            expected.append(2.0 * (1 + step) / (warmup + 1))
+    np.testing.assert_allclose(rates(name=name, warmup_steps=warmup, **knobs), expected, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_which_depend_on_the_length(name):
+    """What may go on for longer (resume.py) has the same rates in a run twice as long, and nothing else has."""
+    knobs = {"name": name, "boundaries": (5, 10) if name == "step" else ()}
+    equal = np.array_equal(rates(**knobs)[:STEPS], rates(num_steps=2 * STEPS, **knobs)[:STEPS])
+    assert equal == (name in LENGTHLESS)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        ({"name": "zigzag"}, "'zigzag' is unknown; known: cosine"),
+        ({"name": "poly", "power": 0.0}, "optim.power 0.0"),
+        ({"name": "poly", "power": float("inf")}, "optim.power inf must be above 0 and finite"),
+        ({"name": "step"}, "'step' needs some"),
+        ({"name": "cosine", "boundaries": (5,)}, r"boundaries \(5,\) with optim.schedule 'cosine'"),
+        ({"name": "step", "boundaries": (10, 5)}, "must ascend"),
+        ({"name": "step", "boundaries": (3,), "warmup_steps": 4}, "above the 4 steps of the warm-up"),
+        ({"name": "step", "boundaries": (5,), "factor": 1.0}, "optim.factor 1.0"),
+        ({"name": "one_cycle", "num_steps": 1}, "at least 2 steps"),
+        ({"name": "cosine", "warmup_steps": 20}, "warm-up of 20 steps"),
+    ],
+)
+def test_bad_values_are_named(knobs, message):
+    with pytest.raises(UserError, match=message):
+        rates(**knobs)

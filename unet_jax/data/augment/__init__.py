@@ -1,0 +1,1 @@
+"""Random changes of one training window, in JAX on the device."""

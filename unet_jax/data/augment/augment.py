@@ -1,0 +1,86 @@
+"""Random changes of one training window, in JAX on the device: first its geometry, then its grey values.
+
+The result is a pure function of the key, so the step folds it from (seed, step, example) and nothing random is kept.
+`augment_batch` gives each row of a batch a key of its own; all other functions take a single example.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from unet_jax.data.augment import spatial
+from unet_jax.data.augment.intensity import change_grey_values
+from unet_jax.data.augment.options import BY_CHANCE, Knobs
+
+
+def augment(key: jax.Array, example: dict[str, jax.Array], **knobs) -> dict[str, jax.Array]:
+    """One example, changed at random; whatever is off leaves the draws of the others as they are.
+
+    Flips and quarter turns alone move pixels. With a warp (`elastic`, `rotate`, `scale`, `shear`, `shift`) they are a
+    part of its one sampling map: the image is interpolated once, arrays of floats (weight) linearly, all others (mask,
+    valid, instances) take the nearest pixel, so that ids stay ids. The window keeps its size; what a warp would show from
+    outside it is the window mirrored, or with outside="void" not valid: mask `VOID` (0 where masks overlap), valid False,
+    instances 0.
+
+    Args:
+      key: a PRNG key.
+      example: `image` float32 `[h, w, c]`, normalised (unit variance), and any arrays that start with the axes
+        `[h, w]` (mask, valid, weight, instances): these move with the image. Arrays of other shapes are passed on.
+      knobs: those of `knobs.Knobs`.
+
+    Raises `UserError` where a knob's value is outside its domain.
+    """
+    knobs = Knobs(**knobs)
+    geometry_key, grey_key = jax.random.split(key)
+    chances = draw_chances(key, knobs)
+    example = change_geometry(geometry_key, example, knobs, chances)
+    return example | {"image": change_grey_values(grey_key, example["image"], knobs, chances)}
+
+
+def augment_batch(key: jax.Array, batch: dict[str, jax.Array], first=0, **knobs) -> dict[str, jax.Array]:
+    """`augment` of every row of a batch, each under `key` folded with its place, that of the first row being `first`."""
+    keys = jax.vmap(lambda place: jax.random.fold_in(key, place))(first + jnp.arange(batch["image"].shape[0]))
+    return jax.vmap(lambda key, example: augment(key, example, **knobs))(keys, batch)
+
+
+def draw_chances(key: jax.Array, knobs: Knobs) -> dict[str, jax.Array]:
+    """Which of the changes take place, drawn for those alone that have a probability below 1."""
+    return {
+        name: jax.random.bernoulli(jax.random.fold_in(key, 2 + place), knobs.probability[name])
+        for place, name in enumerate(BY_CHANCE)  # 0 and 1 are the keys of geometry and grey values
+        if knobs.on(name) and knobs.probability.get(name, 1) < 1
+    }
+
+
+def change_geometry(key, example, knobs: Knobs, chances) -> dict[str, jax.Array]:
+    """Moves the image and all per-pixel arrays alike; see `augment`."""
+    size = example["image"].shape[:2]
+    flip_key, turn_key = jax.random.split(key)
+    up_down, left_right = jax.random.bernoulli(flip_key, shape=(2,)) & knobs.flip
+    turns = jax.random.randint(turn_key, (), 0, 4) * knobs.quarter_turns
+    if size[0] != size[1]:
+        turns = turns // 2 * 2
+
+    if knobs.warps:
+        places = spatial.draw(jax.random.fold_in(key, 2), size, knobs, chances)
+        return spatial.warp(example, turn_and_flip(places, size, up_down, left_right, turns), knobs)
+
+    def move(x):
+        if x.shape[:2] != size:
+            return x
+        x = jnp.where(up_down, x[::-1], x)
+        x = jnp.where(left_right, x[:, ::-1], x)
+        if size[0] == size[1]:
+            x = jnp.where(turns % 2 == 1, jnp.rot90(x), x)
+        return jnp.where(turns >= 2, x[::-1, ::-1], x)
+
+    return jax.tree.map(move, example) if knobs.flip or knobs.quarter_turns else example
+
+
+def turn_and_flip(places, size, up_down, left_right, turns):
+    """The map `[2, h, w]` that reads at `places` of the flipped and turned window, as `move` makes it."""
+    bottom, right = (n - 1 for n in size)
+    y, x = places
+    y, x = jnp.where(turns >= 2, bottom - y, y), jnp.where(turns >= 2, right - x, x)
+    if bottom == right:
+        y, x = jnp.where(turns % 2 == 1, x, y), jnp.where(turns % 2 == 1, right - y, x)
+    return jnp.stack([jnp.where(up_down, bottom - y, y), jnp.where(left_right, right - x, x)])

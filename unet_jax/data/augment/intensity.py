@@ -1,0 +1,126 @@
+"""Changes of a window's grey values: what a lens, a detector and an exposure do to the same scene."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from unet_jax.data.augment.cubic import cubic_weights
+from unet_jax.data.augment.options import Knobs
+from unet_jax.data.padding import mirrored
+
+# Those that came after the first five, whose keys they leave as they were; a new one goes to the end.
+LATE = ("blur", "low_resolution", "multiply", "inverted_gamma", "cutout")
+
+
+def change_grey_values(key: jax.Array, image: jax.Array, knobs: Knobs, chances: dict[str, jax.Array]) -> jax.Array:
+    """All that `knobs` has on, in its order, on float32 `[h, w, c]`, every channel alike; noise in each its own.
+
+    `chances` tells which of them take place; those it does not name always do.
+    """
+    contrast_key, brightness_key, gamma_key, sigma_key, noise_key = jax.random.split(key, 5)
+
+    def late_key(name):
+        return jax.random.fold_in(key, 5 + LATE.index(name))
+
+    def chosen(name, changed):
+        return jnp.where(chances[name], changed, image) if name in chances else changed
+
+    if knobs.on("blur"):
+        low, high = knobs.blur
+        sigma = jax.random.uniform(late_key("blur"), (), minval=low, maxval=high)
+        image = chosen("blur", blur(image, sigma, radius=math.ceil(4 * high)))
+    if knobs.on("low_resolution"):
+        low, high = knobs.low_resolution
+        zoom = jax.random.uniform(late_key("low_resolution"), (), minval=low, maxval=high)
+        image = chosen("low_resolution", low_resolution(image, zoom))
+    if knobs.on("multiply"):
+        factor = jax.random.uniform(late_key("multiply"), (), minval=1 - knobs.multiply, maxval=1 + knobs.multiply)
+        image = chosen("multiply", factor * image)
+    if knobs.on("contrast"):
+        mean = image.mean()
+        factor = jax.random.uniform(contrast_key, (), minval=1 - knobs.contrast, maxval=1 + knobs.contrast)
+        image = chosen("contrast", mean + factor * (image - mean))
+    if knobs.on("brightness"):
+        added = jax.random.uniform(brightness_key, (), minval=-knobs.brightness, maxval=knobs.brightness)
+        image = chosen("brightness", image + added)
+    if knobs.on("inverted_gamma"):
+        image = chosen("inverted_gamma", -gamma(late_key("inverted_gamma"), -image, knobs.inverted_gamma))
+    if knobs.on("gamma"):
+        image = chosen("gamma", gamma(gamma_key, image, knobs.gamma))
+    if knobs.on("noise"):
+        sigma = jax.random.uniform(sigma_key, (), maxval=knobs.noise)
+        image = chosen("noise", image + sigma * jax.random.normal(noise_key, image.shape, image.dtype))
+    if knobs.on("cutout"):
+        boxes = draw_boxes(late_key("cutout"), image.shape[:2], int(knobs.cutout), knobs.cutout_size)
+        image = chosen("cutout", cutout(image, boxes))
+    return image
+
+
+def gamma(key: jax.Array, image: jax.Array, strength: float) -> jax.Array:
+    """The window's range to the power of exp(U(-strength, strength)): its ends stay, and so does a constant window."""
+    low = image.min()
+    extent = jnp.maximum(image.max() - low, 1e-6)
+    exponent = jnp.exp(jax.random.uniform(key, (), minval=-strength, maxval=strength))
+    return low + extent * ((image - low) / extent) ** exponent
+
+
+def blur(image: jax.Array, sigma, radius: int) -> jax.Array:
+    """A Gaussian of standard deviation `sigma` >= 0 pixels, cut off beyond `radius` pixels; mirrored at the border."""
+    rows, columns = (_gaussian(n, sigma, radius) for n in image.shape[:2])
+    mirrored_rows, mirrored_columns = (mirrored(-radius, n + radius, n) for n in image.shape[:2])
+    wide = image[mirrored_rows][:, mirrored_columns]
+    return jnp.einsum("hi,wj,ijc->hwc", rows, columns, wide, precision="highest")
+
+
+def _gaussian(n, sigma, radius):
+    """What each pixel of an axis and of `radius` pixels beyond its ends weighs in each pixel, `[n, n + 2 radius]`."""
+    distance = np.arange(-radius, n + radius)[None] - np.arange(n)[:, None]
+    squares = np.where(abs(distance) <= radius, distance.astype(np.float32) ** 2, np.inf)
+    weights = jnp.exp(-squares / (2 * jnp.maximum(sigma, 1e-3) ** 2))  # below 1e-3 as good as none
+    return weights / weights.sum(1, keepdims=True)
+
+
+def low_resolution(image: jax.Array, zoom) -> jax.Array:
+    """As if taken with round(zoom * size) pixels on each axis, 0 < zoom <= 1: there by nearest, back by cubic (Keys).
+
+    Isensee et al., "nnU-Net" (Nature Methods, 2021), supplementary note 4: simulation of low resolution.
+    """
+    rows, columns = (_there_and_back(n, zoom) for n in image.shape[:2])
+    return jnp.einsum("hi,wj,ijc->hwc", rows, columns, image, precision="highest")
+
+
+def _there_and_back(n, zoom):
+    """What each pixel of an axis weighs in each pixel that comes back, `[n, n]`."""
+    small = jnp.maximum(jnp.round(zoom * n), 1).astype(jnp.int32)
+    place = (2 * jnp.arange(n) + 1) * small - n  # among the small image's pixels, in 2n-ths of one: whole, so exact
+    before, part = place // (2 * n), place % (2 * n) / (2 * n)
+    weights = jnp.zeros((n, n))
+    for offset, weight in zip((-1, 0, 1, 2), cubic_weights(part), strict=True):
+        pixel = jnp.clip(before + offset, 0, small - 1)
+        source = (2 * pixel + 1) * n // (2 * small)
+        weights += weight[:, None] * (source[:, None] == jnp.arange(n)[None])
+    return weights
+
+
+def draw_boxes(key: jax.Array, size: tuple[int, int], number: int, parts: tuple[float, float]) -> jax.Array:
+    """Random rectangles `[number, 2, 2]`: (first, last) place on each axis, centres anywhere in the window."""
+    centre_key, size_key = jax.random.split(key)
+    sides = jnp.array(size, jnp.float32)[None]
+    centre = jax.random.uniform(centre_key, (number, 2)) * sides - 0.5
+    half = jax.random.uniform(size_key, (number, 2), minval=parts[0], maxval=parts[1]) * sides / 2
+    return jnp.stack([centre - half, centre + half], -1)
+
+
+def cutout(image: jax.Array, boxes: jax.Array) -> jax.Array:
+    """The image with the pixels whose centres lie in one of the boxes set to its mean, channel by channel.
+
+    After DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout" (2017).
+    """
+    rows, columns = (
+        (jnp.arange(n)[None] >= boxes[:, axis, :1]) & (jnp.arange(n)[None] <= boxes[:, axis, 1:])
+        for axis, n in enumerate(image.shape[:2])
+    )
+    hidden = (rows[:, :, None] & columns[:, None, :]).any(0)
+    return jnp.where(hidden[..., None], image.mean((0, 1), keepdims=True), image)

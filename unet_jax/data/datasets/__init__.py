@@ -1,0 +1,1 @@
+"""Readers of data sets: image files and their annotations to examples."""

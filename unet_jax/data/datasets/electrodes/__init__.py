@@ -1,0 +1,1 @@
+"""Synthetic edge-on X-rays of a stacked battery: geometry, physics, data set."""

@@ -1,0 +1,116 @@
+"""The stacked plates of one synthetic X-ray: where each of them lies, bends and ends, and what lies around them."""
+
+import dataclasses
+
+import numpy as np
+
+from unet_jax.data.datasets.electrodes.physics import Physics, Sheet
+
+
+@dataclasses.dataclass
+class Plate:
+    """One electrode: a sheet, or two side by side along the beam when a corner of it is folded over."""
+
+    slot: int  # place in the stack from the top, counting missing plates
+    sheets: list[Sheet]  # the first holds the end that counts
+    end: tuple[float, float]  # x, y of the middle of its end, px
+
+    @property
+    def kind(self) -> str:
+        return self.sheets[0].kind
+
+
+def overhang(plate: Plate, plates: list[Plate]) -> float | None:
+    """How far an anode ends beyond that neighbouring cathode which reaches farther, px; None without such a neighbour."""
+    ends = [p.end[0] for p in plates if p.kind == "cathode" and abs(p.slot - plate.slot) == 1]
+    return plate.end[0] - max(ends) if plate.kind == "anode" and ends else None
+
+
+def build(
+    rng: np.random.Generator, physics: Physics, y: np.ndarray, x: np.ndarray
+) -> tuple[list[Plate], list[Sheet], np.ndarray]:
+    """Draw a stack for the sub-rays y and x.
+
+    Returns the plates from top to bottom, the separators, and the optical depth `[y, x]` of filling and case walls.
+    """
+    draw = lambda name: rng.uniform(*getattr(physics, name))  # noqa: E731
+    height, width = y[-1] - y[0], x[-1] - x[0]
+    thickness = {"anode": draw("anode_thickness"), "cathode": draw("cathode_thickness")}
+    attenuation = {"anode": draw("anode_attenuation")}
+    attenuation["cathode"] = attenuation["anode"] * draw("cathode_excess")
+    step = sum(thickness.values()) / 2 + draw("gap")
+    reach = min(draw("overhang"), 0.45 * width)
+    front = rng.uniform(0.25, 0.9 - reach / width) * width  # where the cathodes end
+    ends = {"cathode": front, "anode": front + reach}
+    lean = rng.normal(0, 0.04)  # px per px, of the line through the ends
+    ragged, wave, skew = draw("ragged"), draw("wave"), draw("skew") * rng.choice((-1, 1))
+    tilt, cone, axis = draw("tilt"), draw("cone"), rng.uniform(0.3, 0.7) * height
+    # the stack bends as a whole; what a plate has of its own grows outwards from the clamped root
+    along = (x - front) / width
+    shared = draw("slope") * (x - width / 2) + rng.normal(0, 4) * along**2 + rng.normal(0, 0.4) * np.sin(7 * along)
+    free = np.clip((x - front + 6) / (reach + 6), 0, 1.6) ** 2
+    top, bottom = rng.uniform(-0.3, 0.2) * height, rng.uniform(0.8, 1.3) * height
+    first, drift, middle, plates, separators = int(rng.integers(2)), 0.0, top, [], []
+    for slot in range(max(3, round((bottom - top) / step))):
+        kind = ("anode", "cathode")[(slot + first) % 2]
+        missing = rng.random() < physics.missing
+        middle += step * rng.uniform(0.2, 0.5) if missing else step + rng.normal(0, 0.4)  # the others close up
+        drift = 0.6 * drift + rng.normal(0, wave)  # neighbours tend to bend the same way
+        limit = 0.8 * thickness[kind]  # a stronger tilt would leave no core
+        sheet = Sheet(
+            kind=kind,
+            centre=middle + shared + free * drift * (kind == "anode"),
+            thickness=thickness[kind] * rng.uniform(0.94, 1.06),
+            end=ends[kind] + lean * (middle - height / 2) + rng.normal(0, ragged),
+            tilt=float(np.clip(tilt + cone * (middle - axis) + rng.normal(0, 0.4), -limit, limit)),
+            skew=skew * rng.uniform(0.5, 1.5),
+            attenuation=attenuation[kind] * rng.uniform(0.95, 1.05),
+        )
+        sheets = _fold(rng, sheet, x, step) if rng.random() < physics.folded else [sheet]
+        if not missing:
+            plates.append(Plate(slot, sheets, sheets[0].tip(x)))
+        sag = np.clip(along * width / reach, 0, 3) ** 2 * rng.normal(0, 1.5)
+        beyond, faint = ends["anode"] + rng.uniform(2, 30), rng.uniform(0.01, 0.08)
+        separators.append(
+            Sheet("separator", middle + step / 2 + shared + sag, 1.2, beyond, rng.normal(0, 1), 6.0, faint)
+        )
+    deepening, soft = rng.uniform(0, 0.6) * np.clip(-along, 0, None), rng.uniform(6, 30)
+    filled = _filling(y, x, top + step + shared, middle + shared, front + lean * (y - height / 2), soft)
+    around = draw("filling_attenuation") * (1 + deepening) * filled
+    around += _walls(rng, physics, y, x, (top, middle + step, ends["anode"]))
+    return plates, separators, around
+
+
+def _fold(rng: np.random.Generator, sheet: Sheet, x: np.ndarray, step: float) -> list[Sheet]:
+    """Split a sheet along the beam; the smaller part curls up or down near its end, and thereby ends earlier."""
+    split, length = rng.uniform(0.0, 0.2), rng.uniform(10, 25)
+    curl = rng.choice((-1, 1)) * rng.uniform(0.5, 1.2) * step
+    bent = sheet.centre + curl * np.clip((x - sheet.end) / length + 1, 0, 1.2) ** 2
+    return [
+        dataclasses.replace(sheet, depth=(-0.5, split)),
+        dataclasses.replace(sheet, depth=(split, 0.5), centre=bent, end=sheet.end - 0.3 * abs(curl)),
+    ]
+
+
+def _ramp(distance: np.ndarray, width: float) -> np.ndarray:
+    """0 to 1 over `width` px around distance 0: the share of the depth for which an edge skewed along the beam covers."""
+    return np.clip(distance / width + 0.5, 0.0, 1.0)
+
+
+def _filling(y, x, top, bottom, front, soft) -> np.ndarray:
+    """The share of the depth that soaked separators fill: between the outer plates, behind the cathodes' ends."""
+    inside = np.minimum(_ramp(y[:, None] - top, 3.0), _ramp(bottom - y[:, None], 3.0))
+    return inside * _ramp(front[:, None] - x, soft)
+
+
+def _walls(rng: np.random.Generator, physics: Physics, y, x, clear: tuple[float, float, float]) -> np.ndarray:
+    """Optical depth of the case above, below and before the ends, each present by chance, outside what is `clear`."""
+    depth = np.zeros((y.size, x.size))
+    across, along = y[:, None], x[None, :]
+    for outward in (clear[0] - across, across - clear[1], along - clear[2]):
+        near, thick, soft = rng.uniform(2, 14), rng.uniform(5, 25), rng.uniform(2, 10)
+        attenuation, tilt = rng.uniform(*physics.wall_attenuation), rng.normal(0, 0.02)
+        if rng.random() < physics.wall:
+            outward = outward - near + tilt * (along + across)
+            depth = np.maximum(depth, attenuation * np.minimum(_ramp(outward, soft), _ramp(thick - outward, soft)))
+    return depth

@@ -1,0 +1,155 @@
+"""Data sets that are made of files: what is the same whatever the files' layout.
+
+A set lists its files by example and says how one example is read from them; here every file is hashed, every example
+checked before the first one is stored, and the set prepared once per content.
+
+Grey and RGB images may be mixed: all become RGB, grey repeated three times. 8- and 16-bit images may not: their grey
+values mean different things.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from unet_jax.data.dataset import SPLITS, Dataset
+from unet_jax.data.datasets import classes, image_files
+from unet_jax.data.datasets.classes import count_classes, name_classes
+from unet_jax.data.store.builder import Builder, cache_key, prepare
+from unet_jax.data.store.cache import file_digests, remember
+from unet_jax.errors import UserError, fail, refusing
+from unet_jax.storage.digests import json_sha256
+
+
+class Row(NamedTuple):
+    """One example: its id and group, and the paths of its files, the image first, then what is of its mask."""
+
+    id: str
+    group: str
+    paths: tuple[str, ...]
+
+
+class FromFiles(Builder):
+    """Examples read from `inputs["rows"]`, the rows of each split; a subclass says how, in `read`."""
+
+    @staticmethod
+    def read(
+        id_: str, paths: Sequence[str], reading: Mapping[str, Any], refuse: Callable[[UserError], None] = fail
+    ) -> dict[str, np.ndarray]:
+        """image, mask and, where there are any, instances, from the files of one example.
+
+        `reading` is what was given to `create`. Raises `UserError` on whatever is wrong with the files, or gives it to
+        `refuse`, to go on with the others of the files where that returns.
+        """
+        raise NotImplementedError
+
+    def counts(self):
+        return {split: len(rows) for split, rows in self.inputs["rows"].items()}
+
+    def example(self, split, index):
+        id_, group, paths = self.inputs["rows"][split][index]
+        example = self.read(id_, paths, self.settings)
+        if example["image"].shape[-1] != self.settings["channels"]:
+            example["image"] = np.repeat(example["image"], self.settings["channels"], -1)
+        return example | {"id": id_, "group": group}
+
+
+def by_split(assigned: Mapping[str, tuple[str, str]], paths: Callable[[str], tuple[str, ...]]) -> dict[str, list[Row]]:
+    """The rows of each split, in the order of `assigned`: (split, group) by id, as `splits.assign` returns it."""
+    rows = {split: [] for split in SPLITS}
+    for id_, (split, group) in assigned.items():
+        rows.setdefault(split, []).append(Row(id_, group, paths(id_)))
+    return rows
+
+
+def dataset_from_files(
+    builder_cls: type[FromFiles],
+    rows: Mapping[str, list[Row]],
+    *,
+    readers: Sequence[str],
+    reading: Mapping[str, Any],
+    known_classes: int,
+    class_names: Sequence[str] = (),
+    instances: bool,
+    palette: image_files.Palette = (),
+    remedy: str,
+    cache_dir: str = "",
+) -> Dataset:
+    """The data set of these rows, checked and prepared once per content.
+
+    Args:
+      rows: the rows of each split.
+      readers: source files whose code decides what is stored: a change of one makes old caches unread.
+      reading: handed to `read`; with the files' contents it decides what an example is.
+      known_classes: K, 0 where the masks tell it.
+      class_names: by class id; () means background, class_1, ...
+      instances: whether every example has an instance map.
+      palette, remedy: as in `Dataset`.
+    """
+    every = [row for split in SPLITS for row in rows[split]]
+    digests = file_digests(dict.fromkeys(path for row in every for path in row[2]), cache_dir)
+    contents = [
+        [split, id_, group, *(digests[path] for path in paths)] for split in SPLITS for id_, group, paths in rows[split]
+    ]
+    code = list(file_digests((__file__, image_files.__file__, *readers), cache_dir).values())
+    fingerprint = json_sha256([code, contents])
+    checked = json_sha256([fingerprint, reading, known_classes])
+    facts = remember(checked, lambda: survey(builder_cls, every, reading, known_classes), cache_dir)
+    config = facts | dict(reading) | {"overlapping": False, "instances": instances}
+    return Dataset(
+        name=builder_cls.name,
+        class_names=name_classes(class_names, facts["num_classes"]),
+        channels=facts["channels"],
+        overlapping=False,
+        fingerprint=cache_key(builder_cls, config, fingerprint),
+        dtype=facts["dtype"],
+        sources=prepare(builder_cls, config, fingerprint, cache_dir, inputs={"rows": rows}),
+        palette=tuple(palette),
+        remedy=remedy,
+    )
+
+
+def survey(
+    builder_cls: type[FromFiles],
+    rows: Sequence[Row],
+    reading: Mapping[str, Any],
+    known_classes: int,
+    refuse: Callable[[UserError], None] = fail,
+    look: Callable[[Row, dict[str, np.ndarray]], None] = lambda row, example: None,
+) -> dict[str, Any]:
+    """Reads every row and returns what they have in common: channels, dtype and num_classes.
+
+    `refuse` is given every problem, also 8- and 16-bit images mixed; where it returns and no row is left, channels is 0.
+    `look` is given each row that has no problem, and its example, from two threads.
+    """
+
+    def of_one(row):
+        problems, example = [], {}
+        with refusing(problems.append):
+            example = builder_cls.read(row.id, row.paths, reading, problems.append)
+        values = None
+        if "mask" in example:
+            values = image_files.values_in(example["mask"])
+            with refusing(problems.append):
+                classes.check_ids(row.paths[1], values, known_classes)
+        if problems or not {"image", "mask"} <= set(example):
+            return problems, None
+        look(row, example)
+        return (), (row, example["image"].shape[-1], str(example["image"].dtype), values)
+
+    sound = []
+    with ThreadPoolExecutor(2) as pool:
+        for problems, fact in pool.map(of_one, rows):
+            for problem in problems:
+                refuse(problem)
+            sound += [fact] if fact else []
+    if not sound:
+        return {"channels": 0, "dtype": "", "num_classes": known_classes}
+    rows, channels, dtypes, values = zip(*sound, strict=True)
+    if len(set(dtypes)) > 1:
+        eight, sixteen = (rows[dtypes.index(dtype)].paths[0] for dtype in ("uint8", "uint16"))
+        refuse(UserError(f"{sixteen}: is 16-bit and {eight} is 8-bit; convert the images to one depth"))
+    masks = [row.paths[1] for row in rows]
+    num_classes = count_classes(masks, values, known_classes, reading.get("mask_values", ()), refuse)
+    return {"channels": max(channels), "dtype": dtypes[0], "num_classes": num_classes}

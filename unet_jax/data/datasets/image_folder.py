@@ -1,0 +1,133 @@
+"""A folder of images and masks as a data set.
+
+    ROOT/images/ID.*     PNG, TIFF, BMP or JPEG; 8- or 16-bit; grey, RGB or RGBA (alpha is dropped); any sizes
+    ROOT/masks/ID.*      PNG, TIFF or BMP: class ids 0..K-1 and 255 = void, a palette image, or RGB with `palette`
+    ROOT/instances/ID.*  optional: instance numbers, 0 = background
+    ROOT/index.csv       optional: id,split[,group]; without it the split is a hash of the id
+
+A folder whose masks all hold nothing but 0 and 255 is refused, unless `mask_values` says whether 255 is a class.
+
+Grey and RGB images may be mixed, 8- and 16-bit images may not: see `from_files`.
+"""
+
+from collections.abc import Callable, Sequence
+
+from unet_jax.data.dataset import Dataset
+from unet_jax.data.datasets import from_files, image_files, splits
+from unet_jax.data.datasets.classes import check_class_settings
+from unet_jax.data.datasets.from_files import dataset_from_files
+from unet_jax.errors import UserError, fail, refusing
+from unet_jax.storage.paths import expand
+
+READERS = (__file__,)  # beside `files` and `from_files`
+REMEDY = "set data.split_fractions or write index.csv with id,split"  # for an empty split
+
+
+class ImageFolder(from_files.FromFiles):
+    """Examples of an image, a mask and perhaps an instance map, each a file of its own."""
+
+    @staticmethod
+    def read(id_, paths, reading, refuse=fail):
+        def ids(path):
+            return image_files.to_ids(image_files.read_labels(path), path, reading["mask_values"], reading["palette"])
+
+        example = {}
+        readers = {"image": image_files.read_image, "mask": ids, "instances": image_files.read_instances}
+        for (name, of_file), path in zip(readers.items(), paths, strict=False):
+            if not path:
+                continue
+            with refusing(refuse):
+                example[name] = of_file(path)
+                image_files.check_size(example[name], path, example.get("image", example[name]))
+        return example
+
+
+def load_image_folder(
+    root: str = "",
+    *,
+    cache_dir: str = "",
+    masks_dir: str = "masks",
+    class_names: Sequence[str] = (),
+    num_classes: int = 0,
+    mask_values: Sequence[int] = (),
+    palette: image_files.Palette = (),
+    split_file: str = "",
+    split_fractions: Sequence[float] = (0.7, 0.15, 0.15),
+) -> Dataset:
+    """The data set in the folder `root`, prepared once per content.
+
+    Args:
+      root: the folder described above. `masks_dir` names another folder of masks in it.
+      class_names: by class id; () means background, class_1, ... for `num_classes` classes.
+      num_classes: K; 0 means the number of `class_names`, `palette` or `mask_values`, else the largest id found + 1.
+      mask_values: the values that stand for class 0, 1, ... in the masks, e.g. (0, 255); () means they are ids.
+      palette: an RGB triple per class; RGB masks are mapped by it exactly, and pictures are drawn with it.
+      split_file: a CSV of the form of `index.csv`, used in its place; images that it does not name are left out. ""
+        means `index.csv`, which must name every image.
+      split_fractions: of train, val and test where there is no such file or it has no column `split`.
+
+    Raises `UserError` on whatever is wrong with the folder; the message names the file, the value and the remedy.
+    """
+    known_classes, mask_values, palette = check_class_settings(class_names, num_classes, mask_values, palette)
+    split_fractions = splits.check_fractions(split_fractions)
+    rows = find(root, masks_dir, split_fractions, split_file)
+    reading = {"mask_values": mask_values, "palette": palette}
+    return dataset_from_files(
+        ImageFolder,
+        rows,
+        readers=READERS,
+        reading=reading,
+        known_classes=known_classes,
+        class_names=class_names,
+        instances=any(len(row.paths) > 2 for listed in rows.values() for row in listed),
+        palette=palette,
+        remedy=REMEDY,
+        cache_dir=cache_dir,
+    )
+
+
+def find(
+    root: str,
+    masks_dir: str,
+    split_fractions: Sequence[float],
+    split_file: str = "",
+    refuse: Callable[[UserError], None] = fail,
+) -> dict[str, list[from_files.Row]]:
+    """The rows of each split, paired by file name; no file but that of the splits is opened.
+
+    `refuse` is given what is wrong. Where it returns, a path that is missing is None, a file without its image and a twin
+    are passed over, and images without a place, or whose splits cannot be read, lie in the split "".
+    """
+    if not root:
+        raise UserError("image_folder: root is not set; set it to the folder that holds images/ and masks/")
+    base = expand(root, "data.root")
+    folders = {"images": base / "images", "masks": base / masks_dir}
+    if (base / "instances").is_dir():
+        folders["instances"] = base / "instances"
+    listed = {}
+    for name, folder in folders.items():
+        with refusing(refuse):
+            listed[name] = {id_: str(path) for id_, path in image_files.list_images(folder, refuse).items()}
+    _check_pairs(folders, listed, refuse)
+    ids = listed.get("images", {})
+    assigned = {id_: ("", id_) for id_ in ids}
+    with refusing(refuse):
+        assigned = splits.assign(ids, split_fractions, split_file, index=base / "index.csv", refuse=refuse)
+    return from_files.by_split(assigned, lambda id_: tuple(listed.get(name, {}).get(id_) for name in folders))
+
+
+def _check_pairs(folders, listed, refuse) -> None:
+    images = listed.get("images")
+    if images is None:
+        return
+    if not images:
+        refuse(UserError(f"{folders['images']}: holds no images; put {', '.join(image_files.SUFFIXES)} files there"))
+    for name, paths in listed.items():
+        lonely = [id_ for id_ in images if id_ not in paths]
+        for id_ in lonely:
+            where = f"{id_}.* in {folders[name]} ({len(lonely)} such)"
+            refuse(UserError(f"{images[id_]}: has no file {where}; add it or move the image away"))
+        lonely = [id_ for id_ in paths if id_ not in images]
+        for id_ in lonely:
+            where = f"{id_}.* in {folders['images']} ({len(lonely)} such)"
+            refuse(UserError(f"{paths[id_]}: has no file {where}; add the image or move the file away"))

@@ -1,0 +1,98 @@
+"""`isbi2012`: membranes in electron micrographs, the challenge of ISBI 2012, as its organisers ship it.
+
+    ROOT/train-volume.tif   30 slices of 512 x 512 pixels, 8-bit grey
+    ROOT/train-labels.tif   the same 30: 255 in a cell's interior, 0 on a membrane
+
+Classes: 0 interior, 1 membrane. That is the other way round than the raw labels: a score of theirs for the value 255 is
+one of the interior, which covers four fifths of the pixels and is much higher than the membranes'.
+
+The slices are one block of tissue from top to bottom, so neighbours are near copies, and a split by single slices would
+measure memory. Without a split file the first 20 are train, the next 4 val and the last 6 test, and each of these runs
+is one `group`. An id is the slice's number, "00" to "29".
+
+Instances are the cells as the challenge's own scores see them: the 4-connected parts of the interior of one slice. A cell
+whose parts meet only in another slice has several numbers, and a number means nothing in the next slice.
+
+The labels of `test-volume.tif` are not published. The data may be used for non-commercial work on segmentation; cite
+Cardona et al. 2010 (PLoS Biology 8(10): e1000502).
+"""
+
+import functools
+
+import numpy as np
+import skimage.measure
+from etils.epath import Path
+
+from unet_jax.data.dataset import Dataset
+from unet_jax.data.datasets import from_files, image_files, splits
+from unet_jax.data.datasets.from_files import dataset_from_files
+from unet_jax.data.store.cache import stamp
+from unet_jax.errors import UserError, fail
+from unet_jax.storage.paths import expand
+
+CLASS_NAMES = ("interior", "membrane")
+RAW_VALUES = (255, 0)  # of the two classes
+NUM_SLICES = 30
+NAMES = ("train-volume.tif", "train-labels.tif")
+BLOCKS = {"00-19": "train", "20-23": "val", "24-29": "test"}  # first and last slice
+
+
+class Isbi2012(from_files.FromFiles):
+    """A slice of both stacks by its number."""
+
+    @staticmethod
+    def read(id_, paths, reading, refuse=fail):
+        image, labels = (_pages(path)[int(id_)] for path in paths)
+        image_files.check_size(labels, paths[1], image)
+        mask = image_files.to_ids(labels, paths[1], reading["raw_values"])
+        instances = skimage.measure.label(mask == 0, connectivity=1).astype(np.uint16)
+        return {"image": image[..., None], "mask": mask, "instances": instances}
+
+
+def load_isbi2012(root: str = "", *, cache_dir: str = "", split_file: str = "") -> Dataset:
+    """The data set of the two files in `root`, prepared once per content.
+
+    `split_file` is a CSV `id,split[,group]` for slices "00" to "29"; those that it does not name are left out. "" takes
+    the blocks described above.
+
+    Raises `UserError` where a file is missing, is no stack of 30 8-bit slices, or holds other labels than 0 and 255.
+    """
+    if not root:
+        raise UserError(f"isbi2012: root is not set; set it to the folder that holds {' and '.join(NAMES)}")
+    base = expand(root, "data.root")
+    paths = tuple(str(base / name) for name in NAMES)
+    missing = [name for name, path in zip(NAMES, paths, strict=True) if not Path(path).is_file()]
+    if missing:
+        raise UserError(
+            f"isbi2012: {root} has no {' and no '.join(missing)}; put {' and '.join(NAMES)} there, the 30-slice stacks "
+            "of the challenge (for single pictures use image_folder)"
+        )
+    for path in paths:
+        if len(_pages(path)) != NUM_SLICES:
+            raise UserError(f"{path}: holds {len(_pages(path))} slices, not {NUM_SLICES}; copy the original again")
+    block_of = {f"{slice_:02}": block for block in BLOCKS for slice_ in range(int(block[:2]), int(block[3:]) + 1)}
+    assigned = {id_: (BLOCKS[block], block) for id_, block in block_of.items()}
+    if split_file:
+        assigned = splits.assign(block_of, None, split_file)
+    reading = {"raw_values": RAW_VALUES}
+    return dataset_from_files(
+        Isbi2012,
+        from_files.by_split(assigned, lambda id_: paths),
+        readers=(__file__,),
+        reading=reading,
+        known_classes=len(CLASS_NAMES),
+        class_names=CLASS_NAMES,
+        instances=True,
+        remedy="set data.split_file to a CSV of id,split",
+        cache_dir=cache_dir,
+    )
+
+
+def _pages(path: str) -> np.ndarray:
+    return _read_pages(path, stamp(path))
+
+
+@functools.lru_cache(2)
+def _read_pages(path: str, changed: str) -> np.ndarray:
+    """All slices of a stack, read once for its 30 examples."""
+    return image_files.read_pages(path)

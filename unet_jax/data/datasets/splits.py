@@ -1,0 +1,154 @@
+"""Which split an example belongs to: read from a file, or drawn from a hash of its group."""
+
+import collections
+import csv
+import difflib
+import hashlib
+import io
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from etils.epath import Path
+
+from unet_jax.data.dataset import SPLITS
+from unet_jax.errors import UserError, fail
+from unet_jax.storage.paths import expand
+
+COLUMNS = ("id", "split", "group")  # of the index
+PROJECT = Path(__file__).absolute().parents[3]
+
+
+def assign(
+    ids: Iterable[str],
+    fractions: Sequence[float] | None,
+    split_file: str = "",
+    *,
+    index: Path | None = None,
+    groups: Callable[[], Mapping[str, str]] | None = None,
+    refuse: Callable[[UserError], None] = fail,
+) -> dict[str, tuple[str, str]]:
+    """(split, group) of each id: from `split_file`, else from `index` if it is there, else by hash of the group.
+
+    Both are CSV files with a column `id`, and `split` (train, val or test) and `group` where wanted; other columns are
+    not read, unless their names look like a misspelt one of these: they are refused. Case and spaces around the names
+    do not count. `split_file` chooses: ids that it does not name are left out, and a line on stderr says how many;
+    `index` describes all: an id that it does not name is refused.
+
+    The group defaults to the id. Where no split is given, the split is a hash of the group, and the group that `groups()`
+    knows, by id, comes before that default; with `fractions` None a file must give the splits. Where `groups` could tell
+    what belongs together and the file gives splits without groups, a line on stderr warns of it.
+
+    Raises `UserError` where the file cannot be used. Gives `refuse` a row whose id is none of `ids` or has a row already,
+    a split of another name, and a group that lies in two splits. Where that returns, what has no right place is in the
+    split "".
+    """
+    ids = list(ids)
+    path = find_file(split_file) if split_file else index
+    there = bool(split_file) or (path is not None and path.exists())
+    rows = _read(path, refuse) if there else {}
+    chosen = _match(rows, ids, path, bool(split_file), refuse) if there else ids
+    drawn = not any("split" in row for row in rows.values())
+    if drawn and fractions is None:
+        raise UserError(f"{path}: has no column 'split'; add it, with {', '.join(SPLITS)}")
+    known = groups() if drawn and groups else {}
+    if groups and not drawn and not any(row.get("group") for row in rows.values()):
+        what = "has splits and no groups: tiles of one field of view may lie on both sides; name it in a column 'group'"
+        print(f"{path}: {what}", file=sys.stderr)
+    assigned, home = {}, {}
+    for id_ in chosen:
+        if there and id_ not in rows:
+            assigned[id_] = ("", id_)
+            continue
+        row = rows.get(id_, {})
+        group = row.get("group") or known.get(id_, id_)
+        split = hash_split(group, fractions) if drawn else row["split"]
+        if split not in SPLITS:
+            refuse(UserError(f"{path}: id {id_!r} has split {split!r}; use one of {', '.join(SPLITS)}"))
+            split = ""
+        elif home.setdefault(group, split) != split:
+            both = f"{home[group]} and, with id {id_!r}, in {split}"
+            refuse(UserError(f"{path}: group {group!r} is in {both}; put it into one split"))
+        assigned[id_] = (split, group)
+    return assigned
+
+
+def find_file(split_file: str) -> Path:
+    """Where `split_file` lies: a relative path is one of the current folder, else of the project, whose own are there.
+
+    Raises `UserError` where it is in neither.
+    """
+    path = expand(split_file, "data.split_file")
+    for there in (path, PROJECT / path):
+        if there.exists():  # False, not an error, where a folder may not be read
+            return there
+    looked = f"neither in {os.getcwd()} nor in {PROJECT}" if not path.is_absolute() else "not there"
+    raise UserError(
+        f"{path}: the split file is {looked}; set data.split_file (of a trained run: in its config.json) to where it lies"
+    )
+
+
+def _match(rows: Mapping[str, dict], ids: list[str], path: Path, subset: bool, refuse) -> list[str]:
+    """The ids that are to have a place, in their order: all, or with `subset` those that have a row."""
+    missing = sorted(set(rows) - set(ids))
+    for start in range(0, len(missing), 3):  # the first refusal may be the only one seen: it names a few
+        few = missing[start : start + 3]
+        what = f"id {few[0]!r} has" if len(few) == 1 else f"ids {', '.join(map(repr, few))} have"
+        refuse(UserError(f"{path}: {what} no image; remove the row or add the image ({len(missing)} such)"))
+    left_out = [id_ for id_ in ids if id_ not in rows]
+    if left_out and len(left_out) == len(ids):
+        refuse(UserError(f"{path}: names no image; give it a row for each that is to be used"))
+    elif left_out and subset:
+        print(f"{path}: {len(left_out)} of {len(ids)} images are not named there and left out", file=sys.stderr)
+    else:
+        for id_ in left_out:
+            what = f"is an image without a row; add the row or remove the image ({len(left_out)} such)"
+            refuse(UserError(f"{path}: id {id_!r} {what}"))
+    return [id_ for id_ in ids if id_ in rows] if subset else ids
+
+
+def hash_split(group: str, fractions: Sequence[float]) -> str:
+    """The split of `group`: a hash gives it a number in [0, 1), the fractions cut that line into train, val and test.
+
+    It depends on the group's name alone, so no image changes sides when others are added.
+    """
+    place = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big") / 2**64
+    train, val, _ = fractions
+    return SPLITS[0] if place < train else SPLITS[1] if place < train + val else SPLITS[2]
+
+
+def check_fractions(fractions: Sequence[float]) -> tuple[float, ...]:
+    """The fractions of train, val and test, or `UserError`."""
+    try:
+        numbers = tuple(map(float, fractions))
+    except (TypeError, ValueError):
+        numbers = ()
+    if len(numbers) != 3 or not min(numbers) >= 0 or not abs(sum(numbers) - 1) <= 1e-6:
+        raise UserError(f"split_fractions={fractions!r}: give three fractions (train, val, test) that add up to 1")
+    return numbers
+
+
+def _read(index: Path, refuse: Callable[[UserError], None]) -> dict[str, dict[str, str]]:
+    try:
+        text = index.read_bytes().decode("utf-8-sig")  # Excel writes a byte order mark
+        reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
+        columns = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+        listed = [{key: (value or "").strip() for key, value in row.items() if key} for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{index}: cannot be read ({error}); save it as CSV in UTF-8") from error
+    if "id" not in columns:
+        raise UserError(f"{index}: has no column 'id' (columns: {', '.join(columns)}); the first line must be id,split")
+    for column, count in collections.Counter(columns).items():
+        if column in COLUMNS and count > 1:
+            raise UserError(f"{index}: has {count} columns {column!r}; keep one of them")
+        meant = set(difflib.get_close_matches(column, COLUMNS, cutoff=0.75)) - set(columns)
+        if meant:
+            raise UserError(
+                f"{index}: column {column!r} looks like {meant.pop()!r}; rename it to that, or to something else"
+            )
+    rows = {}
+    for row in listed:
+        if row["id"] in rows:
+            refuse(UserError(f"{index}: id {row['id']!r} has two rows; remove one"))
+        rows[row["id"]] = row
+    return rows

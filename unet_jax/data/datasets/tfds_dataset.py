@@ -1,0 +1,203 @@
+"""`tfds:NAME`: a TensorFlow Datasets set of images and masks that has been prepared as ArrayRecord.
+
+Reading needs no TensorFlow; most sets need it to be prepared, once, in an environment that has it:
+
+    python -c "import tensorflow_datasets as tfds; tfds.builder('NAME', file_format='array_record').download_and_prepare()"
+
+NAME may say a config and a version: oxford_iiit_pet, my_set/my_config:1.2.0. Examples are read from the prepared files as
+they are, in their order; each is checked once before the first step. Their `group` is their id: TFDS knows no fields of
+view, so look whether images of one scene lie on both sides of a split.
+"""
+
+import dataclasses
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+
+from unet_jax.data.dataset import SPLITS, Dataset
+from unet_jax.data.datasets import image_files, tfds_source
+from unet_jax.data.datasets.classes import check_class_settings, count_classes, name_classes
+from unet_jax.data.datasets.tfds_source import Keys, TfdsSource
+from unet_jax.data.store.cache import file_digests, remember
+from unet_jax.errors import UserError
+from unet_jax.storage.digests import json_sha256
+
+READERS = (__file__, image_files.__file__, tfds_source.__file__)  # their code decides what an example is
+
+
+def load_tfds(
+    dataset: str,
+    *,
+    cache_dir: str = "",
+    data_dir: str = "",
+    image_key: str = "image",
+    mask_key: str = "segmentation_mask",
+    id_key: str = "",
+    class_names: Sequence[str] = (),
+    num_classes: int = 0,
+    mask_values: Sequence[int] = (),
+    splits: Mapping[str, str] | None = None,
+) -> Dataset:
+    """The prepared set `dataset` (a name of TFDS) as train, val and test.
+
+    Args:
+      data_dir: where TFDS keeps its sets; "" for its own default ($TFDS_DATA_DIR or ~/tensorflow_datasets).
+      image_key, mask_key: the features that hold the image (8 or 16 bits, grey or RGB) and the mask (whole numbers).
+      id_key: the feature whose value names an example; "" for its split and place in it.
+      class_names, num_classes, mask_values: as in `image_folder`.
+      splits: what each of train, val and test is, in TFDS's own terms, e.g. {"train": "train[:90%]", "val":
+        "train[90%:]", "test": "test"}; "" leaves it out. They may not share an example.
+
+    Raises `UserError` where the set is not there, is no ArrayRecord, or an example is not as the knobs say.
+    """
+    known_classes, mask_values, _ = check_class_settings(class_names, num_classes, mask_values, ())
+    builder = _open(dataset, data_dir)
+    keys = Keys(image_key, mask_key, id_key)
+    _check_keys(builder, keys)
+    splits = {"train": "train"} if splits is None else {split: what for split, what in splits.items() if what}
+    parts = _parts(builder, splits)
+    sources = {}
+    for split in sorted(parts, key=SPLITS.index):
+        try:
+            sources[split] = TfdsSource(builder, split, splits[split], keys, mask_values)
+        except Exception as error:  # files that dataset_info.json promises and that are not there
+            raise UserError(
+                f"tfds:{dataset}: split {splits[split]!r} cannot be opened ({image_files.one_line(error)}); prepare the set again"
+            ) from error
+    code = list(file_digests(READERS, cache_dir).values())
+    paths = sorted({piece[0] for pieces in parts.values() for piece in pieces})
+    for path in paths:
+        if not os.path.exists(path):
+            raise UserError(f"tfds:{dataset}: {path} is not there; prepare the set again")
+    digests = file_digests(paths, cache_dir)
+    stored = {
+        split: [[Path(file).name, digests[file], *part] for file, *part in pieces] for split, pieces in parts.items()
+    }
+    contents = [builder.info.full_name, builder.info.features.to_json(), stored]
+    knobs = [dataclasses.astuple(keys), mask_values]
+    fingerprint = json_sha256([code, contents, knobs])
+    checked = json_sha256([fingerprint, known_classes])
+    facts = remember(checked, lambda: _check(dataset, sources, known_classes, mask_values), cache_dir)
+    for source in sources.values():
+        source.channels = facts["channels"]
+    return Dataset(
+        name=f"tfds:{dataset}",
+        class_names=name_classes(class_names, facts["num_classes"]),
+        channels=facts["channels"],
+        overlapping=False,
+        fingerprint=fingerprint,
+        dtype=facts["dtype"],
+        sources=sources,
+        remedy="set data.splits",
+    )
+
+
+def _open(dataset: str, data_dir: str):
+    """The builder of the prepared files, without the code that made them."""
+    options = {"data_dir": os.path.expanduser(data_dir)} if data_dir else {}
+    arguments = "".join(f", {key}={value!r}" for key, value in (options | {"file_format": "array_record"}).items())
+    program = f"import tensorflow_datasets as tfds; tfds.builder({dataset!r}{arguments}).download_and_prepare()"
+    try:
+        builder = tfds.core.read_only_builder.builder_from_files(dataset, **options)
+    except tfds.core.DatasetNotFoundError as error:
+        raise UserError(
+            f"tfds:{dataset}: is not prepared in {data_dir or tfds.core.constants.DATA_DIR}; set data.data_dir, or make "
+            f"it where TensorFlow is installed: python -c {shlex.quote(program)}"
+        ) from error
+    except Exception as error:  # of a name that is none, of two versions, of files that may not be read
+        raise UserError(
+            f"tfds:{dataset}: cannot be opened ({image_files.one_line(error)}); set data.data_dir"
+        ) from error
+    if tfds.core.FileFormat.ARRAY_RECORD not in builder.info.available_file_formats():
+        raise UserError(
+            f"tfds:{dataset}: is stored as {builder.info.file_format.value} in {builder.data_path}, which has no random "
+            "access; convert it where TensorFlow is installed: tfds convert_format --out_file_format=array_record "
+            f"--dataset_version_dir={shlex.quote(str(builder.data_path))}"
+        )
+    return builder
+
+
+def _check_keys(builder, keys: Keys) -> None:
+    have = builder.info.features
+    for knob, key in (("image_key", keys.image), ("mask_key", keys.mask), ("id_key", keys.id_)):
+        if key not in have and (key or knob != "id_key"):
+            raise UserError(
+                f"tfds:{builder.info.name}: data.{knob}={key!r} is none of its features: {', '.join(sorted(have))}"
+            )
+
+
+def _parts(builder, splits: Mapping[str, str]) -> dict[str, list]:
+    """What each split reads: [file, first, end] of each of its pieces; refuses splits that share examples."""
+    parts = {}
+    for split, expression in splits.items():
+        if split not in SPLITS:
+            raise UserError(f"data.splits has {split!r}; it has: {', '.join(SPLITS)}")
+        try:
+            pieces = builder.info.splits[expression].file_instructions
+        except (ValueError, KeyError) as error:
+            have = ", ".join(f"{name} ({info.num_examples})" for name, info in builder.info.splits.items())
+            raise UserError(
+                f"tfds:{builder.info.name}: data.splits.{split}={expression!r} is no split of it; it has {have}, and "
+                'parts are written "train[:90%]"'
+            ) from error
+        parts[split] = [[str(p.filename), p.skip, p.skip + _taken(p)] for p in pieces if _taken(p)]
+    for split, pieces in parts.items():
+        for other in list(parts)[: list(parts).index(split)]:
+            shared = sum(
+                max(min(a[2], b[2]) - max(a[1], b[1]), 0) for a in pieces for b in parts[other] if a[0] == b[0]
+            )
+            if shared:
+                raise UserError(
+                    f"data.splits: {other}={splits[other]!r} and {split}={splits[split]!r} share {shared} examples; "
+                    'make them disjoint, e.g. "train[:90%]" and "train[90%:]"'
+                )
+    return {split: pieces for split, pieces in parts.items() if pieces}
+
+
+def _taken(piece) -> int:
+    return piece.take if piece.take >= 0 else piece.examples_in_shard - piece.skip
+
+
+def _check(dataset: str, sources: Mapping[str, TfdsSource], known_classes: int, mask_values) -> dict:
+    """Reads every example once: channels, dtype and num_classes of all."""
+    total = sum(map(len, sources.values()))
+    if not total:
+        raise UserError(f"tfds:{dataset}: no split has an example; set data.splits")
+    print(f"checking the {total} examples of tfds:{dataset}, once ...", file=sys.stderr, flush=True)
+
+    def of_one(place):
+        split, index = place
+        try:
+            example = sources[split][index]
+        except UserError:
+            raise
+        except Exception as error:  # what TFDS and the decoders raise is their own affair
+            raise UserError(
+                f"tfds:{dataset}: example {index} of {split} cannot be read ({image_files.one_line(error)}); prepare the set again"
+            ) from error
+        return (
+            example["id"],
+            example["image"].shape[-1],
+            str(example["image"].dtype),
+            image_files.values_in(example["mask"]),
+        )
+
+    places = [(split, index) for split, source in sources.items() for index in range(len(source))]
+    with ThreadPoolExecutor(2) as pool:
+        ids, channels, dtypes, values = zip(*pool.map(of_one, places), strict=True)
+    twice = len(ids) - len(set(ids))
+    if twice:
+        raise UserError(
+            f"tfds:{dataset}: {twice} examples bear the id of another; set data.id_key to another, or to ''"
+        )
+    where = [f"tfds:{dataset} {id_}" for id_ in ids]
+    return {
+        "channels": max(channels),
+        "dtype": dtypes[0],
+        "num_classes": count_classes(where, values, known_classes, mask_values),
+    }

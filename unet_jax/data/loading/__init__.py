@@ -1,0 +1,1 @@
+"""From prepared examples to batches, on the host."""

@@ -1,0 +1,71 @@
+"""Weights of the classes by stated rules, from the pixels of the training images; void pixels count nowhere.
+
+- `inverse`: w_k = c / f_k, f_k the share of class k among all pixels, c such that the mean weight is 1;
+- `median`: w_k = median(f) / f_k, f_k the share of class k among the pixels of those images that show it (median frequency
+  balancing, Eigen & Fergus 2015).
+"""
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from unet_jax.data.dataset import Dataset
+from unet_jax.data.store.cache import file_digests, remember
+from unet_jax.errors import UserError
+from unet_jax.runtime import parallel
+from unet_jax.segmentation import VOID_ID
+from unet_jax.storage.digests import json_sha256
+
+RULES = ("inverse", "median")
+
+
+def check_rule(rule: str) -> None:
+    """Raises UserError unless `rule` is one of `RULES`."""
+    if rule not in RULES:
+        raise UserError(f"loss.class_weighting {rule!r} is unknown; known: {', '.join(RULES)}, or '' for none")
+
+
+def class_weights(dataset: Dataset, rule: str, cache_dir: str = "") -> tuple[float, ...]:
+    """One weight per class of `dataset` by a rule of `RULES`; its pixels are counted once per content.
+
+    Of a share of the training images that share counts. Every process of a job must call this, equally often. Raises
+    `UserError` on an unknown rule, and where a class has no pixel, so that no rule tells its weight.
+    """
+    check_rule(rule)
+    source, num_classes = dataset.source("train"), len(dataset.class_names)
+    code = list(file_digests((__file__,), cache_dir).values())
+    key = json_sha256([code, dataset.fingerprint, len(source)])  # of a share the number tells which images it holds
+    counts = parallel.first_then_others(
+        "count the pixels of a data set", lambda: remember(key, lambda: count(source, num_classes), cache_dir)
+    )
+    pixels = np.array(counts["pixels"], np.float64)
+    for name, number in zip(dataset.class_names, pixels, strict=True):
+        if not number:
+            raise UserError(
+                f"loss.class_weighting {rule!r}: class {name!r} has no pixel in the {len(source)} training images; give "
+                "loss.class_weights instead"
+            )
+    if rule == "inverse":
+        weights = 1 / pixels
+        weights /= weights.mean()
+    else:
+        frequencies = pixels / np.array(counts["of_images"], np.float64)
+        weights = np.median(frequencies) / frequencies
+    return tuple(map(float, weights))
+
+
+def count(source, num_classes: int) -> dict[str, list[int]]:
+    """`pixels` of each class, and `of_images`: the valid pixels of all images that show the class."""
+    print(f"counting the pixels of {len(source)} training images by class, once ...", file=sys.stderr, flush=True)
+
+    def of_one(index):
+        mask = source[index]["mask"]
+        if mask.ndim == 3:  # overlapping
+            return mask.sum((0, 1), dtype=np.int64), mask.shape[0] * mask.shape[1]
+        pixels = np.bincount(mask.ravel(), minlength=VOID_ID + 1)
+        return pixels[:num_classes], mask.size - pixels[VOID_ID]
+
+    with ThreadPoolExecutor(2) as pool:
+        pixels, valid = map(np.array, zip(*pool.map(of_one, range(len(source))), strict=True))
+    return {"pixels": pixels.sum(0).tolist(), "of_images": ((pixels > 0) * valid[:, None]).sum(0).tolist()}

@@ -1,0 +1,1 @@
+"""Examples prepared once, kept as ArrayRecord, and read at random."""

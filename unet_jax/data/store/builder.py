@@ -1,0 +1,202 @@
+"""Examples prepared once: a TFDS builder writes ArrayRecord files, a source reads them at random; without TensorFlow.
+
+A prepared data set lies in `CACHE/NAME/KEY/`, where KEY is a hash of the builder's version, its config and the
+fingerprint of what it reads. The folder appears by one rename when it is whole, so a killed preparation leaves only a
+temporary folder behind, and of two processes that prepare at once the slower one takes the other's result.
+"""
+
+import contextlib
+import dataclasses
+import io
+import shutil
+import struct
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import absl.logging
+import cv2
+import numpy as np
+import tensorflow_datasets as tfds
+
+from unet_jax.data.dataset import SPLITS
+from unet_jax.data.store.cache import cache_folder, unwritable
+from unet_jax.storage.digests import json_sha256
+
+GREY = ("mask", "instances", "weight")  # pixels of one channel
+PIXELS = ("image", *GREY)  # what is stored as PNG
+# Run lengths of row differences: 2.4x faster to write than OpenCV's choice, 1.6x faster to read, no larger (dsb2018).
+PNG = (
+    *(cv2.IMWRITE_PNG_COMPRESSION, 1),
+    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
+    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP),
+)
+FORMAT = 1  # raised when the stored form of an example changes, so that old caches are not read
+
+
+class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Base of every data set: a subclass says how many examples there are and what they are, this how they are stored.
+
+    `self.settings` is the config given to `prepare`. Four of its keys are read here: `channels`, `dtype` ("uint8" or
+    "uint16"), `overlapping` (masks are `[H, W, K]` 0/1, K <= 16; stored as bits of one number) and `num_classes`;
+    `instances` (default False) says that every example has an instance map. `self.inputs` is what was given to
+    `prepare` beside the config, e.g. where the files lie: it must not change the examples.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    # TFDS looks beside the code for checksums of downloads, by a package that it does not install; we download nothing.
+    code_path = None
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**(kwargs | {"skip_registration": True}))  # `DATASETS` is the one table of names
+
+    def __init__(self, *, settings: dict, inputs: dict | None = None, **kwargs):
+        self.settings = settings
+        self.inputs = inputs or {}
+        super().__init__(**kwargs)
+
+    def counts(self) -> dict[str, int]:
+        """Number of examples of each split; a split with none is not stored."""
+        raise NotImplementedError
+
+    def example(self, split: str, index: int) -> dict[str, Any]:
+        """The Example (image, mask, id, group, optional instances) at `index` of `split`, as NumPy arrays."""
+        raise NotImplementedError
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        grey16 = tfds.features.Image(shape=(None, None, 1), dtype=np.uint16, encoding_format="png")
+        image = tfds.features.Image(
+            shape=(None, None, self.settings["channels"]),
+            dtype=np.dtype(self.settings["dtype"]).type,
+            encoding_format="png",
+        )
+        mask = tfds.features.Image(shape=(None, None, 1), encoding_format="png")
+        features = {"image": image, "mask": grey16 if self.settings["overlapping"] else mask}
+        features |= {"id": tfds.features.Text(), "group": tfds.features.Text()}
+        if self.settings.get("instances"):
+            features["instances"] = grey16
+        # Not shuffled: the order of a split is the builder's, so an index means the same example everywhere.
+        return tfds.core.DatasetInfo(
+            builder=self, features=tfds.features.FeaturesDict(features), disable_shuffling=True
+        )
+
+    def _split_generators(self, dl_manager):
+        del dl_manager  # nothing is downloaded
+        return {split: self._generate_examples(split, count) for split, count in self.counts().items() if count}
+
+    def _generate_examples(self, split, count):
+        for index in range(count):
+            example = dict(self.example(split, index))
+            if self.settings["overlapping"]:
+                bits = np.left_shift(np.uint16(1), np.arange(example["mask"].shape[-1], dtype=np.uint16))
+                example["mask"] = (example["mask"].astype(np.uint16) * bits).sum(-1, dtype=np.uint16)
+            yield index, {key: _png(value) if key in PIXELS else value for key, value in example.items()}
+
+
+def _png(array: np.ndarray) -> bytes:
+    """PNG bytes of `[H, W]` or RGB `[H, W, C]`: TFDS takes bytes as they are and would need TensorFlow for an array."""
+    if array.ndim == 3 and array.shape[-1] == 3:
+        array = array[..., ::-1]  # OpenCV writes BGR
+    return cv2.imencode(".png", array, PNG)[1].tobytes()
+
+
+class Source:
+    """Random access to one prepared split: `len(source)`, `source[i]` -> Example."""
+
+    def __init__(self, records, num_classes: int, overlapping: bool):
+        self._records = records
+        skip = {key: tfds.decode.SkipDecoding() for key in PIXELS if key in records.dataset_info.features}
+        self._encoded = dataclasses.replace(records, decoders=skip)
+        self._bits = np.arange(num_classes, dtype=np.uint16) if overlapping else None
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        example = dict(self._records[index])
+        for key in GREY:
+            if key in example:
+                example[key] = example[key][..., 0]
+        if self._bits is not None:
+            example["mask"] = (example["mask"][..., None] >> self._bits & 1).astype(np.uint8)
+        return {key: value.decode() if isinstance(value, bytes) else value for key, value in example.items()}
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(height, width) of an image, from the header of its PNG."""
+        width, height = struct.unpack(">II", self._encoded[index]["image"][16:24])
+        return height, width
+
+
+def cache_key(builder_cls: type[Builder], config: dict, fingerprint: str) -> str:
+    """64 hex digits that differ whenever the builder's version, its config or the contents it reads differ."""
+    what = [FORMAT, builder_cls.name, str(builder_cls.VERSION), config, fingerprint]
+    return json_sha256(what)
+
+
+def prepare(
+    builder_cls: type[Builder], config: dict, fingerprint: str, cache_dir: str = "", inputs: dict | None = None
+) -> dict[str, Source]:
+    """Runs the builder unless its result is in the cache, and returns a source for each split that has examples.
+
+    `config` is JSON-able and becomes the builder's `settings`; `fingerprint` stands for everything else that the
+    examples depend on (for files: the hash of their contents); `inputs` is handed to the builder and not to the key.
+    Raises `UserError` where the cache cannot be written.
+    """
+    folder = cache_folder(cache_dir) / builder_cls.name
+    final = folder / cache_key(builder_cls, config, fingerprint)[:24]
+    try:
+        if not final.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(folder)
+            print(f"preparing the data set {builder_cls.name}, once, into {final} ...", file=sys.stderr, flush=True)
+            _run(builder_cls, config, inputs, final)
+    except OSError as error:  # not of what the builder reads: that it refuses itself
+        raise unwritable(folder, error) from error
+    builder = _builder(builder_cls, config, final)
+    sources = {}
+    for split in sorted(builder.info.splits, key=SPLITS.index):
+        records = builder.as_data_source(split)
+        sources[split] = Source(records, config["num_classes"], config["overlapping"])
+    return sources
+
+
+def _run(builder_cls, config, inputs, final: Path) -> None:
+    """Prepares into a folder of its own, which becomes `final` by one rename."""
+    working = final.with_name(f".preparing-{uuid.uuid4().hex}")
+    try:
+        with _quiet():
+            _builder(builder_cls, config, working, inputs).download_and_prepare()
+        try:
+            working.rename(final)
+        except OSError:  # another process was faster: its folder is there and holds the same
+            if not final.exists():
+                raise
+    finally:
+        shutil.rmtree(working, ignore_errors=True)
+
+
+def _builder(builder_cls, config, data_dir, inputs=None) -> Builder:
+    return builder_cls(settings=config, inputs=inputs, data_dir=data_dir, file_format="array_record")
+
+
+def _remove_abandoned(folder: Path, age: float = 24 * 3600) -> None:
+    """Deletes what killed preparations left behind; a day is longer than any preparation."""
+    for path in folder.glob(".preparing-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > age:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Silences the progress bars, prints and log lines with which TFDS reports a preparation."""
+    verbosity = absl.logging.get_verbosity()
+    absl.logging.set_verbosity(absl.logging.ERROR)
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        absl.logging.set_verbosity(verbosity)

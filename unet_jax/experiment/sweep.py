@@ -1,0 +1,126 @@
+"""Sweeps: a config file that has `get_sweep()` beside `get_config()` lists the points of one, each some keys and values.
+
+    def get_sweep() -> list[dict]:
+        networks = ({}, {"model": default.unet(), "model.widths": (16, 32, 64)}, {"model": default.fcn()})
+        return [{**network, "seed": seed} for network in networks for seed in range(3)]
+
+A value may be a whole section, as the functions of `configs/default.py` make them, which takes the place of the config's
+own: another network has other keys, so that its name alone would not do. A key within it is set after it.
+
+`run_train.py --sweep_index=N` runs point N, so that a job array of a cluster is a sweep.
+"""
+
+import copy
+import functools
+import importlib.util
+import operator
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from unet_jax.errors import UserError
+from unet_jax.experiment.build import PIPELINE
+
+BY_NAME = {  # sections whose keys go by their `name`, and those that all of them have; what reads them checks the others
+    "model": ("name", "dtype", "activation"),
+    "data": ("name", "cache_dir", *PIPELINE),
+}
+
+
+def read(path: str | Path) -> list[dict[str, Any]]:
+    """The points that `get_sweep()` of a config file lists: values by key, such as `{"seed": 1, "model": default.unet()}`.
+
+    Raises:
+      UserError: it has no such function, or that does not list points.
+    """
+    spec = importlib.util.spec_from_file_location("sweep_of_config", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_sweep"):
+        raise UserError(
+            f"--sweep_index: {path} has no get_sweep(); add one that returns a list of points, or leave it out"
+        )
+    points = module.get_sweep()
+    if not (isinstance(points, Sequence) and points and all(map(_is_point, points))):
+        raise UserError(
+            f"{path}: get_sweep() must return a list of points, each a dict of values by key; it gave {points!r}"
+        )
+    return [dict(point) for point in points]
+
+
+def choose(points: Sequence[Mapping[str, Any]], index: int) -> Mapping[str, Any]:
+    """Point number `index`, from 0; UserError where there is none."""
+    if not 0 <= index < len(points):
+        raise UserError(f"--sweep_index={index}: the sweep has points 0 to {len(points) - 1}")
+    return points[index]
+
+
+def apply(config: ConfigDict, point: Mapping[str, Any], given: Collection[str] = ()) -> None:
+    """Sets the keys of a point in `config`, sections before what is within them; `given` are those of the command line.
+
+    Raises:
+      UserError: a key is set by both, is not in the config, or has a value of another type there, or a section other keys.
+    """
+    for key, value in sorted(point.items(), key=lambda item: item[0].count(".")):
+        for flag in given:
+            if flag == key or flag.startswith(f"{key}."):
+                it = "it" if flag == key else key
+                raise UserError(f"--config.{flag} is given, and the sweep sets {it}, too; leave one of them out")
+        *parents, last = key.split(".")
+        try:
+            node = functools.reduce(operator.getitem, parents, config)
+            if last not in node:  # or the update would add it
+                raise KeyError(f"there is no key {key}")
+            _exchange(node, last, value, key)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"the sweep's {key}={_text(key, value)!r} does not fit the config: {error}") from error
+
+
+def describe(point: Mapping[str, Any]) -> str:
+    """The point in one line, a section by its name."""
+    return ", ".join(f"{key}={_text(key, value)}" for key, value in point.items())
+
+
+def name_of(index: int, point: Mapping[str, Any]) -> str:
+    """What the folder of a point's run is called, such as "2-unet-seed1": its index and its values."""
+    values = (
+        f"{key.split('.')[-1]}{value}" if isinstance(value, (int, float)) else _text(key, value)
+        for key, value in point.items()
+    )
+    text = "-".join([str(index), *values])
+    return "".join(char if char.isalnum() or char in "-._=" else "_" for char in text)[:100]
+
+
+def _is_section(value: Any) -> bool:
+    return isinstance(value, ConfigDict | dict)
+
+
+def _is_point(point: Any) -> bool:
+    return isinstance(point, Mapping) and all(isinstance(key, str) for key in point)
+
+
+def _exchange(node: ConfigDict, name: str, new: Any, key: str) -> None:
+    """Sets `node[name]`, which is there as `key` of the config; a section key by key, so that each type is checked."""
+    old = node[name]
+    if _is_section(old) != _is_section(new):
+        raise TypeError(f"{key} is {'a section' if _is_section(old) else 'one value'} there")
+    if not _is_section(new):
+        node[name] = new
+    elif key in BY_NAME:
+        if missing := set(BY_NAME[key]) - set(new):
+            raise KeyError(
+                f"it lacks {', '.join(sorted(missing))}; the functions of configs/default.py make whole sections"
+            )
+        node[name] = ConfigDict(copy.deepcopy(new))  # points may share it
+    elif set(old) != set(new):
+        raise KeyError(f"{key} has the keys {', '.join(sorted(new))}, not {', '.join(sorted(old))}")
+    else:
+        for part in new:
+            _exchange(old, part, new[part], f"{key}.{part}")
+
+
+def _text(key: str, value: Any) -> str:
+    """A value in short: of a section its name, or that of its key."""
+    return str(value.get("name", key.split(".")[-1])) if _is_section(value) else str(value)

@@ -1,0 +1,142 @@
+"""A folder of images turned into masks and pictures."""
+
+import io
+import itertools
+import re
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from etils.epath import Path
+from PIL import Image
+
+from unet_jax.data.datasets import image_files
+from unet_jax.data.loading.pipeline import even_rows
+from unet_jax.errors import UserError
+from unet_jax.inference.predictor import Predictor, forward
+from unet_jax.inference.throughput import ThroughputMeter
+from unet_jax.plotting import drawing
+from unet_jax.segmentation import to_masks
+from unet_jax.storage.paths import expand
+from unet_jax.storage.write_errors import report_write_errors
+
+
+def predict_folder(
+    predictor: Predictor,
+    images_dir: str | Path,
+    out_dir: str | Path,
+    *,
+    batch_size: int = 4,
+    overwrite: bool = False,
+    palette: Sequence = (),
+    process_index: int = 0,
+    process_count: int = 1,
+    progress: Callable[[int], None] = lambda num_images: None,
+) -> dict:
+    """Predicts every image file of a folder (not of its subfolders), at the size of the source.
+
+    Writes, for an image NAME.ext:
+        `ids/NAME.png`: 8-bit, one class id per pixel (the rule where classes overlap: `predict.to_masks`);
+        `masks/<class>/NAME.png`: 8-bit, 0 or 255, for each class to keep;
+        `overlays/NAME.png`: the image with the masks in colour and a legend, enlarged where it is small.
+
+    Every file is read once before anything is written, so that an unreadable one is found first. Nothing is overwritten
+    unless `overwrite`.
+
+    Returns:
+        `num_images`, `num_compiles`, `seconds`, `images_per_s` (as in `evaluate`), and `folders`, those written.
+
+    Raises:
+        UserError: the folder is absent or has no image, files cannot be read or written, two would have one name, or a
+            result is there.
+    """
+    images_dir, out_dir = expand(images_dir, "--images"), expand(out_dir, "--out")
+    paths = list(image_files.list_images(images_dir).values())
+    if not paths:
+        raise UserError(f"{images_dir}: has no image; looked for {', '.join(image_files.SUFFIXES)}")
+    writer = MaskFolder(predictor, out_dir, overlays=True, palette=palette)
+    with report_write_errors():
+        for path in (folder / f"{path.stem}.png" for path in paths for folder in writer.folders):
+            if not overwrite and path.exists():
+                raise UserError(f"{path} exists; write to another folder, or pass --overwrite to replace what is there")
+    sizes = _padded_sizes(paths, predictor)
+    paths = sorted(paths, key=lambda path: (sizes[path], path))[process_index::process_count]
+    program, clock = predictor.program(forward), ThroughputMeter()
+    at_start = len(program.shapes)
+    for group in (list(group) for _, group in itertools.groupby(paths, sizes.get)):
+        rows = even_rows(len(group), max(batch_size, 1))
+        for chunk in (group[start : start + rows] for start in range(0, len(group), rows)):
+            images, before = [image_files.read_image(path) for path in chunk], len(program.shapes)
+            for path, image, probabilities in zip(chunk, images, predictor.predict_images(images, rows), strict=True):
+                writer.write(path.stem, *to_masks(probabilities, predictor.module.activation), image)
+            clock.tick(len(chunk), len(program.shapes) == before)
+            progress(len(chunk))
+    counts = {"num_images": len(paths), "num_compiles": len(program.shapes) - at_start}
+    return counts | clock.read() | {"folders": [str(folder) for folder in writer.folders]}
+
+
+class MaskFolder:
+    """The folders `ids/`, `masks/<class>/` and, on wish, `overlays/` of `predict_folder`; made when the first is written.
+
+    `colours` are those of the classes to keep.
+    """
+
+    def __init__(self, predictor: Predictor, out_dir: str | Path, *, overlays: bool = False, palette: Sequence = ()):
+        out_dir = Path(out_dir).expanduser()
+        self.class_names, self.keep, self.kept = predictor.class_names, predictor.keep, predictor.kept
+        self.colours = [drawing.class_colours(self.class_names, palette)[channel] for channel in self.kept]
+        self._overlays = overlays
+        self._masks = [out_dir / "masks" / safe_name(name) for name in predictor.keep]
+        if len(set(self._masks)) < len(self._masks):
+            raise UserError(f"eval.keep: two of {', '.join(predictor.keep)} would share a folder; rename a class")
+        self.folders = [out_dir / "ids", *self._masks, *[out_dir / "overlays"] * overlays]
+
+    def write(self, name: str, masks: np.ndarray, ids: np.ndarray, image: np.ndarray | None = None) -> None:
+        """Writes NAME.png into each folder, from masks bool [H, W, K] of all classes and ids [H, W]; overlays need `image`."""
+        masks = masks[..., self.kept]
+        with report_write_errors():
+            for folder in self.folders:
+                folder.mkdir(parents=True, exist_ok=True)
+            (self.folders[0] / f"{name}.png").write_bytes(_png(ids))
+            for channel, folder in enumerate(self._masks):
+                (folder / f"{name}.png").write_bytes(_png(masks[..., channel].astype(np.uint8) * 255))
+            if self._overlays:
+                picture = drawing.picture(image, masks, self.keep, self.colours)
+                drawing.save(picture, self.folders[-1] / f"{name}.png")
+
+    def read(self, name: str) -> np.ndarray:
+        """The masks of the classes to keep that were written as NAME.png: bool [H, W, K']."""
+        written = ((folder / f"{name}.png").read_bytes() for folder in self._masks)
+        return np.stack([np.asarray(Image.open(io.BytesIO(content))) > 0 for content in written], -1)
+
+
+def _png(array: np.ndarray) -> bytes:
+    encoded = io.BytesIO()
+    Image.fromarray(array).save(encoded, format="PNG")
+    return encoded.getvalue()
+
+
+def file_name(id_: str) -> str:
+    """An example's id as the name of a file: / \\ and % as %XX, all else as it is, so that no two ids share a name."""
+    return re.sub(r"[%/\\\0]", lambda match: f"%{ord(match[0]):02X}", id_)
+
+
+def safe_name(name: str) -> str:
+    """A class name as the name of a folder."""
+    return re.sub(r"[^\w.-]+", "_", name).strip(".") or "_"
+
+
+def _padded_sizes(paths: Sequence[Path], predictor: Predictor) -> dict[Path, tuple[int, int]]:
+    """The padded size of every image; raises UserError that names the first file that cannot be read.
+
+    Decodes all of it, where the header would tell the size: a file cut short is found before the network has run.
+    """
+    sizes, broken = {}, []
+    for path in paths:
+        try:
+            sizes[path] = predictor.padded_size(*image_files.read_image(path).shape[:2])
+        except UserError as error:
+            broken.append(error)
+    if broken:
+        more = f" (and {len(broken) - 1} more files)" if len(broken) > 1 else ""
+        raise UserError(f"{broken[0]}{more}; nothing was written")
+    return sizes

@@ -1,0 +1,198 @@
+"""A trained network on images of any size: heads -> probabilities -> masks.
+
+Evaluation and notebook take one way: `forward` on every local device, on images that are normalised whole and
+mirror-padded to buckets, the result cropped to the source's size.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from unet_jax.data import padding
+from unet_jax.data.normalization import normalize_any
+from unet_jax.errors import UserError
+from unet_jax.inference.images import check_image, to_channels
+from unet_jax.runtime import parallel
+from unet_jax.segmentation import ACTIVATIONS, resolve_keep, to_masks, to_probabilities
+
+MODES = ("accurate", "fast")
+
+
+def select(module: nn.Module, mode: str = "accurate", level: int = 0) -> nn.Module:
+    """The part of a trained network that `mode` and `level` need: the module to apply to the same variables.
+
+    U-Net++ at level L builds the nodes with i + j <= L only. "accurate" averages heads 1..L, "fast" uses head L alone;
+    with a single head (U-Net, or trained without deep supervision) the two are the same. Level 0 is as trained.
+
+    Raises:
+        UserError: the mode is unknown, or the network has no trained head at the level.
+    """
+    if mode not in MODES:
+        raise UserError(f"mode {mode!r} is unknown; known: {', '.join(MODES)}")
+    if not hasattr(module, "level"):
+        if level != 0:
+            raise UserError(f"level {level}: {type(module).__name__} has no levels; use 0")
+        return module
+    trained = module.level or len(module.widths) - 1
+    allowed = range(1, trained + 1) if module.deep_supervision else (trained,)
+    if level not in (0, *allowed):
+        why = "" if module.deep_supervision else " (trained without deep supervision, so with one head)"
+        raise UserError(f"level {level} is not there{why}; allowed: 0, {', '.join(map(str, allowed))} (0: as trained)")
+    return module.clone(level=level or module.level, deep_supervision=module.deep_supervision and mode == "accurate")
+
+
+def combine(heads: Sequence, activation: str, mode: str = "accurate"):
+    """The heads' logits -> probabilities [B, H, W, K]: their mean ("accurate") or the deepest head's ("fast")."""
+    if mode == "fast":
+        return to_probabilities(heads[-1], activation)
+    return sum(to_probabilities(logits, activation) for logits in heads) / len(heads)
+
+
+def forward(module: nn.Module, mode: str, variables, batch):
+    """Normalised images [B, h, w, C] -> probabilities [B, h', w', K]; what every prediction runs."""
+    return combine(module.apply(variables, batch["image"], train=False), module.activation, mode)
+
+
+class Program:
+    """`fn(module, mode, variables, batch)` on every local device; `shapes` are those it was compiled for."""
+
+    def __init__(self, fn: Callable, module: nn.Module, mode: str, devices: Sequence[jax.Device]):
+        self._p_fn = parallel.pmap_predict(functools.partial(fn, module, mode), devices)
+        self.shapes: set = set()
+
+    def __call__(self, variables, batch):
+        self.shapes.add(self.key(batch))
+        return self._p_fn(variables, batch)
+
+    @staticmethod
+    def key(batch) -> tuple:
+        return tuple(sorted((name, x.shape, str(x.dtype)) for name, x in batch.items()))
+
+
+# Kept between calls, so that the evaluations of one training run compile once; bounded, for programs hold memory.
+_program = functools.lru_cache(maxsize=16)(Program)
+
+
+@dataclasses.dataclass
+class Predictor:
+    """A trained network with all it needs to turn images into masks.
+
+    `module` is the network as trained, `variables` its variables or the subset that `mode` and `level` need, `channels`
+    the image channels it was trained on, `keep` the classes `predict` returns masks of (default: all but background).
+    The names of a two-class data set do for K = 1: the second is the one channel's.
+
+    Raises:
+        UserError: mode, level, activation, class names or keep do not fit the network.
+    """
+
+    module: nn.Module
+    variables: Any
+    class_names: tuple[str, ...]
+    channels: int = 1
+    keep: tuple[str, ...] = ()
+    normalize: str = "image"
+    mode: str = "accurate"
+    level: int = 0
+    bucket: int = 64
+    devices: Sequence[jax.Device] | None = None
+
+    def __post_init__(self):
+        num_classes, activation = self.module.num_classes, self.module.activation
+        if activation not in ACTIVATIONS:
+            raise UserError(f"model.activation {activation!r} is unknown; known: {', '.join(ACTIVATIONS)}")
+        if num_classes == 1 and activation != "sigmoid":
+            raise UserError(f"model.activation {activation!r} has no meaning for one class; use 'sigmoid'")
+        names = tuple(self.class_names)
+        self.class_names = names[1:] if num_classes == 1 and len(names) == 2 else names
+        if len(self.class_names) != num_classes:
+            raise UserError(f"{len(names)} class names ({', '.join(names)}) for a network of {num_classes} classes")
+        self.keep = resolve_keep(self.class_names, self.keep)
+        self.network = select(self.module, self.mode, self.level)
+        self.devices = tuple(parallel.local_devices(self.devices))
+        self._variables = parallel.replicate(self.variables, self.devices)
+
+    @property
+    def num_devices(self) -> int:
+        """How many devices share a batch: batch sizes are multiples of it."""
+        return len(self.devices)
+
+    @property
+    def margin(self) -> int:
+        """Pixels lost at each border: 0 with same padding."""
+        size = self.network.input_size(self.bucket)
+        return (size - self.network.output_size(size)) // 2
+
+    def padded_size(self, height: int, width: int) -> tuple[int, int]:
+        """The size that the network sees an image of this size at."""
+        return padding.padded_size(height, width, self.bucket, self.network.input_size)
+
+    @property
+    def kept(self) -> list[int]:
+        """The channels of the classes to keep."""
+        return [self.class_names.index(name) for name in self.keep]
+
+    def program(self, fn: Callable) -> Program:
+        """`fn(module, mode, variables, batch)` for this network, compiled once per shape in the life of the process."""
+        return _program(fn, self.network, self.mode, self.devices)
+
+    def run(self, fn: Callable, batch: dict):
+        """Runs `fn` on a batch [B, ...], B a multiple of `num_devices`; returns NumPy outputs [B, ...]."""
+        return self.program(fn)(self._variables, batch)
+
+    def probabilities(self, image) -> np.ndarray:
+        """Probabilities [B, h', w', K] of normalised, padded images [B, h, w, C], B a multiple of `num_devices`."""
+        return self.run(forward, {"image": np.asarray(image, np.float32)})
+
+    def predict_images(self, images: Sequence[np.ndarray], batch_size: int = 0) -> list[np.ndarray]:
+        """Probabilities float32 [h, w, K] of each image [h, w] or [h, w, C], whatever their sizes.
+
+        Images of one padded size share a batch of `batch_size` (default: one image per device), rounded up to fill the
+        devices. Image types and channels: see `predict`.
+        """
+        batch_size = -(-max(batch_size, 1) // self.num_devices) * self.num_devices
+        prepared = [self.prepare(image) for image in images]
+        by_size: dict[tuple, list[int]] = {}
+        for i, image in enumerate(prepared):
+            by_size.setdefault(image.shape, []).append(i)
+        results: list = [None] * len(images)
+        for indices in by_size.values():
+            for start in range(0, len(indices), batch_size):
+                chunk = indices[start : start + batch_size]
+                batch = np.stack([prepared[i] for i in chunk] + [prepared[chunk[0]]] * (batch_size - len(chunk)))
+                for i, probabilities in zip(chunk, self.probabilities(batch), strict=False):
+                    height, width = np.shape(images[i])[:2]
+                    results[i] = probabilities[:height, :width]
+        return results
+
+    def predict(self, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Masks of the classes to keep and probabilities of all classes, at the size of the source.
+
+        Args:
+            array: [H, W], [H, W, C] or [B, H, W, C], uint8, uint16 or float (for `normalize="range"` in 0..1).
+                Grey becomes RGB by repetition and RGB grey by luminance where the network was trained on the other;
+                an alpha channel is dropped.
+
+        Returns:
+            masks bool [..., H, W, K'], one channel per name in `keep`, and probabilities float32 [..., H, W, K].
+
+        Raises:
+            UserError: the array has another rank, type or number of channels, is empty, or holds NaN or Inf.
+        """
+        array = np.asarray(array)
+        if array.ndim not in (2, 3, 4) or array.size == 0:
+            raise UserError(f"image of shape {array.shape}: want [H, W], [H, W, C] or [B, H, W, C], none of them 0")
+        probabilities = self.predict_images(array if array.ndim == 4 else array[None])
+        probabilities = np.stack(probabilities) if array.ndim == 4 else probabilities[0]
+        masks, _ = to_masks(probabilities, self.module.activation)
+        return masks[..., self.kept], probabilities
+
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        """An image [H, W] or [H, W, C] as the network takes it: channels, normalisation, padding; float32 [h, w, C]."""
+        image = to_channels(check_image(image, self.normalize), self.channels)
+        image = normalize_any(image, self.normalize)
+        return padding.pad_image(image, self.padded_size(*image.shape[:2]), (self.margin, self.margin))

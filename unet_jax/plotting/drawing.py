@@ -1,0 +1,139 @@
+"""Masks drawn over images: class colours with a legend, small images enlarged, 16-bit and float images stretched."""
+
+import io
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from etils.epath import Path
+from PIL import Image, ImageDraw, ImageFont
+
+# Bright on grey X-rays and told apart by colour-blind eyes (after Okabe and Ito); more classes go round again.
+FOREGROUND = ((255, 145, 0), (40, 175, 255), (0, 200, 130), (235, 90, 190), (245, 225, 60), (150, 110, 255))
+BACKGROUND = (150, 150, 150)
+VOID_COLOUR = (90, 90, 90)
+PAPER, INK = (24, 24, 27), (235, 235, 235)
+GAP = 6  # pixels between tiles
+
+Colour = tuple[int, int, int]
+
+
+def class_colours(class_names: Sequence[str], palette: Sequence = ()) -> tuple[Colour, ...]:
+    """An RGB triple per class: the data set's palette where it has one for each (black aside), else our own."""
+    offset = 1 if len(class_names) > 1 else 0
+    own = [BACKGROUND] * offset
+    own += [FOREGROUND[i % len(FOREGROUND)] for i in range(len(class_names) - offset)]
+    if len(palette) != len(class_names):
+        return tuple(own)
+    return tuple(tuple(map(int, c)) if any(c) else mine for c, mine in zip(palette, own, strict=True))
+
+
+def to_display(image: np.ndarray) -> np.ndarray:
+    """An image [H, W], [H, W, 1] or [H, W, 3] as RGB uint8 [H, W, 3].
+
+    uint8 is shown as it is; uint16 and float are stretched so that the 0.5th percentile is black and the 99.5th white.
+    """
+    image = image[..., None] if image.ndim == 2 else image
+    if image.dtype != np.uint8:
+        low, high = np.percentile(image, (0.5, 99.5))
+        stretched = (image.astype(np.float64) - low) / max(high - low, 1e-12)
+        image = np.rint(255 * np.clip(stretched, 0, 1)).astype(np.uint8)
+    return np.repeat(image[..., :1], 3, axis=-1) if image.shape[-1] < 3 else np.ascontiguousarray(image[..., :3])
+
+
+def paint(
+    rgb: np.ndarray, masks: np.ndarray, colours: Sequence[Colour], fill: float = 0.35, line: int = 1
+) -> np.ndarray:
+    """Masks bool [H, W, K] over RGB uint8: a translucent fill, mixed where masks overlap, and an outline inside each."""
+    masks = masks.astype(bool)
+    colours = np.asarray(colours, np.float32).reshape(-1, 3)
+    num = masks.sum(-1, keepdims=True)
+    mixed = masks.astype(np.float32) @ colours / np.maximum(num, 1).astype(np.float32)
+    painted = np.where(num > 0, (1 - fill) * rgb.astype(np.float32) + fill * mixed, rgb)
+    kernel = np.ones((2 * line + 1, 2 * line + 1), np.uint8)
+    for k, colour in enumerate(colours):
+        mask = masks[..., k].astype(np.uint8)
+        inside = cv2.erode(mask, kernel, borderType=cv2.BORDER_REPLICATE)
+        painted[(mask > 0) & (inside == 0)] = colour
+    return np.rint(painted).astype(np.uint8)
+
+
+def grey_out(rgb: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """RGB uint8 [H, W, 3] with the pixels that do not count (valid [H, W] false) turned to a flat grey."""
+    return np.where(valid[..., None], rgb, (0.3 * rgb + 0.7 * np.array(VOID_COLOUR)).astype(np.uint8))
+
+
+def picture(image: np.ndarray, masks: np.ndarray, names: Sequence[str], colours: Sequence[Colour]) -> np.ndarray:
+    """The image with masks bool [H, W, K] painted over it and a legend below, RGB uint8, never smaller than the image."""
+    factor = max(1, round(800 / max(image.shape[:2])))
+    panel = paint(resize(to_display(image), factor), resize(masks, factor), colours, line=line_width(factor))
+    return np.concatenate([panel, strip(panel.shape[1], list(zip(names, colours, strict=True)))])
+
+
+def save(picture: np.ndarray, path: Path) -> None:
+    """Writes a picture as PNG, compressed lightly: at the default level that would take longer than the prediction."""
+    drawn = io.BytesIO()
+    Image.fromarray(picture).save(drawn, format="PNG", compress_level=1)
+    Path(path).write_bytes(drawn.getvalue())
+
+
+def save_figure(figure, path: Path) -> None:
+    """Writes a figure of Matplotlib as PNG. Raises OSError."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png")
+    Path(path).write_bytes(drawn.getvalue())
+
+
+def line_width(factor: float) -> int:
+    """The width of an outline in an image enlarged by `factor`."""
+    return 1 if factor < 4 else 2
+
+
+def blank(height: int, width: int) -> np.ndarray:
+    """Empty paper, RGB uint8."""
+    return np.full((height, width, 3), PAPER, np.uint8)
+
+
+def resize(array: np.ndarray, factor: float) -> np.ndarray:
+    """Enlarges by a whole factor (images smoothly, masks exactly) or reduces; bool stays bool."""
+    if factor == 1:
+        return array
+    height, width = (max(1, round(n * factor)) for n in array.shape[:2])
+    if array.dtype == bool:
+        rows = np.minimum((np.arange(height) + 0.5) / factor, array.shape[0] - 1).astype(int)
+        columns = np.minimum((np.arange(width) + 0.5) / factor, array.shape[1] - 1).astype(int)
+        return array[rows][:, columns]
+    return cv2.resize(array, (width, height), interpolation=cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA)
+
+
+def strip(width: int, entries: Sequence[tuple[str, Colour | None]], least: int = 26) -> np.ndarray:
+    """A dark strip with one coloured square and a name per entry (no square for None), in as many lines as it takes."""
+    font = ImageFont.load_default(size=14)
+    places, x, y = [], 8, 5
+    for name, colour in entries:
+        square = 0 if colour is None else 18
+        needed = square + int(font.getlength(name)) + 16
+        if x > 8 and x + needed > width:
+            x, y = 8, y + 22
+        places.append((x, y, square, name, colour))
+        x += needed
+    strip = Image.new("RGB", (width, max(least, y + 21)), PAPER)
+    draw = ImageDraw.Draw(strip)
+    for x, y, square, name, colour in places:
+        if colour is not None:
+            draw.rectangle((x, y + 2, x + 11, y + 13), fill=tuple(colour))
+        draw.text((x + square, y), name, fill=INK, font=font)
+    return np.asarray(strip)
+
+
+def arrange(tiles: Sequence[np.ndarray], columns: int, legend: Sequence) -> np.ndarray:
+    """Tiles of one size, RGB uint8, in rows of `columns` above a legend of (name, colour)."""
+    columns = min(columns, len(tiles))
+    gap = blank(tiles[0].shape[0], GAP)
+    empty = blank(*tiles[0].shape[:2])
+    tiles = [*tiles, *[empty] * (-len(tiles) % columns)]
+    rows = [
+        np.concatenate([part for tile in tiles[i : i + columns] for part in (tile, gap)], axis=1)
+        for i in range(0, len(tiles), columns)
+    ]
+    return np.concatenate([*rows, *([strip(rows[0].shape[1], legend)] if legend else [])])

@@ -1,0 +1,1 @@
+"""Devices, processes, compilation, and the command line that every program shares."""

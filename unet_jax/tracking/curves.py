@@ -1,0 +1,86 @@
+"""WORKDIR/curves.png, of a run that goes on."""
+
+import math
+import time
+from collections.abc import Iterable, Mapping
+
+from etils.epath import Path
+
+from unet_jax.plotting import drawing
+from unet_jax.runtime import parallel
+from unet_jax.storage.write_errors import report_write_errors
+from unet_jax.tracking.metrics_file import read_metrics
+
+EVERY_S = 60  # between two drawings, which take about half a second each; evaluations and the end are drawn besides
+
+
+class Curves:
+    """Draws the curves of the run in `workdir` from its rows; of several processes the first does."""
+
+    def __init__(self, workdir: Path):
+        self._workdir, self._drawn = workdir, time.monotonic()
+
+    def draw_if_due(self) -> None:
+        """Draws them if the last time is `EVERY_S` ago."""
+        if time.monotonic() - self._drawn > EVERY_S:
+            self.draw()
+
+    def draw(self) -> None:
+        """As far as the run came: one that ends before its first record has none, and its own error is the one to tell."""
+        rows = read_metrics(self._workdir / "metrics.jsonl")
+        if rows and parallel.process_index() == 0:
+            draw_curves(rows, self._workdir / "curves.png")
+        self._drawn = time.monotonic()
+
+
+def draw_curves(rows: Iterable[Mapping], out_png: str | Path, metric: str = "iou_pooled/mean") -> Path:
+    """Plots loss, mean IoU and learning rate against the step, from the rows of a run's metrics.jsonl.
+
+    A row is {"step": 10, "split": "train", "loss": ..., ...}; of two of one step and split the later counts.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second that prediction need not wait for
+    from matplotlib.figure import Figure
+
+    series = _series(rows)
+    figure = Figure(figsize=(7, 8), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)  # no pyplot: nothing global, no window
+    panels = {"loss": "loss", metric: f"mean IoU ({metric})" if metric == "iou_pooled/mean" else metric}
+    panels["learning_rate"] = "learning rate"
+    colours = {"train": "#7f7f7f", "val": "#d55e00", "test": "#0072b2"}
+    axes = figure.subplots(len(panels), sharex=True)
+    for axis, (key, title) in zip(axes, panels.items(), strict=True):
+        low, high = math.inf, -math.inf
+        for split, rows in series.items():
+            points = [(step, row[key]) for step, row in sorted(rows.items()) if _is_number(row.get(key))]
+            if points:
+                style = (
+                    {"marker": "o", "markersize": 4 if split != "train" else 0} if len(points) > 1 else {"marker": "o"}
+                )
+                axis.plot(*zip(*points, strict=True), label=split, color=colours.get(split), linewidth=1.5, **style)
+                low, high = min(low, *(v for _, v in points)), max(high, *(v for _, v in points))
+        axis.set_title(title, loc="left", fontsize=10)
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+        if key == "loss" and 0 < low < high / 20:
+            axis.set_yscale("log")
+        if key == metric:
+            axis.set_ylim(0, 1)
+        if key != "learning_rate" and low <= high:
+            axis.legend(frameon=False)
+    axes[-1].set_xlabel("step")
+    out_png = Path(out_png).expanduser()
+    with report_write_errors():
+        drawing.save_figure(figure, out_png)
+    return out_png
+
+
+def _series(rows: Iterable[Mapping]) -> dict[str, dict[int, dict]]:
+    """Rows by split and step; what one row of a step lacks, an earlier one may give."""
+    series: dict[str, dict[int, dict]] = {}
+    for row in rows:
+        series.setdefault(row["split"], {}).setdefault(row["step"], {}).update(row)
+    return series
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

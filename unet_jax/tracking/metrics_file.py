@@ -1,0 +1,57 @@
+"""What a run tells: `metrics.jsonl`, one JSON object a line, the bar on the screen, and the clock behind both."""
+
+import contextlib
+import json
+import math
+from collections.abc import Callable, Mapping
+
+from etils.epath import Path
+
+from unet_jax.runtime import parallel
+from unet_jax.storage import paths
+from unet_jax.storage.write_errors import report_write_errors
+
+
+class MetricWriter:
+    """Appends rows `{"step": ..., "split": ..., name: value, ...}` to `metrics.jsonl`.
+
+    Args:
+      path: of the file.
+      start_step: the step that the run goes on from. Rows of later steps, left by a run that was killed after its last
+        checkpoint, are dropped, so that no step stands there twice.
+      also: is given each row, too, as `write` is.
+
+    Of several processes the first writes, and the others do nothing.
+    """
+
+    def __init__(self, path, start_step: int = 0, also: Callable[[int, str, Mapping], None] | None = None):
+        self.path, self._also = Path(path), also
+        if parallel.process_index():
+            return
+        kept = "".join(_line(row) for row in read_metrics(self.path) if row["step"] <= start_step)
+        if paths.read_if_there(self.path) != kept:  # later rows, or a line cut off: the next would be glued to it
+            paths.write_whole(self.path, kept.encode())  # a crash never loses the rows before
+
+    def write(self, step: int, split: str, values: Mapping) -> None:
+        """Adds one row; it is in the file when this returns. NaN and infinities become null."""
+        if parallel.process_index():
+            return
+        with report_write_errors():
+            paths.append(self.path, _line({"step": step, "split": split, **values}))
+        if self._also:
+            self._also(step, split, values)
+
+
+def read_metrics(path) -> list[dict]:
+    """The rows of a `metrics.jsonl`, in order; a line cut off by a crash is left out."""
+    path = Path(path)
+    rows = []
+    for line in paths.read_if_there(path).splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            rows.append(json.loads(line))
+    return rows
+
+
+def _line(row: dict) -> str:
+    plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+    return json.dumps(plain) + "\n"

@@ -1,0 +1,1 @@
+"""The optimiser: optax chains, schedules, groups of parameters, the moving average."""

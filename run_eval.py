@@ -5,7 +5,7 @@
     python run_eval.py --workdir=runs/electrodes --images=FOLDER --out=FOLDER
 
 Scores go to WORKDIR/eval/SPLIT.json, with masks and overlays beside it. With --images, OUT gets for each image a PNG of
-class ids, one 0/255 mask per kept class, and an overlay. Config and classes come from the workdir.
+class ids, one 0/255 mask per reported class, and an overlay. Config and classes come from the workdir.
 """
 
 from absl import flags

@@ -46,7 +46,7 @@ flags.mark_flags_as_required(["config", "workdir"])
 def before_devices() -> None:
     """What must be asked for before JAX starts its devices, and so before several processes join."""
     if DETERMINISTIC.value:
-        determinism.ask()
+        determinism.enable_gpu_determinism()
 
 
 def main() -> None:
@@ -58,10 +58,10 @@ def main() -> None:
     config, workdir = CONFIG.value, WORKDIR.value
     if SWEEP_INDEX.value is not None:
         path, _, _ = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
-        point = sweep.choose(sweep.read(path), SWEEP_INDEX.value)
-        sweep.apply(config, point, given=config_flags.get_override_values(flags.FLAGS["config"]))
-        workdir = f"{workdir}/{sweep.name_of(SWEEP_INDEX.value, point)}"
-        print(f"point {SWEEP_INDEX.value} of the sweep: {sweep.describe(point)}; into {workdir}")
+        point = sweep.choose_point(sweep.read_sweep(path), SWEEP_INDEX.value)
+        sweep.apply_point(config, point, given=config_flags.get_override_values(flags.FLAGS["config"]))
+        workdir = f"{workdir}/{sweep.point_name(SWEEP_INDEX.value, point)}"
+        print(f"point {SWEEP_INDEX.value} of the sweep: {sweep.describe_point(point)}; into {workdir}")
     if VERIFY.value and parallel.process_count() > 1:
         raise UserError("--verify_resume is for one process: add --nomultiprocess, and no --coordinator")
     if VERIFY.value:

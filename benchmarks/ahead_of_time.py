@@ -16,9 +16,9 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has its own folder there, not the project's
 
-from unet_jax.analysis.cost import Cost
 from unet_jax.analysis.plan import expect_no_tpu
 from unet_jax.runtime import cli
+from unet_jax.runtime.program_cost import Cost
 
 
 def define_flags() -> None:

@@ -139,7 +139,7 @@ def describe(row: rows.Row, run: Path, num_steps: int) -> dict:
     train = [line for line in lines if line["split"] == "train"]  # each tells of the steps since the one before
     before = [0, *(line["step"] for line in train)]
     seconds = sum(line["step_s"] * (line["step"] - last) for line, last in zip(train, before, strict=False))
-    keep = rows.create_config(row.data, row.variant).eval.keep
+    keep = rows.create_config(row.data, row.variant).eval.classes
     names = [*(f"iou_pooled/{name}" for name in keep), "iou_pooled/mean", "iou_image/mean"]
     found = {name: scored["summary"][name] for name in names}
     command = ["python run_train.py", *rows.train_flags(row, num_steps), f"--workdir=runs/{row.name}"]

@@ -15,8 +15,8 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has its own folder there, not the project's
 
-from unet_jax.analysis.cost import in_turns
 from unet_jax.runtime import cli
+from unet_jax.runtime.program_cost import in_turns
 
 
 def define_flags() -> None:

@@ -38,15 +38,15 @@ def measure(config) -> tuple[int, int]:
     """Bytes of one device's training step: (planned, measured)."""
     import jax
 
-    from unet_jax.analysis.cost import Cost
     from unet_jax.analysis.plan import compile, work
     from unet_jax.data.loading import pipeline
     from unet_jax.experiment.build import build_experiment, create_dataset
     from unet_jax.runtime import parallel
+    from unet_jax.runtime.program_cost import Cost
 
     device = jax.local_devices()[:1]
     dataset = create_dataset(config)
-    whole = work.create(config, dataset, device)
+    whole = work.create_work(config, dataset, device)
     lowered = compile.lower(whole.step, whole.state, whole.rows(whole.batch_size), device)
     program = parallel.compile_lowered(lowered, device[0].platform)
     parts = build_experiment(config)

@@ -85,13 +85,13 @@ DATA = {
 
 ADDED = {  # to the training of a U-Net, one at a time
     "elastic": ("elastic deformation", {"augment.elastic": 5.0}),
-    "foreground": ("a third of the windows on the foreground", {"data.foreground_share": 0.33}),
+    "foreground": ("a third of the windows on the foreground", {"data.foreground_fraction": 0.33}),
     "ema": ("moving average of the weights", {"optim.ema_decay": 0.99, "eval.weights": "ema"}),
 }
 WEIGHT_MAP = {  # its cross entropy in place of the plain one, which its w0 = 0 would be
     "data.weight_map": True,
-    "loss.terms.binary_cross_entropy": 0.0,
-    "loss.terms.weighted_cross_entropy": 0.5,
+    "loss.weights.binary_cross_entropy": 0.0,
+    "loss.weights.weighted_cross_entropy": 0.5,
 }
 
 
@@ -210,7 +210,7 @@ def train_flags(row: Row, num_steps: int, folder: str = "FOLDER") -> list[str]:
         "train.eval_every": -(-num_steps // data.num_evals),
     }
     if row.share != 1:
-        flags["data.train_share"] = row.share
+        flags["data.train_fraction"] = row.share
     warmup = create_config(row.data, row.variant).optim.warmup_steps
     if warmup > num_steps // 3:
         flags["optim.warmup_steps"] = num_steps // 3

@@ -13,9 +13,9 @@ import numpy as np
 from flax import linen as nn
 
 from unet_jax import models
-from unet_jax.analysis.cost import Cost
 from unet_jax.inference.predictor import forward
 from unet_jax.runtime import parallel, roofline
+from unet_jax.runtime.program_cost import Cost
 from unet_jax.training.losses.registry import create_loss
 from unet_jax.training.optim.optimizer import create_optimizer
 from unet_jax.training.state import TrainState, create_state
@@ -74,9 +74,9 @@ def create(model: str, mode: str, *, batch: int, size: int, dtype: str = "float3
 
 def create_module(model: str, dtype: str = "float32", level: int = 0) -> nn.Module:
     """The network; `level` of a U-Net++ alone."""
-    knobs = {"level": level} if model == "unet_pp" else {}
+    options = {"level": level} if model == "unet_pp" else {}
     return models.build(
-        model, num_classes=CLASSES, widths=WIDTHS, norm="batch", dtype=dtype, axis_name=parallel.AXIS, **knobs
+        model, num_classes=CLASSES, widths=WIDTHS, norm="batch", dtype=dtype, axis_name=parallel.AXIS, **options
     )
 
 
@@ -84,7 +84,7 @@ def create_step(model: str, *, size: int, dtype: str = "float32", level: int = 0
     """The body of the training step and the state it begins with."""
     module = create_module(model, dtype, level)
     tx, schedule = create_optimizer(name="adam", learning_rate=1e-3, num_steps=1000, schedule="constant")
-    loss = create_loss(terms={"cross_entropy": 1.0}, activation="softmax", num_classes=CLASSES)
+    loss = create_loss(weights={"cross_entropy": 1.0}, activation="softmax", num_classes=CLASSES)
     body = create_train_step(module, loss, tx, schedule, seed=0, augmentation={})
     return body, create_state(module, tx, seed=0, patch=(size, size), channels=CHANNELS)
 
@@ -102,5 +102,5 @@ def create_examples(batch: int, size: int) -> dict[str, np.ndarray]:
 def create_roof(dtype: str = "float32") -> Work:
     """A square matrix product on every local device at once: what a convolution could reach at best."""
     begin = time.perf_counter()
-    run, flops = roofline.product(dtype)
+    run, flops = roofline.matmul_run(dtype)
     return Work(run, flops / 1e9, 0.0, time.perf_counter() - begin)

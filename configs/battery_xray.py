@@ -25,5 +25,5 @@ def get_config(arg: str = "") -> ConfigDict:
         config.augment.quarter_turns = False  # the plates lie level in every image
         config.augment.update({"brightness": 0.2, "contrast": 0.3, "gamma": 0.3})
     config.train.update({"batch_size": 4, "num_steps": 1240, "eval_every": 155})
-    config.eval.update({"batch_size": 2, "keep": ("stack", "plate")})
+    config.eval.update({"batch_size": 2, "classes": ("stack", "plate")})
     return config

@@ -24,7 +24,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.augment = RECIPES[arg]()
     config.loss = ConfigDict(
         {
-            "terms": {  # the weight of each loss; 0 leaves it out
+            "weights": {  # the weight of each loss; 0 leaves it out
                 "cross_entropy": 1.0,  # needs softmax
                 "binary_cross_entropy": 0.0,  # needs sigmoid: each channel a mask of its own
                 "weighted_cross_entropy": 0.0,  # of either, with U-Net's map of weights: needs data.weight_map
@@ -36,7 +36,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 "lovasz": 0.0,  # 1 - IoU of each image, made convex: Lovász-softmax, with a sigmoid the Lovász hinge
                 "bce_dice": 0.0,  # U-Net++'s own; needs sigmoid
             },
-            "knobs": {  # of those losses that have any
+            "options": {  # of those losses that have any
                 "weighted_cross_entropy": {"w0": 10.0},  # weight of the map, beside the class weights
                 "focal": {"gamma": 2.0},  # exponent of 1 - p; 0 for the plain cross entropy
                 "tversky": {"alpha": 0.3, "beta": 0.7},  # price of a false pixel, and of a missed one
@@ -59,7 +59,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "warmup_examples": 0,
             "power": 0.9,  # of poly
             "boundaries": (),  # of step: where the rate falls, in the unit that the run's length is given in
-            "factor": 0.1,  # of step and plateau: what the rate is multiplied by
+            "lr_drop_factor": 0.1,  # of step and plateau: what the rate is multiplied by
             "plateau_patience": 3,  # of plateau: evaluations in a row without a gain, after which the rate falls
             "plateau_gain": 1e-4,  # of plateau: the least gain of IoU over the best score
             "weight_decay": 1e-4,  # on kernels only; decoupled for adamw and lion, L2 before the moments for the others
@@ -67,13 +67,13 @@ def get_config(arg: str = "") -> ConfigDict:
             "nesterov": False,  # of sgd and rmsprop
             "b1": 0.9,  # of adam, adamw and lion
             "b2": 0.999,  # of adam, adamw and lion (lion's authors: 0.99)
-            "decay": 0.9,  # of rmsprop
+            "rmsprop_decay": 0.9,  # of rmsprop
             "eps": 1e-8,  # of adam, adamw and rmsprop
             "grad_clip": 1.0,  # bound on the gradient's global norm; 0 for none
             "accumulate": 1,  # micro-batches that the batch of a step is worked through in, to save memory; exact
             "ema_decay": 0.0,  # of a moving average of the weights, scored beside them, e.g. 0.999; 0 for none
             "freeze": (),  # patterns of parameters that stay as they are, e.g. ("encoder/*",); BatchNorm's statistics move on
-            "rates": (),  # pairs of such a pattern and what the rate is multiplied by, e.g. (("encoder/*", 0.1),)
+            "lr_multipliers": (),  # pairs of such a pattern and what the rate is multiplied by, e.g. (("encoder/*", 0.1),)
         }
     )
     config.train = ConfigDict(
@@ -88,15 +88,15 @@ def get_config(arg: str = "") -> ConfigDict:
             "eval_every_examples": 0,
             "patience": 0,  # evaluations without a better score after which the run ends early; 0 for never
             "tensorboard": False,  # also writes WORKDIR/tensorboard: every row, and predictions on val; needs that extra
-            "start_from": "",  # workdir of a run from whose best network this one starts, parameter by name; "" for none
+            "init_from": "",  # workdir of a run from whose best network this one starts, parameter by name; "" for none
         }
     )
     config.eval = ConfigDict(
         {
             "batch_size": 8,  # whole images at a time, over all devices
-            "bucket": 64,  # image sizes are padded by mirroring to multiples of this many pixels
+            "pad_multiple": 64,  # image sizes are padded by mirroring to multiples of this many pixels
             "mode": "accurate",  # accurate (mean of the heads' probabilities) or fast (the deepest head)
-            "keep": (
+            "classes": (
                 "anode",
                 "cathode",
             ),  # classes whose masks are written and whose mean is the score; () for all but class 0
@@ -114,7 +114,7 @@ def get_config(arg: str = "") -> ConfigDict:
 
 
 def augment() -> ConfigDict:
-    """Every knob of augmentation. A pair is (least, most) of what is drawn; grey values change in the order of the keys.
+    """Every option of augmentation. A pair is (least, most) of what is drawn; grey values change in the order of the keys.
 
     To see what the network will see: python -m unet_jax.analysis.preview --config=CONFIG --out=sheet.png
     """
@@ -129,7 +129,7 @@ def augment() -> ConfigDict:
             "shear": 0.0,  # degrees, up to this many either way, by which upright lines lean over
             "shift": 0.0,  # pixels, up to this many either way on each axis
             "interpolation": "linear",  # of the image in these five: linear, cubic; masks take the nearest pixel
-            "outside": "mirror",  # what these five show from outside the window: mirror, or void (not valid)
+            "fill_mode": "mirror",  # what these five show from outside the window: mirror, or void (not valid)
             "blur": (0.0, 0.0),  # std of a Gaussian in pixels
             "low_resolution": (1.0, 1.0),  # of the image's size: reduced to it and back
             "multiply": 0.0,  # factor in 1 - m .. 1 + m about 0, with normalize "image" the image's mean
@@ -195,7 +195,7 @@ def augment_unet() -> ConfigDict:
     config.elastic, config.elastic_grid = 10.0, 3  # "10 pixels standard deviation", "a coarse 3 by 3 grid"
     config.rotate, config.shift = 180.0, 16.0  # "shift and rotation invariance": how much is ours
     config.brightness, config.contrast = 0.1, 0.2  # "gray value variations": how much is ours
-    config.outside = "mirror"  # as its overlap-tile strategy fills missing context
+    config.fill_mode = "mirror"  # as its overlap-tile strategy fills missing context
     return config
 
 
@@ -209,7 +209,7 @@ def split(arg: str) -> tuple[str, str]:
 
 
 def unet_pp() -> ConfigDict:
-    """Every knob of the nested network."""
+    """Every option of the nested network."""
     return ConfigDict(
         {
             **unet(),
@@ -221,11 +221,11 @@ def unet_pp() -> ConfigDict:
 
 
 def unet() -> ConfigDict:
-    """Every knob of the plain network."""
+    """Every option of the plain network."""
     return ConfigDict(
         {
             "name": "unet",
-            "variant": "",  # makes sure that the other knobs are those published: paper, release, same, wide; "" for any
+            "variant": "",  # makes sure that the other options are those published: paper, release, same, wide; "" for any
             "widths": (16, 32, 64, 128),  # channels by level; as many levels as values
             "padding": "same",  # same, or valid: as published, the output smaller than the input
             "norm": "batch",  # none, batch, group, instance
@@ -241,7 +241,7 @@ def unet() -> ConfigDict:
 
 
 def fcn() -> ConfigDict:
-    """Every knob of the fully convolutional VGG-16."""
+    """Every option of the fully convolutional VGG-16."""
     return ConfigDict(
         {
             "name": "fcn",
@@ -255,7 +255,7 @@ def fcn() -> ConfigDict:
 
 
 def fc_densenet() -> ConfigDict:
-    """Every knob of the densely connected network."""
+    """Every option of the densely connected network."""
     return ConfigDict(
         {
             "name": "fc_densenet",
@@ -275,10 +275,10 @@ def pipeline() -> dict:
     return {
         "patch": (96, 96),  # height, width of a training window in pixels
         "normalize": "image",  # image (zero mean, unit variance of the whole image) or range (0..1 by its type)
-        "train_share": 1.0,  # of the training images, the same for every seed, a smaller share's among a larger one's
-        "foreground_share": 0.0,  # of the windows, that show a random pixel of a random class but class 0; nnU-Net: 0.33
+        "train_fraction": 1.0,  # of the training images, the same for every seed, a smaller share's among a larger one's
+        "foreground_fraction": 0.0,  # of the windows, that show a random pixel of a random class but class 0; nnU-Net: 0.33
         "weight_map": False,  # of the training images, from their instances, as U-Net has it: for weighted_cross_entropy
-        "weight_map_sigma": 5.0,  # pixels; its height above the class weights is loss.knobs.weighted_cross_entropy.w0
+        "weight_map_sigma": 5.0,  # pixels; its height above the class weights is loss.options.weighted_cross_entropy.w0
         "num_threads": 2,  # that read ahead
         "cache_bytes": 1 << 30,  # decoded images kept in memory for a split, at most
         "cache_dir": "",  # of prepared data; "" for $UNET_JAX_CACHE or ~/.cache/unet_jax/data
@@ -286,7 +286,7 @@ def pipeline() -> dict:
 
 
 def electrodes() -> ConfigDict:
-    """Every knob of the synthetic X-rays."""
+    """Every option of the synthetic X-rays."""
     return ConfigDict(
         {
             "name": "electrodes",
@@ -303,7 +303,7 @@ def electrodes() -> ConfigDict:
 
 
 def image_folder(root: str) -> ConfigDict:
-    """Every knob of a folder of images and masks."""
+    """Every option of a folder of images and masks."""
     return ConfigDict(
         {
             "name": "image_folder",
@@ -321,7 +321,7 @@ def image_folder(root: str) -> ConfigDict:
 
 
 def isbi2012(root: str) -> ConfigDict:
-    """Every knob of the membranes of ISBI 2012 as their organisers ship them."""
+    """Every option of the membranes of ISBI 2012 as their organisers ship them."""
     return ConfigDict(
         {
             "name": "isbi2012",
@@ -333,7 +333,7 @@ def isbi2012(root: str) -> ConfigDict:
 
 
 def dsb2018(root: str) -> ConfigDict:
-    """Every knob of the nuclei of the Data Science Bowl 2018 as their organisers ship them."""
+    """Every option of the nuclei of the Data Science Bowl 2018 as their organisers ship them."""
     return ConfigDict(
         {
             "name": "dsb2018",
@@ -346,7 +346,7 @@ def dsb2018(root: str) -> ConfigDict:
 
 
 def tfds(name: str) -> ConfigDict:
-    """Every knob of a TensorFlow Datasets set that is prepared as ArrayRecord; `name` is its name there."""
+    """Every option of a TensorFlow Datasets set that is prepared as ArrayRecord; `name` is its name there."""
     return ConfigDict(
         {
             "name": f"tfds:{name}",

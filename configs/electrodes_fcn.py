@@ -10,8 +10,8 @@ and adds a score that begins at zero:
 
     python run_train.py --config=configs/electrodes_fcn.py --workdir=runs/fcn_32 --config.model.stride=32
     python run_train.py --config=configs/electrodes_fcn.py --workdir=runs/fcn_16 --config.model.stride=16 \
-        --config.train.start_from=runs/fcn_32
-    python run_train.py --config=configs/electrodes_fcn.py --workdir=runs/fcn_8 --config.train.start_from=runs/fcn_16
+        --config.train.init_from=runs/fcn_32
+    python run_train.py --config=configs/electrodes_fcn.py --workdir=runs/fcn_8 --config.train.init_from=runs/fcn_16
 
 The authors lower the learning rate by a hundred with each stage: --config.optim.learning_rate=2e-5, then 2e-7.
 """

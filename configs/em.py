@@ -22,5 +22,5 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data = default.image_folder(folder)
     config.data.update({"class_names": ("interior", "membrane"), "patch": (128, 128)})
     config.train.update({"batch_size": 4, "num_steps": 400, "eval_every": 200})
-    config.eval.update({"batch_size": 1, "keep": ("membrane",)})
+    config.eval.update({"batch_size": 1, "classes": ("membrane",)})
     return config

@@ -21,5 +21,5 @@ def get_config(arg: str = "") -> ConfigDict:
     folder, recipe = default.split(arg)
     config = default.get_config(recipe)
     config.data = default.image_folder(folder)
-    config.eval.keep = ()
+    config.eval.classes = ()
     return config

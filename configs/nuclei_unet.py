@@ -4,7 +4,7 @@
 
 FOLDER as for configs/nuclei.py. The loss is half the binary cross entropy and the Dice, as two terms, so that the first
 can be exchanged for that with U-Net's map of weights: --config.data.weight_map=True
---config.loss.terms.binary_cross_entropy=0 --config.loss.terms.weighted_cross_entropy=.5
+--config.loss.weights.binary_cross_entropy=0 --config.loss.weights.weighted_cross_entropy=.5
 
 Hardware: two CPU cores; time and score: docs/results.md.
 """
@@ -20,5 +20,5 @@ def get_config(arg: str = "") -> ConfigDict:
     widths = config.model.widths
     config.model = default.unet()
     config.model.update({"widths": widths, "activation": "sigmoid"})
-    config.loss.terms.update({"bce_dice": 0.0, "binary_cross_entropy": 0.5, "dice": 1.0})
+    config.loss.weights.update({"bce_dice": 0.0, "binary_cross_entropy": 0.5, "dice": 1.0})
     return config

@@ -28,5 +28,5 @@ def get_config(arg: str = "") -> ConfigDict:
     if not recipe:
         config.augment.update({"flip": False, "quarter_turns": False})  # photographs have an up and a down
     config.train.update({"num_steps": 2000, "eval_every": 500})
-    config.eval.keep = ("pet", "border")
+    config.eval.classes = ("pet", "border")
     return config

@@ -12,6 +12,7 @@ import signal
 
 import jax
 import pytest
+from helpers.image_folders import Folder
 from helpers.small_config import small_config
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -119,3 +120,9 @@ def _signalling(train_batches, at):
             yield batch
 
     return batches
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of images and masks that the test fills."""
+    return Folder(tmp_path)

@@ -10,15 +10,15 @@ class UserError(ValueError):
     """
 
 
-def fail(error: UserError) -> None:
-    """Raises it: what a check does with a problem, unless it is given another `refuse` that collects and returns."""
+def raise_error(error: UserError) -> None:
+    """Raises it: what a check does with a problem, unless it is given another `on_error` that collects and returns."""
     raise error
 
 
 @contextlib.contextmanager
-def refusing(refuse):
-    """Gives a `UserError` of what is done inside to `refuse`, and goes on behind it where that returns."""
+def collect_errors(on_error):
+    """Gives a `UserError` of what is done inside to `on_error`, and goes on behind it where that returns."""
     try:
         yield
     except UserError as error:
-        refuse(error)
+        on_error(error)

@@ -36,17 +36,17 @@ def to_masks(probabilities, activation: str):
     return probabilities >= 0.5, ids.astype(np.uint8)
 
 
-def resolve_keep(class_names: Sequence[str], keep: Sequence[str] = ()) -> tuple[str, ...]:
-    """The classes to keep: `keep`, or all but the background (channel 0), or the only one there is.
+def resolve_report_classes(class_names: Sequence[str], report_classes: Sequence[str] = ()) -> tuple[str, ...]:
+    """The reported classes: `report_classes`, or all but the background (channel 0), or the only one there is.
 
     Raises:
-        UserError: a name in `keep` is not a class.
+        UserError: a name in `report_classes` is not a class.
     """
-    class_names, keep = tuple(class_names), tuple(keep)
-    for name in keep:
+    class_names, report_classes = tuple(class_names), tuple(report_classes)
+    for name in report_classes:
         if name not in class_names:
-            raise UserError(f"eval.keep: no class {name!r}; the classes are {', '.join(class_names)}")
-    return keep or class_names[1:] or class_names
+            raise UserError(f"eval.classes: no class {name!r}; the classes are {', '.join(class_names)}")
+    return report_classes or class_names[1:] or class_names
 
 
 def truth_masks(mask, num_classes: int):

@@ -17,6 +17,7 @@ from unet_jax.analysis.reference import fcn as fcn_reference
 from unet_jax.analysis.reference import operators
 from unet_jax.models import fc_densenet, fcn, registry, unet, unet_pp
 from unet_jax.models.fc_densenet import FCDenseNet
+from unet_jax.models.fcn import FCN
 from unet_jax.models.unet import UNet
 from unet_jax.models.unet_pp import UNetPP
 
@@ -125,7 +126,7 @@ def test_fcn_and_fc_densenet_with_another_start_or_dropout_fail(monkeypatch):
     with_share = lambda label, share: (*rows[label][:2], rows[label][2] | {"dropout": share}, *rows[label][3:])  # noqa: E731
     monkeypatch.setattr(randomness, "DROPOUTS", [with_share("FCN-8s", 0.0), with_share("FC-DenseNet", 0.3)])
     monkeypatch.setattr(fc_densenet, "_HE_UNIFORM", nn.initializers.he_normal())
-    monkeypatch.setattr(models.FCN, "score", lambda self, name: nn.Conv(self.num_classes, (1, 1), name=name))
+    monkeypatch.setattr(FCN, "score", lambda self, name: nn.Conv(self.num_classes, (1, 1), name=name))
     assert failed(randomness, "FCN-8s") == [
         "kernels that start at 0; all biases 0",
         "dropout stands behind the ReLU of",

@@ -57,7 +57,7 @@ def make(checkpoints, tmp_path):
         shutil.copytree(checkpoints, workdir / "checkpoints")
         (workdir / "config.json").write_text(config.to_json())
         (workdir / "metrics.jsonl").write_text("")
-        num_train = round(SPLITS["train"] * config.data.train_share)
+        num_train = round(SPLITS["train"] * config.data.train_fraction)
         facts = {"fingerprint": fingerprint, "class_names": list(class_names), "channels": 1, "overlapping": False}
         facts |= {"splits": SPLITS | {"train": num_train}, "palette": [], "dtype": "uint8"}
         (workdir / "versions.json").write_text(json.dumps({"data": facts, "starts": []}))
@@ -220,15 +220,18 @@ def test_p_values_of_what_cannot_be_tested():
 
 
 def test_names_tell_no_more_than_apart():
-    pp = {"model.name": "unet_pp", "model.deep_supervision": True, "data.train_share": 1.0, "train.num_steps": 5}
-    unet = {"model.name": "unet", "data.train_share": 1.0, "train.num_steps": 7}
+    pp = {"model.name": "unet_pp", "model.deep_supervision": True, "data.train_fraction": 1.0, "train.num_steps": 5}
+    unet = {"model.name": "unet", "data.train_fraction": 1.0, "train.num_steps": 7}
     one_head = pp | {"model.deep_supervision": False, "train.num_steps": 6}
     assert runs.names([unet, one_head, pp]) == [
         "unet",
         "unet_pp deep_supervision=False",
         "unet_pp deep_supervision=True",
     ]
-    assert runs.names([pp, pp | {"data.train_share": 0.25}]) == ["data.train_share=1.0", "data.train_share=0.25"]
+    assert runs.names([pp, pp | {"data.train_fraction": 0.25}]) == [
+        "data.train_fraction=1.0",
+        "data.train_fraction=0.25",
+    ]
     assert runs.names([unet, pp]) == ["unet", "unet_pp"]
     assert runs.names([pp]) == ["unet_pp"]
     assert runs.names([pp, pp | {"model.encoder": "vgg16"}]) == ["unet_pp", "encoder=vgg16"]
@@ -238,7 +241,7 @@ def test_names_tell_no_more_than_apart():
 def test_what_no_result_depends_on_makes_no_group(make):
     dirs = [make("a", seed=0), make("b", seed=1, data__cache_dir="/elsewhere", eval__num_pictures=3)]
     old = json.loads((dirs[1] / "config.json").read_text())
-    del old["data"]["train_share"], old["train"]["patience"]  # a run from before these keys
+    del old["data"]["train_fraction"], old["train"]["patience"]  # a run from before these keys
     (dirs[1] / "config.json").write_text(json.dumps(old))
     (group,) = runs.groups(runs.open_runs(dirs))
     assert group.name == "unet_pp"
@@ -255,16 +258,16 @@ def test_where_a_run_ends_makes_a_group(make):
 
 def test_gap_and_its_picture(make, tmp_path, capsys):
     dirs = [
-        make(f"{name}-{share}-{seed}", model__name=name, data__train_share=share, seed=seed)
+        make(f"{name}-{share}-{seed}", model__name=name, data__train_fraction=share, seed=seed)
         for name in ("unet", "unet_pp") for share in (1.0, 0.5) for seed in (0, 1)
     ]  # fmt: skip
     out = tmp_path / "out"
     result = comparison.compare(dirs, splits=["train", "val"], out=out)
     assert result["networks"] == {
-        name: [f"{name} data.train_share=0.5", f"{name} data.train_share=1.0"] for name in ("unet", "unet_pp")
+        name: [f"{name} data.train_fraction=0.5", f"{name} data.train_fraction=1.0"] for name in ("unet", "unet_pp")
     }
     group = result["groups"][1]
-    assert (group["name"], group["num_train"]) == ("unet data.train_share=0.5", 4)
+    assert (group["name"], group["num_train"]) == ("unet data.train_fraction=0.5", 4)
     parts = [[plain(kept(run, split), np.arange(num))["pooled"] for run in dirs[2:4]]
              for split, num in (("train", 4), ("val", 6))]  # fmt: skip
     gaps = np.subtract(*parts)
@@ -277,9 +280,11 @@ def test_gap_and_its_picture(make, tmp_path, capsys):
         assert float(list(csv.DictReader(file))[1]["gap/iou_pooled/mean"]) == pytest.approx(gaps.mean())
     text = capsys.readouterr().out
     assert f"{gaps.mean():.4f} ± {gaps.std(ddof=1):.4f}" in text
-    assert "No test on train between groups of other data.train_share" in text
+    assert "No test on train between groups of other data.train_fraction" in text
     on_train = [(pair["first"], pair["second"]) for pair in result["pairs"] if pair["split"] == "train"]
-    assert on_train == [(f"unet data.train_share={share}", f"unet_pp data.train_share={share}") for share in (1.0, 0.5)]
+    assert on_train == [
+        (f"unet data.train_fraction={share}", f"unet_pp data.train_fraction={share}") for share in (1.0, 0.5)
+    ]
 
     lines = pictures.gap(result).axes[0].get_lines()
     means = [line for line in lines if len(line.get_xdata()) == 2 and line.get_linestyle() == "-"]
@@ -309,12 +314,12 @@ def test_splits_are_chosen_as_run_eval_does(make, capsys):
         ({"seed": 1, "fingerprint": "cd" * 32}, "are on other data .* the contents of the files"),
         ({"fingerprint": "cd" * 32, "data__seed": 5}, r"fingerprint abababababab there, cdcdcdcdcdcd here; data\.seed: 0 there, 5 here"),
         ({"seed": 1, "class_names": ("background", "anode", "stack")}, "classes of .*a: background, anode, cathode; of .*b: "),
-        ({"eval__keep": ("anode",)}, r"classes to keep \(eval.keep\) of"),
+        ({"eval__classes": ("anode",)}, r"reported classes \(eval.classes\) of"),
     ],
 )  # fmt: skip
 def test_runs_that_cannot_be_compared(make, values, message):
     if values.get("class_names"):
-        values = values | {"eval__keep": ("anode",)}
+        values = values | {"eval__classes": ("anode",)}
     with pytest.raises(UserError, match=message):
         runs.open_runs([make("a"), make("b", **values)])
 
@@ -373,13 +378,13 @@ def test_missing_scores_are_made_of_the_whole_images_trained_on(tmp_path, cache_
     """A network of zeros, whose every pixel is background: what it misses of a class is all that an image has of it."""
     config = default.get_config()
     config.model = default.unet()
-    config.model.widths, config.data.train_share, config.train.num_steps = (2, 2), 0.5, STEP
+    config.model.widths, config.data.train_fraction, config.train.num_steps = (2, 2), 0.5, STEP
     config.data.update(
         {"patch": (16, 16), "size": (32, 40), "cache_dir": cache_dir, "num_train": 6, "num_val": 2, "num_test": 1}
     )
     config.eval.num_pictures = 1
     dataset, workdir = create_dataset(config), tmp_path / "run"
-    folder.start(workdir, config, dataset, config.train.num_steps)
+    folder.open_workdir(workdir, config, dataset, config.train.num_steps)
     module = create_module(config, dataset.class_names)
     shapes = jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 16, 16, 1), "float32"))
     with Checkpointer(workdir / "checkpoints") as checkpointer:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from unet_jax.analysis.cost import Cost, in_turns
+from unet_jax.runtime.program_cost import Cost, in_turns
 
 
 def test_a_matrix_product_costs_what_it_is():

@@ -32,7 +32,7 @@ from unet_jax.training.step import create_train_step
 
 OFF = dict.fromkeys(("flip", "quarter_turns", "brightness", "contrast", "gamma", "noise"), 0)
 AUGMENT = OFF | {"brightness": 0.5}
-LOSS = create_loss(terms={"cross_entropy": 1.0, "dice": 0.5}, activation="softmax", num_classes=3)
+LOSS = create_loss(weights={"cross_entropy": 1.0, "dice": 0.5}, activation="softmax", num_classes=3)
 TX, SCHEDULE = create_optimizer(name="sgd", learning_rate=0.1, num_steps=9, grad_clip=1e-3)
 LAST = 2  # step of the run's checkpoint
 
@@ -66,15 +66,15 @@ def test_depth_is_the_longest_way_from_the_image():
 
 
 @pytest.mark.parametrize(
-    ("name", "knobs"),
+    ("name", "options"),
     [
         ("fcn", {"widths": (2, 2, 2, 2, 2, 2)}),
         ("unet", {"encoder": "resnet34", "widths": (4, 8, 64), "norm": "group"}),
         ("unet_pp", {"encoder": "densenet40", "widths": (4, 8, 448), "dtype": "bfloat16"}),
     ],
 )
-def test_every_kernel_has_a_depth(name, knobs):
-    module = models.build(name, num_classes=2, **knobs)
+def test_every_kernel_has_a_depth(name, options):
+    module = models.build(name, num_classes=2, **options)
     shapes = jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 1), jnp.float32))
     kernels = {
         name.removesuffix("/kernel") for name in flatten_dict(shapes["params"], sep="/") if name.endswith("kernel")
@@ -101,7 +101,9 @@ def test_norms_are_those_of_the_plain_gradient():
     module, state, batch = made(dropout=0.0)
 
     def plain_loss(params):
-        return LOSS.value(LOSS.terms(module.apply({"params": params}, batch["image"]), batch["mask"], batch["valid"]))
+        return LOSS.from_sums(
+            LOSS.sums(module.apply({"params": params}, batch["image"]), batch["mask"], batch["valid"])
+        )
 
     plain_value, plain = jax.jit(jax.value_and_grad(plain_loss))(state.params)
     loss, grads = create_taking(module, LOSS, seed=0, augmentation=OFF)(state, batch)
@@ -151,7 +153,9 @@ def config(cache_dir):
 def run(config, tmp_path_factory):
     """A run as a training would leave it, with a checkpoint of its last step."""
     parts = build_experiment(config)
-    workdir = folder.start(tmp_path_factory.mktemp("runs") / "trained", config, parts.dataset, config.train.num_steps)
+    workdir = folder.open_workdir(
+        tmp_path_factory.mktemp("runs") / "trained", config, parts.dataset, config.train.num_steps
+    )
     state = create_state(parts.module, parts.tx, seed=5, patch=(32, 32), channels=1)
     with Checkpointer(workdir / "checkpoints") as checkpointer:
         checkpointer.save(LAST, parallel.to_host(state.replace(step=LAST + 0 * state.step)))

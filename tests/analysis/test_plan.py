@@ -9,14 +9,14 @@ import jax
 import pytest
 
 from configs import default
-from unet_jax.analysis.cost import Cost
 from unet_jax.analysis.plan import __main__ as program
 from unet_jax.analysis.plan import compile, devices, estimate, fit, page, plan, reduces, work
 from unet_jax.analysis.plan.compile import Program
 from unet_jax.analysis.plan.devices import Target
-from unet_jax.data.augment.options import Knobs
+from unet_jax.data.augment.options import AugmentOptions
 from unet_jax.errors import UserError
 from unet_jax.runtime import parallel, roofline
+from unet_jax.runtime.program_cost import Cost
 
 # U-Net of widths 2 and 3, one channel in, three classes out: convolutions without bias in front of BatchNorm's two
 # parameters a channel; then the transposed convolution and the head, which have one.
@@ -40,8 +40,8 @@ def config(cache_dir):
     found = default.get_config()
     found.model = default.unet()
     found.model.widths = (2, 3)
-    found.loss.terms.dice = 0.0
-    found.augment = dataclasses.asdict(Knobs())  # all off: a third of the compilation
+    found.loss.weights.dice = 0.0
+    found.augment = dataclasses.asdict(AugmentOptions())  # all off: a third of the compilation
     found.data.patch = (SIZE, SIZE)
     found.data.cache_dir = cache_dir
     found.train.batch_size = 8
@@ -49,15 +49,15 @@ def config(cache_dir):
 
 
 def create(config, **chosen):
-    return plan.create(config, channels=1, classes=3, say=lambda text: None, **chosen)
+    return plan.create_plans(config, channels=1, classes=3, say=lambda text: None, **chosen)
 
 
-def made_up(peak, batch=2, flops=1e9, moved=1e8, **knobs):
-    return Program(batch, Cost(flops, peak, 0, 0, moved=moved), **knobs)
+def made_up(peak, batch=2, flops=1e9, moved=1e8, **options):
+    return Program(batch, Cost(flops, peak, 0, 0, moved=moved), **options)
 
 
-def chips(**knobs):
-    figures = {"capacity": 100.0, "flops": 1e12, "bandwidth": 1e11, "ring": 1e11} | knobs
+def chips(**options):
+    figures = {"capacity": 100.0, "flops": 1e12, "bandwidth": 1e11, "ring": 1e11} | options
     return Target(name="v5e:2x2", kind="chip", devices=(None,) * 4, origin="made up", **figures)
 
 
@@ -92,7 +92,7 @@ def test_sizes_and_sums_are_those_done_by_hand(config, monkeypatch):
 
 
 def test_a_topology_that_is_not_there_runs_the_same_step(config, monkeypatch):
-    job = work.create(config, work.open_data(config, 1, 3), None)
+    job = work.create_work(config, work.open_data(config, 1, 3), None)
     part = {name: jax.ShapeDtypeStruct((2, *x.shape), x.dtype) for name, x in job.example.items()}
     local = jax.local_devices()
     here = compile.lower(job.step, job.state, part, local).as_text()
@@ -111,7 +111,7 @@ def test_what_was_compiled_once_is_remembered(monkeypatch, tmp_path):
     facts = {"cost": dataclasses.asdict(Cost(1.0, 2, 3, 4)), "reduces": 1, "reduced": 5}
     monkeypatch.setattr(compile, "lower", lambda *given: SimpleNamespace(as_text=lambda: text[0]))
     monkeypatch.setattr(compile, "_facts", lambda *given: compiled.append(given) or facts)
-    job, target, said = work.Work(None, None, {}, 8), devices.create("local"), []
+    job, target, said = work.Work(None, None, {}, 8), devices.create_target("local"), []
 
     def program():
         return compile.program(job, target, 2, cache_dir=str(tmp_path), say=said.append)
@@ -150,19 +150,19 @@ def test_micro_batches_are_counted_as_often_as_they_are_done(config, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("epochs", "knobs"),
+    ("epochs", "options"),
     [
         (4, {"schedule": "step", "boundaries": (1, 2)}),
         (2, {"schedule": "constant", "warmup_epochs": 1.0}),
         (3, {"schedule": "constant", "warmup_steps": 2}),
     ],
 )
-def test_micro_batches_of_a_run_whose_length_is_in_epochs(config, epochs, knobs):
+def test_micro_batches_of_a_run_whose_length_is_in_epochs(config, epochs, options):
     config.train.update(num_steps=0, num_epochs=float(epochs))
     config.optim.update(accumulate=2, warmup_steps=0)
-    config.optim.update(knobs)
+    config.optim.update(options)
     config.data.update({"size": (32, 32), "num_train": 8, "num_val": 1, "num_test": 1})
-    job = work.create(config, work.open_data(config), jax.local_devices()[:1])
+    job = work.create_work(config, work.open_data(config), jax.local_devices()[:1])
     assert (job.accumulate, job.finer is None) == (2, False)
 
 
@@ -351,8 +351,8 @@ def test_the_program_writes_its_page(config, monkeypatch, tmp_path, capsys):
 
 def test_overlapping_masks_are_one_for_each_class(config):
     config.model.activation = "sigmoid"
-    config.loss.terms.cross_entropy, config.loss.terms.binary_cross_entropy = 0.0, 1.0
-    job = work.create(config, work.open_data(config, 1, 3, overlapping=True), None)
+    config.loss.weights.cross_entropy, config.loss.weights.binary_cross_entropy = 0.0, 1.0
+    job = work.create_work(config, work.open_data(config, 1, 3, overlapping=True), None)
     assert job.example["mask"].shape == (SIZE, SIZE, 3)
 
 
@@ -370,24 +370,24 @@ def test_overlapping_masks_are_one_for_each_class(config):
 def test_a_topology_is_refused(topology, message, monkeypatch):
     monkeypatch.setattr(devices.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=message):
-        devices.create(topology)
+        devices.create_target(topology)
 
 
 def test_what_does_not_go_together_is_refused(config, tmp_path):
     with pytest.raises(UserError, match="--channels=1 --classes=0: give both"):
-        plan.create(config, channels=1)
+        plan.create_plans(config, channels=1)
     config.train.batch_size = 6
     with pytest.raises(UserError, match="global batch 6 does not divide over 4 devices"):
         create(config)
     config.data = default.image_folder(str(tmp_path / "nowhere"))
     with pytest.raises(UserError, match=r"nowhere.*or give --channels and --classes, and no data are needed"):
-        plan.create(config)
+        plan.create_plans(config)
 
 
 def test_the_figures_of_a_chip_reach_its_target(monkeypatch):
     device = SimpleNamespace(device_kind="TPU v5p", platform="tpu")
     monkeypatch.setattr(devices, "tpu_chips", lambda name: [device] * 4)
-    found = devices.create("v5p:2x2x1")
+    found = devices.create_target("v5p:2x2x1")
     assert (found.capacity, found.bandwidth, found.flops) == (95e9, 2765e9, 459e12)
     assert found.ring == 2 * 1200e9 / 6 / 2  # both links of a ring, one direction of each
     assert (found.platform, found.is_local) == ("tpu", False)

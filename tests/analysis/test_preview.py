@@ -14,7 +14,7 @@ from unet_jax.experiment.build import build_experiment
 from unet_jax.plotting import drawing
 from unet_jax.runtime import parallel
 from unet_jax.training.state import TrainState
-from unet_jax.training.step import create_gradient
+from unet_jax.training.step import create_gradient_fn
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -28,7 +28,7 @@ def config(cache_dir):
     config.data.update({"patch": (32, 32), "size": (32, 32), "cache_dir": cache_dir})
     config.data.update({"num_train": 6, "num_val": 1, "num_test": 1})
     config.train.batch_size = 4
-    config.augment.update({"rotate": 90.0, "outside": "void"})
+    config.augment.update({"rotate": 90.0, "fill_mode": "void"})
     config.seed = 3
     return config
 
@@ -41,8 +41,8 @@ def test_what_is_shown_is_what_the_step_sees(config):
     assert [(pair.step, pair.place) for pair in shown] == [(s, p) for s in (2, 3) for p in range(4)]
 
     module = SimpleNamespace(apply=lambda variables, image, **_: ((variables["params"] * image,), {}))
-    loss = SimpleNamespace(weighted=False, terms=lambda heads, *_: heads[-1].sum(), value=lambda sums: sums)
-    gradient = create_gradient(module, loss, seed=config.seed, augmentation=config.augment.to_dict())
+    loss = SimpleNamespace(needs_weight_map=False, sums=lambda heads, *_: heads[-1].sum(), from_sums=lambda sums: sums)
+    gradient = create_gradient_fn(module, loss, seed=config.seed, augmentation=config.augment.to_dict())
     mapped = jax.pmap(gradient, axis_name=parallel.AXIS, in_axes=(None, 0))
     for s in (2, 3):
         pairs = shown[4 * (s - 2) : 4 * (s - 1)]

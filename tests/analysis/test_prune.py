@@ -17,7 +17,6 @@ from helpers.known_network import predictor as known_predictor
 import unet_jax
 from configs import default
 from unet_jax import models
-from unet_jax.analysis.cost import Cost
 from unet_jax.analysis.prune import extract, levels, pruning, report
 from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.data.datasets.electrodes.render import render
@@ -28,6 +27,7 @@ from unet_jax.runs import loop
 from unet_jax.runs import workdir as folder
 from unet_jax.runs.load import load_predictor, open_run
 from unet_jax.runs.score import score_run
+from unet_jax.runtime.program_cost import Cost
 from unet_jax.storage import paths
 from unet_jax.training.state import count_parameters, create_state
 
@@ -40,7 +40,7 @@ STEP = 3
 def write_run(config, workdir):
     """A run as a training would leave it, but of weights drawn at random: what is tested needs no good ones."""
     parts = build_experiment(config)
-    workdir = folder.start(workdir, config, parts.dataset, config.train.num_steps)
+    workdir = folder.open_workdir(workdir, config, parts.dataset, config.train.num_steps)
     sizes = {"patch": parts.reading["patch"], "channels": parts.dataset.channels}
     shapes = jax.eval_shape(lambda: create_state(parts.module, parts.tx, seed=0, **sizes))
     rng = np.random.default_rng(config.seed)
@@ -70,7 +70,7 @@ def config(cache_dir):
     config.model.widths = (4, 8, 8)
     config.data.update({"patch": (32, 32), "size": (32, 32), "cache_dir": cache_dir})
     config.data.update({"num_train": 4, "num_val": 3, "num_test": 2})
-    config.train.batch_size, config.eval.batch_size, config.eval.bucket = 4, 4, 32
+    config.train.batch_size, config.eval.batch_size, config.eval.pad_multiple = 4, 4, 32
     config.loss.head_weights = (0.25, 0.75)
     return config
 
@@ -292,7 +292,7 @@ def test_the_papers_speed_stands_beside_ours_where_the_depth_is_its(monkeypatch,
 def test_the_commonest_padded_size_is_timed():
     sizes = [(10, 10), (20, 30), (30, 20), (20, 20), (16, 16), (31, 18)]
     source = [{"image": np.full((*size, 1), index, np.uint8)} for index, size in enumerate(sizes)]
-    images, number = levels.timing_images(source, known_predictor(), 2)  # in buckets of 16
+    images, number = levels.timing_images(source, known_predictor(), 2)  # in multiples of 16
     assert number == 4
     assert [image.shape for image in images] == [(32, 32, 1)] * 2
 

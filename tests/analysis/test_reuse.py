@@ -17,8 +17,8 @@ from unet_jax.models.encoders.resnet import ResNet
 from unet_jax.runs import load
 
 
-def trained(name, **knobs):
-    module = models.build(name, num_classes=2, **knobs)
+def trained(name, **options):
+    module = models.build(name, num_classes=2, **options)
     return module, random_variables(module, 1, module.input_size(32))
 
 

@@ -25,7 +25,7 @@ from unet_jax.models.blocks import Block
 from unet_jax.models.encoders.registry import ENCODERS
 from unet_jax.models.encoders.resnet import ResNet
 from unet_jax.runs import score
-from unet_jax.runtime.unoptimized_jit import quick_jit
+from unet_jax.runtime.unoptimized_jit import jit_without_optimization
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -33,8 +33,8 @@ NAMES = ("background", "anode", "cathode")
 
 
 @functools.cache
-def trained(name, **knobs):
-    module = models.build(name, num_classes=3, **knobs)
+def trained(name, **options):
+    module = models.build(name, num_classes=3, **options)
     variables = random_variables(module, 1, module.input_size(32))
     for part, head in variables["params"].items():
         if part.startswith("head"):
@@ -42,9 +42,9 @@ def trained(name, **knobs):
     return module, variables
 
 
-def predictor(name="unet_pp", mode="accurate", devices=1, **knobs):
-    module, variables = trained(name, **(knobs or {"widths": (2, 3, 4), "deep_supervision": True}))
-    return Predictor(module, variables, NAMES, mode=mode, bucket=32, devices=jax.local_devices()[:devices])
+def predictor(name="unet_pp", mode="accurate", devices=1, **options):
+    module, variables = trained(name, **(options or {"widths": (2, 3, 4), "deep_supervision": True}))
+    return Predictor(module, variables, NAMES, mode=mode, pad_multiple=32, devices=jax.local_devices()[:devices])
 
 
 FIND = graphs.find
@@ -55,8 +55,8 @@ def graph_of(module):
     return FIND(module, random_variables(module, 1, module.input_size(32)), 1)
 
 
-def graph(name="unet_pp", **knobs):
-    return graph_of(trained(name, **(knobs or {"widths": (2, 3, 4), "deep_supervision": True}))[0])
+def graph(name="unet_pp", **options):
+    return graph_of(trained(name, **(options or {"widths": (2, 3, 4), "deep_supervision": True}))[0])
 
 
 def examples(sizes=((32, 32), (20, 30), (32, 25))):
@@ -72,17 +72,19 @@ def examples(sizes=((32, 32), (20, 30), (32, 25))):
 
 def maps(module, variables, images):
     """The output of every submodule of the network, by name."""
-    apply = quick_jit(functools.partial(module.apply, capture_intermediates=True, mutable=["intermediates"]))
+    apply = jit_without_optimization(
+        functools.partial(module.apply, capture_intermediates=True, mutable=["intermediates"])
+    )
     _, state = apply(variables, images)
     return {name: found["__call__"][0] for name, found in state["intermediates"].items() if name != "__call__"}
 
 
 def logits_of(predictor, images):
-    return quick_jit(predictor.module.apply)(predictor.variables, images)
+    return jit_without_optimization(predictor.module.apply)(predictor.variables, images)
 
 
 @pytest.mark.parametrize(
-    ("name", "knobs", "nodes", "skips"),
+    ("name", "options", "nodes", "skips"),
     [
         (
             "unet",
@@ -122,9 +124,9 @@ def logits_of(predictor, images):
         ),
     ],
 )
-def test_nodes_and_skips_of_every_network(name, knobs, nodes, skips, monkeypatch):
+def test_nodes_and_skips_of_every_network(name, options, nodes, skips, monkeypatch):
     monkeypatch.setitem(ENCODERS, "small", functools.partial(ResNet, blocks=(1, 1), features=2))
-    found = graph(name, **knobs)
+    found = graph(name, **options)
     assert found.column == nodes
     assert {skip.name: [tuple(place) for place in skip.places] for skip in found.skips} == skips
     assert not {(skip.source, skip.reader) for skip in found.skips} & set(found.edges)
@@ -140,7 +142,7 @@ def test_a_skip_replaced_is_seen_by_its_reader_alone():
     """x^{0,2} computed by hand from a flat x^{0,0}; x^{0,1}, which reads x^{0,0} too, and its head are as they were."""
     module, variables = trained("unet_pp", widths=(2, 3, 4), deep_supervision=True)
     images, one = random_images(32, 1, number=2), predictor()
-    whole = replace.create(one, [place for skip in graph().skips for place in skip.places])
+    whole = replace.replace_places(one, [place for skip in graph().skips for place in skip.places])
     (skip,) = (skip for skip in graph().skips if skip.name == "x_0_0 -> x_0_2")
     real = maps(module, variables, images)
     means = {replace.key(place): np.full(place.channels, 9.0, np.float32) for place in whole.module.places}
@@ -162,7 +164,7 @@ def test_a_skip_replaced_is_seen_by_its_reader_alone():
 
 def test_the_mean_of_the_set_leaves_nothing_and_that_of_the_image_what_is_in_it():
     places = [place for node in graph().nodes for place in node.places if place.name in ("x_0_2", "x_0_1")]
-    whole = replace.create(predictor(mode="fast"), places)
+    whole = replace.replace_places(predictor(mode="fast"), places)
     means = {replace.key(place): np.ones(place.channels, np.float32) for place in places}
     images = random_images(32, 1, number=2) * np.array([1, 3], np.float32).reshape(2, 1, 1, 1)
     for chosen, same in ((means, True), (None, False)):
@@ -176,7 +178,7 @@ def test_set_means_are_over_all_pixels_of_all_images():
     """Images of two padded sizes, so of unequal weight, and rows that only fill a batch up."""
     one, made = predictor(devices=2), examples(((32, 32), (20, 30), (32, 25), (60, 20)))
     places = (graphs.Place("x_1_0", "out", 0, 3), graphs.Place("x_0_2", "in", 2, 2))
-    whole = replace.create(one, places)
+    whole = replace.replace_places(one, places)
     module, variables = trained("unet_pp", widths=(2, 3, 4), deep_supervision=True)
     real = [maps(module, variables, one.prepare(example["image"])[None]) for example in made]
     pixels = [
@@ -230,7 +232,7 @@ def test_boundary_iou_of_a_split_leaves_void_out():
         one,
         made,
         batch_size=3,
-        each=lambda name, *own: predicted_masks.update({name: own[0]}) or boundaries.each(name, *own),
+        on_image=lambda name, *own: predicted_masks.update({name: own[0]}) or boundaries.each(name, *own),
     )
     for example in made:
         known = example["mask"] != 255
@@ -304,7 +306,7 @@ def runs(monkeypatch):
     """Runs by the names of their folders, in place of those on disk, and the images of each."""
     monkeypatch.setitem(ENCODERS, "small", functools.partial(ResNet, blocks=(1, 1), features=2))
     monkeypatch.setattr(study.graphs, "find", lambda module, variables, channels: graph_of(module))
-    knobs = {"data": SimpleNamespace(cache_bytes=1 << 20), "eval": SimpleNamespace(batch_size=3, mode="accurate")}
+    options = {"data": SimpleNamespace(cache_bytes=1 << 20), "eval": SimpleNamespace(batch_size=3, mode="accurate")}
     there = {
         "nested": (predictor(), examples()),
         "plain": (predictor("unet", widths=(2, 3, 4)), examples()),
@@ -316,7 +318,7 @@ def runs(monkeypatch):
 
     def open_run(workdir, **chosen):
         one, _ = there[workdir.name]
-        return SimpleNamespace(config=SimpleNamespace(**knobs), step=7, predictor=one)
+        return SimpleNamespace(config=SimpleNamespace(**options), step=7, predictor=one)
 
     def open_dataset(run, workdir, root=""):
         return SimpleNamespace(source=lambda split: there[workdir.name][1])
@@ -354,7 +356,7 @@ def test_runs_beside_each_other(runs, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("names", "knobs", "message"),
+    ("names", "options", "message"),
     [
         (("nested",), {"share": 0.0}, "--boundary=0: give the distance"),
         (("nested", "nested"), {}, "nested is given twice"),
@@ -364,15 +366,15 @@ def test_runs_beside_each_other(runs, tmp_path, capsys):
         (("nested", "other"), {}, "differ in the images and masks of val; their scores say nothing beside each other"),
     ],
 )
-def test_what_cannot_be_looked_at_is_refused(names, knobs, message, runs, tmp_path):
+def test_what_cannot_be_looked_at_is_refused(names, options, message, runs, tmp_path):
     with pytest.raises(UserError, match=message):
-        study.study([tmp_path / name for name in names], **knobs)
+        study.study([tmp_path / name for name in names], **options)
     assert not list(tmp_path.iterdir())
 
 
 def test_other_classes_to_keep_are_refused(runs, tmp_path):
-    runs["plain"][0].keep = ("anode",)
-    with pytest.raises(UserError, match=r"classes to keep of val \(anode, cathode; anode\)"):
+    runs["plain"][0].report_classes = ("anode",)
+    with pytest.raises(UserError, match=r"reported classes of val \(anode, cathode; anode\)"):
         study.study([tmp_path / "nested", tmp_path / "plain"])
 
 

@@ -62,7 +62,7 @@ def test_a_run_on_a_share_takes_the_steps_of_the_whole(work):
     _, results, commands = work("electrodes-unet-2min-seed0-share*")
     assert [command[0] for command in commands] == ["run_train.py"] * 2
     assert results["electrodes-unet-2min-seed0-share0.25"]["num_steps"] == "480"
-    assert "--config.data.train_share=0.25" in commands[0]
+    assert "--config.data.train_fraction=0.25" in commands[0]
 
 
 def test_a_row_that_fails_stops_no_other_and_goes_on_with_the_same_steps(work):

@@ -55,7 +55,7 @@ def test_flags_are_those_of_the_run():
         "--config.train.eval_every=100",
     ]
     fewer = rows.train_flags(rows.Row("electrodes", "unet", 2, 1, 0.25), 300)
-    assert "--config.data.train_share=0.25" in fewer
+    assert "--config.data.train_fraction=0.25" in fewer
     assert "--config.optim.warmup_steps=3" in rows.train_flags(row, 10)  # a trial
     assert rows.steps_in(2, 0.35) == 342  # floor, not round: 342.86
     assert rows.steps_in(0.001, 0.7) == rows.LEAST_STEPS

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import step_seconds
 from configs import default
-from unet_jax.data.augment.options import Knobs
+from unet_jax.data.augment.options import AugmentOptions
 
 
 @pytest.mark.usefixtures("quick_compile")
@@ -17,7 +17,7 @@ def test_step_seconds_of_two_networks(cache_dir, monkeypatch):
     for config, widths in zip(configs.values(), ((4, 8, 8), (4, 8)), strict=True):
         config.model = default.unet()
         config.model.widths = widths
-        config.augment = dataclasses.asdict(Knobs())  # all off
+        config.augment = dataclasses.asdict(AugmentOptions())  # all off
         config.data.update({"patch": (32, 32), "size": (32, 32), "cache_dir": cache_dir})
         config.data.update({"num_train": 6, "num_val": 3, "num_test": 3})
     found = step_seconds.measure(configs, num_turns=2)

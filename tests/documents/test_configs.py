@@ -12,7 +12,7 @@ from PIL import Image
 
 from configs import default
 from unet_jax.data.augment.augment import augment
-from unet_jax.data.augment.options import BY_CHANCE, Knobs
+from unet_jax.data.augment.options import BY_CHANCE, AugmentOptions
 from unet_jax.experiment import build
 from unet_jax.experiment.build import build_experiment
 from unet_jax.models import registry
@@ -77,7 +77,7 @@ def test_config_builds(name, cache_dir, tmp_path):
     heads = jax.eval_shape(lambda x: parts.module.init_with_output(jax.random.key(0), x)[0], images)
     assert heads[-1].shape == (1, *config.data.patch, parts.module.num_classes)
     assert set(config) == set(default.get_config())
-    assert set(parts.keep) <= set(parts.dataset.class_names)
+    assert set(parts.report_classes) <= set(parts.dataset.class_names)
     assert f"configs/{name}.py" in importlib.import_module(f"configs.{name}").__doc__
 
 
@@ -101,17 +101,17 @@ def test_defaults_own_every_key():
 def test_defaults_have_every_knob_of_every_network():
     """And the network's alone: `build` refuses any other."""
     for name in registry.MODELS:
-        knobs = getattr(default, name)().to_dict()
-        assert knobs.pop("name") == name
+        options = getattr(default, name)().to_dict()
+        assert options.pop("name") == name
         network = registry.MODELS[name]
         fields = {field.name for field in dataclasses.fields(network)} - {"parent", "name", "num_classes", "axis_name"}
         fields -= {"variant"} if len(network.VARIANTS) == 1 else set()
-        assert set(knobs) - set(build.START) == fields
+        assert set(options) - set(build.START) == fields
 
 
 def test_augmentation_has_every_knob():
     """And the newer ones are off where a config does not ask for them, as they are in runs from before they were there."""
-    off, ours = dataclasses.asdict(Knobs()), default.augment().to_dict()
+    off, ours = dataclasses.asdict(AugmentOptions()), default.augment().to_dict()
     assert set(off) == set(ours)
     assert set(ours["probability"]) == set(BY_CHANCE)
     assert {name for name in off if ours[name] != off[name]} == {
@@ -131,8 +131,8 @@ def test_augmentation_has_every_knob():
 )
 def test_presets_are_taken(preset, on):
     config = getattr(default, preset)()
-    knobs = Knobs(**config.to_dict())
-    assert {name for name in BY_CHANCE if knobs.on(name)} == set(on.split())
+    options = AugmentOptions(**config.to_dict())
+    assert {name for name in BY_CHANCE if options.on(name)} == set(on.split())
     one = {"image": jax.ShapeDtypeStruct((32, 32, 3), "float32"), "mask": jax.ShapeDtypeStruct((32, 32), "int32")}
     made = jax.eval_shape(lambda example: augment(jax.random.key(0), example, **config.to_dict()), one)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), made) == jax.tree.map(lambda x: (x.shape, x.dtype), one)

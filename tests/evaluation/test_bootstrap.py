@@ -19,9 +19,9 @@ def some_counts(num_images=5, seed=0):
 
 
 def test_each_resample_is_scored_as_its_images_would_be():
-    count, kept = some_counts(), [1, 2]
+    count, report_channels = some_counts(), [1, 2]
     draws = bootstrap.draw(5, resamples=60)
-    found = bootstrap.scores(count, draws, kept)
+    found = bootstrap.scores(count, draws, report_channels)
     assert draws[:, 4].min() == 0  # resamples without the third class are among them
     for row, weights in enumerate(draws):
         chosen = np.repeat(np.arange(5), weights)

@@ -52,7 +52,7 @@ def test_compiles_are_counted_once_per_padded_size():
 
 def test_each_image_comes_with_the_masks_that_were_counted():
     made, seen = examples(), {}
-    summary, _ = evaluate(predictor(), made, batch_size=4, each=lambda id_, *masks: seen.update({id_: masks}))
+    summary, _ = evaluate(predictor(), made, batch_size=4, on_image=lambda id_, *masks: seen.update({id_: masks}))
     assert summary["iou_pooled/mean"] == evaluate(predictor(), made, batch_size=4)[0]["iou_pooled/mean"]
     assert sorted(seen) == sorted(example["id"] for example in made)
     for example in made:
@@ -75,9 +75,9 @@ def test_processes_add_up():
             raise Stop
 
         with pytest.raises(Stop):
-            evaluate(one, made, batch_size=2, process_index=process, process_count=2, add_processes=keep)
+            evaluate(one, made, batch_size=2, process_index=process, process_count=2, all_reduce=keep)
     total = jax.tree.map(np.add, *parts)
-    _, rows = evaluate(one, made, batch_size=2, process_index=1, process_count=2, add_processes=lambda _: total)
+    _, rows = evaluate(one, made, batch_size=2, process_index=1, process_count=2, all_reduce=lambda _: total)
     assert rows == whole
     with pytest.raises(RuntimeError, match="not seen exactly once"):
         evaluate(one, made, batch_size=2, process_index=0, process_count=2)

@@ -84,7 +84,7 @@ def test_panels_and_pictures_of_any_size(size):
 class Trained:
     """What a folder of masks asks of a predictor."""
 
-    class_names, keep, kept = NAMES, NAMES[1:], [1, 2]
+    class_names, report_classes, report_channels = NAMES, NAMES[1:], [1, 2]
 
 
 def predicted(source, out_dir):

@@ -32,7 +32,7 @@ def test_no_number_is_infinite(value):
     for key, within in (
         ("loss.class_weights", (1.0, value)),
         ("augment.scale", (1.0, value)),
-        ("optim.rates", (("encoder/*", value),)),
+        ("optim.lr_multipliers", (("encoder/*", value),)),
         ("data.physics", {"wall": value}),
     ):
         with pytest.raises(UserError, match=f"^{key}.* must be a finite number"):

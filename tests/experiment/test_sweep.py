@@ -14,10 +14,10 @@ from unet_jax.models import registry
 
 
 def test_a_point_changes_its_keys_alone():
-    points = sweep.read("configs/electrodes_sweep.py")
+    points = sweep.read_sweep("configs/electrodes_sweep.py")
     assert points == electrodes_sweep.get_sweep()
     config, plain = default.get_config(), default.get_config()
-    sweep.apply(config, sweep.choose(points, 4), given=["train.num_steps"])
+    sweep.apply_point(config, sweep.choose_point(points, 4), given=["train.num_steps"])
     assert (config.seed, config.model.deep_supervision) == (1, False)
     config.update({"seed": 0, "model": {"deep_supervision": True}})
     assert config.to_dict() == plain.to_dict()
@@ -25,20 +25,20 @@ def test_a_point_changes_its_keys_alone():
 
 def test_every_point_has_a_folder_of_its_own():
     points = electrodes_sweep.get_sweep()
-    names = [sweep.name_of(index, point) for index, point in enumerate(points)]
+    names = [sweep.point_name(index, point) for index, point in enumerate(points)]
     assert len(set(names)) == len(points)
     assert names[1] == "1-unet_pp-deep_supervisionTrue-seed1"
-    assert "/" not in sweep.name_of(0, {"data.root": "../a b"})
-    assert sweep.name_of(2, {"model": default.unet(), "seed": 1}) == "2-unet-seed1"
+    assert "/" not in sweep.point_name(0, {"data.root": "../a b"})
+    assert sweep.point_name(2, {"model": default.unet(), "seed": 1}) == "2-unet-seed1"
 
 
 def test_a_point_exchanges_whole_sections():
     """And what is within one is set in it, wherever the point names it; the section itself stays as it was."""
     network, recipe = default.fcn(), default.augment_nnunet()
     point = {"model.stride": 16, "model": network, "augment": recipe, "augment.probability.noise": 0.5}
-    assert sweep.describe(point) == "model.stride=16, model=fcn, augment=augment, augment.probability.noise=0.5"
+    assert sweep.describe_point(point) == "model.stride=16, model=fcn, augment=augment, augment.probability.noise=0.5"
     config = default.get_config()
-    sweep.apply(config, point, given=["train.num_steps", "modelled"])
+    sweep.apply_point(config, point, given=["train.num_steps", "modelled"])
     assert config.model.to_dict() == {**default.fcn().to_dict(), "stride": 16}
     assert (config.augment.rotate, config.augment.probability.noise) == (180.0, 0.5)
     assert (network, recipe) == (default.fcn(), default.augment_nnunet())
@@ -49,7 +49,7 @@ def test_a_sweep_over_networks(name, cache_dir):
     """Each, exchanged for the default's, makes an experiment."""
     config = default.get_config()
     small = {"data.size": (32, 32), "data.num_train": 4, "data.num_val": 2, "data.num_test": 2}
-    sweep.apply(config, {"model": getattr(default, name)(), **small, "data.cache_dir": cache_dir, "seed": 1})
+    sweep.apply_point(config, {"model": getattr(default, name)(), **small, "data.cache_dir": cache_dir, "seed": 1})
     module = build_experiment(config, dataset=create_dataset(config)).module
     assert type(module) is registry.MODELS[name]
 
@@ -58,13 +58,13 @@ def test_a_sweep_over_networks(name, cache_dir):
     ("point", "message"),
     [
         ({"seed": 1}, r"--config.seed is given, and the sweep sets it, too"),
-        ({"eval": default.get_config().eval}, r"--config.eval.keep is given, and the sweep sets eval, too"),
+        ({"eval": default.get_config().eval}, r"--config.eval.classes is given, and the sweep sets eval, too"),
         ({"optim": 3}, r"the sweep's optim='3' does not fit the config: optim is a section there"),
         (
             {"optim.name": default.unet()},
             r"the sweep's optim.name='unet' does not fit the config: .* is one value there$",
         ),
-        ({"loss.terms": {"dice": 1.0}}, r"the sweep's loss.terms='terms' .*: .*the keys dice, not bce_dice, "),
+        ({"loss.weights": {"dice": 1.0}}, r"the sweep's loss.weights='weights' .*: .*the keys dice, not bce_dice, "),
         ({"model": {}}, "the sweep's model='model' .*: .*it lacks activation, dtype, name; the functions of"),
         ({"data": {"name": "x"}}, "the sweep's data='x' does not fit the config: .*it lacks cache_bytes, cache_dir"),
         ({"optim": {**default.get_config().optim, "learning_rate": "x"}}, "the sweep's optim='adamw' .*learning_rate"),
@@ -79,17 +79,17 @@ def test_a_sweep_over_networks(name, cache_dir):
 )
 def test_what_does_not_fit_is_refused(point, message):
     with pytest.raises(UserError, match=message):
-        sweep.apply(default.get_config(), point, given=["seed", "eval.keep"])
+        sweep.apply_point(default.get_config(), point, given=["seed", "eval.classes"])
 
 
 def test_a_config_that_is_no_sweep(tmp_path):
     with pytest.raises(UserError, match=r"has no get_sweep\(\); add one"):
-        sweep.read("configs/default.py")
+        sweep.read_sweep("configs/default.py")
     path = tmp_path / "config.py"
     for points in ("[]", "[{3: 4}]", "{}"):
         path.write_text(f"def get_sweep():\n    return {points}\n")
         with pytest.raises(UserError, match="must return a list of points"):
-            sweep.read(path)
+            sweep.read_sweep(path)
 
 
 @pytest.mark.parametrize(

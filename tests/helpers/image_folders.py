@@ -42,14 +42,14 @@ class Folder:
         self.write(f"images/{id_}{image_suffix}", image)
         self.write(f"masks/{id_}{mask_suffix}", mask)
 
-    def create(self, **knobs):
-        return load_image_folder(str(self.root), cache_dir=self.cache, **(TRAIN | knobs))
+    def create(self, **options):
+        return load_image_folder(str(self.root), cache_dir=self.cache, **(TRAIN | options))
 
-    def examples(self, **knobs):
-        source = self.create(**knobs).source("train")
+    def examples(self, **options):
+        source = self.create(**options).source("train")
         return {example["id"]: example for example in (source[i] for i in range(len(source)))}
 
-    def refused(self, match, **knobs):
+    def refused(self, match, **options):
         with pytest.raises(UserError, match=match) as error:
-            self.create(**knobs)
+            self.create(**options)
         assert "\n" not in str(error.value)

@@ -32,7 +32,7 @@ class GreyLevels(nn.Module):
 
 
 def predictor(lost=0, activation="softmax", **fields):
-    fields = {"normalize": "range", "bucket": 16} | fields
+    fields = {"normalize": "range", "pad_multiple": 16} | fields
     return Predictor(GreyLevels(lost=lost, activation=activation), {}, NAMES, **fields)
 
 

@@ -27,8 +27,8 @@ def small_run(cache: str):
     config.augment.update(
         {"contrast": 0.0, "brightness": 0.0, "gamma": 0.0}
     )  # the rest draws by the row of the batch, too
-    config.augment.update({"rotate": 45.0, "outside": "void"})
-    config.eval.bucket = 32
+    config.augment.update({"rotate": 45.0, "fill_mode": "void"})
+    config.eval.pad_multiple = 32
     return config
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from unet_jax.models import build
 
 WIDTHS = (3, 5, 6, 7)  # all different, and small
-GRIDS = ["unet", "unet_pp"]  # the networks of levels, with the knobs that grids share
-KNOBS = {  # of a small network of each kind; a new one in MODELS needs its row
+GRIDS = ["unet", "unet_pp"]  # the networks of levels, with the options that grids share
+OPTIONS = {  # of a small network of each kind; a new one in MODELS needs its row
     "unet": {"widths": WIDTHS},
     "unet_pp": {"widths": WIDTHS, "deep_supervision": True},
     "fcn": {"widths": (2, 3, 4, 5, 6, 7), "dropout": 0.0},
@@ -42,8 +42,8 @@ def random_variables(module, image):
     return jax.tree.map(draw, jax.eval_shape(module.init, jax.random.key(0), image))
 
 
-def full(name, **knobs):
-    return build(name, **{"num_classes": 2, **KNOBS[name], **knobs})
+def full(name, **options):
+    return build(name, **{"num_classes": 2, **OPTIONS[name], **options})
 
 
 def graph(name):

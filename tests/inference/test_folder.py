@@ -70,7 +70,7 @@ def test_sigmoid_masks_of_a_folder_may_overlap(tmp_path):
         def __call__(self, images, train=False):
             return (20 + super().__call__(images)[0],)  # within 60 grey levels: between two classes both are set
 
-    network = Predictor(Wide(activation="sigmoid"), {}, NAMES, normalize="range", bucket=16)
+    network = Predictor(Wide(activation="sigmoid"), {}, NAMES, normalize="range", pad_multiple=16)
     predict_folder(network, tmp_path / "images", tmp_path / "out")
     out = tmp_path / "out"
     assert read(out / "ids/a.png").tolist() == [[0, 1, 2, 1, 2]]

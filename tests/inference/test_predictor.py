@@ -8,13 +8,13 @@ from helpers.known_network import NAMES, GreyLevels
 
 from unet_jax import models
 from unet_jax.errors import UserError
-from unet_jax.inference.predictor import Predictor, combine, select
+from unet_jax.inference.predictor import Predictor, mean_probabilities, select_heads
 from unet_jax.segmentation import to_masks, to_probabilities
 
 
-def grey_levels(knobs=(), **fields):
-    fields = {"class_names": NAMES, "normalize": "range", "bucket": 16} | fields
-    return Predictor(GreyLevels(**dict(knobs)), {}, **fields)
+def grey_levels(options=(), **fields):
+    fields = {"class_names": NAMES, "normalize": "range", "pad_multiple": 16} | fields
+    return Predictor(GreyLevels(**dict(options)), {}, **fields)
 
 
 def image(height, width, seed=0):
@@ -66,8 +66,8 @@ def test_probabilities_and_heads():
     np.testing.assert_allclose(to_probabilities(logits, "softmax"), [[0.25, 0.75]], rtol=1e-6)
     np.testing.assert_allclose(to_probabilities(logits, "sigmoid"), [[0.5, 0.75]], rtol=1e-6)
     heads = (logits, -logits)
-    np.testing.assert_allclose(combine(heads, "sigmoid", "accurate"), [[0.5, 0.5]], rtol=1e-6)
-    np.testing.assert_allclose(combine(heads, "sigmoid", "fast"), [[0.5, 0.25]], rtol=1e-6)
+    np.testing.assert_allclose(mean_probabilities(heads, "sigmoid", "accurate"), [[0.5, 0.5]], rtol=1e-6)
+    np.testing.assert_allclose(mean_probabilities(heads, "sigmoid", "fast"), [[0.5, 0.25]], rtol=1e-6)
 
 
 # Levels and modes
@@ -75,13 +75,13 @@ def test_probabilities_and_heads():
 
 def test_select_levels_and_modes(nested):
     module, _ = nested
-    assert select(module) == module
-    assert select(module, "fast", 1) == module.clone(level=1, deep_supervision=False)
-    assert select(module, "accurate", 2) == module.clone(level=2)
+    assert select_heads(module) == module
+    assert select_heads(module, "fast", 1) == module.clone(level=1, deep_supervision=False)
+    assert select_heads(module, "accurate", 2) == module.clone(level=2)
     single = module.clone(deep_supervision=False, level=2)
-    assert select(single, "accurate") == select(single, "fast", 2) == single
+    assert select_heads(single, "accurate") == select_heads(single, "fast", 2) == single
     unet = models.build("unet", num_classes=2, widths=(4, 6))
-    assert select(unet, "accurate") == select(unet, "fast") == unet
+    assert select_heads(unet, "accurate") == select_heads(unet, "fast") == unet
 
 
 @pytest.mark.parametrize(
@@ -96,12 +96,12 @@ def test_select_levels_and_modes(nested):
 )
 def test_select_refuses(nested, fields, mode, level, says):
     with pytest.raises(UserError, match=says):
-        select(nested[0].clone(**fields), mode, level)
+        select_heads(nested[0].clone(**fields), mode, level)
 
 
 def test_unet_has_no_level():
     with pytest.raises(UserError, match="UNet has no levels"):
-        select(models.build("unet", num_classes=2, widths=(4, 6)), "fast", 1)
+        select_heads(models.build("unet", num_classes=2, widths=(4, 6)), "fast", 1)
 
 
 @pytest.mark.parametrize("mode", ["accurate", "fast"])
@@ -115,7 +115,7 @@ def test_predictor_is_the_network_at_its_level(nested, mode, level):
     if level == 1:  # the level's subset is enough
         needed = {"x_0_0", "x_1_0", "x_0_1", "up_0_1", "head_1"}
         variables = {"params": {name: p for name, p in variables["params"].items() if name in needed}}
-    predictor = Predictor(module, variables, NAMES, normalize="range", mode=mode, level=level, bucket=16)
+    predictor = Predictor(module, variables, NAMES, normalize="range", mode=mode, level=level, pad_multiple=16)
     _, probabilities = predictor.predict(pixels)
     np.testing.assert_allclose(probabilities, expected, atol=1e-6)
 
@@ -138,7 +138,7 @@ def test_valid_padding_loses_no_pixel_and_moves_none():
     module = models.build("unet", num_classes=2, widths=(4, 6), padding="valid")
     variables = random_variables(module, module.input_size(4))
     pixels = np.random.default_rng(0).random((20, 27), np.float32)
-    _, probabilities = Predictor(module, variables, ("a", "b"), normalize="range", bucket=16).predict(pixels)
+    _, probabilities = Predictor(module, variables, ("a", "b"), normalize="range", pad_multiple=16).predict(pixels)
     margin = module.margin // 2
     ends = [(margin, module.input_size(n) - margin - n) for n in pixels.shape]
     (logits,) = jax.jit(module.apply)(variables, np.pad(pixels, ends, mode="reflect")[None, ..., None])
@@ -148,7 +148,7 @@ def test_valid_padding_loses_no_pixel_and_moves_none():
 
 
 def test_types_ranks_and_channels_of_one_image_agree():
-    predictor = grey_levels(keep=("cathode",))
+    predictor = grey_levels(report_classes=("cathode",))
     pixels, ids = image(9, 21)
     grey = pixels[..., None]
     same = [grey, pixels.astype(np.uint16) * 257, pixels / 255, (pixels / 255).astype(np.float32)]
@@ -178,7 +178,7 @@ def test_sizes_of_one_bucket_share_a_program_and_devices_agree():
         traces.append(batch["image"].shape)
         return batch["image"].sum((1, 2, 3))
 
-    first, second = grey_levels(), grey_levels(keep=("anode",))
+    first, second = grey_levels(), grey_levels(report_classes=("anode",))
     batch = np.arange(4 * 16 * 16, dtype=np.float32).reshape(4, 16, 16, 1)
     sums = first.run(fn, {"image": batch})
     second.run(fn, {"image": batch + 1})
@@ -206,22 +206,22 @@ def test_images_refused(array, says):
 
 
 @pytest.mark.parametrize(
-    ("knobs", "fields", "says"),
+    ("options", "fields", "says"),
     [
         ({}, {"class_names": ("a", "b")}, "2 class names .* 3 classes"),
-        ({}, {"keep": ("plate",)}, "no class 'plate'; the classes are background, anode, cathode"),
+        ({}, {"report_classes": ("plate",)}, "no class 'plate'; the classes are background, anode, cathode"),
         ({"activation": "relu"}, {}, "softmax, sigmoid"),
         ({"num_classes": 1}, {"class_names": ("plate",)}, "use 'sigmoid'"),
     ],
 )
-def test_what_does_not_fit_the_network_is_refused(knobs, fields, says):
+def test_what_does_not_fit_the_network_is_refused(options, fields, says):
     with pytest.raises(UserError, match=says):
-        grey_levels(knobs, **fields)
+        grey_levels(options, **fields)
 
 
 def test_one_channel_takes_the_second_of_two_names():
     predictor = grey_levels({"num_classes": 1, "activation": "sigmoid"}, class_names=("background", "plate"))
-    assert predictor.class_names == predictor.keep == ("plate",)
+    assert predictor.class_names == predictor.report_classes == ("plate",)
     pixels, ids = image(5, 6)
     masks, _ = predictor.predict(pixels)
     np.testing.assert_array_equal(masks[..., 0], ids == 1)

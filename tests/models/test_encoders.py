@@ -16,7 +16,7 @@ from unet_jax.models.encoders.densenet import DenseNet
 from unet_jax.models.encoders.encoder import max_pool_3x3, mean_pool
 from unet_jax.models.encoders.registry import ENCODERS
 from unet_jax.models.encoders.resnet import ResNet
-from unet_jax.runtime.unoptimized_jit import quick_jit
+from unet_jax.runtime.unoptimized_jit import jit_without_optimization
 
 SMALL = {
     "res": functools.partial(ResNet, blocks=(1, 1), features=2),  # levels 1 to 3
@@ -63,7 +63,7 @@ def test_pools_are_flax_pools(shape):
     if shape[1] % 2 == 0:
         pairs.append((mean_pool, lambda x: nn.avg_pool(x, (2, 2), (2, 2))))
 
-    @quick_jit
+    @jit_without_optimization
     def both(x):
         """Each gradient is of a sum by place, which tells places apart."""
         results = []
@@ -137,7 +137,7 @@ def test_every_node_reads_the_maps_that_are_there(name, encoder):
             outputs[node] = result
         return result
 
-    @quick_jit
+    @jit_without_optimization
     def run(variables, image):
         def total(params):
             with nn.intercept_methods(watch):
@@ -163,7 +163,7 @@ def test_a_level_is_that_head_of_the_whole():
     """Fewer nodes and a shallower encoder, a subset by name; any size; logits float32."""
     whole, image = small("unet_pp", "res"), images(1, 13, 18, 1)
     variables = random_variables(whole, image)
-    heads = quick_jit(whole.apply)(variables, image)
+    heads = jit_without_optimization(whole.apply)(variables, image)
     for level in (1, 2):
         part = small("unet_pp", "res", level=level, deep_supervision=False)
         own = jax.eval_shape(part.init, jax.random.key(0), image)
@@ -172,7 +172,7 @@ def test_a_level_is_that_head_of_the_whole():
         subset = jax.tree_util.tree_map_with_path(
             lambda path, _: functools.reduce(lambda t, k: t[k.key], path, variables), own
         )
-        (logits,) = quick_jit(part.apply)(subset, image)
+        (logits,) = jit_without_optimization(part.apply)(subset, image)
         np.testing.assert_allclose(logits, heads[level - 1], rtol=1e-5, atol=1e-5)
 
 

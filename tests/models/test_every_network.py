@@ -7,7 +7,7 @@ import pytest
 from helpers.small_nets import full, images, random_variables
 
 from unet_jax.models.registry import MODELS
-from unet_jax.runtime.unoptimized_jit import quick_jit
+from unet_jax.runtime.unoptimized_jit import jit_without_optimization
 
 
 @pytest.mark.parametrize("name", list(MODELS))
@@ -17,7 +17,9 @@ def test_any_size_comes_back_in_float32(name):
     initial = jax.eval_shape(module.init, jax.random.key(0), image)
     assert {leaf.dtype for leaf in jax.tree.leaves(initial)} == {jnp.dtype(jnp.float32)}
     variables = random_variables(module, image)
-    heads = quick_jit(lambda v, i: (module.apply(v, i), module.clone(dtype="float32").apply(v, i)))(variables, image)
+    heads = jit_without_optimization(lambda v, i: (module.apply(v, i), module.clone(dtype="float32").apply(v, i)))(
+        variables, image
+    )
     for logits, exact in zip(*heads, strict=True):
         assert logits.shape == (2, 37, 21, 2)
         assert logits.dtype == jnp.float32
@@ -33,7 +35,7 @@ def test_the_gradient_reaches_every_parameter(name):
     def total(params):
         return sum(jnp.square(logits).sum() for logits in module.apply({**variables, "params": params}, image))
 
-    gradients = quick_jit(jax.grad(total))(variables["params"])
+    gradients = jit_without_optimization(jax.grad(total))(variables["params"])
     for path, gradient in jax.tree_util.tree_flatten_with_path(gradients)[0]:
         assert np.isfinite(gradient).all()
         assert np.abs(gradient).sum() > 0, jax.tree_util.keystr(path)

@@ -9,7 +9,7 @@ from helpers.small_nets import KNOBS, full, images, random_variables, shapes
 
 from unet_jax.models import build
 from unet_jax.models.fc_densenet import transposed
-from unet_jax.runtime.unoptimized_jit import quick_jit
+from unet_jax.runtime.unoptimized_jit import jit_without_optimization
 
 
 def flax_transposed(x, kernel):
@@ -74,7 +74,9 @@ def test_it_is_the_published_network():
     module, image = full("fc_densenet"), images(2, 8, 12, 3)
     variables = random_variables(module, image)
     layers = KNOBS["fc_densenet"]["layers"]
-    ((ours,), theirs) = quick_jit(lambda v, i: (module.apply(v, i), written_out(v, i, layers)))(variables, image)
+    ((ours,), theirs) = jit_without_optimization(lambda v, i: (module.apply(v, i), written_out(v, i, layers)))(
+        variables, image
+    )
     assert np.abs(theirs).max() > 0.1
     np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4 * float(jnp.abs(theirs).max()))
 
@@ -83,7 +85,7 @@ def test_an_odd_size_is_the_edge_repeated_at_the_end():
     module, image = full("fc_densenet"), images(1, 13, 7, 1)
     variables = random_variables(module, image)
     wide = jnp.pad(image, ((0, 0), (0, 3), (0, 1), (0, 0)), mode="edge")
-    apply = quick_jit(module.apply)
+    apply = jit_without_optimization(module.apply)
     (a,), (b,) = apply(variables, image), apply(variables, wide)
     np.testing.assert_allclose(a, b[:, :13, :7], rtol=1e-6, atol=1e-6)
 
@@ -92,7 +94,7 @@ def test_an_odd_size_is_the_edge_repeated_at_the_end():
 def test_transposed_convolution_is_flax_conv_transpose(shape):
     """With both gradients, and in forms that every device runs in the same order each time."""
 
-    @quick_jit
+    @jit_without_optimization
     def both(x, kernel):
         ours, back = jax.vjp(transposed, x, kernel)
         theirs, their_back = jax.vjp(flax_transposed, x, kernel)
@@ -110,7 +112,7 @@ def test_transposed_convolution_is_flax_conv_transpose(shape):
 
 def test_every_kernel_starts_he_uniform():
     module = full("fc_densenet", growth=16, first=16, layers=(1, 1, 1), num_classes=64)
-    params = quick_jit(lambda key: module.init(key, images(1, 2, 2, 16))["params"])(jax.random.key(0))
+    params = jit_without_optimization(lambda key: module.init(key, images(1, 2, 2, 16))["params"])(jax.random.key(0))
     for name, tree in params.items():
         kernel = tree.get("conv", tree)["kernel"]
         bound = np.sqrt(6 / np.prod(kernel.shape[:-1]))
@@ -123,7 +125,9 @@ def test_batch_norm_learns_in_training_alone():
     image = images(4, 8, 8, 1)
     alone = full("fc_densenet")
     variables = random_variables(alone, image)
-    _, learned = quick_jit(lambda v, i: alone.apply(v, i, train=True, mutable=["batch_stats"]))(variables, image)
+    _, learned = jit_without_optimization(lambda v, i: alone.apply(v, i, train=True, mutable=["batch_stats"]))(
+        variables, image
+    )
     for old, new in zip(jax.tree.leaves(variables["batch_stats"]), jax.tree.leaves(learned), strict=True):
         assert np.all(old != new)
     synchronised = full("fc_densenet", axis_name="batch")

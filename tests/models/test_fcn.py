@@ -9,7 +9,7 @@ from helpers.small_nets import full, images, random_variables, shapes
 
 from unet_jax.models import build
 from unet_jax.models.fcn import upsample
-from unet_jax.runtime.unoptimized_jit import quick_jit
+from unet_jax.runtime.unoptimized_jit import jit_without_optimization
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 TRUNK = [f"conv_{i}_{j}" for i, n in enumerate((2, 2, 3, 3, 3), 1) for j in range(1, n + 1)] + ["fc_6", "fc_7"]
@@ -73,7 +73,7 @@ def test_names_of_each_stage_are_a_part_of_the_next():
 def test_it_is_the_published_network(stride):
     module, image = full("fcn", stride=stride), images(2, 9, 46, 3)
     variables = random_variables(module, image)
-    ((ours,), theirs) = quick_jit(lambda v, i: (module.apply(v, i), published(v["params"], i, stride)))(
+    ((ours,), theirs) = jit_without_optimization(lambda v, i: (module.apply(v, i), published(v["params"], i, stride)))(
         variables, image
     )
     assert ours.shape == (2, 9, 46, 2)
@@ -84,7 +84,7 @@ def test_it_is_the_published_network(stride):
 def test_upsampling_is_the_fixed_deconvolution(factor):
     """With its gradient, on sizes down to 1."""
 
-    @quick_jit
+    @jit_without_optimization
     def both(x):
         ours, back = jax.vjp(lambda x: upsample(x, factor), x)
         theirs, their_back = jax.vjp(lambda x: deconvolution(x, 2 * factor, factor), x)
@@ -115,7 +115,7 @@ def test_logits_lie_on_their_pixels(stride):
         return kernel
 
     params = jax.tree.map(identity, jax.eval_shape(module.init, jax.random.key(0), image)["params"])
-    apply = quick_jit(module.apply)
+    apply = jit_without_optimization(module.apply)
     for name in SCORES[stride]:
         alone = params | {
             other: jax.tree.map(np.zeros_like, params[other]) for other in SCORES[stride] if other != name
@@ -133,7 +133,7 @@ def test_a_mirrored_image_has_mirrored_logits(stride):
     variables = random_variables(module, image)
     both_ways = lambda k: (k + k[::-1] + k[:, ::-1] + k[::-1, ::-1]) / 4 if k.ndim == 4 else k  # noqa: E731
     variables = jax.tree.map(both_ways, variables)
-    apply = quick_jit(module.apply)
+    apply = jit_without_optimization(module.apply)
     (logits,), (mirrored,) = apply(variables, image), apply(variables, image[:, ::-1, ::-1])
     atol = 1e-4 * np.abs(logits).max()
     np.testing.assert_allclose(mirrored[:, ::-1, ::-1], logits, rtol=0, atol=atol)

@@ -17,7 +17,7 @@ from unet_jax.models.encoders.densenet import DenseNet
 from unet_jax.models.encoders.registry import ENCODERS
 from unet_jax.models.encoders.resnet import ResNet
 from unet_jax.models.encoders.vgg import VGG
-from unet_jax.runtime.unoptimized_jit import quick_jit
+from unet_jax.runtime.unoptimized_jit import jit_without_optimization
 
 DENSENETS = {"densenet121": {}, "densenet169": {"layers": (6, 12, 32, 32)}, "densenet201": {"layers": (6, 12, 48, 32)}}
 DENSENETS["densenet161"] = {"layers": (6, 12, 36, 24), "growth": 48, "features": 96}
@@ -86,7 +86,7 @@ def test_the_same_weights_give_the_same_maps(name):
     encoder, state, image, expected = small(name)
     arrays, _ = torchvision.convert(encoder, state)
     variables = weights.traverse_util.unflatten_dict(arrays, sep="/")
-    apply = quick_jit(functools.partial(encoder.apply, train=False))
+    apply = jit_without_optimization(functools.partial(encoder.apply, train=False))
     maps = apply(variables, jnp.asarray(image.transpose(0, 2, 3, 1), jnp.float32))
     assert len(maps) == len(expected) == 3 + (name == "densenet")
     for ours, theirs in zip(maps, expected, strict=True):

@@ -7,7 +7,7 @@ import pytest
 from helpers.small_nets import GRIDS, WIDTHS, full, images, random_variables, shapes
 
 from unet_jax.models import build
-from unet_jax.runtime.unoptimized_jit import quick_jit
+from unet_jax.runtime.unoptimized_jit import jit_without_optimization
 
 
 @pytest.mark.parametrize(("padding", "norm"), [("same", "none"), ("same", "batch"), ("valid", "none")])
@@ -45,7 +45,7 @@ def test_any_size_comes_back(name, knobs):
     initial = jax.eval_shape(module.init, jax.random.key(0), image)
     assert {leaf.dtype for leaf in jax.tree.leaves(initial)} == {jnp.dtype(jnp.float32)}
     variables = random_variables(module, image)
-    heads = quick_jit(module.apply)(variables, image)
+    heads = jit_without_optimization(module.apply)(variables, image)
     assert len(heads) == (1 if name == "unet" else 3)
     for logits in heads:
         assert logits.shape == (2, 37, 53, 2)
@@ -59,7 +59,7 @@ def test_an_odd_size_is_the_edge_repeated_at_the_end(name):
     image = images(1, 13, 7, 1)
     variables = random_variables(module, image)
     wide = jnp.pad(image, ((0, 0), (0, 3), (0, 1), (0, 0)), mode="edge")
-    apply = quick_jit(module.apply)
+    apply = jit_without_optimization(module.apply)
     for a, b in zip(apply(variables, image), apply(variables, wide), strict=True):
         np.testing.assert_allclose(a, b[:, :13, :7], rtol=1e-6, atol=1e-6)
 
@@ -71,7 +71,7 @@ def test_a_valid_pixel_sees_no_border(name):
     height, width = module.input_size(21), module.input_size(13)
     image = images(1, height, width, 1)
     variables = random_variables(module, image)
-    apply = quick_jit(module.apply)
+    apply = jit_without_optimization(module.apply)
     for whole, window in zip(apply(variables, image), apply(variables, image[:, 8:-8, 8:]), strict=True):
         np.testing.assert_allclose(window, whole[:, 8:-8, 8:], rtol=1e-4, atol=1e-4)
 
@@ -87,8 +87,8 @@ def test_valid_logits_are_a_same_nets_far_from_the_border(name):
     height, width = valid.input_size(10), valid.input_size(20)
     image = images(1, height + 4, width + 4, 1)
     variables = random_variables(same, image)
-    part = quick_jit(valid.apply)(variables, image[:, 2:-2, 2:-2])
+    part = jit_without_optimization(valid.apply)(variables, image[:, 2:-2, 2:-2])
     cut = 2 + valid.margin // 2
-    for a, b in zip(part, quick_jit(same.apply)(variables, image), strict=True):
+    for a, b in zip(part, jit_without_optimization(same.apply)(variables, image), strict=True):
         assert a.shape == (1, valid.output_size(height), valid.output_size(width), 2)
         np.testing.assert_allclose(a, b[:, cut:-cut, cut:-cut], rtol=1e-4, atol=1e-4)

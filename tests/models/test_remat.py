@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from helpers.small_nets import images, random_variables
 
-from unet_jax.analysis.cost import Cost
 from unet_jax.models import build
+from unet_jax.runtime.program_cost import Cost
 
 QUICK = {"xla_backend_optimization_level": 0}  # it runs once; what it holds is planned before
 

@@ -8,7 +8,7 @@ from flax import linen as nn
 from helpers.small_nets import GRIDS, full, graph, images, random_variables, shapes
 
 from unet_jax.models import build
-from unet_jax.runtime.unoptimized_jit import quick_jit
+from unet_jax.runtime.unoptimized_jit import jit_without_optimization
 
 UNET_PP_WIDTHS = (32, 64, 128, 256, 512)
 
@@ -67,7 +67,7 @@ def test_every_node_reads_what_the_paper_says(name, padding):
     size = module.input_size(16)
     image = images(1, size, size, 2)
 
-    @quick_jit
+    @jit_without_optimization
     def run(variables, image):
         wires = Wires()
         with nn.intercept_methods(wires):
@@ -98,7 +98,7 @@ def test_every_source_of_every_node_feeds_its_head(name, padding):
     edges = graph(name)
     heads = [node for node in edges if node.startswith("head")]
 
-    @quick_jit
+    @jit_without_optimization
     def run(variables, image):
         wires = Wires()
         with nn.intercept_methods(wires):

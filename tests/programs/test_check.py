@@ -32,7 +32,7 @@ def filled(folder):
 
 
 def check(*arguments):
-    command = [sys.executable, "-m", "unet_jax.data.check", *map(str, arguments)]
+    command = [sys.executable, "-m", "unet_jax.programs.check", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -95,8 +95,8 @@ def test_flags_are_the_keys_of_the_config():
     flags = re.findall(r"^  --(\w+):((?:\n?.)*?)(?=\n\n|\n  --)", done.stdout, flags=re.MULTILINE)
     shown = {name: re.findall(r"\(default: '(.*)'\)", text) for name, text in flags}
     keys = default.image_folder("").to_dict()
-    knobs = set(inspect.signature(load_image_folder).parameters) - {"root", "cache_dir"}
-    for name in (*knobs, "patch"):
+    options = set(inspect.signature(load_image_folder).parameters) - {"root", "cache_dir"}
+    for name in (*options, "patch"):
         (value,) = shown[name]
         assert (value if isinstance(keys[name], str) else ast.literal_eval(value)) == keys[name], name
     assert "Status: 0 if training would begin" in done.stdout

@@ -20,7 +20,8 @@ import unet_jax
 from configs import image_folder
 from unet_jax.analysis.verify_resume.verify import compare, verify_resume
 from unet_jax.checkpoints.checkpointer import Checkpointer
-from unet_jax.checkpoints.integrity import Damaged, naming
+from unet_jax.checkpoints.integrity import Damaged
+from unet_jax.checkpoints.integrity import raise_if_damaged
 from unet_jax.data.datasets.registry import load_dataset
 from unet_jax.data.loading import pipeline
 from unet_jax.data.store import cache
@@ -87,7 +88,7 @@ def of_folder(config, cache_dir):
         folder = image_folder.get_config(str(root))
         config.data = folder.data
         config.data.update({"cache_dir": cache_dir, "class_names": ("background", "thing"), "patch": (32, 32)})
-        config.eval.keep = ("thing",)
+        config.eval.classes = ("thing",)
         return config
 
     return create
@@ -185,7 +186,7 @@ def test_other_errors_are_told_as_what_they_are(error):
 
 @pytest.mark.parametrize("error", [OSError("Error -3 while decompressing"), ValueError("NOT_FOUND: /a/b")])
 def test_what_cannot_be_read_for_another_reason_is_damage(error):
-    with pytest.raises(Damaged, match="checkpoint 2: state cannot be read"), naming("checkpoint 2: state"):
+    with pytest.raises(Damaged, match="checkpoint 2: state cannot be read"), raise_if_damaged("checkpoint 2: state"):
         raise error
 
 
@@ -199,7 +200,7 @@ def test_what_a_bucket_refuses_is_told_in_a_line(bucket, forbid, capsys, monkeyp
     with pytest.raises(UserError, match="the bucket refuses"):
         paths.read_if_there(paths.Path(bucket) / "refusing/eval")
     monkeypatch.setattr(cli, "_parse", lambda *_: [])
-    monkeypatch.setattr(cli.compiled, "keep", lambda _: None)
+    monkeypatch.setattr(cli.compilation_cache, "enable", lambda _: None)
     flags.FLAGS.mark_as_parsed()
     with pytest.raises(SystemExit, match="2"):
         cli.run((paths.Path(bucket) / "refusing/eval").read_text, "A program.")
@@ -272,7 +273,7 @@ def test_what_cannot_be_done_in_a_bucket_is_refused(bucket, config, tmp_path, mo
 
 def test_events_of_tensorboard(bucket):
     folder = paths.Path(bucket) / "events"
-    writer = tensorboard.Board(folder, 0, [{"id": "a"}], class_names=("thing",), keep=("thing",))
+    writer = tensorboard.TensorBoardWriter(folder, 0, [{"id": "a"}], class_names=("thing",), report_classes=("thing",))
     writer.scalars(1, "train", {"loss": 0.5})
     writer.pictures(1, "val")
     assert next(folder.iterdir()).name.startswith("events")

@@ -47,10 +47,10 @@ def network(widths=(3, 3, 4)):
     return models.build("unet", num_classes=2, encoder="small", widths=(3, *widths))
 
 
-def load(path, channels=3, **knobs):
+def load(path, channels=3, **options):
     """The variables of a network, zero but for those loaded into its encoder, and what is said."""
     image = jax.ShapeDtypeStruct((1, 16, 16, channels), "float32")
-    shapes = jax.eval_shape(lambda x: network(**knobs).init(jax.random.key(0), x), image)
+    shapes = jax.eval_shape(lambda x: network(**options).init(jax.random.key(0), x), image)
     return load_encoder_weights(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes), path, "small")
 
 
@@ -155,7 +155,7 @@ def test_a_run_reads_the_file_at_its_first_step_alone(config, file, latest, monk
     with pytest.raises(KeyError, match="far enough"):
         loop.train_and_evaluate(config, tmp_path / "run")
     assert asked == ["" if latest else str(file)]
-    folder.add_start(tmp_path / "run", 0, start_from={}, encoder_weights=asked[0])
+    folder.add_start(tmp_path / "run", 0, init_from={}, encoder_weights=asked[0])
     (started,) = json.loads((tmp_path / "run" / "versions.json").read_text())["starts"]
     assert started.get("encoder_weights_sha256", "") == ("" if latest else weights.digest(file))
 

@@ -218,7 +218,7 @@ def test_nan_stops_with_the_step_and_keeps_the_checkpoint(config, monkeypatch, t
 
 @pytest.mark.usefixtures("quick_compile")
 def test_another_kind_of_network_trains_and_scores(config, tmp_path):
-    """With dropout and one head, bfloat16, and no knob of a grid; FCN's runs are those of test_start_from.py."""
+    """With dropout and one head, bfloat16, and no option of a grid; FCN's runs are those of test_start_from.py."""
     config.model = default.fc_densenet()
     config.model.update({"first": 4, "growth": 2, "layers": (1, 1, 1), "dtype": "bfloat16"})
     config.train.update({"num_steps": 2, "eval_every": 2})
@@ -256,10 +256,10 @@ def test_a_run_without_a_step_leaves_the_workdir_free(trained, config, tmp_path)
         ("model.name", "vnet", "'vnet'.*unet_pp"),
         ("model.activation", "relu", "relu"),
         ("model.norm", "layer", "layer"),
-        ("eval.keep", ("anodes",), "no class 'anodes'"),
+        ("eval.classes", ("anodes",), "no class 'anodes'"),
         ("eval.mode", "best", "'best' is unknown"),
         ("eval.batch_size", 0, "eval.batch_size 0"),
-        ("eval.bucket", 0, "eval.bucket 0"),
+        ("eval.pad_multiple", 0, "eval.pad_multiple 0"),
         ("checkpoint.latest", 0, "checkpoint.latest 0"),
         ("augment.contrast", 2.0, "augment.contrast=2.0"),
         ("augment.scale", (2.0, 1.0), r"augment.scale=\(2.0, 1.0\): give two factors"),
@@ -270,7 +270,7 @@ def test_a_run_without_a_step_leaves_the_workdir_free(trained, config, tmp_path)
         ("optim.b1", 1.5, "b1 1.5"),
         ("data.patch", (96, "a"), "data.patch"),
         ("data.normalize", "none", "data.normalize 'none'"),
-        ("loss.terms.dice", float("nan"), "loss.terms.dice nan must be a finite number"),
+        ("loss.weights.dice", float("nan"), "loss.weights.dice nan must be a finite number"),
         ("optim.weight_decay", float("inf"), "optim.weight_decay inf must be a finite number"),
         ("optim.eps", -1.0, "optim.eps -1.0 must be above 0"),
         ("seed", 2**32, "seed 4294967296 must be at least 0 and at most 4294967295"),

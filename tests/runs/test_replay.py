@@ -80,16 +80,16 @@ def test_other_data_are_refused(run):
 
 def test_another_start_is_refused(run, trained):
     """A run that started from another's best checkpoint, which is now that of another step."""
-    change(run / "config.json", lambda content: content["train"].update(start_from=str(trained[0])))
+    change(run / "config.json", lambda content: content["train"].update(init_from=str(trained[0])))
     origin = {"workdir": str(trained[0]), "step": 1}
-    change(run / "versions.json", lambda content: content["starts"][0].update(start_from=origin))
+    change(run / "versions.json", lambda content: content["starts"][0].update(init_from=origin))
     began = Replay.of_run(run)
-    with pytest.raises(UserError, match=r"began from start_from .*'step': 1.*on \(3, 6\)"):
+    with pytest.raises(UserError, match=r"began from init_from .*'step': 1.*on \(3, 6\)"):
         next(began.states([0]))
     assert next(began.states([3]))[0] == 3
     with Checkpointer(trained[0] / "checkpoints", read_only=True) as checkpointer:
         origin["step"] = checkpointer.best_step()
-    change(run / "versions.json", lambda content: content["starts"][0].update(start_from=origin))
+    change(run / "versions.json", lambda content: content["starts"][0].update(init_from=origin))
     _, state, _ = next(Replay.of_run(run).states([0]))
     best = Replay.of_run(trained[0])._state(origin["step"])
     jax.tree.map(np.testing.assert_array_equal, state.params, best.params)

@@ -3,7 +3,7 @@
 import pytest
 
 from configs import default
-from unet_jax.runs.resume import refusal
+from unet_jax.runs.resume import resume_conflict
 
 
 def refused(there=None, now=None, free=()):
@@ -12,7 +12,7 @@ def refused(there=None, now=None, free=()):
         config = default.get_config()
         config.update_from_flattened_dict({"optim.boundaries": (), **changes})
         configs.append(config.to_dict())
-    return refusal(*configs, free)
+    return resume_conflict(*configs, free)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "plateau", "step"])

@@ -173,7 +173,7 @@ def test_a_folder_that_not_all_see_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(parallel, "in_first", lambda action: action())
     monkeypatch.setattr(parallel, "gather", lambda mine: [True, mine, False])
     with pytest.raises(UserError, match=r"is not there for process 1, 2; give a folder that all of them share"):
-        shared_workdir.start(tmp_path, None, None, 6)
+        shared_workdir.open_shared_workdir(tmp_path, None, None, 6)
     monkeypatch.setattr(parallel, "gather", lambda mine: [mine, mine, 3])
     with pytest.raises(UserError, match=r"process 0 opened the checkpoint of step 6, process 2 another"):
         shared_workdir.check_same_step(6, tmp_path)
@@ -182,8 +182,8 @@ def test_a_folder_that_not_all_see_is_refused(monkeypatch, tmp_path):
 def test_one_process_asks_nobody():
     assert parallel.gather("x") == ["x"]
     assert parallel.broadcast({"a": 3}) == {"a": 3}
-    assert parallel.in_first(lambda: 3) == 3
-    assert [parallel.AnyProcess()(flag) for flag in (False, True)] == [False, True]
+    assert parallel.on_process_0(lambda: 3) == 3
+    assert [parallel.AnyProcessFlag()(flag) for flag in (False, True)] == [False, True]
     assert jax.process_count() == parallel.process_count() == 1
     with pytest.raises(UserError, match="no room"):
-        parallel.in_first(lambda: (_ for _ in ()).throw(UserError("no room")))
+        parallel.on_process_0(lambda: (_ for _ in ()).throw(UserError("no room")))

@@ -1,4 +1,4 @@
-"""`train.start_from`: what comes along by name, what stays, what is refused; and FCN in stages as its authors train it."""
+"""`train.init_from`: what comes along by name, what stays, what is refused; and FCN in stages as its authors train it."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from unet_jax.errors import UserError
 from unet_jax.runs import loop
 from unet_jax.runs import workdir as folder
 from unet_jax.runs.load import open_run
-from unet_jax.runs.warm_start import start_from
+from unet_jax.runs.warm_start import initialize_from
 from unet_jax.training.state import TrainState
 
 TX = optax.adam(1e-3)
@@ -44,7 +44,7 @@ def run(tmp_path):
 def test_what_is_there_by_name_comes_from_the_best_checkpoint(run, capsys):
     """Statistics, too; what is not there stays and is named, and the run's other modules are left out."""
     fresh, best = make_state(seed=9, modules=("enc_1", "head")), make_state(seed=2)
-    state, origin = start_from(fresh, TX, str(run))
+    state, origin = initialize_from(fresh, TX, str(run))
     assert origin == {"workdir": str(run), "step": 2}
     for ours, theirs, initial in (
         (state.params, best.params, fresh.params),
@@ -58,13 +58,13 @@ def test_what_is_there_by_name_comes_from_the_best_checkpoint(run, capsys):
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(state.opt_state))
     said = capsys.readouterr().out
     assert re.search(r"step 2 of .*: all but batch_stats/head/norm/mean, head/conv/bias, head/conv/kernel, which", said)
-    start_from(make_state(), TX, str(run))
+    initialize_from(make_state(), TX, str(run))
     assert "every parameter" in capsys.readouterr().out
 
 
 def test_another_shape_is_refused_with_both(run):
     with pytest.raises(UserError, match=r"enc_0/\S+ is float32\[4\], the network has float32\[6\].*config.model"):
-        start_from(make_state(width=6), TX, str(run))
+        initialize_from(make_state(width=6), TX, str(run))
 
 
 def test_nothing_in_common_is_refused(run):
@@ -72,26 +72,15 @@ def test_nothing_in_common_is_refused(run):
     with pytest.raises(
         UserError, match=r"no parameter of the same name \(enc_0, enc_1 there, x_0_0, .*, \.\.\. here\)"
     ):
-        start_from(make_state(modules=modules), TX, str(run))
+        initialize_from(make_state(modules=modules), TX, str(run))
 
 
 def test_what_is_no_run_or_has_no_checkpoint_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"train.start_from=.*nowhere has no checkpoints"):
-        start_from(make_state(), TX, str(tmp_path / "nowhere"))
+    with pytest.raises(UserError, match=r"train.init_from=.*nowhere has no checkpoints"):
+        initialize_from(make_state(), TX, str(tmp_path / "nowhere"))
     (tmp_path / "new/checkpoints").mkdir(parents=True)
     with pytest.raises(UserError, match=r"has no checkpoint; train first"):
-        start_from(make_state(), TX, str(tmp_path / "new"))
-
-
-def test_runs_from_before_the_key_go_on(config, tmp_path, monkeypatch):
-    old = config.copy_and_resolve_references()
-    del old.train["start_from"]
-    (tmp_path / "config.json").write_text(old.to_json())
-    monkeypatch.setattr(folder, "load_facts", lambda workdir: {"fingerprint": "a"})
-    folder._check_same(tmp_path, json.loads(config.to_json()), {"fingerprint": "a"})
-    config.train.start_from = "elsewhere"
-    with pytest.raises(UserError, match=r"train.start_from: '' there, 'elsewhere' now"):
-        folder._check_same(tmp_path, json.loads(config.to_json()), {"fingerprint": "a"})
+        initialize_from(make_state(), TX, str(tmp_path / "new"))
 
 
 @pytest.mark.usefixtures("quick_compile")
@@ -99,7 +88,7 @@ def test_fcn_in_stages(config, tmp_path, capsys):
     """Stride 16 from a run of stride 32, with steps too small to move anything: it ends with what it began with."""
     config.model = default.fcn()
     config.model.update({"stride": 16, "widths": (2, 2, 2, 2, 2, 3)})
-    config.train.update({"num_steps": 2, "eval_every": 2, "start_from": str(tmp_path / "32")})
+    config.train.update({"num_steps": 2, "eval_every": 2, "init_from": str(tmp_path / "32")})
     config.optim.update({"warmup_steps": 0, "learning_rate": 1e-12})
     module = models.build(num_classes=3, **config.model.to_dict() | {"stride": 32})
     like = jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 1), jnp.float32))
@@ -113,7 +102,7 @@ def test_fcn_in_stages(config, tmp_path, capsys):
     assert not np.any(np.abs(after.pop("score_pool4")["kernel"]) > 1e-6)  # scores start at zero
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-6), after, before)
     (start,) = json.loads((tmp_path / "16/versions.json").read_text())["starts"]
-    assert start["start_from"] == {"workdir": str(tmp_path / "32"), "step": 7}
+    assert start["init_from"] == {"workdir": str(tmp_path / "32"), "step": 7}
 
     shutil.rmtree(tmp_path / "32")  # a run that has a checkpoint of its own never looks there again
     loop.train_and_evaluate(config, tmp_path / "16")

@@ -131,23 +131,9 @@ def test_what_is_no_run_is_named(tmp_path):
         unet_jax.load("")
 
 
-def test_a_run_from_before_a_key_has_what_it_was_then(trained, tmp_path):
-    config = json.loads((trained[0] / "config.json").read_text())
-    del config["train"]["patience"], config["model"]["encoder"], config["data"]["train_share"]
-    del config["loss"]["terms"]["lovasz"], config["loss"]["knobs"]
-    del config["augment"]["scale"], config["augment"]["probability"]
-    config["loss"]["terms"]["dice"] = 0.5
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    there = folder.load_config(tmp_path)
-    assert (there.train.patience, there.model.encoder, there.data.train_share) == (0, "", 1.0)
-    assert (there.loss.terms.lovasz, there.loss.terms.dice) == (0, 0.5)
-    assert there.loss.knobs == default.get_config().loss.knobs
-    assert there.augment == default.augment()
-
-
 def test_home_is_expanded(trained, monkeypatch):
     monkeypatch.setenv("HOME", str(trained[0].parent))
-    assert unet_jax.load(f"~/{trained[0].name}").keep == ("anode", "cathode")
+    assert unet_jax.load(f"~/{trained[0].name}").report_classes == ("anode", "cathode")
 
 
 def test_other_data_are_refused_on_resume(trained, config, tmp_path):

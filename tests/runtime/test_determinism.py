@@ -18,8 +18,8 @@ ASKED = "--xla_gpu_deterministic_ops=true"
 )  # fmt: skip
 def test_it_is_added_once_behind_the_users(monkeypatch, before, after):
     monkeypatch.setenv("XLA_FLAGS", before)
-    determinism.ask()
-    determinism.ask()
+    determinism.enable_gpu_determinism()
+    determinism.enable_gpu_determinism()
     assert os.environ["XLA_FLAGS"] == after
 
 
@@ -34,7 +34,7 @@ def test_it_is_added_once_behind_the_users(monkeypatch, before, after):
 def test_a_contradiction_is_refused(monkeypatch, before, message):
     monkeypatch.setenv("XLA_FLAGS", before)
     with pytest.raises(UserError, match=message):
-        determinism.ask()
+        determinism.enable_gpu_determinism()
     assert os.environ["XLA_FLAGS"] == before
 
 
@@ -42,7 +42,7 @@ def test_what_is_asked_for_comes_before_processes_join(monkeypatch):
     """They start the devices, which read $XLA_FLAGS once."""
     order = []
     monkeypatch.setattr(cli, "_parse", lambda *_: [])
-    monkeypatch.setattr(cli.compilation_cache, "keep", lambda _: None)
+    monkeypatch.setattr(cli.compilation_cache, "enable", lambda _: None)
     monkeypatch.setattr(cli, "COMPILATION_CACHE", SimpleNamespace(value=True))
     monkeypatch.setattr(cli, "_processes", lambda: order.append("joined") or contextlib.nullcontext())
     cli.run(lambda: order.append("main"), "", processes=True, before=lambda: order.append("before"))

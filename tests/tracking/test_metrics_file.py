@@ -79,9 +79,9 @@ def test_meter_pools_over_a_window_and_times_steps_alone(meter, clock):
     assert totals["compile_s"] == 20.0
     assert totals["step_s"] == pytest.approx(8 / 3)
     assert "12.5% waiting for data" in meter.describe()
-    assert "roof_share" not in totals  # before it is known
+    assert "matmul_utilization" not in totals  # before it is known
     meter.set_roof(flops=8.0, roof=6.0)
-    assert meter.totals()["roof_share"] == pytest.approx(8 / (8 / 3) / 6)
+    assert meter.totals()["matmul_utilization"] == pytest.approx(8 / (8 / 3) / 6)
     assert "50% of the matmul roof" in meter.describe()
 
 

@@ -17,7 +17,7 @@ from unet_jax.tracking.tensorboard import check_tensorboard
 def test_a_watched_run(config, quick_compile, monkeypatch, tmp_path):
     events, drawn, draw = [], [], curves.draw_curves
 
-    class Writer(tensorboard.Board):
+    class Writer(tensorboard.TensorBoardWriter):
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **kwargs)
             scalar, image = self._writer.add_scalar, self._writer.add_image
@@ -32,7 +32,7 @@ def test_a_watched_run(config, quick_compile, monkeypatch, tmp_path):
     workdir = tmp_path / "run"
     loop.train_and_evaluate(config, workdir, profile_steps="3:4")
     rows = read_metrics(workdir / "metrics.jsonl")
-    assert all(0 < row["roof_share"] < 10 for row in rows if row["split"] == "train")
+    assert all(0 < row["matmul_utilization"] < 10 for row in rows if row["split"] == "train")
     numbers = [(f"{r['split']}/{k}", v, r["step"]) for r in rows for k, v in r.items() if type(v) in (int, float)]
     assert sorted(events) == sorted(e for e in numbers if not e[0].endswith("/step"))
     assert sorted({step for _, step, _ in drawn}) == [3, 6]

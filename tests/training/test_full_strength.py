@@ -25,9 +25,9 @@ def full(config):
     config.model.update({"widths": (2, 4), "remat": (0,)})
     config.train.update({"batch_size": 8, "num_steps": 0, "num_examples": 32, "log_every": 1})
     config.train.update({"eval_every": 0, "eval_every_examples": 8})
-    config.optim.update({"schedule": "plateau", "plateau_patience": 1, "plateau_gain": 0.999, "factor": 0.5})
+    config.optim.update({"schedule": "plateau", "plateau_patience": 1, "plateau_gain": 0.999, "lr_drop_factor": 0.5})
     config.optim.update({"warmup_steps": 0, "warmup_examples": 8, "accumulate": 2, "ema_decay": 0.5})
-    config.optim.update({"freeze": ("x_0_0/*",), "rates": (("head_*", 0.5),)})
+    config.optim.update({"freeze": ("x_0_0/*",), "lr_multipliers": (("head_*", 0.5),)})
     config.eval.weights = "ema"
     config.checkpoint.latest = 4
     return config
@@ -84,7 +84,7 @@ def test_a_run_made_longer(full, tmp_path, capsys):
     full.train.num_examples = 16
     with pytest.raises(UserError, match="is at step 4, the config says 2 in all"):
         loop.train_and_evaluate(full, tmp_path / "short")
-    full.train.update({"num_examples": 32, "start_from": str(tmp_path / "long")})
+    full.train.update({"num_examples": 32, "init_from": str(tmp_path / "long")})
     shutil.rmtree(tmp_path / "short")
     started = []
     with pytest.MonkeyPatch.context() as patch:

@@ -35,18 +35,18 @@ def make_batch(rows=4, size=16):
 
 
 def make_step(
-    loss_name, augmentation, *, name="sgd", norm="batch", seed=3, learning_rate=0.05, accumulate=1, freeze=(), **knobs
+    loss_name, augmentation, *, name="sgd", norm="batch", seed=3, learning_rate=0.05, accumulate=1, freeze=(), **options
 ):
     module = models.build(
         "unet_pp", num_classes=3, widths=(4, 8), norm=norm, deep_supervision=True,
-        activation=ACTIVATION[loss_name], axis_name=parallel.AXIS, **knobs,
+        activation=ACTIVATION[loss_name], axis_name=parallel.AXIS, **options,
     )  # fmt: skip
     if loss_name == "weighted sum":
-        terms = {"cross_entropy": 1.0, "dice": 0.5}
+        losses = {"cross_entropy": 1.0, "dice": 0.5}
         weights = {"class_weights": (1.0, 2.0, 0.5), "head_weights": (0.3,) * len(module.widths[1:])}
     else:
-        terms, weights = {loss_name: 1.0}, {}
-    loss = create_loss(terms=terms, activation=module.activation, num_classes=3, **weights)
+        losses, weights = {loss_name: 1.0}, {}
+    loss = create_loss(weights=losses, activation=module.activation, num_classes=3, **weights)
     tx, schedule = create_optimizer(
         name=name, learning_rate=learning_rate, num_steps=100, schedule="constant", freeze=freeze
     )
@@ -178,11 +178,11 @@ def test_gradient_is_that_of_the_plain_loss():
     step, state = make_step("dice", OFF, norm="group", learning_rate=1.0)
     batch = make_batch()
     module = models.build("unet_pp", num_classes=3, widths=(4, 8), norm="group", deep_supervision=True)
-    loss = create_loss(terms={"dice": 1.0}, activation="softmax", num_classes=3)
+    loss = create_loss(weights={"dice": 1.0}, activation="softmax", num_classes=3)
     plain = jax.jit(
         jax.grad(
-            lambda params: loss.value(
-                loss.terms(module.apply({"params": params}, batch["image"]), batch["mask"], batch["valid"])
+            lambda params: loss.from_sums(
+                loss.sums(module.apply({"params": params}, batch["image"]), batch["mask"], batch["valid"])
             )
         )
     )(state.params)
@@ -228,7 +228,7 @@ def test_bfloat16_computes_in_halves_and_keeps_the_state_in_float32():
 
 def test_valid_padding_crops_mask_to_the_logits():
     module = models.build("unet", num_classes=3, widths=(4, 8), padding="valid", axis_name=parallel.AXIS)
-    loss = create_loss(terms={"cross_entropy": 1.0}, activation="softmax", num_classes=3)
+    loss = create_loss(weights={"cross_entropy": 1.0}, activation="softmax", num_classes=3)
     tx, schedule = create_optimizer(name="sgd", learning_rate=0.1, num_steps=10)
     size = module.input_size(16)
     state = create_state(module, tx, seed=0, patch=(size, size), channels=1)

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from unet_jax.runtime.unoptimized_jit import quick_jit
+from unet_jax.runtime.unoptimized_jit import jit_without_optimization
 
 Tap = Callable[[str, jax.Array], jax.Array]
 
@@ -51,7 +51,7 @@ def reads(module: nn.Module, variables: Any, image: Any) -> dict[str, list[Sourc
     """
     image = np.asarray(image)
 
-    @quick_jit
+    @jit_without_optimization
     def outputs(variables, image):
         found = {}
         with tapped(on_output=lambda name, x: found.setdefault(name, x)):
@@ -61,7 +61,7 @@ def reads(module: nn.Module, variables: Any, image: Any) -> dict[str, list[Sourc
     # Positive, so that a ReLU behind a submodule passes what is raised.
     held = jax.tree.map(lambda x: np.abs(x) + 1, jax.device_get(outputs(variables, image)))
 
-    @quick_jit
+    @jit_without_optimization
     def inputs(variables, image, outputs):
         found = {}
         with tapped(lambda name, x: found.setdefault(name, x), lambda name, x: outputs[name]):

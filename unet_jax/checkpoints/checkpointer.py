@@ -18,7 +18,7 @@ from etils.epath import Path
 from unet_jax.checkpoints import disk_space, integrity
 from unet_jax.checkpoints.integrity import Damaged
 from unet_jax.checkpoints.orbax_manager import open_manager
-from unet_jax.checkpoints.tree import digest, digests, name_of, named, plain
+from unet_jax.checkpoints.tree import leaf_digest, leaf_digests, leaf_name, named_leaves, to_nested_dict
 from unet_jax.errors import UserError
 from unet_jax.runtime import parallel
 from unet_jax.storage import paths
@@ -51,7 +51,7 @@ class Checkpointer:
         if read_only:
             self._manager = open_()
         else:  # the first makes the folder
-            self._manager = parallel.first_then_others("open checkpoints", open_)
+            self._manager = parallel.process_0_first("open checkpoints", open_)
 
     def save(self, step: int, state, score: float | None = None) -> None:
         """Writes `state` (a host tree) as that of `step`; `score` is what "best" compares (more is better, NaN is worst).
@@ -66,9 +66,9 @@ class Checkpointer:
             return
         if step in self._manager.all_steps():
             return  # that very state is there already: a run stopped and resumed at the same step
-        tree = plain(state)
-        items = ocp.args.Composite(state=ocp.args.PyTreeSave(tree), digests=ocp.args.JsonSave(digests(tree)))
-        metrics = None if score is None else integrity.twice(score)
+        tree = to_nested_dict(state)
+        items = ocp.args.Composite(state=ocp.args.PyTreeSave(tree), digests=ocp.args.JsonSave(leaf_digests(tree)))
+        metrics = None if score is None else integrity.duplicate_score(score)
         self._finish()
         self._last = (step, sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(tree)))
         with self._naming_the_disk():
@@ -129,7 +129,7 @@ class Checkpointer:
     def leaves(self, step: int) -> dict[str, np.ndarray]:
         """Every leaf in the checkpoint of `step`, by its name; UserError where one is not what was written."""
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self._metadata(step))
-        return named(self.restore(step, like))
+        return named_leaves(self.restore(step, like))
 
     def restore(self, step: int, like, misfit: str = MISFIT) -> Any:
         """Reads the state of `step`.
@@ -148,14 +148,14 @@ class Checkpointer:
           UserError: a leaf of `like` was never there or had another shape or type, or the folder cannot be read.
         """
         written = self._digests(step)
-        missing = named(like).keys() - written.keys()
+        missing = named_leaves(like).keys() - written.keys()
         if missing:
             if written.keys() != self._leaves(step):
                 raise Damaged(
                     f"checkpoint {step} in {self.directory} is damaged: digests does not name the leaves of state"
                 )
             raise UserError(f"checkpoint {step} in {self.directory} has no {min(missing)}; {MISFIT}")
-        item = plain(jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), like))
+        item = to_nested_dict(jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), like))
         restored = self._read(
             step,
             state=ocp.args.PyTreeRestore(
@@ -164,12 +164,12 @@ class Checkpointer:
                 partial_restore=True,
             ),
         )
-        leaves = named(restored["state"])
+        leaves = named_leaves(restored["state"])
 
         def checked(path, wanted):
-            name = name_of(path)
+            name = leaf_name(path)
             leaf = leaves[name]
-            if written[name] != digest(leaf):
+            if written[name] != leaf_digest(leaf):
                 raise Damaged(
                     f"checkpoint {step} in {self.directory} is damaged: {name} is not what was written (sha256 differs)"
                 )
@@ -190,15 +190,18 @@ class Checkpointer:
 
     def _leaves(self, step: int) -> set[str]:
         """The names of all leaves as Orbax noted them, beside the arrays."""
-        return set(named(self._metadata(step)))
+        return set(named_leaves(self._metadata(step)))
 
     def _metadata(self, step: int) -> dict[str, Any]:
         """The tree of that step, with Orbax's notes on each leaf, its shape and type among them."""
-        with integrity.naming(f"checkpoint {step} in {self.directory}: state"), ocp.PyTreeCheckpointer() as reader:
+        with (
+            integrity.raise_if_damaged(f"checkpoint {step} in {self.directory}: state"),
+            ocp.PyTreeCheckpointer() as reader,
+        ):
             return reader.metadata(self.directory / str(step) / "state").item_metadata.tree
 
     def _read(self, step: int, **items):
-        with integrity.naming(f"checkpoint {step} in {self.directory}: {' and '.join(items)}"):
+        with integrity.raise_if_damaged(f"checkpoint {step} in {self.directory}: {' and '.join(items)}"):
             return self._manager.restore(step, args=ocp.args.Composite(**items))
 
     @contextlib.contextmanager
@@ -209,7 +212,7 @@ class Checkpointer:
         except Exception as error:
             number, told = disk_space.error_number(error), translate_bucket_error(error)
             if told:  # what is left of it there counts for nothing, and goes when the run goes on
-                left = disk_space.left(self._manager.latest_step())
+                left = disk_space.describe_fallback(self._manager.latest_step())
                 raise UserError(
                     f"checkpoint {self._last[0]} could not be written into {self.directory}: {told}; {left}"
                 ) from error
@@ -227,7 +230,7 @@ class Checkpointer:
             if not self._unfinished(step):
                 break
         self._manager.reload()
-        return disk_space.refusal(number, self.directory, step, size, self.latest_step())
+        return disk_space.write_failure_message(number, self.directory, step, size, self.latest_step())
 
     def _unfinished(self, step: int) -> list[Path]:
         return [path for path in self.directory.iterdir() if path.name.startswith(f"{step}.orbax-checkpoint-tmp")]

@@ -75,7 +75,7 @@ def warn_of_little_room(folder: Path, size: int, latest: int, there: int) -> Non
         )
 
 
-def refusal(number: int, folder: Path, step: int, size: int, last: int | None) -> str:
+def write_failure_message(number: int, folder: Path, step: int, size: int, last: int | None) -> str:
     """Why a checkpoint could not be written, what to do, and what is left.
 
     Args:
@@ -87,22 +87,22 @@ def refusal(number: int, folder: Path, step: int, size: int, last: int | None) -
     """
     remedy = "make that folder writable"
     if number in FULL:
-        before = f" (the one before takes {megabytes(used(folder / str(last)))})" if last is not None else ""
+        before = f" (the one before takes {megabytes(disk_usage(folder / str(last)))})" if last is not None else ""
         remedy = (
             f"its arrays are {megabytes(size)}{before}, and {megabytes(shutil.disk_usage(folder).free)} are free; make "
             "room, or keep fewer (checkpoint.latest)"
         )
-    return f"checkpoint {step} could not be written into {folder} ({os.strerror(number)}): {remedy}; {left(last)}"
+    return f"checkpoint {step} could not be written into {folder} ({os.strerror(number)}): {remedy}; {describe_fallback(last)}"
 
 
-def left(last: int | None) -> str:
+def describe_fallback(last: int | None) -> str:
     """What there is to go on from where a checkpoint could not be written; `last` is the step of the one before."""
     if last is None:
         return "there is none before it, so the same command starts from the beginning"
     return f"the last good one, of step {last}, is intact, and the same command goes on from there"
 
 
-def used(folder: Path) -> int:
+def disk_usage(folder: Path) -> int:
     """Bytes that a folder takes on the disk, where a small file takes a whole block."""
     return sum(path.stat().st_blocks * 512 for path in (Path(folder), *Path(folder).rglob("*")))
 

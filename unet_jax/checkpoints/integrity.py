@@ -21,25 +21,25 @@ class Damaged(UserError):
         return Damaged, (self.what,)
 
 
-def twice(score: float) -> dict[str, float]:
+def duplicate_score(score: float) -> dict[str, float]:
     """A score as it is saved. No digest holds it; a flipped bit makes the two differ."""
     return {"score": float(score), "copy": float(score)}
 
 
-def is_score(saved) -> bool:
+def is_duplicated_score(saved) -> bool:
     """Whether this is what `twice` wrote; checkpoints from before it have the score once."""
     score = saved.get("score") if isinstance(saved, dict) else None
     return isinstance(score, float) and repr(saved.get("copy", score)) == repr(score)  # repr: NaN equals no NaN
 
 
-def why(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The first line of a message, without the specification of a file that may stand behind it."""
     line = (str(error) or type(error).__name__).splitlines()[0]
     return line.split(" [tensorstore_spec=")[0].split(" [source ")[0]
 
 
 @contextlib.contextmanager
-def naming(item: str):
+def raise_if_damaged(item: str):
     """Around the reading of `item`: Damaged where that is not what was written, UserError where it may well be whole."""
     try:
         yield
@@ -48,7 +48,7 @@ def naming(item: str):
             raise UserError(f"{item} cannot be read: {told}") from error
         if not isinstance(error, OSError | ValueError | KeyError | TypeError | AttributeError):
             raise
-        what = f"{item} cannot be read ({why(error)})"
+        what = f"{item} cannot be read ({first_line(error)})"
         if disk_space.error_number(error) in (None, errno.ENOENT, errno.ENOTDIR):
             raise Damaged(what) from error
         raise UserError(f"{what}; {REMEDY}") from error  # no permission, a failing disk

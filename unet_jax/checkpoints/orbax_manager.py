@@ -8,7 +8,8 @@ import orbax.checkpoint as ocp
 from etils.epath import Path
 from orbax.checkpoint import checkpoint_managers as policies
 
-from unet_jax.checkpoints import integrity, silence_orbax
+from unet_jax.checkpoints import integrity
+from unet_jax.checkpoints.silence_orbax import silence_orbax
 from unet_jax.runtime import parallel
 
 
@@ -20,7 +21,7 @@ def open_manager(directory: Path, *, latest: int, read_only: bool) -> "Manager":
       latest: how many of the latest to keep, beside the best.
       read_only: for reading alone: creates and deletes nothing.
     """
-    silence_orbax.orbax()
+    silence_orbax()
     process = parallel.process_index()
     read_only = read_only or process > 0
     if not read_only:
@@ -60,10 +61,10 @@ class Manager(ocp.CheckpointManager):
         try:
             metrics = super().metrics(step)
         except ValueError as error:  # of JSON or of its encoding
-            return f"metrics/metrics, its score, cannot be read ({integrity.why(error)})"
+            return f"metrics/metrics, its score, cannot be read ({integrity.first_line(error)})"
         if metrics is None:
             return "metrics/metrics, its score, is missing" if self._was_scored(step) else ""
-        return "" if integrity.is_score(metrics) else "metrics/metrics, its score, is not what was written"
+        return "" if integrity.is_duplicated_score(metrics) else "metrics/metrics, its score, is not what was written"
 
     def _was_scored(self, step: int) -> bool:
         try:

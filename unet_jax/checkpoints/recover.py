@@ -32,7 +32,7 @@ def restore_latest(checkpointer: Checkpointer, like) -> tuple[int, Any]:
         step, state = _restore_latest(checkpointer, like)
         return step
 
-    return parallel.in_first(restore), state
+    return parallel.on_process_0(restore), state
 
 
 def _restore_latest(checkpointer: Checkpointer, like) -> tuple[int, Any]:

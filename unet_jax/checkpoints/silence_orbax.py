@@ -5,7 +5,7 @@ import sys
 from absl import logging as absl_logging
 
 
-def orbax() -> None:
+def silence_orbax() -> None:
     """Keeps from the screen what Orbax logs (each phase of each save, and errors that it raises as well) and what its
     threads say to an event loop that an error has closed: a traceback for each array that was still to be written.
     """

@@ -7,29 +7,29 @@ import jax
 import numpy as np
 
 
-def digests(tree) -> dict[str, str]:
+def leaf_digests(tree) -> dict[str, str]:
     """sha256 over type, shape and bytes of every leaf, by its name."""
-    return {name: digest(leaf) for name, leaf in named(tree).items()}
+    return {name: leaf_digest(leaf) for name, leaf in named_leaves(tree).items()}
 
 
-def digest(leaf) -> str:
+def leaf_digest(leaf) -> str:
     """sha256 over type, shape and bytes of an array."""
     array = np.ascontiguousarray(leaf)
     header = f"{array.dtype.str}{list(np.shape(leaf))}".encode()
     return hashlib.sha256(header + array.tobytes()).hexdigest()
 
 
-def named(tree) -> dict[str, Any]:
+def named_leaves(tree) -> dict[str, Any]:
     """Every leaf by its name, such as "params/enc_0/conv_0/kernel"."""
-    return {name_of(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+    return {leaf_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
 
 
-def name_of(path) -> str:
+def leaf_name(path) -> str:
     """The name of the leaf at a path of `jax.tree_util`."""
     return "/".join(_key(part) for part in path)
 
 
-def plain(tree) -> dict[str, Any]:
+def to_nested_dict(tree) -> dict[str, Any]:
     """Nested dicts keyed by name alone, so that a part can be read by name and optax's types do not matter."""
     nested: dict[str, Any] = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:

@@ -17,9 +17,9 @@ def pad_image(image: np.ndarray, size: Sequence[int], margin: Sequence[int] = (0
     return mirrored_window(image, (-margin[0], -margin[1]), size)
 
 
-def padded_size(height: int, width: int, bucket: int, input_size: Callable[[int], int]) -> tuple[int, int]:
-    """The size that an image is padded to: input_size(n rounded up to a multiple of `bucket`) on each axis."""
-    return input_size(-(-height // bucket) * bucket), input_size(-(-width // bucket) * bucket)
+def padded_size(height: int, width: int, pad_multiple: int, input_size: Callable[[int], int]) -> tuple[int, int]:
+    """The size that an image is padded to: input_size(n rounded up to a multiple of `pad_multiple`) on each axis."""
+    return input_size(-(-height // pad_multiple) * pad_multiple), input_size(-(-width // pad_multiple) * pad_multiple)
 
 
 def mirrored_window(array, start, size):

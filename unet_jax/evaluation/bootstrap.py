@@ -30,13 +30,13 @@ def counts(rows: Sequence[Mapping], class_names: Sequence[str]) -> dict[str, np.
     }
 
 
-def scores(count: Mapping, draws: np.ndarray, kept: Sequence[int]) -> dict[str, np.ndarray]:
-    """The means over the classes `kept` that `metrics.summarize` gives, of each resample.
+def scores(count: Mapping, draws: np.ndarray, report_channels: Sequence[int]) -> dict[str, np.ndarray]:
+    """The means over the classes `report_channels` that `metrics.summarize` gives, of each resample.
 
     Args:
       count: `tp`, `fp`, `fn` [N, K].
       draws: [R, N], as of `draw`.
-      kept: channels of the classes to keep.
+      report_channels: channels of the reported classes.
 
     Returns:
       `iou_pooled`, `dice_pooled`, `iou_image`, `dice_image`, float64 [R]. As in `metrics`, a class that no image of a
@@ -45,7 +45,7 @@ def scores(count: Mapping, draws: np.ndarray, kept: Sequence[int]) -> dict[str, 
     pooled = metrics.ratios({name: draws @ np.asarray(count[name]) for name in COUNTS})
     found = {f"{metric}_pooled": values for metric, values in pooled.items()}
     found |= {f"{metric}_image": _means(values, draws) for metric, values in metrics.ratios(count).items()}
-    return {name: metrics.nanmean(values[:, list(kept)], 1) for name, values in found.items()}
+    return {name: metrics.nanmean(values[:, list(report_channels)], 1) for name, values in found.items()}
 
 
 def interval(samples: np.ndarray, level: float = 0.95) -> tuple[float, float]:

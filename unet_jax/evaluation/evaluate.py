@@ -21,8 +21,8 @@ def evaluate(
     batch_size: int,
     process_index: int | None = None,
     process_count: int | None = None,
-    add_processes: Callable[[dict], dict] | None = None,
-    each: Callable[[str, np.ndarray, np.ndarray], None] | None = None,
+    all_reduce: Callable[[dict], dict] | None = None,
+    on_image: Callable[[str, np.ndarray, np.ndarray], None] | None = None,
     progress: Callable[[int], None] = lambda num_images: None,
 ) -> tuple[dict, list[dict]]:
     """Scores `source`, and the result is the same whatever the batch size or the number of devices and processes.
@@ -31,8 +31,8 @@ def evaluate(
         batch_size: images in one batch of all processes at most, rounded up to fill the devices.
         process_index, process_count: of the processes that call this together, each for its rows of the batches; by default
             those of the job.
-        add_processes: adds a dict of NumPy arrays over all processes; by default over those of the job.
-        each: given what was scored, image by image: its id, masks bool [H, W, K] and ids uint8 [H, W].
+        all_reduce: adds a dict of NumPy arrays over all processes; by default over those of the job.
+        on_image: given what was scored, image by image: its id, masks bool [H, W, K] and ids uint8 [H, W].
         progress: told the number of images after each batch.
 
     Returns:
@@ -51,15 +51,15 @@ def evaluate(
     num_images, num_classes = len(source), len(predictor.class_names)
     table = {name: np.zeros((num_images, num_classes), np.int64) for name in ("tp", "fp", "fn")}
     table |= {name: np.zeros(num_images, np.int64) for name in ("correct", "total", "height", "width", "seen")}
-    fn = count_pixels if each is None else count_and_keep
+    fn = count_pixels if on_image is None else count_and_keep
     program = predictor.program(fn)
     num_compiles, num_devices = len(program.shapes), predictor.num_devices * process_count
-    named, clock = _Named(source), ThroughputMeter()
+    named, clock = _IdRecorder(source), ThroughputMeter()
     batches = pipeline.eval_batches(
         named,
         batch_size=-(-max(batch_size, 1) // num_devices) * num_devices,
         normalize=predictor.normalize,
-        bucket=predictor.bucket,
+        pad_multiple=predictor.pad_multiple,
         input_size=predictor.network.input_size,
         margin=predictor.margin,
         multiple=num_devices,
@@ -77,22 +77,22 @@ def evaluate(
             table[name][index] += counts[name][real]
         table["height"][index], table["width"][index] = batch["size"][real].T
         table["seen"][index] += 1
-        for row in np.flatnonzero(real) if each else ():
+        for row in np.flatnonzero(real) if on_image else ():
             height, width = batch["size"][row]
             masks, ids = (counts[name][row, :height, :width] for name in ("masks", "ids"))
-            each(named.id(int(batch["index"][row])), masks, ids)
+            on_image(named.id(int(batch["index"][row])), masks, ids)
         clock.tick(len(index), known)
         progress(len(index))
-    table = (add_processes or _add_processes)(table)
+    table = (all_reduce or _sum_over_processes)(table)
     named.learn()
     if (table["seen"] != 1).any():
         raise RuntimeError(f"images not seen exactly once: {np.flatnonzero(table['seen'] != 1)[:10].tolist()}")
-    summary = metrics.summarize(table, predictor.class_names, predictor.keep)
+    summary = metrics.summarize(table, predictor.class_names, predictor.report_classes)
     summary |= {"num_images": num_images, "num_compiles": len(program.shapes) - num_compiles, **clock.read()}
     return summary, _rows(table, predictor, [named.id(i) for i in range(num_images)])
 
 
-def _add_processes(table: dict) -> dict:
+def _sum_over_processes(table: dict) -> dict:
     """Whole numbers, so that the sum is exact, in whatever order."""
     return {name: sum(part[name] for part in parts) for parts in [parallel.gather(table)] for name in table}
 
@@ -109,7 +109,7 @@ def count_and_keep(module, mode: str, variables, batch) -> dict:
     return metrics.counts(masks, batch["mask"], batch["valid"]) | {"masks": masks, "ids": ids}
 
 
-class _Named:
+class _IdRecorder:
     """A source that remembers the ids of the examples read, so that none is decoded twice for its name."""
 
     def __init__(self, source):
@@ -158,7 +158,7 @@ def _rows(table: dict, predictor: Predictor, ids: Sequence[str]) -> list[dict]:
         row = {"index": i, "id": ids[i], "height": int(table["height"][i]), "width": int(table["width"][i])}
         for metric, values in ratios.items():
             row |= {f"{metric}/{name}": float(value) for name, value in zip(names, values[i], strict=True)}
-            row[f"{metric}/mean"] = float(metrics.nanmean(values[i][predictor.kept]))
+            row[f"{metric}/mean"] = float(metrics.nanmean(values[i][predictor.report_channels]))
         for count in ("tp", "fp", "fn"):
             row |= {f"{count}/{name}": int(value) for name, value in zip(names, table[count][i], strict=True)}
         rows.append(row | {"pixel_accuracy": float(accuracy[i])})

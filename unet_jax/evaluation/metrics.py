@@ -5,7 +5,7 @@ and no result depends on the batch size. The names say what is averaged:
 
 - `iou_pooled/<class>`: TP / (TP + FP + FN) with the pixels of all images in one sum;
 - `iou_image/<class>`: the same per image, averaged over the images where the class is present;
-- `.../mean`: the mean over the classes to keep, those present;
+- `.../mean`: the mean over the reported classes, those present;
 - `pixel_accuracy`: the share of valid pixels where every channel is right (softmax: where the id is right).
 
 A class is *present* where truth or prediction has a pixel of it. An absent class is NaN, not 0, and is left out of means;
@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from unet_jax.segmentation import VOID_ID, center_crop, resolve_keep, truth_masks
+from unet_jax.segmentation import VOID_ID, center_crop, resolve_report_classes, truth_masks
 
 COUNTS = ("tp", "fp", "fn", "correct", "total")
 
@@ -78,22 +78,26 @@ def pool(count: Mapping) -> dict[str, np.ndarray]:
     return {name: np.asarray(count[name], np.int64).sum(0) for name in COUNTS}
 
 
-def _name(kind: str, values: Mapping[str, np.ndarray], class_names: Sequence[str], keep: Sequence[str]) -> dict:
-    kept = [tuple(class_names).index(name) for name in resolve_keep(class_names, keep)]
+def _name(
+    kind: str, values: Mapping[str, np.ndarray], class_names: Sequence[str], report_classes: Sequence[str]
+) -> dict:
+    report_channels = [tuple(class_names).index(name) for name in resolve_report_classes(class_names, report_classes)]
     named = {}
     for metric, per_class in values.items():
         named |= {f"{metric}_{kind}/{c}": float(v) for c, v in zip(class_names, per_class, strict=True)}
-        named[f"{metric}_{kind}/mean"] = float(nanmean(per_class[kept]))
+        named[f"{metric}_{kind}/mean"] = float(nanmean(per_class[report_channels]))
     return named
 
 
-def summarize_pooled(sums: Mapping, class_names: Sequence[str], keep: Sequence[str] = ()) -> dict[str, float]:
+def summarize_pooled(sums: Mapping, class_names: Sequence[str], report_classes: Sequence[str] = ()) -> dict[str, float]:
     """Names the pooled metrics of counts already added up: `tp`, `fp`, `fn` [K] and `correct`, `total` scalars."""
-    named = _name("pooled", ratios(sums), class_names, keep)
+    named = _name("pooled", ratios(sums), class_names, report_classes)
     return named | {"pixel_accuracy": float(accuracy(sums))}
 
 
-def summarize(count: Mapping, class_names: Sequence[str], keep: Sequence[str] = ()) -> dict[str, float]:
+def summarize(count: Mapping, class_names: Sequence[str], report_classes: Sequence[str] = ()) -> dict[str, float]:
     """Names all metrics of the counts of N images: `tp`, `fp`, `fn` [N, K] and `correct`, `total` [N]."""
     per_image = {metric: nanmean(values, 0) for metric, values in ratios(count).items()}
-    return summarize_pooled(pool(count), class_names, keep) | _name("image", per_image, class_names, keep)
+    return summarize_pooled(pool(count), class_names, report_classes) | _name(
+        "image", per_image, class_names, report_classes
+    )

@@ -9,7 +9,7 @@ from etils.epath import Path
 from unet_jax.evaluation import metrics
 from unet_jax.inference.folder import MaskFolder, file_name
 from unet_jax.plotting import drawing, panels
-from unet_jax.segmentation import resolve_keep, true_masks
+from unet_jax.segmentation import resolve_report_classes, true_masks
 from unet_jax.storage import json_file
 from unet_jax.storage.write_errors import report_write_errors
 
@@ -22,10 +22,12 @@ COLUMNS = {
 RANKS = ("best", "median", "worst")  # the images that `save_ranked` shows
 
 
-def table(summary: Mapping[str, float], class_names: Sequence[str], keep: Sequence[str] = ()) -> str:
-    """The summary of `evaluate` as text: IoU and Dice of each class, pooled and per image, and their mean over `keep`."""
-    keep = resolve_keep(class_names, keep)
-    mean = f"mean of {', '.join(keep)}" if len(keep) < 4 else f"mean of {len(keep)} classes"
+def table(summary: Mapping[str, float], class_names: Sequence[str], report_classes: Sequence[str] = ()) -> str:
+    """The summary of `evaluate` as text: IoU and Dice of each class, pooled and per image, and their mean over `report_classes`."""
+    report_classes = resolve_report_classes(class_names, report_classes)
+    mean = (
+        f"mean of {', '.join(report_classes)}" if len(report_classes) < 4 else f"mean of {len(report_classes)} classes"
+    )
     rows = [(name, name) for name in class_names] + [(mean, "mean")]
     first = max(len(label) for label, _ in rows)
     lines = ["  ".join([" " * first, *COLUMNS.values()])]
@@ -63,7 +65,7 @@ def save_overlays(
     """Writes image | truth | prediction | errors for `limit` examples spread evenly over the source (0: all).
 
     The predictions are those that lie in `masks`. The files are `<id>.png` in `out_dir`; those of the same name are
-    replaced, as they show the same example. The caption gives the example's IoU of each class to keep. Raises UserError
+    replaced, as they show the same example. The caption gives the example's IoU of each reported class. Raises UserError
     where the folder cannot be written.
     """
     num = len(source) if limit == 0 else min(limit, len(source))
@@ -74,7 +76,7 @@ def save_overlays(
 def save_ranked(masks: MaskFolder, source, rows: Sequence[Mapping], out_dir: str | Path) -> list[Path]:
     """Writes `best.png`, `median.png` and `worst.png` into `out_dir`, as `save_overlays` draws them.
 
-    They rank by `iou/mean` of the rows of `evaluate`, the mean over the classes to keep; images where none of these is
+    They rank by `iou/mean` of the rows of `evaluate`, the mean over the reported classes; images where none of these is
     present are left out, and of an even number the lower median is taken. Where no image is left, nothing is written.
     """
     ranked = sorted((row for row in rows if not math.isnan(row["iou/mean"])), key=lambda row: -row["iou/mean"])
@@ -102,12 +104,12 @@ def _save_panels(masks, source, indices, out_dir, names=(), progress=lambda num_
 
 def _panels(folder: MaskFolder, example, masks: np.ndarray) -> np.ndarray:
     truth, valid = true_masks(example["mask"], len(folder.class_names))
-    truth, inside = truth[..., folder.kept], valid[..., None]
+    truth, inside = truth[..., folder.report_channels], valid[..., None]
     sums = {
         "tp": (masks & truth & inside).sum((0, 1)),
         "fp": (masks & ~truth & inside).sum((0, 1)),
         "fn": (~masks & truth & inside).sum((0, 1)),
     }
-    scores = zip(folder.keep, metrics.ratios(sums)["iou"], strict=True)
+    scores = zip(folder.report_classes, metrics.ratios(sums)["iou"], strict=True)
     caption = f"{example['id']}   IoU " + ", ".join(f"{name} {_cell(iou)}" for name, iou in scores)
-    return panels.panels(example["image"], truth, masks, valid, folder.keep, folder.colours, caption)
+    return panels.panels(example["image"], truth, masks, valid, folder.report_classes, folder.colours, caption)

@@ -16,16 +16,16 @@ from ml_collections import ConfigDict
 from unet_jax import models
 from unet_jax.data import normalization
 from unet_jax.data.augment.augment import augment
-from unet_jax.data.augment.options import Knobs
+from unet_jax.data.augment.options import AugmentOptions
 from unet_jax.data.dataset import Dataset
 from unet_jax.data.datasets.registry import load_dataset
 from unet_jax.data.loading import foreground
 from unet_jax.data.loading.class_weights import check_rule, class_weights
 from unet_jax.errors import UserError
 from unet_jax.experiment import durations, ranges
-from unet_jax.inference.predictor import select
+from unet_jax.inference.predictor import select_heads
 from unet_jax.runtime import parallel
-from unet_jax.segmentation import resolve_keep
+from unet_jax.segmentation import resolve_report_classes
 from unet_jax.training.losses.loss import Loss
 from unet_jax.training.losses.registry import create_loss
 from unet_jax.training.optim import ema, optimizer, schedules
@@ -37,7 +37,7 @@ from unet_jax.training.step import create_train_step
 PIPELINE = (
     "patch",
     "normalize",
-    "foreground_share",
+    "foreground_fraction",
     "num_threads",
     "cache_bytes",
 )  # keys of config.data that are not the data set's
@@ -60,7 +60,7 @@ class Experiment:
     plateau: optax.GradientTransformationExtraArgs | None  # the rule, with the schedule of that name
     stepping: dict  # keyword arguments of `create_train_step`: seed, augmentation, accumulate, ema_decay, freeze
     reading: dict  # keyword arguments of `pipeline.train_batches`: patch, normalize, margin, ...
-    keep: tuple[str, ...]
+    report_classes: tuple[str, ...]
     class_weights: tuple[float, ...]  # of the loss, one per output channel; () for equal ones
 
     def create_state(self, encoder_weights: str = "") -> TrainState:
@@ -93,13 +93,13 @@ def build_experiment(config: ConfigDict, devices=None, dataset: Dataset | None =
     _check_batch(config, devices)
     dataset = dataset or create_dataset(config)
     lengths = durations.resolve(config.train, config.optim, dataset.splits.get("train", 1))  # none: a plan without data
-    knobs = {key: value for key, value in config.optim.items() if key not in (*STEPPING, *durations.WARMUP)}
-    knobs |= {name: getattr(lengths, name) for name in ("num_steps", "warmup_steps", "boundaries")}
-    tx, schedule = create_optimizer(**knobs)
+    options = {key: value for key, value in config.optim.items() if key not in (*STEPPING, *durations.WARMUP)}
+    options |= {name: getattr(lengths, name) for name in ("num_steps", "warmup_steps", "boundaries")}
+    tx, schedule = create_optimizer(**options)
     module = create_module(config, dataset.class_names, dataset.overlapping)
-    select(module, config.eval.mode)  # raises where there is no such mode
+    select_heads(module, config.eval.mode)  # raises where there is no such mode
     weights = _class_weights(config, dataset, module.num_classes)
-    if reading["foreground_share"] and dataset.sources:  # without any it is a plan's
+    if reading["foreground_fraction"] and dataset.sources:  # without any it is a plan's
         foreground.check_any(dataset.source("train"))
     loss = create_loss(
         activation=config.model.activation,
@@ -107,7 +107,7 @@ def build_experiment(config: ConfigDict, devices=None, dataset: Dataset | None =
         **{key: value for key, value in config.loss.to_dict().items() if key not in WEIGHTING},
         class_weights=weights,
     )
-    keep = resolve_keep(channel_names(module, dataset.class_names), tuple(config.eval.keep))
+    report_classes = resolve_report_classes(channel_names(module, dataset.class_names), tuple(config.eval.classes))
     patch = reading["patch"]
     reading["margin"] = (patch[0] - module.output_size(patch[0])) // 2  # raises where the network cannot take the size
     image = jax.ShapeDtypeStruct((*patch, dataset.channels), "float32")
@@ -115,19 +115,26 @@ def build_experiment(config: ConfigDict, devices=None, dataset: Dataset | None =
     jax.eval_shape(dry_run, image)
     stepping = {"seed": config.seed, "augmentation": config.augment.to_dict()}
     stepping |= {name: config.optim[name] for name in ("accumulate", "ema_decay", "freeze")}
-    return Experiment(dataset, module, loss, tx, schedule, lengths, _plateau(config), stepping, reading, keep, weights)
+    return Experiment(
+        dataset, module, loss, tx, schedule, lengths, _plateau(config), stepping, reading, report_classes, weights
+    )
 
 
 def _check_values(config: ConfigDict) -> dict:
     ranges.check(config.to_dict())
     durations.check(config.train, config.optim)
-    knobs = config.optim
-    schedules.check(name=knobs.schedule, learning_rate=knobs.learning_rate, power=knobs.power, factor=knobs.factor)
-    optimizer.check(knobs)
-    ema.check(knobs.ema_decay)
+    options = config.optim
+    schedules.check(
+        name=options.schedule,
+        learning_rate=options.learning_rate,
+        power=options.power,
+        lr_drop_factor=options.lr_drop_factor,
+    )
+    optimizer.check(options)
+    ema.check(options.ema_decay)
     if config.eval.weights not in WEIGHTS:
         raise UserError(f"eval.weights {config.eval.weights!r} is unknown; known: {', '.join(WEIGHTS)}")
-    if config.eval.weights == "ema" and not knobs.ema_decay:
+    if config.eval.weights == "ema" and not options.ema_decay:
         raise UserError("eval.weights 'ema' needs an average: give optim.ema_decay a value, e.g. 0.999, or take 'raw'")
     _plateau(config)
     model = config.model
@@ -140,9 +147,9 @@ def _check_values(config: ConfigDict) -> dict:
             f"loss.class_weights {tuple(config.loss.class_weights)} and loss.class_weighting "
             f"{config.loss.class_weighting!r} are both set; set one of them"
         )
-    if bool(config.loss.terms.weighted_cross_entropy) != config.data.weight_map:
+    if bool(config.loss.weights.weighted_cross_entropy) != config.data.weight_map:
         raise UserError(
-            f"loss.terms.weighted_cross_entropy is {config.loss.terms.weighted_cross_entropy} and data.weight_map is "
+            f"loss.weights.weighted_cross_entropy is {config.loss.weights.weighted_cross_entropy} and data.weight_map is "
             f"{config.data.weight_map}: that loss needs the map, and no other reads it; set both or neither"
         )
     reading = {key: config.data[key] for key in PIPELINE}
@@ -152,8 +159,8 @@ def _check_values(config: ConfigDict) -> dict:
     if reading["normalize"] not in normalization.NORMALIZATIONS:
         known = ", ".join(normalization.NORMALIZATIONS)
         raise UserError(f"data.normalize {reading['normalize']!r} is unknown; known: {known}")
-    foreground.check_share(reading["foreground_share"])
-    Knobs(**config.augment.to_dict())
+    foreground.check_fraction(reading["foreground_fraction"])
+    AugmentOptions(**config.augment.to_dict())
     return reading
 
 
@@ -183,9 +190,11 @@ def _check_batch(config: ConfigDict, devices) -> None:
 
 
 def _plateau(config: ConfigDict) -> optax.GradientTransformationExtraArgs | None:
-    knobs = config.optim
-    rule = create_plateau_rule(factor=knobs.factor, patience=knobs.plateau_patience, gain=knobs.plateau_gain)
-    return rule if knobs.schedule == "plateau" else None
+    options = config.optim
+    rule = create_plateau_rule(
+        factor=options.lr_drop_factor, patience=options.plateau_patience, gain=options.plateau_gain
+    )
+    return rule if options.schedule == "plateau" else None
 
 
 def _dry_run(module, loss, tx, augmentation, overlapping, image):
@@ -195,7 +204,7 @@ def _dry_run(module, loss, tx, augmentation, overlapping, image):
     tx.init(variables["params"])
     valid = jnp.ones(heads[-1].shape[:3], bool)
     mask = jnp.zeros(heads[-1].shape if overlapping else valid.shape, jnp.int32)
-    return loss.value(loss.terms(heads, mask, valid, *[jnp.zeros(valid.shape)] * loss.weighted))
+    return loss.from_sums(loss.sums(heads, mask, valid, *[jnp.zeros(valid.shape)] * loss.needs_weight_map))
 
 
 def create_dataset(config: ConfigDict) -> Dataset:
@@ -216,8 +225,8 @@ def create_module(config: ConfigDict, class_names: Sequence[str], overlapping: b
         num_classes = 1
     if overlapping and config.model.activation != "sigmoid":
         raise UserError(f"masks that overlap need model.activation 'sigmoid', not {config.model.activation!r}")
-    knobs = {key: value for key, value in config.model.items() if key not in START}
-    return models.build(num_classes=num_classes, axis_name=parallel.AXIS, **knobs)
+    options = {key: value for key, value in config.model.items() if key not in START}
+    return models.build(num_classes=num_classes, axis_name=parallel.AXIS, **options)
 
 
 def channel_names(module: nn.Module, class_names: Sequence[str]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ RANGES = {  # the least and the largest value of whole numbers; of those not her
     "optim.accumulate": (1, math.inf),
     "optim.plateau_patience": (1, LAST_STEP),
     "eval.batch_size": (1, math.inf),
-    "eval.bucket": (1, math.inf),
+    "eval.pad_multiple": (1, math.inf),
     "eval.num_pictures": (0, math.inf),
     "checkpoint.every": (0, math.inf),
     "checkpoint.latest": (1, math.inf),

@@ -29,7 +29,7 @@ BY_NAME = {  # sections whose keys go by their `name`, and those that all of the
 }
 
 
-def read(path: str | Path) -> list[dict[str, Any]]:
+def read_sweep(path: str | Path) -> list[dict[str, Any]]:
     """The points that `get_sweep()` of a config file lists: values by key, such as `{"seed": 1, "model": default.unet()}`.
 
     Raises:
@@ -50,14 +50,14 @@ def read(path: str | Path) -> list[dict[str, Any]]:
     return [dict(point) for point in points]
 
 
-def choose(points: Sequence[Mapping[str, Any]], index: int) -> Mapping[str, Any]:
+def choose_point(points: Sequence[Mapping[str, Any]], index: int) -> Mapping[str, Any]:
     """Point number `index`, from 0; UserError where there is none."""
     if not 0 <= index < len(points):
         raise UserError(f"--sweep_index={index}: the sweep has points 0 to {len(points) - 1}")
     return points[index]
 
 
-def apply(config: ConfigDict, point: Mapping[str, Any], given: Collection[str] = ()) -> None:
+def apply_point(config: ConfigDict, point: Mapping[str, Any], given: Collection[str] = ()) -> None:
     """Sets the keys of a point in `config`, sections before what is within them; `given` are those of the command line.
 
     Raises:
@@ -78,12 +78,12 @@ def apply(config: ConfigDict, point: Mapping[str, Any], given: Collection[str] =
             raise UserError(f"the sweep's {key}={_text(key, value)!r} does not fit the config: {error}") from error
 
 
-def describe(point: Mapping[str, Any]) -> str:
+def describe_point(point: Mapping[str, Any]) -> str:
     """The point in one line, a section by its name."""
     return ", ".join(f"{key}={_text(key, value)}" for key, value in point.items())
 
 
-def name_of(index: int, point: Mapping[str, Any]) -> str:
+def point_name(index: int, point: Mapping[str, Any]) -> str:
     """What the folder of a point's run is called, such as "2-unet-seed1": its index and its values."""
     values = (
         f"{key.split('.')[-1]}{value}" if isinstance(value, (int, float)) else _text(key, value)

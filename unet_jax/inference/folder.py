@@ -10,7 +10,7 @@ from etils.epath import Path
 from PIL import Image
 
 from unet_jax.data.datasets import image_files
-from unet_jax.data.loading.pipeline import even_rows
+from unet_jax.data.loading.pipeline import balanced_batch_size
 from unet_jax.errors import UserError
 from unet_jax.inference.predictor import Predictor, forward
 from unet_jax.inference.throughput import ThroughputMeter
@@ -36,7 +36,7 @@ def predict_folder(
 
     Writes, for an image NAME.ext:
         `ids/NAME.png`: 8-bit, one class id per pixel (the rule where classes overlap: `predict.to_masks`);
-        `masks/<class>/NAME.png`: 8-bit, 0 or 255, for each class to keep;
+        `masks/<class>/NAME.png`: 8-bit, 0 or 255, for each reported class;
         `overlays/NAME.png`: the image with the masks in colour and a legend, enlarged where it is small.
 
     Every file is read once before anything is written, so that an unreadable one is found first. Nothing is overwritten
@@ -63,7 +63,7 @@ def predict_folder(
     program, clock = predictor.program(forward), ThroughputMeter()
     at_start = len(program.shapes)
     for group in (list(group) for _, group in itertools.groupby(paths, sizes.get)):
-        rows = even_rows(len(group), max(batch_size, 1))
+        rows = balanced_batch_size(len(group), max(batch_size, 1))
         for chunk in (group[start : start + rows] for start in range(0, len(group), rows)):
             images, before = [image_files.read_image(path) for path in chunk], len(program.shapes)
             for path, image, probabilities in zip(chunk, images, predictor.predict_images(images, rows), strict=True):
@@ -77,22 +77,28 @@ def predict_folder(
 class MaskFolder:
     """The folders `ids/`, `masks/<class>/` and, on wish, `overlays/` of `predict_folder`; made when the first is written.
 
-    `colours` are those of the classes to keep.
+    `colours` are those of the reported classes.
     """
 
     def __init__(self, predictor: Predictor, out_dir: str | Path, *, overlays: bool = False, palette: Sequence = ()):
         out_dir = Path(out_dir).expanduser()
-        self.class_names, self.keep, self.kept = predictor.class_names, predictor.keep, predictor.kept
-        self.colours = [drawing.class_colours(self.class_names, palette)[channel] for channel in self.kept]
+        self.class_names, self.report_classes, self.report_channels = (
+            predictor.class_names,
+            predictor.report_classes,
+            predictor.report_channels,
+        )
+        self.colours = [drawing.class_colours(self.class_names, palette)[channel] for channel in self.report_channels]
         self._overlays = overlays
-        self._masks = [out_dir / "masks" / safe_name(name) for name in predictor.keep]
+        self._masks = [out_dir / "masks" / safe_name(name) for name in predictor.report_classes]
         if len(set(self._masks)) < len(self._masks):
-            raise UserError(f"eval.keep: two of {', '.join(predictor.keep)} would share a folder; rename a class")
+            raise UserError(
+                f"eval.classes: two of {', '.join(predictor.report_classes)} would share a folder; rename a class"
+            )
         self.folders = [out_dir / "ids", *self._masks, *[out_dir / "overlays"] * overlays]
 
     def write(self, name: str, masks: np.ndarray, ids: np.ndarray, image: np.ndarray | None = None) -> None:
         """Writes NAME.png into each folder, from masks bool [H, W, K] of all classes and ids [H, W]; overlays need `image`."""
-        masks = masks[..., self.kept]
+        masks = masks[..., self.report_channels]
         with report_write_errors():
             for folder in self.folders:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -100,11 +106,11 @@ class MaskFolder:
             for channel, folder in enumerate(self._masks):
                 (folder / f"{name}.png").write_bytes(_png(masks[..., channel].astype(np.uint8) * 255))
             if self._overlays:
-                picture = drawing.picture(image, masks, self.keep, self.colours)
+                picture = drawing.picture(image, masks, self.report_classes, self.colours)
                 drawing.save(picture, self.folders[-1] / f"{name}.png")
 
     def read(self, name: str) -> np.ndarray:
-        """The masks of the classes to keep that were written as NAME.png: bool [H, W, K']."""
+        """The masks of the reported classes that were written as NAME.png: bool [H, W, K']."""
         written = ((folder / f"{name}.png").read_bytes() for folder in self._masks)
         return np.stack([np.asarray(Image.open(io.BytesIO(content))) > 0 for content in written], -1)
 

@@ -1,7 +1,7 @@
 """A trained network on images of any size: heads -> probabilities -> masks.
 
 Evaluation and notebook take one way: `forward` on every local device, on images that are normalised whole and
-mirror-padded to buckets, the result cropped to the source's size.
+mirror-padded to multiples, the result cropped to the source's size.
 """
 
 import dataclasses
@@ -18,12 +18,12 @@ from unet_jax.data.normalization import normalize_any
 from unet_jax.errors import UserError
 from unet_jax.inference.images import check_image, to_channels
 from unet_jax.runtime import parallel
-from unet_jax.segmentation import ACTIVATIONS, resolve_keep, to_masks, to_probabilities
+from unet_jax.segmentation import ACTIVATIONS, resolve_report_classes, to_masks, to_probabilities
 
 MODES = ("accurate", "fast")
 
 
-def select(module: nn.Module, mode: str = "accurate", level: int = 0) -> nn.Module:
+def select_heads(module: nn.Module, mode: str = "accurate", level: int = 0) -> nn.Module:
     """The part of a trained network that `mode` and `level` need: the module to apply to the same variables.
 
     U-Net++ at level L builds the nodes with i + j <= L only. "accurate" averages heads 1..L, "fast" uses head L alone;
@@ -46,7 +46,7 @@ def select(module: nn.Module, mode: str = "accurate", level: int = 0) -> nn.Modu
     return module.clone(level=level or module.level, deep_supervision=module.deep_supervision and mode == "accurate")
 
 
-def combine(heads: Sequence, activation: str, mode: str = "accurate"):
+def mean_probabilities(heads: Sequence, activation: str, mode: str = "accurate"):
     """The heads' logits -> probabilities [B, H, W, K]: their mean ("accurate") or the deepest head's ("fast")."""
     if mode == "fast":
         return to_probabilities(heads[-1], activation)
@@ -55,7 +55,7 @@ def combine(heads: Sequence, activation: str, mode: str = "accurate"):
 
 def forward(module: nn.Module, mode: str, variables, batch):
     """Normalised images [B, h, w, C] -> probabilities [B, h', w', K]; what every prediction runs."""
-    return combine(module.apply(variables, batch["image"], train=False), module.activation, mode)
+    return mean_probabilities(module.apply(variables, batch["image"], train=False), module.activation, mode)
 
 
 class Program:
@@ -83,22 +83,22 @@ class Predictor:
     """A trained network with all it needs to turn images into masks.
 
     `module` is the network as trained, `variables` its variables or the subset that `mode` and `level` need, `channels`
-    the image channels it was trained on, `keep` the classes `predict` returns masks of (default: all but background).
+    the image channels it was trained on, `report_classes` the classes `predict` returns masks of (default: all but background).
     The names of a two-class data set do for K = 1: the second is the one channel's.
 
     Raises:
-        UserError: mode, level, activation, class names or keep do not fit the network.
+        UserError: mode, level, activation, class names or report_classes do not fit the network.
     """
 
     module: nn.Module
     variables: Any
     class_names: tuple[str, ...]
     channels: int = 1
-    keep: tuple[str, ...] = ()
+    report_classes: tuple[str, ...] = ()
     normalize: str = "image"
     mode: str = "accurate"
     level: int = 0
-    bucket: int = 64
+    pad_multiple: int = 64
     devices: Sequence[jax.Device] | None = None
 
     def __post_init__(self):
@@ -111,8 +111,8 @@ class Predictor:
         self.class_names = names[1:] if num_classes == 1 and len(names) == 2 else names
         if len(self.class_names) != num_classes:
             raise UserError(f"{len(names)} class names ({', '.join(names)}) for a network of {num_classes} classes")
-        self.keep = resolve_keep(self.class_names, self.keep)
-        self.network = select(self.module, self.mode, self.level)
+        self.report_classes = resolve_report_classes(self.class_names, self.report_classes)
+        self.network = select_heads(self.module, self.mode, self.level)
         self.devices = tuple(parallel.local_devices(self.devices))
         self._variables = parallel.replicate(self.variables, self.devices)
 
@@ -124,17 +124,17 @@ class Predictor:
     @property
     def margin(self) -> int:
         """Pixels lost at each border: 0 with same padding."""
-        size = self.network.input_size(self.bucket)
+        size = self.network.input_size(self.pad_multiple)
         return (size - self.network.output_size(size)) // 2
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
         """The size that the network sees an image of this size at."""
-        return padding.padded_size(height, width, self.bucket, self.network.input_size)
+        return padding.padded_size(height, width, self.pad_multiple, self.network.input_size)
 
     @property
-    def kept(self) -> list[int]:
-        """The channels of the classes to keep."""
-        return [self.class_names.index(name) for name in self.keep]
+    def report_channels(self) -> list[int]:
+        """The channels of the reported classes."""
+        return [self.class_names.index(name) for name in self.report_classes]
 
     def program(self, fn: Callable) -> Program:
         """`fn(module, mode, variables, batch)` for this network, compiled once per shape in the life of the process."""
@@ -170,7 +170,7 @@ class Predictor:
         return results
 
     def predict(self, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Masks of the classes to keep and probabilities of all classes, at the size of the source.
+        """Masks of the reported classes and probabilities of all classes, at the size of the source.
 
         Args:
             array: [H, W], [H, W, C] or [B, H, W, C], uint8, uint16 or float (for `normalize="range"` in 0..1).
@@ -178,7 +178,7 @@ class Predictor:
                 an alpha channel is dropped.
 
         Returns:
-            masks bool [..., H, W, K'], one channel per name in `keep`, and probabilities float32 [..., H, W, K].
+            masks bool [..., H, W, K'], one channel per name in `report_classes`, and probabilities float32 [..., H, W, K].
 
         Raises:
             UserError: the array has another rank, type or number of channels, is empty, or holds NaN or Inf.
@@ -189,7 +189,7 @@ class Predictor:
         probabilities = self.predict_images(array if array.ndim == 4 else array[None])
         probabilities = np.stack(probabilities) if array.ndim == 4 else probabilities[0]
         masks, _ = to_masks(probabilities, self.module.activation)
-        return masks[..., self.kept], probabilities
+        return masks[..., self.report_channels], probabilities
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """An image [H, W] or [H, W, C] as the network takes it: channels, normalisation, padding; float32 [h, w, C]."""

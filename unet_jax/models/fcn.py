@@ -8,7 +8,7 @@ the up-sampling by f:
     logits = U_32(s_32), U_16(s_16) or U_8(s_8)           for stride 32, 16 or 8
 
 Submodules are `conv_1_1` .. `conv_5_3`, `fc_6`, `fc_7`, `score_fr`, `score_pool4`, `score_pool3`: the names of stride 32
-are a part of those of 16, and these of those of 8, so that each may start from the one before (`train.start_from`), as
+are a part of those of 16, and these of those of 8, so that each may start from the one before (`train.init_from`), as
 the authors trained. Scores start at zero, as theirs: a new one changes nothing until it is trained. As published (default
 widths, 3 channels) the trunk has 134,260,544 parameters, and with stride 8 and 21 classes there are 134,362,751.
 

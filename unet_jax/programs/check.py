@@ -1,8 +1,8 @@
 """Looks at a folder of images and masks before a training: what would be refused, what to be warned of, what is in it.
 
-    python -m unet_jax.data.check FOLDER
-    python -m unet_jax.data.check FOLDER --out=OUT                 # also writes what can be seen
-    python -m unet_jax.data.check FOLDER --masks_dir=masks3 --class_names="('background', 'stack', 'plate')"
+    python -m unet_jax.programs.check FOLDER
+    python -m unet_jax.programs.check FOLDER --out=OUT                 # also writes what can be seen
+    python -m unet_jax.programs.check FOLDER --masks_dir=masks3 --class_names="('background', 'stack', 'plate')"
 
 The flags are the keys of `data` of the same names (configs/default.py). The tables go to stdout with a line "warning: ..."
 for what is worth a look; a line "error: ..." on stderr is what training would refuse.
@@ -21,7 +21,7 @@ from etils.epath import Path
 from ml_collections.config_flags.tuple_parser import TupleParser
 
 from unet_jax.data.check import contact_sheet, report
-from unet_jax.data.check.dataset_warnings import caveats
+from unet_jax.data.check.dataset_warnings import find_warnings
 from unet_jax.data.check.survey import Survey, survey
 from unet_jax.errors import UserError
 from unet_jax.plotting import drawing
@@ -34,7 +34,7 @@ def _tuple(name: str, default: tuple, text: str):
     return flags.DEFINE(TupleParser(), name, default, text, serializer=flags.ArgumentSerializer())
 
 
-KNOBS = {
+OPTIONS = {
     "masks_dir": flags.DEFINE_string("masks_dir", "masks", "Folder of masks in FOLDER."),
     "class_names": _tuple("class_names", (), "By class id, e.g. \"('background', 'plate')\"."),
     "num_classes": flags.DEFINE_integer("num_classes", 0, "0: as many as names, else the largest id found + 1."),
@@ -53,10 +53,10 @@ def main(root: str) -> None:
     if len(window) != 2 or not all(isinstance(n, int) and n > 0 for n in window):
         raise UserError(f"--patch={window}: give (height, width) in pixels, two whole numbers above 0")
     out = None if OUT.value is None else paths.expand(OUT.value, "--out")
-    found = survey(root, **{name: flag.value for name, flag in KNOBS.items()})
-    warnings = caveats(found, window)
+    found = survey(root, **{name: flag.value for name, flag in OPTIONS.items()})
+    warnings = find_warnings(found, window)
     if found.looks:
-        print(f"{root}\n\n{report.page(found)}\n")
+        print(f"{root}\n\n{report.format_survey(found)}\n")
     for line in warnings:
         print(f"warning: {line}")
     counted = ", ".join(_counted(n, what) for n, what in ((len(found.refusals), "refusal"), (len(warnings), "warning")))
@@ -75,8 +75,8 @@ def _counted(number: int, what: str) -> str:
 def _write(found: Survey, warnings: list[str], out: Path) -> list[Path]:
     """Writes what there is to see, and takes away what a check before this one saw there."""
     pictures = {
-        "sheet.png": contact_sheet.sheet if found.looks else None,
-        "alike.png": contact_sheet.alike_sheet if found.alike else None,
+        "sheet.png": contact_sheet.draw_sheet if found.looks else None,
+        "alike.png": contact_sheet.draw_alike_sheet if found.alike else None,
     }
     written = []
     with report_write_errors():

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from unet_jax.errors import UserError
 from unet_jax.inference.predictor import Predictor
-from unet_jax.inference.predictor import select
+from unet_jax.inference.predictor import select_heads
 from unet_jax.experiment import build
 from unet_jax.experiment.build import WEIGHTS
 from unet_jax.experiment.build import channel_names
@@ -74,7 +74,7 @@ def open_run(
     mode, weights = mode or config.eval.mode, weights or config.eval.weights
     _check_weights(weights, config)
     images = jax.ShapeDtypeStruct((1, *config.data.patch, facts["channels"]), "float32")
-    variables = jax.eval_shape(select(module, mode, level).init, jax.random.key(0), images)
+    variables = jax.eval_shape(select_heads(module, mode, level).init, jax.random.key(0), images)
     with Checkpointer(workdir / "checkpoints", read_only=True) as checkpointer:
         step = checkpointer.step_of(checkpoint)
         if checkpoint == "best" and checkpointer.best_step() is None:
@@ -103,10 +103,10 @@ def create_predictor(
         variables=variables,
         class_names=channel_names(module, facts["class_names"]),
         channels=facts["channels"],
-        keep=tuple(config.eval.keep),
+        report_classes=tuple(config.eval.classes),
         normalize=config.data.normalize,
         mode=mode or config.eval.mode,
         level=level,
-        bucket=config.eval.bucket,
+        pad_multiple=config.eval.pad_multiple,
         devices=devices,
     )

@@ -31,8 +31,8 @@ from unet_jax.runs.load import create_predictor
 from unet_jax.tracking.profiler import Profile
 from unet_jax.checkpoints.recover import restore_latest
 from unet_jax.runs.score import score_run
-from unet_jax.tracking.utilization import step_and_roof
-from unet_jax.runs.warm_start import start_from
+from unet_jax.runtime.roofline import step_and_peak_flops
+from unet_jax.runs.warm_start import initialize_from
 from unet_jax.training.state import count_parameters
 from unet_jax.tracking.meter import Meter
 from unet_jax.tracking.metrics_file import MetricWriter
@@ -47,7 +47,7 @@ class Interrupted(Exception):
 def train_and_evaluate(config: ConfigDict, workdir, *, devices=None, profile_steps: str = "") -> dict[str, float]:
     """Trains what `config` describes, from the workdir's latest checkpoint if it has one, and scores the best state.
 
-    A workdir without a checkpoint starts from the initialisation, or from another run's network (`train.start_from`).
+    A workdir without a checkpoint starts from the initialisation, or from another run's network (`train.init_from`).
 
     Every `train.eval_every` steps, and after the last, the network is scored on val and that very state is saved; a run
     that keeps a moving average of its weights scores both, and `eval.weights` says whose score counts. After
@@ -67,32 +67,32 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None, profile_ste
       UserError: bad input, before the first step; or NaN or Inf in loss or gradient, with the step named.
       Interrupted: on Ctrl-C or SIGTERM, after saving.
     """
-    parallel.in_first(lambda: disk_space.check_writable(folder.resolve(workdir)))  # first: preparing the data may take long
+    parallel.on_process_0(lambda: disk_space.check_writable(folder.resolve(workdir)))  # first: preparing the data may take long
     profile = Profile(profile_steps)
     check_tensorboard(config.train.tensorboard)
     parts = build_experiment(config, devices)
     module, dataset, train, durations = parts.module, parts.dataset, config.train, parts.durations
     train_source = dataset.source("train")
     val_source = pipeline.InMemory(dataset.source("val"), parts.reading["cache_bytes"])  # decoded once, scored often
-    workdir = shared_workdir.start(workdir, config, dataset, durations.num_steps)
+    workdir = shared_workdir.open_shared_workdir(workdir, config, dataset, durations.num_steps)
 
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopSignal())  # outermost: the last save, which closing waits for, is guarded too
         checkpointer = stack.enter_context(Checkpointer(workdir / "checkpoints", latest=config.checkpoint.latest))
-        start_step, origin = parallel.in_first(lambda: checkpointer.latest_step() or 0), {}
+        start_step, origin = parallel.on_process_0(lambda: checkpointer.latest_step() or 0), {}
         weights = "" if start_step else config.model.get("encoder_weights", "")  # a resumed run has its own
         state = parts.create_state(weights)
         if start_step:
             start_step, state = restore_latest(checkpointer, state)
-        elif train.start_from:
-            state, origin = start_from(state, parts.tx, train.start_from)
+        elif train.init_from:
+            state, origin = initialize_from(state, parts.tx, train.init_from)
         path, curves = workdir / "metrics.jsonl", Curves(workdir)
-        ended_early = start_step < durations.num_steps and parallel.in_first(
+        ended_early = start_step < durations.num_steps and parallel.on_process_0(
             lambda: _out_of_patience(path, train.patience, start_step, durations.eval_every)
         )
         finished = ended_early or start_step >= durations.num_steps
         if not finished:
-            folder.add_start(workdir, start_step, start_from=origin, encoder_weights=weights)
+            folder.add_start(workdir, start_step, init_from=origin, encoder_weights=weights)
             stack.callback(curves.draw)
             size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
             disk_space.warn_of_little_room(
@@ -101,17 +101,17 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None, profile_ste
         progress = stack.enter_context(contextlib.closing(Progress(start_step, durations.num_steps)))
         names, events = channel_names(module, dataset.class_names), None
         if train.tensorboard and not finished and parallel.process_index() == 0:
-            events = tensorboard.Board(
+            events = tensorboard.TensorBoardWriter(
                 workdir / "tensorboard",
                 start_step,
                 val_source,
                 class_names=names,
-                keep=parts.keep,
+                report_classes=parts.report_classes,
                 palette=dataset.palette,
             )
             stack.callback(events.close)
         writer = MetricWriter(path, start_step, also=events.scalars if events else None)
-        meter = Meter(names, parts.keep, train.batch_size)
+        meter = Meter(names, parts.report_classes, train.batch_size)
         profile.prepare(workdir, start_step, durations.num_steps, progress.print)
         stack.callback(profile.close)
         progress.print(
@@ -142,7 +142,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None, profile_ste
             process_count=parallel.process_count(),
             **parts.reading,
         )
-        any_process = parallel.AnyProcess()
+        any_process = parallel.AnyProcessFlag()
 
         def record(step: int, step_metrics) -> None:
             step_metrics = parallel.to_host(step_metrics)
@@ -166,7 +166,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None, profile_ste
                 with meter.paused():
                     accumulate = config.optim.accumulate
                     meter.set_roof(
-                        *step_and_roof(p_step, dtype=config.model.dtype, accumulate=accumulate, devices=devices)
+                        *step_and_peak_flops(p_step, dtype=config.model.dtype, accumulate=accumulate, devices=devices)
                     )
             with profile.around(step):
                 state, step_metrics = p_step(state, batch)
@@ -194,13 +194,13 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None, profile_ste
                             config, module, folder.data_facts(dataset), variables, devices=devices
                         )
                         each = events.note if events else None
-                        summary, _ = evaluate(predictor, val_source, batch_size=config.eval.batch_size, each=each)
+                        summary, _ = evaluate(predictor, val_source, batch_size=config.eval.batch_size, on_image=each)
                         writer.write(step, split, summary)
                         if events:
                             events.pictures(step, split)
                         mean = summary["iou_pooled/mean"]
                         result = mean if split == "val" else result
-                        progress.print(f"step {step}: mean IoU {mean:.4f} on {split} ({', '.join(parts.keep)})")
+                        progress.print(f"step {step}: mean IoU {mean:.4f} on {split} ({', '.join(parts.report_classes)})")
                     if parts.plateau and step % durations.eval_every == 0:
                         told = observe_score(parts.plateau, host_state.plateau, result)
                         host_state = host_state.replace(plateau=parallel.to_host(told))
@@ -215,7 +215,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None, profile_ste
             if (
                 score
                 and not last
-                and parallel.in_first(
+                and parallel.on_process_0(
                     functools.partial(_out_of_patience, path, train.patience, step, durations.eval_every)
                 )
             ):

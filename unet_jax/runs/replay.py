@@ -25,7 +25,7 @@ from unet_jax.experiment.build import build_experiment
 from unet_jax.training.optim.plateau import observe_score
 from unet_jax.runs import workdir as folder
 from unet_jax.checkpoints.checkpointer import Checkpointer
-from unet_jax.runs.warm_start import start_from
+from unet_jax.runs.warm_start import initialize_from
 from unet_jax.training.state import TrainState
 from unet_jax.tracking.metrics_file import read_metrics
 
@@ -165,9 +165,9 @@ class Replay:
         if path:
             self._check_same("encoder_weights_sha256", weights.digest(path))
         state = parts.create_state(path)
-        if config.train.start_from:
-            state, origin = start_from(state, parts.tx, config.train.start_from)
-            self._check_same("start_from", origin)
+        if config.train.init_from:
+            state, origin = initialize_from(state, parts.tx, config.train.init_from)
+            self._check_same("init_from", origin)
         return parallel.to_host(state)
 
     def _check_same(self, key: str, now) -> None:

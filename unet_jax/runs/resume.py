@@ -8,7 +8,7 @@ from unet_jax.training.optim.schedules import LENGTHLESS
 SAME = "give the same config to resume it, or another --workdir"
 
 
-def refusal(old: dict, new: dict, free: Sequence[str]) -> str:
+def resume_conflict(old: dict, new: dict, free: Sequence[str]) -> str:
     """Why not, and what to do; "" where it may.
 
     A run may be made longer where its schedule does not depend on the length: `LENGTHLESS`.

@@ -60,7 +60,7 @@ def score_run(
         f"\n{split}, checkpoint of step {run.step}, {predictor.mode}"
         + f", level {predictor.level}" * bool(predictor.level)
     )
-    print(report.table(summary, predictor.class_names, predictor.keep))
+    print(report.table(summary, predictor.class_names, predictor.report_classes))
     print(f"\nscores       {out / name}.json")
     print(f"masks        {out / name}/ids (class ids), {out / name}/masks (0/255 by class)")
     print(f"overlays     {out / name}/overlays; best, median and worst image: {out / name}")
@@ -88,10 +88,10 @@ def write_scores(
         predictor,
         source,
         batch_size=run.config.eval.batch_size,
-        each=lambda id_, *predicted: masks.write(file_name(id_), *predicted),
+        on_image=lambda id_, *predicted: masks.write(file_name(id_), *predicted),
         progress=progress,
     )
-    parallel.in_first(lambda: _write(run, dataset, split, out, name, masks, summary, rows))
+    parallel.on_process_0(lambda: _write(run, dataset, split, out, name, masks, summary, rows))
     return summary
 
 

@@ -12,12 +12,12 @@ from unet_jax.runs import workdir as folder
 REMEDY = "give a folder that all of them share, such as one on NFS, Lustre or Filestore"
 
 
-def start(workdir, config: ConfigDict, dataset: Dataset, num_steps: int) -> Path:
+def open_shared_workdir(workdir, config: ConfigDict, dataset: Dataset, num_steps: int) -> Path:
     """`workdir.start` by process 0; raises its UserError in all, or one that names the processes that see nothing of it.
 
     Whoever trains without seeing the folder would notice only when the trained network is to be scored.
     """
-    workdir = parallel.in_first(lambda: folder.start(workdir, config, dataset, num_steps))
+    workdir = parallel.on_process_0(lambda: folder.open_workdir(workdir, config, dataset, num_steps))
     seen = parallel.gather((workdir / "versions.json").exists())
     blind = [process for process, sees in enumerate(seen) if not sees]
     if blind:

@@ -1,4 +1,4 @@
-"""A run that starts from another run's network: `train.start_from`."""
+"""A run that starts from another run's network: `train.init_from`."""
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +12,12 @@ from unet_jax.runs.workdir import load_config
 from unet_jax.runs.workdir import resolve
 
 REMEDY = (
-    "give the knobs of config.model in that run's config.json and data of as many classes and channels, or leave "
-    "train.start_from empty"
+    "give the options of config.model in that run's config.json and data of as many classes and channels, or leave "
+    "train.init_from empty"
 )
 
 
-def start_from(state: TrainState, tx: optax.GradientTransformation, workdir: str) -> tuple[TrainState, dict]:
+def initialize_from(state: TrainState, tx: optax.GradientTransformation, workdir: str) -> tuple[TrainState, dict]:
     """The state of step 0 with the parameters of another run's best checkpoint, wherever the names are the same.
 
     The running statistics of BatchNorm come along; the optimiser starts afresh. Of a run that is used with the moving average
@@ -38,7 +38,7 @@ def start_from(state: TrainState, tx: optax.GradientTransformation, workdir: str
     """
     workdir = resolve(workdir)
     if not (workdir / "checkpoints").is_dir():
-        raise UserError(f"train.start_from={workdir} has no checkpoints, so no run is there; give the workdir of a run")
+        raise UserError(f"train.init_from={workdir} has no checkpoints, so no run is there; give the workdir of a run")
     own = flatten_dict({"params": state.params, "batch_stats": state.batch_stats}, sep="/")
     with Checkpointer(workdir / "checkpoints", read_only=True) as checkpointer:
         step = checkpointer.step_of("best")
@@ -48,7 +48,7 @@ def start_from(state: TrainState, tx: optax.GradientTransformation, workdir: str
         common = {name: leaf for name, leaf in own.items() if name in there}
         if not any(name.startswith("params/") for name in common):
             raise UserError(
-                f"train.start_from={workdir}: that network and this one have no parameter of the same name "
+                f"train.init_from={workdir}: that network and this one have no parameter of the same name "
                 f"({_modules(there)} there, {_modules(own)} here); start from a run of this kind of network"
             )
         like = unflatten_dict({prefix + name: leaf for name, leaf in common.items()}, sep="/")

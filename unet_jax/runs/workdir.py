@@ -34,9 +34,8 @@ from unet_jax.errors import UserError
 from unet_jax.storage.write_errors import report_write_errors
 from unet_jax.models.encoders.weights import digest
 from unet_jax.checkpoints import disk_space
-from unet_jax.training.before import add_missing
 from unet_jax.checkpoints.checkpointer import saved_steps
-from unet_jax.runs.resume import refusal
+from unet_jax.runs.resume import resume_conflict
 
 # Keys that a resumed run may change: no result depends on them, patience aside, which only says where the run ends.
 FREE = (
@@ -84,7 +83,7 @@ def data_facts(dataset: Dataset) -> dict:
     }
 
 
-def start(workdir, config: ConfigDict, dataset: Dataset, num_steps: int) -> Path:
+def open_workdir(workdir, config: ConfigDict, dataset: Dataset, num_steps: int) -> Path:
     """Makes the workdir and writes `config.json` and `versions.json`, or checks those of the run that it holds.
 
     Raises:
@@ -114,7 +113,7 @@ def start(workdir, config: ConfigDict, dataset: Dataset, num_steps: int) -> Path
     return workdir
 
 
-def add_start(workdir: Path, start_step: int, *, start_from: dict, encoder_weights: str = "") -> None:
+def add_start(workdir: Path, start_step: int, *, init_from: dict, encoder_weights: str = "") -> None:
     """Notes in `versions.json` what the steps from `start_step` on run on; what ran the earlier ones stays there.
 
     Of what step 0 came from, if not from initialisation alone: another run and its step ({} for none), and the sha256 of
@@ -124,7 +123,7 @@ def add_start(workdir: Path, start_step: int, *, start_from: dict, encoder_weigh
         return
     path = workdir / "versions.json"
     content = json.loads(path.read_text())
-    origin = {"start_from": start_from} if start_from else {}
+    origin = {"init_from": init_from} if init_from else {}
     if encoder_weights:
         origin["encoder_weights_sha256"] = digest(encoder_weights)
     content["starts"].append({"start_step": start_step, **origin, **versions()})
@@ -142,9 +141,7 @@ def load_config(workdir) -> ConfigDict:
     path = resolve(workdir) / "config.json"
     if not path.exists():
         raise UserError(f"--workdir={workdir} has no config.json, so no run is there; train first with run_train.py")
-    config = ConfigDict(_tuples(json.loads(path.read_text())))
-    add_missing(config)
-    return config
+    return ConfigDict(_tuples(json.loads(path.read_text())))
 
 
 def load_facts(workdir) -> dict:
@@ -177,7 +174,7 @@ def versions() -> dict:
 
 
 def _check_same(workdir, new, facts):
-    why = refusal(load_config(workdir).to_dict(), _tuples(new), FREE)
+    why = resume_conflict(load_config(workdir).to_dict(), _tuples(new), FREE)
     if why:
         raise UserError(f"--workdir={workdir} holds {why}")
     before = load_facts(workdir)["fingerprint"]

@@ -62,7 +62,7 @@ def run(
         sys.exit(0)
     try:
         given = _parse(sys.argv, arguments)
-        compilation_cache.keep(COMPILATION_CACHE.value)
+        compilation_cache.enable(COMPILATION_CACHE.value)
         before()
         with _processes() if processes else contextlib.nullcontext():
             main(*given)

@@ -6,7 +6,7 @@ import platform
 from pathlib import Path
 
 
-def folder() -> Path:
+def cache_dir() -> Path:
     """`~/.cache/unet_jax/compiled/KIND` (or under $XDG_CACHE_HOME), KIND a hash of this machine's processor.
 
     XLA compiles for the instructions that a processor has; another one that shares the home folder may lack some.
@@ -20,7 +20,7 @@ def folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "unet_jax" / "compiled" / kind[:12]
 
 
-def keep(on: bool = True) -> None:
+def enable(on: bool = True) -> None:
     """Lets JAX keep what it compiles, and read it again; to be called before JAX is imported.
 
     $JAX_COMPILATION_CACHE_DIR and JAX's other variables come first where they are set. Programs are filed by a hash of
@@ -29,5 +29,5 @@ def keep(on: bool = True) -> None:
     if not on:
         os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
         return
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder()))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_dir()))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")

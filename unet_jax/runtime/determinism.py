@@ -9,7 +9,7 @@ OPTION = "xla_gpu_deterministic_ops"
 PARTS = (OPTION, "xla_gpu_exclude_nondeterministic_ops")  # the second is a part of the first
 
 
-def ask() -> None:
+def enable_gpu_determinism() -> None:
     """Adds the option to $XLA_FLAGS, behind what is there; to be called before JAX starts its devices.
 
     Raises:

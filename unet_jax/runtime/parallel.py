@@ -58,7 +58,7 @@ def _coordinator():
     return distributed.global_state.client
 
 
-def first_then_others(name: str, action: Callable[[], T]) -> T:
+def process_0_first(name: str, action: Callable[[], T]) -> T:
     """Runs `action` in process 0, and when it is done there, well or not, in all others; returns each its own result.
 
     `name` is that of the barrier, the same in every process whatever its arguments are.
@@ -105,7 +105,7 @@ def broadcast(tree):
     return jax.tree.unflatten(structure, copies)
 
 
-def in_first(action: Callable[[], T]) -> T:
+def on_process_0(action: Callable[[], T]) -> T:
     """Runs `action` in process 0 alone; every process returns its result, which pickles, or raises its `UserError`."""
     result, error = None, None
     if process_index() == 0:
@@ -121,7 +121,7 @@ def in_first(action: Callable[[], T]) -> T:
     return result
 
 
-class AnyProcess:
+class AnyProcessFlag:
     """Whether a process has raised its flag: the answer is that of the call before, and so it costs no wait.
 
     Every process calls it once a step, and all get the same answer at the same step. With one process it is the flag.

@@ -14,7 +14,7 @@ COPY_BYTES = 1 << 27  # on each device: more than caches hold
 ROUNDS = 7
 
 
-def product(dtype: str = "float32", size: int = 0, times: int = 1, devices=None) -> tuple[Callable[[], None], float]:
+def matmul_run(dtype: str = "float32", size: int = 0, times: int = 1, devices=None) -> tuple[Callable[[], None], float]:
     """A square matrix product on every local device at once, compiled: `run()`, and its FLOPs on all of them.
 
     Args:
@@ -42,7 +42,7 @@ def product(dtype: str = "float32", size: int = 0, times: int = 1, devices=None)
     return run, n * times * 2.0 * size**3
 
 
-def copy() -> tuple[Callable[[], None], float]:
+def copy_run() -> tuple[Callable[[], None], float]:
     """An array read and written in its place on every local device at once: `run()`, and the bytes on all of them.
 
     In its place: the pages of a new array would have to be made first, which on a CPU takes ten times as long.
@@ -59,7 +59,7 @@ def copy() -> tuple[Callable[[], None], float]:
     return run, n * 2.0 * COPY_BYTES
 
 
-def rate(run: Callable[[], None], amount: float, rounds: int = 0) -> float:
+def fastest_rate(run: Callable[[], None], amount: float, rounds: int = 0) -> float:
     """`amount` a second, by the fastest of so many rounds, 0 for `ROUNDS`."""
     seconds = []
     for _ in range(rounds or ROUNDS):
@@ -67,3 +67,32 @@ def rate(run: Callable[[], None], amount: float, rounds: int = 0) -> float:
         run()
         seconds.append(time.perf_counter() - begin)
     return amount / min(seconds)
+
+
+def step_and_peak_flops(p_step, *, dtype: str, accumulate: int = 1, devices=None) -> tuple[float, float]:
+    """(FLOPs of a step, FLOPs a second of a matrix product), both on all local devices; (0, 0) where XLA counts none.
+
+    The FLOPs are XLA's own count, free once the step is compiled; what `model.remat` computes again is among them. XLA
+    counts the body of a loop once, so the micro-batches of `optim.accumulate` are multiplied out. The roof is measured
+    now, in the network's type of number.
+
+    Args:
+      p_step: as of `parallel.compile_step`.
+    """
+    counted = p_step.cost_analysis() or {}
+    local = parallel.local_devices(devices)
+    flops = counted.get("flops", 0.0) * accumulate * len(local)
+    if not flops > 0:
+        return 0.0, 0.0
+    size, times = STEP_PRODUCT.get(local[0].platform, ACCELERATOR_PRODUCT)
+    return flops, fastest_rate(*matmul_run(dtype, size, times, devices), rounds=STEP_ROUNDS)
+
+
+# (rows and columns, products in a row): on a CPU some hundredths of a second, on an accelerator enough to hide the start.
+STEP_PRODUCT = {"cpu": (1024, 1)}
+
+
+ACCELERATOR_PRODUCT = (4096, 8)
+
+
+STEP_ROUNDS = 4

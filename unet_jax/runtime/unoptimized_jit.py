@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 
 
-def quick_jit(function: Callable) -> Callable:
+def jit_without_optimization(function: Callable) -> Callable:
     """`jax.jit` that compiles quickly on a CPU: FC-DenseNet's initialisation in seconds instead of minutes.
 
     What it computes may differ from what the optimised program does in the last bit, never from run to run. Within

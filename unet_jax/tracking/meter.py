@@ -19,8 +19,8 @@ class Meter:
     Scores of the training windows are pooled over the steps since the last row, of the deepest head, augmented.
     """
 
-    def __init__(self, class_names: Sequence[str], keep: Sequence[str], batch_size: int):
-        self._names, self._keep, self._batch_size = tuple(class_names), tuple(keep), batch_size
+    def __init__(self, class_names: Sequence[str], report_classes: Sequence[str], batch_size: int):
+        self._names, self._report_classes, self._batch_size = tuple(class_names), tuple(report_classes), batch_size
         self._compile_s = 0.0
         self._flops, self._roof = 0.0, 0.0
         self._all = _Sums()
@@ -53,7 +53,7 @@ class Meter:
         self._mark = time.perf_counter()
 
     def set_roof(self, flops: float, roof: float) -> None:
-        """FLOPs of a step, and FLOPs a second of a matrix product, both on all devices: for `roof_share`."""
+        """FLOPs of a step, and FLOPs a second of a matrix product, both on all devices: for `matmul_utilization`."""
         self._flops, self._roof = flops, roof
 
     def add(self, step_metrics: Mapping[str, np.ndarray]) -> None:
@@ -74,7 +74,7 @@ class Meter:
 
     @property
     def mean_iou(self) -> float:
-        """Over the classes to keep, of the steps since the last row (of all, right after one)."""
+        """Over the reported classes, of the steps since the last row (of all, right after one)."""
         sums = self._window if self._window.steps else self._all
         return self._scores(sums)["iou_pooled/mean"] if sums.counts else math.nan
 
@@ -92,7 +92,7 @@ class Meter:
     def speed(self) -> str:
         """Since this start: step time, wait for data and share of the roof, for the eye."""
         now = self._speed(self._all)
-        share = f", {now['roof_share']:.0%} of the matmul roof" if "roof_share" in now else ""
+        share = f", {now['matmul_utilization']:.0%} of the matmul roof" if "matmul_utilization" in now else ""
         return (
             f"{1e3 * now['step_s']:.0f} ms a step, {now['images_per_s']:.1f} images/s, "
             f"{now['data_wait']:.1%} waiting for data{share}"
@@ -114,7 +114,7 @@ class Meter:
         return f"{self.speed}; compiled in {t['compile_s']:.1f} s; peak memory {t['peak_memory_gib']:.2f} GiB"
 
     def _scores(self, sums) -> dict:
-        named = metrics.summarize_pooled({**sums.counts, "correct": 0, "total": 0}, self._names, self._keep)
+        named = metrics.summarize_pooled({**sums.counts, "correct": 0, "total": 0}, self._names, self._report_classes)
         return {name: value for name, value in named.items() if name.startswith("iou")}
 
     def _speed(self, sums) -> dict:
@@ -124,7 +124,7 @@ class Meter:
             "images_per_s": sums.steps * self._batch_size / seconds,
             "data_wait": sums.waited / seconds,
         }
-        return speed | ({"roof_share": sums.steps * self._flops / seconds / self._roof} if self._roof else {})
+        return speed | ({"matmul_utilization": sums.steps * self._flops / seconds / self._roof} if self._roof else {})
 
     def _tick(self) -> None:
         now = time.perf_counter()

@@ -25,7 +25,7 @@ def check_tensorboard(wanted: bool) -> None:
         )
 
 
-class Board:
+class TensorBoardWriter:
     """Writes the events of a run; the rows of metrics.jsonl by `scalars`, and sample predictions.
 
     Args:
@@ -33,7 +33,7 @@ class Board:
       start_step: the step that the run goes on from: what stands there of later ones is purged.
       source: the examples of val.
       class_names: one per channel of the network.
-      keep: names of the classes that are drawn.
+      report_classes: names of the classes that are drawn.
       palette: the data set's colours.
     """
 
@@ -44,7 +44,7 @@ class Board:
         source,
         *,
         class_names: Sequence[str],
-        keep: Sequence[str],
+        report_classes: Sequence[str],
         palette: Sequence = (),
     ):
         from tensorboardX import SummaryWriter  # an extra: only who wants it needs it
@@ -52,7 +52,11 @@ class Board:
         self._folder, self._filling = Path(folder), contextlib.ExitStack()
         self._local = self._filling.enter_context(paths.filling(self._folder))
         self._writer = SummaryWriter(str(self._local), purge_step=start_step + 1)
-        self._source, self._names, self._keep = source, class_names, [class_names.index(k) for k in keep]
+        self._source, self._names, self._report_classes = (
+            source,
+            class_names,
+            [class_names.index(k) for k in report_classes],
+        )
         self._colours = drawing.class_colours(class_names, palette)
         places = np.unique(np.linspace(0, len(source) - 1, min(NUM_PICTURES, len(source))).round().astype(int))
         self._places = {source[int(place)]["id"]: int(place) for place in places}
@@ -66,7 +70,7 @@ class Board:
         self._writer.flush()
 
     def note(self, name: str, masks: np.ndarray, ids: np.ndarray) -> None:
-        """Keeps the masks of an image that is drawn; the `each` of `evaluate`, so that nothing is predicted twice."""
+        """Keeps the masks of an image that is drawn; the `on_image` of `evaluate`, so that nothing is predicted twice."""
         if name in self._places:
             self._masks[name] = masks
 
@@ -75,8 +79,8 @@ class Board:
         for name, masks in self._masks.items():
             example = self._source[self._places[name]]
             truth, valid = segmentation.true_masks(example["mask"], len(self._names))
-            names, colours = ([of[k] for k in self._keep] for of in (self._names, self._colours))
-            truth, masks = truth[..., self._keep], masks[..., self._keep]
+            names, colours = ([of[k] for k in self._report_classes] for of in (self._names, self._colours))
+            truth, masks = truth[..., self._report_classes], masks[..., self._report_classes]
             drawn = panels.panels(example["image"], truth, masks, valid, names, colours, name)
             self._writer.add_image(f"{split}/{name}", drawn, step, dataformats="HWC")
         self._masks = {}

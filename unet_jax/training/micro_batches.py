@@ -1,6 +1,6 @@
 """A batch in micro-batches, for a step whose activations do not fit into memory at once: `optim.accumulate`.
 
-What is added up over the micro-batches are the sums that a loss is made of (`Loss.terms`), not losses and not gradients of
+What is added up over the micro-batches are the sums that a loss is made of (`Loss.sums`), not losses and not gradients of
 them: the loss is `value` of the sums of the whole batch, and so is its gradient. A Dice of the batch, a ratio of such sums,
 is therefore exact, as are means over unequal numbers of valid pixels. The gradient needs the sums of the whole batch before
 it can be taken of any part, so each micro-batch goes forward twice: about a third more work than at once.
@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 
-def in_parts(part: Callable, number: int) -> Callable:
+def over_micro_batches(part: Callable, number: int) -> Callable:
     """`part(params, stats, batch, key) -> (sums, (stats, *outputs))` over `number` micro-batches, one after the other.
 
     Row r of the batch is in micro-batch r mod `number`: the same rows are together on any number of devices, as long as

@@ -9,7 +9,7 @@ import optax
 from flax import linen as nn
 
 from unet_jax.models.encoders.weights import load_encoder_weights
-from unet_jax.runtime.unoptimized_jit import quick_jit
+from unet_jax.runtime.unoptimized_jit import jit_without_optimization
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -45,7 +45,9 @@ class TrainState(flax.struct.PyTreeNode):
 
     def start_with(self, tx: optax.GradientTransformation, params, batch_stats) -> "TrainState":
         """This state of step 0 with other weights: the optimiser, and an average if there is one, begin with them."""
-        state = self.replace(params=params, batch_stats=batch_stats, opt_state=quick_jit(tx.init)(params))
+        state = self.replace(
+            params=params, batch_stats=batch_stats, opt_state=jit_without_optimization(tx.init)(params)
+        )
         return state if self.ema is None else state.replace(ema=state.variables)
 
 
@@ -76,7 +78,7 @@ def create_state(
       UserError: the file is not one of this encoder's, or the images have neither its channels nor one.
     """
     images = jnp.zeros((1, *patch, channels), jnp.float32)
-    variables = quick_jit(module.init)(jax.random.key(seed), images)
+    variables = jit_without_optimization(module.init)(jax.random.key(seed), images)
     if encoder_weights:
         variables, said = load_encoder_weights(variables, encoder_weights, module.encoder)
         print(said)
@@ -85,7 +87,7 @@ def create_state(
         step=jnp.int32(0),
         params=params,
         batch_stats=variables.get("batch_stats", {}),
-        opt_state=quick_jit(tx.init)(params),
+        opt_state=jit_without_optimization(tx.init)(params),
         plateau=plateau.init(params) if plateau else None,
     )
     return state.replace(ema=state.variables) if ema else state

@@ -19,7 +19,7 @@ from unet_jax.evaluation import metrics
 from unet_jax.runtime.parallel import AXIS
 from unet_jax.segmentation import to_masks, to_probabilities
 from unet_jax.training.losses.loss import Loss
-from unet_jax.training.micro_batches import in_parts
+from unet_jax.training.micro_batches import over_micro_batches
 from unet_jax.training.optim import ema, param_groups
 from unet_jax.training.state import TrainState
 
@@ -30,7 +30,7 @@ def step_keys(seed: int, step) -> tuple[jax.Array, jax.Array]:
     return key_augment, key_dropout
 
 
-def create_gradient(
+def create_gradient_fn(
     module: nn.Module,
     loss: Loss,
     *,
@@ -47,7 +47,7 @@ def create_gradient(
       this device's rows the deepest logits, mask and valid)).
     """
 
-    truth_names = ("mask", "valid", "weight") if loss.weighted else ("mask", "valid")
+    truth_names = ("mask", "valid", "weight") if loss.needs_weight_map else ("mask", "valid")
 
     def part(params, batch_stats, batch, key):
         """The loss's sums of some rows, and what else a step needs of them."""
@@ -59,9 +59,9 @@ def create_gradient(
             mutable=["batch_stats"],
         )
         truth = [segmentation.center_crop(batch[name], heads[-1].shape[1:3]) for name in truth_names]
-        return loss.terms(heads, *truth), (updates.get("batch_stats", batch_stats), heads[-1], *truth[:2])
+        return loss.sums(heads, *truth), (updates.get("batch_stats", batch_stats), heads[-1], *truth[:2])
 
-    total = in_parts(part, accumulate) if accumulate > 1 else part
+    total = over_micro_batches(part, accumulate) if accumulate > 1 else part
 
     def gradient(state: TrainState, batch):
         first = jax.lax.axis_index(AXIS) * batch["image"].shape[0]
@@ -69,11 +69,13 @@ def create_gradient(
         batch = augment_batch(key_augment, batch, first, **augmentation)
 
         def objective(params):
-            sums, outputs = total(param_groups.stop_gradient(params, freeze), state.batch_stats, batch, key_dropout)
+            sums, outputs = total(
+                param_groups.stop_frozen_gradients(params, freeze), state.batch_stats, batch, key_dropout
+            )
             # The sum over devices stands inside the differentiated function, so that a loss which is no mean of
             # per-pixel terms (Dice) is that of the global batch. Its gradient then comes out n times too large in
             # the sum over devices: their mean is exact.
-            return loss.value(jax.lax.psum(sums, AXIS)), outputs
+            return loss.from_sums(jax.lax.psum(sums, AXIS)), outputs
 
         (value, outputs), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
         return jax.lax.pmean(grads, AXIS), (value, outputs)
@@ -113,7 +115,7 @@ def create_train_step(
       the deepest head) and finite (False once loss, gradient or weights are NaN or infinite).
     """
 
-    take_gradient = create_gradient(
+    take_gradient = create_gradient_fn(
         module, loss, seed=seed, augmentation=augmentation, accumulate=accumulate, freeze=freeze
     )
 
@@ -135,7 +137,7 @@ def create_train_step(
             plateau=state.plateau,
         )
         if state.ema is not None:
-            new_state = new_state.replace(ema=ema.update(state.ema, new_state.variables, new_state.step, ema_decay))
+            new_state = new_state.replace(ema=ema.update_ema(state.ema, new_state.variables, new_state.step, ema_decay))
         # The weights, too: an update may overflow on a finite gradient, and such a state must not be saved as a good one.
         size = optax.tree.norm((new_state.params, new_state.batch_stats))
         return new_state, {

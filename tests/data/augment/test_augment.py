@@ -26,13 +26,13 @@ def example(size=(6, 6)):
 
 
 @functools.cache
-def compiled(**knobs):
-    return jax.jit(jax.vmap(functools.partial(augment, **knobs), (0, None)))
+def compiled(**options):
+    return jax.jit(jax.vmap(functools.partial(augment, **options), (0, None)))
 
 
-def many(one, **knobs):
+def many(one, **options):
     """`one` under N keys, by vmap inside jit."""
-    made = compiled(**knobs)(KEYS, one)
+    made = compiled(**options)(KEYS, one)
     assert {k: (v.shape[1:], v.dtype) for k, v in made.items()} == {k: (v.shape, v.dtype) for k, v in one.items()}
     return jax.tree.map(np.asarray, made)
 
@@ -42,7 +42,7 @@ def orders(made):
 
 
 @pytest.mark.parametrize(
-    ("size", "knobs", "symmetries"),
+    ("size", "options", "symmetries"),
     [
         ((6, 6), {"flip": True}, 4),
         ((6, 6), {"quarter_turns": True}, 4),
@@ -51,9 +51,9 @@ def orders(made):
         ((4, 6), {"flip": True, "quarter_turns": True}, 4),
     ],
 )
-def test_everything_moves_alike(size, knobs, symmetries):
+def test_everything_moves_alike(size, options, symmetries):
     one = example(size)
-    made = many(one, **knobs)
+    made = many(one, **options)
     np.testing.assert_array_equal(made["image"][..., 0], made["mask"] / 2 - 1.0)
     np.testing.assert_array_equal(made["mask"], made["weight"] % 5)
     np.testing.assert_array_equal(made["valid"], made["weight"] > 3)
@@ -63,7 +63,7 @@ def test_everything_moves_alike(size, knobs, symmetries):
     turns = [np.rot90(ids, k).tobytes() for k in range(4)]
     mirrored = [np.rot90(ids[:, ::-1], k).tobytes() for k in range(4)]
     assert len(orders(made)) == symmetries
-    assert orders(made) <= {*turns, *(mirrored if "flip" in knobs else ())}
+    assert orders(made) <= {*turns, *(mirrored if "flip" in options else ())}
 
 
 def test_grey_values_keep_their_order_and_leave_the_mask():
@@ -135,12 +135,12 @@ def test_the_draws_of_a_key_stay_those_they_were():
 
 def test_a_batch_has_a_key_for_each_place():
     batch = jax.tree.map(lambda x: jnp.stack([x] * 6), example())
-    knobs = {"flip": True, "quarter_turns": True}
+    options = {"flip": True, "quarter_turns": True}
     key = jax.random.key(5)
-    run = jax.jit(functools.partial(augment_batch, **knobs))
+    run = jax.jit(functools.partial(augment_batch, **options))
     whole, half = run(key, batch, 0), run(key, jax.tree.map(lambda x: x[3:], batch), 3)
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[3:], b), whole, half)
-    alone = compiled(**knobs)(jax.random.fold_in(key, 4)[None], example())
+    alone = compiled(**options)(jax.random.fold_in(key, 4)[None], example())
     np.testing.assert_array_equal(alone["weight"][0], whole["weight"][4])
     assert len(orders(jax.tree.map(np.asarray, whole))) > 2
 
@@ -152,7 +152,7 @@ def test_a_constant_window_stays_finite():
     assert (np.abs(image) <= 0.2).all()
 
 
-@pytest.mark.parametrize(("knob", "value"), [("noise", -0.1), ("contrast", 1.0)])
-def test_wrong_strengths_are_refused(knob, value):
-    with pytest.raises(UserError, match=rf"augment\.{knob}={value}: choose at least 0"):
-        augment(KEYS[0], example(), **{knob: value})
+@pytest.mark.parametrize(("option", "value"), [("noise", -0.1), ("contrast", 1.0)])
+def test_wrong_strengths_are_refused(option, value):
+    with pytest.raises(UserError, match=rf"augment\.{option}={value}: choose at least 0"):
+        augment(KEYS[0], example(), **{option: value})

@@ -1,20 +1,20 @@
-"""Every knob's domain is held, and all are off unless they are set."""
+"""Every option's domain is held, and all are off unless they are set."""
 
 import dataclasses
 
 import pytest
 
-from unet_jax.data.augment.options import BY_CHANCE, Knobs
+from unet_jax.data.augment.options import BY_CHANCE, AugmentOptions
 from unet_jax.errors import UserError
 
 
 def test_all_are_off_by_default():
-    assert not any(map(Knobs().on, BY_CHANCE))
-    assert not Knobs().warps
-    assert Knobs(shift=1.0).warps
-    assert not Knobs(shift=1.0, probability={"shift": 0.0}).warps
-    assert not Knobs(scale=(1, 1)).on("scale")
-    assert {field.name for field in dataclasses.fields(Knobs)} > set(BY_CHANCE)
+    assert not any(map(AugmentOptions().on, BY_CHANCE))
+    assert not AugmentOptions().warps
+    assert AugmentOptions(shift=1.0).warps
+    assert not AugmentOptions(shift=1.0, probability={"shift": 0.0}).warps
+    assert not AugmentOptions(scale=(1, 1)).on("scale")
+    assert {field.name for field in dataclasses.fields(AugmentOptions)} > set(BY_CHANCE)
 
 
 @pytest.mark.parametrize(
@@ -36,13 +36,13 @@ def test_all_are_off_by_default():
         ("cutout", -1, "choose a whole number of at least 0"),
         ("cutout_size", (0.1, 0.2, 0.3), "give two parts of the window"),
         ("interpolation", "spline", "choose linear or cubic"),
-        ("outside", "zero", "choose mirror or void"),
+        ("fill_mode", "zero", "choose mirror or void"),
     ],
 )
 def test_what_is_outside_its_domain_is_refused(name, value, remedy):
     with pytest.raises(UserError) as caught:
-        Knobs(**{name: value})
-    shown = repr(value) if name in ("interpolation", "outside") else value
+        AugmentOptions(**{name: value})
+    shown = repr(value) if name in ("interpolation", "fill_mode") else value
     assert str(caught.value).startswith(f"augment.{name}={shown}: {remedy}")
 
 
@@ -52,4 +52,4 @@ def test_what_is_outside_its_domain_is_refused(name, value, remedy):
 )
 def test_wrong_probabilities_are_refused(name, value, remedy):
     with pytest.raises(UserError, match=rf"augment\.probability\.{name}={value}: {remedy}"):
-        Knobs(probability={name: value})
+        AugmentOptions(probability={name: value})

@@ -1,4 +1,4 @@
-"""Each change of grey values against a plain one, and its knobs mean what they say."""
+"""Each change of grey values against a plain one, and its options mean what they say."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 
 from unet_jax.data.augment import intensity
 from unet_jax.data.augment.augment import augment, draw_chances
-from unet_jax.data.augment.options import Knobs
+from unet_jax.data.augment.options import AugmentOptions
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.normal(size=(18, 25, 2)).astype(np.float32)
@@ -20,10 +20,10 @@ blur, low_resolution, cutout = (
 KEYS = jax.random.split(jax.random.key(0), 128)
 
 
-def many(image=IMAGE, **knobs):
+def many(image=IMAGE, **options):
     """The image under every key."""
     return np.asarray(
-        jax.jit(jax.vmap(lambda key: augment(key, {"image": jnp.asarray(image)}, **knobs)["image"]))(KEYS)
+        jax.jit(jax.vmap(lambda key: augment(key, {"image": jnp.asarray(image)}, **options)["image"]))(KEYS)
     )
 
 
@@ -117,8 +117,10 @@ def test_chances():
     still = (many(**every, probability=rare) == IMAGE).all((1, 2, 3))
     assert 0.2 < still.mean() < 0.48  # 0.8^5 is 0.33
 
-    knobs = Knobs(**every, rotate=10.0, probability={"rotate": 0.1, "noise": 0.5, "cutout": 0.9, "gamma": 0.5})
-    drawn = jax.jit(jax.vmap(lambda key: draw_chances(key, knobs)))(jax.random.split(jax.random.key(1), 2000))
+    options = AugmentOptions(
+        **every, rotate=10.0, probability={"rotate": 0.1, "noise": 0.5, "cutout": 0.9, "gamma": 0.5}
+    )
+    drawn = jax.jit(jax.vmap(lambda key: draw_chances(key, options)))(jax.random.split(jax.random.key(1), 2000))
     assert set(drawn) == {"rotate", "noise", "cutout"}  # gamma is off, and the others always take place
     for name, chance in (("rotate", 0.1), ("noise", 0.5), ("cutout", 0.9)):
         assert abs(np.mean(drawn[name]) - chance) < 0.04

@@ -11,7 +11,7 @@ from scipy.ndimage import map_coordinates
 
 from unet_jax.data.augment import spatial
 from unet_jax.data.augment.augment import augment
-from unet_jax.data.augment.options import Knobs
+from unet_jax.data.augment.options import AugmentOptions
 from unet_jax.segmentation import VOID_ID
 
 RNG = np.random.default_rng(0)
@@ -109,8 +109,8 @@ def test_displacements_are_bicubic_between_the_points(points):
 
 
 def test_elastic_displacements_have_their_strength_at_the_points():
-    knobs = Knobs(elastic=10.0)
-    places = jax.jit(jax.vmap(lambda key: spatial.draw(key, (33, 65), knobs, {})))(
+    options = AugmentOptions(elastic=10.0)
+    places = jax.jit(jax.vmap(lambda key: spatial.draw(key, (33, 65), options, {})))(
         jax.random.split(jax.random.key(0), 512)
     )
     moved = (np.asarray(places) - grid((33, 65)))[:, :, ::16, ::32].reshape(512, 18)
@@ -137,12 +137,16 @@ def scene(size=48):
 @pytest.fixture(scope="module", params=["linear", "cubic"])
 def warped(request):
     keys = jax.random.split(jax.random.key(1), 16)
-    knobs = {"flip": True, "quarter_turns": True, "interpolation": request.param, **STRONG}
-    return jax.tree.map(np.asarray, jax.jit(jax.vmap(lambda key: augment(key, scene(), **knobs)))(keys)), keys, knobs
+    options = {"flip": True, "quarter_turns": True, "interpolation": request.param, **STRONG}
+    return (
+        jax.tree.map(np.asarray, jax.jit(jax.vmap(lambda key: augment(key, scene(), **options)))(keys)),
+        keys,
+        options,
+    )
 
 
 def test_every_array_moves_with_the_image(warped):
-    made, _, knobs = warped
+    made, _, options = warped
     one = scene()
     assert {k: (v.shape[1:], v.dtype) for k, v in made.items()} == {k: (v.shape, v.dtype) for k, v in one.items()}
     image = made["image"][..., 0]
@@ -153,15 +157,15 @@ def test_every_array_moves_with_the_image(warped):
         assert differ.mean() < 0.03
     np.testing.assert_array_equal(made["instances"] > 0, made["mask"] == 1)
     assert set(np.unique(made["instances"])) <= {0, 7, 900}
-    np.testing.assert_allclose(made["weight"], image, atol=1e-5 if knobs["interpolation"] == "linear" else 0.05)
-    assert (np.abs(made["weight"] - image) > 1e-4).any() == (knobs["interpolation"] == "cubic")
+    np.testing.assert_allclose(made["weight"], image, atol=1e-5 if options["interpolation"] == "linear" else 0.05)
+    assert (np.abs(made["weight"] - image) > 1e-4).any() == (options["interpolation"] == "cubic")
     np.testing.assert_array_equal(made["index"], 4)
 
 
 def test_pure_in_the_key_and_alike_alone_or_in_a_batch(warped):
-    made, keys, knobs = warped
+    made, keys, options = warped
     assert len({row.tobytes() for row in made["mask"]}) == len(keys)
-    alone = jax.jit(lambda key: augment(key, scene(), **knobs))(keys[5])
+    alone = jax.jit(lambda key: augment(key, scene(), **options))(keys[5])
     np.testing.assert_allclose(alone["image"], made["image"][5], atol=1e-4)
     assert (np.asarray(alone["mask"]) != made["mask"][5]).mean() < 1e-3
 
@@ -186,7 +190,7 @@ def test_what_the_window_does_not_hold_is_void():
     places = affine((12, 12), shift=(3.0, -2.0))
     outside = np.ones((12, 12), bool)
     outside[3:, :-2] = False
-    mirrored, made = (spatial.warp(one, places, Knobs(outside=how)) for how in ("mirror", "void"))
+    mirrored, made = (spatial.warp(one, places, AugmentOptions(fill_mode=how)) for how in ("mirror", "void"))
     for name in one:
         kept = outside & (name in ("mask", "valid", "instances"))
         nothing = VOID_ID if name == "mask" else 0
@@ -194,6 +198,8 @@ def test_what_the_window_does_not_hold_is_void():
             shape = kept.reshape(12, 12, *[1] * (one[name].ndim - 2))
             np.testing.assert_array_equal(made[name], np.where(shape, nothing, mirrored[name]), err_msg=name)
     np.testing.assert_array_equal(mirrored["mask"][:3], mirrored["mask"][6:3:-1])
-    overlapping = spatial.warp(one | {"mask": jnp.ones((12, 12, 2), jnp.int32)}, places, Knobs(outside="void"))["mask"]
+    overlapping = spatial.warp(
+        one | {"mask": jnp.ones((12, 12, 2), jnp.int32)}, places, AugmentOptions(fill_mode="void")
+    )["mask"]
     np.testing.assert_array_equal(overlapping, np.where(outside, 0, 1)[..., None].repeat(2, -1))
     np.testing.assert_array_equal(spatial.inside(affine((3, 3), shift=(0.5, 0.0)), (3, 3)), True)  # still on a pixel

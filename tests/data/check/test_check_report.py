@@ -20,7 +20,7 @@ def test_shares_and_sizes(folder):
         folder.pair(f"d{index}", np.zeros((20, 21 + index), np.uint8), np.zeros((20, 21 + index), np.uint8))
     rows = "".join(f"d{index},test,g\n" for index in range(8))
     folder.write("index.csv", f"id,split,group\na,train,1\nb,train,1\nc,val,2\n{rows}")
-    text = report.page(survey(str(folder.root)))
+    text = report.format_survey(survey(str(folder.root)))
     cells = {re.split(r"\s{2,}", line)[0]: re.split(r"\s{2,}", line)[1:] for line in text.splitlines() if line}
     assert cells[""] == ["train", "val", "test", "all"]
     assert cells["images"] == ["2", "1", "8", "11"]

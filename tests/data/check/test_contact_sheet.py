@@ -23,7 +23,7 @@ def found(folder):
 
 
 def test_masks_lie_over_their_images(found):
-    tile = contact_sheet.sheet(found)[TITLE : TITLE + contact_sheet.TILE, : contact_sheet.TILE]
+    tile = contact_sheet.draw_sheet(found)[TITLE : TITLE + contact_sheet.TILE, : contact_sheet.TILE]
     top = (contact_sheet.TILE - 160) // 2  # 40 x 60 pixels, four times enlarged
     assert tile[top + 40, 80].tolist() == list(drawing.FOREGROUND[0])  # the outline's corner
     assert tile[top + 30, 80].tolist() == [100] * 3
@@ -33,12 +33,12 @@ def test_masks_lie_over_their_images(found):
 
 
 def test_every_split_is_shown(found):
-    chosen = contact_sheet.choose(found, 24)
+    chosen = contact_sheet.choose_images(found, 24)
     assert len(chosen) == 24
     assert [sum(look.split == split for look in chosen) for split in ("train", "val", "test")] == [21, 2, 1]
     assert chosen[0].row.id == "i00"
     assert chosen[20].row.id == "i35"
-    picture = contact_sheet.sheet(found)
+    picture = contact_sheet.draw_sheet(found)
     width = contact_sheet.COLUMNS * (contact_sheet.TILE + drawing.GAP)
     assert (picture.shape[1], picture.shape[0] // (contact_sheet.TILE + TITLE)) == (width, 4)
 
@@ -47,7 +47,7 @@ def test_pairs_stand_side_by_side(folder):
     image = np.random.default_rng(0).integers(0, 256, (500, 300)).astype(np.uint8)
     folder.pair("a", image, np.ones_like(image)), folder.pair("b", image, np.ones_like(image))
     folder.write("index.csv", "id,split\na,train\nb,val\n")
-    picture = contact_sheet.alike_sheet(survey(str(folder.root)))
+    picture = contact_sheet.draw_alike_sheet(survey(str(folder.root)))
     assert picture.shape == (contact_sheet.TILE + TITLE, 2 * (contact_sheet.TILE + drawing.GAP), 3)
     left, right = (picture[TITLE:, i * (contact_sheet.TILE + drawing.GAP) :][:, : contact_sheet.TILE] for i in (0, 1))
     np.testing.assert_array_equal(left, right)
@@ -58,6 +58,6 @@ def test_a_folder_without_a_split_of_its_own(folder):
     for id_ in "abc":
         folder.pair(id_)
     folder.write("index.csv", "id,split\n" + "".join(f"{id_},test\n" for id_ in "abc"))
-    assert [look.row.id for look in contact_sheet.choose(survey(str(folder.root)), 24)] == ["a", "b", "c"]
+    assert [look.row.id for look in contact_sheet.choose_images(survey(str(folder.root)), 24)] == ["a", "b", "c"]
     folder.write("index.csv", "refused\n")
-    assert [look.row.id for look in contact_sheet.choose(survey(str(folder.root)), 24)] == ["a", "b", "c"]
+    assert [look.row.id for look in contact_sheet.choose_images(survey(str(folder.root)), 24)] == ["a", "b", "c"]

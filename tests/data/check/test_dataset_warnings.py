@@ -5,7 +5,7 @@ import pytest
 from helpers.image_folders import scene
 
 from unet_jax.data.check import duplicates
-from unet_jax.data.check.dataset_warnings import caveats
+from unet_jax.data.check.dataset_warnings import find_warnings
 from unet_jax.data.check.survey import survey
 
 MASK = np.zeros((90, 120), np.uint8)
@@ -22,10 +22,10 @@ def clean(folder):
     return folder
 
 
-def warned(folder, window=(64, 64), **knobs):
-    found = survey(str(folder.root), **knobs)
+def warned(folder, window=(64, 64), **options):
+    found = survey(str(folder.root), **options)
     assert not found.refusals
-    return caveats(found, window)
+    return find_warnings(found, window)
 
 
 def test_a_clean_folder(clean):
@@ -100,4 +100,4 @@ def test_constant_and_small_images(clean):
 
 
 def test_nothing_seen_nothing_said(folder):
-    assert caveats(survey(str(folder.root)), (64, 64)) == []
+    assert find_warnings(survey(str(folder.root)), (64, 64)) == []

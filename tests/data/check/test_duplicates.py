@@ -12,7 +12,9 @@ RNG = np.random.default_rng(0)
 
 
 def alike(a, b):
-    pairs, _ = duplicates.find(np.stack([duplicates.thumbnail(a), duplicates.thumbnail(b)]), ["train", "val"])
+    pairs, _ = duplicates.find_duplicates(
+        np.stack([duplicates.thumbnail(a), duplicates.thumbnail(b)]), ["train", "val"]
+    )
     return bool(pairs)
 
 
@@ -42,7 +44,7 @@ def test_other_images_of_one_kind_are_not():
     xrays = [render(0, index)["image"] for index in range(24)]
     for images in (scenes, xrays):
         thumbnails = np.stack([duplicates.thumbnail(image) for image in images])
-        assert duplicates.find(thumbnails, ["train", "val"] * 12) == ([], 0)
+        assert duplicates.find_duplicates(thumbnails, ["train", "val"] * 12) == ([], 0)
 
 
 def test_only_pairs_across_splits_count_and_the_most_alike_comes_first(monkeypatch):
@@ -51,7 +53,7 @@ def test_only_pairs_across_splits_count_and_the_most_alike_comes_first(monkeypat
     splits = ["train", "train", "val", "test", "val"]
     for block in (duplicates.BLOCK, 1):  # pairs of every two blocks
         monkeypatch.setattr(duplicates, "BLOCK", block)
-        pairs, number = duplicates.find(thumbnails, splits)
+        pairs, number = duplicates.find_duplicates(thumbnails, splits)
         assert number == 5
         assert {tuple(sorted(pair[:2])) for pair in pairs} == {(0, 3), (1, 3), (0, 4), (1, 4), (3, 4)}
         assert {tuple(sorted(pair[:2])) for pair in pairs[:2]} == {(0, 3), (1, 4)}
@@ -62,12 +64,12 @@ def test_only_pairs_across_splits_count_and_the_most_alike_comes_first(monkeypat
 def test_of_many_pairs_the_most_alike_are_kept_and_all_are_counted(monkeypatch):
     noise = [np.random.default_rng(seed).normal(0, 1 + seed / 5, IMAGE.shape) for seed in range(20)]
     thumbnails = np.stack([duplicates.thumbnail(np.clip(IMAGE + more, 0, 255)) for more in noise])
-    every, number = duplicates.find(thumbnails, ["train", "val"] * 10)
+    every, number = duplicates.find_duplicates(thumbnails, ["train", "val"] * 10)
     assert number == len(every) == 100
     monkeypatch.setattr(duplicates, "MOST", 7)
     for block in (duplicates.BLOCK, 3):
         monkeypatch.setattr(duplicates, "BLOCK", block)
-        kept, number = duplicates.find(thumbnails, ["train", "val"] * 10)
+        kept, number = duplicates.find_duplicates(thumbnails, ["train", "val"] * 10)
         assert [pair[:2] for pair in kept] == [pair[:2] for pair in every[:7]]
         assert number == 100
 
@@ -76,4 +78,4 @@ def test_empty_images_are_like_nothing():
     flat = np.full((30, 40, 1), 7, np.uint16)
     assert not duplicates.thumbnail(flat).any()
     assert not alike(flat, flat)
-    assert duplicates.find(np.zeros((0, 1, 1), np.float32), []) == ([], 0)
+    assert duplicates.find_duplicates(np.zeros((0, 1, 1), np.float32), []) == ([], 0)

@@ -19,8 +19,8 @@ def filled(folder):
     return folder
 
 
-def told(folder, **knobs):
-    return list(map(str, survey(str(folder.root), **knobs).refusals))
+def told(folder, **options):
+    return list(map(str, survey(str(folder.root), **options).refusals))
 
 
 def test_every_refusal_is_told_and_the_first_is_the_readers(filled):
@@ -48,7 +48,7 @@ def test_every_refusal_is_told_and_the_first_is_the_readers(filled):
     ]
     assert len(refusals) == len(wanted)
     assert all(any(part in line for line in refusals) for part in wanted), refusals
-    rows = image_folder.find(str(filled.root), "masks", (1, 0, 0), refuse=lambda error: None)
+    rows = image_folder.find_rows(str(filled.root), "masks", (1, 0, 0), on_error=lambda error: None)
     assert rows["train"][0].paths[0].endswith("a.png")  # of twins the first stays
     with pytest.raises(UserError) as first:
         filled.create()
@@ -150,9 +150,9 @@ def test_one_hot_pixel_does_not_hide_the_range(filled):
 def test_the_first_refusal_stops_the_reader(filled, monkeypatch):
     read, once = [], image_folder.image_files.read_image
     monkeypatch.setattr(image_folder.image_files, "read_image", lambda path: read.append(path) or once(path))
-    found = image_folder.find(str(filled.root), "masks", (1, 0, 0))
+    found = image_folder.find_rows(str(filled.root), "masks", (1, 0, 0))
     rows = [row for listed in found.values() for row in listed] * 100
     filled.write("images/a.png", b"broken")
     with pytest.raises(UserError, match="cannot be read"):
-        from_files.survey(image_folder.ImageFolder, rows, {"mask_values": (), "palette": ()}, 0)
+        from_files.survey_rows(image_folder.ImageFolder, rows, {"mask_values": (), "palette": ()}, 0)
     assert len(read) < len(rows) / 2

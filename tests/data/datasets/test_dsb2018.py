@@ -33,8 +33,8 @@ def original(tmp_path):
     return tmp_path
 
 
-def load(root, cache_dir, **knobs):
-    return load_dataset("dsb2018", root=str(root), cache_dir=cache_dir, **knobs)
+def load(root, cache_dir, **options):
+    return load_dataset("dsb2018", root=str(root), cache_dir=cache_dir, **options)
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_a_shared_pixel_belongs_to_the_first_mask_by_name(original, cache_dir):
 
 
 def test_root_may_be_stage1_train_itself(original, cache_dir):
-    knobs = {"split_file": str(original / "splits.csv")}
-    above, inside = load(original, cache_dir, **knobs), load(original / "stage1_train", cache_dir, **knobs)
+    options = {"split_file": str(original / "splits.csv")}
+    above, inside = load(original, cache_dir, **options), load(original / "stage1_train", cache_dir, **options)
     assert above.fingerprint == inside.fingerprint
 
 
@@ -107,9 +107,9 @@ def test_fields_are_found_once_and_divided_whole(tmp_path, cache_dir, monkeypatc
 
 
 def test_another_layout_is_refused(original, cache_dir, tmp_path):
-    def refused(match, root=original, **knobs):
+    def refused(match, root=original, **options):
         with pytest.raises(UserError, match=match) as error:
-            load(root, cache_dir, **knobs)
+            load(root, cache_dir, **options)
         assert "\n" not in str(error.value)
 
     refused("root is not set; set it to the folder that holds stage1_train", root="")

@@ -205,9 +205,9 @@ def test_an_empty_split_names_its_remedy(cache_dir):
 
 
 def test_overlapping_sixteen_bit_data_set(cache_dir):
-    knobs = {"seed": 7, "bits": 16, "physics": {"folded": 1.0}}
-    data = load_electrodes(cache_dir=cache_dir, overlapping=True, **knobs, **SMALL)
-    example, one = data.source("val")[1], render(index=4, size=SMALL["size"], **knobs)
+    options = {"seed": 7, "bits": 16, "physics": {"folded": 1.0}}
+    data = load_electrodes(cache_dir=cache_dir, overlapping=True, **options, **SMALL)
+    example, one = data.source("val")[1], render(index=4, size=SMALL["size"], **options)
     np.testing.assert_array_equal(example["mask"], one["overlapping"])
     np.testing.assert_array_equal(example["image"], one["image"])
     assert (data.overlapping, data.dtype) == (True, "uint16")
@@ -215,7 +215,7 @@ def test_overlapping_sixteen_bit_data_set(cache_dir):
 
 
 @pytest.mark.parametrize(
-    ("knobs", "words"),
+    ("options", "words"),
     [
         ({"size": (16, 64)}, "size=(16, 64)"),
         ({"bits": 12}, "bits=12"),
@@ -228,9 +228,9 @@ def test_overlapping_sixteen_bit_data_set(cache_dir):
         ({"physics": {"gap": 3.0}}, "gap=3.0"),
     ],
 )
-def test_bad_knobs_are_named(knobs, words, cache_dir):
+def test_bad_knobs_are_named(options, words, cache_dir):
     with pytest.raises(UserError) as caught:
-        load_electrodes(cache_dir=cache_dir, **knobs)
+        load_electrodes(cache_dir=cache_dir, **options)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 

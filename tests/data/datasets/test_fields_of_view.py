@@ -13,7 +13,7 @@ RNG = np.random.default_rng(0)
 
 def found(images):
     """The sets of ids that share a field."""
-    of = fields_of_view.find(images.items())
+    of = fields_of_view.find_fields(images.items())
     assert of.keys() == images.keys()
     parts = {frozenset(id_ for id_ in of if of[id_] == field) for field in of.values()}
     assert all(of[id_] == min(i for i in of if of[i] == of[id_]) for id_ in of)
@@ -75,4 +75,4 @@ def test_only_the_best_match_of_both_is_a_join():
 def test_the_order_of_images_does_not_count(cut):
     _, images = cut
     first = dict(itertools.islice(images.items(), 20))
-    assert fields_of_view.find(first.items()) == fields_of_view.find(reversed(first.items()))
+    assert fields_of_view.find_fields(first.items()) == fields_of_view.find_fields(reversed(first.items()))

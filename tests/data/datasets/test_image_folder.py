@@ -88,7 +88,7 @@ def test_prepared_anew_only_when_contents_change(folder, monkeypatch):
 
 
 def test_a_changed_reader_checks_and_prepares_anew(folder, monkeypatch, tmp_path):
-    checks, survey = [], from_files.survey
+    checks, survey = [], from_files.survey_rows
     monkeypatch.setattr(from_files, "survey", lambda *args: checks.append(args) or survey(*args))
     folder.pair("a")
     first = folder.create()
@@ -110,7 +110,7 @@ def test_void_beside_background_alone_is_no_grey_value(folder):
 
 
 @pytest.mark.parametrize(
-    ("knobs", "match"),
+    ("options", "match"),
     [
         ({"class_names": ("a", "b", "b")}, "class_names holds 'b' twice"),
         ({"class_names": ("a", "b", "mean")}, "class_names holds 'mean'; .*which the scores use"),
@@ -126,9 +126,9 @@ def test_void_beside_background_alone_is_no_grey_value(folder):
         ({"split_fractions": (0.5, "a", 0)}, "split_fractions=.*give three fractions"),
     ],
 )
-def test_wrong_settings_are_named(folder, knobs, match):
+def test_wrong_settings_are_named(folder, options, match):
     folder.pair("a")
-    folder.refused(match, **knobs)
+    folder.refused(match, **options)
 
 
 def test_files_that_may_not_be_read_are_named(folder, monkeypatch):

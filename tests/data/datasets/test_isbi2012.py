@@ -16,8 +16,8 @@ def original(tmp_path_factory):
     return root, *write_isbi2012(root)
 
 
-def load(root, cache_dir, **knobs):
-    return load_dataset("isbi2012", root=str(root), cache_dir=cache_dir, **knobs)
+def load(root, cache_dir, **options):
+    return load_dataset("isbi2012", root=str(root), cache_dir=cache_dir, **options)
 
 
 def test_membranes_are_class_1_and_splits_are_blocks(original, cache_dir):

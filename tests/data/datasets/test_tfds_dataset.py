@@ -28,8 +28,8 @@ def data_dir(tmp_path_factory):
     return str(root)
 
 
-def load(data_dir, cache_dir, name="tfds:tiny_pets", **knobs):
-    return load_dataset(name, data_dir=data_dir, cache_dir=cache_dir, **(PETS | knobs))
+def load(data_dir, cache_dir, name="tfds:tiny_pets", **options):
+    return load_dataset(name, data_dir=data_dir, cache_dir=cache_dir, **(PETS | options))
 
 
 def test_examples_are_those_of_the_set_in_their_order(data_dir, cache_dir):
@@ -65,7 +65,7 @@ def test_checked_once_and_known_by_contents_and_knobs(data_dir, cache_dir, tmp_p
     assert len(checks) == 1
     other = [{"mask_values": (1, 2, 3)}, {"id_key": ""}, {"splits": {"train": "train"}}]
     write_tfds(tmp_path / "more", {"train": 11, "test": 3})
-    fingerprints = [load(data_dir, cache_dir, **knobs).fingerprint for knobs in other]
+    fingerprints = [load(data_dir, cache_dir, **options).fingerprint for options in other]
     fingerprints.append(load(str(tmp_path / "more"), cache_dir).fingerprint)
     assert len({first.fingerprint, *fingerprints}) == 5
 
@@ -136,7 +136,7 @@ def test_a_mask_of_another_size_is_refused(tmp_path, cache_dir):
 
 
 @pytest.mark.parametrize(
-    ("knobs", "match"),
+    ("options", "match"),
     [
         ({"mask_values": (2, 1)}, r"tiny_pets, train 0 \(train_0\.jpg\): holds values 3 that are not in mask_values"),
         ({"mask_values": (), "num_classes": 3}, "holds the ids 1, 2, 3, but there are 3 classes"),
@@ -160,9 +160,9 @@ def test_a_mask_of_another_size_is_refused(tmp_path, cache_dir):
         ({"name": "tfds:tiny_pets:9.9.9"}, r"tiny_pets:9\.9\.9: is not prepared in"),
     ],
 )
-def test_what_does_not_fit_is_refused(data_dir, tmp_path, knobs, match):
+def test_what_does_not_fit_is_refused(data_dir, tmp_path, options, match):
     with pytest.raises(UserError, match=match) as error:
-        load(data_dir, str(tmp_path), **knobs)
+        load(data_dir, str(tmp_path), **options)
     assert "\n" not in str(error.value)
 
 

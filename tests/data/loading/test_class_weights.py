@@ -6,7 +6,7 @@ import pytest
 from unet_jax.data.dataset import Dataset
 from unet_jax.data.datasets.registry import load_dataset
 from unet_jax.data.loading.class_weights import class_weights
-from unet_jax.data.store.sources import Share
+from unet_jax.data.store.sources import Subset
 from unet_jax.errors import UserError
 
 # Two images of 12 pixels, the second with 4 void ones: 13, 5 and 2 pixels of 20 valid ones; class 2 in the first alone.
@@ -54,17 +54,17 @@ def test_pixels_are_counted_once_per_content_and_share(tmp_path, capfd):
     assert class_weights(dataset(source, fingerprint="g"), "inverse", str(tmp_path)) == both[0]
     assert len(source.reads) == 4
     assert capfd.readouterr().err.count("counting the pixels of 2 training images") == 2
-    assert class_weights(dataset(Share(Masks(MASKS[:1] * 2), 0.5)), "inverse", str(tmp_path)) != both[0]
+    assert class_weights(dataset(Subset(Masks(MASKS[:1] * 2), 0.5)), "inverse", str(tmp_path)) != both[0]
 
 
 def test_a_share_of_the_images_counts_its_own(tmp_path):
-    knobs = {"size": (32, 40), "num_train": 6, "num_val": 1, "num_test": 1, "cache_dir": str(tmp_path)}
-    half = load_dataset("electrodes", train_share=0.5, **knobs)
+    options = {"size": (32, 40), "num_train": 6, "num_val": 1, "num_test": 1, "cache_dir": str(tmp_path)}
+    half = load_dataset("electrodes", train_fraction=0.5, **options)
     source = half.source("train")
     pixels = np.bincount(np.concatenate([source[i]["mask"].ravel() for i in range(3)]), minlength=3)
     weights = np.array(class_weights(half, "inverse", str(tmp_path)))
     np.testing.assert_allclose(weights, (1 / pixels) / (1 / pixels).mean())
-    assert tuple(weights) != class_weights(load_dataset("electrodes", **knobs), "inverse", str(tmp_path))
+    assert tuple(weights) != class_weights(load_dataset("electrodes", **options), "inverse", str(tmp_path))
 
 
 def test_what_no_rule_tells_is_refused(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 from unet_jax.data.loading import foreground, pipeline
 
-KNOBS = {"batch_size": 8, "patch": (9, 7), "seed": 7, "normalize": "range"}
+OPTIONS = {"batch_size": 8, "patch": (9, 7), "seed": 7, "normalize": "range"}
 SIZE = (60, 80)
 
 
@@ -20,8 +20,8 @@ def example(spots=(), overlapping=False):
     return {"image": image, "mask": mask, "id": "", "group": ""}
 
 
-def batches(examples, share, count=12, **knobs):
-    dataset = pipeline.train_dataset(examples, foreground_share=share, **KNOBS | knobs)
+def batches(examples, share, count=12, **options):
+    dataset = pipeline.train_dataset(examples, foreground_fraction=share, **OPTIONS | options)
     return [dataset[s] for s in range(count)]
 
 
@@ -72,14 +72,14 @@ def test_windows_that_are_not_due_and_images_without_foreground_stay_as_they_wer
         np.testing.assert_array_equal(with_share["image"], plain["image"])
     for step, (half, plain) in enumerate(zip(batches([some], 0.5), batches([some], 0.0), strict=True)):
         same = [np.array_equal(a, b) for a, b in zip(half["image"], plain["image"], strict=True)]
-        assert same == [not foreground.is_due(8 * step + row, 0.5) for row in range(8)]
+        assert same == [not foreground.wants_foreground(8 * step + row, 0.5) for row in range(8)]
 
 
 def test_pure_in_seed_step_and_example():
     images = [example([(30, 40, 1), (5, 5, 2)]), example([(i, 2 * i, 1) for i in range(30)]), example()]
     whole = batches(images, 0.33)
-    again = pipeline.train_batches(images, start_step=7, foreground_share=0.33, cache_bytes=0, **KNOBS)
-    shares = [pipeline.train_dataset(images, foreground_share=0.33, process_index=p, process_count=4, **KNOBS)
+    again = pipeline.train_batches(images, start_step=7, foreground_fraction=0.33, cache_bytes=0, **OPTIONS)
+    shares = [pipeline.train_dataset(images, foreground_fraction=0.33, process_index=p, process_count=4, **OPTIONS)
               for p in range(4)]  # fmt: skip
     for step in range(7, 12):
         np.testing.assert_array_equal(next(again)["image"], whole[step]["image"])

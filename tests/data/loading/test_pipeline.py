@@ -35,7 +35,7 @@ def class_of(value):
     return (value % 3).astype(np.uint8)
 
 
-KNOBS = {"batch_size": 8, "patch": (16, 12), "seed": 3, "normalize": "range"}
+OPTIONS = {"batch_size": 8, "patch": (16, 12), "seed": 3, "normalize": "range"}
 
 
 def values(batch):
@@ -51,7 +51,7 @@ def assert_equal(a, b):
 
 @pytest.mark.parametrize("overlapping", [False, True])
 def test_the_batch_is_a_function_of_seed_and_step(overlapping):
-    dataset = pipeline.train_dataset(Images(2, overlapping), **KNOBS)
+    dataset = pipeline.train_dataset(Images(2, overlapping), **OPTIONS)
     batches = [dataset[s] for s in range(6)]
     assert {k: (v.shape, v.dtype.name) for k, v in batches[0].items()} == {
         "image": ((8, 16, 12, 2), "float32"),
@@ -61,31 +61,31 @@ def test_the_batch_is_a_function_of_seed_and_step(overlapping):
     for step in (0, 4):  # a restart at any step, with any number of threads, with and without the cache
         for num_threads in (1, 2):
             again = pipeline.train_batches(
-                Images(2, overlapping), start_step=step, num_threads=num_threads, cache_bytes=step * 1000, **KNOBS
+                Images(2, overlapping), start_step=step, num_threads=num_threads, cache_bytes=step * 1000, **OPTIONS
             )
             for s in range(step, 6):
                 assert_equal(next(again), batches[s])
     for count in (2, 4):  # the processes' rows, in order
         parts = [
-            pipeline.train_dataset(Images(2, overlapping), process_index=p, process_count=count, **KNOBS)
+            pipeline.train_dataset(Images(2, overlapping), process_index=p, process_count=count, **OPTIONS)
             for p in range(count)
         ]
         for s in range(6):
             shares = [part[s] for part in parts]
             assert_equal({key: np.concatenate([share[key] for share in shares]) for key in shares[0]}, batches[s])
-    other = pipeline.train_dataset(Images(2, overlapping), **KNOBS | {"seed": 4})
+    other = pipeline.train_dataset(Images(2, overlapping), **OPTIONS | {"seed": 4})
     assert not np.array_equal(other[0]["image"], batches[0]["image"])
 
 
 def test_every_epoch_holds_each_image_once_in_a_new_order():
-    dataset = pipeline.train_dataset(Images(), **KNOBS | {"batch_size": 1})
+    dataset = pipeline.train_dataset(Images(), **OPTIONS | {"batch_size": 1})
     epochs = [[int(values(dataset[7 * e + i]).min()) // 5000 for i in range(7)] for e in range(4)]
     assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
     assert len(set(map(tuple, epochs))) > 1
 
 
 def test_windows_are_cut_everywhere_and_masks_with_them():
-    dataset = pipeline.train_dataset(Images(), **KNOBS)
+    dataset = pipeline.train_dataset(Images(), **OPTIONS)
     batch = {key: np.concatenate([dataset[s][key] for s in range(40)]) for key in dataset[0]}
     value, valid = values(batch), batch["valid"]
     np.testing.assert_array_equal(batch["mask"][valid], class_of(value[valid]))
@@ -105,9 +105,9 @@ def test_windows_are_cut_everywhere_and_masks_with_them():
 @pytest.mark.parametrize("size", [(64, 64), (10, 40)])
 def test_a_network_that_loses_a_margin_is_taught_every_pixel(size):
     image = np.arange(size[0] * size[1]).reshape(*size, 1).astype(np.uint16)
-    knobs = {"batch_size": 64, "patch": (64, 64), "margin": 4, "seed": 0, "normalize": "range"}
+    options = {"batch_size": 64, "patch": (64, 64), "margin": 4, "seed": 0, "normalize": "range"}
     example = {"image": image, "mask": class_of(image[..., 0]), "id": "", "group": ""}
-    batches = pipeline.train_batches([example], cache_bytes=0, **knobs)
+    batches = pipeline.train_batches([example], cache_bytes=0, **options)
     taught = set()
     for batch, _ in zip(batches, range(10), strict=False):
         value, valid = values(batch)[:, 4:-4, 4:-4], batch["valid"][:, 4:-4, 4:-4]
@@ -125,8 +125,8 @@ def test_the_weight_map_is_cut_as_the_image_is():
             example = super().__getitem__(index)
             return example | {"weight": example["image"][..., 0]}
 
-    dataset = pipeline.train_dataset(Weighted(), **KNOBS)
-    plain = pipeline.train_dataset(Images(), **KNOBS)
+    dataset = pipeline.train_dataset(Weighted(), **OPTIONS)
+    plain = pipeline.train_dataset(Images(), **OPTIONS)
     for step in range(3):
         batch = dataset[step]
         weight = batch.pop("weight")
@@ -139,14 +139,14 @@ def test_the_weight_map_is_cut_as_the_image_is():
 
 def test_void_is_not_valid():
     images = Images(void=True)
-    batch = pipeline.train_dataset(images, **KNOBS | {"patch": (1, 9), "batch_size": 70})[0]
+    batch = pipeline.train_dataset(images, **OPTIONS | {"patch": (1, 9), "batch_size": 70})[0]
     np.testing.assert_array_equal(batch["valid"], batch["mask"] != 255)
     assert not batch["valid"].all()
 
 
 def test_decoded_once_and_within_the_limit():
     images = Images()
-    dataset = pipeline.train_dataset(images, **KNOBS | {"batch_size": 7})
+    dataset = pipeline.train_dataset(images, **OPTIONS | {"batch_size": 7})
     for s in range(3):
         dataset[s]
     assert sorted(images.reads) == list(range(7))
@@ -161,7 +161,7 @@ def test_decoded_once_and_within_the_limit():
 def test_evaluation_sees_every_image_once_and_whole(batch_size):
     images = Images(2, void=True)
     seen = {}
-    for batch in pipeline.eval_batches(images, batch_size=batch_size, bucket=16, normalize="range"):
+    for batch in pipeline.eval_batches(images, batch_size=batch_size, pad_multiple=16, normalize="range"):
         assert len(batch["index"]) <= batch_size
         for row, index in enumerate(batch["index"]):
             if index < 0:
@@ -198,17 +198,17 @@ def test_evaluation_sees_every_image_once_and_whole(batch_size):
     ],
 )
 def test_batches_of_one_size_are_even(num, batch_size, multiple, rows):
-    assert pipeline.even_rows(num, batch_size, multiple) == rows
+    assert pipeline.balanced_batch_size(num, batch_size, multiple) == rows
     plan = pipeline.eval_plan([{"image": np.zeros((4, 4, 1))}] * num, batch_size=batch_size, multiple=multiple)
     assert [len(positions) for _, positions in plan] == [rows] * -(-num // batch_size)
     assert [i for _, positions in plan for i in positions if i >= 0] == list(range(num))
 
 
 def test_evaluation_over_processes_and_with_a_margin():
-    knobs = {"batch_size": 4, "bucket": 16, "input_size": lambda n: n + 12, "margin": 5, "multiple": 4}
-    whole = list(pipeline.eval_batches(Images(), **knobs))
+    options = {"batch_size": 4, "pad_multiple": 16, "input_size": lambda n: n + 12, "margin": 5, "multiple": 4}
+    whole = list(pipeline.eval_batches(Images(), **options))
     for count in (2, 4):
-        parts = [pipeline.eval_batches(Images(), process_index=p, process_count=count, **knobs) for p in range(count)]
+        parts = [pipeline.eval_batches(Images(), process_index=p, process_count=count, **options) for p in range(count)]
         for batch, *shares in zip(whole, *parts, strict=True):
             assert_equal({key: np.concatenate([share[key] for share in shares]) for key in batch}, batch)
     for batch in whole:
@@ -225,7 +225,7 @@ def test_evaluation_over_processes_and_with_a_margin():
 def test_the_plan_needs_no_decoding():
     images = Images()
     images.size = lambda index: SIZES[index]
-    plan = pipeline.eval_plan(images, batch_size=2, bucket=32)
+    plan = pipeline.eval_plan(images, batch_size=2, pad_multiple=32)
     assert images.reads == []
     assert plan == [((32, 32), [0, 4]), ((32, 32), [5, 6]), ((32, 64), [1]), ((64, 32), [2]), ((64, 64), [3])]
 
@@ -258,7 +258,7 @@ def test_normalize(dtype):
 
 
 def test_wrong_knobs_are_refused():
-    for knobs, match in [
+    for options, match in [
         ({"batch_size": 6, "process_count": 4}, "batch_size=6 does not divide over 4 processes"),
         ({"patch": (0, 4)}, r"patch=\(0, 4\)"),
         ({"patch": (8, 4.0)}, r"patch=\(8, 4\.0\): give .* whole numbers"),
@@ -267,10 +267,10 @@ def test_wrong_knobs_are_refused():
         ({"seed": 0.5}, "seed=0.5"),
         ({"margin": 6}, r"margin=6: .* leaves something of patch=\(16, 12\)"),
         ({"margin": -1}, "margin=-1"),
-        ({"foreground_share": 1.5}, "foreground_share 1.5 must be at least 0 and at most 1"),
+        ({"foreground_fraction": 1.5}, "foreground_fraction 1.5 must be at least 0 and at most 1"),
         ({"normalize": "rank"}, "normalize='rank' is unknown; use one of image, range"),
     ]:
         with pytest.raises(UserError, match=match):
-            pipeline.train_dataset(Images(), **KNOBS | knobs)
+            pipeline.train_dataset(Images(), **OPTIONS | options)
     with pytest.raises(UserError, match="image is float32"):
         normalization.normalize(np.zeros((2, 2, 1), np.float32))

@@ -170,7 +170,7 @@ def test_load_names_what_is_known():
         UserError, match=r"'image_folde' is unknown; known: dsb2018, electrodes, image_folder, isbi2012, tfds:NAME"
     ):
         load_dataset("image_folde")
-    with pytest.raises(UserError, match=r"no knob 'mask_dir'; it has: root, masks_dir"):
+    with pytest.raises(UserError, match=r"no option 'mask_dir'; it has: root, masks_dir"):
         load_dataset("image_folder", mask_dir="x")
 
 
@@ -186,8 +186,8 @@ for name in ("images", "masks"):
     for i in range(9):
         cv2.imwrite(str(p / f"{i}.png"), np.full((8, 8), i % 2, np.uint8))
 sets = {"image_folder": {"root": root, "split_fractions": (1, 0, 0)}} | json.loads(others)
-for name, knobs in sets.items():
-    source = load(name, cache_dir=folder, **knobs).source("train")
+for name, options in sets.items():
+    source = load(name, cache_dir=folder, **options).source("train")
     batch = pipeline.train_dataset(source, batch_size=2, patch=(4, 4), seed=0)[0]
     assert batch["image"].shape[:3] == (2, 4, 4)
 try:

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from unet_jax.data.datasets.registry import load_dataset
-from unet_jax.data.store.sources import Share
+from unet_jax.data.store.sources import Subset
 from unet_jax.errors import UserError
 
 
-def load(tmp_path, **knobs):
+def load(tmp_path, **options):
     counts = {"num_train": 9, "num_val": 2, "num_test": 1}
-    return load_dataset("electrodes", cache_dir=str(tmp_path), size=(32, 40), **counts, **knobs)
+    return load_dataset("electrodes", cache_dir=str(tmp_path), size=(32, 40), **counts, **options)
 
 
 def test_a_share_of_the_training_images_and_all_of_the_others(tmp_path):
-    whole, third = load(tmp_path), load(tmp_path, train_share=1 / 3)
+    whole, third = load(tmp_path), load(tmp_path, train_fraction=1 / 3)
     assert whole.splits == {"train": 9, "val": 2, "test": 1}
     assert third.splits == {"train": 3, "val": 2, "test": 1}
     assert third.fingerprint == whole.fingerprint
@@ -30,7 +30,7 @@ def test_a_share_of_the_training_images_and_all_of_the_others(tmp_path):
 
 @pytest.mark.parametrize("count", [1, 5, 160])
 def test_a_smaller_share_lies_within_a_larger_one(count):
-    shares = [list(Share(list(range(count)), share)) for share in (0.01, 0.25, 0.5, 0.99)]
+    shares = [list(Subset(list(range(count)), share)) for share in (0.01, 0.25, 0.5, 0.99)]
     for smaller, larger in itertools.pairwise(shares):
         assert set(smaller) <= set(larger)
         assert smaller == sorted(set(smaller))
@@ -38,10 +38,10 @@ def test_a_smaller_share_lies_within_a_larger_one(count):
 
 
 def test_a_share_is_not_the_first_images():
-    assert list(Share(list(range(160)), 0.25)) != list(range(40))
+    assert list(Subset(list(range(160)), 0.25)) != list(range(40))
 
 
 @pytest.mark.parametrize("share", [0.0, -0.5, 1.5, float("nan")])
 def test_what_is_no_share_is_refused(tmp_path, share):
-    with pytest.raises(UserError, match=r"data\.train_share .* must be above 0 and at most 1"):
-        load(tmp_path, train_share=share)
+    with pytest.raises(UserError, match=r"data\.train_fraction .* must be above 0 and at most 1"):
+        load(tmp_path, train_fraction=share)

@@ -7,7 +7,7 @@ from unet_jax.data.datasets.registry import load_dataset
 from unet_jax.data.store.weight_map import UNIT, weight_map
 from unet_jax.errors import UserError
 
-KNOBS = {"size": (32, 40), "num_train": 4, "num_val": 1, "num_test": 1}
+OPTIONS = {"size": (32, 40), "num_train": 4, "num_val": 1, "num_test": 1}
 
 
 def two_squares():
@@ -67,10 +67,10 @@ def test_fewer_than_two_cells_weigh_nothing(cells):
 
 
 def test_prepared_once_for_training_alone(tmp_path, capfd):
-    knobs = KNOBS | {"cache_dir": str(tmp_path)}
-    plain = load_dataset("electrodes", **knobs)
+    options = OPTIONS | {"cache_dir": str(tmp_path)}
+    plain = load_dataset("electrodes", **options)
     for _ in range(2):
-        weighed = load_dataset("electrodes", weight_map=True, weight_map_sigma=2.0, **knobs)
+        weighed = load_dataset("electrodes", weight_map=True, weight_map_sigma=2.0, **options)
     assert weighed.fingerprint == plain.fingerprint  # the prepared images are the same, and read, not made again
     err = capfd.readouterr().err
     assert (err.count("preparing the data set electrodes"), err.count("preparing the data set weight_maps")) == (1, 1)
@@ -83,13 +83,13 @@ def test_prepared_once_for_training_alone(tmp_path, capfd):
         assert got.keys() == want.keys()
         assert weighed.source("train").size(index) == (32, 40)
     assert "weight" not in weighed.source("val")[0]
-    other = load_dataset("electrodes", weight_map=True, weight_map_sigma=3.0, **knobs).source("train")
+    other = load_dataset("electrodes", weight_map=True, weight_map_sigma=3.0, **options).source("train")
     assert not np.array_equal(other[0]["weight"], weighed.source("train")[0]["weight"])
 
 
 def test_a_share_has_the_maps_of_its_own_images(tmp_path):
-    knobs = KNOBS | {"cache_dir": str(tmp_path), "weight_map": True, "overlapping": True}
-    half = load_dataset("electrodes", train_share=0.5, **knobs).source("train")
+    options = OPTIONS | {"cache_dir": str(tmp_path), "weight_map": True, "overlapping": True}
+    half = load_dataset("electrodes", train_fraction=0.5, **options).source("train")
     for index in range(2):
         example = half[index]
         assert example["mask"].shape == (32, 40, 3)
@@ -98,9 +98,9 @@ def test_a_share_has_the_maps_of_its_own_images(tmp_path):
 
 def test_without_instances_or_a_width_it_is_refused(folder):
     folder.pair("a")
-    knobs = {"root": str(folder.root), "cache_dir": folder.cache, "split_fractions": (1, 0, 0), "weight_map": True}
+    options = {"root": str(folder.root), "cache_dir": folder.cache, "split_fractions": (1, 0, 0), "weight_map": True}
     with pytest.raises(UserError, match=r"'image_folder' has no instance maps.*ROOT/instances.*weight_map=False"):
-        load_dataset("image_folder", **knobs)
+        load_dataset("image_folder", **options)
     for sigma in (0.0, -1.0, float("nan")):
         with pytest.raises(UserError, match=r"weight_map_sigma .* must be a number of pixels above 0"):
-            load_dataset("image_folder", weight_map_sigma=sigma, **knobs)
+            load_dataset("image_folder", weight_map_sigma=sigma, **options)

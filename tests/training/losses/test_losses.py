@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("quick_compile")
 ACTIVATION = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid", "bce_dice": "sigmoid"}
 CASES = [(name, activation) for name in LOSSES for activation in ("softmax", "sigmoid")
          if ACTIVATION.get(name, activation) == activation]  # fmt: skip
-KNOBS = {
+OPTIONS = {
     "weighted_cross_entropy": {"w0": 3.0},
     "focal": {"gamma": 1.5},
     "tversky": {"alpha": 0.2, "beta": 0.9},
@@ -24,12 +24,14 @@ KNOBS = {
 }
 
 
-def create(name, activation="softmax", num_classes=3, **knobs):
-    return create_loss(terms={name: 1.0}, activation=activation, num_classes=num_classes, **{"knobs": KNOBS} | knobs)
+def create(name, activation="softmax", num_classes=3, **options):
+    return create_loss(
+        weights={name: 1.0}, activation=activation, num_classes=num_classes, **{"options": OPTIONS} | options
+    )
 
 
 def value_of(loss, logits, *batch):
-    return loss.value(loss.terms((logits,), *batch))
+    return loss.from_sums(loss.sums((logits,), *batch))
 
 
 @pytest.fixture
@@ -45,9 +47,9 @@ def batch():
 @pytest.mark.parametrize("weights", [(), (1.0, 2.0, 0.5)])
 def test_equals_a_loop(batch, name, activation, weights):
     loss = create(name, activation, class_weights=weights)
-    knobs = KNOBS.get(name, {})
+    options = OPTIONS.get(name, {})
     expected = by_loop.LOSSES[name](
-        *batch, weights=np.array(weights or (1.0, 1.0, 1.0)), activation=activation, **knobs
+        *batch, weights=np.array(weights or (1.0, 1.0, 1.0)), activation=activation, **options
     )
     np.testing.assert_allclose(value_of(loss, *batch), expected, rtol=3e-6, atol=1e-6)
 
@@ -57,14 +59,14 @@ def test_equals_optax_where_all_is_valid(batch):
     mask, valid = np.minimum(mask, 2), np.ones(mask.shape, bool)
     loss = create("cross_entropy")
     expected = optax.softmax_cross_entropy_with_integer_labels(logits, mask).mean()
-    np.testing.assert_allclose(loss.value(loss.terms((logits,), mask, valid)), expected, rtol=1e-6)
+    np.testing.assert_allclose(loss.from_sums(loss.sums((logits,), mask, valid)), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "activation"), CASES)
 def test_sums_of_parts_give_the_loss_of_the_whole(batch, name, activation):
     loss = create(name, activation)
-    parts = [loss.terms((batch[0][i : i + 1],), *(x[i : i + 1] for x in batch[1:])) for i in range(2)]
-    np.testing.assert_allclose(loss.value(jax.tree.map(jnp.add, *parts)), value_of(loss, *batch), rtol=2e-6)
+    parts = [loss.sums((batch[0][i : i + 1],), *(x[i : i + 1] for x in batch[1:])) for i in range(2)]
+    np.testing.assert_allclose(loss.from_sums(jax.tree.map(jnp.add, *parts)), value_of(loss, *batch), rtol=2e-6)
 
 
 @pytest.mark.parametrize(("name", "activation"), CASES)
@@ -83,7 +85,7 @@ def test_n_devices_equal_one(batch, name, activation):
     rest[1][0, :4] = False
 
     def of_device(logits, mask, valid, weight):
-        return loss.value(jax.lax.psum(loss.terms((logits,), mask, valid, weight), "devices"))
+        return loss.from_sums(jax.lax.psum(loss.sums((logits,), mask, valid, weight), "devices"))
 
     one, two = (
         jax.vmap(jax.value_and_grad(of_device), axis_name="devices")(
@@ -102,14 +104,14 @@ def test_finite_where_the_network_is_sure(name, activation):
     """Value and gradient at huge and at equal logits, right and wrong, classes absent, pixels void."""
     rows = [(s * 1e4, -s * 1e4, t * 1e4) for s in (-1, 0, 1) for t in (-1, 0, 1)]
     logits = np.array(rows, np.float32).reshape(1, 3, 3, 3)
-    for knobs in (KNOBS, {"focal": {"gamma": 0.5}, "focal_tversky": {"gamma": 3.0}}):
-        loss = create(name, activation, knobs=knobs)
+    for options in (OPTIONS, {"focal": {"gamma": 0.5}, "focal_tversky": {"gamma": 3.0}}):
+        loss = create(name, activation, options=options)
         of = jax.jit(jax.value_and_grad(lambda x, mask, loss=loss: value_of(loss, x, mask, mask != 255, mask * 0.1)))
         for factor, truth in itertools.product((1, 1e-3, 1e-5), (0, 2, 255)):
             value, gradient = of(np.float32(factor) * logits, np.full((1, 3, 3), truth))
             assert np.isfinite(value)
             assert np.isfinite(gradient).all()
-        if name not in KNOBS:
+        if name not in OPTIONS:
             break
 
 
@@ -151,45 +153,45 @@ def test_weighted_sum_over_losses_and_heads(batch):
     logits, mask, valid, _ = batch
     heads = (logits, 2 * logits)
     both = create_loss(
-        terms={"cross_entropy": 1.0, "dice": 0.5}, activation="softmax", num_classes=3, head_weights=(1, 3)
+        weights={"cross_entropy": 1.0, "dice": 0.5}, activation="softmax", num_classes=3, head_weights=(1, 3)
     )
     one = {name: create(name) for name in ("cross_entropy", "dice")}
-    parts = {n: [loss.value(loss.terms((head,), mask, valid)) for head in heads] for n, loss in one.items()}
+    parts = {n: [loss.from_sums(loss.sums((head,), mask, valid)) for head in heads] for n, loss in one.items()}
     expected = sum(w * (parts["cross_entropy"][i] + 0.5 * parts["dice"][i]) for i, w in enumerate((1, 3)))
-    np.testing.assert_allclose(both.value(both.terms(heads, mask, valid)), expected, rtol=1e-6)
+    np.testing.assert_allclose(both.from_sums(both.sums(heads, mask, valid)), expected, rtol=1e-6)
     mean = create("dice")
-    np.testing.assert_allclose(mean.value(mean.terms(heads, mask, valid)), np.mean(parts["dice"]), rtol=1e-6)
+    np.testing.assert_allclose(mean.from_sums(mean.sums(heads, mask, valid)), np.mean(parts["dice"]), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("knobs", "message"),
+    ("options", "message"),
     [
-        ({"terms": {"hinge": 1.0}}, "hinge.*known: cross_entropy"),
-        ({"terms": {"dice": 0.0}}, "weight above 0"),
-        ({"terms": {"cross_entropy": 1.0, "dice": float("nan")}}, "give at least one loss a finite weight"),
-        ({"terms": {"dice": 1.0}, "head_weights": (1.0, float("inf"))}, "all must be finite"),
-        ({"terms": {"focal": 1.0}, "knobs": {"focal": {"gamma": float("inf")}}}, "focal.gamma inf .* finite"),
-        ({"terms": {"bce_dice": 1.0}}, "needs model.activation 'sigmoid', not 'softmax'"),
-        ({"terms": {"dice": 1.0}, "class_weights": (1.0,)}, "must be 3"),
-        ({"terms": {"dice": 1.0}, "head_weights": (0.0, 0.0)}, "head_weights"),
-        ({"terms": {"dice": 1.0}, "knobs": {"hinge": {}}}, "loss.knobs: unknown loss .*hinge"),
-        ({"terms": {"focal": 1.0}, "knobs": {"focal": {"gamma": -1}}}, "focal.gamma -1 must be at least 0"),
+        ({"weights": {"hinge": 1.0}}, "hinge.*known: cross_entropy"),
+        ({"weights": {"dice": 0.0}}, "weight above 0"),
+        ({"weights": {"cross_entropy": 1.0, "dice": float("nan")}}, "give at least one loss a finite weight"),
+        ({"weights": {"dice": 1.0}, "head_weights": (1.0, float("inf"))}, "all must be finite"),
+        ({"weights": {"focal": 1.0}, "options": {"focal": {"gamma": float("inf")}}}, "focal.gamma inf .* finite"),
+        ({"weights": {"bce_dice": 1.0}}, "needs model.activation 'sigmoid', not 'softmax'"),
+        ({"weights": {"dice": 1.0}, "class_weights": (1.0,)}, "must be 3"),
+        ({"weights": {"dice": 1.0}, "head_weights": (0.0, 0.0)}, "head_weights"),
+        ({"weights": {"dice": 1.0}, "options": {"hinge": {}}}, "loss.options: unknown loss .*hinge"),
+        ({"weights": {"focal": 1.0}, "options": {"focal": {"gamma": -1}}}, "focal.gamma -1 must be at least 0"),
         (
-            {"terms": {"tversky": 1.0}, "knobs": {"tversky": {"alpha": 0, "beta": 0}}},
+            {"weights": {"tversky": 1.0}, "options": {"tversky": {"alpha": 0, "beta": 0}}},
             "tversky: alpha and beta are both 0",
         ),
-        ({"terms": {"focal_tversky": 1.0}, "knobs": {"focal_tversky": {"gamma": 0}}}, "gamma 0 must be above 0"),
+        ({"weights": {"focal_tversky": 1.0}, "options": {"focal_tversky": {"gamma": 0}}}, "gamma 0 must be above 0"),
     ],
 )
-def test_bad_values_are_named(knobs, message):
+def test_bad_values_are_named(options, message):
     with pytest.raises(UserError, match=message):
-        create_loss(activation="softmax", num_classes=3, **knobs)
+        create_loss(activation="softmax", num_classes=3, **options)
 
 
 def test_number_of_head_weights_must_fit(batch):
     loss = create("dice", head_weights=(1.0, 1.0))
     with pytest.raises(UserError, match="2 values, the network 1 heads"):
-        loss.terms((batch[0],), *batch[1:])
+        loss.sums((batch[0],), *batch[1:])
 
 
 def test_a_weight_map_that_is_not_there_is_named(batch):

@@ -18,11 +18,14 @@ MASK = RNG.integers(0, 3, (2, 4, 5))
 ONE_HOT = np.eye(3)[MASK]
 
 
-def value(name, activation="softmax", logits=LOGITS, mask=MASK, weight=None, **knobs):
+def value(name, activation="softmax", logits=LOGITS, mask=MASK, weight=None, **options):
     loss = create_loss(
-        terms={name: 1.0}, activation=activation, num_classes=logits.shape[-1], knobs={name: knobs} if knobs else {}
+        weights={name: 1.0},
+        activation=activation,
+        num_classes=logits.shape[-1],
+        options={name: options} if options else {},
     )
-    of = jax.jit(lambda *batch: loss.value(loss.terms((batch[0],), *batch[1:])))
+    of = jax.jit(lambda *batch: loss.from_sums(loss.sums((batch[0],), *batch[1:])))
     return float(of(logits, mask, np.ones(mask.shape[:3], bool), weight))
 
 
@@ -127,22 +130,22 @@ def test_lovasz_of_an_empty_mask_is_its_largest_error():
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_lovasz_is_the_mean_over_images_that_have_a_valid_pixel(activation):
     """Three images, the last void, the second seen in one pixel; alone, and as two parts of unequal numbers."""
-    loss = create_loss(terms={"lovasz": 1.0}, activation=activation, num_classes=3)
+    loss = create_loss(weights={"lovasz": 1.0}, activation=activation, num_classes=3)
     logits, mask = np.concatenate([LOGITS, LOGITS[:1]]), np.concatenate([MASK, MASK[:1]])
     valid = np.ones(mask.shape, bool)
     valid[1].flat[1:], valid[2] = False, False
-    terms = jax.jit(lambda *batch: loss.terms((batch[0],), *batch[1:]))
-    alone = [loss.value(terms(*(x[i : i + 1] for x in (logits, mask, valid)))) for i in range(3)]
+    sums = jax.jit(lambda *batch: loss.sums((batch[0],), *batch[1:]))
+    alone = [loss.from_sums(sums(*(x[i : i + 1] for x in (logits, mask, valid)))) for i in range(3)]
     assert alone[2] == 0
-    parts = [terms(*(x[part] for x in (logits, mask, valid))) for part in (slice(0, 1), slice(1, 3))]
-    found = loss.value(jax.tree.map(np.add, *parts))
+    parts = [sums(*(x[part] for x in (logits, mask, valid))) for part in (slice(0, 1), slice(1, 3))]
+    found = loss.from_sums(jax.tree.map(np.add, *parts))
     assert float(found) == pytest.approx(float(alone[0] + alone[1]) / 2, rel=1e-6)
 
 
 def test_lovasz_softmax_leaves_out_classes_that_an_image_does_not_show():
     mask = np.stack([np.minimum(MASK[0], 1), MASK[1]])
-    knobs = {"weights": np.ones(3), "activation": "softmax"}
-    expected = by_loop.lovasz(LOGITS, mask, np.ones(mask.shape, bool), None, **knobs)
+    options = {"weights": np.ones(3), "activation": "softmax"}
+    expected = by_loop.lovasz(LOGITS, mask, np.ones(mask.shape, bool), None, **options)
     assert value("lovasz", mask=mask) == pytest.approx(expected, rel=1e-5)
 
 

@@ -15,7 +15,7 @@ def test_average_is_the_weighted_mean_of_what_the_steps_left(decay):
     average = {"params": {"kernel": jnp.full(3, 1e6)}, "batch_stats": {"mean": jnp.full(3, -1e6)}}  # of no account
     for t in range(1, 6):
         variables = {"params": {"kernel": left[t - 1]}, "batch_stats": {"mean": 2 * left[t - 1]}}
-        average = ema.update(average, variables, jnp.int32(t), decay)
+        average = ema.update_ema(average, variables, jnp.int32(t), decay)
         weights = decay ** np.arange(t - 1, -1, -1.0)
         expected = weights @ left[:t] / weights.sum()
         np.testing.assert_allclose(average["params"]["kernel"], expected, rtol=1e-4, atol=1e-5)

@@ -12,8 +12,8 @@ PARAMS = {"enc_0": {"kernel": jnp.array([2.0, -1.0]), "bias": jnp.array([3.0])},
 GRADS = {"enc_0": {"kernel": jnp.array([0.3, 0.4]), "bias": jnp.array([0.0])}, "norm": {"scale": jnp.array([0.0])}}
 
 
-def step(grads=GRADS, **knobs):
-    tx, _ = create_optimizer(**{"learning_rate": 0.1, "num_steps": 10, "schedule": "constant", **knobs})
+def step(grads=GRADS, **options):
+    tx, _ = create_optimizer(**{"learning_rate": 0.1, "num_steps": 10, "schedule": "constant", **options})
     updates, _ = tx.update(grads, tx.init(PARAMS), PARAMS)
     return optax.tree.sub(optax.apply_updates(PARAMS, updates), PARAMS)
 
@@ -45,20 +45,20 @@ def lion(g, s, t):
 
 
 @pytest.mark.parametrize(
-    ("formula", "knobs"),
+    ("formula", "options"),
     [
         (adam, {"name": "adam"}),
         (adam, {"name": "adamw"}),
         (sgd, {"name": "sgd", "momentum": 0.99}),
         (nesterov, {"name": "sgd", "momentum": 0.99, "nesterov": True}),
-        (rmsprop, {"name": "rmsprop", "decay": 0.95, "momentum": 0.5}),
+        (rmsprop, {"name": "rmsprop", "rmsprop_decay": 0.95, "momentum": 0.5}),
         (lion, {"name": "lion", "b2": 0.99}),
     ],
 )
-def test_first_steps_are_those_of_the_formula(formula, knobs):
+def test_first_steps_are_those_of_the_formula(formula, options):
     """Three steps w -= 0.1 u; Adam's and Lion's decoupled decay is w -= 0.1 * 0.5 w beside it."""
-    decay = 0.5 * (knobs["name"] in ("adamw", "lion"))
-    tx, _ = create_optimizer(learning_rate=0.1, num_steps=10, schedule="constant", weight_decay=decay, **knobs)
+    decay = 0.5 * (options["name"] in ("adamw", "lion"))
+    tx, _ = create_optimizer(learning_rate=0.1, num_steps=10, schedule="constant", weight_decay=decay, **options)
     params = {"kernel": jnp.array([2.0, -1.0, 0.5])}
     state, own = tx.init(params), {"m": np.zeros(3), "v": np.zeros(3)}
     w = np.array(params["kernel"], np.float64)
@@ -78,12 +78,12 @@ def test_l2_goes_before_the_moments(name):
 
 def test_rates_of_parts():
     grads = {**GRADS, "enc_0": {"kernel": GRADS["enc_0"]["kernel"], "bias": jnp.array([1.0])}}
-    plain, parts = (step(grads, name="adam", rates=r) for r in ((), (("enc_0/*", 0.5), ("*/bias", 0.1))))
+    plain, parts = (step(grads, name="adam", lr_multipliers=r) for r in ((), (("enc_0/*", 0.5), ("*/bias", 0.1))))
     np.testing.assert_allclose(parts["enc_0"]["kernel"], 0.5 * plain["enc_0"]["kernel"], rtol=1e-5)
     np.testing.assert_allclose(parts["enc_0"]["bias"], 0.1 * plain["enc_0"]["bias"], rtol=1e-5)  # the last that matches
     grads["norm"] = {"scale": jnp.array([1.0])}
     assert (
-        step(grads, name="adam", rates=(("enc_0/*", 0.5),))["norm"]["scale"]
+        step(grads, name="adam", lr_multipliers=(("enc_0/*", 0.5),))["norm"]["scale"]
         == step(grads, name="adam")["norm"]["scale"]
     )
 
@@ -119,7 +119,7 @@ def test_clipping_bounds_the_global_norm():
 
 
 @pytest.mark.parametrize(
-    ("knobs", "message"),
+    ("options", "message"),
     [
         ({"name": "lamb"}, "'lamb' is unknown; known: adamw"),
         ({"name": "sgd", "schedule": "zigzag"}, "'zigzag' is unknown"),
@@ -128,18 +128,18 @@ def test_clipping_bounds_the_global_norm():
         ({"name": "sgd", "weight_decay": float("inf")}, "optim.weight_decay inf must be finite"),
         ({"name": "sgd", "warmup_steps": 10}, "warm-up of 10 steps must be .* below the run's 10"),
         ({"name": "sgd", "weight_decay": -1.0}, "weight_decay -1.0"),
-        ({"name": "rmsprop", "decay": 1.0}, "optim.decay 1.0"),
+        ({"name": "rmsprop", "rmsprop_decay": 1.0}, "optim.rmsprop_decay 1.0"),
         (
             {"name": "sgd", "freeze": ("dec*",)},
             r"optim.freeze: no parameter's name matches 'dec\*'; there are enc_0/\*, norm/\*",
         ),
         ({"name": "sgd", "freeze": ("*",)}, "freezes every parameter"),
         ({"name": "sgd", "freeze": "enc*"}, "give patterns"),
-        ({"name": "sgd", "rates": (("dec", 0.1),)}, "optim.rates: no parameter's name matches 'dec'"),
-        ({"name": "sgd", "rates": (("norm/*", 0),)}, "factor 0 for 'norm/.*optim.freeze"),
-        ({"name": "sgd", "rates": ("enc*", 0.1)}, "give pairs"),
+        ({"name": "sgd", "lr_multipliers": (("dec", 0.1),)}, "optim.lr_multipliers: no parameter's name matches 'dec'"),
+        ({"name": "sgd", "lr_multipliers": (("norm/*", 0),)}, "factor 0 for 'norm/.*optim.freeze"),
+        ({"name": "sgd", "lr_multipliers": ("enc*", 0.1)}, "give pairs"),
     ],
 )
-def test_bad_values_are_named(knobs, message):
+def test_bad_values_are_named(options, message):
     with pytest.raises(UserError, match=message):
-        step(**knobs)
+        step(**options)

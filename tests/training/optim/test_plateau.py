@@ -9,7 +9,7 @@ from unet_jax.training.optim.plateau import create_plateau_rule, observe_score
 
 
 def test_rate_falls_after_patience_evaluations_without_a_gain():
-    rule = create_plateau_rule(factor=0.5, patience=2, gain=0.01)
+    rule = create_plateau_rule(lr_drop_factor=0.5, patience=2, gain=0.01)
     state, scales = rule.init({"kernel": jnp.zeros(2)}), []
     #           first, gain, too little, none: falls, NaN, gain, none, NaN: falls
     for score in (0.1, 0.2, 0.205, 0.2, float("nan"), 0.3, 0.1, float("nan")):
@@ -19,8 +19,8 @@ def test_rate_falls_after_patience_evaluations_without_a_gain():
 
 
 @pytest.mark.parametrize(
-    ("knobs", "message"), [({"patience": 0}, "plateau_patience 0"), ({"gain": 0.0}, "plateau_gain 0.0")]
+    ("options", "message"), [({"patience": 0}, "plateau_patience 0"), ({"gain": 0.0}, "plateau_gain 0.0")]
 )
-def test_bad_values_are_named(knobs, message):
+def test_bad_values_are_named(options, message):
     with pytest.raises(UserError, match=message):
-        create_plateau_rule(**{"factor": 0.5, "patience": 2, "gain": 0.01, **knobs})
+        create_plateau_rule(**{"lr_drop_factor": 0.5, "patience": 2, "gain": 0.01, **options})

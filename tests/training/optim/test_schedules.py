@@ -11,8 +11,8 @@ from unet_jax.training.optim.schedules import LENGTHLESS, SCHEDULES, create_sche
 STEPS = 20
 
 
-def rates(num_steps=STEPS, **knobs):
-    rate = create_schedule(learning_rate=2.0, num_steps=num_steps, **knobs)
+def rates(num_steps=STEPS, **options):
+    rate = create_schedule(learning_rate=2.0, num_steps=num_steps, **options)
     return np.asarray(jax.vmap(rate)(jnp.arange(STEPS + 5)))
 
 
@@ -35,7 +35,7 @@ BOUNDARIES = {0: (5, 10), 4: (8, 12)}
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_step_is_that_of_the_formula(name, warmup):
     rise = 6 if name == "one_cycle" and not warmup else warmup  # 0.3 of the run
-    knobs = {"boundaries": BOUNDARIES[warmup], "factor": 0.5} if name == "step" else {"power": 0.5}
+    options = {"boundaries": BOUNDARIES[warmup], "lr_drop_factor": 0.5} if name == "step" else {"power": 0.5}
     expected = []
     for step in range(STEPS + 5):
         if step >= rise:
@@ -44,19 +44,19 @@ def test_every_step_is_that_of_the_formula(name, warmup):
             expected.append(half_cosine(2.0 / 25, 2.0, step / rise))
         else:
             expected.append(2.0 * (1 + step) / (warmup + 1))
-    np.testing.assert_allclose(rates(name=name, warmup_steps=warmup, **knobs), expected, rtol=2e-5, atol=1e-6)
+    np.testing.assert_allclose(rates(name=name, warmup_steps=warmup, **options), expected, rtol=2e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_which_depend_on_the_length(name):
     """What may go on for longer (resume.py) has the same rates in a run twice as long, and nothing else has."""
-    knobs = {"name": name, "boundaries": (5, 10) if name == "step" else ()}
-    equal = np.array_equal(rates(**knobs)[:STEPS], rates(num_steps=2 * STEPS, **knobs)[:STEPS])
+    options = {"name": name, "boundaries": (5, 10) if name == "step" else ()}
+    equal = np.array_equal(rates(**options)[:STEPS], rates(num_steps=2 * STEPS, **options)[:STEPS])
     assert equal == (name in LENGTHLESS)
 
 
 @pytest.mark.parametrize(
-    ("knobs", "message"),
+    ("options", "message"),
     [
         ({"name": "zigzag"}, "'zigzag' is unknown; known: cosine"),
         ({"name": "poly", "power": 0.0}, "optim.power 0.0"),
@@ -65,11 +65,11 @@ def test_which_depend_on_the_length(name):
         ({"name": "cosine", "boundaries": (5,)}, r"boundaries \(5,\) with optim.schedule 'cosine'"),
         ({"name": "step", "boundaries": (10, 5)}, "must ascend"),
         ({"name": "step", "boundaries": (3,), "warmup_steps": 4}, "above the 4 steps of the warm-up"),
-        ({"name": "step", "boundaries": (5,), "factor": 1.0}, "optim.factor 1.0"),
+        ({"name": "step", "boundaries": (5,), "lr_drop_factor": 1.0}, "optim.lr_drop_factor 1.0"),
         ({"name": "one_cycle", "num_steps": 1}, "at least 2 steps"),
         ({"name": "cosine", "warmup_steps": 20}, "warm-up of 20 steps"),
     ],
 )
-def test_bad_values_are_named(knobs, message):
+def test_bad_values_are_named(options, message):
     with pytest.raises(UserError, match=message):
-        rates(**knobs)
+        rates(**options)

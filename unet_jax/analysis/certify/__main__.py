@@ -7,7 +7,7 @@
 
 Of U-Net, U-Net++, FCN and FC-DenseNet: parameter counts, sizes, which node reads which (found by raising each node's
 output), how weights start, what dropout drops, and logits beside a plain NumPy network in float64; of the first two the
-losses. Below: what each knob changes of the published networks. With --config, the page is preceded by what that
+losses. Below: what each option changes of the published networks. With --config, the page is preceded by what that
 config's network has of these. With --against=torch (extra torch) also logits, every gradient and ten steps of Adam of
 U-Net and U-Net++ beside PyTorch, in float64.
 
@@ -67,7 +67,7 @@ def main() -> None:
     print(page(parts))
     checks = [check for part in parts for check in part]
     always = [*deviations.lines(), *deviations.ALWAYS]
-    print("\nWhat differs from the papers, knob by knob, and always:\n" + "\n".join(f"- {line}" for line in always))
+    print("\nWhat differs from the papers, option by option, and always:\n" + "\n".join(f"- {line}" for line in always))
     if path:
         content = {
             "versions": versions,

@@ -18,7 +18,7 @@ TOLERANCE, STEPS, RATE, IMAGES = 1e-6, 10, 1e-3, 2
 SOURCE = "PyTorch, same weights, float64"
 WIDTHS = (4, 6, 8)
 
-# (label, model, knobs, statistics of the batch, smallest size of the logits)
+# (label, model, options, statistics of the batch, smallest size of the logits)
 CASES = (
     ("U-Net paper", "unet", {"variant": "paper"}, False, 12),
     ("U-Net release", "unet", {"variant": "release"}, False, 12),
@@ -87,8 +87,8 @@ def checks() -> Iterator[Check]:
         import torch
     except ImportError as error:
         raise UserError(f"--against=torch: PyTorch is not there ({error}); install the extra: torch") from error
-    for label, name, knobs, train, size in CASES:
-        module = models.build(name, num_classes=3, widths=WIDTHS, dtype="float64", **knobs)
+    for label, name, options, train, size in CASES:
+        module = models.build(name, num_classes=3, widths=WIDTHS, dtype="float64", **options)
         size = module.input_size(size)
         params = jax.tree.map(np.float64, random_variables(module, 2, size)["params"])
         images = np.float64(random_images(size, 2, number=IMAGES))

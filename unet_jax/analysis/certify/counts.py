@@ -10,7 +10,7 @@ RELEASE = "the authors' released network, phseg_v5"
 UNET_PP = "Zhou et al. 2018, figure 1, and their code"
 SIGMOID = {"activation": "sigmoid"}
 
-# (label, model, channels of the image, classes, knobs, parameters, source)
+# (label, model, channels of the image, classes, options, parameters, source)
 PUBLISHED = (
     ("U-Net paper", "unet", 1, 2, {"variant": "paper"}, 31_030_658, UNET),
     ("U-Net release", "unet", 1, 2, {"variant": "release"}, 31_100_354, RELEASE),
@@ -26,8 +26,8 @@ PUBLISHED = (
         "Zhou et al.'s code; their paper prints 9.13 M, a slip of the source",
     ),
     *(
-        (f"U-Net++ {what}", "unet_pp", channels, classes, {"variant": "paper", **SIGMOID, **knobs}, number, UNET_PP)
-        for what, channels, classes, knobs, number in (
+        (f"U-Net++ {what}", "unet_pp", channels, classes, {"variant": "paper", **SIGMOID, **options}, number, UNET_PP)
+        for what, channels, classes, options, number in (
             ("one head", 1, 1, {}, 9_041_601),
             ("four heads", 1, 1, {"deep_supervision": True}, 9_041_700),
             ("four heads, RGB", 3, 1, {"deep_supervision": True}, 9_042_276),
@@ -48,8 +48,8 @@ FCN = "Long et al. 2015 and their code; fixed up-sampling has none"
 
 def checks() -> Iterator[Check]:
     """Each published network at its full size, by shapes alone."""
-    for label, name, channels, classes, knobs, expected, source in PUBLISHED:
-        module = models.build(name, num_classes=classes, **knobs)
+    for label, name, channels, classes, options, expected, source in PUBLISHED:
+        module = models.build(name, num_classes=classes, **options)
         claim = f"parameters, {channels} channel{'s' * (channels > 1)} -> {classes} class{'es' * (classes > 1)}"
         yield _check(label, claim, expected, shapes(module, channels, module.input_size(32))["params"], source)
     claim = "parameters, 3 channels -> 21 classes"

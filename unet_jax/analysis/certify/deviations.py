@@ -1,10 +1,10 @@
-"""What each knob changes of the published networks, in words; and what of a config's network differs from its paper's."""
+"""What each option changes of the published networks, in words; and what of a config's network differs from its paper's."""
 
 from flax import linen as nn
 
 from unet_jax.models.grid import Grid
 
-# (model, knob, values that are published, what another value does)
+# (model, option, values that are published, what another value does)
 DEVIATIONS = (
     ("unet", "padding", ("valid",), "same: zeros beyond the border, logits of the image's size; the paper keeps only pixels whose whole context was seen"),
     ("unet_pp", "padding", ("same",), "valid: ours; each x^{i,k} is cropped to what U(x^{i+1,j-1}) covers, and every head to the deepest one's size"),
@@ -36,15 +36,15 @@ ALWAYS = (
 
 
 def lines() -> list[str]:
-    """Every deviation that a knob causes, one line each."""
-    return [f"{'every network' if model == '*' else model}, {knob}: {text}" for model, knob, _, text in DEVIATIONS]
+    """Every deviation that a option causes, one line each."""
+    return [f"{'every network' if model == '*' else model}, {option}: {text}" for model, option, _, text in DEVIATIONS]
 
 
 def of(name: str, module: nn.Module) -> list[str]:
     """The deviations of this network, called `name` in MODELS, from the published ones."""
     kinds = {name, "*"} | ({"U-Net and U-Net++"} if isinstance(module, Grid) else set())
     return [
-        f"{knob}={getattr(module, knob)!r}: {text}"
-        for model, knob, published, text in DEVIATIONS
-        if model in kinds and published and getattr(module, knob) not in published
+        f"{option}={getattr(module, option)!r}: {text}"
+        for model, option, published, text in DEVIATIONS
+        if model in kinds and published and getattr(module, option) not in published
     ]

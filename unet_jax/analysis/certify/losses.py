@@ -40,10 +40,10 @@ def checks() -> Iterator[Check]:
     masks = np.eye(CLASSES)[ids]
     weights = (0.5, 1.0, 2.0)
 
-    def ours(terms, logits, activation, *weight, **knobs):
-        loss = create_loss(terms=terms, activation=activation, num_classes=CLASSES, **knobs)
+    def ours(weights, logits, activation, *weight, **options):
+        loss = create_loss(weights=weights, activation=activation, num_classes=CLASSES, **options)
         single = tuple(jnp.asarray(x, jnp.float32) for x in logits)
-        return float(loss.value(loss.terms(single, jnp.asarray(ids), jnp.asarray(valid), *weight)))
+        return float(loss.from_sums(loss.sums(single, jnp.asarray(ids), jnp.asarray(valid), *weight)))
 
     expected = softmax_cross_entropy(heads[0], ids, weights, np.zeros(SHAPE))
     found = ours({"cross_entropy": 1.0}, heads[:1], "softmax", class_weights=weights)

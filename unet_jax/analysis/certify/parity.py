@@ -8,13 +8,13 @@ import numpy as np
 from unet_jax import models
 from unet_jax.analysis.certify.check import Check, random_images, random_variables
 from unet_jax.analysis.reference import fc_densenet, fcn, grid
-from unet_jax.runtime.unoptimized_jit import quick_jit
+from unet_jax.runtime.unoptimized_jit import jit_without_optimization
 
 TOLERANCE = 1e-5
 
 
 class Family(NamedTuple):
-    """The knobs of a narrow network, its reference, and the fields of the network that the reference is given."""
+    """The options of a narrow network, its reference, and the fields of the network that the reference is given."""
 
     narrow: dict[str, Any]
     logits: Callable
@@ -30,7 +30,7 @@ FAMILIES = {
     "fc_densenet": Family({"first": 4, "growth": 3, "layers": (1, 2, 3, 1, 2)}, fc_densenet.logits, ("layers",)),
 }
 
-# (label, model, knobs, smallest size of the logits)
+# (label, model, options, smallest size of the logits)
 CASES = (
     ("U-Net paper", "unet", {"variant": "paper"}, 12),
     ("U-Net release", "unet", {"variant": "release"}, 12),
@@ -51,12 +51,14 @@ CASES = (
 
 def checks() -> Iterator[Check]:
     """Narrow networks of few levels: each operator and each place occurs."""
-    for label, name, knobs, size in CASES:
+    for label, name, options, size in CASES:
         family = FAMILIES[name]
-        module = models.build(name, num_classes=2, **family.narrow, **knobs)
+        module = models.build(name, num_classes=2, **family.narrow, **options)
         size = module.input_size(size)
         variables, image = random_variables(module, 2, size), random_images(size, 2)
-        ours = [np.asarray(logits[0], np.float64) for logits in quick_jit(module.apply)(variables, image)]
+        ours = [
+            np.asarray(logits[0], np.float64) for logits in jit_without_optimization(module.apply)(variables, image)
+        ]
         theirs = family.logits(variables, image[0], **{field: getattr(module, field) for field in family.fields})
         fits = len(ours) == len(theirs) and all(a.shape == b.shape for a, b in zip(ours, theirs, strict=True))
         error = (

@@ -9,7 +9,7 @@ from flax.traverse_util import flatten_dict
 
 from unet_jax import models
 from unet_jax.analysis.certify.check import Check, random_images, random_variables
-from unet_jax.runtime.unoptimized_jit import quick_jit
+from unet_jax.runtime.unoptimized_jit import jit_without_optimization
 
 MANY = 8000  # weights of a kernel from which its standard deviation is told to 3 %; with so many channels, all kernels
 CHANNELS, CLASSES = 32, 256
@@ -36,7 +36,7 @@ def he_uniform(node: str, shape: tuple[int, ...]) -> tuple[float, float]:
 
 
 WIDE = {"widths": (32, 64, 128)}
-# (label, model, knobs, (node, shape of its kernel) -> its std and its largest weight in std, source)
+# (label, model, options, (node, shape of its kernel) -> its std and its largest weight in std, source)
 STARTS = (
     ("U-Net paper", "unet", {"variant": "paper", **WIDE}, gaussian, "Ronneberger et al. 2015, section 3"),
     ("U-Net release", "unet", {"variant": "release", **WIDE}, xavier, "phseg_v5: uniform within sqrt(3 / N)"),
@@ -56,7 +56,7 @@ VGG, DENSE = {"widths": (2, 2, 2, 2, 2, 128)}, {"first": 4, "growth": 3, "layers
 LAYERS = [*(f"{block}_{k}" for block in ("bottleneck", "down_0", "up_0") for k in range(2)), "transition_down_0"]
 ASKED = "the paper tells where, not the share: 0.5 asked"
 OF = {"ReLU": lambda made: np.maximum(made, 0), "convolution": lambda made: made}
-# (label, model, knobs, size, share, the nodes, sorted, and what `OF` them it drops, source)
+# (label, model, options, size, share, the nodes, sorted, and what `OF` them it drops, source)
 DROPOUTS = (
     ("U-Net release", "unet", {"variant": "release", **LEVELS}, 24, 0.5, ENDS, "ReLU", "phseg_v5"),
     ("U-Net paper", "unet", {"variant": "paper", "dropout": 0.5, **LEVELS}, 24, 0.5, ENDS, "ReLU", ASKED),
@@ -77,9 +77,9 @@ DROPOUTS = (
 
 def initial_weights() -> Iterator[Check]:
     """Standard deviation of each kernel over that of its source, and the largest weight in standard deviations."""
-    for label, name, knobs, rule, source in STARTS:
+    for label, name, options, rule, source in STARTS:
         ratios, heights, biases = [], [], []
-        for path, leaf in _start(models.build(name, num_classes=CLASSES, **knobs)):
+        for path, leaf in _start(models.build(name, num_classes=CLASSES, **options)):
             if path[-1] == "bias":
                 biases.append(float(np.abs(leaf).max()))
             elif path[-1] == "kernel":
@@ -117,7 +117,7 @@ def scores() -> Iterator[Check]:
 def _start(module: nn.Module) -> list[tuple[tuple[str, ...], np.ndarray]]:
     """The network's initial parameters, each with its path."""
     image = random_images(module.input_size(4), CHANNELS)
-    params = quick_jit(lambda key: module.init(key, image)["params"])(jax.random.key(0))
+    params = jit_without_optimization(lambda key: module.init(key, image)["params"])(jax.random.key(0))
     return [(path, np.asarray(leaf)) for path, leaf in flatten_dict(params).items()]
 
 
@@ -127,8 +127,8 @@ def _kinds(heights) -> list[float]:
 
 def dropout() -> Iterator[Check]:
     """Where activations are dropped in training, which share of them, and by what the rest is scaled."""
-    for label, name, knobs, size, rate, places, what, source in DROPOUTS:
-        module = models.build(name, num_classes=2, **knobs)
+    for label, name, options, size, rate, places, what, source in DROPOUTS:
+        module = models.build(name, num_classes=2, **options)
         size = module.input_size(size)
         variables, image = random_variables(module, 1, size), random_images(size, 1)
         seen = _dropouts(module, variables, image, train=True)
@@ -154,7 +154,7 @@ def dropout() -> Iterator[Check]:
 def _dropouts(module, variables, image, train: bool) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
     """Of each place where dropout may act: the node before it, what that made, what goes in, and what comes out."""
 
-    @quick_jit
+    @jit_without_optimization
     def run(variables, image):
         maps, made = [], []
 

@@ -91,7 +91,7 @@ def checks() -> Iterator[Check]:
     levels, nested = {"widths": WIDTHS}, {"variant": "paper", "deep_supervision": True, "widths": WIDTHS}
     dense = {"first": 4, "growth": 3, "layers": (1, 2, 3, 1, 2)}
     paper, equation = "Ronneberger et al. 2015, figure 1", "Zhou et al. 2018, equation 1"
-    for label, name, knobs, size, expected, source in (
+    for label, name, options, size, expected, source in (
         ("U-Net paper", "unet", {"variant": "paper", **levels}, 32, unet(), paper),
         ("U-Net release", "unet", {"variant": "release", **levels}, 32, unet(wide_last=True), "phseg_v5"),
         ("U-Net same", "unet", {"variant": "same", **levels}, 32, unet(), paper),
@@ -100,7 +100,7 @@ def checks() -> Iterator[Check]:
         ("FCN-8s", "fcn", {"widths": VGG_WIDTHS}, 26, fcn(), "Long et al. 2015, figure 3 and their code"),
         ("FC-DenseNet", "fc_densenet", dense, 8, fc_densenet(**dense), "Jegou et al. 2017, section 3 and their code"),
     ):
-        found = reads(models.build(name, num_classes=3, **knobs), size)
+        found = reads(models.build(name, num_classes=3, **options), size)
         claim = "who reads whom, and in which order"
         yield Check(label, claim, _describe(expected), _describe(found, expected), found == expected, source)
 

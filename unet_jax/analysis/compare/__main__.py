@@ -12,7 +12,7 @@ images' pixel counts were kept, is refused, and with --overwrite scored anew.
 
 The tables go to stdout, and the lines below them say what each figure is. With train and val the gap of the two is told,
 too. OUT gets compare.csv (a row for each group), compare.json (all of it), compare.png, and, where groups differ in
-data.train_share, gap.png, the gap against the share; those there are replaced.
+data.train_fraction, gap.png, the gap against the share; those there are replaced.
 """
 
 from absl import flags
@@ -24,7 +24,7 @@ def define_flags() -> None:
     flags.DEFINE_list(
         "splits", [], "Of train, val and test, e.g. train,val. Default: test, or val where there is no test."
     )
-    flags.DEFINE_enum("metric", "iou", ["iou", "dice"], "What is compared, the mean over eval.keep.")
+    flags.DEFINE_enum("metric", "iou", ["iou", "dice"], "What is compared, the mean over eval.classes.")
     flags.DEFINE_string("out", "", "Folder to write into. Default: nothing but missing scores is written.")
     flags.DEFINE_bool("overwrite", False, "Replace scores that are not of the best checkpoint, or lack pixel counts.")
 

@@ -52,7 +52,7 @@ def compare(
         "metric": metric,
         "splits": list(splits),
         "num_images": {split: sorted({len(scored[run.workdir, split].ids) for run in opened}) for split in splits},
-        "keep": sorted(opened[0].keep),
+        "report_classes": sorted(opened[0].report_classes),
         "fingerprint": opened[0].facts["fingerprint"],
         "resamples": bootstrap.RESAMPLES,
         "permutations": estimate.PERMUTATIONS,
@@ -82,7 +82,7 @@ def _group(group: Group, splits: Sequence[str], values: Mapping) -> dict:
         "workdirs": [str(run.workdir) for run in group.runs],
         "steps": [run.step for run in group.runs],
         "parameters": _parameters(first),
-        "train_share": first.share,
+        "train_fraction": first.share,
         "num_train": first.facts["splits"]["train"],
         "scores": {
             split: {kind: estimate.estimate(found)._asdict() for kind, found in values[group.name, split].items()}

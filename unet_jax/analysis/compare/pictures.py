@@ -11,7 +11,7 @@ MARKERS = "os^Dvx"
 
 def shares(result: Mapping) -> dict[float, int]:
     """The shares of the training images that the groups have, smallest first, and of each their number."""
-    return dict(sorted((group["train_share"], group["num_train"]) for group in result["groups"]))
+    return dict(sorted((group["train_fraction"], group["num_train"]) for group in result["groups"]))
 
 
 def scores(result: Mapping):
@@ -54,7 +54,7 @@ def gap(result: Mapping):
     for place, (name, own) in enumerate(result["networks"].items()):
         shift = step * (place - (len(result["networks"]) - 1) / 2)
         told = [by_name[group]["gap"]["pooled"] for group in own]
-        x = [by_name[group]["train_share"] + shift for group in own]
+        x = [by_name[group]["train_fraction"] + shift for group in own]
         style = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
         axis.errorbar(
             x,

@@ -59,7 +59,7 @@ def _pairs(result: Mapping) -> str:
 def _notes(result: Mapping) -> str:
     images = ", ".join(f"{split} {' or '.join(map(str, num))}" for split, num in result["num_images"].items())
     lines = [
-        f"Mean over {', '.join(result['keep'])}, of each run's best checkpoint; images: {images}. Mean over seeds ± standard",
+        f"Mean over {', '.join(result['report_classes'])}, of each run's best checkpoint; images: {images}. Mean over seeds ± standard",
         f"deviation (n - 1), and a 95 % interval over seeds and images ({result['resamples']:,} resamples; of one seed over images",
         "alone; of few seeds too narrow).",
     ]
@@ -75,7 +75,7 @@ def _notes(result: Mapping) -> str:
             + " Holm: corrected for all tests of a split." * (len(result["groups"]) > 2),
         ]  # fmt: skip
     if "train" in result["splits"] and len(result["num_images"]["train"]) > 1:
-        lines.append("No test on train between groups of other data.train_share: they were trained on other images.")
+        lines.append("No test on train between groups of other data.train_fraction: they were trained on other images.")
     return "\n".join(lines)
 
 
@@ -101,7 +101,7 @@ def write(result: Mapping, out: Path) -> list[Path]:
 
 def _row(group: Mapping, metric: str) -> dict:
     row = {"group": group["name"], "num_seeds": len(group["seeds"]), "seeds": " ".join(map(str, group["seeds"]))}
-    row |= {name: group[name] for name in ("parameters", "train_share", "num_train")}
+    row |= {name: group[name] for name in ("parameters", "train_fraction", "num_train")}
     told = dict(group["scores"]) | ({"gap": group["gap"]} if group["gap"] else {})
     for split, scores in told.items():
         for kind in KINDS:

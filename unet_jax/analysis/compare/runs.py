@@ -12,9 +12,9 @@ from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.errors import UserError
 from unet_jax.experiment import durations
 from unet_jax.runs import workdir as folder
-from unet_jax.segmentation import resolve_keep
+from unet_jax.segmentation import resolve_report_classes
 
-SHARE = "data.train_share"
+SHARE = "data.train_fraction"
 LENGTH = tuple(f"train.{key}" for key in durations.LENGTH)
 FIRST = ("model.name", "model.", SHARE, "data.", *LENGTH)  # keys that name a group before all others
 
@@ -34,11 +34,11 @@ class Run:
 
     @property
     def keep(self) -> tuple[str, ...]:
-        return resolve_keep(self.facts["class_names"], tuple(self.config.eval.keep))
+        return resolve_report_classes(self.facts["class_names"], tuple(self.config.eval.classes))
 
     @property
     def share(self) -> float:
-        return self.config.data.get("train_share", 1.0)
+        return self.config.data.get("train_fraction", 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ def open_runs(workdirs: Sequence) -> list[Run]:
 
     Raises:
       UserError: there is none, one is no run or has no checkpoint, two are the same run, or they are not on the same
-        data with the same classes to keep.
+        data with the same reported classes.
     """
     if not workdirs:
         raise UserError("no run to compare; give at least one folder of a run")
@@ -99,8 +99,8 @@ def _check_comparable(one: Run, other: Run) -> None:
     for what, values, remedy in (
         ("classes", [run.facts["class_names"] for run in (one, other)], "compare runs on one data set"),
         (
-            "classes to keep (eval.keep)",
-            [run.keep for run in (one, other)],
+            "reported classes (eval.classes)",
+            [run.report_classes for run in (one, other)],
             "their scores are means over other classes",
         ),
     ):

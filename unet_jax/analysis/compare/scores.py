@@ -18,7 +18,7 @@ from unet_jax.runs.load import open_run
 
 
 class Scored(NamedTuple):
-    """A run on a split: its images in the order of their ids, `tp`, `fp`, `fn` [N, K] of the classes to keep."""
+    """A run on a split: its images in the order of their ids, `tp`, `fp`, `fn` [N, K] of the reported classes."""
 
     ids: tuple[str, ...]
     counts: dict[str, np.ndarray]
@@ -82,7 +82,7 @@ def _unusable(run: Run, split: str, path: Path) -> str:
         return f"is not of the run's best checkpoint as it predicts: {', '.join(other)}"
     if len(rows) != run.facts["splits"].get(split):
         return f"has {len(rows)} images, {split} of the run has {run.facts['splits'].get(split)}"
-    if any(f"{count}/{name}" not in row for row in rows for count in bootstrap.COUNTS for name in run.keep):
+    if any(f"{count}/{name}" not in row for row in rows for count in bootstrap.COUNTS for name in run.report_classes):
         return "has no pixel counts, as it is of an older version"
     return ""
 
@@ -105,7 +105,7 @@ def _read(run: Run, path: Path) -> Scored:
     content = json.loads(path.read_text())
     rows = sorted(content["images"], key=lambda row: row["id"])
     fingerprint = content.get("fingerprint", run.facts["fingerprint"])  # older files do not tell
-    return Scored(tuple(row["id"] for row in rows), bootstrap.counts(rows, sorted(run.keep)), fingerprint)
+    return Scored(tuple(row["id"] for row in rows), bootstrap.counts(rows, sorted(run.report_classes)), fingerprint)
 
 
 def _check_same_images(runs: Sequence[Run], found: Mapping[tuple[Path, str], Scored]) -> None:

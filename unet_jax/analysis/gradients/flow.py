@@ -14,7 +14,7 @@ from unet_jax.runs.replay import Replay
 from unet_jax.runtime import parallel
 from unet_jax.training.losses.loss import Loss
 from unet_jax.training.state import TrainState
-from unet_jax.training.step import create_gradient
+from unet_jax.training.step import create_gradient_fn
 
 MEASURES = ("relative", "norm", "rms")
 
@@ -76,7 +76,7 @@ def create_taking(
     Of frozen parts, too: the gradient is the loss's, whether or not the optimiser acts on it.
     Arguments as for `training.step.create_gradient`, and the devices to run on; `batch` is that of all of them.
     """
-    gradient = create_gradient(module, loss, seed=seed, augmentation=augmentation, accumulate=accumulate)
+    gradient = create_gradient_fn(module, loss, seed=seed, augmentation=augmentation, accumulate=accumulate)
 
     def body(state, batch):
         grads, (value, _) = gradient(state, batch)

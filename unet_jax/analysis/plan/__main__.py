@@ -47,7 +47,7 @@ def main() -> None:
 
     path = values.out and paths.expand(values.out, "--out")
     names = ("fit", "efficiency", "channels", "classes", "overlapping")
-    plans = plan.create(values.config, values.topology, **{name: getattr(values, name) for name in names})
+    plans = plan.create_plans(values.config, values.topology, **{name: getattr(values, name) for name in names})
     print(", ".join(f"{name} {version}" for name, version in plan.versions().items()) + f"\n\n{page(plans)}")
     if path:
         with report_write_errors():

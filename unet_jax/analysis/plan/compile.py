@@ -13,12 +13,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from unet_jax.analysis.cost import Cost
 from unet_jax.analysis.plan.devices import Target
 from unet_jax.analysis.plan.reduces import count_reduces
 from unet_jax.analysis.plan.work import Work
 from unet_jax.data.store import cache
 from unet_jax.runtime import compilation_cache, parallel
+from unet_jax.runtime.program_cost import Cost
 from unet_jax.storage.digests import json_sha256
 
 STILL_S = 20  # so often a compilation says that it goes on
@@ -96,7 +96,9 @@ def _compiler(target: Target) -> list:
     """All that decides what becomes of a program, besides itself."""
     versions = [metadata.version(name) for name in ("jax", "jaxlib", *(["libtpu"] if not target.is_local else []))]
     flags = [os.environ.get(name, "") for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS")]
-    machine = compilation_cache.folder().name if target.platform == "cpu" else ""  # XLA compiles for its instructions
+    machine = (
+        compilation_cache.cache_dir().name if target.platform == "cpu" else ""
+    )  # XLA compiles for its instructions
     return [versions, flags, machine, target.name, target.kind, len(target.devices)]
 
 

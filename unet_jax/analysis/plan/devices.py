@@ -77,7 +77,7 @@ class Target:
         return self.devices[0].platform
 
 
-def create(name: str, dtype: str = "float32") -> Target:
+def create_target(name: str, dtype: str = "float32") -> Target:
     """The target "local", measured now with products of `dtype`, or a TPU topology "GENERATION:GRID".
 
     Raises:
@@ -145,7 +145,9 @@ def local(dtype: str = "float32") -> Target:
     devices = parallel.local_devices()
     statistics = devices[0].memory_stats() or {}  # a CPU has none
     capacity = statistics.get("bytes_limit") or _system_memory() / len(devices)
-    flops, bandwidth = (roofline.rate(*what) / len(devices) for what in (roofline.product(dtype), roofline.copy()))
+    flops, bandwidth = (
+        roofline.fastest_rate(*what) / len(devices) for what in (roofline.matmul_run(dtype), roofline.copy_run())
+    )
     shared = "shared among the devices" if "bytes_limit" not in statistics else "what JAX may use"
     return Target(
         name=LOCAL,

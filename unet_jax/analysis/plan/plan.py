@@ -77,7 +77,7 @@ class Plan:
         return facts
 
 
-def create(
+def create_plans(
     config: ConfigDict,
     topologies: Sequence[str] = (devices.LOCAL,),
     *,
@@ -102,9 +102,9 @@ def create(
       UserError: bad input; or with `fit`, not even one image fits.
     """
     dataset = work.open_data(config, channels, classes, overlapping)
-    targets = [devices.create(name, config.model.dtype) for name in dict.fromkeys(topologies)]
+    targets = [devices.create_target(name, config.model.dtype) for name in dict.fromkeys(topologies)]
     # All before the first is compiled, which may take minutes: an error in the last one is told at once.
-    jobs = [(work.create(config, dataset, target.devices), target) for target in targets]
+    jobs = [(work.create_work(config, dataset, target.devices), target) for target in targets]
     plans = []
     for job, target in jobs:
         compile_batch = functools.partial(compile.program, job, target, cache_dir=config.data.cache_dir, say=say)

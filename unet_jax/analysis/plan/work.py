@@ -79,7 +79,7 @@ def open_data(config: ConfigDict, channels: int = 0, classes: int = 0, overlappi
     )
 
 
-def create(config: ConfigDict, dataset: Dataset, devices) -> Work:
+def create_work(config: ConfigDict, dataset: Dataset, devices) -> Work:
     """The step of a run of `config` on `devices`, checked as a run's is.
 
     Raises:
@@ -87,7 +87,7 @@ def create(config: ConfigDict, dataset: Dataset, devices) -> Work:
     """
     if not dataset.sources:  # the names and weights of its classes are unknown, and how many examples an epoch has
         config = ConfigDict(config.to_dict())
-        config.eval.keep, config.loss.class_weighting = (), ""
+        config.eval.classes, config.loss.class_weighting = (), ""
         config.train.update(num_steps=1, num_epochs=0.0, num_examples=0)
         config.train.update(eval_every=1, eval_every_epochs=0.0, eval_every_examples=0)
         config.optim.update(schedule="constant", boundaries=(), warmup_steps=0, warmup_epochs=0.0, warmup_examples=0)
@@ -100,7 +100,7 @@ def create(config: ConfigDict, dataset: Dataset, devices) -> Work:
         "mask": jax.ShapeDtypeStruct((*patch, classes) if dataset.overlapping else patch, jnp.int32),
         "valid": jax.ShapeDtypeStruct(patch, jnp.bool_),
     }
-    if parts.loss.weighted:
+    if parts.loss.needs_weight_map:
         example["weight"] = jax.ShapeDtypeStruct(patch, jnp.float32)
     batch_size, accumulate, finer = config.train.batch_size, config.optim.accumulate, None
     if accumulate > 1:

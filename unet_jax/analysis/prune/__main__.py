@@ -8,7 +8,7 @@ The run is of model.name unet_pp with model.deep_supervision. For each level, av
 head (fast), a table tells parameters, FLOPs, memory, milliseconds an image on one device, and IoU with intervals; the
 lines below it say what each column is.
 
-Chosen is the smallest level whose IoU (pooled, mean over eval.keep, on --split, in --mode) lies at most --max_iou_drop
+Chosen is the smallest level whose IoU (pooled, mean over eval.classes, on --split, in --mode) lies at most --max_iou_drop
 points below that of the deepest level in the same mode. OUT gets it as a workdir, with its own parameters alone, and
 prune.json, prune.csv and prune.png. Its output is that of the whole network's head, bit by bit.
 

@@ -9,13 +9,13 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from unet_jax.analysis.cost import Cost, in_turns
 from unet_jax.data.store.sources import size_of
 from unet_jax.errors import UserError
 from unet_jax.evaluation import bootstrap
-from unet_jax.inference.predictor import MODES, Predictor, combine, forward, select
+from unet_jax.inference.predictor import MODES, Predictor, forward, mean_probabilities, select_heads
 from unet_jax.models.blocks import Block
 from unet_jax.runtime import parallel
+from unet_jax.runtime.program_cost import Cost, in_turns
 from unet_jax.training.state import count_parameters
 
 # Times faster than L4, read off figure 3 of Zhou et al. (DLMIA 2018): 15.6, 22.8, 36.3 and 54.6 s for 10,000 images.
@@ -44,14 +44,14 @@ def create_predictors(whole: Predictor) -> dict[Key, Predictor]:
     predictors = {}
     for level in range(1, deepest(whole.module) + 1):
         for mode in MODES:
-            variables = subset(whole, select(whole.module, mode, level))
+            variables = subset(whole, select_heads(whole.module, mode, level))
             predictors[level, mode] = dataclasses.replace(whole, variables=variables, mode=mode, level=level)
     return predictors
 
 
 def subset(whole: Predictor, network: nn.Module) -> dict:
     """Those of the whole's variables that a part of its network has."""
-    size = whole.module.input_size(whole.bucket)
+    size = whole.module.input_size(whole.pad_multiple)
     images = jax.ShapeDtypeStruct((1, size, size, whole.channels), "float32")
 
     def take(tree, like):
@@ -68,12 +68,12 @@ def choose(iou: Mapping[int, float], max_iou_drop: float) -> tuple[int, str]:
       max_iou_drop: in points: 0.5 is .005 of IoU.
 
     Raises:
-      UserError: the deepest level has no score, as no image has a class to keep.
+      UserError: the deepest level has no score, as no image has a reported class.
     """
     last = max(iou)
     if np.isnan(iou[last]):
         raise UserError(
-            "no image of the split has a class to keep (eval.keep), so no level has a score; take another split"
+            "no image of the split has a reported class (eval.classes), so no level has a score; take another split"
         )
     drop = {level: 100 * (iou[last] - score) for level, score in iou.items()}
     level = min(level for level in iou if drop[level] <= max_iou_drop)  # NaN is never at most
@@ -146,8 +146,8 @@ def measure(predictors: Mapping[Key, Predictor], images: list[np.ndarray], round
 
 
 def scores(predictor: Predictor, summary: Mapping, rows: list[Mapping], draws: np.ndarray) -> dict[str, float]:
-    """`iou_pooled` and `iou_image`, means over the classes to keep, each with `..._low` and `..._high` of 95 %."""
-    samples = bootstrap.scores(bootstrap.counts(rows, predictor.class_names), draws, predictor.kept)
+    """`iou_pooled` and `iou_image`, means over the reported classes, each with `..._low` and `..._high` of 95 %."""
+    samples = bootstrap.scores(bootstrap.counts(rows, predictor.class_names), draws, predictor.report_channels)
     found = {}
     for name in ("iou_pooled", "iou_image"):
         low, high = bootstrap.interval(samples[name])
@@ -180,4 +180,4 @@ def forward_and_nodes(module: nn.Module, mode: str, variables, batch):
     heads, state = module.apply(
         variables, batch["image"], train=False, capture_intermediates=is_node, mutable=["intermediates"]
     )
-    return combine(heads, module.activation, mode), state["intermediates"]
+    return mean_probabilities(heads, module.activation, mode), state["intermediates"]

@@ -9,7 +9,7 @@ from unet_jax.data.loading import pipeline
 from unet_jax.errors import UserError
 from unet_jax.evaluation import bootstrap
 from unet_jax.evaluation.evaluate import evaluate
-from unet_jax.inference.predictor import select
+from unet_jax.inference.predictor import select_heads
 from unet_jax.runs import loop, score
 from unet_jax.runs import workdir as folder
 from unet_jax.runs.load import open_run
@@ -64,7 +64,7 @@ def prune(
     run = open_run(workdir, mode="accurate")
     mode = mode or run.config.eval.mode
     deepest = levels.deepest(run.predictor.module)
-    select(run.predictor.module, mode, level)  # raises where there is no such mode or level
+    select_heads(run.predictor.module, mode, level)  # raises where there is no such mode or level
     dataset = dataset or score.open_dataset(run, workdir, root)
     source = pipeline.InMemory(dataset.source(split), run.config.data.cache_bytes)  # decoded once, scored often
     predictors = levels.create_predictors(run.predictor)
@@ -92,7 +92,7 @@ def prune(
         "step": run.step,
         "split": split,
         "num_images": len(source),
-        "classes": list(run.predictor.keep),
+        "classes": list(run.predictor.report_classes),
         "resamples": len(draws),
         "image_size": list(images[0].shape),
         "num_images_of_size": num_of_size,
@@ -124,13 +124,13 @@ def _retrain(run, workdir: Path, level: int, mode: str, root: str, source, embed
     """Trains the level alone with the run's config; `embedded` is how `evaluate` scored that level of the whole on `source`."""
     alone_dir = workdir / f"retrained-level{level}-{mode}"
     config = extract.level_config(score.moved(run, root), level, mode)
-    config.train.start_from = ""  # alone: not from a network whose other levels were trained with it
+    config.train.init_from = ""  # alone: not from a network whose other levels were trained with it
     loop.train_and_evaluate(config, alone_dir)
     there = open_run(alone_dir, mode=mode)
     predictor = there.predictor
     alone = evaluate(predictor, source, batch_size=run.config.eval.batch_size)
     samples = [
-        bootstrap.scores(bootstrap.counts(rows, predictor.class_names), draws, predictor.kept)["iou_pooled"]
+        bootstrap.scores(bootstrap.counts(rows, predictor.class_names), draws, predictor.report_channels)["iou_pooled"]
         for _, rows in (embedded, alone)
     ]
     low, high = bootstrap.interval(samples[0] - samples[1])  # of the same draws: what makes an image hard falls out

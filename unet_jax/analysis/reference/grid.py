@@ -16,14 +16,14 @@ from unet_jax.analysis.reference.operators import (
 )
 
 
-def unet(variables, image, **knobs):
+def unet(variables, image, **options):
     """Figure 1 of the paper: down, across and up."""
-    return _Grid(variables, **knobs).unet(np.float64(image))
+    return _Grid(variables, **options).unet(np.float64(image))
 
 
-def unet_pp(variables, image, *, deep_supervision, level, **knobs):
+def unet_pp(variables, image, *, deep_supervision, level, **options):
     """Equation 1, node by node up to i + j = level; a head on each x^{0,j}, or on the last alone."""
-    net = _Grid(variables, **knobs)
+    net = _Grid(variables, **options)
     level = level or net.depth
     return net.unet_pp(np.float64(image), range(1, level + 1) if deep_supervision else [level], level)
 

@@ -25,7 +25,7 @@ THIN = 0.9  # the part of an object in its boundary from which it has no interio
 class Score:
     """Of a network with one part replaced, `mean` telling by which mean; with nothing replaced both are "".
 
-    `scores` and `drops` are by metric and class, `iou/anode`, and `.../mean` over the classes to keep; pooled over the split,
+    `scores` and `drops` are by metric and class, `iou/anode`, and `.../mean` over the reported classes; pooled over the split,
     NaN where a class is absent. `drops` are points (percent) below the network with nothing replaced.
     """
 
@@ -45,7 +45,7 @@ class Boundaries:
     """
 
     def __init__(self, predictor: Predictor, source, share: float):
-        self.names, self.kept, self.share = predictor.class_names, predictor.kept, share
+        self.names, self.report_channels, self.share = predictor.class_names, predictor.report_channels, share
         self.true, inside, pixels = {}, 0, 0
         for index in range(len(source)):
             example = source[index]
@@ -57,8 +57,8 @@ class Boundaries:
                 )
             d = boundary.distance(*valid.shape, share)
             self.true[name] = boundary.inner_boundary(true & valid[..., None], d), valid, d
-            inside += self.true[name][0][..., self.kept].sum()
-            pixels += (true & valid[..., None])[..., self.kept].sum()
+            inside += self.true[name][0][..., self.report_channels].sum()
+            pixels += (true & valid[..., None])[..., self.report_channels].sum()
         self.part = float(inside / pixels) if pixels else float("nan")
         self.start()
 
@@ -74,7 +74,7 @@ class Boundaries:
     def summarize(self) -> dict[str, float]:
         iou = metrics.ratios(self.counts)["iou"]
         named = {f"boundary_iou/{name}": float(value) for name, value in zip(self.names, iou, strict=True)}
-        return named | {"boundary_iou/mean": float(metrics.nanmean(iou[self.kept]))}
+        return named | {"boundary_iou/mean": float(metrics.nanmean(iou[self.report_channels]))}
 
 
 def localise(
@@ -99,32 +99,32 @@ def localise(
       progress: told how many scores are done, of how many.
 
     Raises:
-      UserError: the source has no image, or none with a class to keep.
+      UserError: the source has no image, or none with a reported class.
     """
     if not len(source):
         raise UserError("the split has no image; take another split")
     together = tuple(place for skip in graph.skips for place in skip.places)
     parts = (*graph.nodes, *graph.skips, Part("skips", "all skips", "", "", together))
     places = list(dict.fromkeys(place for part in parts for place in part.places))
-    whole = replace.create(predictor, places)
+    whole = replace.replace_places(predictor, places)
     boundaries = Boundaries(predictor, source, share)
     if boundaries.part > THIN:
         print(
-            f"note: {100 * boundaries.part:.0f} % of the pixels of {', '.join(predictor.keep)} lie within {100 * share:g} % "
+            f"note: {100 * boundaries.part:.0f} % of the pixels of {', '.join(predictor.report_classes)} lie within {100 * share:g} % "
             "of the diagonal from their contours, so boundary IoU is all but IoU; a smaller --boundary tells them apart"
         )
     number = 1 + len(means) * len(parts)
 
     def scores(of: Predictor) -> dict[str, float]:
         boundaries.start()
-        summary, _ = evaluate(of, source, batch_size=batch_size, each=boundaries.each)
+        summary, _ = evaluate(of, source, batch_size=batch_size, on_image=boundaries.each)
         iou = {f"iou/{name}": summary[f"iou_pooled/{name}"] for name in (*predictor.class_names, "mean")}
         return iou | boundaries.summarize()
 
     base = scores(whole)
     if np.isnan(base["iou/mean"]):
         raise UserError(
-            "no image of the split has a class to keep (eval.keep), so nothing can drop; take another split"
+            "no image of the split has a reported class (eval.classes), so nothing can drop; take another split"
         )
     found = [Score("none", "nothing replaced", "", "", "", base, dict.fromkeys(base, 0.0))]
     progress(1, number)

@@ -7,7 +7,7 @@ import numpy as np
 from etils.epath import Path
 
 from unet_jax.analysis.skips.localise import METRICS, OF
-from unet_jax.analysis.skips.report import Looked, Study
+from unet_jax.analysis.skips.report import RunResult, Study
 from unet_jax.plotting import drawing
 from unet_jax.storage.write_errors import report_write_errors
 
@@ -72,25 +72,25 @@ def _networks(study: Study):
     return figure
 
 
-def _place(run: Looked, node: str) -> tuple[float, float]:
+def _place(run: RunResult, node: str) -> tuple[float, float]:
     return float(run.graph.column[node]), -ROW * run.graph.level[node]
 
 
-def _lift(run: Looked, source: str, reader: str) -> float:
+def _lift(run: RunResult, source: str, reader: str) -> float:
     """How high above its row a skip bows: over the nodes that stand between its ends."""
     (x0, y0), (x1, y1) = _place(run, source), _place(run, reader)
     between = sum(x0 < x < x1 and y == y0 for x, y in (_place(run, node) for node in run.graph.level))
     return 0.0 if y0 != y1 or not between else 0.4 + 0.36 * between
 
 
-def _frame(run: Looked) -> tuple[float, float, float, float]:
+def _frame(run: RunResult) -> tuple[float, float, float, float]:
     """Left, right, bottom and top of a run's drawing, in columns."""
     x, y = zip(*(_place(run, node) for node in run.graph.level), strict=True)
     top = max(_place(run, skip.source)[1] + _lift(run, skip.source, skip.reader) for skip in run.graph.skips)
     return min(x) - 0.7, max(x) + 0.7, min(y) - 0.6, max(top + 0.25, max(y) + 0.6)
 
 
-def _network(axis, run: Looked, mean: str, metric: str, colour) -> None:
+def _network(axis, run: RunResult, mean: str, metric: str, colour) -> None:
     from matplotlib.patches import Circle, FancyArrowPatch
 
     drops = {(score.kind, score.name): score.drops[metric] for score in run.scores if score.mean == mean}

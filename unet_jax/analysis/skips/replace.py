@@ -65,15 +65,15 @@ class Replaceable:
         with wiring.tapped(replace("in"), replace("out")):
             return self.network.apply(variables["network"], images, train=train)
 
-    def read(self, variables: Any, images: jax.Array, each: Callable[[jax.Array], Any]) -> dict[str, Any]:
-        """`each` of the map at every place, nothing replaced; by `key`."""
+    def read(self, variables: Any, images: jax.Array, on_map: Callable[[jax.Array], Any]) -> dict[str, Any]:
+        """`on_map` of the map at every place, nothing replaced; by `key`."""
         found = {}
 
         def see(end):
             def note(name, x):
                 for place in self.places:
                     if place[:2] == (name, end):
-                        found[key(place)] = each(x[..., place.first : place.first + place.channels])
+                        found[key(place)] = on_map(x[..., place.first : place.first + place.channels])
                 return x
 
             return note
@@ -98,7 +98,7 @@ def key(place: Place) -> str:
     return f"{place.name}/{place.end}/{place.first}"
 
 
-def create(predictor: Predictor, places: Sequence[Place]) -> Predictor:
+def replace_places(predictor: Predictor, places: Sequence[Place]) -> Predictor:
     """The predictor's network in its mode and at its level, replaceable at these places; nothing is replaced yet."""
     network = Replaceable(predictor.network, tuple(places))
     nothing = {key(place): np.zeros(place.channels, np.float32) for place in places}
@@ -144,7 +144,7 @@ def over_images(predictor: Predictor, source, batch_size: int, fn: Callable) -> 
         source,
         batch_size=-(-batch_size // predictor.num_devices) * predictor.num_devices,
         normalize=predictor.normalize,
-        bucket=predictor.bucket,
+        pad_multiple=predictor.pad_multiple,
         input_size=predictor.network.input_size,
         margin=predictor.margin,
         multiple=predictor.num_devices,

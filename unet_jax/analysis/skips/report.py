@@ -15,7 +15,7 @@ from unet_jax.storage.write_errors import report_write_errors
 
 
 @dataclasses.dataclass(frozen=True)
-class Looked:
+class RunResult:
     """A run with what was found: `scores` where maps were replaced, `pairs` where they were compared."""
 
     name: str
@@ -36,17 +36,17 @@ class Study:
     num_images: int
     boundary_share: float
     classes: tuple[str, ...]
-    runs: list[Looked]
+    runs: list[RunResult]
     versions: dict
 
 
-def text(run: Looked, classes: Sequence[str]) -> str:
+def text(run: RunResult, classes: Sequence[str]) -> str:
     """The table of one run: scores of the network as it is, then the points that each replacement costs."""
     title = f"{run.name}: {run.network}, checkpoint of step {run.step}, {run.mode}"
     return "\n".join([title, *(_drops(run, classes) if run.scores else _pairs(run))])
 
 
-def _drops(run: Looked, classes: Sequence[str]) -> list[str]:
+def _drops(run: RunResult, classes: Sequence[str]) -> list[str]:
     names = [f"{metric}/{name}" for metric in METRICS for name in ("mean", *classes)]
     titles = {name: name.replace("boundary_iou", "boundary").replace("iou", "IoU") for name in names}
     base, first = run.scores[0], max(len(score.name) for score in run.scores)
@@ -60,7 +60,7 @@ def _drops(run: Looked, classes: Sequence[str]) -> list[str]:
     return lines
 
 
-def _pairs(run: Looked) -> list[str]:
+def _pairs(run: RunResult) -> list[str]:
     lines = ["linear CKA of the up-sampled map U and each skip"]
     for node in dict.fromkeys(pair.node for pair in run.pairs):
         pairs = [pair for pair in run.pairs if pair.node == node and pair.a == "U"]
@@ -82,11 +82,11 @@ def write(study: Study, out: Path) -> list[Path]:
     return paths
 
 
-def _about(run: Looked) -> dict:
+def _about(run: RunResult) -> dict:
     return {"run": run.name, "network": run.network, "step": run.step, "mode": run.mode}
 
 
-def _score_rows(run: Looked) -> list[dict]:
+def _score_rows(run: RunResult) -> list[dict]:
     rows = []
     for score in run.scores:
         told = {
@@ -101,7 +101,7 @@ def _score_rows(run: Looked) -> list[dict]:
     return rows
 
 
-def _pair_rows(run: Looked) -> list[dict]:
+def _pair_rows(run: RunResult) -> list[dict]:
     return [_about(run) | pair._asdict() for pair in run.pairs]
 
 

@@ -77,7 +77,7 @@ def similarity(
     """
     sizes = {join.reader: 1 + max(c for channels in join.maps.values() for c in channels) for join in graph.joins}
     places = {reader: Place(reader, "in", 0, size) for reader, size in sizes.items()}
-    network = replace.create(predictor, tuple(places.values()))
+    network = replace.replace_places(predictor, tuple(places.values()))
     found = {replace.key(place): Products() for place in places.values()}
     done = 0
     for batch in replace.over_images(network, source, batch_size, map_products):

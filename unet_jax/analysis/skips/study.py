@@ -11,7 +11,7 @@ from tqdm import tqdm
 from unet_jax.analysis.skips import graph as graphs
 from unet_jax.analysis.skips import picture, report
 from unet_jax.analysis.skips.localise import OF, localise
-from unet_jax.analysis.skips.report import Looked, Study
+from unet_jax.analysis.skips.report import RunResult, Study
 from unet_jax.analysis.skips.similarity import similarity
 from unet_jax.data.loading import pipeline
 from unet_jax.errors import UserError
@@ -82,15 +82,17 @@ def study(
                 bar.total = number
                 bar.update(done - bar.n)
 
-            knobs = {"batch_size": batch_size, "progress": progress}
+            options = {"batch_size": batch_size, "progress": progress}
             if alike:
-                pairs = similarity(predictor, one.graph, source, **knobs)
+                pairs = similarity(predictor, one.graph, source, **options)
             else:
-                scores = localise(predictor, one.graph, source, means=means, share=share, **knobs)
+                scores = localise(predictor, one.graph, source, means=means, share=share, **options)
         network = type(predictor.module).__name__
-        looked.append(Looked(name, str(one.workdir), network, one.run.step, predictor.mode, one.graph, scores, pairs))
-        print(f"\n{report.text(looked[-1], opened[0].run.predictor.keep)}", flush=True)
-    found = Study(split, len(source), share, tuple(opened[0].run.predictor.keep), looked, folder.versions())
+        looked.append(
+            RunResult(name, str(one.workdir), network, one.run.step, predictor.mode, one.graph, scores, pairs)
+        )
+        print(f"\n{report.text(looked[-1], opened[0].run.predictor.report_classes)}", flush=True)
+    found = Study(split, len(source), share, tuple(opened[0].run.predictor.report_classes), looked, folder.versions())
     for path in [*report.write(found, out), picture.write(found, out)]:
         print(f"written: {path}")
     return found
@@ -119,17 +121,17 @@ def _open(workdir: Path, checkpoint: str, mode: str, alike: bool) -> Opened:
 
 
 def _source(opened: Sequence[Opened], split: str, root: str) -> pipeline.InMemory:
-    """The first run's split, decoded once; UserError unless all runs have the same images, masks and classes to keep."""
+    """The first run's split, decoded once; UserError unless all runs have the same images, masks and reported classes."""
     first, images = None, None
     for one in opened:
         source = score.open_dataset(one.run, one.workdir, root).source(split)
         source = pipeline.InMemory(source, one.run.config.data.cache_bytes)
         if not len(source):
             raise UserError(f"--split={split}: {one.workdir} has no image in it; take another split")
-        own = one.run.predictor.class_names, one.run.predictor.keep, _digest(source)
+        own = one.run.predictor.class_names, one.run.predictor.report_classes, _digest(source)
         if first is None:
             first, images = own, source
-        for what, ours, theirs in zip(("classes", "classes to keep", "images and masks"), first, own, strict=True):
+        for what, ours, theirs in zip(("classes", "reported classes", "images and masks"), first, own, strict=True):
             if ours != theirs:
                 told = "" if isinstance(ours, str) else f" ({', '.join(ours)}; {', '.join(theirs)})"
                 raise UserError(

@@ -20,7 +20,7 @@ from unet_jax.storage.write_errors import report_write_errors
 from unet_jax.tracking.metrics_file import read_metrics
 
 # What a row tells of the process that wrote it: how long it took, and what it had compiled before.
-PROCESS = ("step_s", "images_per_s", "data_wait", "roof_share", "seconds", "num_compiles")
+PROCESS = ("step_s", "images_per_s", "data_wait", "matmul_utilization", "seconds", "num_compiles")
 
 
 def verify_resume(

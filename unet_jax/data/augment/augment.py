@@ -9,60 +9,60 @@ import jax.numpy as jnp
 
 from unet_jax.data.augment import spatial
 from unet_jax.data.augment.intensity import change_grey_values
-from unet_jax.data.augment.options import BY_CHANCE, Knobs
+from unet_jax.data.augment.options import BY_CHANCE, AugmentOptions
 
 
-def augment(key: jax.Array, example: dict[str, jax.Array], **knobs) -> dict[str, jax.Array]:
+def augment(key: jax.Array, example: dict[str, jax.Array], **options) -> dict[str, jax.Array]:
     """One example, changed at random; whatever is off leaves the draws of the others as they are.
 
     Flips and quarter turns alone move pixels. With a warp (`elastic`, `rotate`, `scale`, `shear`, `shift`) they are a
     part of its one sampling map: the image is interpolated once, arrays of floats (weight) linearly, all others (mask,
     valid, instances) take the nearest pixel, so that ids stay ids. The window keeps its size; what a warp would show from
-    outside it is the window mirrored, or with outside="void" not valid: mask `VOID` (0 where masks overlap), valid False,
+    outside it is the window mirrored, or with fill_mode="void" not valid: mask `VOID` (0 where masks overlap), valid False,
     instances 0.
 
     Args:
       key: a PRNG key.
       example: `image` float32 `[h, w, c]`, normalised (unit variance), and any arrays that start with the axes
         `[h, w]` (mask, valid, weight, instances): these move with the image. Arrays of other shapes are passed on.
-      knobs: those of `knobs.Knobs`.
+      options: those of `options.AugmentOptions`.
 
-    Raises `UserError` where a knob's value is outside its domain.
+    Raises `UserError` where an option's value is outside its domain.
     """
-    knobs = Knobs(**knobs)
+    options = AugmentOptions(**options)
     geometry_key, grey_key = jax.random.split(key)
-    chances = draw_chances(key, knobs)
-    example = change_geometry(geometry_key, example, knobs, chances)
-    return example | {"image": change_grey_values(grey_key, example["image"], knobs, chances)}
+    chances = draw_chances(key, options)
+    example = change_geometry(geometry_key, example, options, chances)
+    return example | {"image": change_grey_values(grey_key, example["image"], options, chances)}
 
 
-def augment_batch(key: jax.Array, batch: dict[str, jax.Array], first=0, **knobs) -> dict[str, jax.Array]:
+def augment_batch(key: jax.Array, batch: dict[str, jax.Array], first=0, **options) -> dict[str, jax.Array]:
     """`augment` of every row of a batch, each under `key` folded with its place, that of the first row being `first`."""
     keys = jax.vmap(lambda place: jax.random.fold_in(key, place))(first + jnp.arange(batch["image"].shape[0]))
-    return jax.vmap(lambda key, example: augment(key, example, **knobs))(keys, batch)
+    return jax.vmap(lambda key, example: augment(key, example, **options))(keys, batch)
 
 
-def draw_chances(key: jax.Array, knobs: Knobs) -> dict[str, jax.Array]:
+def draw_chances(key: jax.Array, options: AugmentOptions) -> dict[str, jax.Array]:
     """Which of the changes take place, drawn for those alone that have a probability below 1."""
     return {
-        name: jax.random.bernoulli(jax.random.fold_in(key, 2 + place), knobs.probability[name])
+        name: jax.random.bernoulli(jax.random.fold_in(key, 2 + place), options.probability[name])
         for place, name in enumerate(BY_CHANCE)  # 0 and 1 are the keys of geometry and grey values
-        if knobs.on(name) and knobs.probability.get(name, 1) < 1
+        if options.on(name) and options.probability.get(name, 1) < 1
     }
 
 
-def change_geometry(key, example, knobs: Knobs, chances) -> dict[str, jax.Array]:
+def change_geometry(key, example, options: AugmentOptions, chances) -> dict[str, jax.Array]:
     """Moves the image and all per-pixel arrays alike; see `augment`."""
     size = example["image"].shape[:2]
     flip_key, turn_key = jax.random.split(key)
-    up_down, left_right = jax.random.bernoulli(flip_key, shape=(2,)) & knobs.flip
-    turns = jax.random.randint(turn_key, (), 0, 4) * knobs.quarter_turns
+    up_down, left_right = jax.random.bernoulli(flip_key, shape=(2,)) & options.flip
+    turns = jax.random.randint(turn_key, (), 0, 4) * options.quarter_turns
     if size[0] != size[1]:
         turns = turns // 2 * 2
 
-    if knobs.warps:
-        places = spatial.draw(jax.random.fold_in(key, 2), size, knobs, chances)
-        return spatial.warp(example, turn_and_flip(places, size, up_down, left_right, turns), knobs)
+    if options.warps:
+        places = spatial.draw(jax.random.fold_in(key, 2), size, options, chances)
+        return spatial.warp(example, turn_and_flip(places, size, up_down, left_right, turns), options)
 
     def move(x):
         if x.shape[:2] != size:
@@ -73,7 +73,7 @@ def change_geometry(key, example, knobs: Knobs, chances) -> dict[str, jax.Array]
             x = jnp.where(turns % 2 == 1, jnp.rot90(x), x)
         return jnp.where(turns >= 2, x[::-1, ::-1], x)
 
-    return jax.tree.map(move, example) if knobs.flip or knobs.quarter_turns else example
+    return jax.tree.map(move, example) if options.flip or options.quarter_turns else example
 
 
 def turn_and_flip(places, size, up_down, left_right, turns):

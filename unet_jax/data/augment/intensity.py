@@ -7,15 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from unet_jax.data.augment.cubic import cubic_weights
-from unet_jax.data.augment.options import Knobs
+from unet_jax.data.augment.options import AugmentOptions
 from unet_jax.data.padding import mirrored
 
 # Those that came after the first five, whose keys they leave as they were; a new one goes to the end.
 LATE = ("blur", "low_resolution", "multiply", "inverted_gamma", "cutout")
 
 
-def change_grey_values(key: jax.Array, image: jax.Array, knobs: Knobs, chances: dict[str, jax.Array]) -> jax.Array:
-    """All that `knobs` has on, in its order, on float32 `[h, w, c]`, every channel alike; noise in each its own.
+def change_grey_values(
+    key: jax.Array, image: jax.Array, options: AugmentOptions, chances: dict[str, jax.Array]
+) -> jax.Array:
+    """All that `options` has on, in its order, on float32 `[h, w, c]`, every channel alike; noise in each its own.
 
     `chances` tells which of them take place; those it does not name always do.
     """
@@ -27,33 +29,33 @@ def change_grey_values(key: jax.Array, image: jax.Array, knobs: Knobs, chances: 
     def chosen(name, changed):
         return jnp.where(chances[name], changed, image) if name in chances else changed
 
-    if knobs.on("blur"):
-        low, high = knobs.blur
+    if options.on("blur"):
+        low, high = options.blur
         sigma = jax.random.uniform(late_key("blur"), (), minval=low, maxval=high)
         image = chosen("blur", blur(image, sigma, radius=math.ceil(4 * high)))
-    if knobs.on("low_resolution"):
-        low, high = knobs.low_resolution
+    if options.on("low_resolution"):
+        low, high = options.low_resolution
         zoom = jax.random.uniform(late_key("low_resolution"), (), minval=low, maxval=high)
         image = chosen("low_resolution", low_resolution(image, zoom))
-    if knobs.on("multiply"):
-        factor = jax.random.uniform(late_key("multiply"), (), minval=1 - knobs.multiply, maxval=1 + knobs.multiply)
+    if options.on("multiply"):
+        factor = jax.random.uniform(late_key("multiply"), (), minval=1 - options.multiply, maxval=1 + options.multiply)
         image = chosen("multiply", factor * image)
-    if knobs.on("contrast"):
+    if options.on("contrast"):
         mean = image.mean()
-        factor = jax.random.uniform(contrast_key, (), minval=1 - knobs.contrast, maxval=1 + knobs.contrast)
+        factor = jax.random.uniform(contrast_key, (), minval=1 - options.contrast, maxval=1 + options.contrast)
         image = chosen("contrast", mean + factor * (image - mean))
-    if knobs.on("brightness"):
-        added = jax.random.uniform(brightness_key, (), minval=-knobs.brightness, maxval=knobs.brightness)
+    if options.on("brightness"):
+        added = jax.random.uniform(brightness_key, (), minval=-options.brightness, maxval=options.brightness)
         image = chosen("brightness", image + added)
-    if knobs.on("inverted_gamma"):
-        image = chosen("inverted_gamma", -gamma(late_key("inverted_gamma"), -image, knobs.inverted_gamma))
-    if knobs.on("gamma"):
-        image = chosen("gamma", gamma(gamma_key, image, knobs.gamma))
-    if knobs.on("noise"):
-        sigma = jax.random.uniform(sigma_key, (), maxval=knobs.noise)
+    if options.on("inverted_gamma"):
+        image = chosen("inverted_gamma", -gamma(late_key("inverted_gamma"), -image, options.inverted_gamma))
+    if options.on("gamma"):
+        image = chosen("gamma", gamma(gamma_key, image, options.gamma))
+    if options.on("noise"):
+        sigma = jax.random.uniform(sigma_key, (), maxval=options.noise)
         image = chosen("noise", image + sigma * jax.random.normal(noise_key, image.shape, image.dtype))
-    if knobs.on("cutout"):
-        boxes = draw_boxes(late_key("cutout"), image.shape[:2], int(knobs.cutout), knobs.cutout_size)
+    if options.on("cutout"):
+        boxes = draw_boxes(late_key("cutout"), image.shape[:2], int(options.cutout), options.cutout_size)
         image = chosen("cutout", cutout(image, boxes))
     return image
 

@@ -1,4 +1,4 @@
-"""What augmentation can be told: every knob, its unit, its value that is off, and what is refused."""
+"""What augmentation can be told: every option, its unit, its value that is off, and what is refused."""
 
 import dataclasses
 import math
@@ -13,12 +13,12 @@ BY_CHANCE = (
 )
 WARPS = BY_CHANCE[:5]
 INTERPOLATIONS = ("linear", "cubic")
-OUTSIDE = ("mirror", "void")
+FILL_MODES = ("mirror", "void")
 
 
 @dataclasses.dataclass(frozen=True)
-class Knobs:
-    """The knobs of `augment`; the defaults are off, and what is off draws nothing and adds nothing to the program.
+class AugmentOptions:
+    """The options of `augment`; the defaults are off, and what is off draws nothing and adds nothing to the program.
 
     A pair is (least, most) of what is drawn from. Grey values are those of the normalised image.
 
@@ -35,7 +35,7 @@ class Knobs:
     shear: float = 0.0  # degrees; angle ~ U(-shear, shear) by which upright lines lean over
     shift: float = 0.0  # pixels; of each axis ~ U(-shift, shift)
     interpolation: str = "linear"  # of the image; or cubic
-    outside: str = "mirror"  # what the window does not hold: mirror, or void, which is not valid
+    fill_mode: str = "mirror"  # what the window does not hold: mirror, or void, which is not valid
     # Grey values, in the order in which they change.
     blur: tuple[float, float] = (0.0, 0.0)  # standard deviation of a Gaussian in pixels ~ U
     low_resolution: tuple[float, float] = (1.0, 1.0)  # factor of the image's size ~ U, there by nearest, back by cubic
@@ -67,7 +67,7 @@ class Knobs:
             value = getattr(self, name)
             whole = _is_number(value) and float(value).is_integer() and value >= least
             _require(whole, name, value, f"choose a whole number of at least {least}")
-        for name, known in {"interpolation": INTERPOLATIONS, "outside": OUTSIDE}.items():
+        for name, known in {"interpolation": INTERPOLATIONS, "fill_mode": FILL_MODES}.items():
             _require(getattr(self, name) in known, name, repr(getattr(self, name)), f"choose {' or '.join(known)}")
         for name, value in self.probability.items():
             known = f"it is none of those drawn by chance: {', '.join(BY_CHANCE)}"
@@ -75,7 +75,7 @@ class Knobs:
             _require(_is_number(value) and 0 <= value <= 1, f"probability.{name}", value, "choose 0 to 1")
 
     def on(self, name: str) -> bool:
-        """Whether that knob changes anything."""
+        """Whether that option changes anything."""
         off = getattr(type(self), name)
         value = getattr(self, name)
         return (tuple(value) if isinstance(off, tuple) else value) != off and self.probability.get(name, 1) > 0
@@ -95,13 +95,13 @@ def _require(right: bool, name: str, value, remedy: str) -> None:
         raise UserError(f"augment.{name}={value}: {remedy}")
 
 
-def _at_least_0(knobs: Knobs, *names: str) -> None:
+def _at_least_0(options: AugmentOptions, *names: str) -> None:
     for name in names:
-        value = getattr(knobs, name)
+        value = getattr(options, name)
         _require(_is_number(value) and value >= 0, name, value, "choose at least 0")
 
 
-def _pair(knobs: Knobs, name: str, allowed, most: float, remedy: str) -> None:
-    value = getattr(knobs, name)
+def _pair(options: AugmentOptions, name: str, allowed, most: float, remedy: str) -> None:
+    value = getattr(options, name)
     numbers = isinstance(value, (tuple, list)) and len(value) == 2 and all(map(_is_number, value))
     _require(numbers and allowed(value[0]) and value[0] <= value[1] <= most, name, value, f"give {remedy}")

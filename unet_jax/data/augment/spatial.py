@@ -9,27 +9,27 @@ import jax.numpy as jnp
 import numpy as np
 
 from unet_jax.data.augment.cubic import cubic_weights
-from unet_jax.data.augment.options import Knobs
+from unet_jax.data.augment.options import AugmentOptions
 from unet_jax.segmentation import VOID_ID
 
 
-def draw(key: jax.Array, size: tuple[int, int], knobs: Knobs, chances: dict[str, jax.Array]) -> jax.Array:
+def draw(key: jax.Array, size: tuple[int, int], options: AugmentOptions, chances: dict[str, jax.Array]) -> jax.Array:
     """A random map float32 `[2, h, w]`; `chances` tells which of them take place, those it does not name always do."""
     elastic_key, rotate_key, scale_key, shear_key, shift_key = jax.random.split(key, 5)
 
     def drawn(key, name, low, high, shape=()):
-        if not knobs.on(name):
+        if not options.on(name):
             return jnp.zeros(shape)
         return jax.random.uniform(key, shape, minval=low, maxval=high) * chances.get(name, True)
 
-    angle = drawn(rotate_key, "rotate", -np.radians(knobs.rotate), np.radians(knobs.rotate))
-    factor = jnp.exp(drawn(scale_key, "scale", *np.log(knobs.scale)))
-    lean = jnp.tan(drawn(shear_key, "shear", -np.radians(knobs.shear), np.radians(knobs.shear)))
-    shift = drawn(shift_key, "shift", -knobs.shift, knobs.shift, (2,))
+    angle = drawn(rotate_key, "rotate", -np.radians(options.rotate), np.radians(options.rotate))
+    factor = jnp.exp(drawn(scale_key, "scale", *np.log(options.scale)))
+    lean = jnp.tan(drawn(shear_key, "shear", -np.radians(options.shear), np.radians(options.shear)))
+    shift = drawn(shift_key, "shift", -options.shift, options.shift, (2,))
     places = affine(size, angle, factor, lean, shift)
-    if knobs.on("elastic"):
-        points = jax.random.normal(elastic_key, (2, int(knobs.elastic_grid), int(knobs.elastic_grid)))
-        places += displacements(knobs.elastic * points * chances.get("elastic", True), size)
+    if options.on("elastic"):
+        points = jax.random.normal(elastic_key, (2, int(options.elastic_grid), int(options.elastic_grid)))
+        places += displacements(options.elastic * points * chances.get("elastic", True), size)
     return places
 
 
@@ -116,7 +116,7 @@ def _taps(place, n, how):
     return [(_mirror(before + offset, n), weight) for offset, weight in offsets]
 
 
-def warp(example: dict[str, jax.Array], places: jax.Array, knobs: Knobs) -> dict[str, jax.Array]:
+def warp(example: dict[str, jax.Array], places: jax.Array, options: AugmentOptions) -> dict[str, jax.Array]:
     """The example read at the places; see `augment`."""
     size = example["image"].shape[:2]
 
@@ -124,11 +124,11 @@ def warp(example: dict[str, jax.Array], places: jax.Array, knobs: Knobs) -> dict
         if x.shape[:2] != size:
             return x
         if name == "image":
-            return sample(x, places, knobs.interpolation)
+            return sample(x, places, options.interpolation)
         return sample(x, places, "linear" if jnp.issubdtype(x.dtype, jnp.floating) else "nearest")
 
     made = {name: read(name, x) for name, x in example.items()}
-    if knobs.outside == "void":
+    if options.fill_mode == "void":
         here = inside(places, size)
         for name in ("mask", "valid", "instances"):
             if name in made:

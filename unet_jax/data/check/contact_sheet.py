@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unet_jax.data.check.survey import Look, Survey
+from unet_jax.data.check.survey import ImageStats, Survey
 from unet_jax.data.dataset import SPLITS
 from unet_jax.data.datasets import image_files
 from unet_jax.plotting import drawing
@@ -15,9 +15,9 @@ TILE, COLUMNS = 240, 6  # pixels, tiles in a row
 MOST_IMAGES, MOST_PAIRS = 24, 12
 
 
-def sheet(found: Survey) -> np.ndarray:
+def draw_sheet(found: Survey) -> np.ndarray:
     """Up to `MOST_IMAGES` images of all splits with outlined masks and a legend, RGB uint8; void is greyed out."""
-    chosen = choose(found, MOST_IMAGES)
+    chosen = choose_images(found, MOST_IMAGES)
     colours = drawing.class_colours(found.class_names, found.palette)[1:]
     legend = list(zip(found.class_names[1:], colours, strict=True))
     if any(look.counts[VOID_ID] for look in chosen):
@@ -25,14 +25,14 @@ def sheet(found: Survey) -> np.ndarray:
     return arrange([_tile(look, found, colours) for look in chosen], COLUMNS, legend)
 
 
-def alike_sheet(found: Survey) -> np.ndarray:
+def draw_alike_sheet(found: Survey) -> np.ndarray:
     """The first `MOST_PAIRS` pairs of images that look alike, each pair side by side, RGB uint8."""
     shown = found.alike[:MOST_PAIRS]
     tiles = [_tile(found.looks[place], found, ()) for i, j, _ in shown for place in (i, j)]
     return arrange(tiles, 2 if len(shown) < 3 else 4, [])
 
 
-def choose(found: Survey, most: int) -> list[Look]:
+def choose_images(found: Survey, most: int) -> list[ImageStats]:
     """Examples of every split, evenly spread over it: of val and test their share and 2 at least, train has the rest."""
     looks = {split: found.of(split) for split in SPLITS}
     looks["train"] = [look for look in found.looks if look.split not in SPLITS[1:]]  # with those of a refused index
@@ -42,7 +42,7 @@ def choose(found: Survey, most: int) -> list[Look]:
     return [looks[split][i] for split, places in spread.items() for i in places]
 
 
-def _tile(look: Look, found: Survey, colours: Sequence[drawing.Colour]) -> np.ndarray:
+def _tile(look: ImageStats, found: Survey, colours: Sequence[drawing.Colour]) -> np.ndarray:
     """One image in a square of `TILE` pixels below its name; the masks of classes 1.. in `colours`, none without."""
     path, mask, *_ = look.row.paths
     image = drawing.to_display(image_files.read_image(path))

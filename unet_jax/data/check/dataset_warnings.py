@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from unet_jax.data.check.survey import Look, Survey
+from unet_jax.data.check.survey import ImageStats, Survey
 from unet_jax.data.dataset import SPLITS
 from unet_jax.segmentation import VOID_ID
 
@@ -12,7 +12,7 @@ MUCH_VOID = 0.5  # share of all pixels
 FEW = 4  # images or pairs named in a line
 
 
-def caveats(found: Survey, window: Sequence[int]) -> list[str]:
+def find_warnings(found: Survey, window: Sequence[int]) -> list[str]:
     """Everything to be warned of; `window` is the (height, width) of a training window."""
     if not found.looks:
         return []
@@ -85,12 +85,12 @@ def _sizes(found: Survey, window: Sequence[int]) -> Iterator[str]:
         )
 
 
-def only_background(look: Look) -> bool:
+def only_background(look: ImageStats) -> bool:
     """Whether its mask has background and no other class."""
     return bool(look.counts[0]) and not look.counts[1:VOID_ID].any()
 
 
-def _named(look: Look) -> str:
+def _named(look: ImageStats) -> str:
     return f"{look.split}/{look.row.id}" if look.split else look.row.id
 
 

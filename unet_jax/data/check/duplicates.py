@@ -30,7 +30,7 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
     return small / length if length > 1e-6 * max(np.abs(grey).max(), 1) * SIDE else np.zeros_like(small)
 
 
-def find(thumbnails: np.ndarray, splits: Sequence[str]) -> tuple[list[tuple[int, int, float]], int]:
+def find_duplicates(thumbnails: np.ndarray, splits: Sequence[str]) -> tuple[list[tuple[int, int, float]], int]:
     """Pairs (i, j, correlation) in different splits whose thumbnails correlate by `ALIKE` or more, and how many there are.
 
     The most alike come first, and no more than `MOST` are kept; the number is that of all.

@@ -15,7 +15,7 @@ MOST_SIZES = 6  # rows of the table of sizes
 MOST_ALIKE = 3  # refusals shown of those that one remedy ends
 
 
-def page(found: Survey) -> str:
+def format_survey(found: Survey) -> str:
     """The tables, for a survey that has seen at least one example."""
     return "\n\n".join([_shares(found), _sizes(found), _pixels(found)])
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from unet_jax.data.datasets.image_files import Palette
-from unet_jax.errors import UserError, fail, refusing
+from unet_jax.errors import UserError, collect_errors, raise_error
 from unet_jax.segmentation import VOID_ID
 
 MOST_DERIVED = 32  # classes: more than this found in masks of unknown K are grey values, not ids
@@ -58,22 +58,22 @@ def count_classes(
     values: Sequence[np.ndarray],
     known: int,
     mask_values: Sequence[int],
-    refuse: Callable[[UserError], None] = fail,
+    on_error: Callable[[UserError], None] = raise_error,
 ) -> int:
     """K, from the ids that each mask holds and what the config tells of it (`known`, 0: nothing).
 
-    `where` names the masks in messages. Gives `refuse` ids beyond the known number, and masks that seem to hold
+    `where` names the masks in messages. Gives `on_error` ids beyond the known number, and masks that seem to hold
     something else than ids.
     """
     for mask, found in zip(where, values, strict=True):
-        with refusing(refuse):
+        with collect_errors(on_error):
             check_ids(mask, found, known)
     largest = [int(found[found != VOID_ID].max(initial=0)) for found in values]
     void = [VOID_ID in found for found in values]
     if any(void) and not any(largest) and not mask_values:
         count = known or 2
         ids = tuple(range(count)) if count < 5 else f"(0, 1, ..., {count - 1})"
-        refuse(
+        on_error(
             UserError(
                 f"{where[void.index(True)]}: no mask holds another value than 0 and 255; set mask_values=(0, 255) if "
                 f"255 is class 1 of two classes, or mask_values={ids} if it is void"
@@ -81,7 +81,7 @@ def count_classes(
         )
     derived = max(largest) + 1
     if not known and derived > MOST_DERIVED:
-        refuse(
+        on_error(
             UserError(
                 f"{where[largest.index(derived - 1)]}: holds the value {derived - 1}; if the masks hold grey values set "
                 f"mask_values, if there are {derived} classes set num_classes={derived}"

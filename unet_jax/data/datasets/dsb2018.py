@@ -25,7 +25,7 @@ from unet_jax.data.dataset import Dataset
 from unet_jax.data.datasets import fields_of_view, from_files, image_files, splits
 from unet_jax.data.datasets.from_files import dataset_from_files
 from unet_jax.data.store.cache import file_digests, remember, unreadable
-from unet_jax.errors import UserError, fail
+from unet_jax.errors import UserError, raise_error
 from unet_jax.storage import paths
 from unet_jax.storage.digests import json_sha256
 
@@ -37,7 +37,7 @@ class Dsb2018(from_files.FromFiles):
     """An image and the masks of its nuclei."""
 
     @staticmethod
-    def read(id_, paths, reading, refuse=fail):
+    def read(id_, paths, reading, on_error=raise_error):
         image = read_image(paths[0])
         instances = np.zeros(image.shape[:2], np.uint16)
         for number, path in enumerate(paths[1:], 1):
@@ -135,6 +135,6 @@ def _fields(images: dict[str, str], cache_dir: str) -> dict[str, str]:
     digests = file_digests(images.values(), cache_dir)
     return remember(
         json_sha256([code, [(id_, digests[path]) for id_, path in images.items()]]),
-        lambda: fields_of_view.find((id_, read_image(path)) for id_, path in images.items()),
+        lambda: fields_of_view.find_fields((id_, read_image(path)) for id_, path in images.items()),
         cache_dir,
     )

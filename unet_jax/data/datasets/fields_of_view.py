@@ -19,7 +19,7 @@ JOIN, STEP, COPY = 0.93, 6.0, 0.98
 THUMBNAIL = 32  # px
 
 
-def find(images: Iterable[tuple[str, np.ndarray]]) -> dict[str, str]:
+def find_fields(images: Iterable[tuple[str, np.ndarray]]) -> dict[str, str]:
     """The field of each image by id; a field bears the first, by name, of its ids.
 
     `images` are pairs of id and pixels `[H, W, C]`, read one at a time.

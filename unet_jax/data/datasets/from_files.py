@@ -18,7 +18,7 @@ from unet_jax.data.datasets import classes, image_files
 from unet_jax.data.datasets.classes import count_classes, name_classes
 from unet_jax.data.store.builder import Builder, cache_key, prepare
 from unet_jax.data.store.cache import file_digests, remember
-from unet_jax.errors import UserError, fail, refusing
+from unet_jax.errors import UserError, collect_errors, raise_error
 from unet_jax.storage.digests import json_sha256
 
 
@@ -35,12 +35,12 @@ class FromFiles(Builder):
 
     @staticmethod
     def read(
-        id_: str, paths: Sequence[str], reading: Mapping[str, Any], refuse: Callable[[UserError], None] = fail
+        id_: str, paths: Sequence[str], reading: Mapping[str, Any], on_error: Callable[[UserError], None] = raise_error
     ) -> dict[str, np.ndarray]:
         """image, mask and, where there are any, instances, from the files of one example.
 
         `reading` is what was given to `create`. Raises `UserError` on whatever is wrong with the files, or gives it to
-        `refuse`, to go on with the others of the files where that returns.
+        `on_error`, to go on with the others of the files where that returns.
         """
         raise NotImplementedError
 
@@ -95,7 +95,7 @@ def dataset_from_files(
     code = list(file_digests((__file__, image_files.__file__, *readers), cache_dir).values())
     fingerprint = json_sha256([code, contents])
     checked = json_sha256([fingerprint, reading, known_classes])
-    facts = remember(checked, lambda: survey(builder_cls, every, reading, known_classes), cache_dir)
+    facts = remember(checked, lambda: survey_rows(builder_cls, every, reading, known_classes), cache_dir)
     config = facts | dict(reading) | {"overlapping": False, "instances": instances}
     return Dataset(
         name=builder_cls.name,
@@ -110,28 +110,28 @@ def dataset_from_files(
     )
 
 
-def survey(
+def survey_rows(
     builder_cls: type[FromFiles],
     rows: Sequence[Row],
     reading: Mapping[str, Any],
     known_classes: int,
-    refuse: Callable[[UserError], None] = fail,
+    on_error: Callable[[UserError], None] = raise_error,
     look: Callable[[Row, dict[str, np.ndarray]], None] = lambda row, example: None,
 ) -> dict[str, Any]:
     """Reads every row and returns what they have in common: channels, dtype and num_classes.
 
-    `refuse` is given every problem, also 8- and 16-bit images mixed; where it returns and no row is left, channels is 0.
+    `on_error` is given every problem, also 8- and 16-bit images mixed; where it returns and no row is left, channels is 0.
     `look` is given each row that has no problem, and its example, from two threads.
     """
 
     def of_one(row):
         problems, example = [], {}
-        with refusing(problems.append):
+        with collect_errors(problems.append):
             example = builder_cls.read(row.id, row.paths, reading, problems.append)
         values = None
         if "mask" in example:
             values = image_files.values_in(example["mask"])
-            with refusing(problems.append):
+            with collect_errors(problems.append):
                 classes.check_ids(row.paths[1], values, known_classes)
         if problems or not {"image", "mask"} <= set(example):
             return problems, None
@@ -142,14 +142,14 @@ def survey(
     with ThreadPoolExecutor(2) as pool:
         for problems, fact in pool.map(of_one, rows):
             for problem in problems:
-                refuse(problem)
+                on_error(problem)
             sound += [fact] if fact else []
     if not sound:
         return {"channels": 0, "dtype": "", "num_classes": known_classes}
     rows, channels, dtypes, values = zip(*sound, strict=True)
     if len(set(dtypes)) > 1:
         eight, sixteen = (rows[dtypes.index(dtype)].paths[0] for dtype in ("uint8", "uint16"))
-        refuse(UserError(f"{sixteen}: is 16-bit and {eight} is 8-bit; convert the images to one depth"))
+        on_error(UserError(f"{sixteen}: is 16-bit and {eight} is 8-bit; convert the images to one depth"))
     masks = [row.paths[1] for row in rows]
-    num_classes = count_classes(masks, values, known_classes, reading.get("mask_values", ()), refuse)
+    num_classes = count_classes(masks, values, known_classes, reading.get("mask_values", ()), on_error)
     return {"channels": max(channels), "dtype": dtypes[0], "num_classes": num_classes}

@@ -9,7 +9,7 @@ from etils.epath import Path
 from PIL import Image, ImageSequence
 
 from unet_jax.data.store.cache import unreadable
-from unet_jax.errors import UserError, fail
+from unet_jax.errors import UserError, raise_error
 from unet_jax.segmentation import VOID_ID
 from unet_jax.storage.paths import in_bucket
 
@@ -25,11 +25,11 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 Image.MAX_IMAGE_PIXELS = None
 
 
-def list_images(folder: str | Path, refuse: Callable[[UserError], None] = fail) -> dict[str, Path]:
+def list_images(folder: str | Path, on_error: Callable[[UserError], None] = raise_error) -> dict[str, Path]:
     """The image files of a folder by name without suffix, sorted; hidden files and other suffixes are passed over.
 
     Raises `UserError` where there is no such folder. Of files that differ in nothing but their suffix the second is given
-    to `refuse`, and passed over where that returns.
+    to `on_error`, and passed over where that returns.
     """
     folder = Path(folder).expanduser()
     try:
@@ -45,7 +45,7 @@ def list_images(folder: str | Path, refuse: Callable[[UserError], None] = fail) 
             continue
         if path.stem in found:
             twin = found[path.stem].name
-            refuse(UserError(f"{path}: {twin} has the same name but for the suffix; rename or remove one"))
+            on_error(UserError(f"{path}: {twin} has the same name but for the suffix; rename or remove one"))
             continue
         found[path.stem] = path
     return found

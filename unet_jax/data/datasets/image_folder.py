@@ -16,7 +16,7 @@ from unet_jax.data.dataset import Dataset
 from unet_jax.data.datasets import from_files, image_files, splits
 from unet_jax.data.datasets.classes import check_class_settings
 from unet_jax.data.datasets.from_files import dataset_from_files
-from unet_jax.errors import UserError, fail, refusing
+from unet_jax.errors import UserError, collect_errors, raise_error
 from unet_jax.storage.paths import expand
 
 READERS = (__file__,)  # beside `files` and `from_files`
@@ -27,7 +27,7 @@ class ImageFolder(from_files.FromFiles):
     """Examples of an image, a mask and perhaps an instance map, each a file of its own."""
 
     @staticmethod
-    def read(id_, paths, reading, refuse=fail):
+    def read(id_, paths, reading, on_error=raise_error):
         def ids(path):
             return image_files.to_ids(image_files.read_labels(path), path, reading["mask_values"], reading["palette"])
 
@@ -36,7 +36,7 @@ class ImageFolder(from_files.FromFiles):
         for (name, of_file), path in zip(readers.items(), paths, strict=False):
             if not path:
                 continue
-            with refusing(refuse):
+            with collect_errors(on_error):
                 example[name] = of_file(path)
                 image_files.check_size(example[name], path, example.get("image", example[name]))
         return example
@@ -70,7 +70,7 @@ def load_image_folder(
     """
     known_classes, mask_values, palette = check_class_settings(class_names, num_classes, mask_values, palette)
     split_fractions = splits.check_fractions(split_fractions)
-    rows = find(root, masks_dir, split_fractions, split_file)
+    rows = find_rows(root, masks_dir, split_fractions, split_file)
     reading = {"mask_values": mask_values, "palette": palette}
     return dataset_from_files(
         ImageFolder,
@@ -86,16 +86,16 @@ def load_image_folder(
     )
 
 
-def find(
+def find_rows(
     root: str,
     masks_dir: str,
     split_fractions: Sequence[float],
     split_file: str = "",
-    refuse: Callable[[UserError], None] = fail,
+    on_error: Callable[[UserError], None] = raise_error,
 ) -> dict[str, list[from_files.Row]]:
     """The rows of each split, paired by file name; no file but that of the splits is opened.
 
-    `refuse` is given what is wrong. Where it returns, a path that is missing is None, a file without its image and a twin
+    `on_error` is given what is wrong. Where it returns, a path that is missing is None, a file without its image and a twin
     are passed over, and images without a place, or whose splits cannot be read, lie in the split "".
     """
     if not root:
@@ -106,28 +106,28 @@ def find(
         folders["instances"] = base / "instances"
     listed = {}
     for name, folder in folders.items():
-        with refusing(refuse):
-            listed[name] = {id_: str(path) for id_, path in image_files.list_images(folder, refuse).items()}
-    _check_pairs(folders, listed, refuse)
+        with collect_errors(on_error):
+            listed[name] = {id_: str(path) for id_, path in image_files.list_images(folder, on_error).items()}
+    _check_pairs(folders, listed, on_error)
     ids = listed.get("images", {})
     assigned = {id_: ("", id_) for id_ in ids}
-    with refusing(refuse):
-        assigned = splits.assign(ids, split_fractions, split_file, index=base / "index.csv", refuse=refuse)
+    with collect_errors(on_error):
+        assigned = splits.assign(ids, split_fractions, split_file, index=base / "index.csv", on_error=on_error)
     return from_files.by_split(assigned, lambda id_: tuple(listed.get(name, {}).get(id_) for name in folders))
 
 
-def _check_pairs(folders, listed, refuse) -> None:
+def _check_pairs(folders, listed, on_error) -> None:
     images = listed.get("images")
     if images is None:
         return
     if not images:
-        refuse(UserError(f"{folders['images']}: holds no images; put {', '.join(image_files.SUFFIXES)} files there"))
+        on_error(UserError(f"{folders['images']}: holds no images; put {', '.join(image_files.SUFFIXES)} files there"))
     for name, paths in listed.items():
         lonely = [id_ for id_ in images if id_ not in paths]
         for id_ in lonely:
             where = f"{id_}.* in {folders[name]} ({len(lonely)} such)"
-            refuse(UserError(f"{images[id_]}: has no file {where}; add it or move the image away"))
+            on_error(UserError(f"{images[id_]}: has no file {where}; add it or move the image away"))
         lonely = [id_ for id_ in paths if id_ not in images]
         for id_ in lonely:
             where = f"{id_}.* in {folders['images']} ({len(lonely)} such)"
-            refuse(UserError(f"{paths[id_]}: has no file {where}; add the image or move the file away"))
+            on_error(UserError(f"{paths[id_]}: has no file {where}; add the image or move the file away"))

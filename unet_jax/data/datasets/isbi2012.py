@@ -27,7 +27,7 @@ from unet_jax.data.dataset import Dataset
 from unet_jax.data.datasets import from_files, image_files, splits
 from unet_jax.data.datasets.from_files import dataset_from_files
 from unet_jax.data.store.cache import stamp
-from unet_jax.errors import UserError, fail
+from unet_jax.errors import UserError, raise_error
 from unet_jax.storage.paths import expand
 
 CLASS_NAMES = ("interior", "membrane")
@@ -41,7 +41,7 @@ class Isbi2012(from_files.FromFiles):
     """A slice of both stacks by its number."""
 
     @staticmethod
-    def read(id_, paths, reading, refuse=fail):
+    def read(id_, paths, reading, on_error=raise_error):
         image, labels = (_pages(path)[int(id_)] for path in paths)
         image_files.check_size(labels, paths[1], image)
         mask = image_files.to_ids(labels, paths[1], reading["raw_values"])

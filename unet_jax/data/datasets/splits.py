@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from etils.epath import Path
 
 from unet_jax.data.dataset import SPLITS
-from unet_jax.errors import UserError, fail
+from unet_jax.errors import UserError, raise_error
 from unet_jax.storage.paths import expand
 
 COLUMNS = ("id", "split", "group")  # of the index
@@ -26,7 +26,7 @@ def assign(
     *,
     index: Path | None = None,
     groups: Callable[[], Mapping[str, str]] | None = None,
-    refuse: Callable[[UserError], None] = fail,
+    on_error: Callable[[UserError], None] = raise_error,
 ) -> dict[str, tuple[str, str]]:
     """(split, group) of each id: from `split_file`, else from `index` if it is there, else by hash of the group.
 
@@ -39,15 +39,15 @@ def assign(
     knows, by id, comes before that default; with `fractions` None a file must give the splits. Where `groups` could tell
     what belongs together and the file gives splits without groups, a line on stderr warns of it.
 
-    Raises `UserError` where the file cannot be used. Gives `refuse` a row whose id is none of `ids` or has a row already,
+    Raises `UserError` where the file cannot be used. Gives `on_error` a row whose id is none of `ids` or has a row already,
     a split of another name, and a group that lies in two splits. Where that returns, what has no right place is in the
     split "".
     """
     ids = list(ids)
     path = find_file(split_file) if split_file else index
     there = bool(split_file) or (path is not None and path.exists())
-    rows = _read(path, refuse) if there else {}
-    chosen = _match(rows, ids, path, bool(split_file), refuse) if there else ids
+    rows = _read(path, on_error) if there else {}
+    chosen = _match(rows, ids, path, bool(split_file), on_error) if there else ids
     drawn = not any("split" in row for row in rows.values())
     if drawn and fractions is None:
         raise UserError(f"{path}: has no column 'split'; add it, with {', '.join(SPLITS)}")
@@ -64,11 +64,11 @@ def assign(
         group = row.get("group") or known.get(id_, id_)
         split = hash_split(group, fractions) if drawn else row["split"]
         if split not in SPLITS:
-            refuse(UserError(f"{path}: id {id_!r} has split {split!r}; use one of {', '.join(SPLITS)}"))
+            on_error(UserError(f"{path}: id {id_!r} has split {split!r}; use one of {', '.join(SPLITS)}"))
             split = ""
         elif home.setdefault(group, split) != split:
             both = f"{home[group]} and, with id {id_!r}, in {split}"
-            refuse(UserError(f"{path}: group {group!r} is in {both}; put it into one split"))
+            on_error(UserError(f"{path}: group {group!r} is in {both}; put it into one split"))
         assigned[id_] = (split, group)
     return assigned
 
@@ -88,22 +88,22 @@ def find_file(split_file: str) -> Path:
     )
 
 
-def _match(rows: Mapping[str, dict], ids: list[str], path: Path, subset: bool, refuse) -> list[str]:
+def _match(rows: Mapping[str, dict], ids: list[str], path: Path, subset: bool, on_error) -> list[str]:
     """The ids that are to have a place, in their order: all, or with `subset` those that have a row."""
     missing = sorted(set(rows) - set(ids))
     for start in range(0, len(missing), 3):  # the first refusal may be the only one seen: it names a few
         few = missing[start : start + 3]
         what = f"id {few[0]!r} has" if len(few) == 1 else f"ids {', '.join(map(repr, few))} have"
-        refuse(UserError(f"{path}: {what} no image; remove the row or add the image ({len(missing)} such)"))
+        on_error(UserError(f"{path}: {what} no image; remove the row or add the image ({len(missing)} such)"))
     left_out = [id_ for id_ in ids if id_ not in rows]
     if left_out and len(left_out) == len(ids):
-        refuse(UserError(f"{path}: names no image; give it a row for each that is to be used"))
+        on_error(UserError(f"{path}: names no image; give it a row for each that is to be used"))
     elif left_out and subset:
         print(f"{path}: {len(left_out)} of {len(ids)} images are not named there and left out", file=sys.stderr)
     else:
         for id_ in left_out:
             what = f"is an image without a row; add the row or remove the image ({len(left_out)} such)"
-            refuse(UserError(f"{path}: id {id_!r} {what}"))
+            on_error(UserError(f"{path}: id {id_!r} {what}"))
     return [id_ for id_ in ids if id_ in rows] if subset else ids
 
 
@@ -128,7 +128,7 @@ def check_fractions(fractions: Sequence[float]) -> tuple[float, ...]:
     return numbers
 
 
-def _read(index: Path, refuse: Callable[[UserError], None]) -> dict[str, dict[str, str]]:
+def _read(index: Path, on_error: Callable[[UserError], None]) -> dict[str, dict[str, str]]:
     try:
         text = index.read_bytes().decode("utf-8-sig")  # Excel writes a byte order mark
         reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
@@ -149,6 +149,6 @@ def _read(index: Path, refuse: Callable[[UserError], None]) -> dict[str, dict[st
     rows = {}
     for row in listed:
         if row["id"] in rows:
-            refuse(UserError(f"{index}: id {row['id']!r} has two rows; remove one"))
+            on_error(UserError(f"{index}: id {row['id']!r} has two rows; remove one"))
         rows[row["id"]] = row
     return rows

@@ -53,7 +53,7 @@ def load_tfds(
       splits: what each of train, val and test is, in TFDS's own terms, e.g. {"train": "train[:90%]", "val":
         "train[90%:]", "test": "test"}; "" leaves it out. They may not share an example.
 
-    Raises `UserError` where the set is not there, is no ArrayRecord, or an example is not as the knobs say.
+    Raises `UserError` where the set is not there, is no ArrayRecord, or an example is not as the options say.
     """
     known_classes, mask_values, _ = check_class_settings(class_names, num_classes, mask_values, ())
     builder = _open(dataset, data_dir)
@@ -79,8 +79,7 @@ def load_tfds(
         split: [[Path(file).name, digests[file], *part] for file, *part in pieces] for split, pieces in parts.items()
     }
     contents = [builder.info.full_name, builder.info.features.to_json(), stored]
-    knobs = [dataclasses.astuple(keys), mask_values]
-    fingerprint = json_sha256([code, contents, knobs])
+    fingerprint = json_sha256([code, contents, [dataclasses.astuple(keys), mask_values]])
     checked = json_sha256([fingerprint, known_classes])
     facts = remember(checked, lambda: _check(dataset, sources, known_classes, mask_values), cache_dir)
     for source in sources.values():
@@ -124,10 +123,10 @@ def _open(dataset: str, data_dir: str):
 
 def _check_keys(builder, keys: Keys) -> None:
     have = builder.info.features
-    for knob, key in (("image_key", keys.image), ("mask_key", keys.mask), ("id_key", keys.id_)):
-        if key not in have and (key or knob != "id_key"):
+    for option, key in (("image_key", keys.image), ("mask_key", keys.mask), ("id_key", keys.id_)):
+        if key not in have and (key or option != "id_key"):
             raise UserError(
-                f"tfds:{builder.info.name}: data.{knob}={key!r} is none of its features: {', '.join(sorted(have))}"
+                f"tfds:{builder.info.name}: data.{option}={key!r} is none of its features: {', '.join(sorted(have))}"
             )
 
 

@@ -36,7 +36,7 @@ def class_weights(dataset: Dataset, rule: str, cache_dir: str = "") -> tuple[flo
     source, num_classes = dataset.source("train"), len(dataset.class_names)
     code = list(file_digests((__file__,), cache_dir).values())
     key = json_sha256([code, dataset.fingerprint, len(source)])  # of a share the number tells which images it holds
-    counts = parallel.first_then_others(
+    counts = parallel.process_0_first(
         "count the pixels of a data set", lambda: remember(key, lambda: count(source, num_classes), cache_dir)
     )
     pixels = np.array(counts["pixels"], np.float64)

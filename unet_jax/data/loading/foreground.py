@@ -13,13 +13,13 @@ from unet_jax.errors import UserError
 from unet_jax.segmentation import VOID_ID
 
 
-def check_share(share: float) -> None:
+def check_fraction(share: float) -> None:
     """Raises UserError unless `share` is one."""
     if not 0 <= share <= 1:
-        raise UserError(f"data.foreground_share {share} must be at least 0 and at most 1")
+        raise UserError(f"data.foreground_fraction {share} must be at least 0 and at most 1")
 
 
-def is_due(position: int, share: float) -> bool:
+def wants_foreground(position: int, share: float) -> bool:
     """Whether the example at `position` of the run is of the share: of n in a row, floor or ceil of n times it are."""
     return math.floor((position + 1) * share) > math.floor(position * share)
 
@@ -28,7 +28,7 @@ def check_any(source) -> None:
     """Raises UserError where no example of `source` shows foreground; the masks up to the first that does are read."""
     if not any(_present(source[index]["mask"]).size for index in range(len(source))):
         raise UserError(
-            f"data.foreground_share: none of the {len(source)} training images shows another class than class 0; set it "
+            f"data.foreground_fraction: none of the {len(source)} training images shows another class than class 0; set it "
             "to 0, or mend the masks"
         )
 

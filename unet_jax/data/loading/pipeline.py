@@ -14,7 +14,7 @@ import numpy as np
 from unet_jax.data.loading import foreground
 from unet_jax.data.normalization import NORMALIZATIONS, normalize, statistics
 from unet_jax.data.padding import mirrored_window, padded_size
-from unet_jax.data.store.sources import Epochs, InMemory, size_of
+from unet_jax.data.store.sources import InMemory, ShuffledEpochs, size_of
 from unet_jax.data.store.weight_map import UNIT
 from unet_jax.errors import UserError
 from unet_jax.segmentation import VOID_ID
@@ -52,7 +52,7 @@ def train_dataset(
     seed: int,
     normalize: str = "image",
     margin: int = 0,
-    foreground_share: float = 0.0,
+    foreground_fraction: float = 0.0,
     process_index: int = 0,
     process_count: int = 1,
     cache_bytes: int = 1 << 30,
@@ -68,14 +68,14 @@ def train_dataset(
       source: random access to Examples.
       batch_size: of all processes together.
       margin: pixels that the network loses at each border (0 with same padding), so that it learns the image's rim, too.
-      foreground_share: of the windows, spread evenly over a batch, that show a random pixel of a random foreground class
+      foreground_fraction: of the windows, spread evenly over a batch, that show a random pixel of a random foreground class
         (`foreground`); an image without any gives an ordinary window. The others are those of a share of 0.
       cache_bytes: decoded images are kept in memory up to this many bytes (0: none).
 
     Returns dicts of image float32 `[B, h, w, C]`, mask int32 `[B, h, w]` or `[B, h, w, K]`, valid bool `[B, h, w]` and,
     where the examples have a `weight` (`weight_map`), weight float32 `[B, h, w]`.
     Raises `UserError` where the batch does not divide over the processes, or `patch`, `margin`, `seed`, `normalize` or
-    `foreground_share` is outside its domain.
+    `foreground_fraction` is outside its domain.
     """
     rows = _rows(batch_size, process_count)
     patch = tuple(patch) if np.iterable(patch) else (patch,)
@@ -88,13 +88,13 @@ def train_dataset(
     if normalize not in NORMALIZATIONS:
         raise UserError(f"normalize={normalize!r} is unknown; use one of {', '.join(NORMALIZATIONS)}")
 
-    foreground.check_share(foreground_share)
+    foreground.check_fraction(foreground_fraction)
     shown = [p - 2 * margin for p in patch]  # what the network answers for
 
     def random_window(element, rng: np.random.Generator):
         position, example, of = element
         spare = [n - p for n, p in zip(example["image"].shape, shown, strict=False)]
-        due = foreground.is_due(position, foreground_share)
+        due = foreground.wants_foreground(position, foreground_fraction)
         pixel = foreground.random_pixel(example["mask"], rng) if due else None
         if pixel:
             start = foreground.centred(pixel, shown, spare)
@@ -104,19 +104,21 @@ def train_dataset(
         return _example(example, start, patch, normalize, of) | _weight(example, start, patch)
 
     kept = source if isinstance(source, InMemory) else InMemory(source, cache_bytes, ("image", "mask", "weight"))
-    dataset = grain.MapDataset.source(Epochs(kept, functools.partial(statistics, how=normalize), seed)).seed(seed)
+    dataset = grain.MapDataset.source(ShuffledEpochs(kept, functools.partial(statistics, how=normalize), seed)).seed(
+        seed
+    )
     # Sliced last: drawn after a slice, the random numbers would be the same in every process.
     return dataset.random_map(random_window).batch(rows)[process_index::process_count]
 
 
-def train_batches(source, *, start_step: int = 0, num_threads: int = 2, prefetch: int = 4, **knobs) -> Iterator[dict]:
-    """The batches from step `start_step` on, without end, made ahead by threads; `knobs` are those of `train_dataset`."""
-    dataset = train_dataset(source, **knobs)[start_step:]
-    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch)
-    return iter(dataset.to_iter_dataset(options))
+def train_batches(source, *, start_step: int = 0, num_threads: int = 2, prefetch: int = 4, **options) -> Iterator[dict]:
+    """The batches from step `start_step` on, without end, made ahead by threads; `options` are those of `train_dataset`."""
+    dataset = train_dataset(source, **options)[start_step:]
+    read_ahead = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch)
+    return iter(dataset.to_iter_dataset(read_ahead))
 
 
-def even_rows(num: int, batch_size: int, multiple: int = 1) -> int:
+def balanced_batch_size(num: int, batch_size: int, multiple: int = 1) -> int:
     """Rows of a batch, a multiple of `multiple`, that spread `num` images over the fewest batches of `batch_size`.
 
     All batches then have one shape and little filling: 9 images by 8 are two batches of 5, and 1 image is one of 1.
@@ -126,7 +128,12 @@ def even_rows(num: int, batch_size: int, multiple: int = 1) -> int:
 
 
 def eval_plan(
-    source, *, batch_size: int, bucket: int = 64, input_size: Callable[[int], int] = lambda n: n, multiple: int = 1
+    source,
+    *,
+    batch_size: int,
+    pad_multiple: int = 64,
+    input_size: Callable[[int], int] = lambda n: n,
+    multiple: int = 1,
 ) -> list[tuple[tuple[int, int], list[int]]]:
     """(padded size, positions in `source`) of each batch: images of one padded size share batches, in order.
 
@@ -135,10 +142,10 @@ def eval_plan(
     """
     groups: dict[tuple[int, int], list[int]] = {}
     for index in range(len(source)):
-        groups.setdefault(padded_size(*size_of(source, index), bucket, input_size), []).append(index)
+        groups.setdefault(padded_size(*size_of(source, index), pad_multiple, input_size), []).append(index)
     plan = []
     for size, group in sorted(groups.items()):
-        rows = even_rows(len(group), batch_size, multiple)
+        rows = balanced_batch_size(len(group), batch_size, multiple)
         group += [-1] * (-len(group) % rows)
         plan += [(size, group[i : i + rows]) for i in range(0, len(group), rows)]
     return plan
@@ -149,7 +156,7 @@ def eval_batches(
     *,
     batch_size: int,
     normalize: str = "image",
-    bucket: int = 64,
+    pad_multiple: int = 64,
     input_size: Callable[[int], int] = lambda n: n,
     margin: int = 0,
     multiple: int = 1,
@@ -168,7 +175,7 @@ def eval_batches(
     """
     _rows(batch_size, process_count)
     multiple = math.lcm(multiple, process_count)
-    plan = eval_plan(source, batch_size=batch_size, bucket=bucket, input_size=input_size, multiple=multiple)
+    plan = eval_plan(source, batch_size=batch_size, pad_multiple=pad_multiple, input_size=input_size, multiple=multiple)
 
     def load(batch):
         size, indices = batch
@@ -179,8 +186,8 @@ def eval_batches(
         made = [_padded(e or like, size, margin, normalize, filling=e is None) for e in examples]
         return {key: np.stack([m[key] for m in made]) for key in made[0]} | {"index": np.array(indices, np.int32)}
 
-    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2)
-    return iter(grain.MapDataset.source(plan).map(load).to_iter_dataset(options))
+    read_ahead = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2)
+    return iter(grain.MapDataset.source(plan).map(load).to_iter_dataset(read_ahead))
 
 
 def _padded(example, size, margin, how, filling):

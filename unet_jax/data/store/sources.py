@@ -14,7 +14,7 @@ def size_of(source, index) -> tuple[int, int]:
     return size(index) if size else source[index]["image"].shape[:2]
 
 
-class Share:
+class Subset:
     """A `share` (0..1) of a source's examples, in their order, one at least; those of a smaller share are among them."""
 
     def __init__(self, source, share: float):
@@ -34,7 +34,7 @@ class Share:
         return self.source[int(self._chosen[index])]
 
 
-class Joined:
+class MergedSource:
     """A source whose examples have, too, what `other` knows of them at the same index."""
 
     def __init__(self, source, other):
@@ -81,7 +81,7 @@ class InMemory:
         return example
 
 
-class Epochs:
+class ShuffledEpochs:
     """Endless epochs of a source, each in a new order: item g is (g, an example, `statistics` of its whole image).
 
     grain's own shuffle finds an index in a domain of 2^16 by trial, 4 ms for each example of a set of 20 images.

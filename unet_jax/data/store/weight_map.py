@@ -20,7 +20,7 @@ from scipy import ndimage
 from unet_jax.data.dataset import Dataset
 from unet_jax.data.store.builder import Builder, prepare
 from unet_jax.data.store.cache import file_digests
-from unet_jax.data.store.sources import Joined
+from unet_jax.data.store.sources import MergedSource
 from unet_jax.errors import UserError
 from unet_jax.storage.digests import json_sha256
 
@@ -87,4 +87,4 @@ def with_weight_maps(dataset: Dataset, sigma: float = 5.0, cache_dir: str = "") 
     code = list(file_digests((__file__,), cache_dir).values())
     config = {"sigma": float(sigma), "overlapping": False, "num_classes": 0}
     maps = prepare(WeightMaps, config, json_sha256([code, dataset.fingerprint]), cache_dir, inputs={"source": source})
-    return dataclasses.replace(dataset, sources=dataset.sources | {"train": Joined(source, maps["train"])})
+    return dataclasses.replace(dataset, sources=dataset.sources | {"train": MergedSource(source, maps["train"])})

@@ -5,30 +5,30 @@ import jax.numpy as jnp
 import optax
 
 from unet_jax.segmentation import truth_masks
-from unet_jax.training.losses.loss import Loss, at_least, mean, need, true_ids
+from unet_jax.training.losses.loss import Loss, check_at_least, require_activation, valid_class_ids, weighted_mean
 
 
 def cross_entropy(activation: str, weights) -> Loss:
     """Softmax cross entropy, Σ w[y] (−log p[y]) / Σ w[y] over valid pixels (U-Net, eq. 1, with w_c alone)."""
-    need("softmax", "cross_entropy", activation, instead="binary_cross_entropy")
+    require_activation("softmax", "cross_entropy", activation, instead="binary_cross_entropy")
 
-    def terms(logits, mask, valid):
-        ids = true_ids("cross_entropy", mask, valid)
+    def sums(logits, mask, valid):
+        ids = valid_class_ids("cross_entropy", mask, valid)
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, ids)
         return _sums(loss, weights[ids] * valid)
 
-    return Loss(terms, mean)
+    return Loss(sums, weighted_mean)
 
 
 def binary_cross_entropy(activation: str, weights) -> Loss:
     """Sigmoid cross entropy, each channel a mask of its own: the weighted mean over valid pixels and channels."""
-    need("sigmoid", "binary_cross_entropy", activation)
+    require_activation("sigmoid", "binary_cross_entropy", activation)
 
-    def terms(logits, mask, valid):
+    def sums(logits, mask, valid):
         loss = optax.sigmoid_binary_cross_entropy(logits, truth_masks(mask, logits.shape[-1]).astype(jnp.float32))
         return _sums(loss, valid[..., None] * jnp.broadcast_to(weights, loss.shape))
 
-    return Loss(terms, mean)
+    return Loss(sums, weighted_mean)
 
 
 def weighted_cross_entropy(activation: str, weights, *, w0: float = 10.0) -> Loss:
@@ -37,17 +37,17 @@ def weighted_cross_entropy(activation: str, weights, *, w0: float = 10.0) -> Los
     w(x) = w_c[y] + w0 exp(−(d1 + d2)² / (2 σ²)): w_c are the class weights, the exponential is the data's weight map
     (`data/store/weight_map.py`). With a sigmoid it is the binary cross entropy, w_c by channel, the map the same for all.
     """
-    at_least(0, "weighted_cross_entropy", w0=w0)
+    check_at_least(0, "weighted_cross_entropy", w0=w0)
 
-    def terms(logits, mask, valid, weight):
+    def sums(logits, mask, valid, weight):
         if activation == "softmax":
-            ids = true_ids("weighted_cross_entropy", mask, valid)
+            ids = valid_class_ids("weighted_cross_entropy", mask, valid)
             loss = optax.softmax_cross_entropy_with_integer_labels(logits, ids)
             return _sums(loss, (weights[ids] + w0 * weight) * valid)
         loss = optax.sigmoid_binary_cross_entropy(logits, truth_masks(mask, logits.shape[-1]).astype(jnp.float32))
         return _sums(loss, (jnp.broadcast_to(weights, loss.shape) + w0 * weight[..., None]) * valid[..., None])
 
-    return Loss(terms, mean, weighted=True)
+    return Loss(sums, weighted_mean, needs_weight_map=True)
 
 
 def focal(activation: str, weights, *, gamma: float = 2.0) -> Loss:
@@ -57,12 +57,12 @@ def focal(activation: str, weights, *, gamma: float = 2.0) -> Loss:
     the mask is 1, else 1 − p. γ = 0 is the cross entropy. The paper divides by the number of anchors that hold an
     object; a pixel is no anchor, so this is the mean. Its α is what the class weights are.
     """
-    at_least(0, "focal", gamma=gamma)
+    check_at_least(0, "focal", gamma=gamma)
 
     # The power from the logarithm of 1 - p_t: of 1 - p_t itself, rounded to 0, its gradient is infinite for gamma < 1.
-    def terms(logits, mask, valid):
+    def sums(logits, mask, valid):
         if activation == "softmax":
-            ids = true_ids("focal", mask, valid)
+            ids = valid_class_ids("focal", mask, valid)
             others = jnp.arange(logits.shape[-1]).reshape(1, 1, 1, -1) != ids[..., None]
             entropy = optax.softmax_cross_entropy_with_integer_labels(logits, ids)
             log_rest = jax.nn.logsumexp(logits, -1, where=others) - jax.nn.logsumexp(logits, -1)
@@ -71,7 +71,7 @@ def focal(activation: str, weights, *, gamma: float = 2.0) -> Loss:
         loss = jnp.exp(gamma * jax.nn.log_sigmoid(-margin)) * -jax.nn.log_sigmoid(margin)
         return _sums(loss, valid[..., None] * jnp.broadcast_to(weights, loss.shape))
 
-    return Loss(terms, mean)
+    return Loss(sums, weighted_mean)
 
 
 def _sums(loss, weight) -> dict[str, jax.Array]:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from unet_jax.segmentation import to_probabilities, truth_masks
-from unet_jax.training.losses.loss import Loss, mean
+from unet_jax.training.losses.loss import Loss, weighted_mean
 
 
 def lovasz(activation: str, weights) -> Loss:
@@ -15,7 +15,7 @@ def lovasz(activation: str, weights) -> Loss:
     all channels; where a mask is empty only the largest error counts.
     """
 
-    def terms(logits, mask, valid):
+    def sums(logits, mask, valid):
         truth = truth_masks(mask, logits.shape[-1])
         if activation == "softmax":
             errors = jnp.abs(truth - to_probabilities(logits, activation))
@@ -29,7 +29,7 @@ def lovasz(activation: str, weights) -> Loss:
         counts = jnp.any(valid, (1, 2))
         return {"loss": jnp.sum(of_image * counts), "weight": jnp.sum(counts.astype(jnp.float32))}
 
-    return Loss(terms, mean)
+    return Loss(sums, weighted_mean)
 
 
 def jaccard_extension(errors: jax.Array, truth: jax.Array, valid: jax.Array) -> jax.Array:

@@ -5,7 +5,14 @@ import jax.numpy as jnp
 
 from unet_jax.errors import UserError
 from unet_jax.training.losses.cross_entropy import binary_cross_entropy
-from unet_jax.training.losses.loss import SMOOTH, Loss, at_least, mean_over_classes, need, predicted_and_true
+from unet_jax.training.losses.loss import (
+    SMOOTH,
+    Loss,
+    check_at_least,
+    mean_over_classes,
+    predicted_and_true,
+    require_activation,
+)
 
 PIXELS = (0, 1, 2)  # the axes of [B, H, W, K] that are summed over
 
@@ -13,14 +20,14 @@ PIXELS = (0, 1, 2)  # the axes of [B, H, W, K] that are summed over
 def dice(activation: str, weights) -> Loss:
     """1 − Σ_k w_k D_k / Σ_k w_k, with D_k = (2 Σ p y + 1) / (Σ p + Σ y + 1) over all valid pixels of the batch."""
 
-    def terms(logits, mask, valid):
+    def sums(logits, mask, valid):
         p, y = predicted_and_true(logits, mask, valid, activation)
         return {"overlap": jnp.sum(p * y, PIXELS), "size": jnp.sum(p + y, PIXELS)}
 
-    def value(sums):
+    def from_sums(sums):
         return 1 - mean_over_classes((2 * sums["overlap"] + SMOOTH) / (sums["size"] + SMOOTH), weights)
 
-    return Loss(terms, value)
+    return Loss(sums, from_sums)
 
 
 def generalised_dice(activation: str, weights) -> Loss:
@@ -31,18 +38,18 @@ def generalised_dice(activation: str, weights) -> Loss:
     the authors' code, for a class that is absent, whose own would be infinite.
     """
 
-    def terms(logits, mask, valid):
+    def sums(logits, mask, valid):
         p, y = predicted_and_true(logits, mask, valid, activation)
         return {"overlap": jnp.sum(p * y, PIXELS), "predicted": jnp.sum(p, PIXELS), "true": jnp.sum(y, PIXELS)}
 
-    def value(sums):
+    def from_sums(sums):
         true = sums["true"]
         smallest = jnp.min(jnp.where(true > 0, true, jnp.inf))
         v = weights * jnp.where(true > 0, smallest / jnp.maximum(true, 1), 1) ** 2
         size = jnp.sum(v * (sums["predicted"] + true))
         return 1 - (2 * jnp.sum(v * sums["overlap"]) + SMOOTH) / (size + SMOOTH)
 
-    return Loss(terms, value)
+    return Loss(sums, from_sums)
 
 
 def tversky(activation: str, weights, *, alpha: float = 0.3, beta: float = 0.7) -> Loss:
@@ -62,24 +69,24 @@ def focal_tversky(activation: str, weights, *, alpha: float = 0.3, beta: float =
     pixels; this paper swaps their names.
     """
     of_batch, missing = _tversky("focal_tversky", activation, alpha, beta)
-    at_least(0, "focal_tversky", gamma=gamma)
+    check_at_least(0, "focal_tversky", gamma=gamma)
     if not gamma:
-        raise UserError(f"loss.knobs.focal_tversky.gamma {gamma} must be above 0")
+        raise UserError(f"loss.options.focal_tversky.gamma {gamma} must be above 0")
 
-    def value(sums):
+    def from_sums(sums):
         # Bounded from below: at T = 1 the gradient of the root is infinite.
         return mean_over_classes(jnp.maximum(missing(sums), 1e-7) ** (1 / gamma), weights)
 
-    return Loss(of_batch, value)
+    return Loss(of_batch, from_sums)
 
 
 def _tversky(name: str, activation: str, alpha: float, beta: float):
     """The sums, and 1 − T_k `[K]` of them: (α FP + β FN) / (TP + α FP + β FN + ½), exact also where T is nearly 1."""
-    at_least(0, name, alpha=alpha, beta=beta)
+    check_at_least(0, name, alpha=alpha, beta=beta)
     if not alpha + beta:
-        raise UserError(f"loss.knobs.{name}: alpha and beta are both 0, so nothing wrong would cost; raise one")
+        raise UserError(f"loss.options.{name}: alpha and beta are both 0, so nothing wrong would cost; raise one")
 
-    def terms(logits, mask, valid):
+    def sums(logits, mask, valid):
         p, y = predicted_and_true(logits, mask, valid, activation)
         count = valid[..., None].astype(jnp.float32)
         wrong = alpha * p * (1 - y) + beta * (count - p) * y
@@ -88,7 +95,7 @@ def _tversky(name: str, activation: str, alpha: float, beta: float):
     def missing(sums) -> jax.Array:
         return sums["wrong"] / (sums["overlap"] + sums["wrong"] + SMOOTH / 2)
 
-    return terms, missing
+    return sums, missing
 
 
 def bce_dice(activation: str, weights) -> Loss:
@@ -97,18 +104,18 @@ def bce_dice(activation: str, weights) -> Loss:
     The paper prints L = −1/N Σ_b (½ Y log P + 2 Y P / (Y + P)) (DLMIA 2018, eq. 2). Channels are flattened too, so with
     several classes this is not the mean of their Dices; class weights act inside both sums. Its least value is −1.
     """
-    need("sigmoid", "bce_dice", activation)
+    require_activation("sigmoid", "bce_dice", activation)
     entropy = binary_cross_entropy(activation, weights)
 
-    def terms(logits, mask, valid):
+    def sums(logits, mask, valid):
         p, y = predicted_and_true(logits, mask, valid, activation)
         return {
-            "entropy": entropy.terms(logits, mask, valid),
+            "entropy": entropy.sums(logits, mask, valid),
             "overlap": jnp.sum(weights * jnp.sum(p * y, PIXELS)),
             "size": jnp.sum(weights * jnp.sum(p + y, PIXELS)),
         }
 
-    def value(sums):
-        return 0.5 * entropy.value(sums["entropy"]) - (2 * sums["overlap"] + SMOOTH) / (sums["size"] + SMOOTH)
+    def from_sums(sums):
+        return 0.5 * entropy.from_sums(sums["entropy"]) - (2 * sums["overlap"] + SMOOTH) / (sums["size"] + SMOOTH)
 
-    return Loss(terms, value)
+    return Loss(sums, from_sums)

@@ -1,15 +1,15 @@
 r"""Losses as sums and a value: exact on any number of devices.
 
-A loss is a pair of pure functions. `terms(logits, mask, valid) -> sums` reduces a (part of a) batch to a pytree of sums;
-`value(sums) -> scalar` turns the sums of the *whole* batch into the loss. The step adds the sums over devices between
+A loss is a pair of pure functions. `sums(logits, mask, valid) -> sums` reduces a (part of a) batch to a pytree of sums;
+`from_sums(sums) -> scalar` turns the sums of the *whole* batch into the loss. The step adds the sums over devices between
 the two, so a Dice of the global batch stays one, and unequal numbers of valid pixels per device weigh as they should.
 
 Shapes: logits `[B, H, W, K]` float32; mask `[B, H, W]` class ids, or `[B, H, W, K]` 0/1 where classes may overlap;
 valid `[B, H, W]` bool, False where a pixel counts for nothing (void, padding); weight `[B, H, W]` float32, the data's
-weight map, for those losses alone that are `weighted`.
+weight map, for those losses alone that need it (`needs_weight_map`).
 
-To add a loss: write a builder `name(activation, weights, **knobs) -> Loss`, add its row to `LOSSES`, and a weight for it
-to `loss.terms` in `configs/default.py`, its knobs, if it has any, to `loss.knobs`.
+To add a loss: write a builder `name(activation, weights, **options) -> Loss`, add its row to `LOSSES`, and a weight for it
+to `loss.weights` in `configs/default.py`, its options, if it has any, to `loss.options`.
 """
 
 import math
@@ -45,72 +45,75 @@ LOSSES = {
 
 def create_loss(
     *,
-    terms: Mapping[str, float],
+    weights: Mapping[str, float],
     activation: str,
     num_classes: int,
     class_weights: Sequence[float] = (),
     head_weights: Sequence[float] = (),
-    knobs: Mapping[str, Mapping[str, Any]] | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Loss:
     """A weighted sum of losses, averaged over the heads of a network.
 
     Args:
-      terms: weight of each loss of `LOSSES`; a weight of 0 leaves it out.
+      weights: weight of each loss of `LOSSES`; a weight of 0 leaves it out.
       activation: softmax or sigmoid, as the model's.
       num_classes: K.
       class_weights: K weights, or none for equal ones.
       head_weights: one weight per head, shallow to deep, or none for 1 / (number of heads). The U-Net++ paper's are 1 each.
-      knobs: the keyword arguments of losses, by name, where they are not to be the defaults.
+      options: the keyword arguments of losses, by name, where they are not to be the defaults.
 
     Returns:
-      A Loss whose `terms` takes the tuple of heads `([B, H, W, K], ...)` in place of one head's logits; it takes a weight
+      A Loss whose `sums` takes the tuple of heads `([B, H, W, K], ...)` in place of one head's logits; it takes a weight
       map, too, where one of its losses is `weighted`.
     """
-    knobs = knobs or {}
-    for key, names in (("terms", terms), ("knobs", knobs)):
+    options = options or {}
+    for key, names in (("weights", weights), ("options", options)):
         unknown = set(names) - set(LOSSES)
         if unknown:
             raise UserError(f"loss.{key}: unknown loss {sorted(unknown)}; known: {', '.join(LOSSES)}")
-    if not all(0 <= w < math.inf for w in terms.values()) or not any(terms.values()):
-        raise UserError(f"loss.terms {dict(terms)}: give at least one loss a finite weight above 0, and none below")
-    for name, weights, known in (("class_weights", class_weights, num_classes), ("head_weights", head_weights, None)):
-        if not all(isinstance(w, int | float) for w in weights):
-            raise UserError(f"loss.{name} {tuple(weights)}: give numbers")
-        if weights and (
-            not all(0 <= w < math.inf for w in weights) or not sum(weights) > 0 or (known and len(weights) != known)
-        ):
-            raise UserError(
-                f"loss.{name} {tuple(weights)}: all must be finite, none negative, one above 0"
-                + (f", and there must be {known}, one per class" if known else "")
-            )
+    if not all(0 <= w < math.inf for w in weights.values()) or not any(weights.values()):
+        raise UserError(f"loss.weights {dict(weights)}: give at least one loss a finite weight above 0, and none below")
+    _check_weights("class_weights", class_weights, num_classes)
+    _check_weights("head_weights", head_weights)
     # [1, 1, 1, K] against the channels, [K] when looked up by id: K weights always, 1 each by default.
-    weights = jnp.asarray(class_weights or (1.0,) * num_classes, jnp.float32)
+    by_class = jnp.asarray(class_weights or (1.0,) * num_classes, jnp.float32)
     parts = {
-        name: (LOSSES[name](activation, weights, **knobs.get(name, {})), float(w)) for name, w in terms.items() if w
+        name: (LOSSES[name](activation, by_class, **options.get(name, {})), float(weight))
+        for name, weight in weights.items()
+        if weight
     }
-    weighted = [name for name, (part, _) in parts.items() if part.weighted]
+    mapped = [name for name, (part, _) in parts.items() if part.needs_weight_map]
 
-    def head_shares(heads):
+    def shares(heads):
         if head_weights and len(head_weights) != len(heads):
             raise UserError(
                 f"loss.head_weights has {len(head_weights)} values, the network {len(heads)} heads; give one each"
             )
         return head_weights or (1 / len(heads),) * len(heads)
 
-    def total_terms(heads, mask, valid, weight=None):
-        head_shares(heads)
-        if weighted and weight is None:
-            raise UserError(f"loss {weighted[0]} needs the data's weight map; set data.weight_map=True")
-        extra = {name: (weight,) if part.weighted else () for name, (part, _) in parts.items()}
+    def sums(heads, mask, valid, weight_map=None):
+        shares(heads)
+        if mapped and weight_map is None:
+            raise UserError(f"loss {mapped[0]} needs the data's weight map; set data.weight_map=True")
+        extra = {name: (weight_map,) if name in mapped else () for name in parts}
         return [
-            {name: part.terms(logits, mask, valid, *extra[name]) for name, (part, _) in parts.items()}
+            {name: part.sums(logits, mask, valid, *extra[name]) for name, (part, _) in parts.items()}
             for logits in heads
         ]
 
-    def total_value(sums):
+    def from_sums(sums):
         return sum(
-            share * sum(w * part.value(head[name]) for name, (part, w) in parts.items())
-            for share, head in zip(head_shares(sums), sums, strict=True)
+            share * sum(weight * part.from_sums(head[name]) for name, (part, weight) in parts.items())
+            for share, head in zip(shares(sums), sums, strict=True)
         )
 
-    return Loss(total_terms, total_value, bool(weighted))
+    return Loss(sums, from_sums, bool(mapped))
+
+
+def _check_weights(name: str, weights: Sequence[float], number: int = 0) -> None:
+    if not all(isinstance(weight, int | float) for weight in weights):
+        raise UserError(f"loss.{name} {tuple(weights)}: give numbers")
+    if weights and (not all(0 <= weight < math.inf for weight in weights) or not sum(weights) > 0):
+        raise UserError(f"loss.{name} {tuple(weights)}: all must be finite, none negative, one above 0")
+    if weights and number and len(weights) != number:
+        raise UserError(f"loss.{name} {tuple(weights)}: there must be {number}, one per class")

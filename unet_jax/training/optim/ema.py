@@ -22,7 +22,7 @@ def check(decay: float) -> None:
         raise UserError(f"optim.ema_decay {decay} must be at least 0 and below 1; 0 keeps no average")
 
 
-def update(ema, variables, step: jax.Array, decay: float):
+def update_ema(ema, variables, step: jax.Array, decay: float):
     """The average after `step` steps (1 at the first), of which `variables` are what the last one left."""
     share = -(1 - decay) / jnp.expm1(step * jnp.log(jnp.float32(decay)))
     share = jnp.where(step == 1, 1.0, share)  # exactly: nothing of what was there before the first step

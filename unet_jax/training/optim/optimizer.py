@@ -15,7 +15,7 @@ OPTIMIZERS = ("adamw", "adam", "sgd", "rmsprop", "lion")
 DECOUPLED = ("adamw", "lion")  # weight decay past the moments
 
 
-def decayed(params):
+def decay_mask(params):
     """True for the leaves that weight decay acts on: kernels; not biases, not the scales of a normalisation."""
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
 
@@ -27,13 +27,13 @@ def check(optim: Mapping) -> None:
     for key in ("weight_decay", "grad_clip"):
         if not 0 <= optim[key] < math.inf:
             raise UserError(f"optim.{key} {optim[key]} must be finite and not negative; 0 switches it off")
-    for key in ("b1", "b2", "momentum", "decay"):
+    for key in ("b1", "b2", "momentum", "rmsprop_decay"):
         if not 0 <= optim[key] < 1:
             raise UserError(f"optim.{key} {optim[key]} must be at least 0 and below 1")
     if not 0 < optim["eps"] < math.inf:
         raise UserError(f"optim.eps {optim['eps']} must be above 0 and finite: it keeps a step from a division by 0")
     param_groups.check_patterns(optim["freeze"])
-    param_groups.check_rates(optim["rates"])
+    param_groups.check_multipliers(optim["lr_multipliers"])
 
 
 def create_optimizer(
@@ -45,17 +45,17 @@ def create_optimizer(
     warmup_steps: int = 0,
     power: float = 0.9,
     boundaries: Sequence[int] = (),
-    factor: float = 0.1,
+    lr_drop_factor: float = 0.1,
     weight_decay: float = 0.0,
     momentum: float = 0.9,
     nesterov: bool = False,
     b1: float = 0.9,
     b2: float = 0.999,
-    decay: float = 0.9,
+    rmsprop_decay: float = 0.9,
     eps: float = 1e-8,
     grad_clip: float = 0.0,
     freeze: Sequence[str] = (),
-    rates: Sequence[tuple[str, float]] = (),
+    lr_multipliers: Sequence[tuple[str, float]] = (),
 ) -> tuple[optax.GradientTransformation, Callable]:
     """The optimiser and its learning rate schedule.
 
@@ -64,21 +64,27 @@ def create_optimizer(
     U-Net++ authors' code (their l2(1e-4) is a decay of 2e-4 here). `grad_clip` bounds the global norm of the gradient
     before all else; 0 leaves it alone.
 
-    "rmsprop" divides by sqrt(v) + eps, as PyTorch does, v starting at 0 and decaying by `decay`; its `momentum` is that of
+    "rmsprop" divides by sqrt(v) + eps, as PyTorch does, v starting at 0 and decaying by `rmsprop_decay`; its `momentum` is that of
     the steps, 0 for none.
 
     Args:
       freeze: patterns of parameters' names (`parts.py`) that no step changes. They have no moments, and their gradient
         counts for nothing in `grad_clip`.
-      rates: pairs of such a pattern and the factor by which the learning rate of these parameters is multiplied, and the
+      lr_multipliers: pairs of such a pattern and the factor by which the learning rate of these parameters is multiplied, and the
         decoupled weight decay with it; where several patterns match, the last counts.
 
     Raises:
       UserError: a value is outside its domain; or, from the optimiser's `init`, a pattern matches no parameter's name.
     """
-    numbers = {"weight_decay": weight_decay, "grad_clip": grad_clip, "momentum": momentum, "decay": decay}
-    check({"name": name, **numbers, "b1": b1, "b2": b2, "eps": eps, "freeze": freeze, "rates": rates})
-    freeze, rates = param_groups.check_patterns(freeze), param_groups.check_rates(rates)
+    numbers = {
+        "weight_decay": weight_decay,
+        "grad_clip": grad_clip,
+        "momentum": momentum,
+        "rmsprop_decay": rmsprop_decay,
+    }
+    check({"name": name, **numbers, "b1": b1, "b2": b2, "eps": eps, "freeze": freeze, "lr_multipliers": lr_multipliers})
+    freeze = param_groups.check_patterns(freeze)
+    lr_multipliers = param_groups.check_multipliers(lr_multipliers)
     rate = create_schedule(
         name=schedule,
         learning_rate=learning_rate,
@@ -86,23 +92,23 @@ def create_optimizer(
         warmup_steps=warmup_steps,
         power=power,
         boundaries=boundaries,
-        factor=factor,
+        lr_drop_factor=lr_drop_factor,
     )
     chain = [optax.clip_by_global_norm(grad_clip)] if grad_clip else []
     if weight_decay and name not in DECOUPLED:
-        chain.append(optax.add_decayed_weights(weight_decay, decayed))
+        chain.append(optax.add_decayed_weights(weight_decay, decay_mask))
     chain.append(
         {
-            "adamw": lambda: optax.adamw(rate, b1, b2, eps, weight_decay=weight_decay, mask=decayed),
+            "adamw": lambda: optax.adamw(rate, b1, b2, eps, weight_decay=weight_decay, mask=decay_mask),
             "adam": lambda: optax.adam(rate, b1, b2, eps),
             "sgd": lambda: optax.sgd(rate, momentum, nesterov),
             "rmsprop": lambda: optax.rmsprop(
-                rate, decay, eps, eps_in_sqrt=False, momentum=momentum or None, nesterov=nesterov
+                rate, rmsprop_decay, eps, eps_in_sqrt=False, momentum=momentum or None, nesterov=nesterov
             ),
-            "lion": lambda: optax.lion(rate, b1, b2, weight_decay=weight_decay, mask=decayed),
+            "lion": lambda: optax.lion(rate, b1, b2, weight_decay=weight_decay, mask=decay_mask),
         }[name]()
     )
-    if rates:
-        chain.append(param_groups.scale(rates))
+    if lr_multipliers:
+        chain.append(param_groups.scale_learning_rates(lr_multipliers))
     tx = optax.chain(*chain)
-    return param_groups.all_but(tx, freeze) if freeze else tx, lambda step: jnp.asarray(rate(step), jnp.float32)
+    return param_groups.freeze_matching(tx, freeze) if freeze else tx, lambda step: jnp.asarray(rate(step), jnp.float32)

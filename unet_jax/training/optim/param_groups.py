@@ -21,22 +21,22 @@ def check_patterns(freeze: Sequence[str]) -> tuple[str, ...]:
     return tuple(freeze)
 
 
-def check_rates(rates: Sequence[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
+def check_multipliers(lr_multipliers: Sequence[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
     """The pairs as a tuple; UserError unless they are patterns with factors above 0."""
-    for pair in rates:
+    for pair in lr_multipliers:
         if isinstance(pair, str) or len(pair) != 2 or not isinstance(pair[0], str):
             raise UserError(
-                f"optim.rates {rates!r}: give pairs of a pattern and a factor, such as (('encoder/*', 0.1),)"
+                f"optim.lr_multipliers {lr_multipliers!r}: give pairs of a pattern and a factor, such as (('encoder/*', 0.1),)"
             )
         if not isinstance(pair[1], int | float) or not 0 < pair[1] < math.inf:
             raise UserError(
-                f"optim.rates: factor {pair[1]!r} for {pair[0]!r} must be a finite number above 0; "
+                f"optim.lr_multipliers: factor {pair[1]!r} for {pair[0]!r} must be a finite number above 0; "
                 "to leave a part as it is, name it in optim.freeze"
             )
-    return tuple((pattern, float(factor)) for pattern, factor in rates)
+    return tuple((pattern, float(factor)) for pattern, factor in lr_multipliers)
 
 
-def matching(params, patterns: Sequence[str], key: str):
+def match_patterns(params, patterns: Sequence[str], key: str):
     """A tree like `params`: for each leaf the place of the last of `patterns` that matches its name, or -1.
 
     Raises:
@@ -55,11 +55,11 @@ def matching(params, patterns: Sequence[str], key: str):
     return jax.tree.unflatten(structure, [max(places, default=-1) for places in found])
 
 
-def all_but(tx: optax.GradientTransformation, freeze: Sequence[str]) -> optax.GradientTransformation:
+def freeze_matching(tx: optax.GradientTransformation, freeze: Sequence[str]) -> optax.GradientTransformation:
     """`tx` for the parameters that no pattern matches; the others stay as they are and have no state."""
 
     def labels(params):
-        places = matching(params, freeze, "optim.freeze")
+        places = match_patterns(params, freeze, "optim.freeze")
         if min(jax.tree.leaves(places)) >= 0:
             raise UserError(f"optim.freeze {tuple(freeze)!r} freezes every parameter: nothing is left to train")
         return jax.tree.map(lambda place: "trained" if place < 0 else "frozen", places)
@@ -67,25 +67,25 @@ def all_but(tx: optax.GradientTransformation, freeze: Sequence[str]) -> optax.Gr
     return optax.partition({"trained": tx, "frozen": optax.set_to_zero()}, labels)
 
 
-def scale(rates: Sequence[tuple[str, float]]) -> optax.GradientTransformation:
+def scale_learning_rates(lr_multipliers: Sequence[tuple[str, float]]) -> optax.GradientTransformation:
     """Multiplies the change of each parameter by the factor of the last pattern that matches its name."""
-    patterns, factors = zip(*rates, strict=True)
+    patterns, factors = zip(*lr_multipliers, strict=True)
 
     def init(params):
-        matching(params, patterns, "optim.rates")  # raises where one matches nothing
+        match_patterns(params, patterns, "optim.lr_multipliers")  # raises where one matches nothing
         return optax.EmptyState()
 
     def update(updates, state, params=None):
         del params
-        places = matching(updates, patterns, "optim.rates")
+        places = match_patterns(updates, patterns, "optim.lr_multipliers")
         return jax.tree.map(lambda place, u: u if place < 0 else factors[place] * u, places, updates), state
 
     return optax.GradientTransformation(init, update)
 
 
-def stop_gradient(params, freeze: Sequence[str]):
+def stop_frozen_gradients(params, freeze: Sequence[str]):
     """`params`, of which those that a pattern matches have the gradient 0, and no program to compute it."""
     if not freeze:
         return params
-    places = matching(params, freeze, "optim.freeze")
+    places = match_patterns(params, freeze, "optim.freeze")
     return jax.tree.map(lambda place, p: p if place < 0 else jax.lax.stop_gradient(p), places, params)

@@ -22,7 +22,7 @@ def create_schedule(
     warmup_steps: int = 0,
     power: float = 0.9,
     boundaries: Sequence[int] = (),
-    factor: float = 0.1,
+    lr_drop_factor: float = 0.1,
 ) -> Callable[[jax.Array], jax.Array]:
     """Learning rate by step: a linear warm-up to `learning_rate`, then what `name` says.
 
@@ -32,7 +32,7 @@ def create_schedule(
         poly       (1 − t)^power of the peak
         one_cycle  half a cosine up from peak / 25 over the warm-up (0.3 of the run without one), half a cosine down to
                    peak / 250,000 (Smith and Topin 2017; momentum stays as it is)
-        step       times `factor` at each of `boundaries`
+        step       times `lr_drop_factor` at each of `boundaries`
         constant   the peak
         plateau    the peak, times what `training/optim/plateau.py` keeps
 
@@ -42,13 +42,13 @@ def create_schedule(
       num_steps: steps of the whole run; later steps keep the last value.
       warmup_steps: steps of the warm-up, fewer than `num_steps`.
       power: the exponent of "poly" (DeepLab and nnU-Net: 0.9).
-      boundaries: steps of the whole run from which on "step" is another `factor` lower; ascending, after the warm-up.
-      factor: of "step" and "plateau".
+      boundaries: steps of the whole run from which on "step" is another `lr_drop_factor` lower; ascending, after the warm-up.
+      lr_drop_factor: of "step" and "plateau".
 
     Raises:
       UserError: a value is outside its domain, or `boundaries` are there without "step", or are not with it.
     """
-    check(name=name, learning_rate=learning_rate, power=power, factor=factor)
+    check(name=name, learning_rate=learning_rate, power=power, lr_drop_factor=lr_drop_factor)
     if not 0 <= warmup_steps < num_steps:
         raise UserError(
             f"optim.warmup_steps: a warm-up of {warmup_steps} steps must be at least 0 and below the run's {num_steps}"
@@ -66,7 +66,7 @@ def create_schedule(
         "cosine": lambda: optax.cosine_decay_schedule(learning_rate, rest),
         "poly": lambda: optax.polynomial_schedule(learning_rate, 0.0, power, rest),
         "step": lambda: optax.piecewise_constant_schedule(
-            learning_rate, dict.fromkeys((b - warmup_steps for b in boundaries), factor)
+            learning_rate, dict.fromkeys((b - warmup_steps for b in boundaries), lr_drop_factor)
         ),
         "constant": lambda: optax.constant_schedule(learning_rate),
         "plateau": lambda: optax.constant_schedule(learning_rate),
@@ -77,7 +77,7 @@ def create_schedule(
     return optax.join_schedules([warmup, after], [warmup_steps])
 
 
-def check(*, name: str, learning_rate: float, power: float, factor: float) -> None:
+def check(*, name: str, learning_rate: float, power: float, lr_drop_factor: float) -> None:
     """Raises UserError for a value that no length of the run makes right."""
     if name not in SCHEDULES:
         raise UserError(f"optim.schedule {name!r} is unknown; known: {', '.join(SCHEDULES)}")
@@ -85,8 +85,10 @@ def check(*, name: str, learning_rate: float, power: float, factor: float) -> No
         raise UserError(f"optim.learning_rate {learning_rate} must be above 0 and finite")
     if not 0 < power < float("inf"):
         raise UserError(f"optim.power {power} must be above 0 and finite")
-    if not 0 < factor < 1:
-        raise UserError(f"optim.factor {factor} must be above 0 and below 1: the rate is multiplied by it")
+    if not 0 < lr_drop_factor < 1:
+        raise UserError(
+            f"optim.lr_drop_factor {lr_drop_factor} must be above 0 and below 1: the rate is multiplied by it"
+        )
 
 
 def _check_boundaries(name: str, boundaries: Sequence[int], warmup_steps: int) -> tuple[int, ...]:

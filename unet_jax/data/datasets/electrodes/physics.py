@@ -18,7 +18,7 @@ SUPERSAMPLE = 3  # odd, so that the middle sub-ray of a pixel runs through its c
 
 @dataclasses.dataclass(frozen=True)
 class Physics:
-    """The knobs of the X-ray: each pair is a range from which every image draws its own value, uniformly.
+    """The options of the X-ray: each pair is a range from which every image draws its own value, uniformly.
 
     Raises UserError for a range that is not ordered or leaves its domain.
     """

@@ -2,6 +2,8 @@
 #   PYTHON=/path/to/python   the interpreter to use (default: the newest that runs)
 #   EXTRA=cuda13             also install for an accelerator: cuda12, cuda13 or tpu; k8s on Kubernetes (EXTRA=cuda13,k8s)
 #   ARGS="..."               further flags for run_train.py, or for pytest
+# `make test-fast` is for the inner loop: it leaves out the files of tests that train, start programs or compile whole networks
+# (`LONGEST` in tests/conftest.py).
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,12 +12,15 @@ CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.13 $(wildcard $(HOME)/.pyenv/vers
 	$(wildcard $(HOME)/.pyenv/versions/3.12*/bin/python) python3 python3.11)
 WORKDIR ?= runs/electrodes
 
-.PHONY: train test lint format clean
+.PHONY: train test test-fast lint format clean
 train: $(STAMP)
 	$(BIN)/python run_train.py --config=configs/default.py --workdir=$(WORKDIR) $(ARGS)
 
 test: lint
 	$(BIN)/python -m pytest $(ARGS)
+
+test-fast: lint
+	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

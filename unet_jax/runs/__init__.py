@@ -1,0 +1,1 @@
+"""Runs in a workdir: trained, resumed, loaded again and scored."""

@@ -43,7 +43,7 @@ def match_patterns(params, patterns: Sequence[str], key: str):
       UserError: a pattern matches no name; `key` is that of the config that it stands under.
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(params)
-    names = ["/".join(str(part.key) for part in path) for path, _ in leaves]
+    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
     found = [[i for i, pattern in enumerate(patterns) if fnmatch.fnmatchcase(name, pattern)] for name in names]
     for i, pattern in enumerate(patterns):
         if not any(i in places for places in found):

@@ -50,7 +50,7 @@ def test_a_killed_run_gives_the_same_bits_and_a_difference_is_seen(tmp_path, cac
     with pytest.raises(UserError, match="verify_resume is there already"):
         verify_resume(default.get_config(), tmp_path, command=[])
     with Checkpointer(other / "checkpoints", read_only=True) as checkpointer:
-        leaves = checkpointer.leaves(12)
+        leaves = checkpointer.read_leaves(12)
     name = next(name for name in leaves if name.startswith("params/") and name.endswith("kernel"))
     leaves[name] = leaves[name].copy()
     leaves[name].flat[0] += np.float32(0.5)

@@ -45,12 +45,12 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_data(config, tmp_
 
 def test_little_room_is_told(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda _: SimpleNamespace(free=4_000_000))
-    disk_space.warn_of_little_room(tmp_path, 1_000_000, latest=2, there=0)  # two, the best, and the one being written
-    disk_space.warn_of_little_room(tmp_path, 2_000_000, latest=2, there=2)
+    disk_space.warn_if_disk_is_small(tmp_path, 1_000_000, latest=2, saved=0)  # two, the best, and the one being written
+    disk_space.warn_if_disk_is_small(tmp_path, 2_000_000, latest=2, saved=2)
     assert capsys.readouterr().out == ""
-    disk_space.warn_of_little_room(tmp_path, 1_000_001, latest=2, there=0)
+    disk_space.warn_if_disk_is_small(tmp_path, 1_000_001, latest=2, saved=0)
     assert "4.00 MB free, and up to 4 more checkpoints of 1.00 MB" in capsys.readouterr().out
-    disk_space.warn_of_little_room(tmp_path, 4_000_001, latest=2, there=9)  # the next one at least
+    disk_space.warn_if_disk_is_small(tmp_path, 4_000_001, latest=2, saved=9)  # the next one at least
     assert "up to 1 more" in capsys.readouterr().out
 
 
@@ -126,6 +126,6 @@ def test_another_error_keeps_its_traceback(tmp_path):
     with (
         pytest.raises(ValueError, match="RESOURCE_EXHAUSTED: of memory"),
         Checkpointer(tmp_path) as checkpointer,
-        checkpointer._naming_the_disk(),
+        checkpointer._translate_save_errors(),
     ):
         raise ValueError("RESOURCE_EXHAUSTED: of memory")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from unet_jax.checkpoints.checkpointer import Checkpointer
-from unet_jax.checkpoints.integrity import Damaged
+from unet_jax.checkpoints.integrity import DamagedCheckpoint
 from unet_jax.checkpoints.recover import restore_latest
 from unet_jax.errors import UserError
 
@@ -114,7 +114,7 @@ def test_what_is_no_damage_is_an_error(directory, monkeypatch, why):
             monkeypatch.setattr(checkpointer._manager, "restore", lambda *_, **__: open_denied())
         with pytest.raises(UserError, match=r"no params/x_9_9/kernel; the config|Permission denied") as caught:
             restore_latest(checkpointer, like)
-        assert not isinstance(caught.value, Damaged)
+        assert not isinstance(caught.value, DamagedCheckpoint)
         assert checkpointer.steps() == [1, 2, 3]
 
 
@@ -133,8 +133,19 @@ def test_an_older_checkpoint_with_a_damaged_score_is_not_deleted(directory, caps
     assert (directory.parent / "checkpoints_damaged/1/state").is_dir()
 
 
-def test_a_score_from_before_it_was_written_twice_counts(directory):
+@pytest.mark.parametrize("score", [float("nan"), -1.0])
+def test_an_intact_score_counts_as_written(tmp_path, score):
+    """NaN too, which equals no NaN."""
+    with Checkpointer(tmp_path) as checkpointer:
+        checkpointer.save(1, make_state(), score)
+        checkpointer.wait()
+        checkpointer.verify_score(1)
+        assert checkpointer.best_step() == 1
+
+
+def test_a_score_without_its_digest_is_damaged(directory):
     (directory / "2/metrics/metrics").write_text('{"score": 0.9}')
     with Checkpointer(directory, read_only=True) as checkpointer:
-        checkpointer.check_score(2)
-        assert checkpointer.best_step() == 2
+        with pytest.raises(DamagedCheckpoint, match=r"checkpoint 2 .*metrics/metrics"):
+            checkpointer.verify_score(2)
+        assert checkpointer.best_step() == 1

@@ -20,7 +20,7 @@ import unet_jax
 from configs import image_folder
 from unet_jax.analysis.verify_resume.verify import compare, verify_resume
 from unet_jax.checkpoints.checkpointer import Checkpointer
-from unet_jax.checkpoints.integrity import Damaged
+from unet_jax.checkpoints.integrity import DamagedCheckpoint
 from unet_jax.checkpoints.integrity import raise_if_damaged
 from unet_jax.data.datasets.registry import load_dataset
 from unet_jax.data.loading import pipeline
@@ -159,7 +159,7 @@ def test_what_a_bucket_refuses_is_no_damage(bucket, forbid):
         forbid(f"refusing/checkpoints/{part}")
         with pytest.raises(UserError, match=r"checkpoint 2 in gs://.* cannot be read: the bucket refuses") as caught:
             checkpointer.restore(2, state)
-        assert not isinstance(caught.value, Damaged)
+        assert not isinstance(caught.value, DamagedCheckpoint)
     paths.Path(f"{bucket}/forbidden").unlink()
     np.testing.assert_array_equal(checkpointer.restore(2, state)["params"]["a"], state["params"]["a"])
     forbid("refusing/checkpoints/3")
@@ -186,7 +186,7 @@ def test_other_errors_are_told_as_what_they_are(error):
 
 @pytest.mark.parametrize("error", [OSError("Error -3 while decompressing"), ValueError("NOT_FOUND: /a/b")])
 def test_what_cannot_be_read_for_another_reason_is_damage(error):
-    with pytest.raises(Damaged, match="checkpoint 2: state cannot be read"), raise_if_damaged("checkpoint 2: state"):
+    with pytest.raises(DamagedCheckpoint, match="checkpoint 2: state cannot be read"), raise_if_damaged("checkpoint 2: state"):
         raise error
 
 

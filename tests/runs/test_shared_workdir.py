@@ -161,7 +161,7 @@ def assert_same_state(one, other):
     leaves = []
     for folder in (one, other):
         with Checkpointer(folder / "checkpoints", read_only=True) as checkpointer:
-            leaves.append(checkpointer.leaves(LAST))
+            leaves.append(checkpointer.read_leaves(LAST))
     assert leaves[0].keys() == leaves[1].keys()
     assert {name.split("/")[0] for name in leaves[0]} >= {"params", "batch_stats", "opt_state"}
     for name, leaf in leaves[0].items():

@@ -1,7 +1,7 @@
-"""Checkpoints, by Orbax: this file and `manager.py` alone know it.
+"""Saves and restores checkpoints through Orbax, which only the files of this room know.
 
-What is written are host NumPy trees (they restore on any number of devices) and, beside them, one sha256 per leaf:
-Orbax notices a missing or truncated file, but not a flipped bit.
+A checkpoint holds host NumPy trees, which restore on any number of devices, and one sha256 per leaf: Orbax notices a
+missing or truncated file, but not a flipped bit.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import orbax.checkpoint as ocp
 from etils.epath import Path
 
 from unet_jax.checkpoints import disk_space, integrity
-from unet_jax.checkpoints.integrity import Damaged
+from unet_jax.checkpoints.integrity import DamagedCheckpoint
 from unet_jax.checkpoints.orbax_manager import open_manager
 from unet_jax.checkpoints.tree import leaf_digest, leaf_digests, leaf_name, named_leaves, to_nested_dict
 from unet_jax.errors import UserError
@@ -24,11 +24,11 @@ from unet_jax.runtime import parallel
 from unet_jax.storage import paths
 from unet_jax.storage.write_errors import report_write_errors, translate_bucket_error
 
-MISFIT = "the config is another one than it was trained with"
+MISFIT = "the config differs from the one that it was trained with"
 
 
 def saved_steps(directory: Path) -> list[int]:
-    """The steps whose checkpoints are whole, in order; of a folder that need not be there."""
+    """Returns the steps of a folder's finished checkpoints, in order; none where there is no such folder."""
     try:
         return sorted(ocp.utils.checkpoint_steps(directory))
     except FileNotFoundError:
@@ -36,52 +36,67 @@ def saved_steps(directory: Path) -> list[int]:
 
 
 class Checkpointer:
-    """Saves a run's states in the background and keeps the latest two and the best one.
+    """Saves a run's states in the background; keeps the latest ones and the best one.
+
+    A context manager that closes itself, after an error too.
 
     Args:
-      directory: of the checkpoints; made if not there.
-      latest: how many of the latest to keep.
-      read_only: for reading alone: creates and deletes nothing. So do all processes but the first.
+      directory: the folder of the checkpoints; made if it does not exist.
+      latest: how many of the latest checkpoints to keep.
+      read_only: creates and deletes nothing. All processes but process 0 are read-only in any case.
     """
 
     def __init__(self, directory, *, latest: int = 2, read_only: bool = False):
         self.directory = paths.absolute(directory)
-        self._last = (0, 0)  # the step saved last, and its bytes
-        open_ = functools.partial(open_manager, self.directory, latest=latest, read_only=read_only)
+        # The step saved last, and the bytes of its state.
+        self._last = (0, 0)
+        create_manager = functools.partial(open_manager, self.directory, latest=latest, read_only=read_only)
         if read_only:
-            self._manager = open_()
-        else:  # the first makes the folder
-            self._manager = parallel.process_0_first("open checkpoints", open_)
+            self._manager = create_manager()
+        else:
+            # Process 0 makes the folder.
+            self._manager = parallel.process_0_first("open checkpoints", create_manager)
 
     def save(self, step: int, state, score: float | None = None) -> None:
-        """Writes `state` (a host tree) as that of `step`; `score` is what "best" compares (more is better, NaN is worst).
+        """Starts to save a state in the background, once an earlier save has finished.
 
-        The writing goes on in the background; a save before it is waited for. Every process calls it, process 0 writes.
+        Every process calls it; process 0 writes.
+
+        Args:
+          step: the step of the state. If it is saved already, nothing happens.
+          state: a tree of host arrays.
+          score: what "best" compares: higher is better, NaN is worst. None: never the best.
 
         Raises:
-          UserError: the disk is full or refuses; also from the next `save`, `wait` or `close`. What was half written is
-            gone, and every checkpoint before it still there.
+          UserError: the disk is full or cannot be written. The next `save`, `wait` or `close` may raise it as well. What
+            was half written is removed; earlier checkpoints are intact.
         """
         if parallel.process_index():
             return
         if step in self._manager.all_steps():
-            return  # that very state is there already: a run stopped and resumed at the same step
+            # The same state: a run stopped and resumed at this step.
+            return
         tree = to_nested_dict(state)
         items = ocp.args.Composite(state=ocp.args.PyTreeSave(tree), digests=ocp.args.JsonSave(leaf_digests(tree)))
-        metrics = None if score is None else integrity.duplicate_score(score)
-        self._finish()
+        metrics = None if score is None else integrity.score_with_digest(score)
+        self._wait_for_save()
         self._last = (step, sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(tree)))
-        with self._naming_the_disk():
+        with self._translate_save_errors():
             saved = self._manager.save(step, args=items, metrics=metrics)
-        if not saved:  # Orbax skips a save without a word
+        if not saved:
+            # Orbax skips a save without an error.
             raise RuntimeError(f"checkpoint {step} was not saved into {self.directory}")
 
     def steps(self) -> list[int]:
-        """Every step that is there, in order."""
+        """Returns every saved step, in order."""
         return sorted(self._manager.all_steps())
 
     def step_of(self, which: str | int) -> int:
-        """The step that "best", "latest" or a number names; UserError if there is none."""
+        """Returns the step that "best", "latest" or a number names; "best" is the latest where none has a score.
+
+        Raises:
+          UserError: there is no such checkpoint.
+        """
         steps = self.steps()
         if not steps:
             raise UserError(f"{self.directory} has no checkpoint; train first (run_train.py --workdir=...)")
@@ -96,29 +111,30 @@ class Checkpointer:
         return int(which)
 
     def latest_step(self) -> int | None:
-        """The latest step saved, or None."""
+        """Returns the latest saved step, or None."""
         if parallel.process_index():
-            self._manager.reload()  # process 0 saves
+            # Process 0 may have saved more.
+            self._manager.reload()
         return self._manager.latest_step()
 
     def best_step(self) -> int | None:
-        """The step of the best score, or None where none was scored."""
+        """Returns the step with the best score, or None where no checkpoint has a score."""
         return self._manager.best_step()
 
-    def names(self, step: int) -> set[str]:
-        """The names of all leaves in the checkpoint of `step`, such as "params/enc_0/conv_0/kernel"; no array is read."""
+    def leaf_names(self, step: int) -> set[str]:
+        """Returns the names of all leaves saved at `step`, such as "params/enc_0/conv_0/kernel"; reads no array."""
         return set(self._digests(step))
 
-    def check_score(self, step: int) -> None:
-        """Raises Damaged where the score of `step` was written and is not what it was."""
-        why = self._manager.score_damage(step)
-        if why:
-            raise Damaged(f"checkpoint {step} in {self.directory} is damaged: {why}")
+    def verify_score(self, step: int) -> None:
+        """Raises DamagedCheckpoint where `step` was saved with a score that is missing or differs now."""
+        if damage := self._manager.score_damage(step):
+            raise self._damaged(step, damage)
 
-    def set_aside(self, step: int) -> Path:
-        """Moves the checkpoint of `step` to `checkpoints_damaged/` beside the folder, so that it counts no more; where to."""
+    def move_to_damaged(self, step: int) -> Path:
+        """Moves a checkpoint to `checkpoints_damaged/`, next to the folder, so that it is never used; returns its new path."""
         folder = self.directory.with_name(f"{self.directory.name}_damaged")
-        names = (str(step), *(f"{step}.{number}" for number in range(2, 1000)))  # it may happen to a step twice
+        # The same step may be damaged more than once.
+        names = (str(step), *(f"{step}.{number}" for number in range(2, 1000)))
         target = next(folder / name for name in names if not (folder / name).exists())
         with report_write_errors():
             folder.mkdir(exist_ok=True)
@@ -126,34 +142,32 @@ class Checkpointer:
         self._manager.reload()
         return target
 
-    def leaves(self, step: int) -> dict[str, np.ndarray]:
-        """Every leaf in the checkpoint of `step`, by its name; UserError where one is not what was written."""
+    def read_leaves(self, step: int) -> dict[str, np.ndarray]:
+        """Reads every leaf saved at `step`, by its name; raises what `restore` raises."""
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self._metadata(step))
         return named_leaves(self.restore(step, like))
 
     def restore(self, step: int, like, misfit: str = MISFIT) -> Any:
-        """Reads the state of `step`.
+        """Reads the state of `step`, or a part of it, and compares each leaf with its digest.
 
         Args:
-          step: one that is there.
-          like: a tree of arrays or `jax.ShapeDtypeStruct`, with the structure, shapes and types to read. It may be a
-            part of what was saved (the parameters alone, or those of a smaller network): the rest is not read.
-          misfit: what the error says where a leaf has another shape or type.
+          step: a saved step.
+          like: a tree of arrays or `jax.ShapeDtypeStruct` with the structure, shapes and types to read. It may be a part
+            of what was saved (the parameters alone, or those of a smaller network): the rest is not read.
+          misfit: the end of the error message where a leaf has another shape or type.
 
         Returns:
           A tree like `like` of NumPy arrays.
 
         Raises:
-          Damaged: a file is missing or cut off, or a leaf is not what was written.
-          UserError: a leaf of `like` was never there or had another shape or type, or the folder cannot be read.
+          DamagedCheckpoint: a file is missing or cut off, or a leaf is not what was written.
+          UserError: a leaf of `like` was not saved, or has another shape or type; or the folder cannot be read.
         """
-        written = self._digests(step)
-        missing = named_leaves(like).keys() - written.keys()
+        digests = self._digests(step)
+        missing = named_leaves(like).keys() - digests.keys()
         if missing:
-            if written.keys() != self._leaves(step):
-                raise Damaged(
-                    f"checkpoint {step} in {self.directory} is damaged: digests does not name the leaves of state"
-                )
+            if digests.keys() != named_leaves(self._metadata(step)).keys():
+                raise self._damaged(step, "digests does not name the leaves of state")
             raise UserError(f"checkpoint {step} in {self.directory} has no {min(missing)}; {MISFIT}")
         item = to_nested_dict(jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), like))
         restored = self._read(
@@ -166,13 +180,11 @@ class Checkpointer:
         )
         leaves = named_leaves(restored["state"])
 
-        def checked(path, wanted):
+        def verified_leaf(path, wanted):
             name = leaf_name(path)
             leaf = leaves[name]
-            if written[name] != leaf_digest(leaf):
-                raise Damaged(
-                    f"checkpoint {step} in {self.directory} is damaged: {name} is not what was written (sha256 differs)"
-                )
+            if digests[name] != leaf_digest(leaf):
+                raise self._damaged(step, f"{name} is not what was written (sha256 differs)")
             if np.shape(leaf) != np.shape(wanted) or leaf.dtype != wanted.dtype:
                 raise UserError(
                     f"checkpoint {step} in {self.directory}: {name} is {leaf.dtype}{list(np.shape(leaf))}, the network "
@@ -180,20 +192,19 @@ class Checkpointer:
                 )
             return leaf
 
-        return jax.tree_util.tree_map_with_path(checked, like)
+        return jax.tree_util.tree_map_with_path(verified_leaf, like)
 
     def _digests(self, step: int) -> dict[str, str]:
-        found = self._read(step, digests=ocp.args.JsonRestore())["digests"]
-        if not isinstance(found, dict) or not found:
-            raise Damaged(f"checkpoint {step} in {self.directory} is damaged: digests/metadata holds none")
-        return found
+        digests = self._read(step, digests=ocp.args.JsonRestore())["digests"]
+        if not isinstance(digests, dict) or not digests:
+            raise self._damaged(step, "digests/metadata holds none")
+        return digests
 
-    def _leaves(self, step: int) -> set[str]:
-        """The names of all leaves as Orbax noted them, beside the arrays."""
-        return set(named_leaves(self._metadata(step)))
+    def _damaged(self, step: int, damage: str) -> DamagedCheckpoint:
+        return DamagedCheckpoint(f"checkpoint {step} in {self.directory} is damaged: {damage}")
 
     def _metadata(self, step: int) -> dict[str, Any]:
-        """The tree of that step, with Orbax's notes on each leaf, its shape and type among them."""
+        """Returns the tree of `step` with Orbax's metadata as leaves, which have the shapes and types."""
         with (
             integrity.raise_if_damaged(f"checkpoint {step} in {self.directory}: state"),
             ocp.PyTreeCheckpointer() as reader,
@@ -205,51 +216,58 @@ class Checkpointer:
             return self._manager.restore(step, args=ocp.args.Composite(**items))
 
     @contextlib.contextmanager
-    def _naming_the_disk(self):
-        """Orbax raises what went wrong in the background from whatever is called next, in the words of a library below."""
+    def _translate_save_errors(self):
+        """Turns the errors of a save into a UserError that names the checkpoint and what is left.
+
+        A save fails in the background: Orbax raises its error from whichever method is called next.
+        """
         try:
             yield
         except Exception as error:
-            number, told = disk_space.error_number(error), translate_bucket_error(error)
-            if told:  # what is left of it there counts for nothing, and goes when the run goes on
-                left = disk_space.describe_fallback(self._manager.latest_step())
+            if bucket_error := translate_bucket_error(error):
+                # Orbax ignores what is left of it in the bucket, and removes it when the run goes on.
+                fallback = disk_space.describe_fallback(self._manager.latest_step())
                 raise UserError(
-                    f"checkpoint {self._last[0]} could not be written into {self.directory}: {told}; {left}"
+                    f"checkpoint {self._last[0]} could not be written into {self.directory}: {bucket_error}; {fallback}"
                 ) from error
+            number = disk_space.error_number(error)
             if number is None:
                 raise
-            raise UserError(self._clear_up(number)) from error
+            self._remove_failed_save()
+            raise UserError(
+                disk_space.write_failure_message(number, self.directory, *self._last, self.latest_step())
+            ) from error
 
-    def _clear_up(self, number: int) -> str:
-        """Removes what the save that failed has left; what to tell the user."""
-        step, size = self._last
-        for _ in range(20):  # another part of it may still be written, and make the folder again
+    def _remove_failed_save(self) -> None:
+        step, _ = self._last
+        # Repeated, because another thread may still write a part of it and make the folder again.
+        for _ in range(20):
             for half in self._unfinished(step):
                 shutil.rmtree(half, ignore_errors=True)
             time.sleep(0.05)
             if not self._unfinished(step):
                 break
         self._manager.reload()
-        return disk_space.write_failure_message(number, self.directory, step, size, self.latest_step())
 
     def _unfinished(self, step: int) -> list[Path]:
         return [path for path in self.directory.iterdir() if path.name.startswith(f"{step}.orbax-checkpoint-tmp")]
 
     def wait(self) -> None:
-        """Until what was saved so far is on disk; errors as of `save`. Every process calls it."""
-        self._finish()
+        """Waits until every save is on the disk; raises what `save` raises. Every process calls it."""
+        self._wait_for_save()
         parallel.barrier("saved")
 
-    def _finish(self) -> None:
-        with self._naming_the_disk():
+    def _wait_for_save(self) -> None:
+        with self._translate_save_errors():
             self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Finishes the writing; errors as of `save`. A Checkpointer is a context manager that closes itself, on errors too."""
+        """Waits until every save is on the disk and closes Orbax's manager; raises what `save` raises."""
         try:
-            self._finish()
+            self._wait_for_save()
         finally:
-            with self._naming_the_disk():  # a bucket's refusal of Orbax's own notes comes as late as here
+            # Orbax writes its own metadata as late as here, which a bucket may refuse.
+            with self._translate_save_errors():
                 self._manager.close()
 
     def __enter__(self):

@@ -95,8 +95,8 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None, profile_ste
             folder.add_start(workdir, start_step, init_from=origin, encoder_weights=weights)
             stack.callback(curves.draw)
             size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-            disk_space.warn_of_little_room(
-                checkpointer.directory, size, config.checkpoint.latest, there=len(checkpointer.steps())
+            disk_space.warn_if_disk_is_small(
+                checkpointer.directory, size, config.checkpoint.latest, saved=len(checkpointer.steps())
             )
         progress = stack.enter_context(contextlib.closing(Progress(start_step, durations.num_steps)))
         names, events = channel_names(module, dataset.class_names), None

@@ -44,7 +44,7 @@ def initialize_from(state: TrainState, tx: optax.GradientTransformation, workdir
         step = checkpointer.step_of("best")
         average = (workdir / "config.json").exists() and load_config(workdir).eval.weights == "ema"
         prefix = "ema/" * average
-        there = {name.removeprefix(prefix) for name in checkpointer.names(step) if name.startswith(prefix)}
+        there = {name.removeprefix(prefix) for name in checkpointer.leaf_names(step) if name.startswith(prefix)}
         common = {name: leaf for name, leaf in own.items() if name in there}
         if not any(name.startswith("params/") for name in common):
             raise UserError(

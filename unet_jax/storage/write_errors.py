@@ -1,29 +1,32 @@
-"""Errors of disks and buckets, turned into the one-line errors of a user."""
+"""Turns the errors of disks and buckets into one-line errors for the user."""
 
 import contextlib
 import re
 
 from unet_jax.errors import UserError
 
-# What the writer of arrays says of a bucket that it was kept from.
-_KEPT_FROM = re.compile(
+# The messages of the library that writes arrays, where a bucket refuses.
+_ARRAY_WRITER_REFUSED = re.compile(
     r"(PERMISSION_DENIED|UNAUTHENTICATED|UNAVAILABLE|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED): .*gs://", re.DOTALL
 )
 
-_LIBRARIES = ("gcsfs.", "google.auth.", "google.api_core.", "aiohttp.", "requests.")  # nothing else here asks by them
+# Only requests to a bucket raise errors of these packages.
+_BUCKET_LIBRARIES = ("gcsfs.", "google.auth.", "google.api_core.", "aiohttp.", "requests.")
 
 
 def translate_bucket_error(error: BaseException) -> UserError | None:
-    """What to tell where a bucket has refused, or cannot be reached; None for an error of any other kind.
+    """Returns the user's error where a bucket refuses or cannot be reached; None for any other error.
 
-    The libraries below have kinds of their own for it: gcsfs and those it asks by, an `OSError` that begins with
-    "Forbidden: ", and a `ValueError` from the writer of arrays. Of the data it says nothing: they may be whole.
+    It may be an error class of gcsfs or of a package below it, an `OSError` that begins with "Forbidden: ", or a
+    `ValueError` of the library that writes arrays. None of them says that the data are damaged.
     """
-    if isinstance(error, FileNotFoundError) and error.__context__:  # gcsfs: refused the object, it looks for a folder
+    if isinstance(error, FileNotFoundError) and error.__context__:
+        # Refused an object, gcsfs looks for a folder of that name.
         return translate_bucket_error(error.__context__)
-    library = type(error).__module__.startswith(_LIBRARIES)
+    by_library = type(error).__module__.startswith(_BUCKET_LIBRARIES)
     forbidden = type(error) is OSError and str(error).startswith("Forbidden: ")
-    if not (library or forbidden or (isinstance(error, ValueError) and _KEPT_FROM.match(str(error)))):
+    by_array_writer = isinstance(error, ValueError) and _ARRAY_WRITER_REFUSED.match(str(error))
+    if not (by_library or forbidden or by_array_writer):
         return None
     why = " ".join(str(error).partition(" [source ")[0].split()) or type(error).__name__
     return UserError(
@@ -34,13 +37,18 @@ def translate_bucket_error(error: BaseException) -> UserError | None:
 
 @contextlib.contextmanager
 def report_write_errors():
-    """Turns an `OSError` of what is done inside into a `UserError` that names the path, and so what a bucket refuses."""
+    """Turns an `OSError` inside the context, or the refusal of a bucket, into a `UserError` that names the path."""
     try:
         yield
     except Exception as error:
-        if told := translate_bucket_error(error):
-            raise told from error
+        if bucket_error := translate_bucket_error(error):
+            raise bucket_error from error
         if not isinstance(error, OSError):
             raise
         path, why = error.filename or "results", error.strerror or error
         raise UserError(f"{path}: cannot be written ({why}); write to another folder, or make room") from error
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an error's message, or its class where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -137,7 +137,7 @@ def _first_difference(one: dict, other: dict) -> str:
 def _last_checkpoint(workdir: Path) -> tuple[int, dict[str, np.ndarray]]:
     with Checkpointer(workdir / "checkpoints", read_only=True) as checkpointer:
         step = checkpointer.step_of("latest")
-        return step, checkpointer.leaves(step)
+        return step, checkpointer.read_leaves(step)
 
 
 def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:

@@ -66,7 +66,7 @@ def main() -> None:
         raise UserError("--verify_resume is for one process: add --nomultiprocess, and no --coordinator")
     if VERIFY.value:
         own = ("config", "workdir", "sweep_index", "profile_steps", "verify_resume", "verify_steps", "verify_kills")
-        passed_on = cli.given(besides=own)
+        passed_on = cli.given_flags(exclude=own)
         command = [sys.executable, __file__, *passed_on]
         steps, kills = VERIFY_STEPS.value, VERIFY_KILLS.value
         sys.exit(not verify_resume(config, workdir, command=command, num_steps=steps, num_kills=kills))

@@ -1,4 +1,4 @@
-"""Joining a job: what is detected, and what is refused. (Two processes at work: training/test_together.py.)"""
+"""Joining a job: what is detected, and what is an error. (Two processes at work: runs/test_shared_workdir.py.)"""
 
 import jax
 import pytest
@@ -22,7 +22,7 @@ def _no_launcher(monkeypatch):
         ("SLURM_NTASKS", "4", ""),  # of the batch script itself, which is one process
     ],
 )
-def test_launchers_tell(monkeypatch, variable, value, name):
+def test_launchers_are_detected(monkeypatch, variable, value, name):
     monkeypatch.setenv(variable, value)
     assert distributed.launcher() == name
 
@@ -32,12 +32,12 @@ def joined(monkeypatch):
     """What `jax.distributed.initialize` was called with."""
     calls = []
     monkeypatch.setattr(jax.config, "update", lambda *_: None)
-    monkeypatch.setattr(jax.distributed, "initialize", lambda *given, **_: calls.append(given))
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *arguments, **_: calls.append(arguments))
     return calls
 
 
 @pytest.mark.parametrize(
-    ("found", "given", "calls"),
+    ("launched", "arguments", "calls"),
     [
         ("", (), []),
         ("4", (), [(None, None, None)]),
@@ -46,25 +46,25 @@ def joined(monkeypatch):
         ("", (None, "h:1", 2, 1), [("h:1", 2, 1)]),
     ],
 )
-def test_who_joins(monkeypatch, joined, found, given, calls):
-    if found:
-        monkeypatch.setenv("SLURM_STEP_NUM_TASKS", found)
-    with distributed.member(*given):
+def test_who_joins(monkeypatch, joined, launched, arguments, calls):
+    if launched:
+        monkeypatch.setenv("SLURM_STEP_NUM_TASKS", launched)
+    with distributed.join_job(*arguments):
         pass
     assert joined == calls
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("arguments", "message"),
     [
-        ((None, "h:1"), "go together: give --coordinator=HOST:PORT"),
-        ((None, "", 2, 0), "go together"),
-        ((None, "h:1", 2, 2), "--process_id=2 is not one of 2 processes"),
-        ((False, "h:1", 2, 0), "--nomultiprocess: nothing is joined"),
+        ((None, "h:1"), "^--coordinator, --num_processes and --process_id .*--coordinator=HOST:PORT"),
+        ((None, "", 2, 0), "^--coordinator, --num_processes and --process_id .*--coordinator=HOST:PORT"),
+        ((None, "h:1", 2, 2), "--process_id=2 .*--num_processes=2"),
+        ((False, "h:1", 2, 0), "^--nomultiprocess: .*--coordinator, --num_processes and --process_id"),
     ],
 )
-def test_halves_are_refused(joined, given, message):
-    with pytest.raises(UserError, match=message), distributed.member(*given):
+def test_an_incomplete_job_is_an_error(joined, arguments, message):
+    with pytest.raises(UserError, match=message), distributed.join_job(*arguments):
         pass
     assert joined == []
 
@@ -72,23 +72,26 @@ def test_halves_are_refused(joined, given, message):
 @pytest.mark.parametrize(
     ("raised", "message"),
     [
-        (ValueError("coordinator_address should be defined."), "nothing tells"),
-        (RuntimeError("late"), "cannot be joined"),
+        (
+            ValueError("coordinator_address should be defined."),
+            r"^--multiprocess: .*\(coordinator_address .*--coordinator=",
+        ),
+        (RuntimeError("late"), r"^--multiprocess: .*\(late\).*--num_processes"),
     ],
 )
-def test_what_cannot_be_joined_has_a_remedy(monkeypatch, raised, message):
+def test_a_job_that_cannot_be_joined_has_a_remedy(monkeypatch, raised, message):
     def fails(*_, **__):
         raise raised
 
     monkeypatch.setattr(jax.config, "update", lambda *_: None)
     monkeypatch.setattr(jax.distributed, "initialize", fails)
-    with pytest.raises(UserError, match=message), distributed.member(True):
+    with pytest.raises(UserError, match=message), distributed.join_job(True):
         pass
 
 
-def test_an_error_of_its_own_is_not_a_lost_process():
+def test_lost_processes_are_told_from_other_errors():
     error = jax.errors.JaxRuntimeError
-    assert distributed.is_lost(error("UNKNOWN: Gloo all-reduce failed: Connection closed by peer"))
-    assert distributed.is_lost(error("NCCL operation ncclAllReduce() failed: remote process exited"))
-    assert not distributed.is_lost(error("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 8 bytes"))
-    assert not distributed.is_lost(ValueError("connection"))
+    assert distributed.is_lost_process(error("UNKNOWN: Gloo all-reduce failed: Connection closed by peer"))
+    assert distributed.is_lost_process(error("NCCL operation ncclAllReduce() failed: remote process exited"))
+    assert not distributed.is_lost_process(error("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 8 bytes"))
+    assert not distributed.is_lost_process(ValueError("connection"))

@@ -36,9 +36,7 @@ def test_replicate_is_a_copy_that_a_donating_step_may_overwrite():
 
 @pytest.mark.parametrize("batch_size", [0, 2, 6])
 def test_batch_must_divide(batch_size):
-    with pytest.raises(
-        UserError, match=f"global batch {batch_size} does not divide over 4 devices x 1 process.*multiple of 4"
-    ):
+    with pytest.raises(UserError, match=rf"train\.batch_size: .*\b{batch_size} .* 4 devices .*multiple of 4"):
         parallel.check_batch_size(batch_size)
     parallel.check_batch_size(8)
     parallel.check_batch_size(6, jax.local_devices()[:2])

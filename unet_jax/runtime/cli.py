@@ -1,8 +1,8 @@
-"""What the programs share: flags read, help printed, and bad input told in one line.
+"""The command line that every program shares: reads the flags, prints the help, reports bad input in one line.
 
-Bad input is a `UserError`, an unknown flag or config key, or a value of the wrong type: one line on stderr, status 2. So is
-a bucket that refuses.
-Everything else is a fault of the program and keeps its traceback. `--traceback` shows it for bad input, too.
+Bad input is a `UserError`, an unknown flag or config key, a value of the wrong type, or a bucket that refuses: one line on
+stderr, status 2. Everything else is a fault of the program and keeps its traceback. `--traceback` shows it for bad input,
+too.
 """
 
 import contextlib
@@ -25,14 +25,14 @@ COMPILATION_CACHE = flags.DEFINE_bool(
 MULTIPROCESS = flags.DEFINE_bool(
     "multiprocess",
     None,
-    "Work together with the other processes of this job (Slurm, Open MPI, Kubernetes, Cloud TPU). Default: where Slurm or "
-    "Open MPI started more than one. --nomultiprocess: each for itself.",
+    "Work together with the other processes of this job (Slurm, Open MPI, Kubernetes, Cloud TPU). Default: on where Slurm "
+    "or Open MPI started more than one. --nomultiprocess: each process by itself.",
 )
 COORDINATOR = flags.DEFINE_string(
-    "coordinator", "", "HOST:PORT of process 0, where nothing tells it; with the next two."
+    "coordinator", "", "HOST:PORT of process 0, where it cannot be detected; needs the next two."
 )
-NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes do the job.", lower_bound=1)
-PROCESS_ID = flags.DEFINE_integer("process_id", None, "This one's number among them, from 0.", lower_bound=0)
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "The number of processes of the job.", lower_bound=1)
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "The number of this process, from 0.", lower_bound=0)
 
 
 def run(
@@ -45,12 +45,12 @@ def run(
     """Reads the command line, runs `main`, and ends the process with its status.
 
     Args:
-      main: the program.
-      doc: the program's docstring, printed by --help above the flags.
-      arguments: the names of what stands on the command line without a flag, each wanted once, the last one once or more
-        if it ends in "..."; `main` is given them.
-      processes: whether several processes can run it together (`cluster.py`).
-      before: is called when the flags are read, and no process has joined and no device started.
+      main: the program; called with the values of `arguments`.
+      doc: the program's docstring, which --help prints above the flags.
+      arguments: the names of the positional arguments, all required. One value each; one or more for the last if its name
+        ends in "...".
+      processes: whether several processes can run the program together (`distributed.py`).
+      before: called after the flags are parsed, before processes join and devices start.
     """
     if {"--help", "-h", "--helpshort"} & set(sys.argv[1:]):
         print(
@@ -61,64 +61,79 @@ def run(
             print(f"  --{flag.name}: {flags.FLAGS[flag.name].help}")
         sys.exit(0)
     try:
-        given = _parse(sys.argv, arguments)
+        positional = _parse(sys.argv, arguments)
         compilation_cache.enable(COMPILATION_CACHE.value)
         before()
-        with _processes() if processes else contextlib.nullcontext():
-            main(*given)
+        with _join_job() if processes else contextlib.nullcontext():
+            main(*positional)
     except Exception as error:
-        told = error if isinstance(error, UserError) else translate_bucket_error(error)
-        if told is None or any(arg.lstrip("-").startswith("traceback") for arg in sys.argv[1:]):
+        user_error = error if isinstance(error, UserError) else translate_bucket_error(error)
+        if user_error is None or any(arg.lstrip("-").startswith("traceback") for arg in sys.argv[1:]):
             raise
-        print(f"error: {told}", file=sys.stderr)
+        print(f"error: {user_error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
 
 
-def given(besides: Sequence[str]) -> list[str]:
-    """The flags on the command line, as arguments for the same program, without those named and the keys of `--config`."""
-    names = (name for name in flags.FLAGS if name not in besides and not name.startswith("config."))
+def given_flags(exclude: Sequence[str]) -> list[str]:
+    """Returns the flags of the command line as arguments, without those in `exclude` and the keys of `--config`."""
+    names = (name for name in flags.FLAGS if name not in exclude and not name.startswith("config."))
     return [flag.serialize() for flag in map(flags.FLAGS.__getitem__, names) if flag.present]
 
 
-def _processes():
-    return distributed.member(MULTIPROCESS.value, COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+def _join_job():
+    return distributed.join_job(MULTIPROCESS.value, COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
 
 
 def _parse(argv: list[str], arguments: Sequence[str]) -> list[str]:
-    for value in _values(argv, "config"):
+    """Parses the flags; returns what stands on the command line without a flag."""
+    configs = _flag_values(argv, "config")
+    for value in configs:
+        path = Path(value.partition(":")[0])
+        if not path.is_file():
+            known = ", ".join(sorted(map(str, path.parent.glob("*.py")))) or "no .py file"
+            raise UserError(f"--config={path}: no such file; in that folder: {known}")
+    try:
+        rest = flags.FLAGS(argv)
+    except Exception as error:
+        _raise_config_error(argv, configs)
+        if not isinstance(error, flags.Error | TypeError | ValueError):
+            raise
+        raise UserError(str(error).strip().splitlines()[-1].strip()) from error
+    if configs and not isinstance(flags.FLAGS["config"].value, ConfigDict):
+        # config_flags keeps some errors of a config file to raise them at the first access.
+        _raise_config_error(argv, configs)
+    positional = rest[1:]
+    if len(positional) > len(arguments) and not (arguments and arguments[-1].endswith("...")):
+        raise UserError(f"{positional[len(arguments)]!r} is not a flag; flags begin with --, see --help")
+    if len(positional) < len(arguments):
+        missing = arguments[len(positional)].removesuffix("...")
+        raise UserError(f"{missing} is missing; give it without a flag, see --help")
+    return positional
+
+
+def _raise_config_error(argv: list[str], configs: Sequence[str]) -> None:
+    """Raises UserError where a config file fails or an override names no key of it; runs the file a second time."""
+    for value in configs:
         path, _, argument = value.partition(":")
-        if not Path(path).is_file():
-            there = ", ".join(sorted(str(p) for p in Path(path).parent.glob("*.py"))) or "no .py file"
-            raise UserError(f"--config={path}: no such file; in that folder: {there}")
         try:
             config = runpy.run_path(path)["get_config"](*[argument] if argument else [])
         except Exception as error:
             raise UserError(f"--config={value}: {type(error).__name__}: {error}") from error
         _check_keys(argv, config)
-    try:
-        rest = flags.FLAGS(argv)
-    except (flags.Error, TypeError, ValueError) as error:
-        raise UserError(str(error).strip().splitlines()[-1].strip()) from error
-    given = rest[1:]
-    if len(given) > len(arguments) and not (arguments and arguments[-1].endswith("...")):
-        raise UserError(f"{given[len(arguments)]!r} is not a flag; flags begin with --, see --help")
-    if len(given) < len(arguments):
-        raise UserError(f"{arguments[len(given)].removesuffix('...')} is missing; give it without a flag, see --help")
-    return given
 
 
-def _values(argv: list[str], name: str) -> list[str]:
-    """The values of a flag, given as --name=value or --name value, with one dash or two."""
+def _flag_values(argv: list[str], name: str) -> list[str]:
+    """Returns the values of a flag, given as --name=value or --name value, with one dash or two."""
     forms = (f"--{name}", f"-{name}")
     joined = [arg.partition("=")[2] for arg in argv if arg.partition("=")[0] in forms and "=" in arg]
     return joined + [argv[i + 1] for i, arg in enumerate(argv[:-1]) if arg in forms]
 
 
 def _check_keys(argv: list[str], config: ConfigDict) -> None:
-    """Raises UserError for an override that names no key, with the keys there are."""
+    """Raises UserError for an override that names no key; the message lists the known keys."""
     for arg in argv[1:]:
         if not arg.startswith(("--config.", "-config.")):
             continue

@@ -1,8 +1,8 @@
-"""One of several processes that do a job together: how it joins, and how it leaves so that no other waits for it.
+"""Joins this process to a job of several processes, and ends it after an error so that no other waits for it.
 
-A collective waits for all processes, and one that died would be waited for without end. So whoever fails leaves at once,
-without JAX's orderly shutdown, which is a collective too. The others learn it from a broken connection, in seconds, or
-from JAX's coordinator, which ends them `HEARTBEAT_S` after the last sign of life, whatever they wait for.
+A collective waits for all processes, without end if one has died. So a process that fails exits at once, without JAX's
+orderly shutdown, which is a collective too. The others notice the broken connection in seconds; or JAX's coordinator ends
+them `HEARTBEAT_S` after the last sign of life of the dead process, whatever they wait for.
 """
 
 import contextlib
@@ -12,57 +12,63 @@ import time
 import traceback
 
 from unet_jax.errors import UserError
+from unet_jax.storage.write_errors import first_line
 
-HEARTBEAT_S = 60  # without a sign of life, after which a process is dead
-GRACE_S = 2  # that process 0 stays, whose end ends the others at once: they say first what they have to say
-LAUNCHERS = {"Slurm": "SLURM_STEP_NUM_TASKS", "Open MPI": "OMPI_COMM_WORLD_SIZE"}  # how many processes each has started
-HAND = "give --coordinator=HOST:PORT (of process 0), --num_processes and --process_id"
-LOST = (
-    "gloo",
-    "nccl",
-    "connection",
-    "coordination",
-    "heartbeat",
-    "peer",
-    "barrier",
-    "unavailable",
-)  # of lost processes
+# A process without a sign of life for as long counts as dead.
+HEARTBEAT_S = 60
+
+# Process 0 exits as much later after an error: its end ends the others at once, before they could print their own errors.
+EXIT_DELAY_S = 2
+
+# The environment variables that hold how many processes a launcher has started.
+LAUNCHERS = {"Slurm": "SLURM_STEP_NUM_TASKS", "Open MPI": "OMPI_COMM_WORLD_SIZE"}
+
+MANUAL_FLAGS = "give --coordinator=HOST:PORT (of process 0), --num_processes and --process_id"
+
+# Words in the errors of a collective where another process is lost.
+LOST_PROCESS_WORDS = ("gloo", "nccl", "connection", "coordination", "heartbeat", "peer", "barrier", "unavailable")
 
 
 @contextlib.contextmanager
-def member(
+def join_job(
     multiprocess: bool | None = None,
     coordinator: str = "",
     num_processes: int | None = None,
     process_id: int | None = None,
 ):
-    """What is done inside is done by all processes of the job together, if this one is one of several.
+    """Joins the job that this process belongs to, if any, for the time of the context.
 
-    Process 0 speaks for all: what the others print to stdout is dropped; errors are told by each. An error inside ends
-    this process, and with it, in at most `2 * HEARTBEAT_S`, the job.
+    Only process 0 prints to stdout; every process prints its errors. An error inside the context ends this process, and
+    with it the job in at most `2 * HEARTBEAT_S`.
 
     Args:
-      multiprocess: whether to join the job that this process was started for; None where Slurm or Open MPI tell that it
-        is one of several.
-      coordinator, num_processes, process_id: how to join, where it cannot be detected.
+      multiprocess: whether to join; None: join where Slurm or Open MPI started several processes.
+      coordinator: HOST:PORT of process 0, where it cannot be detected. Needs `num_processes` and `process_id`.
+      num_processes: the number of processes of the job.
+      process_id: the number of this process, from 0.
 
     Raises:
-      UserError: there is no job to join, or its coordinator cannot be reached.
+      UserError: the arguments contradict each other, there is no job to join, or its coordinator cannot be reached.
     """
-    by_hand = bool(coordinator) or num_processes is not None or process_id is not None
-    if multiprocess is False and by_hand:
+    manual = bool(coordinator) or num_processes is not None or process_id is not None
+    if multiprocess is False and manual:
         raise UserError(
-            "--nomultiprocess: nothing is joined, so --coordinator, --num_processes, --process_id are too many"
+            "--nomultiprocess: no job is joined; leave out --coordinator, --num_processes and --process_id, or "
+            "--nomultiprocess"
         )
-    if not (multiprocess or by_hand or (multiprocess is None and launcher())):
+    if not (multiprocess or manual or (multiprocess is None and launcher())):
         yield
         return
-    if by_hand and (not coordinator or num_processes is None or process_id is None):
-        raise UserError(f"--coordinator, --num_processes and --process_id go together: {HAND}")
-    if by_hand and process_id >= num_processes:
-        raise UserError(f"--process_id={process_id} is not one of {num_processes} processes; they count from 0")
-    _join(coordinator or None, num_processes, process_id)
-    import jax  # after the flags: --help needs none
+    if manual and (not coordinator or num_processes is None or process_id is None):
+        raise UserError(f"--coordinator, --num_processes and --process_id go together: {MANUAL_FLAGS}")
+    if manual and process_id >= num_processes:
+        raise UserError(
+            f"--process_id={process_id} does not fit --num_processes={num_processes}; give a number from 0 to "
+            f"{num_processes - 1}"
+        )
+    _initialize(coordinator or None, num_processes, process_id)
+    # Not at the top of the file: --help must not wait for JAX.
+    import jax
 
     index, count = jax.process_index(), jax.process_count()
     with contextlib.ExitStack() as stack:
@@ -70,73 +76,67 @@ def member(
             stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
         try:
             yield
-        except (Exception, KeyboardInterrupt) as error:  # SystemExit is agreed on: all processes leave together
+        except (Exception, KeyboardInterrupt) as error:
+            # Not SystemExit: all processes raise that at the same step.
             if count == 1:
                 raise
-            _leave(error, index, count)
+            _exit_after_error(error, index, count)
 
 
 def launcher() -> str:
-    """Who started this process as one of several, "" for none that tells."""
+    """Returns the launcher that started this process as one of several; "" where none is detected."""
     for name, variable in LAUNCHERS.items():
         if os.environ.get(variable, "1") not in ("", "1"):
             return name
     return ""
 
 
-def _join(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+def _initialize(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
     import jax
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    # JAX's own answer to SIGTERM would hide one that comes before training from Python, and replace the loop's.
+    # JAX's own handler of SIGTERM would replace the loop's, and hide a signal that comes before training.
     jax.config.update("jax_enable_preemption_service", False)
     try:
-        jax.distributed.initialize(
-            coordinator,
-            num_processes,
-            process_id,
-            heartbeat_timeout_seconds=HEARTBEAT_S,
-        )
+        jax.distributed.initialize(coordinator, num_processes, process_id, heartbeat_timeout_seconds=HEARTBEAT_S)
     except ValueError as error:
         raise UserError(
-            f"--multiprocess: nothing tells this process which job it belongs to ({error}). Start it by Slurm (srun), Open "
-            f"MPI (mpirun), Kubernetes (as an indexed Job, with jax[k8s] installed) or on a Cloud TPU, or {HAND}"
+            f"--multiprocess: the job of this process cannot be detected ({error}). Start it by Slurm (srun), Open MPI "
+            f"(mpirun), Kubernetes (as an indexed Job, with jax[k8s] installed) or on a Cloud TPU, or {MANUAL_FLAGS}"
         ) from error
     except RuntimeError as error:
         raise UserError(
-            f"--multiprocess: the job cannot be joined ({_first_line(error)}). All processes must be started within five "
+            f"--multiprocess: the job cannot be joined ({first_line(error)}). All processes must be started within five "
             "minutes, with the same --num_processes, and reach the coordinator's port"
         ) from error
 
 
-def _leave(error: BaseException, index: int, count: int) -> None:
-    """Tells the error and ends this process at once, so that no other waits for it."""
-    me, status = f"process {index} of {count}", 1
+def _exit_after_error(error: BaseException, index: int, count: int) -> None:
+    """Prints the error and ends this process at once, so that no other waits for it."""
+    status = 1
     if isinstance(error, KeyboardInterrupt):
         text, status = "interrupted", 130
     elif isinstance(error, UserError):
         text, status = f"error: {error}", 2
-    elif is_lost(error):
+    elif is_lost_process(error):
         text = (
-            f"error: another process of this job has ended, and its output says why ({_first_line(error)}). Start the job "
+            f"error: another process of this job has ended, and its output says why ({first_line(error)}). Start the job "
             "again with the same command: it goes on from its latest checkpoint"
         )
     else:
         text = "".join(traceback.format_exception(error))
     with contextlib.suppress(OSError):
-        sys.stdout.flush()  # which `os._exit` would not
-    print(f"{me}: {text}", file=sys.stderr, flush=True)
+        # `os._exit` does not flush.
+        sys.stdout.flush()
+    print(f"process {index} of {count}: {text}", file=sys.stderr, flush=True)
     if index == 0:
-        time.sleep(GRACE_S)
+        time.sleep(EXIT_DELAY_S)
     os._exit(status)
 
 
-def is_lost(error: BaseException) -> bool:
-    """Whether a collective failed because another process is not there any more."""
+def is_lost_process(error: BaseException) -> bool:
+    """Returns whether a collective failed because another process has ended."""
     import jax
 
-    return isinstance(error, jax.errors.JaxRuntimeError) and any(word in str(error).lower() for word in LOST)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    message = str(error).lower()
+    return isinstance(error, jax.errors.JaxRuntimeError) and any(word in message for word in LOST_PROCESS_WORDS)

@@ -1,4 +1,4 @@
-"""Programs that run once or twice: they compile longer than they run, so the compiler is told not to optimise."""
+"""Compiles programs that run once or twice without optimisation, because they compile longer than they run."""
 
 import functools
 from collections.abc import Callable
@@ -7,17 +7,18 @@ import jax
 
 
 def jit_without_optimization(function: Callable) -> Callable:
-    """`jax.jit` that compiles quickly on a CPU: FC-DenseNet's initialisation in seconds instead of minutes.
+    """Returns a `jax.jit` of `function` that compiles quickly on a CPU: FC-DenseNet's initialisation in seconds, not minutes.
 
-    What it computes may differ from what the optimised program does in the last bit, never from run to run. Within
-    another program (a gradient, `jax.eval_shape`) it is compiled as that is.
+    The result may differ from the optimised program's in the last bit, never from run to run. Inside another program (a
+    gradient, `jax.eval_shape`) it is compiled with that program.
     """
-    cpu = jax.default_backend() == "cpu"  # other compilers may not know the option
-    quick = jax.jit(function, compiler_options={"xla_backend_optimization_level": 0} if cpu else None)
+    # Compilers of other platforms may not know the option.
+    on_cpu = jax.default_backend() == "cpu"
+    jitted = jax.jit(function, compiler_options={"xla_backend_optimization_level": 0} if on_cpu else None)
 
     @functools.wraps(function)
     def call(*args):
-        inside = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args))
-        return function(*args) if inside else quick(*args)
+        is_traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args))
+        return function(*args) if is_traced else jitted(*args)
 
     return call

@@ -274,8 +274,8 @@ def test_what_cannot_be_done_in_a_bucket_is_refused(bucket, config, tmp_path, mo
 def test_events_of_tensorboard(bucket):
     folder = paths.Path(bucket) / "events"
     writer = tensorboard.TensorBoardWriter(folder, 0, [{"id": "a"}], class_names=("thing",), report_classes=("thing",))
-    writer.scalars(1, "train", {"loss": 0.5})
-    writer.pictures(1, "val")
+    writer.write_row(1, "train", {"loss": 0.5})
+    writer.write_pictures(1, "val")
     assert next(folder.iterdir()).name.startswith("events")
     writer.close()
     assert b"train/loss" in next(folder.iterdir()).read_bytes()

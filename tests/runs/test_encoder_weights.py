@@ -11,6 +11,7 @@ import pytest
 from helpers.small_config import small_config
 
 from unet_jax import models
+from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.errors import UserError
 from unet_jax.experiment import build
 from unet_jax.experiment.build import build_experiment, create_module
@@ -151,7 +152,7 @@ def test_a_run_reads_the_file_at_its_first_step_alone(config, file, latest, monk
         raise KeyError("far enough")
 
     monkeypatch.setattr(build, "create_state", create)
-    monkeypatch.setattr(loop.Checkpointer, "latest_step", lambda self: latest)
+    monkeypatch.setattr(Checkpointer, "latest_step", lambda self: latest)
     with pytest.raises(KeyError, match="far enough"):
         loop.train_and_evaluate(config, tmp_path / "run")
     assert asked == ["" if latest else str(file)]

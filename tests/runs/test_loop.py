@@ -19,7 +19,9 @@ from unet_jax.data.loading import pipeline
 from unet_jax.errors import UserError
 from unet_jax.experiment import build
 from unet_jax.experiment.build import build_experiment
-from unet_jax.runs import loop
+from unet_jax.runs import evaluate_and_save, loop
+from unet_jax.runs.patience import out_of_patience
+from unet_jax.runs.stop_signal import Interrupted
 from unet_jax.tracking.metrics_file import read_metrics
 from unet_jax.training.state import create_state
 
@@ -141,13 +143,13 @@ def test_finished_run_is_scored_again_without_training(trained, config, final_st
 
 def test_a_run_out_of_patience_ends_early_and_for_good(config, monkeypatch, tmp_path, capsys):
     config.train.update({"eval_every": 1, "patience": 2})
-    scores, evaluate = iter((0.1, 0.3, float("nan"), 0.3)), loop.evaluate
+    scores, evaluate = iter((0.1, 0.3, float("nan"), 0.3)), evaluate_and_save.evaluate
 
     def scored(*args, **kwargs):
         summary, rows = evaluate(*args, **kwargs)
         return summary | {"iou_pooled/mean": next(scores)}, rows
 
-    monkeypatch.setattr(loop, "evaluate", scored)
+    monkeypatch.setattr(evaluate_and_save, "evaluate", scored)
     loop.train_and_evaluate(config, tmp_path / "run")
     rows = read_metrics(tmp_path / "run/metrics.jsonl")
     assert [row["step"] for row in rows if row["split"] == "val"] == [1, 2, 3, 4]  # a tie is no gain
@@ -164,7 +166,7 @@ def test_a_run_out_of_patience_ends_early_and_for_good(config, monkeypatch, tmp_
 def test_more_patience_goes_on_and_a_signal_in_the_last_evaluation_is_heard(
     trained, config, final_state, monkeypatch, tmp_path
 ):
-    workdir, evaluate = tmp_path / "run", loop.evaluate
+    workdir, evaluate = tmp_path / "run", evaluate_and_save.evaluate
 
     def scored(*args, **kwargs):
         summary, rows = evaluate(*args, **kwargs)
@@ -172,14 +174,14 @@ def test_more_patience_goes_on_and_a_signal_in_the_last_evaluation_is_heard(
             signal.raise_signal(signal.SIGTERM)
         return summary | {"iou_pooled/mean": 0.5}, rows
 
-    monkeypatch.setattr(loop, "evaluate", scored)
+    monkeypatch.setattr(evaluate_and_save, "evaluate", scored)
     shutil.copytree(trained[0], workdir)
     shutil.rmtree(workdir / "checkpoints/6")
     assert (config.train.patience, config.train.eval_every) == (0, 3)
     stopped = json.loads((workdir / "config.json").read_text())
     stopped["train"]["patience"] = 1  # as if that had ended it
     (workdir / "config.json").write_text(json.dumps(stopped))
-    with pytest.raises(loop.Interrupted, match="stopped after step 6, the last, before the scoring"):
+    with pytest.raises(Interrupted, match="stopped after step 6, the last, before the scoring"):
         loop.train_and_evaluate(config, workdir)
     jax.tree.map(np.testing.assert_array_equal, final_state(workdir), final_state(trained[0]))
     (workdir / "eval/test.json").unlink()
@@ -191,8 +193,8 @@ def test_a_score_at_an_end_that_is_none_any_more_does_not_count(tmp_path):
     """A run of 5 steps with an evaluation each second one, made longer: one never stopped has no score at 5."""
     rows = ({"step": step, "split": "val", "iou_pooled/mean": score} for step, score in ((2, 0.5), (4, 0.6), (5, 0.4)))
     (tmp_path / "rows").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert not loop._out_of_patience(tmp_path / "rows", 1, step=5, every=2)
-    assert loop._out_of_patience(tmp_path / "rows", 1, step=5, every=1)
+    assert not out_of_patience(tmp_path / "rows", 1, step=5, every=2)
+    assert out_of_patience(tmp_path / "rows", 1, step=5, every=1)
 
 
 def test_another_config_is_refused_with_the_difference(trained, config):

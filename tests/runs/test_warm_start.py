@@ -16,7 +16,6 @@ from unet_jax import models
 from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.errors import UserError
 from unet_jax.runs import loop
-from unet_jax.runs import workdir as folder
 from unet_jax.runs.load import open_run
 from unet_jax.runs.warm_start import initialize_from
 from unet_jax.training.state import TrainState

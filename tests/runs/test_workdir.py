@@ -15,7 +15,7 @@ from helpers.originals import write_isbi2012, write_tfds
 from PIL import Image
 
 import unet_jax
-from configs import default, isbi2012, pets
+from configs import isbi2012, pets
 from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.data.datasets.electrodes.render import render
 from unet_jax.errors import UserError

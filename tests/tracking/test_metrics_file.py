@@ -80,9 +80,9 @@ def test_meter_pools_over_a_window_and_times_steps_alone(meter, clock):
     assert totals["step_s"] == pytest.approx(8 / 3)
     assert "12.5% waiting for data" in meter.describe()
     assert "matmul_utilization" not in totals  # before it is known
-    meter.set_roof(flops=8.0, roof=6.0)
+    meter.set_peak_flops(step_flops=8.0, peak_flops=6.0)
     assert meter.totals()["matmul_utilization"] == pytest.approx(8 / (8 / 3) / 6)
-    assert "50% of the matmul roof" in meter.describe()
+    assert "50% matmul utilization" in meter.describe()
 
 
 def test_progress_tells_step_loss_iou_speed_and_time_left(meter, clock, capsys):

@@ -7,7 +7,7 @@ from etils.epath import Path
 from PIL import Image
 
 from unet_jax.errors import UserError
-from unet_jax.runs import loop
+from unet_jax.runs import loop, training_run
 from unet_jax.tracking import curves, tensorboard
 from unet_jax.tracking.metrics_file import read_metrics
 from unet_jax.tracking.profiler import Profile
@@ -25,7 +25,7 @@ def test_a_watched_run(config, quick_compile, monkeypatch, tmp_path):
             self._writer.add_image = lambda tag, *a, **k: (drawn.append((tag, a[1], a[0].shape)), image(tag, *a, **k))
 
     steps = []
-    monkeypatch.setattr(tensorboard, "Board", Writer)
+    monkeypatch.setattr(training_run, "TensorBoardWriter", Writer)
     monkeypatch.setattr(curves, "draw_curves", lambda rows, path: (steps.append(rows[-1]["step"]), draw(rows, path)))
     monkeypatch.setattr(curves, "EVERY_S", 0)
     config.train.tensorboard = True

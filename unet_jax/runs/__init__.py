@@ -1,1 +1,1 @@
-"""Runs in a workdir: trained, resumed, loaded again and scored."""
+"""A run and its folder: training, resuming, loading, scoring, replaying."""

@@ -5,17 +5,11 @@ import dataclasses
 import jax
 from ml_collections import ConfigDict
 
-from unet_jax.errors import UserError
-from unet_jax.inference.predictor import Predictor
-from unet_jax.inference.predictor import select_heads
-from unet_jax.experiment import build
-from unet_jax.experiment.build import WEIGHTS
-from unet_jax.experiment.build import channel_names
-from unet_jax.experiment.build import create_module
 from unet_jax.checkpoints.checkpointer import Checkpointer
-from unet_jax.runs.workdir import load_config
-from unet_jax.runs.workdir import load_facts
-from unet_jax.runs.workdir import resolve
+from unet_jax.errors import UserError
+from unet_jax.experiment.build import WEIGHTS, channel_names, create_module
+from unet_jax.inference.predictor import Predictor, select_heads
+from unet_jax.runs.workdir import load_config, load_facts, resolve
 
 
 @dataclasses.dataclass(frozen=True)

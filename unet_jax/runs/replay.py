@@ -15,19 +15,17 @@ from etils.epath import Path
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from unet_jax.runtime import parallel
+from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.data.loading import pipeline
 from unet_jax.errors import UserError
-from unet_jax.models.encoders import weights
-from unet_jax.experiment import build
-from unet_jax.training.optim import plateau
 from unet_jax.experiment.build import build_experiment
-from unet_jax.training.optim.plateau import observe_score
+from unet_jax.models.encoders import weights
 from unet_jax.runs import workdir as folder
-from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.runs.warm_start import initialize_from
-from unet_jax.training.state import TrainState
+from unet_jax.runtime import parallel
 from unet_jax.tracking.metrics_file import read_metrics
+from unet_jax.training.optim.plateau import observe_score
+from unet_jax.training.state import TrainState
 
 
 class Replay:

@@ -5,21 +5,16 @@ from collections.abc import Callable
 from etils.epath import Path
 from ml_collections import ConfigDict
 
-from unet_jax import data
-from unet_jax.runtime import parallel
 from unet_jax.data.dataset import Dataset
 from unet_jax.errors import UserError
-from unet_jax.inference.folder import predict_folder
 from unet_jax.evaluation import report
 from unet_jax.evaluation.evaluate import evaluate
-from unet_jax.inference.folder import MaskFolder
-from unet_jax.inference.folder import file_name
-from unet_jax.experiment import build
-from unet_jax.runs import shared_workdir
 from unet_jax.experiment.build import create_dataset
+from unet_jax.inference.folder import MaskFolder, file_name, predict_folder
+from unet_jax.runs import shared_workdir
 from unet_jax.runs import workdir as folder
-from unet_jax.runs.load import Run
-from unet_jax.runs.load import open_asked
+from unet_jax.runs.load import Run, open_asked
+from unet_jax.runtime import parallel
 
 
 def score_run(

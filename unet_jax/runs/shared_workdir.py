@@ -3,11 +3,10 @@
 from etils.epath import Path
 from ml_collections import ConfigDict
 
-from unet_jax import data
-from unet_jax.runtime import parallel
 from unet_jax.data.dataset import Dataset
 from unet_jax.errors import UserError
 from unet_jax.runs import workdir as folder
+from unet_jax.runtime import parallel
 
 REMEDY = "give a folder that all of them share, such as one on NFS, Lustre or Filestore"
 

@@ -5,11 +5,10 @@ import jax.numpy as jnp
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from unet_jax.errors import UserError
 from unet_jax.checkpoints.checkpointer import Checkpointer
+from unet_jax.errors import UserError
+from unet_jax.runs.workdir import load_config, resolve
 from unet_jax.training.state import TrainState
-from unet_jax.runs.workdir import load_config
-from unet_jax.runs.workdir import resolve
 
 REMEDY = (
     "give the options of config.model in that run's config.json and data of as many classes and channels, or leave "

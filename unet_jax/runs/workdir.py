@@ -25,17 +25,15 @@ import jax
 from etils.epath import Path
 from ml_collections import ConfigDict
 
-from unet_jax import data
-from unet_jax.storage import json_file
-from unet_jax.runtime import parallel
-from unet_jax.storage import paths
-from unet_jax.data.dataset import Dataset
-from unet_jax.errors import UserError
-from unet_jax.storage.write_errors import report_write_errors
-from unet_jax.models.encoders.weights import digest
 from unet_jax.checkpoints import disk_space
 from unet_jax.checkpoints.checkpointer import saved_steps
+from unet_jax.data.dataset import Dataset
+from unet_jax.errors import UserError
+from unet_jax.models.encoders.weights import digest
 from unet_jax.runs.resume import resume_conflict
+from unet_jax.runtime import parallel
+from unet_jax.storage import json_file, paths
+from unet_jax.storage.write_errors import report_write_errors
 
 # Keys that a resumed run may change: no result depends on them, patience aside, which only says where the run ends.
 FREE = (

@@ -1,1 +1,1 @@
-"""What a run records while it trains: rows, curves, progress, TensorBoard, traces."""
+"""Records of a training run: metrics, curves, progress bar, TensorBoard, traces."""

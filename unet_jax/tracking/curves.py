@@ -1,4 +1,4 @@
-"""WORKDIR/curves.png, of a run that goes on."""
+"""Training curves: WORKDIR/curves.png, drawn while the run trains."""
 
 import math
 import time
@@ -11,22 +11,23 @@ from unet_jax.runtime import parallel
 from unet_jax.storage.write_errors import report_write_errors
 from unet_jax.tracking.metrics_file import read_metrics
 
-EVERY_S = 60  # between two drawings, which take about half a second each; evaluations and the end are drawn besides
+# Seconds between two drawings, which take about half a second each. Evaluations and the end of a run are drawn besides.
+EVERY_S = 60
 
 
 class Curves:
-    """Draws the curves of the run in `workdir` from its rows; of several processes the first does."""
+    """Draws the curves of the run in `workdir` from its metrics.jsonl, on process 0."""
 
     def __init__(self, workdir: Path):
         self._workdir, self._drawn = workdir, time.monotonic()
 
     def draw_if_due(self) -> None:
-        """Draws them if the last time is `EVERY_S` ago."""
+        """Draws the curves if the last drawing is more than `EVERY_S` seconds ago."""
         if time.monotonic() - self._drawn > EVERY_S:
             self.draw()
 
     def draw(self) -> None:
-        """As far as the run came: one that ends before its first record has none, and its own error is the one to tell."""
+        """Draws the curves; does nothing where the run has no row yet."""
         rows = read_metrics(self._workdir / "metrics.jsonl")
         if rows and parallel.process_index() == 0:
             draw_curves(rows, self._workdir / "curves.png")
@@ -34,16 +35,25 @@ class Curves:
 
 
 def draw_curves(rows: Iterable[Mapping], out_png: str | Path, metric: str = "iou_pooled/mean") -> Path:
-    """Plots loss, mean IoU and learning rate against the step, from the rows of a run's metrics.jsonl.
+    """Plots loss, mean IoU and learning rate against the step.
 
-    A row is {"step": 10, "split": "train", "loss": ..., ...}; of two of one step and split the later counts.
+    Args:
+      rows: of a run's metrics.jsonl, such as `{"step": 10, "split": "train", "loss": 0.3}`; of two rows of one step and
+        split the later one counts.
+      out_png: the file.
+      metric: the score to plot.
+
+    Returns:
+      The file's path.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second that prediction need not wait for
+    # Imported here: it takes half a second that prediction need not wait for.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     series = _series(rows)
     figure = Figure(figsize=(7, 8), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)  # no pyplot: nothing global, no window
+    # No pyplot: nothing global, no window.
+    FigureCanvasAgg(figure)
     panels = {"loss": "loss", metric: f"mean IoU ({metric})" if metric == "iou_pooled/mean" else metric}
     panels["learning_rate"] = "learning rate"
     colours = {"train": "#7f7f7f", "val": "#d55e00", "test": "#0072b2"}
@@ -75,7 +85,7 @@ def draw_curves(rows: Iterable[Mapping], out_png: str | Path, metric: str = "iou
 
 
 def _series(rows: Iterable[Mapping]) -> dict[str, dict[int, dict]]:
-    """Rows by split and step; what one row of a step lacks, an earlier one may give."""
+    """Returns the rows by split and step; the rows of one step are merged, later values over earlier ones."""
     series: dict[str, dict[int, dict]] = {}
     for row in rows:
         series.setdefault(row["split"], {}).setdefault(row["step"], {}).update(row)

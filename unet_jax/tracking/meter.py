@@ -1,4 +1,4 @@
-"""What the steps of a run report, added up, and where the time goes."""
+"""Running sums over a run's steps: training metrics, step time, matmul utilization, memory."""
 
 import contextlib
 import math
@@ -14,15 +14,26 @@ from unet_jax.evaluation import metrics
 
 
 class Meter:
-    """Adds up what the steps report, since the last row and since the start, and where the time goes.
+    """Sums up the metrics and the time of the steps, since the last row of metrics.jsonl and since the start.
 
-    Scores of the training windows are pooled over the steps since the last row, of the deepest head, augmented.
+    The scores are those of the training windows: of the deepest head, on augmented images, pooled over the steps.
+
+    `matmul_utilization` is the FLOPs of a step divided by the step time and by the FLOPs per second of a large matrix
+    product. It is not the MFU (model FLOPs utilization) of the literature, which divides the FLOPs that the model needs,
+    without recomputation, by the peak in the hardware's data sheet. Here the numerator is what XLA counts in the compiled
+    step, with everything that `model.remat` computes again, and the denominator is measured on the same devices at the
+    start of the run, in the network's number type.
+
+    Args:
+      class_names: one per output channel.
+      report_classes: the classes that the mean IoU is taken over.
+      batch_size: images in a step, of all devices and processes.
     """
 
     def __init__(self, class_names: Sequence[str], report_classes: Sequence[str], batch_size: int):
         self._names, self._report_classes, self._batch_size = tuple(class_names), tuple(report_classes), batch_size
         self._compile_s = 0.0
-        self._flops, self._roof = 0.0, 0.0
+        self._step_flops, self._peak_flops = 0.0, 0.0
         self._all = _Sums()
         self._window = _Sums()
         self._last: dict = {}
@@ -30,7 +41,7 @@ class Meter:
 
     @contextlib.contextmanager
     def waiting_for_data(self):
-        """Around the wait for the next batch."""
+        """Counts the time inside as wait for data; it is a part of the step time."""
         begin = time.perf_counter()
         yield
         for sums in (self._all, self._window):
@@ -38,27 +49,33 @@ class Meter:
 
     @contextlib.contextmanager
     def paused(self):
-        """Around what is not training (evaluation, saving): it does not count as step time."""
-        self._tick()
+        """Leaves the time inside out of the step time: evaluation, saving, drawing."""
+        self._add_time()
         yield
         self._mark = time.perf_counter()
 
     @contextlib.contextmanager
     def compiling(self):
-        """Around the compilation of the step."""
+        """Counts the time inside as compile time, and starts the sums anew after it."""
         begin = time.perf_counter()
         yield
         self._compile_s = time.perf_counter() - begin
-        self._all, self._window = _Sums(), _Sums()  # the wait for the first batch is start-up, too
+        # The wait for the first batch, before the compilation, is a part of the start.
+        self._all, self._window = _Sums(), _Sums()
         self._mark = time.perf_counter()
 
-    def set_roof(self, flops: float, roof: float) -> None:
-        """FLOPs of a step, and FLOPs a second of a matrix product, both on all devices: for `matmul_utilization`."""
-        self._flops, self._roof = flops, roof
+    def set_peak_flops(self, step_flops: float, peak_flops: float) -> None:
+        """Sets what `matmul_utilization` is computed from; without it, or with a peak of 0, there is none.
+
+        Args:
+          step_flops: FLOPs of a step, on all local devices.
+          peak_flops: FLOPs per second of a matrix product, on all local devices.
+        """
+        self._step_flops, self._peak_flops = step_flops, peak_flops
 
     def add(self, step_metrics: Mapping[str, np.ndarray]) -> None:
-        """Counts one step that is done; host values, as of `training/step.py`."""
-        self._tick()
+        """Adds the metrics of one step, host values as of `training/step.py`, and the time since the last call."""
+        self._add_time()
         for sums in (self._all, self._window):
             sums.steps += 1
             sums.loss += float(step_metrics["loss"])
@@ -68,54 +85,56 @@ class Meter:
 
     @property
     def loss(self) -> float:
-        """Mean over the steps since the last row (over all, right after one)."""
+        """Mean loss of the steps since the last row; right after a row, of all steps."""
         sums = self._window if self._window.steps else self._all
         return sums.loss / max(sums.steps, 1)
 
     @property
     def mean_iou(self) -> float:
-        """Over the reported classes, of the steps since the last row (of all, right after one)."""
+        """Mean IoU over the reported classes, of the steps since the last row; right after a row, of all steps."""
         sums = self._window if self._window.steps else self._all
         return self._scores(sums)["iou_pooled/mean"] if sums.counts else math.nan
 
     @property
     def step_s(self) -> float:
-        """Seconds a step, evaluations left out, since this start."""
+        """Seconds per step since the start, without evaluations."""
         return self._all.seconds / max(self._all.steps, 1)
 
     @property
     def images_per_s(self) -> float:
-        """Since this start."""
+        """Images per second since the start."""
         return self._batch_size / max(self.step_s, 1e-9)
 
     @property
     def speed(self) -> str:
-        """Since this start: step time, wait for data and share of the roof, for the eye."""
-        now = self._speed(self._all)
-        share = f", {now['matmul_utilization']:.0%} of the matmul roof" if "matmul_utilization" in now else ""
-        return (
-            f"{1e3 * now['step_s']:.0f} ms a step, {now['images_per_s']:.1f} images/s, "
-            f"{now['data_wait']:.1%} waiting for data{share}"
+        """Step time, images per second, wait for data and matmul utilization since the start, as a text."""
+        speed = self._speed(self._all)
+        text = (
+            f"{1e3 * speed['step_s']:.0f} ms a step, {speed['images_per_s']:.1f} images/s, "
+            f"{speed['data_wait']:.1%} waiting for data"
         )
+        if "matmul_utilization" in speed:
+            text += f", {speed['matmul_utilization']:.0%} matmul utilization"
+        return text
 
     def read_window(self) -> dict:
-        """The row of the steps since the last row; starts the next one."""
+        """Returns the row of the steps since the last row, and starts the next one."""
         sums, self._window = self._window, _Sums()
         row = {"loss": sums.loss / max(sums.steps, 1), **self._scores(sums), **self._last}
         return row | self._speed(sums)
 
     def totals(self) -> dict:
-        """Speed, compile time and peak memory since this start."""
+        """Returns speed, compile time and peak memory since the start."""
         return {**self._speed(self._all), "compile_s": self._compile_s, "peak_memory_gib": peak_memory() / 2**30}
 
     def describe(self) -> str:
-        """`totals` as a line."""
-        t = self.totals()
-        return f"{self.speed}; compiled in {t['compile_s']:.1f} s; peak memory {t['peak_memory_gib']:.2f} GiB"
+        """Returns `totals` as a line of text."""
+        totals = self.totals()
+        return f"{self.speed}; compiled in {totals['compile_s']:.1f} s; peak memory {totals['peak_memory_gib']:.2f} GiB"
 
     def _scores(self, sums) -> dict:
-        named = metrics.summarize_pooled({**sums.counts, "correct": 0, "total": 0}, self._names, self._report_classes)
-        return {name: value for name, value in named.items() if name.startswith("iou")}
+        summary = metrics.summarize_pooled({**sums.counts, "correct": 0, "total": 0}, self._names, self._report_classes)
+        return {name: value for name, value in summary.items() if name.startswith("iou")}
 
     def _speed(self, sums) -> dict:
         seconds = max(sums.seconds, 1e-9)
@@ -124,9 +143,11 @@ class Meter:
             "images_per_s": sums.steps * self._batch_size / seconds,
             "data_wait": sums.waited / seconds,
         }
-        return speed | ({"matmul_utilization": sums.steps * self._flops / seconds / self._roof} if self._roof else {})
+        if self._peak_flops:
+            speed["matmul_utilization"] = sums.steps * self._step_flops / seconds / self._peak_flops
+        return speed
 
-    def _tick(self) -> None:
+    def _add_time(self) -> None:
         now = time.perf_counter()
         for sums in (self._all, self._window):
             sums.seconds += now - self._mark
@@ -140,7 +161,7 @@ class _Sums:
 
 
 def peak_memory() -> int:
-    """Peak bytes in use: the most loaded local accelerator's, or this process's resident memory where there is none."""
+    """Returns the peak memory in bytes: of the local accelerator that used most, or of this process without one."""
     used = [(device.memory_stats() or {}).get("peak_bytes_in_use", 0) for device in jax.local_devices()]
     unit = 1 if sys.platform == "darwin" else 1024
     return max(used) or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

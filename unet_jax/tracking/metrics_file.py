@@ -1,4 +1,4 @@
-"""What a run tells: `metrics.jsonl`, one JSON object a line, the bar on the screen, and the clock behind both."""
+"""`metrics.jsonl`: the metrics of a run, one JSON object a line."""
 
 import contextlib
 import json
@@ -13,15 +13,13 @@ from unet_jax.storage.write_errors import report_write_errors
 
 
 class MetricWriter:
-    """Appends rows `{"step": ..., "split": ..., name: value, ...}` to `metrics.jsonl`.
+    """Appends rows `{"step": ..., "split": ..., name: value, ...}` to `metrics.jsonl`, on process 0.
 
     Args:
       path: of the file.
-      start_step: the step that the run goes on from. Rows of later steps, left by a run that was killed after its last
-        checkpoint, are dropped, so that no step stands there twice.
-      also: is given each row, too, as `write` is.
-
-    Of several processes the first writes, and the others do nothing.
+      start_step: the step that the run goes on from. Rows of later steps are dropped, so that no step is there twice; a run
+        that was killed after its last checkpoint leaves such rows.
+      also: is called with the arguments of each `write`.
     """
 
     def __init__(self, path, start_step: int = 0, also: Callable[[int, str, Mapping], None] | None = None):
@@ -29,11 +27,13 @@ class MetricWriter:
         if parallel.process_index():
             return
         kept = "".join(_line(row) for row in read_metrics(self.path) if row["step"] <= start_step)
-        if paths.read_if_there(self.path) != kept:  # later rows, or a line cut off: the next would be glued to it
-            paths.write_whole(self.path, kept.encode())  # a crash never loses the rows before
+        # The file differs where it holds later rows, or ends in a line that was cut off.
+        if paths.read_if_there(self.path) != kept:
+            # Written whole: a crash loses no row.
+            paths.write_whole(self.path, kept.encode())
 
     def write(self, step: int, split: str, values: Mapping) -> None:
-        """Adds one row; it is in the file when this returns. NaN and infinities become null."""
+        """Appends one row, which is in the file when this returns. NaN and infinities become null."""
         if parallel.process_index():
             return
         with report_write_errors():
@@ -43,7 +43,7 @@ class MetricWriter:
 
 
 def read_metrics(path) -> list[dict]:
-    """The rows of a `metrics.jsonl`, in order; a line cut off by a crash is left out."""
+    """Reads the rows of a `metrics.jsonl`, in order, without a last line that a crash cut off."""
     path = Path(path)
     rows = []
     for line in paths.read_if_there(path).splitlines():

@@ -1,4 +1,4 @@
-"""A trace of some steps of a run, for XProf and TensorBoard: `--profile_steps=10:15`."""
+"""Traces of a few training steps, for XProf and TensorBoard: `--profile_steps=10:15`."""
 
 import contextlib
 import re
@@ -13,61 +13,75 @@ from unet_jax.storage import paths
 
 
 class Profile:
-    """Traces the steps `FIRST:LAST` of a run, both included and counted from 1; traces nothing for "".
+    """Traces some steps of a run, on process 0.
 
-    Raises UserError where `steps` is not of that form.
+    Args:
+      steps: "FIRST:LAST", both included, counted from 1; "" traces nothing.
+
+    Raises:
+      UserError: `steps` does not have that form.
     """
 
     def __init__(self, steps: str = ""):
         self._first = self._last = 0
         self._folder: Path | None = None
-        self._tracing, self._filling = False, contextlib.ExitStack()
+        self._tracing, self._open_folder = False, contextlib.ExitStack()
         if steps:
-            found = re.fullmatch(r"(\d+):(\d+)", steps)
-            self._first, self._last = map(int, found.groups()) if found else (0, 0)
+            match = re.fullmatch(r"(\d+):(\d+)", steps)
+            self._first, self._last = map(int, match.groups()) if match else (0, 0)
             if not 1 <= self._first <= self._last:
                 raise UserError(
                     f"--profile_steps={steps}: give FIRST:LAST, whole numbers from 1 on, e.g. 10:15 for steps 10 to 15"
                 )
 
-    def prepare(self, workdir: Path, start_step: int, num_steps: int, tell: Callable[[str], None]) -> None:
-        """Where the trace goes, `workdir`/profile, and whom to tell; UserError if the run has not so many steps.
+    def prepare(self, workdir: Path, start_step: int, num_steps: int, print_line: Callable[[str], None]) -> None:
+        """Checks the steps against the run's.
 
-        A run that goes on from one of the steps, or from behind them, traces nothing: the same command must go on.
+        A run that is resumed at or after the first of the steps traces nothing, so the same command can resume it.
+
+        Args:
+          workdir: the trace goes into its folder `profile`.
+          start_step: the step that the run goes on from.
+          num_steps: the run's last step.
+          print_line: is called with messages.
+
+        Raises:
+          UserError: the run has fewer steps.
         """
-        self._folder, self._tell = workdir / "profile", tell
+        self._folder, self._print_line = workdir / "profile", print_line
         steps = f"--profile_steps={self._first}:{self._last}"
         if self._last > num_steps:
             raise UserError(f"{steps}: the run has {num_steps} steps; choose among them")
         if 0 < self._first <= start_step:
-            tell(f"{steps}: the run is at step {start_step} already; no trace is made")
+            print_line(f"{steps}: the run is at step {start_step} already; no trace is made")
             self._first = self._last = 0
 
     @contextlib.contextmanager
     def around(self, step: int):
-        """Around the start of a step on the devices: begins the trace before the first one, and marks each."""
-        if step == self._first and not parallel.process_index():  # of several processes the first
+        """Is entered around the dispatch of a step: starts the trace before the first traced step, and labels each step."""
+        if step == self._first and parallel.process_index() == 0:
             options = jax.profiler.ProfileOptions()
-            options.python_tracer_level = 0  # a line for each call of Python would bury the devices' work
-            folder = self._filling.enter_context(paths.filling(self._folder))
+            # An event for each call of Python would bury the devices' work.
+            options.python_tracer_level = 0
+            folder = self._open_folder.enter_context(paths.filling(self._folder))
             jax.profiler.start_trace(folder, profiler_options=options)
             self._tracing = True
         with jax.profiler.StepTraceAnnotation("train", step_num=step):
             yield
 
     def after(self, step: int, outputs) -> None:
-        """Ends the trace after its last step, once `outputs` of that step are there."""
+        """Ends the trace after its last step, when the devices have computed `outputs` of that step."""
         if self._tracing and step >= self._last:
             jax.block_until_ready(outputs)
             self.close()
 
     def close(self) -> None:
-        """Ends the trace of a run that stops within it."""
+        """Ends a trace that is still going on."""
         if self._tracing:
             self._tracing = False
             jax.profiler.stop_trace()
-            self._filling.close()
-            self._tell(
+            self._open_folder.close()
+            self._print_line(
                 f"trace of the steps from {self._first} on in {self._folder}; to see it: pip install xprof, then "
                 f"xprof --logdir={self._folder} (or tensorboard with the plugin tensorboard-plugin-profile)"
             )

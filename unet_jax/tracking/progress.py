@@ -1,4 +1,4 @@
-"""The bar on the screen while a run trains."""
+"""The progress bar of a training run."""
 
 import sys
 
@@ -9,20 +9,26 @@ from unet_jax.tracking.meter import Meter
 
 
 class Progress:
-    """A progress bar: step, loss, mean IoU, speed, time left."""
+    """Shows a bar with step, loss, mean IoU, speed and time left, on process 0.
+
+    Args:
+      start_step: the step that the run goes on from.
+      num_steps: the run's last step.
+    """
 
     def __init__(self, start_step: int, num_steps: int):
         self._bar = tqdm(
             total=num_steps,
             initial=start_step,
-            disable=parallel.process_index() > 0,  # one bar for all processes
+            disable=parallel.process_index() > 0,
             dynamic_ncols=True,
-            mininterval=0.5 if sys.stderr.isatty() else 10,  # a log file needs no line for each step
+            # Seconds between two updates; a log file needs fewer lines.
+            mininterval=0.5 if sys.stderr.isatty() else 10,
             bar_format="step {n_fmt}/{total_fmt} |{bar}| {desc}",
         )
 
     def update(self, meter: Meter) -> None:
-        """One step is done."""
+        """Advances the bar by one step."""
         if self._bar.disable:
             return
         first = self._bar.n == self._bar.initial
@@ -33,12 +39,13 @@ class Progress:
         )
         self._bar.update()
         if first:
-            self._bar.refresh()  # whatever the interval: from here on it trains
+            # Shown at once, whatever the interval: training has begun.
+            self._bar.refresh()
 
     def print(self, text: str) -> None:
-        """A line above the bar."""
+        """Prints a line above the bar."""
         self._bar.write(text)
 
     def close(self) -> None:
-        """Leaves the bar as it stands."""
+        """Stops updating the bar and leaves it on the screen."""
         self._bar.close()

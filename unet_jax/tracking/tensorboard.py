@@ -1,4 +1,4 @@
-"""A run in TensorBoard: its rows as scalars, and predictions on a few images of val (`train.tensorboard`)."""
+"""TensorBoard events of a run: the rows of metrics.jsonl, and predictions on a few images of val (`train.tensorboard`)."""
 
 import contextlib
 import importlib.util
@@ -13,11 +13,12 @@ from unet_jax.errors import UserError
 from unet_jax.plotting import drawing, panels
 from unet_jax.storage import paths
 
-NUM_PICTURES = 4  # of val, spread evenly over it
+# Images of val that are drawn, spread evenly over it.
+NUM_PICTURES = 4
 
 
 def check_tensorboard(wanted: bool) -> None:
-    """Raises UserError where TensorBoard is wanted and the package that writes its files is not installed."""
+    """Raises UserError if TensorBoard is wanted and tensorboardX, which writes its files, is not installed."""
     if wanted and importlib.util.find_spec("tensorboardX") is None:
         raise UserError(
             "train.tensorboard: the package tensorboardX is not installed; pip install 'unet-jax[tensorboard]', "
@@ -26,11 +27,13 @@ def check_tensorboard(wanted: bool) -> None:
 
 
 class TensorBoardWriter:
-    """Writes the events of a run; the rows of metrics.jsonl by `scalars`, and sample predictions.
+    """Writes the rows of metrics.jsonl and sample predictions as events.
+
+    At an evaluation `keep_masks` collects the masks of the images to be drawn, then `write_pictures` draws them.
 
     Args:
-      folder: of the events; one in a bucket gets them at each evaluation and at the end.
-      start_step: the step that the run goes on from: what stands there of later ones is purged.
+      folder: of the events. A folder in a bucket gets them at each evaluation and at the end.
+      start_step: the step that the run goes on from; events of later steps are purged.
       source: the examples of val.
       class_names: one per channel of the network.
       report_classes: names of the classes that are drawn.
@@ -47,48 +50,51 @@ class TensorBoardWriter:
         report_classes: Sequence[str],
         palette: Sequence = (),
     ):
-        from tensorboardX import SummaryWriter  # an extra: only who wants it needs it
+        # An extra, so imported only where it is used.
+        from tensorboardX import SummaryWriter
 
         self._folder, self._filling = Path(folder), contextlib.ExitStack()
         self._local = self._filling.enter_context(paths.filling(self._folder))
         self._writer = SummaryWriter(str(self._local), purge_step=start_step + 1)
-        self._source, self._names, self._report_classes = (
-            source,
-            class_names,
-            [class_names.index(k) for k in report_classes],
-        )
+        self._source, self._names = source, class_names
+        self._report_channels = [class_names.index(name) for name in report_classes]
         self._colours = drawing.class_colours(class_names, palette)
         places = np.unique(np.linspace(0, len(source) - 1, min(NUM_PICTURES, len(source))).round().astype(int))
         self._places = {source[int(place)]["id"]: int(place) for place in places}
         self._masks: dict[str, np.ndarray] = {}
 
-    def scalars(self, step: int, split: str, values: Mapping) -> None:
-        """A row as of `MetricWriter.write`, each value as SPLIT/NAME; NaN and infinities are left out."""
+    def write_row(self, step: int, split: str, values: Mapping) -> None:
+        """Writes a row of `MetricWriter.write`, each value as SPLIT/NAME; NaN and infinities are left out."""
         for name, value in values.items():
             if isinstance(value, int | float) and math.isfinite(value):
                 self._writer.add_scalar(f"{split}/{name}", value, step)
         self._writer.flush()
 
-    def note(self, name: str, masks: np.ndarray, ids: np.ndarray) -> None:
-        """Keeps the masks of an image that is drawn; the `on_image` of `evaluate`, so that nothing is predicted twice."""
+    def keep_masks(self, name: str, masks: np.ndarray, ids: np.ndarray) -> None:
+        """Keeps the masks of an image that is to be drawn.
+
+        It is the `on_image` of `evaluate`, so no image is predicted a second time for its picture.
+        """
         if name in self._places:
             self._masks[name] = masks
 
-    def pictures(self, step: int, split: str) -> None:
-        """Adds what was noted, as `overlay.panels` draws it."""
+    def write_pictures(self, step: int, split: str) -> None:
+        """Draws the masks kept since the last call, as `panels.panels` does, and writes the pictures."""
         for name, masks in self._masks.items():
             example = self._source[self._places[name]]
             truth, valid = segmentation.true_masks(example["mask"], len(self._names))
-            names, colours = ([of[k] for k in self._report_classes] for of in (self._names, self._colours))
-            truth, masks = truth[..., self._report_classes], masks[..., self._report_classes]
+            names = [self._names[channel] for channel in self._report_channels]
+            colours = [self._colours[channel] for channel in self._report_channels]
+            truth, masks = truth[..., self._report_channels], masks[..., self._report_channels]
             drawn = panels.panels(example["image"], truth, masks, valid, names, colours, name)
             self._writer.add_image(f"{split}/{name}", drawn, step, dataformats="HWC")
         self._masks = {}
         self._writer.flush()
-        if self._local != self._folder:  # a bucket takes whole files alone; the newest event may follow with the next
+        # A bucket takes only whole files; the newest event may follow with the next copy.
+        if self._local != self._folder:
             paths.copy(self._local, self._folder)
 
     def close(self) -> None:
-        """Writes what is left."""
+        """Writes the last events and closes the files."""
         self._writer.close()
         self._filling.close()

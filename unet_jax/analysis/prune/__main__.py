@@ -39,7 +39,7 @@ def define_flags() -> None:
 
 def main() -> None:
     from unet_jax.analysis.prune import pruning  # after the flags: --help needs no jax
-    from unet_jax.runs.loop import Interrupted
+    from unet_jax.runs.stop_signal import Interrupted
 
     names = ("max_iou_drop", "split", "level", "rounds", "overwrite", "retrain")
     given = {name: flags.FLAGS[name].value for name in names}

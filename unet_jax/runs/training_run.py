@@ -1,0 +1,217 @@
+"""A run that is opened to be trained: its parts, its state, and everything that records it."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import jax
+from etils.epath import Path
+from ml_collections import ConfigDict
+
+from unet_jax.checkpoints import disk_space
+from unet_jax.checkpoints.checkpointer import Checkpointer
+from unet_jax.checkpoints.recover import restore_latest
+from unet_jax.data.loading import pipeline
+from unet_jax.experiment.build import Experiment, build_experiment, channel_names
+from unet_jax.runs import shared_workdir
+from unet_jax.runs.patience import out_of_patience
+from unet_jax.runs.stop_signal import StopSignal
+from unet_jax.runs.warm_start import initialize_from
+from unet_jax.runs.workdir import add_start, resolve
+from unet_jax.runtime import parallel
+from unet_jax.tracking.curves import Curves
+from unet_jax.tracking.meter import Meter
+from unet_jax.tracking.metrics_file import MetricWriter
+from unet_jax.tracking.profiler import Profile
+from unet_jax.tracking.progress import Progress
+from unet_jax.tracking.tensorboard import TensorBoardWriter, check_tensorboard
+from unet_jax.training.state import TrainState, count_parameters
+
+
+@dataclasses.dataclass
+class TrainingRun:
+    """An opened run; the loop replaces `state` at every step and `p_step` once, all else stays.
+
+    Attributes:
+      config: of the run.
+      workdir: its folder.
+      devices: to run on; None for all local ones.
+      parts: of the experiment that the config describes.
+      start_step: the step that the run goes on from.
+      num_steps: the step that it ends at.
+      eval_every: steps between two evaluations.
+      save_every: steps between two checkpoints besides those of evaluations; 0 for none.
+      log_every: steps between two rows of metrics.jsonl.
+      patience: evaluations without a better score that end the run; 0 for no limit.
+      finished: True if no step is left to take.
+      state: on the devices, replicated.
+      p_step: `(state, batch) -> (state, metrics)`; compiled by the loop, with the first batch.
+      batches: of all steps after `start_step`, this process's rows.
+      val_source: the examples of val, decoded once.
+      stop: set by a signal.
+      any_process: `parallel.AnyProcessFlag`.
+      checkpointer, writer, meter, curves, progress, profile: what saves and records the run.
+      tensorboard: None without `train.tensorboard`, and in all processes but the first.
+    """
+
+    config: ConfigDict
+    workdir: Path
+    devices: list[jax.Device] | None
+    parts: Experiment
+    start_step: int
+    num_steps: int
+    eval_every: int
+    save_every: int
+    log_every: int
+    patience: int
+    finished: bool
+    state: TrainState
+    p_step: Callable
+    batches: Iterator[dict]
+    val_source: pipeline.InMemory
+    stop: StopSignal
+    any_process: parallel.AnyProcessFlag
+    checkpointer: Checkpointer
+    writer: MetricWriter
+    meter: Meter
+    curves: Curves
+    progress: Progress
+    profile: Profile
+    tensorboard: TensorBoardWriter | None
+
+
+@contextlib.contextmanager
+def open_training_run(config: ConfigDict, workdir, *, devices=None, profile_steps: str = "") -> Iterator[TrainingRun]:
+    """Checks the config, makes or checks the workdir, restores or initialises the state, and opens what records the run.
+
+    Everything is closed when the context ends, the checkpointer last: closing it waits for the last save.
+
+    Args:
+      config: as of `configs/default.py`.
+      workdir: the run's folder.
+      devices: to run on; all local ones by default.
+      profile_steps: "FIRST:LAST" of the steps to trace, "" for none.
+
+    Raises:
+      UserError: bad input.
+    """
+    # Before the data are prepared, which may take long.
+    parallel.on_process_0(lambda: disk_space.check_writable(resolve(workdir)))
+    profile = Profile(profile_steps)
+    check_tensorboard(config.train.tensorboard)
+    parts = build_experiment(config, devices)
+    train, num_steps, eval_every = config.train, parts.durations.num_steps, parts.durations.eval_every
+    train_source = parts.dataset.source("train")
+    val_source = pipeline.InMemory(parts.dataset.source("val"), parts.reading["cache_bytes"])
+    workdir = shared_workdir.open_shared_workdir(workdir, config, parts.dataset, num_steps)
+    metrics_path = workdir / "metrics.jsonl"
+
+    with contextlib.ExitStack() as stack:
+        # Entered first, so closed last: the last save, which closing the checkpointer waits for, is guarded too.
+        stop = stack.enter_context(StopSignal())
+        checkpointer = stack.enter_context(Checkpointer(workdir / "checkpoints", latest=config.checkpoint.latest))
+        start_step, state, origin = _initial_state(config, parts, checkpointer)
+        ended_early = start_step < num_steps and parallel.on_process_0(
+            lambda: out_of_patience(metrics_path, train.patience, step=start_step, every=eval_every)
+        )
+        finished = ended_early or start_step >= num_steps
+        curves = Curves(workdir)
+        if not finished:
+            add_start(workdir, start_step, **origin)
+            stack.callback(curves.draw)
+            _warn_of_little_room(checkpointer, state, config.checkpoint.latest)
+        progress = stack.enter_context(contextlib.closing(Progress(start_step, num_steps)))
+        names = channel_names(parts.module, parts.dataset.class_names)
+        tensorboard = None
+        if train.tensorboard and not finished and parallel.process_index() == 0:
+            tensorboard = TensorBoardWriter(
+                workdir / "tensorboard",
+                start_step,
+                val_source,
+                class_names=names,
+                report_classes=parts.report_classes,
+                palette=parts.dataset.palette,
+            )
+            stack.callback(tensorboard.close)
+        writer = MetricWriter(metrics_path, start_step, also=tensorboard.write_row if tensorboard else None)
+        meter = Meter(names, parts.report_classes, train.batch_size)
+        profile.prepare(workdir, start_step, num_steps, progress.print)
+        stack.callback(profile.close)
+        for line in _opening_lines(config, parts, state, workdir, start_step, devices, ended_early=ended_early):
+            progress.print(line)
+        # The processes start from one state: copies that start apart would stay apart.
+        state = parallel.replicate(parallel.broadcast(state), devices)
+        batches = pipeline.train_batches(
+            train_source,
+            batch_size=train.batch_size,
+            seed=config.seed,
+            start_step=start_step,
+            process_index=parallel.process_index(),
+            process_count=parallel.process_count(),
+            **parts.reading,
+        )
+        yield TrainingRun(
+            config=config,
+            workdir=workdir,
+            devices=devices,
+            parts=parts,
+            start_step=start_step,
+            num_steps=num_steps,
+            eval_every=eval_every,
+            save_every=config.checkpoint.every,
+            log_every=train.log_every,
+            patience=train.patience,
+            finished=finished,
+            state=state,
+            p_step=parallel.pmap_step(parts.create_step(), devices),
+            batches=batches,
+            val_source=val_source,
+            stop=stop,
+            any_process=parallel.AnyProcessFlag(),
+            checkpointer=checkpointer,
+            writer=writer,
+            meter=meter,
+            curves=curves,
+            progress=progress,
+            profile=profile,
+            tensorboard=tensorboard,
+        )
+
+
+def _initial_state(config: ConfigDict, parts: Experiment, checkpointer: Checkpointer) -> tuple[int, TrainState, dict]:
+    """Returns the step to go on from, its state, and where a state of step 0 comes from, as `add_start` notes it."""
+    start_step = parallel.on_process_0(lambda: checkpointer.latest_step() or 0)
+    # A resumed run has weights already.
+    encoder_weights = "" if start_step else config.model.get("encoder_weights", "")
+    state, init_from = parts.create_state(encoder_weights), {}
+    if start_step:
+        start_step, state = restore_latest(checkpointer, state)
+    elif config.train.init_from:
+        state, init_from = initialize_from(state, parts.tx, config.train.init_from)
+    return start_step, state, {"init_from": init_from, "encoder_weights": encoder_weights}
+
+
+def _warn_of_little_room(checkpointer: Checkpointer, state: TrainState, latest: int) -> None:
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    disk_space.warn_of_little_room(checkpointer.directory, size, latest, there=len(checkpointer.steps()))
+
+
+def _opening_lines(config, parts, state, workdir, start_step, devices, *, ended_early: bool) -> list[str]:
+    """Returns what is printed before the first step: network, data, devices, durations, class weights."""
+    splits = ", ".join(f"{split} {size}" for split, size in parts.dataset.splits.items())
+    where = f"going on from step {start_step} in {workdir}" if start_step else f"into {workdir}"
+    lines = [
+        f"{config.model.name}, {count_parameters(state.params):,} parameters, {config.data.name} ({splits}), "
+        f"{parallel.num_devices(devices)} device(s), {where}",
+        *parts.durations.lines,
+    ]
+    if ended_early:
+        lines.append(
+            f"the run has ended: its last {config.train.patience} scores are no better than the best before them "
+            "(train.patience); with 0 it goes on, with a higher one perhaps"
+        )
+    if config.loss.class_weighting:
+        names = channel_names(parts.module, parts.dataset.class_names)
+        weights = ", ".join(f"{name} {weight:.4g}" for name, weight in zip(names, parts.class_weights, strict=True))
+        lines.append(f"class weights by {config.loss.class_weighting} frequency: {weights}")
+    return lines

@@ -93,6 +93,20 @@ def point_name(index: int, point: Mapping[str, Any]) -> str:
     return "".join(char if char.isalnum() or char in "-._=" else "_" for char in text)[:100]
 
 
+def apply_sweep_index(
+    config: ConfigDict, workdir: str, index: int, *, config_file: str, given: Collection[str] = ()
+) -> str:
+    """Applies point `index` of the sweep in `config_file` to `config`; returns the folder of its run in `workdir`.
+
+    Prints the point. `given` are the keys that the command line sets; errors as of the functions above.
+    """
+    point = choose_point(read_sweep(config_file.partition(":")[0]), index)
+    apply_point(config, point, given=given)
+    workdir = f"{workdir}/{point_name(index, point)}"
+    print(f"point {index} of the sweep: {describe_point(point)}; into {workdir}")
+    return workdir
+
+
 def _is_section(value: Any) -> bool:
     return isinstance(value, ConfigDict | dict)
 

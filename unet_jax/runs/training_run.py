@@ -193,7 +193,7 @@ def _initial_state(config: ConfigDict, parts: Experiment, checkpointer: Checkpoi
 
 def _warn_of_little_room(checkpointer: Checkpointer, state: TrainState, latest: int) -> None:
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-    disk_space.warn_of_little_room(checkpointer.directory, size, latest, there=len(checkpointer.steps()))
+    disk_space.warn_if_disk_is_small(checkpointer.directory, size, latest, saved=len(checkpointer.steps()))
 
 
 def _opening_lines(config, parts, state, workdir, start_step, devices, *, ended_early: bool) -> list[str]:

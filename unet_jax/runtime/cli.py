@@ -77,12 +77,6 @@ def run(
         sys.exit(130)
 
 
-def given_flags(exclude: Sequence[str]) -> list[str]:
-    """Returns the flags of the command line as arguments, without those in `exclude` and the keys of `--config`."""
-    names = (name for name in flags.FLAGS if name not in exclude and not name.startswith("config."))
-    return [flag.serialize() for flag in map(flags.FLAGS.__getitem__, names) if flag.present]
-
-
 def _join_job():
     return distributed.join_job(MULTIPROCESS.value, COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
 

@@ -1,1 +1,1 @@
-"""A command that kills and resumes a run, and compares it bit by bit with one never stopped."""
+"""Kills and resumes a run, and compares it bit by bit with an undisturbed one."""

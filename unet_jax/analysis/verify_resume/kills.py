@@ -106,8 +106,7 @@ def run_killed(
             if kill is None:
                 child.finish()
                 raise UserError(
-                    f"the run came to its end after {len(kills)} of {len(moments)} kills; give more --verify_steps, or "
-                    "fewer --verify_kills"
+                    f"the run came to its end after {len(kills)} of {len(moments)} kills; give more --steps, or fewer --kills"
                 )
         kills.append(kill)
         tell(

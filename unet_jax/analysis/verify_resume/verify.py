@@ -1,4 +1,4 @@
-"""Whether a run is a value: the same config trained undisturbed, and killed and resumed, must give the same bits.
+"""Proof that a killed and resumed run gives the same bits as an undisturbed one.
 
 WORKDIR/verify_resume/config.py     the config of both runs, shortened
 WORKDIR/verify_resume/undisturbed/  a workdir; undisturbed.log is what that run printed
@@ -45,7 +45,7 @@ def verify_resume(
       tell: is given the lines of the report.
 
     Returns:
-      Whether every leaf of the last checkpoint and every row of metrics.jsonl are the same.
+      True if every leaf of the last checkpoint and every row of metrics.jsonl are the same.
 
     Raises:
       UserError: the folder is there already, a run failed, or was too short for that many kills.

@@ -1,4 +1,4 @@
-"""Grey values to the numbers that a network sees, the same in training, evaluation and prediction."""
+"""Normalisation of pixel values, the same in training, evaluation and prediction."""
 
 import numpy as np
 
@@ -7,33 +7,45 @@ from unet_jax.errors import UserError
 NORMALIZATIONS = ("image", "range")
 
 
-def statistics(image: np.ndarray, how: str = "image") -> tuple[np.float32, np.float32]:
-    """(offset, divisor) of `normalize`, from the whole image."""
-    if image.dtype not in (np.uint8, np.uint16):
-        raise UserError(f"image is {image.dtype}; give 8- or 16-bit unsigned pixels (uint8 or uint16)")
-    if how == "range":
-        return np.float32(0), np.float32(np.iinfo(image.dtype).max)
-    if how == "image":
-        mean = image.mean(dtype=np.float64)
-        std = np.sqrt(max(np.square(image, dtype=np.float64).mean() - mean**2, 0.0))
-        return np.float32(mean), np.float32(std if std > 1e-6 else 1.0)  # a constant image becomes 0
-    raise UserError(f"normalize={how!r} is unknown; use one of {', '.join(NORMALIZATIONS)}")
+def statistics(image: np.ndarray, mode: str = "image") -> tuple[np.float32, np.float32]:
+    """Returns the offset and the divisor that `normalize` uses for an image.
 
+    With the mode "image" they are mean and standard deviation of all pixels and channels. The divisor is 1 only where the
+    standard deviation is 0 as a float32. A larger threshold would blank images of small numbers, such as floats in physical
+    units. Rounding needs none: the mean of a constant image rounds to its value, so the image becomes 0 with any divisor.
 
-def normalize(image: np.ndarray, how: str = "image", of: tuple[np.float32, np.float32] | None = None) -> np.ndarray:
-    """float32 `[H, W, C]` of a uint8 or uint16 image, for training, evaluation and inference alike.
+    Args:
+      image: the whole image, uint8, uint16 or float32 `[H, W, C]`.
+      mode: "image"; or "range": the divisor is the largest value of the type, 255 or 65535, and 1 for float32, whose values
+        are in 0..1 already.
 
-    how: "image": zero mean, unit variance over all pixels and channels of the image; "range": divided by the dtype's
-    maximum, 255 or 65535. of: the `statistics` of the whole image when `image` is a window of it.
+    Raises:
+      UserError: the type or the mode is another one.
     """
-    offset, divisor = statistics(image, how) if of is None else of
+    if image.dtype not in (np.uint8, np.uint16, np.float32):
+        raise UserError(f"image is {image.dtype}; give uint8, uint16 or float32 pixels")
+    is_float = image.dtype == np.float32
+    if mode == "range":
+        return np.float32(0), np.float32(1 if is_float else np.iinfo(image.dtype).max)
+    if mode == "image":
+        mean = image.mean(dtype=np.float64)
+        if is_float:
+            # Not from the mean of the squares: the difference loses every digit where the mean is large.
+            std = image.std(dtype=np.float64)
+        else:
+            std = np.sqrt(max(np.square(image, dtype=np.float64).mean() - mean**2, 0.0))
+        divisor = np.float32(std)
+        return np.float32(mean), divisor if divisor > 0 else np.float32(1)
+    raise UserError(f"normalize={mode!r} is unknown; use one of {', '.join(NORMALIZATIONS)}")
+
+
+def normalize(image: np.ndarray, mode: str = "image", stats: tuple[np.float32, np.float32] | None = None) -> np.ndarray:
+    """Returns a normalised image, float32 `[H, W, C]`.
+
+    Args:
+      image: uint8, uint16 or float32 `[H, W, C]`.
+      mode: "image": zero mean and unit variance over all pixels and channels; "range": 0..1.
+      stats: the `statistics` of the whole image, if `image` is a window of it.
+    """
+    offset, divisor = statistics(image, mode) if stats is None else stats
     return (image.astype(np.float32) - offset) / divisor
-
-
-def normalize_any(image: np.ndarray, how: str) -> np.ndarray:
-    """`pipeline.normalize` for float images too: "image" as there, "range" as they are (0..1 already)."""
-    if image.dtype in (np.uint8, np.uint16):
-        return normalize(image, how)
-    std = image.std(dtype=np.float64)
-    of = (image.mean(dtype=np.float64), std if std > 0 else 1.0) if how == "image" else (0.0, 1.0)
-    return normalize(image, how, tuple(map(np.float32, of)))

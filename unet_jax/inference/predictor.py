@@ -14,7 +14,7 @@ import numpy as np
 from flax import linen as nn
 
 from unet_jax.data import padding
-from unet_jax.data.normalization import normalize_any
+from unet_jax.data.normalization import normalize
 from unet_jax.errors import UserError
 from unet_jax.inference.images import check_image, to_channels
 from unet_jax.runtime import parallel
@@ -194,5 +194,5 @@ class Predictor:
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """An image [H, W] or [H, W, C] as the network takes it: channels, normalisation, padding; float32 [h, w, C]."""
         image = to_channels(check_image(image, self.normalize), self.channels)
-        image = normalize_any(image, self.normalize)
+        image = normalize(image, self.normalize)
         return padding.pad_image(image, self.padded_size(*image.shape[:2]), (self.margin, self.margin))

@@ -104,7 +104,7 @@ def train_dataset(
         return _example(example, start, patch, normalize, of) | _weight(example, start, patch)
 
     kept = source if isinstance(source, InMemory) else InMemory(source, cache_bytes, ("image", "mask", "weight"))
-    dataset = grain.MapDataset.source(ShuffledEpochs(kept, functools.partial(statistics, how=normalize), seed)).seed(
+    dataset = grain.MapDataset.source(ShuffledEpochs(kept, functools.partial(statistics, mode=normalize), seed)).seed(
         seed
     )
     # Sliced last: drawn after a slice, the random numbers would be the same in every process.

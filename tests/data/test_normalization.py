@@ -1,0 +1,84 @@
+"""Normalisation of each type of image, against NumPy; of constant images and tiny numbers, too."""
+
+import numpy as np
+import pytest
+
+from unet_jax.data.normalization import normalize, statistics
+from unet_jax.errors import UserError
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_integer_images_keep_their_bits(dtype):
+    """The formula that the published figures were made with."""
+    top = np.iinfo(dtype).max
+    almost_constant = np.full((400, 500, 1), top, dtype)
+    almost_constant[7, 9] = top - 1
+    images = [RNG.integers(0, top + 1, (40, 50, 3)).astype(dtype), almost_constant]
+    for image in images:
+        mean = image.mean(dtype=np.float64)
+        std = np.sqrt(np.square(image, dtype=np.float64).mean() - mean**2)
+        assert std > 1e-6
+        expected = (image.astype(np.float32) - np.float32(mean)) / np.float32(std)
+        np.testing.assert_array_equal(normalize(image), expected)
+    np.testing.assert_array_equal(normalize(images[0], "range"), images[0].astype(np.float32) / np.float32(top))
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-7, 1.0, 1e30])
+@pytest.mark.parametrize("offset", [0.0, 3.0])
+def test_float_images_have_unit_variance_at_any_scale(scale, offset):
+    image = (scale * (RNG.random((40, 50, 2)) + offset)).astype(np.float32)
+    normalized = normalize(image)
+    assert normalized.dtype == np.float32
+    np.testing.assert_allclose(normalized.mean(dtype=float), 0, atol=1e-5)
+    np.testing.assert_allclose(normalized.std(dtype=float), 1, rtol=1e-5)
+
+
+def test_a_scaled_float_image_is_the_same_image():
+    """A threshold for the standard deviation, such as 1e-6, would turn it to 0."""
+    image = RNG.random((40, 50, 1)).astype(np.float32)
+    np.testing.assert_allclose(normalize(image * np.float32(1e-9)), normalize(image), atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1.0, 1e-42, 1e-30, 12345.678, 3e38])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (123, 457, 1), (64, 64, 3)])
+def test_a_constant_float_image_becomes_zero(value, shape):
+    """Also where its standard deviation is not 0 in float64, because its mean is rounded."""
+    np.testing.assert_array_equal(normalize(np.full(shape, value, np.float32)), 0)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_constant_integer_image_becomes_zero(dtype):
+    for value in (0, 7, np.iinfo(dtype).max):
+        np.testing.assert_array_equal(normalize(np.full((123, 457, 1), value, dtype)), 0)
+
+
+def test_the_smallest_float_difference_stays_finite():
+    image = np.zeros((1000, 1000, 1), np.float32)
+    image[0, 0] = np.nextafter(np.float32(0), np.float32(1))
+    assert np.isfinite(normalize(image)).all()
+
+
+def test_float_images_keep_their_values_with_range():
+    image = RNG.random((4, 5, 1)).astype(np.float32)
+    np.testing.assert_array_equal(normalize(image, "range"), image)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("mode", ["image", "range"])
+def test_a_window_takes_the_statistics_of_the_whole(dtype, mode):
+    image = (200 * RNG.random((20, 30, 1))).astype(dtype)
+    window = normalize(image[3:9, 5:7], stats=statistics(image, mode))
+    np.testing.assert_array_equal(window, normalize(image, mode)[3:9, 5:7])
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float64", "bool"])
+def test_other_types_are_refused(dtype):
+    with pytest.raises(UserError, match=rf"{dtype}.*uint8, uint16 or float32"):
+        normalize(np.zeros((2, 2, 1), dtype))
+
+
+def test_an_unknown_mode_is_refused():
+    with pytest.raises(UserError, match=r"'rank'.*image, range"):
+        normalize(np.zeros((2, 2, 1), np.uint8), "rank")

@@ -20,8 +20,7 @@ import unet_jax
 from configs import image_folder
 from unet_jax.analysis.verify_resume.verify import compare, verify_resume
 from unet_jax.checkpoints.checkpointer import Checkpointer
-from unet_jax.checkpoints.integrity import DamagedCheckpoint
-from unet_jax.checkpoints.integrity import raise_if_damaged
+from unet_jax.checkpoints.integrity import DamagedCheckpoint, raise_if_damaged
 from unet_jax.data.datasets.registry import load_dataset
 from unet_jax.data.loading import pipeline
 from unet_jax.data.store import cache

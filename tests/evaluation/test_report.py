@@ -102,14 +102,22 @@ def test_overlays_of_a_split(tmp_path):
     mask[0, 0] = 255
     image = np.where(mask == 1, 1, 0).astype(np.uint8)[..., None]
     source = [{"image": image, "mask": mask, "id": f"cell {i}/a", "group": ""} for i in range(9)]
+    rows = [{"index": i, "id": example["id"], "iou/mean": float("nan")} for i, example in enumerate(source)]
     masks = predicted(source, tmp_path / "masks")
-    written = report.save_overlays(masks, source, tmp_path, limit=3)
+    written = report.save_pictures(masks, source, rows, tmp_path, limit=3)
     assert [path.name for path in written] == ["cell 0%2Fa.png", "cell 4%2Fa.png", "cell 8%2Fa.png"]
+    assert all(path.parent == tmp_path / "overlays" for path in written)
     with Image.open(written[0]) as picture:
         colours = {tuple(map(int, c)) for c in np.unique(np.asarray(picture).reshape(-1, 3), axis=0)}
     assert drawing.FOREGROUND[0] in colours  # the anode's outline
     assert drawing.FOREGROUND[1] in colours  # the cathode in the legend
-    assert len(report.save_overlays(masks, source, tmp_path / "all", limit=0)) == 9
+    assert len(report.save_pictures(masks, source, rows, tmp_path / "all", limit=0)) == 9
+
+
+def test_overlays_are_spread_over_the_split():
+    assert report.spread_indices(9, 3) == [0, 4, 8]
+    assert report.spread_indices(9, 1) == [0]
+    assert report.spread_indices(3, 16) == report.spread_indices(3, 0) == [0, 1, 2]
 
 
 def test_best_median_and_worst_image(tmp_path):
@@ -119,13 +127,15 @@ def test_best_median_and_worst_image(tmp_path):
         image = truth.copy()
         image[2 : 2 + missed] = 0
         source.append({"image": image[..., None], "mask": truth, "id": f"missed {missed}", "group": ""})
-    rows = [{"index": i, "iou/mean": iou} for i, iou in enumerate((0.25, 1.0, 0.5, 0.75, float("nan")))]
+    ious = (0.25, 1.0, 0.5, 0.75, float("nan"))  # the last one has nothing present
+    rows = [{"index": i, "id": source[i]["id"], "iou/mean": iou} for i, iou in enumerate(ious)]
+    assert report.ranked_indices(rows) == {"best": 1, "median": 2, "worst": 0}
     masks = predicted(source, tmp_path / "masks")
-    written = report.save_ranked(masks, source, rows, tmp_path / "ranked")
-    assert [path.name for path in written] == ["best.png", "median.png", "worst.png"]
-    all_ = report.save_overlays(masks, source, tmp_path / "all", limit=0)
-    assert [path.read_bytes() for path in written] == [all_[i].read_bytes() for i in (1, 2, 0)]  # 5th: nothing present
-    assert report.save_ranked(masks, source, rows[-1:], tmp_path / "none") == []
+    written = report.save_pictures(masks, source, rows, tmp_path, limit=0)
+    assert len(written) == 5 + 3
+    for rank, name in (("best", "missed 0"), ("median", "missed 2"), ("worst", "missed 3")):
+        assert (tmp_path / f"{rank}.png").read_bytes() == (tmp_path / f"overlays/{name}.png").read_bytes()
+    assert report.ranked_indices(rows[-1:]) == {}
 
 
 # Curves

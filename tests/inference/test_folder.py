@@ -134,11 +134,13 @@ def test_folders_may_lie_in_the_home_folder(tmp_path, monkeypatch):
 def test_results_that_cannot_be_written_are_refused(tmp_path, monkeypatch):
     write_images(tmp_path / "images")
     (tmp_path / "file").write_text("no folder")
-    message = r"file.*: cannot be written \(Not a directory\); write to another folder"
+    message = r"/file\b.*Not a directory"
     with pytest.raises(UserError, match=message):
         predict_folder(predictor(), tmp_path / "images", tmp_path / "file/out")
+    made, masks = examples(1), folder.MaskFolder(predictor(), tmp_path / "masks")
+    masks.write("x0", np.eye(3, dtype=bool)[made[0]["seen"]], made[0]["seen"].astype(np.uint8))
     with pytest.raises(UserError, match=message):
-        report.save_overlays(folder.MaskFolder(predictor(), tmp_path), examples(1), tmp_path / "file/out")
+        report.save_pictures(masks, made, [{"index": 0, "id": "x0", "iou/mean": 0.5}], tmp_path / "file/out")
     with pytest.raises(UserError, match=message):
         report.write_json(tmp_path / "file/out/val.json", {}, [])
 

@@ -169,13 +169,13 @@ def assert_same_state(one, other):
 
 
 def test_a_folder_that_not_all_see_is_refused(monkeypatch, tmp_path):
-    monkeypatch.setattr(shared_workdir.folder, "start", lambda workdir, *_: tmp_path)
-    monkeypatch.setattr(parallel, "in_first", lambda action: action())
+    monkeypatch.setattr(shared_workdir, "open_workdir", lambda workdir, *_: tmp_path)
+    monkeypatch.setattr(parallel, "on_process_0", lambda action: action())
     monkeypatch.setattr(parallel, "gather", lambda mine: [True, mine, False])
-    with pytest.raises(UserError, match=r"is not there for process 1, 2; give a folder that all of them share"):
+    with pytest.raises(UserError, match=r"--workdir=.*process 1, 2;"):
         shared_workdir.open_shared_workdir(tmp_path, None, None, 6)
     monkeypatch.setattr(parallel, "gather", lambda mine: [mine, mine, 3])
-    with pytest.raises(UserError, match=r"process 0 opened the checkpoint of step 6, process 2 another"):
+    with pytest.raises(UserError, match=r"--workdir=.*step 6, process 2\b.*--checkpoint"):
         shared_workdir.check_same_step(6, tmp_path)
 
 

@@ -1,1 +1,1 @@
-"""Scores of predicted masks, and what an evaluation writes."""
+"""Scores of predicted masks, and the results of an evaluation as files."""

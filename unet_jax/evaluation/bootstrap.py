@@ -1,9 +1,9 @@
-"""How far a score would move with other images of the same kind: the bootstrap over images.
+"""Confidence intervals of a score by the bootstrap over images.
 
-A resample draws as many images as there are, with replacement; the score is computed anew of each resample, pooled or
-per image, and the middle 95 % of these scores are the interval (the percentile method). Two networks scored on the same
-images are compared on the same draws: the interval is then that of the difference. Images are all that is resampled:
-what another seed of the training would change is not in it.
+A resample draws as many images as there are, with replacement. The score of each resample is computed, pooled or per image;
+the middle 95 % of these scores are the interval (the percentile method). Two networks that are scored on the same images are
+compared on the same draws, and the interval is that of the difference. Only images are resampled: the interval does not hold
+the variation between seeds of the training.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,13 +17,13 @@ COUNTS = ("tp", "fp", "fn")
 
 
 def draw(num_images: int, *, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """How often each image is in each resample: int64 [resamples, N], every row adds up to N. A function of its arguments."""
+    """Draws how often each image is in each resample: int64 `[resamples, N]`, every row adds up to N."""
     rng = np.random.default_rng(seed)
     return rng.multinomial(num_images, np.full(num_images, 1 / num_images), size=resamples)
 
 
 def counts(rows: Sequence[Mapping], class_names: Sequence[str]) -> dict[str, np.ndarray]:
-    """`tp`, `fp`, `fn` int64 [N, K] from the rows of `evaluate`."""
+    """Returns `tp`, `fp`, `fn` int64 `[N, K]` from the rows of `evaluate`."""
     return {
         name: np.array([[row[f"{name}/{class_name}"] for class_name in class_names] for row in rows], np.int64)
         for name in COUNTS
@@ -31,25 +31,25 @@ def counts(rows: Sequence[Mapping], class_names: Sequence[str]) -> dict[str, np.
 
 
 def scores(count: Mapping, draws: np.ndarray, report_channels: Sequence[int]) -> dict[str, np.ndarray]:
-    """The means over the classes `report_channels` that `metrics.summarize` gives, of each resample.
+    """Returns the means over the reported classes, as of `metrics.summarize`, of each resample.
 
     Args:
-      count: `tp`, `fp`, `fn` [N, K].
-      draws: [R, N], as of `draw`.
+      count: `tp`, `fp`, `fn` `[N, K]`.
+      draws: `[R, N]`, as of `draw`.
       report_channels: channels of the reported classes.
 
     Returns:
-      `iou_pooled`, `dice_pooled`, `iou_image`, `dice_image`, float64 [R]. As in `metrics`, a class that no image of a
-      resample has is left out of that resample's mean, and NaN is left only where all are absent.
+      `iou_pooled`, `dice_pooled`, `iou_image`, `dice_image`, float64 `[R]`. As in `metrics`, a class that is absent from all
+      images of a resample is left out of its mean; the mean is NaN only where all classes are absent.
     """
     pooled = metrics.ratios({name: draws @ np.asarray(count[name]) for name in COUNTS})
-    found = {f"{metric}_pooled": values for metric, values in pooled.items()}
-    found |= {f"{metric}_image": _means(values, draws) for metric, values in metrics.ratios(count).items()}
-    return {name: metrics.nanmean(values[:, list(report_channels)], 1) for name, values in found.items()}
+    per_class = {f"{metric}_pooled": values for metric, values in pooled.items()}
+    per_class |= {f"{metric}_image": _means(values, draws) for metric, values in metrics.ratios(count).items()}
+    return {name: metrics.nanmean(values[:, list(report_channels)], 1) for name, values in per_class.items()}
 
 
 def interval(samples: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """The middle `level` of what is not NaN in samples [R]; NaN where nothing is left."""
+    """Returns the interval that holds the middle `level` of the samples `[R]` that are not NaN; NaN where none is left."""
     known = samples[~np.isnan(samples)]
     if not known.size:
         return float("nan"), float("nan")
@@ -59,7 +59,7 @@ def interval(samples: np.ndarray, level: float = 0.95) -> tuple[float, float]:
 
 
 def _means(values: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """The mean over the images of each resample where the value is there: [N, K], [R, N] -> [R, K]."""
+    """Returns the means over the images of each resample, without NaN: `[N, K]`, `[R, N]` -> `[R, K]`."""
     known = ~np.isnan(values)
     num = draws @ known.astype(np.int64)
     return (draws @ np.where(known, values, 0.0)) / np.where(num > 0, num, np.nan)

@@ -1,15 +1,15 @@
 """Boundary IoU (Cheng, Girshick, Dollar, Berg, Kirillov: "Boundary IoU: Improving Object-Centric Image Segmentation
-Evaluation", CVPR 2021), which a shift of the contour lowers however large the object is.
+Evaluation", CVPR 2021). A shift of the contour lowers it, however large the object is.
 
 With G_d the pixels within d of the contour of a true mask G, P_d those of the predicted mask P:
 
     boundary IoU = |(G_d n G) n (P_d n P)| / |(G_d n G) u (P_d n P)|
 
-As in the authors' code a pixel of a mask is within d where a pixel that is not of the mask lies at most d rows and columns
-away, what lies beyond the image counts as none, and d is 2 % of the image's diagonal, at least 1 pixel. Here void pixels are of
-no mask either, so that where truth and prediction both run into them they end alike; they are counted nowhere.
+As in the authors' code: a pixel of a mask is within d if a pixel outside the mask lies at most d rows and columns away; what
+lies beyond the image is outside the mask; d is 2 % of the image's diagonal, at least 1 pixel. Here void pixels are outside
+every mask, too, so truth and prediction end alike where both run into them; they are not counted.
 
-Counts are sums of pixels per image and class, as those of `metrics`, whose `ratios` takes them.
+Counts are sums of pixels per image and class, as in `metrics`, whose `ratios` takes them.
 """
 
 import math
@@ -17,16 +17,17 @@ import math
 import cv2
 import numpy as np
 
-SHARE = 0.02  # of the diagonal
+# d as a fraction of the diagonal.
+SHARE = 0.02
 
 
 def distance(height: int, width: int, share: float = SHARE) -> int:
-    """d in pixels of an image of this size: `share` of its diagonal, rounded, and never less than 1."""
+    """Returns d in pixels of an image of this size: `share` of its diagonal, rounded, at least 1."""
     return max(1, round(share * math.hypot(height, width)))
 
 
 def inner_boundary(masks: np.ndarray, d: int) -> np.ndarray:
-    """G_d n G of each mask bool [H, W, K]: its pixels within d of its contour."""
+    """Returns G_d n G of each mask, bool `[H, W, K]`: its pixels within d of its contour."""
     kernel = np.ones((2 * d + 1, 2 * d + 1), np.uint8)
     inside = np.empty_like(masks, bool)
     for k in range(masks.shape[-1]):
@@ -36,6 +37,6 @@ def inner_boundary(masks: np.ndarray, d: int) -> np.ndarray:
 
 
 def counts(predicted: np.ndarray, true: np.ndarray) -> dict[str, np.ndarray]:
-    """`tp`, `fp`, `fn` int64 [K] of two boundaries bool [H, W, K], each as `inner_boundary` gives it."""
+    """Returns `tp`, `fp`, `fn` int64 `[K]` of two boundaries bool `[H, W, K]`, each as of `inner_boundary`."""
     pixels = {"tp": predicted & true, "fp": predicted & ~true, "fn": true & ~predicted}
-    return {name: of.sum((0, 1), dtype=np.int64) for name, of in pixels.items()}
+    return {name: where.sum((0, 1), dtype=np.int64) for name, where in pixels.items()}

@@ -1,4 +1,4 @@
-"""A split scored: every image exactly once, and whole."""
+"""Scores of a split: every image is scored once, and whole."""
 
 from collections.abc import Callable, Sequence
 
@@ -25,24 +25,28 @@ def evaluate(
     on_image: Callable[[str, np.ndarray, np.ndarray], None] | None = None,
     progress: Callable[[int], None] = lambda num_images: None,
 ) -> tuple[dict, list[dict]]:
-    """Scores `source`, and the result is the same whatever the batch size or the number of devices and processes.
+    """Scores every example of `source` in one forward pass.
+
+    The result does not depend on the batch size, nor on the number of devices and processes.
 
     Args:
-        batch_size: images in one batch of all processes at most, rounded up to fill the devices.
-        process_index, process_count: of the processes that call this together, each for its rows of the batches; by default
-            those of the job.
-        all_reduce: adds a dict of NumPy arrays over all processes; by default over those of the job.
-        on_image: given what was scored, image by image: its id, masks bool [H, W, K] and ids uint8 [H, W].
-        progress: told the number of images after each batch.
+      predictor: the network.
+      source: random access to Examples.
+      batch_size: largest number of images in a batch of all processes, rounded up to fill the devices.
+      process_index: number of this process; by default that of the job.
+      process_count: processes that call this together, each for its rows of the batches; by default those of the job.
+      all_reduce: adds a dict of NumPy arrays over all processes; by default over those of the job.
+      on_image: is called once for each image with what was scored: id, masks bool `[H, W, K]`, ids uint8 `[H, W]`.
+      progress: is called with the number of images after each batch.
 
     Returns:
-        The summary: the names of `metrics`, `num_images`, `num_compiles` (shapes of batches not seen before), `seconds`, and
-        `images_per_s` (of this process, compilation left out where any batch was without one).
-        One row per image, in the order of `source`: `index`, `id`, `height`, `width`, `pixel_accuracy`, and `iou/<class>`,
-        `dice/<class>`, `.../mean` of that image, and the pixels `tp/<class>`, `fp/<class>`, `fn/<class>` behind them.
+      The summary: the names of `metrics`, `num_images`, `num_compiles` (shapes of batches not seen before), `seconds`, and
+      `images_per_s` of this process, without the batches that compiled if there are others.
+      One row per image, in the order of `source`: `index`, `id`, `height`, `width`, `pixel_accuracy`, `iou/<class>`,
+      `dice/<class>` and `.../mean` of that image, and its pixel counts `tp/<class>`, `fp/<class>`, `fn/<class>`.
 
     Raises:
-        UserError: the source is empty, or its images or masks do not fit the network.
+      UserError: the source is empty, or its images or masks do not fit the network.
     """
     if not len(source):
         raise UserError("nothing to evaluate: the split has no image")
@@ -51,12 +55,12 @@ def evaluate(
     num_images, num_classes = len(source), len(predictor.class_names)
     table = {name: np.zeros((num_images, num_classes), np.int64) for name in ("tp", "fp", "fn")}
     table |= {name: np.zeros(num_images, np.int64) for name in ("correct", "total", "height", "width", "seen")}
-    fn = count_pixels if on_image is None else count_and_keep
+    fn = count_pixels if on_image is None else count_and_predict
     program = predictor.program(fn)
     num_compiles, num_devices = len(program.shapes), predictor.num_devices * process_count
-    named, clock = _IdRecorder(source), ThroughputMeter()
+    recorder, throughput = _IdRecorder(source), ThroughputMeter()
     batches = pipeline.eval_batches(
-        named,
+        recorder,
         batch_size=-(-max(batch_size, 1) // num_devices) * num_devices,
         normalize=predictor.normalize,
         pad_multiple=predictor.pad_multiple,
@@ -69,7 +73,7 @@ def evaluate(
     for batch in batches:
         _check(batch["image"], batch["mask"], predictor)
         inputs = {name: batch[name] for name in ("image", "mask", "valid")}
-        known = program.key(inputs) in program.shapes
+        compiled = program.key(inputs) in program.shapes
         counts = predictor.run(fn, inputs)
         real = batch["index"] >= 0
         index = batch["index"][real]
@@ -80,37 +84,38 @@ def evaluate(
         for row in np.flatnonzero(real) if on_image else ():
             height, width = batch["size"][row]
             masks, ids = (counts[name][row, :height, :width] for name in ("masks", "ids"))
-            on_image(named.id(int(batch["index"][row])), masks, ids)
-        clock.tick(len(index), known)
+            on_image(recorder.id(int(batch["index"][row])), masks, ids)
+        throughput.tick(len(index), compiled)
         progress(len(index))
     table = (all_reduce or _sum_over_processes)(table)
-    named.learn()
+    recorder.gather()
     if (table["seen"] != 1).any():
         raise RuntimeError(f"images not seen exactly once: {np.flatnonzero(table['seen'] != 1)[:10].tolist()}")
     summary = metrics.summarize(table, predictor.class_names, predictor.report_classes)
-    summary |= {"num_images": num_images, "num_compiles": len(program.shapes) - num_compiles, **clock.read()}
-    return summary, _rows(table, predictor, [named.id(i) for i in range(num_images)])
+    summary |= {"num_images": num_images, "num_compiles": len(program.shapes) - num_compiles, **throughput.read()}
+    return summary, _rows(table, predictor, [recorder.id(i) for i in range(num_images)])
 
 
 def _sum_over_processes(table: dict) -> dict:
-    """Whole numbers, so that the sum is exact, in whatever order."""
-    return {name: sum(part[name] for part in parts) for parts in [parallel.gather(table)] for name in table}
+    """Adds the tables of all processes; exact in any order, as they hold whole numbers."""
+    tables = parallel.gather(table)
+    return {name: sum(part[name] for part in tables) for name in table}
 
 
 def count_pixels(module, mode: str, variables, batch) -> dict:
-    """The pixel counts of a batch: `metrics.counts` of the same forward pass that predicts."""
+    """Returns the pixel counts of a batch, as of `metrics.counts`, from the forward pass that predicts."""
     masks, _ = to_masks(forward(module, mode, variables, batch), module.activation)
     return metrics.counts(masks, batch["mask"], batch["valid"])
 
 
-def count_and_keep(module, mode: str, variables, batch) -> dict:
-    """`count_pixels`, and with it the `masks` [B, h, w, K] and `ids` [B, h, w] that were counted."""
+def count_and_predict(module, mode: str, variables, batch) -> dict:
+    """Returns the counts of `count_pixels`, and the `masks` `[B, h, w, K]` and `ids` `[B, h, w]` that were counted."""
     masks, ids = to_masks(forward(module, mode, variables, batch), module.activation)
     return metrics.counts(masks, batch["mask"], batch["valid"]) | {"masks": masks, "ids": ids}
 
 
 class _IdRecorder:
-    """A source that remembers the ids of the examples read, so that none is decoded twice for its name."""
+    """Records the ids of the examples that are read from a source, so that none is decoded again for its id."""
 
     def __init__(self, source):
         self._source, self._ids = source, {}
@@ -118,7 +123,8 @@ class _IdRecorder:
     def __len__(self):
         return len(self._source)
 
-    def __getattr__(self, name):  # `size`, where the source has it
+    # For `size`, where the source has it.
+    def __getattr__(self, name):
         return getattr(self._source, name)
 
     def __getitem__(self, index):
@@ -126,16 +132,18 @@ class _IdRecorder:
         self._ids[index] = example.get("id", str(index))
         return example
 
-    def learn(self) -> None:
-        """From the other processes the ids of the examples that they have read."""
+    def gather(self) -> None:
+        """Adds the ids of the examples that the other processes have read."""
         for ids in parallel.gather(self._ids):
             self._ids |= ids
 
     def id(self, index: int) -> str:
+        """Returns the id of an example; reads the example if it was not read before."""
         return self._ids[index] if index in self._ids else self._source[index].get("id", str(index))
 
 
-def _check(image: np.ndarray, mask: np.ndarray, predictor: Predictor):
+def _check(image: np.ndarray, mask: np.ndarray, predictor: Predictor) -> None:
+    """Raises UserError if a batch does not fit the network."""
     if image.shape[-1] != predictor.channels:
         raise UserError(f"images of {image.shape[-1]} channels for a network trained on {predictor.channels}")
     num_classes, activation = predictor.module.num_classes, predictor.module.activation

@@ -1,15 +1,15 @@
-"""Intersection over union and Dice, counted on the device and divided on the host in float64.
+"""Intersection over union and Dice: pixels are counted on the device, ratios are taken on the host in float64.
 
-Counts are sums of pixels per image and class, so merging two sets of counts is adding (pooled) or stacking (per image),
-and no result depends on the batch size. The names say what is averaged:
+Counts are sums of pixels per image and class. Two sets of counts merge by adding (pooled) or stacking (per image), so no
+result depends on the batch size. The names say what is averaged:
 
 - `iou_pooled/<class>`: TP / (TP + FP + FN) with the pixels of all images in one sum;
 - `iou_image/<class>`: the same per image, averaged over the images where the class is present;
 - `.../mean`: the mean over the reported classes, those present;
-- `pixel_accuracy`: the share of valid pixels where every channel is right (softmax: where the id is right).
+- `pixel_accuracy`: the fraction of valid pixels where every channel is right (softmax: where the id is right).
 
-A class is *present* where truth or prediction has a pixel of it. An absent class is NaN, not 0, and is left out of means;
-a class that is predicted where there is none scores 0. Void pixels (`valid` false, or mask 255) count nowhere.
+A class is *present* in an image if truth or prediction has a pixel of it. The score of an absent class is NaN, not 0, and is
+left out of means; a class that is predicted where there is none scores 0. Void pixels (`valid` false, or mask 255) count nowhere.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,15 +23,15 @@ COUNTS = ("tp", "fp", "fn", "correct", "total")
 
 
 def counts(masks, mask, valid) -> dict:
-    """Pixel counts of each image and class, as sums to be added up.
+    """Counts the pixels of each image and class.
 
     Args:
-        masks: predicted, bool [B, h, w, K].
-        mask: true, ids [B, H, W] or 0/1 [B, H, W, K]; the middle h x w of it is taken.
-        valid: bool [B, H, W], false for void and padding.
+      masks: predicted, bool `[B, h, w, K]`.
+      mask: true, ids `[B, H, W]` or 0/1 `[B, H, W, K]`; the middle h x w of it is taken.
+      valid: bool `[B, H, W]`, false for void and padding.
 
     Returns:
-        int32 `tp`, `fp`, `fn` [B, K] and `correct`, `total` [B].
+      int32 `tp`, `fp`, `fn` `[B, K]` and `correct`, `total` `[B]`.
     """
     mask, valid = center_crop(mask, masks.shape[1:3]), center_crop(valid, masks.shape[1:3])
     truth = truth_masks(mask, masks.shape[-1])
@@ -52,7 +52,7 @@ def counts(masks, mask, valid) -> dict:
 
 
 def ratios(count: Mapping) -> dict[str, np.ndarray]:
-    """`iou` = TP / (TP + FP + FN) and `dice` = 2 TP / (2 TP + FP + FN), float64, NaN where the class is absent."""
+    """Returns `iou` = TP / (TP + FP + FN) and `dice` = 2 TP / (2 TP + FP + FN), float64, NaN where the class is absent."""
     tp, fp, fn = (np.asarray(count[k], np.float64) for k in ("tp", "fp", "fn"))
     present = tp + fp + fn > 0
     union = np.where(present, tp + fp + fn, np.nan)
@@ -60,13 +60,13 @@ def ratios(count: Mapping) -> dict[str, np.ndarray]:
 
 
 def accuracy(count: Mapping) -> np.ndarray:
-    """Pixel accuracy, float64, NaN where no pixel is valid."""
+    """Returns the pixel accuracy, float64, NaN where no pixel is valid."""
     total = np.asarray(count["total"], np.float64)
     return np.asarray(count["correct"], np.float64) / np.where(total > 0, total, np.nan)
 
 
 def nanmean(values, axis=None):
-    """The mean of what is not NaN; NaN, without a warning, where nothing is left."""
+    """Returns the mean of the values that are not NaN; NaN, without a warning, where none is left."""
     values = np.asarray(values, np.float64)
     known = ~np.isnan(values)
     num = known.sum(axis)

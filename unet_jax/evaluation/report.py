@@ -1,7 +1,7 @@
-"""What an evaluation leaves behind: a table, a JSON file, pictures, and the curves of a run."""
+"""Results of an evaluation: a table, a JSON file and pictures."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from etils.epath import Path
@@ -19,11 +19,16 @@ COLUMNS = {
     "iou_image": "IoU per image",
     "dice_image": "Dice per image",
 }
-RANKS = ("best", "median", "worst")  # the images that `save_ranked` shows
 
 
 def table(summary: Mapping[str, float], class_names: Sequence[str], report_classes: Sequence[str] = ()) -> str:
-    """The summary of `evaluate` as text: IoU and Dice of each class, pooled and per image, and their mean over `report_classes`."""
+    """Returns the summary of `evaluate` as text: IoU and Dice of each class, pooled and per image, and their means.
+
+    Args:
+      summary: of `evaluate`.
+      class_names: the rows of the table.
+      report_classes: the classes that the means are taken over; empty for the default of `resolve_report_classes`.
+    """
     report_classes = resolve_report_classes(class_names, report_classes)
     mean = (
         f"mean of {', '.join(report_classes)}" if len(report_classes) < 4 else f"mean of {len(report_classes)} classes"
@@ -47,59 +52,74 @@ def _cell(value: float, width: int = 0) -> str:
 
 
 def write_json(path: str | Path, summary: Mapping, rows: Sequence[Mapping], **about) -> None:
-    """Writes `about` (split, checkpoint step, mode, level, ...), the summary and the rows; NaN and Inf become null."""
+    """Writes the summary and the rows of `evaluate` as JSON; NaN and infinities become null.
+
+    Args:
+      path: the file.
+      summary: of `evaluate`.
+      rows: of `evaluate`.
+      **about: what was scored: split, checkpoint step, mode, level, ...
+    """
     path = Path(path).expanduser()
     content = json_file.plain({**about, "summary": dict(summary), "images": [dict(row) for row in rows]})
     with report_write_errors():
         json_file.write(path, content, indent=1)
 
 
-def save_overlays(
-    masks: MaskFolder,
-    source,
-    out_dir: str | Path,
-    *,
-    limit: int = 16,
-    progress: Callable[[int], None] = lambda num_images: None,
+def save_pictures(
+    masks: MaskFolder, source, rows: Sequence[Mapping], out_dir: str | Path, *, limit: int = 16
 ) -> list[Path]:
-    """Writes image | truth | prediction | errors for `limit` examples spread evenly over the source (0: all).
+    """Writes pictures of an evaluation: image | truth | prediction | errors.
 
-    The predictions are those that lie in `masks`. The files are `<id>.png` in `out_dir`; those of the same name are
-    replaced, as they show the same example. The caption gives the example's IoU of each reported class. Raises UserError
-    where the folder cannot be written.
+    `overlays/<id>.png` are `limit` examples spread evenly over the source. `best.png`, `median.png` and `worst.png` rank by
+    `iou/mean`; see `ranked_indices`. Files of the same name are replaced. The caption gives the IoU of each reported class.
+    An example that is drawn for several files is read and drawn once, and none is predicted again.
+
+    Args:
+      masks: the predictions, written by `MaskFolder.write`.
+      source: the examples.
+      rows: of `evaluate`, one per example, in the order of `source`.
+      out_dir: the folder.
+      limit: number of overlays; 0 for all.
+
+    Returns:
+      The files.
+
+    Raises:
+      UserError: the folder cannot be written.
     """
-    num = len(source) if limit == 0 else min(limit, len(source))
-    indices = np.unique(np.linspace(0, len(source) - 1, num).round().astype(int)).tolist() if num else []
-    return _save_panels(masks, source, indices, out_dir, progress=progress)
+    out_dir = Path(out_dir).expanduser()
+    files: dict[int, list[Path]] = {}
+    for index in spread_indices(len(source), limit):
+        files.setdefault(index, []).append(out_dir / "overlays" / f"{file_name(rows[index]['id'])}.png")
+    for rank, index in ranked_indices(rows).items():
+        files.setdefault(index, []).append(out_dir / f"{rank}.png")
+    for index, paths in files.items():
+        example = source[index]
+        panels_of_example = _panels(masks, example, masks.read(file_name(rows[index]["id"])))
+        with report_write_errors():
+            for path in paths:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                drawing.save(panels_of_example, path)
+    return [path for paths in files.values() for path in paths]
 
 
-def save_ranked(masks: MaskFolder, source, rows: Sequence[Mapping], out_dir: str | Path) -> list[Path]:
-    """Writes `best.png`, `median.png` and `worst.png` into `out_dir`, as `save_overlays` draws them.
+def spread_indices(num: int, limit: int) -> list[int]:
+    """Returns `limit` of the numbers from 0 to `num` - 1, spread evenly; all of them if `limit` is 0 or not below `num`."""
+    count = num if limit == 0 else min(limit, num)
+    return np.unique(np.linspace(0, num - 1, count).round().astype(int)).tolist() if count else []
 
-    They rank by `iou/mean` of the rows of `evaluate`, the mean over the reported classes; images where none of these is
-    present are left out, and of an even number the lower median is taken. Where no image is left, nothing is written.
+
+def ranked_indices(rows: Sequence[Mapping]) -> dict[str, int]:
+    """Returns the indices of the best, the median and the worst image by `iou/mean` of the rows of `evaluate`.
+
+    Images without any reported class are left out. Of an even number the lower median is taken. Where no image is left, the
+    result is empty.
     """
     ranked = sorted((row for row in rows if not math.isnan(row["iou/mean"])), key=lambda row: -row["iou/mean"])
     if not ranked:
-        return []
-    indices = [ranked[place]["index"] for place in (0, len(ranked) // 2, -1)]
-    return _save_panels(masks, source, indices, out_dir, names=RANKS)
-
-
-def _save_panels(masks, source, indices, out_dir, names=(), progress=lambda num_images: None):
-    """Draws the examples at `indices`; the files bear `names`, or the examples' ids."""
-    out_dir = Path(out_dir).expanduser()
-    with report_write_errors():
-        out_dir.mkdir(parents=True, exist_ok=True)
-    written = []
-    for index in indices:
-        example = source[index]
-        name = file_name(example["id"])
-        written.append(out_dir / f"{names[len(written)] if names else name}.png")
-        with report_write_errors():
-            drawing.save(_panels(masks, example, masks.read(name)), written[-1])
-        progress(1)
-    return written
+        return {}
+    return {"best": ranked[0]["index"], "median": ranked[len(ranked) // 2]["index"], "worst": ranked[-1]["index"]}
 
 
 def _panels(folder: MaskFolder, example, masks: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A folder of images turned into masks and pictures."""
+"""Prediction of a folder of images: masks and pictures as files."""
 
 import io
 import itertools
@@ -34,20 +34,32 @@ def predict_folder(
 ) -> dict:
     """Predicts every image file of a folder (not of its subfolders), at the size of the source.
 
-    Writes, for an image NAME.ext:
-        `ids/NAME.png`: 8-bit, one class id per pixel (the rule where classes overlap: `predict.to_masks`);
-        `masks/<class>/NAME.png`: 8-bit, 0 or 255, for each reported class;
-        `overlays/NAME.png`: the image with the masks in colour and a legend, enlarged where it is small.
+    Writes for an image NAME.ext:
 
-    Every file is read once before anything is written, so that an unreadable one is found first. Nothing is overwritten
-    unless `overwrite`.
+    - `ids/NAME.png`: 8-bit, one class id per pixel (where classes overlap, as of `segmentation.to_masks`);
+    - `masks/<class>/NAME.png`: 8-bit, 0 or 255, for each reported class;
+    - `overlays/NAME.png`: the image with the masks in colour and a legend, enlarged where it is small.
+
+    Every file is read before anything is written, so an unreadable one is found first, and read again to be predicted: the
+    images together may not fit in memory. Each image is predicted once.
+
+    Args:
+      predictor: the network.
+      images_dir: the folder of images.
+      out_dir: the folder of the results.
+      batch_size: images in a batch, rounded up to fill the devices.
+      overwrite: replaces results that are there.
+      palette: the data set's colours.
+      process_index: number of this process, of those that share the images.
+      process_count: how many processes share the images.
+      progress: is called with the number of images after each batch.
 
     Returns:
-        `num_images`, `num_compiles`, `seconds`, `images_per_s` (as in `evaluate`), and `folders`, those written.
+      `num_images`, `num_compiles`, `seconds`, `images_per_s` (as in `evaluate`), and `folders`, those written.
 
     Raises:
-        UserError: the folder is absent or has no image, files cannot be read or written, two would have one name, or a
-            result is there.
+      UserError: the folder is absent or has no image, files cannot be read or written, two would have one name, or a result
+        is there and `overwrite` is not set.
     """
     images_dir, out_dir = expand(images_dir, "--images"), expand(out_dir, "--out")
     paths = list(image_files.list_images(images_dir).values())
@@ -60,44 +72,64 @@ def predict_folder(
                 raise UserError(f"{path} exists; write to another folder, or pass --overwrite to replace what is there")
     sizes = _padded_sizes(paths, predictor)
     paths = sorted(paths, key=lambda path: (sizes[path], path))[process_index::process_count]
-    program, clock = predictor.program(forward), ThroughputMeter()
-    at_start = len(program.shapes)
+    program, throughput = predictor.program(forward), ThroughputMeter()
+    num_shapes = len(program.shapes)
     for group in (list(group) for _, group in itertools.groupby(paths, sizes.get)):
         rows = balanced_batch_size(len(group), max(batch_size, 1))
         for chunk in (group[start : start + rows] for start in range(0, len(group), rows)):
-            images, before = [image_files.read_image(path) for path in chunk], len(program.shapes)
+            images, shapes_before = [image_files.read_image(path) for path in chunk], len(program.shapes)
             for path, image, probabilities in zip(chunk, images, predictor.predict_images(images, rows), strict=True):
                 writer.write(path.stem, *to_masks(probabilities, predictor.module.activation), image)
-            clock.tick(len(chunk), len(program.shapes) == before)
+            throughput.tick(len(chunk), len(program.shapes) == shapes_before)
             progress(len(chunk))
-    counts = {"num_images": len(paths), "num_compiles": len(program.shapes) - at_start}
-    return counts | clock.read() | {"folders": [str(folder) for folder in writer.folders]}
+    counts = {"num_images": len(paths), "num_compiles": len(program.shapes) - num_shapes}
+    return counts | throughput.read() | {"folders": [str(folder) for folder in writer.folders]}
 
 
 class MaskFolder:
-    """The folders `ids/`, `masks/<class>/` and, on wish, `overlays/` of `predict_folder`; made when the first is written.
+    """The folders `ids/`, `masks/<class>/` and, if asked for, `overlays/` of `predict_folder`.
 
-    `colours` are those of the reported classes.
+    They are made when the first image is written.
+
+    Args:
+      predictor: gives the classes.
+      out_dir: the folder that holds them.
+      overlays: writes overlays, too.
+      palette: the data set's colours.
+
+    Attributes:
+      class_names: one per output channel.
+      report_classes: the classes that masks are written for.
+      report_channels: their channels.
+      colours: their colours.
+      folders: those written.
     """
 
     def __init__(self, predictor: Predictor, out_dir: str | Path, *, overlays: bool = False, palette: Sequence = ()):
         out_dir = Path(out_dir).expanduser()
-        self.class_names, self.report_classes, self.report_channels = (
-            predictor.class_names,
-            predictor.report_classes,
-            predictor.report_channels,
-        )
-        self.colours = [drawing.class_colours(self.class_names, palette)[channel] for channel in self.report_channels]
+        self.class_names = predictor.class_names
+        self.report_classes, self.report_channels = predictor.report_classes, predictor.report_channels
+        colours = drawing.class_colours(self.class_names, palette)
+        self.colours = [colours[channel] for channel in self.report_channels]
         self._overlays = overlays
         self._masks = [out_dir / "masks" / safe_name(name) for name in predictor.report_classes]
         if len(set(self._masks)) < len(self._masks):
             raise UserError(
                 f"eval.classes: two of {', '.join(predictor.report_classes)} would share a folder; rename a class"
             )
-        self.folders = [out_dir / "ids", *self._masks, *[out_dir / "overlays"] * overlays]
+        self.folders = [out_dir / "ids", *self._masks]
+        if overlays:
+            self.folders.append(out_dir / "overlays")
 
     def write(self, name: str, masks: np.ndarray, ids: np.ndarray, image: np.ndarray | None = None) -> None:
-        """Writes NAME.png into each folder, from masks bool [H, W, K] of all classes and ids [H, W]; overlays need `image`."""
+        """Writes NAME.png into each folder.
+
+        Args:
+          name: of the files.
+          masks: of all classes, bool `[H, W, K]`.
+          ids: class ids, uint8 `[H, W]`.
+          image: the image, for the overlay; not needed without overlays.
+        """
         masks = masks[..., self.report_channels]
         with report_write_errors():
             for folder in self.folders:
@@ -110,9 +142,9 @@ class MaskFolder:
                 drawing.save(picture, self.folders[-1] / f"{name}.png")
 
     def read(self, name: str) -> np.ndarray:
-        """The masks of the reported classes that were written as NAME.png: bool [H, W, K']."""
-        written = ((folder / f"{name}.png").read_bytes() for folder in self._masks)
-        return np.stack([np.asarray(Image.open(io.BytesIO(content))) > 0 for content in written], -1)
+        """Reads the masks of the reported classes that were written as NAME.png: bool `[H, W, K']`."""
+        contents = ((folder / f"{name}.png").read_bytes() for folder in self._masks)
+        return np.stack([np.asarray(Image.open(io.BytesIO(content))) > 0 for content in contents], -1)
 
 
 def _png(array: np.ndarray) -> bytes:
@@ -122,19 +154,19 @@ def _png(array: np.ndarray) -> bytes:
 
 
 def file_name(id_: str) -> str:
-    """An example's id as the name of a file: / \\ and % as %XX, all else as it is, so that no two ids share a name."""
+    """Returns an example's id as the name of a file: / \\ and % become %XX, so no two ids share a name."""
     return re.sub(r"[%/\\\0]", lambda match: f"%{ord(match[0]):02X}", id_)
 
 
 def safe_name(name: str) -> str:
-    """A class name as the name of a folder."""
+    """Returns a class name as the name of a folder."""
     return re.sub(r"[^\w.-]+", "_", name).strip(".") or "_"
 
 
 def _padded_sizes(paths: Sequence[Path], predictor: Predictor) -> dict[Path, tuple[int, int]]:
-    """The padded size of every image; raises UserError that names the first file that cannot be read.
+    """Returns the padded size of every image; raises UserError that names the first file that cannot be read.
 
-    Decodes all of it, where the header would tell the size: a file cut short is found before the network has run.
+    Decodes each file, and not only its header: a file that is cut short is found before the network has run.
     """
     sizes, broken = {}, []
     for path in paths:

@@ -1,14 +1,15 @@
-"""The arrays that a network takes as images: types, channels, normalisation."""
+"""Checks and channels of the arrays that a network takes as images."""
 
 import numpy as np
 
 from unet_jax.errors import UserError
 
-LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+# ITU-R BT.601.
+LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def check_image(image: np.ndarray, normalize: str) -> np.ndarray:
-    """The image as uint8, uint16 or float32 [H, W, C]; raises UserError on what `Predictor.predict` refuses."""
+    """Returns the image as uint8, uint16 or float32 `[H, W, C]`; raises UserError for what `Predictor.predict` cannot take."""
     image = np.asarray(image)
     image = image[..., None] if image.ndim == 2 else image
     if image.ndim != 3 or image.size == 0:
@@ -26,7 +27,11 @@ def check_image(image: np.ndarray, normalize: str) -> np.ndarray:
 
 
 def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
-    """An image [H, W, C'] with `channels` channels: grey repeated, RGB to luminance, alpha dropped; else UserError."""
+    """Returns an image `[H, W, C']` with `channels` channels: grey is repeated, RGB becomes luminance, alpha is dropped.
+
+    Raises:
+      UserError: the channels cannot be converted.
+    """
     if image.shape[-1] == channels:
         return image
     colour = image[..., :3] if image.shape[-1] == 4 else image

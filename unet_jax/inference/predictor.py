@@ -1,7 +1,7 @@
-"""A trained network on images of any size: heads -> probabilities -> masks.
+"""Prediction with a trained network on images of any size: heads -> probabilities -> masks.
 
-Evaluation and notebook take one way: `forward` on every local device, on images that are normalised whole and
-mirror-padded to multiples, the result cropped to the source's size.
+Evaluation and prediction both run `forward` on every local device. Images are normalised as a whole and mirror-padded to
+multiples; the result is cropped to the size of the source.
 """
 
 import dataclasses
@@ -24,13 +24,16 @@ MODES = ("accurate", "fast")
 
 
 def select_heads(module: nn.Module, mode: str = "accurate", level: int = 0) -> nn.Module:
-    """The part of a trained network that `mode` and `level` need: the module to apply to the same variables.
+    """Returns the part of a trained network that `mode` and `level` need, to be applied to the same variables.
 
-    U-Net++ at level L builds the nodes with i + j <= L only. "accurate" averages heads 1..L, "fast" uses head L alone;
-    with a single head (U-Net, or trained without deep supervision) the two are the same. Level 0 is as trained.
+    Args:
+      module: the network as trained.
+      mode: "accurate" for the mean over the heads 1 to L, "fast" for head L alone. With a single head (U-Net, or trained
+        without deep supervision) the two are the same.
+      level: U-Net++'s pruning level L, which builds only the nodes with i + j <= L; 0 for the network as trained.
 
     Raises:
-        UserError: the mode is unknown, or the network has no trained head at the level.
+      UserError: the mode is unknown, or the network has no trained head at the level.
     """
     if mode not in MODES:
         raise UserError(f"mode {mode!r} is unknown; known: {', '.join(MODES)}")
@@ -47,19 +50,23 @@ def select_heads(module: nn.Module, mode: str = "accurate", level: int = 0) -> n
 
 
 def mean_probabilities(heads: Sequence, activation: str, mode: str = "accurate"):
-    """The heads' logits -> probabilities [B, H, W, K]: their mean ("accurate") or the deepest head's ("fast")."""
+    """Returns probabilities `[B, H, W, K]` from the heads' logits: their mean ("accurate") or the deepest head's ("fast")."""
     if mode == "fast":
         return to_probabilities(heads[-1], activation)
     return sum(to_probabilities(logits, activation) for logits in heads) / len(heads)
 
 
 def forward(module: nn.Module, mode: str, variables, batch):
-    """Normalised images [B, h, w, C] -> probabilities [B, h', w', K]; what every prediction runs."""
+    """Returns probabilities `[B, h', w', K]` of normalised images `[B, h, w, C]`; every prediction runs this."""
     return mean_probabilities(module.apply(variables, batch["image"], train=False), module.activation, mode)
 
 
 class Program:
-    """`fn(module, mode, variables, batch)` on every local device; `shapes` are those it was compiled for."""
+    """Runs `fn(module, mode, variables, batch)` on every local device.
+
+    Attributes:
+      shapes: the `key` of each batch that it was compiled for.
+    """
 
     def __init__(self, fn: Callable, module: nn.Module, mode: str, devices: Sequence[jax.Device]):
         self._p_fn = parallel.pmap_predict(functools.partial(fn, module, mode), devices)
@@ -71,23 +78,34 @@ class Program:
 
     @staticmethod
     def key(batch) -> tuple:
+        """Returns the names, shapes and types of a batch; batches of one key share a compiled program."""
         return tuple(sorted((name, x.shape, str(x.dtype)) for name, x in batch.items()))
 
 
-# Kept between calls, so that the evaluations of one training run compile once; bounded, for programs hold memory.
+# Cached, so that all evaluations of a training run compile once. Bounded, because programs hold memory.
 _program = functools.lru_cache(maxsize=16)(Program)
 
 
 @dataclasses.dataclass
 class Predictor:
-    """A trained network with all it needs to turn images into masks.
+    """A trained network, with what it needs to turn images into masks.
 
-    `module` is the network as trained, `variables` its variables or the subset that `mode` and `level` need, `channels`
-    the image channels it was trained on, `report_classes` the classes `predict` returns masks of (default: all but background).
-    The names of a two-class data set do for K = 1: the second is the one channel's.
+    Attributes:
+      module: the network as trained.
+      variables: its variables, or the subset that `mode` and `level` need.
+      class_names: one per output channel. For a single channel the two names of a two-class data set may be given; the
+        second is the channel's.
+      channels: of the images that the network was trained on.
+      report_classes: the classes that `predict` returns masks of; all but the background by default.
+      normalize: as of `data.normalization`.
+      mode: "accurate" or "fast"; see `select_heads`.
+      level: U-Net++'s pruning level; see `select_heads`.
+      pad_multiple: padded sizes are multiples of it.
+      devices: to run on; all local ones by default.
+      network: the part of `module` that `mode` and `level` need; it is what runs.
 
     Raises:
-        UserError: mode, level, activation, class names or report_classes do not fit the network.
+      UserError: mode, level, activation, class names or report_classes do not fit the network.
     """
 
     module: nn.Module
@@ -118,7 +136,7 @@ class Predictor:
 
     @property
     def num_devices(self) -> int:
-        """How many devices share a batch: batch sizes are multiples of it."""
+        """Number of devices that share a batch; batch sizes are multiples of it."""
         return len(self.devices)
 
     @property
@@ -128,31 +146,34 @@ class Predictor:
         return (size - self.network.output_size(size)) // 2
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
-        """The size that the network sees an image of this size at."""
+        """Returns the size to which an image of this size is padded."""
         return padding.padded_size(height, width, self.pad_multiple, self.network.input_size)
 
     @property
     def report_channels(self) -> list[int]:
-        """The channels of the reported classes."""
+        """Output channels of the reported classes."""
         return [self.class_names.index(name) for name in self.report_classes]
 
     def program(self, fn: Callable) -> Program:
-        """`fn(module, mode, variables, batch)` for this network, compiled once per shape in the life of the process."""
+        """Returns the `Program` of `fn(module, mode, variables, batch)` for this network; one per process, compiled once per shape."""
         return _program(fn, self.network, self.mode, self.devices)
 
     def run(self, fn: Callable, batch: dict):
-        """Runs `fn` on a batch [B, ...], B a multiple of `num_devices`; returns NumPy outputs [B, ...]."""
+        """Runs `fn` on a batch `[B, ...]`, B a multiple of `num_devices`; returns NumPy outputs `[B, ...]`."""
         return self.program(fn)(self._variables, batch)
 
     def probabilities(self, image) -> np.ndarray:
-        """Probabilities [B, h', w', K] of normalised, padded images [B, h, w, C], B a multiple of `num_devices`."""
+        """Returns probabilities `[B, h', w', K]` of normalised, padded images `[B, h, w, C]`, B a multiple of `num_devices`."""
         return self.run(forward, {"image": np.asarray(image, np.float32)})
 
     def predict_images(self, images: Sequence[np.ndarray], batch_size: int = 0) -> list[np.ndarray]:
-        """Probabilities float32 [h, w, K] of each image [h, w] or [h, w, C], whatever their sizes.
+        """Returns probabilities float32 `[h, w, K]` of each image.
 
-        Images of one padded size share a batch of `batch_size` (default: one image per device), rounded up to fill the
-        devices. Image types and channels: see `predict`.
+        Images of one padded size share batches.
+
+        Args:
+          images: each `[h, w]` or `[h, w, C]`, of any size; types and channels as of `predict`.
+          batch_size: images in a batch, rounded up to fill the devices; 0 for one image per device.
         """
         batch_size = -(-max(batch_size, 1) // self.num_devices) * self.num_devices
         prepared = [self.prepare(image) for image in images]
@@ -170,18 +191,18 @@ class Predictor:
         return results
 
     def predict(self, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Masks of the reported classes and probabilities of all classes, at the size of the source.
+        """Returns masks of the reported classes and probabilities of all classes, at the size of the source.
 
         Args:
-            array: [H, W], [H, W, C] or [B, H, W, C], uint8, uint16 or float (for `normalize="range"` in 0..1).
-                Grey becomes RGB by repetition and RGB grey by luminance where the network was trained on the other;
-                an alpha channel is dropped.
+          array: `[H, W]`, `[H, W, C]` or `[B, H, W, C]`, uint8, uint16 or float (for `normalize="range"` in 0..1).
+            Grey images become RGB by repetition, RGB images grey by luminance, where the network was trained on the other;
+            an alpha channel is dropped.
 
         Returns:
-            masks bool [..., H, W, K'], one channel per name in `report_classes`, and probabilities float32 [..., H, W, K].
+          Masks bool `[..., H, W, K']`, one channel per name in `report_classes`, and probabilities float32 `[..., H, W, K]`.
 
         Raises:
-            UserError: the array has another rank, type or number of channels, is empty, or holds NaN or Inf.
+          UserError: the array has another rank, type or number of channels, is empty, or holds NaN or Inf.
         """
         array = np.asarray(array)
         if array.ndim not in (2, 3, 4) or array.size == 0:
@@ -192,7 +213,7 @@ class Predictor:
         return masks[..., self.report_channels], probabilities
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
-        """An image [H, W] or [H, W, C] as the network takes it: channels, normalisation, padding; float32 [h, w, C]."""
+        """Returns an image `[H, W]` or `[H, W, C]` as the network takes it: channels, normalised, padded; float32 `[h, w, C]`."""
         image = to_channels(check_image(image, self.normalize), self.channels)
         image = normalize(image, self.normalize)
         return padding.pad_image(image, self.padded_size(*image.shape[:2]), (self.margin, self.margin))

@@ -1,23 +1,25 @@
-"""How fast images are worked through."""
+"""Images per second of a prediction or an evaluation."""
 
 import time
 
 
 class ThroughputMeter:
-    """Images per second, without the batches that compiled where there are others."""
+    """Measures images per second; batches that compiled are left out if there are others."""
 
     def __init__(self):
         self.start = self.last = time.perf_counter()
         self.images = {True: 0, False: 0}
         self.seconds = {True: 0.0, False: 0.0}
 
-    def tick(self, num_images: int, known: bool):
+    def tick(self, num_images: int, compiled: bool) -> None:
+        """Counts a batch that is done; `compiled` is True if its program was compiled before it."""
         now = time.perf_counter()
-        self.images[known] += num_images
-        self.seconds[known] += now - self.last
+        self.images[compiled] += num_images
+        self.seconds[compiled] += now - self.last
         self.last = now
 
     def read(self) -> dict[str, float]:
+        """Returns `seconds` since the start, and `images_per_s`."""
         kind = self.images[True] > 0
         rate = self.images[kind] / self.seconds[kind] if self.seconds[kind] else 0.0
         return {"seconds": self.last - self.start, "images_per_s": rate}

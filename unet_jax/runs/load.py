@@ -1,4 +1,4 @@
-"""A trained network back out of its folder: `load` for use, `open_run` with its config and facts beside it."""
+"""Loading of a trained run: `load_predictor` gives its network, `open_run` also its config and data facts."""
 
 import dataclasses
 
@@ -14,22 +14,30 @@ from unet_jax.runs.workdir import load_config, load_facts, resolve
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run opened for use: its config, the step that was restored, and the network of that step."""
+    """A run opened for use.
+
+    Attributes:
+      config: of the run.
+      facts: what it was trained on, as of `workdir.data_facts`.
+      step: the step that was restored.
+      weights: "raw" or "ema".
+      predictor: the network of that step.
+    """
 
     config: ConfigDict
     facts: dict
     step: int
-    weights: str  # which ones of that step: raw or ema
+    weights: str
     predictor: Predictor
 
 
 def load_predictor(
     workdir, *, checkpoint: str | int = "best", mode: str = "", level: int = 0, weights: str = "", devices=None
 ) -> Predictor:
-    """The network of a run, ready to predict: `unet_jax.load(workdir).predict(array) -> masks, probabilities`.
+    """Loads the network of a run: `unet_jax.load(workdir).predict(array) -> masks, probabilities`.
 
     Args:
-      workdir: of `run_train.py`; the run may be finished or still going on. Its data need not be there.
+      workdir: of `run_train.py`; the run may be finished or still training. Its data need not be there.
       checkpoint: "best", "latest" or a step.
       mode: "accurate" (mean over the heads, for a network with several), "fast" (one head), or "" for the config's
         `eval.mode`.
@@ -40,13 +48,17 @@ def load_predictor(
     Raises:
       UserError: no such run, checkpoint, mode, level or weights, or the checkpoint is damaged.
     """
-    chosen = {"checkpoint": checkpoint, "mode": mode, "level": level, "weights": weights}
-    return open_asked(workdir, **chosen, devices=devices).predictor
+    run = open_run_with_mode(workdir, checkpoint=checkpoint, mode=mode, level=level, weights=weights, devices=devices)
+    return run.predictor
 
 
-def open_asked(workdir, *, mode: str = "", **chosen) -> Run:
-    """`open_run` for a user who asks for a mode: a mean over heads that are not there is refused."""
-    run = open_run(workdir, mode=mode, **chosen)
+def open_run_with_mode(workdir, *, mode: str = "", **options) -> Run:
+    """Opens a run as `open_run` does, for a user who gives a mode.
+
+    Raises:
+      UserError: as `open_run`; or the mode is "accurate", the mean over several heads, and the network has one head.
+    """
+    run = open_run(workdir, mode=mode, **options)
     module = run.predictor.module
     if mode == "accurate" and not getattr(module, "deep_supervision", False):
         why = ", as it was trained without deep supervision" if hasattr(module, "deep_supervision") else ""
@@ -60,11 +72,12 @@ def open_asked(workdir, *, mode: str = "", **chosen) -> Run:
 def open_run(
     workdir, *, checkpoint: str | int = "best", mode: str = "", level: int = 0, weights: str = "", devices=None
 ) -> Run:
-    """Restores a run; arguments and errors as for `load`."""
+    """Restores a run; arguments and errors as of `load_predictor`."""
     workdir = resolve(workdir)
     config, facts = load_config(workdir), load_facts(workdir)
     module = create_module(config, facts["class_names"], facts["overlapping"])
-    module = module.clone(remat=()) if hasattr(module, "remat") else module  # no gradient, and analysis looks inside
+    # Without a gradient there is nothing to compute again, and analyses look inside the network.
+    module = module.clone(remat=()) if hasattr(module, "remat") else module
     mode, weights = mode or config.eval.mode, weights or config.eval.weights
     _check_weights(weights, config)
     images = jax.ShapeDtypeStruct((1, *config.data.patch, facts["channels"]), "float32")
@@ -73,10 +86,10 @@ def open_run(
         step = checkpointer.step_of(checkpoint)
         if checkpoint == "best" and checkpointer.best_step() is None:
             print(f"note: no checkpoint of {workdir} was scored yet; taking the latest, of step {step}")
-        like = dict(variables)
-        restored = (
-            checkpointer.restore(step, {"ema": like})["ema"] if weights == "ema" else checkpointer.restore(step, like)
-        )
+        if weights == "ema":
+            restored = checkpointer.restore(step, {"ema": dict(variables)})["ema"]
+        else:
+            restored = checkpointer.restore(step, dict(variables))
     predictor = create_predictor(config, module, facts, restored, mode=mode, level=level, devices=devices)
     return Run(config, facts, step, weights, predictor)
 
@@ -91,7 +104,7 @@ def _check_weights(weights: str, config: ConfigDict) -> None:
 def create_predictor(
     config, module, facts: dict, variables, *, mode: str = "", level: int = 0, devices=None
 ) -> Predictor:
-    """A Predictor that treats images as the config's training did; `facts` as in `data_facts`."""
+    """Returns a Predictor that treats images as the config's training did; `facts` as of `workdir.data_facts`."""
     return Predictor(
         module=module,
         variables=variables,

@@ -1,8 +1,8 @@
-"""A run's states and batches at any of its steps, made again in memory from its config and its checkpoints.
+"""Replay of a run: its state and batch at any step, computed in memory from its config and its checkpoints.
 
-The batch of step s is a function of the seed and s, and a resumed run is that which was never stopped, bit by bit: so the
-state of any step is that of the nearest checkpoint before it, trained on by the run's own step. That takes the packages
-and the number of devices that trained the run; with others the states differ by rounding.
+The batch of step s is a function of the seed and s, and a resumed run is bit-equal to an uninterrupted one. So the state of
+any step follows from the nearest checkpoint before it, by the run's own training step. The states are bit-equal with the
+packages and the number of devices that trained the run; with others they differ by rounding.
 """
 
 import json
@@ -20,8 +20,8 @@ from unet_jax.data.loading import pipeline
 from unet_jax.errors import UserError
 from unet_jax.experiment.build import build_experiment
 from unet_jax.models.encoders import weights
-from unet_jax.runs import workdir as folder
 from unet_jax.runs.warm_start import initialize_from
+from unet_jax.runs.workdir import PRUNED, load_config, load_facts, resolve
 from unet_jax.runtime import parallel
 from unet_jax.tracking.metrics_file import read_metrics
 from unet_jax.training.optim.plateau import observe_score
@@ -29,17 +29,17 @@ from unet_jax.training.state import TrainState
 
 
 class Replay:
-    """A run, or a config that was never trained, to be gone through again; nothing is written.
+    """Replays a run, or trains a config that has no run; nothing is written.
 
     Args:
       config: of the run.
-      name: that errors call it by.
+      name: of the run, for errors.
       workdir: of the run, whose checkpoints save training; None to train from step 0.
       devices: to run on; all local ones by default.
 
     Attributes:
       parts: of the experiment.
-      saved: the steps whose state need not be trained for: 0, and those of the checkpoints.
+      saved: the steps whose state is known without training: 0, and those of the checkpoints.
 
     Raises:
       UserError: the config has an error, or the data are not those of the run.
@@ -51,12 +51,12 @@ class Replay:
         self._checkpoints = workdir and workdir / "checkpoints"
         self._scores = _scores(workdir) if workdir else {}
         self.parts = build_experiment(config, devices)
-        here = self.parts.dataset.fingerprint
-        there = self._recorded["data"]["fingerprint"] if workdir else here
-        if there != here:
+        fingerprint = self.parts.dataset.fingerprint
+        recorded = self._recorded["data"]["fingerprint"] if workdir else fingerprint
+        if recorded != fingerprint:
             raise UserError(
-                f"{name}: the data are not those that it was trained on (fingerprint {there[:12]} there, {here[:12]} now); "
-                "restore the files"
+                f"{name}: the data are not those that it was trained on (fingerprint {recorded[:12]} there, "
+                f"{fingerprint[:12]} now); restore the files"
             )
         self.saved = [0]
         if workdir and self._checkpoints.is_dir():
@@ -65,17 +65,17 @@ class Replay:
 
     @classmethod
     def of_run(cls, workdir, devices=None) -> "Replay":
-        """Of the run in `workdir`; UserError where none can be read there."""
-        workdir = folder.resolve(workdir)
+        """Returns the Replay of the run in `workdir`; raises UserError if none can be read there."""
+        workdir = resolve(workdir)
         try:
-            config = folder.load_config(workdir)
+            config = load_config(workdir)
             _read(workdir)
         except (OSError, json.JSONDecodeError) as error:
             raise UserError(f"--workdir={workdir} cannot be read ({error}); give the folder of a whole run") from error
         return cls(config, f"--workdir={workdir}", workdir=workdir, devices=devices)
 
     def step_of(self, which: str | int) -> int:
-        """The step that "best", "latest" or a number means, from 0 to the run's last; UserError for any other."""
+        """Returns the step for "best", "latest" or a number from 0 to the run's last; raises UserError for any other."""
         if which in ("best", "latest"):
             if len(self.saved) == 1:
                 raise UserError(f"{self.name} has no checkpoint, so no {which} one; give a step")
@@ -89,26 +89,30 @@ class Replay:
         return int(digits)
 
     def legs(self, steps: Iterable[int]) -> list[tuple[int, int]]:
-        """(from, to) of what has to be trained for each of `steps`, in order: from what is saved or was asked before."""
-        found: list[tuple[int, int]] = []
+        """Returns (from, to) of the training that each of `steps` needs, in order.
+
+        A leg begins at the nearest saved step, or at the leg before it if that is nearer.
+        """
+        legs: list[tuple[int, int]] = []
         for step in sorted(set(steps)):
             begin = max(saved for saved in self.saved if saved <= step)
-            found.append((max([begin, *(to for _, to in found)]), step))
-        return found
+            legs.append((max([begin, *(to for _, to in legs)]), step))
+        return legs
 
     def states(self, steps: Iterable[int]) -> Iterator[tuple[int, TrainState, dict]]:
-        """Yields (s, the state after s steps, the batch that it is trained on next), in order; both on the host.
+        """Yields (s, the state after s steps, the batch of step s + 1) for each s of `steps`, in order, on the host.
 
-        The batch is `train_batches`' own, before augmentation, which belongs to the step. A bar shows the training.
+        The batch is as `train_batches` gives it, before augmentation, which is a part of the step. A bar shows the training.
 
         Raises:
-          UserError: a checkpoint is damaged, what the run started from has changed, loss or weights are no longer finite,
-            or the rate depends on a score that was never made (`_observe`).
+          UserError: a checkpoint is damaged, what the run started from has changed, loss or weights are not finite, or the
+            learning rate depends on a score that the run does not have.
         """
         legs = self.legs(steps)
         at, state, p_step = -1, None, None
         total = sum(to - begin for begin, to in legs)
-        interval = 0.5 if sys.stderr.isatty() else 10  # a log file needs no line for each step
+        # Seconds between two updates; a log file needs fewer lines.
+        interval = 0.5 if sys.stderr.isatty() else 10
         bar = tqdm(desc="training on", total=total, unit="step", mininterval=interval, disable=not total)
         with bar:
             for begin, to in legs:
@@ -130,7 +134,7 @@ class Replay:
                 yield to, state, batch
 
     def _observe(self, step: int, state: TrainState) -> TrainState:
-        """Tells the schedule "plateau" the score on val after `step`, from metrics.jsonl, where there was an evaluation."""
+        """Updates the schedule "plateau" with the score on val after `step`, from metrics.jsonl, if `step` was evaluated."""
         parts = self.parts
         if not parts.plateau or step % parts.durations.eval_every:
             return state
@@ -139,8 +143,8 @@ class Replay:
                 f"{self.name}: optim.schedule 'plateau' follows the scores on val, and there is none of step {step}; give "
                 "steps before it"
             )
-        told = observe_score(parts.plateau, parallel.to_host(state.plateau), self._scores[step])
-        return state.replace(plateau=parallel.replicate(told, self.devices))
+        plateau = observe_score(parts.plateau, parallel.to_host(state.plateau), self._scores[step])
+        return state.replace(plateau=parallel.replicate(plateau, self.devices))
 
     def _compile(self, state, batch):
         step = self.parts.create_step()
@@ -154,7 +158,7 @@ class Replay:
         )
 
     def _state(self, step: int) -> TrainState:
-        """That of a checkpoint, or of step 0 as the run began; on the host."""
+        """Returns the state of a checkpoint, or of step 0 as the run began, on the host."""
         config, parts = self.config, self.parts
         if step:
             with Checkpointer(self._checkpoints, read_only=True) as checkpointer:
@@ -169,7 +173,7 @@ class Replay:
         return parallel.to_host(state)
 
     def _check_same(self, key: str, now) -> None:
-        """Raises UserError where the run began from something else than what is there now."""
+        """Raises UserError if `now` is not what the run recorded under `key` when it began."""
         first = next(iter(self._recorded.get("starts", [])), {})
         if first.get(key, now) != now:
             raise UserError(
@@ -179,10 +183,10 @@ class Replay:
 
 
 def _read(workdir: Path) -> dict:
-    """`versions.json`: what the run was trained on and started from."""
-    facts = folder.load_facts(workdir)
+    """Reads `versions.json`; raises UserError if the folder holds a pruned network."""
+    facts = load_facts(workdir)
     content = json.loads((workdir / "versions.json").read_text())
-    if folder.PRUNED in content:
+    if PRUNED in content:
         raise UserError(
             f"--workdir={workdir} holds a pruned network, without the training it came from; give the run's"
         )
@@ -190,8 +194,10 @@ def _read(workdir: Path) -> dict:
 
 
 def _scores(workdir: Path) -> dict[int, float]:
-    """The run's score on val by step, as its schedule and its best checkpoint saw it; NaN where there was none."""
-    found = {
-        row["step"]: row["iou_pooled/mean"] for row in read_metrics(workdir / "metrics.jsonl") if row["split"] == "val"
-    }
-    return {step: math.nan if score is None else score for step, score in found.items()}
+    """Returns the run's scores on val by step, as its schedule saw them; null in the file is NaN."""
+    scores = {}
+    for row in read_metrics(workdir / "metrics.jsonl"):
+        if row["split"] == "val":
+            score = row["iou_pooled/mean"]
+            scores[row["step"]] = math.nan if score is None else score
+    return scores

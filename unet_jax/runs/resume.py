@@ -1,4 +1,4 @@
-"""Whether a run may go on with a config: it may where every step that is done would have been the same."""
+"""Check that a run may resume with a config: every step done would have been the same with it."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,14 @@ SAME = "give the same config to resume it, or another --workdir"
 
 
 def resume_conflict(old: dict, new: dict, free: Sequence[str]) -> str:
-    """Why not, and what to do; "" where it may.
+    """Returns why a run cannot resume with another config, and what to do; "" if it can.
 
-    A run may be made longer where its schedule does not depend on the length: `LENGTHLESS`.
+    A run can be made longer if its schedule does not depend on its length: `LENGTHLESS`.
 
     Args:
-      old: the config of the run that is there, a nested dict.
-      new: that of the run that is to go on.
-      free: keys that no result depends on.
+      old: the config that the run was started with, a nested dict.
+      new: the config that it is to resume with.
+      free: keys that may differ, such as `train.log_every`.
     """
     old, new = _flat(old), _flat(new)
     changed = {key for key in old.keys() | new.keys() if old.get(key, "absent") != new.get(key, "absent")}
@@ -32,13 +32,16 @@ def resume_conflict(old: dict, new: dict, free: Sequence[str]) -> str:
             remedy = f"optim.boundaries are in the unit of the run's length: give that in {_unit(old)}; {SAME}"
         else:
             changed = set()
-    differences = (
+    if not changed:
+        return ""
+    differences = [
         f"{key}: {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} now" for key in sorted(changed)
-    )
-    return f"a run with another config ({'; '.join(differences)}); {remedy}" if changed else ""
+    ]
+    return f"a run with another config ({'; '.join(differences)}); {remedy}"
 
 
 def _unit(config: dict) -> str:
+    """Returns the key that gives the run's length."""
     return next((f"train.{key}" for key in durations.LENGTH if config[f"train.{key}"]), "")
 
 

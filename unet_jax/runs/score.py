@@ -1,4 +1,4 @@
-"""A trained run put to use: scored on a split, or applied to a folder of images; what `run_eval.py` calls."""
+"""Uses of a trained run: scores on a split, masks of a folder of images. `run_eval.py` calls these functions."""
 
 from collections.abc import Callable
 
@@ -12,33 +12,34 @@ from unet_jax.evaluation.evaluate import evaluate
 from unet_jax.experiment.build import create_dataset
 from unet_jax.inference.folder import MaskFolder, file_name, predict_folder
 from unet_jax.runs import shared_workdir
-from unet_jax.runs import workdir as folder
-from unet_jax.runs.load import Run, open_asked
+from unet_jax.runs.load import Run, open_run_with_mode
+from unet_jax.runs.workdir import resolve
 from unet_jax.runtime import parallel
 
 
 def score_run(
     workdir, *, split: str = "", root: str = "", dataset: Dataset | None = None, devices=None, **chosen
 ) -> dict[str, float]:
-    """Scores a run on a split: prints a table, writes the scores, every mask, some overlays and the best, median and
-    worst image under `WORKDIR/eval/`.
+    """Scores a run on a split, prints a table, and writes scores, masks and pictures under `WORKDIR/eval/`.
 
-    What another checkpoint, mode, level or weights than the run's own give goes under a name of its own, `SPLIT-fast-level2`.
+    Each image is predicted once; the pictures show the masks that were scored. The results are named SPLIT, with what was
+    chosen behind it where it is not the run's own choice, such as `SPLIT-latest-fast-level2`.
 
     Args:
       workdir: of the run.
-      split: train, val or test; "" for test, or, where there is none, for val, and it is said.
+      split: train, val or test; "" for test, or for val where there is no test split.
       root: the data set's folder, if it is not where the config says.
       dataset: the run's data set, if it is open already.
       devices: to run on.
-      **chosen: checkpoint, mode, level and weights as for `load`.
+      **chosen: checkpoint, mode, level and weights as for `load_predictor`.
 
     Returns:
       The summary, by the names of `evaluation/metrics.py`.
     """
-    workdir = folder.resolve(workdir)
-    parallel.barrier("before scoring")  # a run's checkpoints are closed by now
-    run = open_asked(workdir, devices=devices, **chosen)
+    workdir = resolve(workdir)
+    # All processes have closed the run's checkpoints when this returns.
+    parallel.barrier("before scoring")
+    run = open_run_with_mode(workdir, devices=devices, **chosen)
     shared_workdir.check_same_step(run.step, workdir)
     if dataset is None:
         dataset = open_dataset(run, workdir, root)
@@ -46,23 +47,37 @@ def score_run(
         split = "test" if "test" in dataset.splits else "val"
         if split == "val":
             print("there is no test split; scoring val instead")
-    predictor, out = run.predictor, workdir / "eval"
-    own = {"checkpoint": "best", "mode": run.config.eval.mode, "weights": run.config.eval.weights}
-    parts = [split, *(str(chosen[key]) for key in own if chosen.get(key, "") not in ("", own[key]))]
-    name = "-".join(parts + [f"level{predictor.level}"] * bool(predictor.level))
+    out, name = workdir / "eval", _result_name(run, split, chosen)
     summary = write_scores(run, dataset, split, out, name)
-    print(
-        f"\n{split}, checkpoint of step {run.step}, {predictor.mode}"
-        + f", level {predictor.level}" * bool(predictor.level)
-    )
+    _print_scores(run, summary, split, workdir, out / name)
+    return summary
+
+
+def _result_name(run: Run, split: str, chosen: dict) -> str:
+    """Returns the name of the results: the split, and what was chosen unlike the run's own choice."""
+    defaults = {"checkpoint": "best", "mode": run.config.eval.mode, "weights": run.config.eval.weights}
+    parts = [split]
+    for key, default in defaults.items():
+        if chosen.get(key, "") not in ("", default):
+            parts.append(str(chosen[key]))
+    if run.predictor.level:
+        parts.append(f"level{run.predictor.level}")
+    return "-".join(parts)
+
+
+def _print_scores(run: Run, summary: dict, split: str, workdir: Path, results: Path) -> None:
+    predictor = run.predictor
+    title = f"{split}, checkpoint of step {run.step}, {predictor.mode}"
+    if predictor.level:
+        title += f", level {predictor.level}"
+    print(f"\n{title}")
     print(report.table(summary, predictor.class_names, predictor.report_classes))
-    print(f"\nscores       {out / name}.json")
-    print(f"masks        {out / name}/ids (class ids), {out / name}/masks (0/255 by class)")
-    print(f"overlays     {out / name}/overlays; best, median and worst image: {out / name}")
+    print(f"\nscores       {results}.json")
+    print(f"masks        {results}/ids (class ids), {results}/masks (0/255 by class)")
+    print(f"overlays     {results}/overlays; best, median and worst image: {results}")
     if (workdir / "curves.png").exists():
         print(f"curves       {workdir / 'curves.png'}")
     print(f"checkpoints  {workdir / 'checkpoints'}")
-    return summary
 
 
 def write_scores(
@@ -73,9 +88,18 @@ def write_scores(
     name: str,
     progress: Callable[[int], None] = lambda num_images: None,
 ) -> dict[str, float]:
-    """Scores a split and writes what `score_run` leaves: OUT/NAME.json, and OUT/NAME with masks and pictures.
+    """Scores a split; writes OUT/NAME.json, and masks and pictures into OUT/NAME. Replaces earlier files of these names.
 
-    What is there is replaced. `progress` is told the number of images after each batch. Returns the summary.
+    Args:
+      run: opened for use.
+      dataset: the run's.
+      split: train, val or test.
+      out: the folder.
+      name: of the results.
+      progress: is called with the number of images after each batch.
+
+    Returns:
+      The summary.
     """
     source, predictor = dataset.source(split), run.predictor
     masks = MaskFolder(predictor, out / name, palette=run.facts["palette"])
@@ -86,26 +110,26 @@ def write_scores(
         on_image=lambda id_, *predicted: masks.write(file_name(id_), *predicted),
         progress=progress,
     )
-    parallel.on_process_0(lambda: _write(run, dataset, split, out, name, masks, summary, rows))
+    about = {"split": split, "step": run.step, "mode": predictor.mode, "level": predictor.level}
+    if run.config.optim.ema_decay:
+        about["weights"] = run.weights
+    about["fingerprint"] = dataset.fingerprint
+
+    def write() -> None:
+        report.write_json(out / f"{name}.json", summary, rows, **about)
+        report.save_pictures(masks, source, rows, out / name, limit=run.config.eval.num_pictures)
+
+    # Every process has written the masks of its images by now: `evaluate` sums over all of them.
+    parallel.on_process_0(write)
     return summary
 
 
-def _write(run, dataset, split, out, name, masks, summary, rows) -> None:
-    """The scores and the pictures, once every process has written the masks of its images."""
-    source, predictor = dataset.source(split), run.predictor
-    about = {"split": split, "step": run.step, "mode": predictor.mode, "level": predictor.level}
-    about |= {"weights": run.weights} if run.config.optim.ema_decay else {}
-    report.write_json(out / f"{name}.json", summary, rows, **about, fingerprint=dataset.fingerprint)
-    report.save_overlays(masks, source, out / name / "overlays", limit=run.config.eval.num_pictures)
-    report.save_ranked(masks, source, rows, out / name)
-
-
 def predict_images(workdir, images, out, *, overwrite: bool = False, devices=None, **chosen) -> dict:
-    """Predicts a folder of images with a run's network and prints what was written; see `evaluation.predict_folder`."""
+    """Predicts a folder of images with a run's network and prints what was written; see `predict_folder`."""
     if parallel.process_count() > 1:
         raise UserError(f"--images={images} is for one process; start it without --multiprocess")
-    run = open_asked(workdir, devices=devices, **chosen)
-    done = predict_folder(
+    run = open_run_with_mode(workdir, devices=devices, **chosen)
+    result = predict_folder(
         run.predictor,
         images,
         out,
@@ -114,17 +138,25 @@ def predict_images(workdir, images, out, *, overwrite: bool = False, devices=Non
         palette=run.facts["palette"],
     )
     print(
-        f"{done['num_images']} images with the checkpoint of step {run.step}, {done['images_per_s']:.1f} images/s, "
-        f"{done['num_compiles']} compiled sizes; written to:"
+        f"{result['num_images']} images with the checkpoint of step {run.step}, {result['images_per_s']:.1f} images/s, "
+        f"{result['num_compiles']} compiled sizes; written to:"
     )
-    print("\n".join(f"  {path}" for path in done["folders"]))
-    return done
+    for path in result["folders"]:
+        print(f"  {path}")
+    return result
 
 
 def open_dataset(run: Run, workdir: Path, root: str = "") -> Dataset:
-    """The run's data set, at `root` where it has moved; UserError where its classes are not the network's."""
-    config = moved(run, root)
-    config.data.weight_map = False  # training's alone: nothing is prepared for it here
+    """Opens the run's data set, at `root` where it has moved.
+
+    Prints a note if the data have changed.
+
+    Raises:
+      UserError: the classes are not the network's.
+    """
+    config = config_with_root(run, root)
+    # Only training reads the weight map, so none is prepared.
+    config.data.weight_map = False
     dataset = create_dataset(config)
     if dataset.fingerprint != run.facts["fingerprint"] and not root:
         print(f"note: the data are not those that {workdir} was trained on (their contents or options differ)")
@@ -135,8 +167,8 @@ def open_dataset(run: Run, workdir: Path, root: str = "") -> Dataset:
     return dataset
 
 
-def moved(run: Run, root: str) -> ConfigDict:
-    """The run's config, with its data at `root` ("" where they have not moved)."""
+def config_with_root(run: Run, root: str) -> ConfigDict:
+    """Returns a copy of the run's config with its data at `root`; "" where they have not moved."""
     config = run.config.copy_and_resolve_references()
     if root:
         key = next((key for key in ("root", "data_dir") if key in config.data), "")
@@ -144,5 +176,6 @@ def moved(run: Run, root: str) -> ConfigDict:
             raise UserError(f"--root={root}: the run's data set, {config.data.name}, is not a folder")
         config.data[key] = root
         if "class_names" in config.data:
-            config.data.class_names = tuple(run.facts["class_names"])  # this folder's masks may lack the highest id
+            # The masks of this folder may lack the highest class id.
+            config.data.class_names = tuple(run.facts["class_names"])
     return config

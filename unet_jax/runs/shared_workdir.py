@@ -1,26 +1,29 @@
-"""The folder of a run that several processes train and score together: all of them must see the same one."""
+"""Checks that all processes of a run see the same workdir."""
 
 from etils.epath import Path
 from ml_collections import ConfigDict
 
 from unet_jax.data.dataset import Dataset
 from unet_jax.errors import UserError
-from unet_jax.runs import workdir as folder
+from unet_jax.runs.workdir import open_workdir
 from unet_jax.runtime import parallel
 
 REMEDY = "give a folder that all of them share, such as one on NFS, Lustre or Filestore"
 
 
 def open_shared_workdir(workdir, config: ConfigDict, dataset: Dataset, num_steps: int) -> Path:
-    """`workdir.start` by process 0; raises its UserError in all, or one that names the processes that see nothing of it.
+    """Opens the workdir on process 0, as `open_workdir` does, and returns it on every process.
 
-    Whoever trains without seeing the folder would notice only when the trained network is to be scored.
+    A process that does not see the folder would fail only after the training, when the network is scored.
+
+    Raises:
+      UserError: as `open_workdir`, on every process; or some processes do not see the folder, with their numbers.
     """
-    workdir = parallel.on_process_0(lambda: folder.open_workdir(workdir, config, dataset, num_steps))
+    workdir = parallel.on_process_0(lambda: open_workdir(workdir, config, dataset, num_steps))
     seen = parallel.gather((workdir / "versions.json").exists())
-    blind = [process for process, sees in enumerate(seen) if not sees]
-    if blind:
-        raise UserError(f"--workdir={workdir} of process 0 is not there for process {_listed(blind)}; {REMEDY}")
+    without = [process for process, sees in enumerate(seen) if not sees]
+    if without:
+        raise UserError(f"--workdir={workdir} of process 0 is not there for process {_first_few(without)}; {REMEDY}")
     return workdir
 
 
@@ -30,10 +33,13 @@ def check_same_step(step: int, workdir: Path) -> None:
     others = [process for process, other in enumerate(steps) if other != steps[0]]
     if others:
         raise UserError(
-            f"--workdir={workdir}: process 0 opened the checkpoint of step {steps[0]}, process {_listed(others)} another; "
+            f"--workdir={workdir}: process 0 opened the checkpoint of step {steps[0]}, process {_first_few(others)} another; "
             f"{REMEDY}, or name the step (run_eval.py --checkpoint=STEP)"
         )
 
 
-def _listed(processes: list[int]) -> str:
-    return ", ".join(map(str, processes[:4])) + ", ..." * (len(processes) > 4)
+def _first_few(processes: list[int]) -> str:
+    listed = [str(process) for process in processes[:4]]
+    if len(processes) > 4:
+        listed.append("...")
+    return ", ".join(listed)

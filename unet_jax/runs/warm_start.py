@@ -1,4 +1,4 @@
-"""A run that starts from another run's network: `train.init_from`."""
+"""Start of a run from another run's network: `train.init_from`."""
 
 import jax
 import jax.numpy as jnp
@@ -17,54 +17,54 @@ REMEDY = (
 
 
 def initialize_from(state: TrainState, tx: optax.GradientTransformation, workdir: str) -> tuple[TrainState, dict]:
-    """The state of step 0 with the parameters of another run's best checkpoint, wherever the names are the same.
+    """Replaces the parameters of step 0 by those of the same name in another run's best checkpoint.
 
-    The running statistics of BatchNorm come along; the optimiser starts afresh. Of a run that is used with the moving average
-    of its weights (`eval.weights`), it is the average. What that run has not stays as it was
-    initialised, and its names are printed. Neither its data nor its code need to be there.
+    The running statistics of BatchNorm are taken, too; the optimiser starts anew. If `eval.weights` of the other run is
+    "ema", its moving average is taken. Parameters that the other run lacks stay as initialised, and their names are printed.
+    Neither the data nor the code of the other run need to be there.
 
     Args:
       state: as initialised.
       tx: the optimiser.
-      workdir: of the run to start from.
+      workdir: of the other run.
 
     Returns:
-      The state, and where it comes from, for the record: workdir and step.
+      The state, and its origin, for the record: workdir and step.
 
     Raises:
-      UserError: no run or no checkpoint is there, no parameter has a name of this network's, one has another shape, or
-        the checkpoint is damaged.
+      UserError: there is no run or no checkpoint, no parameter has the same name, one has another shape, or the checkpoint
+        is damaged.
     """
     workdir = resolve(workdir)
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"train.init_from={workdir} has no checkpoints, so no run is there; give the workdir of a run")
-    own = flatten_dict({"params": state.params, "batch_stats": state.batch_stats}, sep="/")
+    initialized = flatten_dict({"params": state.params, "batch_stats": state.batch_stats}, sep="/")
     with Checkpointer(workdir / "checkpoints", read_only=True) as checkpointer:
         step = checkpointer.step_of("best")
-        average = (workdir / "config.json").exists() and load_config(workdir).eval.weights == "ema"
-        prefix = "ema/" * average
-        there = {name.removeprefix(prefix) for name in checkpointer.leaf_names(step) if name.startswith(prefix)}
-        common = {name: leaf for name, leaf in own.items() if name in there}
+        uses_ema = (workdir / "config.json").exists() and load_config(workdir).eval.weights == "ema"
+        prefix = "ema/" if uses_ema else ""
+        saved = {name.removeprefix(prefix) for name in checkpointer.leaf_names(step) if name.startswith(prefix)}
+        common = {name: leaf for name, leaf in initialized.items() if name in saved}
         if not any(name.startswith("params/") for name in common):
             raise UserError(
                 f"train.init_from={workdir}: that network and this one have no parameter of the same name "
-                f"({_modules(there)} there, {_modules(own)} here); start from a run of this kind of network"
+                f"({_modules(saved)} there, {_modules(initialized)} here); start from a run of this kind of network"
             )
         like = unflatten_dict({prefix + name: leaf for name, leaf in common.items()}, sep="/")
         restored = checkpointer.restore(step, like, misfit=REMEDY)
-        restored = restored["ema"] if average else restored
+        restored = restored["ema"] if uses_ema else restored
     restored = jax.tree.map(jnp.asarray, flatten_dict(restored, sep="/"))
-    variables = unflatten_dict(own | restored, sep="/")
-    missing = sorted(name.removeprefix("params/") for name in own.keys() - common.keys())
-    print(
-        f"starting from step {step} of {workdir}: "
-        + (f"all but {', '.join(missing)}, which stay as initialised" if missing else "every parameter")
-    )
+    variables = unflatten_dict(initialized | restored, sep="/")
+    missing = sorted(name.removeprefix("params/") for name in initialized.keys() - common.keys())
+    taken = f"all but {', '.join(missing)}, which stay as initialised" if missing else "every parameter"
+    print(f"starting from step {step} of {workdir}: {taken}")
     state = state.start_with(tx, variables["params"], variables.get("batch_stats", {}))
     return state, {"workdir": str(workdir), "step": step}
 
 
 def _modules(names) -> str:
-    """The first few of the submodules that hold parameters."""
-    found = sorted({name.split("/")[1] for name in names if name.startswith("params/")})
-    return ", ".join(found[:4]) + ", ..." * (len(found) > 4)
+    """Returns the names of the first few submodules that hold parameters."""
+    modules = sorted({name.split("/")[1] for name in names if name.startswith("params/")})
+    if len(modules) > 4:
+        modules = [*modules[:4], "..."]
+    return ", ".join(modules)

@@ -1,17 +1,19 @@
-"""The folder of a run, and what the run was: `config.json` and `versions.json`.
+"""The folder of a run, and its record in `config.json` and `versions.json`.
 
-WORKDIR/config.json     every key of the config; a run resumes only with the same (resume.py)
-WORKDIR/versions.json   packages, git commit, devices, flags and settings of XLA and JAX, and what the data were
-WORKDIR/metrics.jsonl   one JSON object a line (writer.py); WORKDIR/curves.png shows it
-WORKDIR/tensorboard/    events (board.py), of a run with train.tensorboard; WORKDIR/profile/ traces (profile.py)
-WORKDIR/checkpoints/    Orbax (checkpoint.py)
-WORKDIR/eval/           tables, masks and overlays
-WORKDIR/checkpoints_damaged/  what a resumed run could not use (recover.py)
+WORKDIR/config.json           every key of the config; a run resumes only with the same (resume.py)
+WORKDIR/versions.json         data facts; packages, git commit, devices, settings of XLA and JAX of each start
+WORKDIR/metrics.jsonl         one JSON object a line (tracking/metrics_file.py)
+WORKDIR/curves.png            plot of metrics.jsonl
+WORKDIR/tensorboard/          events, with train.tensorboard (tracking/tensorboard.py)
+WORKDIR/profile/              traces, with --profile_steps (tracking/profiler.py)
+WORKDIR/checkpoints/          Orbax (checkpoints/checkpointer.py)
+WORKDIR/eval/                 scores, masks and pictures
+WORKDIR/checkpoints_damaged/  checkpoints that a resumed run could not use (checkpoints/recover.py)
 
-A run that is started again goes on from its latest checkpoint that is whole. One that is damaged (a file missing or cut
-off, a bit flipped) is named, with its leaf or file and the reason, and moved to `checkpoints_damaged/`; where none is
-whole the run stops, moves nothing, and does not start anew. A full disk stops a run as well: the message says how much
-the checkpoint needs, what is free, and which checkpoint the same command goes on from (disk.py).
+A run that is started again resumes from its latest whole checkpoint. A damaged checkpoint (a file missing or cut off, a bit
+flipped) is moved to `checkpoints_damaged/`, and its leaf or file and the reason are printed. If no checkpoint is whole, the
+run stops, moves nothing, and does not start anew. A full disk stops a run as well: the message says how much the checkpoint
+needs, what is free, and which checkpoint the same command resumes from (checkpoints/disk_space.py).
 """
 
 import contextlib
@@ -35,41 +37,67 @@ from unet_jax.runtime import parallel
 from unet_jax.storage import json_file, paths
 from unet_jax.storage.write_errors import report_write_errors
 
-# Keys that a resumed run may change: no result depends on them, patience aside, which only says where the run ends.
+# Keys that a resumed run may change. No result depends on them, except that `train.patience` decides where a run ends.
+# The data of `data.root`, `data.split_file` and `data.data_dir` may move; their fingerprint must stay.
 FREE = (
-    *(
-        "data.root",
-        "data.split_file",
-        "data.data_dir",
-        "data.cache_dir",
-        "data.num_threads",
-        "data.cache_bytes",
-        "train.log_every",
-        "train.patience",
-        "train.tensorboard",
-    ),  # the first three: see fingerprint
-    *("eval.batch_size", "eval.num_pictures", "checkpoint.every", "checkpoint.latest"),
+    "data.root",
+    "data.split_file",
+    "data.data_dir",
+    "data.cache_dir",
+    "data.num_threads",
+    "data.cache_bytes",
+    "train.log_every",
+    "train.patience",
+    "train.tensorboard",
+    "eval.batch_size",
+    "eval.num_pictures",
+    "checkpoint.every",
+    "checkpoint.latest",
 )
-PACKAGES = (  # that results depend on; not all are on every machine
+# Packages that results depend on, those of them that are installed.
+PACKAGES = (
     "unet-jax",
-    *("jax", "jaxlib", "flax", "optax", "ml-dtypes", "ml-collections"),
-    *("libtpu", "jax-cuda13-plugin", "nvidia-cudnn-cu13", "nvidia-cublas"),  # what devices compute with
-    *("jax-cuda12-plugin", "nvidia-cudnn-cu12", "nvidia-cublas-cu12"),
-    *("orbax-checkpoint", "tensorstore"),  # what is restored
-    *("tensorflow-datasets", "array-record", "grain"),  # which example comes when
-    *("numpy", "scipy", "scikit-image", "opencv-python-headless", "pillow"),  # what its pixels, masks and weights are
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "ml-dtypes",
+    "ml-collections",
+    # What devices compute with.
+    "libtpu",
+    "jax-cuda13-plugin",
+    "nvidia-cudnn-cu13",
+    "nvidia-cublas",
+    "jax-cuda12-plugin",
+    "nvidia-cudnn-cu12",
+    "nvidia-cublas-cu12",
+    # What restores a checkpoint.
+    "orbax-checkpoint",
+    "tensorstore",
+    # What decides the order of the examples.
+    "tensorflow-datasets",
+    "array-record",
+    "grain",
+    # What reads pixels and computes masks and weight maps.
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "opencv-python-headless",
+    "pillow",
 )
-SETTINGS = (  # of JAX
+# Settings of JAX that results depend on.
+SETTINGS = (
     "jax_enable_x64",
     "jax_default_matmul_precision",
     "jax_default_prng_impl",
     "jax_threefry_partitionable",
 )
-PRUNED = "pruned"  # in versions.json: the folder holds a level cut out of a run (analysis/prune/extract.py)
+# A key of versions.json, in the folder of a pruned network (analysis/prune/extract.py).
+PRUNED = "pruned"
 
 
 def data_facts(dataset: Dataset) -> dict:
-    """What of a data set a trained network depends on, as JSON holds it."""
+    """Returns the properties of a data set that a trained network depends on, as JSON holds them."""
     return {
         "fingerprint": dataset.fingerprint,
         "class_names": list(dataset.class_names),
@@ -82,7 +110,16 @@ def data_facts(dataset: Dataset) -> dict:
 
 
 def open_workdir(workdir, config: ConfigDict, dataset: Dataset, num_steps: int) -> Path:
-    """Makes the workdir and writes `config.json` and `versions.json`, or checks those of the run that it holds.
+    """Makes the workdir and writes `config.json` and `versions.json`, or checks those of the run that is in it.
+
+    Args:
+      workdir: the folder.
+      config: of the run.
+      dataset: the run's.
+      num_steps: steps of the run.
+
+    Returns:
+      The folder's path.
 
     Raises:
       UserError: the workdir cannot be written, or belongs to a run with another config or on other data, or to one that
@@ -90,34 +127,40 @@ def open_workdir(workdir, config: ConfigDict, dataset: Dataset, num_steps: int) 
     """
     workdir = resolve(workdir)
     disk_space.check_writable(workdir)
-    new, facts = json.loads(config.to_json()), data_facts(dataset)
+    new_config, facts = json.loads(config.to_json()), data_facts(dataset)
     starts = []
-    done = saved_steps(workdir / "checkpoints")
-    if done:  # a run that took no step leaves nothing to protect
+    steps = saved_steps(workdir / "checkpoints")
+    # Without a checkpoint there is nothing to protect.
+    if steps:
         content = json.loads((workdir / "versions.json").read_text())
         if PRUNED in content:
             raise UserError(
                 f"--workdir={workdir} holds a pruned network, without the optimiser's state to go on from; give another one"
             )
-        _check_same(workdir, new, facts)
-        if max(done) > num_steps:
+        _check_same(workdir, new_config, facts)
+        if max(steps) > num_steps:
             raise UserError(
-                f"--workdir={workdir} is at step {max(done)}, the config says {num_steps} in all; give at least as many"
+                f"--workdir={workdir} is at step {max(steps)}, the config says {num_steps} in all; give at least as many"
             )
         starts = content["starts"]
     with report_write_errors():
-        json_file.write(workdir / "config.json", new, indent=2)
+        json_file.write(workdir / "config.json", new_config, indent=2)
         json_file.write(workdir / "versions.json", {"data": facts, "starts": starts}, indent=2)
     return workdir
 
 
 def add_start(workdir: Path, start_step: int, *, init_from: dict, encoder_weights: str = "") -> None:
-    """Notes in `versions.json` what the steps from `start_step` on run on; what ran the earlier ones stays there.
+    """Adds a start to `versions.json`: the step, and the `versions` that the steps from there on run with.
 
-    Of what step 0 came from, if not from initialisation alone: another run and its step ({} for none), and the sha256 of
-    a file of weights. Process 0 notes it.
+    Process 0 writes it. The starts of before stay.
+
+    Args:
+      workdir: the run's folder.
+      start_step: the step that the run goes on from.
+      init_from: workdir and step of the run that step 0 was taken from; {} for none.
+      encoder_weights: the file of weights that step 0 was taken from, whose sha256 is noted; "" for none.
     """
-    if parallel.process_index():
+    if parallel.process_index() != 0:
         return
     path = workdir / "versions.json"
     content = json.loads(path.read_text())
@@ -130,12 +173,12 @@ def add_start(workdir: Path, start_step: int, *, init_from: dict, encoder_weight
 
 
 def resolve(workdir) -> Path:
-    """The folder of a run, as of `paths.resolve`."""
+    """Returns the path of a run's folder, as `paths.resolve` does."""
     return paths.resolve(workdir, "--workdir")
 
 
 def load_config(workdir) -> ConfigDict:
-    """The config of the run in `workdir`; UserError if there is none."""
+    """Reads the config of the run in `workdir`; raises UserError if there is none."""
     path = resolve(workdir) / "config.json"
     if not path.exists():
         raise UserError(f"--workdir={workdir} has no config.json, so no run is there; train first with run_train.py")
@@ -143,7 +186,7 @@ def load_config(workdir) -> ConfigDict:
 
 
 def load_facts(workdir) -> dict:
-    """What the run in `workdir` was trained on, as of `data_facts`."""
+    """Reads the `data_facts` of the run in `workdir`; raises UserError if there are none."""
     path = resolve(workdir) / "versions.json"
     if not path.exists():
         raise UserError(f"--workdir={workdir} has no versions.json: its run was never started; train first")
@@ -151,14 +194,14 @@ def load_facts(workdir) -> dict:
 
 
 def versions() -> dict:
-    """Packages, git commit, devices, flags and settings of this process, on which the numbers of a run depend."""
-    there = {}
+    """Returns what the numbers of a run depend on: packages, git commit, devices, flags and settings of this process."""
+    packages = {}
     for name in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
-            there[name] = metadata.version(name)
+            packages[name] = metadata.version(name)
     return {
         "python": platform.python_version(),
-        "packages": there,
+        "packages": packages,
         "git_commit": _git("rev-parse", "HEAD"),
         "git_dirty": bool(_git("status", "--porcelain")),
         "platform": platform.platform(),
@@ -171,10 +214,11 @@ def versions() -> dict:
     }
 
 
-def _check_same(workdir, new, facts):
-    why = resume_conflict(load_config(workdir).to_dict(), _tuples(new), FREE)
-    if why:
-        raise UserError(f"--workdir={workdir} holds {why}")
+def _check_same(workdir, new_config: dict, facts: dict) -> None:
+    """Raises UserError if the run in `workdir` has another config or other data."""
+    conflict = resume_conflict(load_config(workdir).to_dict(), _tuples(new_config), FREE)
+    if conflict:
+        raise UserError(f"--workdir={workdir} holds {conflict}")
     before = load_facts(workdir)["fingerprint"]
     if before != facts["fingerprint"]:
         raise UserError(
@@ -184,7 +228,7 @@ def _check_same(workdir, new, facts):
 
 
 def _tuples(value):
-    """JSON's lists back as the tuples that configs hold."""
+    """Returns the value with JSON's lists as tuples, as configs hold them."""
     if isinstance(value, dict):
         return {key: _tuples(item) for key, item in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
@@ -192,10 +236,13 @@ def _tuples(value):
 
 def _git(*arguments: str) -> str:
     root = Path(__file__).absolute().parents[2]
+    # Without a checkout, as in an installed package, the version says what code it is.
     if not (root / ".git").exists():
-        return ""  # installed as a package: the version stands in for the commit
+        return ""
     try:
-        done = subprocess.run(["git", "-C", root, *arguments], capture_output=True, text=True, timeout=10, check=False)
+        result = subprocess.run(
+            ["git", "-C", root, *arguments], capture_output=True, text=True, timeout=10, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.strip()
+    return result.stdout.strip()

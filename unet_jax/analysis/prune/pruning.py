@@ -123,7 +123,7 @@ def prune(
 def _retrain(run, workdir: Path, level: int, mode: str, root: str, source, embedded, draws) -> dict:
     """Trains the level alone with the run's config; `embedded` is how `evaluate` scored that level of the whole on `source`."""
     alone_dir = workdir / f"retrained-level{level}-{mode}"
-    config = extract.level_config(score.moved(run, root), level, mode)
+    config = extract.level_config(score.config_with_root(run, root), level, mode)
     config.train.init_from = ""  # alone: not from a network whose other levels were trained with it
     loop.train_and_evaluate(config, alone_dir)
     there = open_run(alone_dir, mode=mode)

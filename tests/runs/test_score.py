@@ -1,0 +1,141 @@
+"""Scores of a finished run, and its masks of a folder of images."""
+
+import collections
+import dataclasses
+import json
+import shutil
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+from helpers.originals import write_isbi2012, write_tfds
+from PIL import Image
+
+import unet_jax
+from configs import isbi2012, pets
+from unet_jax.data.datasets.electrodes.render import render
+from unet_jax.errors import UserError
+from unet_jax.evaluation import evaluate
+from unet_jax.experiment.build import create_dataset
+from unet_jax.inference import folder, predictor
+from unet_jax.plotting import panels
+from unet_jax.runs import score
+from unet_jax.runs.load import open_run
+
+
+def test_score_run_on_val_and_on_other_devices(trained):
+    scores = score.score_run(trained[0], split="val", devices=jax.local_devices()[:1])
+    rows = [json.loads(line) for line in (trained[0] / "metrics.jsonl").read_text().splitlines()]
+    best = max((row for row in rows if row["split"] == "val"), key=lambda row: row["iou_pooled/mean"])
+    assert scores["iou_pooled/mean"] == pytest.approx(best["iou_pooled/mean"], abs=1e-6)
+    assert json.loads((trained[0] / "eval/val.json").read_text())["split"] == "val"
+
+
+def test_an_image_is_predicted_and_drawn_once(trained, config, monkeypatch):
+    """Counted inside the compiled program, by id: in scores, masks and pictures of three images on four devices."""
+    forward_passes, reads, drawings = collections.Counter(), collections.Counter(), collections.Counter()
+    dataset, run = create_dataset(config), open_run(trained[0])
+    source = dataset.source("test")
+    examples = [source[index] for index in range(len(source))]
+    ids = {run.predictor.prepare(example["image"]).tobytes(): example["id"] for example in examples}
+    assert len(ids) == 3
+
+    def count(images):
+        # Rows that fill a batch up are 0.
+        forward_passes.update(ids[image.tobytes()] for image in np.asarray(images) if image.any())
+
+    def counting_forward(module, mode, variables, batch, forward=predictor.forward):
+        jax.debug.callback(count, batch["image"])
+        return forward(module, mode, variables, batch)
+
+    class CountingSource:
+        size = staticmethod(lambda index: source.size(index))
+
+        def __len__(self):
+            return len(source)
+
+        def __getitem__(self, index):
+            reads[source[index]["id"]] += 1
+            return source[index]
+
+    def counting_panels(image, truth, masks, valid, names, colours, caption, draw=panels.panels):
+        drawings[caption.split("   ")[0]] += 1
+        return draw(image, truth, masks, valid, names, colours, caption)
+
+    for module in (predictor, evaluate, folder):
+        monkeypatch.setattr(module, "forward", counting_forward)
+    monkeypatch.setattr(panels, "panels", counting_panels)
+    predictor._program.cache_clear()
+    counted = dataclasses.replace(dataset, sources=dataset.sources | {"test": CountingSource()})
+    score.score_run(trained[0], dataset=counted)
+    jax.effects_barrier()
+    predictor._program.cache_clear()
+    assert forward_passes == dict.fromkeys(ids.values(), 1)
+    assert set(drawings.values()) == {1}
+    assert all(reads[id_] == 1 + drawings[id_] for id_ in ids.values())
+    pictures = {path.stem for path in (trained[0] / "eval/test/overlays").iterdir()}
+    assert pictures <= {path.stem for path in (trained[0] / "eval/test/masks/anode").iterdir()}
+    assert (trained[0] / "eval/test/worst.png").exists()
+
+
+def test_val_is_scored_where_there_is_no_test_split(trained, config, capsys):
+    dataset = create_dataset(config)
+    sources = {split: source for split, source in dataset.sources.items() if split != "test"}
+    scores = score.score_run(trained[0], dataset=dataclasses.replace(dataset, sources=sources))
+    assert scores["iou_pooled/mean"] == score.score_run(trained[0], split="val")["iou_pooled/mean"]
+    assert "there is no test split; scoring val instead" in capsys.readouterr().out
+
+
+def test_other_choices_have_names_of_their_own(trained, capsys):
+    before = (trained[0] / "eval/test.json").read_text()
+    score.score_run(trained[0], checkpoint="latest", mode="fast")
+    score.score_run(trained[0], split="val", mode="accurate")  # the run's own choice
+    assert json.loads((trained[0] / "eval/test-latest-fast.json").read_text())["mode"] == "fast"
+    assert (trained[0] / "eval/test.json").read_text() == before
+    assert not (trained[0] / "eval/val-accurate.json").exists()
+    assert "eval/test-latest-fast.json" in capsys.readouterr().out
+
+
+def test_a_mean_over_one_head_is_refused(trained, tmp_path):
+    config = json.loads((trained[0] / "config.json").read_text())
+    shutil.copytree(trained[0], tmp_path / "run")
+    config["model"]["deep_supervision"] = False
+    (tmp_path / "run/config.json").write_text(json.dumps(config))
+    for ask in (score.score_run, unet_jax.load):
+        with pytest.raises(UserError, match=r"mode 'accurate'.*deep supervision.*'fast'"):
+            ask(tmp_path / "run", mode="accurate")
+    assert unet_jax.load(tmp_path / "run", mode="fast").mode == "fast"
+    assert unet_jax.load(tmp_path / "run").mode == "accurate"  # the config's: of one head
+
+
+def test_predict_images_with_fast_mode(trained, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    for index, size in enumerate(((40, 50), (33, 70))):
+        image = render(5, index, size=size)["image"][..., 0]
+        Image.fromarray(image).save(tmp_path / "in" / f"cell_{index}.png")
+    score.predict_images(trained[0], tmp_path / "in", tmp_path / "out", mode="fast")
+    ids = np.asarray(Image.open(tmp_path / "out/ids/cell_1.png"))
+    cathode = np.asarray(Image.open(tmp_path / "out/masks/cathode/cell_1.png"))
+    assert ids.shape == (33, 70)
+    np.testing.assert_array_equal(cathode, (ids == 2) * np.uint8(255))
+    assert (tmp_path / "out/overlays/cell_0.png").exists()
+    assert "2 images" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"cell_0.*--overwrite"):
+        score.predict_images(trained[0], tmp_path / "in", tmp_path / "out", mode="fast")
+
+
+def test_the_data_may_have_moved(cache_dir, tmp_path):
+    write_isbi2012(tmp_path / "now")
+    config = isbi2012.get_config(str(tmp_path / "before"))
+    config.data.cache_dir = cache_dir
+    with pytest.raises(UserError, match=r"before.*train-volume"):
+        create_dataset(config)
+    run = SimpleNamespace(config=config, facts={"fingerprint": "", "class_names": ["interior", "membrane"]})
+    assert score.open_dataset(run, tmp_path, str(tmp_path / "now")).splits["test"] == 6
+
+    write_tfds(tmp_path / "tfds", {"train": 10, "test": 2}, name="oxford_iiit_pet")
+    of_tfds = pets.get_config(str(tmp_path / "before"))
+    of_tfds.data.cache_dir = cache_dir
+    run = SimpleNamespace(config=of_tfds, facts={"fingerprint": "", "class_names": list(of_tfds.data.class_names)})
+    assert score.open_dataset(run, tmp_path, str(tmp_path / "tfds")).splits["test"] == 2

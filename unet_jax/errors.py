@@ -1,23 +1,23 @@
-"""The one exception that means: the input is wrong, not the program."""
+"""The exception for bad input, and what a check does with one."""
 
 import contextlib
 
 
 class UserError(ValueError):
-    """Bad input: the message names the thing, its value and the remedy, in one line.
+    """Says that the input is wrong, not the program; the message names the thing, its value and the remedy, in one line.
 
-    `run_train.py` and `run_eval.py` print it without a traceback; in a notebook it is an ordinary `ValueError`.
+    The programs print it without a traceback; in a notebook it is an ordinary `ValueError`.
     """
 
 
 def raise_error(error: UserError) -> None:
-    """Raises it: what a check does with a problem, unless it is given another `on_error` that collects and returns."""
+    """Raises `error`: the default `on_error` of a check; another one may collect the error and return."""
     raise error
 
 
 @contextlib.contextmanager
 def collect_errors(on_error):
-    """Gives a `UserError` of what is done inside to `on_error`, and goes on behind it where that returns."""
+    """Passes a `UserError` raised inside the context to `on_error`; goes on after the context where that returns."""
     try:
         yield
     except UserError as error:

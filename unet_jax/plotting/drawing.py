@@ -1,4 +1,4 @@
-"""Masks drawn over images: class colours with a legend, small images enlarged, 16-bit and float images stretched."""
+"""Draws masks over images: class colours with a legend, small images enlarged, 16-bit and float images stretched."""
 
 import io
 from collections.abc import Sequence
@@ -8,30 +8,37 @@ import numpy as np
 from etils.epath import Path
 from PIL import Image, ImageDraw, ImageFont
 
-# Bright on grey X-rays and told apart by colour-blind eyes (after Okabe and Ito); more classes go round again.
+# Bright on grey X-rays and distinct for colour-blind eyes (after Okabe and Ito); more classes use them again.
 FOREGROUND = ((255, 145, 0), (40, 175, 255), (0, 200, 130), (235, 90, 190), (245, 225, 60), (150, 110, 255))
 BACKGROUND = (150, 150, 150)
 VOID_COLOUR = (90, 90, 90)
 PAPER, INK = (24, 24, 27), (235, 235, 235)
-GAP = 6  # pixels between tiles
+# Pixels between tiles of a sheet and between panels.
+GAP = 6
+PANEL_GAP = 8
 
 Colour = tuple[int, int, int]
 
 
 def class_colours(class_names: Sequence[str], palette: Sequence = ()) -> tuple[Colour, ...]:
-    """An RGB triple per class: the data set's palette where it has one for each (black aside), else our own."""
+    """Returns an RGB triple per class.
+
+    Takes the data set's palette where it has a colour for each class, except black; else the colours of this file.
+    """
     offset = 1 if len(class_names) > 1 else 0
-    own = [BACKGROUND] * offset
-    own += [FOREGROUND[i % len(FOREGROUND)] for i in range(len(class_names) - offset)]
+    colours = [BACKGROUND] * offset
+    colours += [FOREGROUND[i % len(FOREGROUND)] for i in range(len(class_names) - offset)]
     if len(palette) != len(class_names):
-        return tuple(own)
-    return tuple(tuple(map(int, c)) if any(c) else mine for c, mine in zip(palette, own, strict=True))
+        return tuple(colours)
+    return tuple(
+        tuple(map(int, colour)) if any(colour) else default for colour, default in zip(palette, colours, strict=True)
+    )
 
 
 def to_display(image: np.ndarray) -> np.ndarray:
-    """An image [H, W], [H, W, 1] or [H, W, 3] as RGB uint8 [H, W, 3].
+    """Returns an image `[H, W]`, `[H, W, 1]` or `[H, W, 3]` as RGB uint8 `[H, W, 3]`.
 
-    uint8 is shown as it is; uint16 and float are stretched so that the 0.5th percentile is black and the 99.5th white.
+    uint8 stays as it is; uint16 and float are stretched so that the 0.5th percentile is black and the 99.5th white.
     """
     image = image[..., None] if image.ndim == 2 else image
     if image.dtype != np.uint8:
@@ -44,7 +51,18 @@ def to_display(image: np.ndarray) -> np.ndarray:
 def paint(
     rgb: np.ndarray, masks: np.ndarray, colours: Sequence[Colour], fill: float = 0.35, line: int = 1
 ) -> np.ndarray:
-    """Masks bool [H, W, K] over RGB uint8: a translucent fill, mixed where masks overlap, and an outline inside each."""
+    """Draws masks over an image: a translucent fill, mixed where masks overlap, and an outline inside each.
+
+    Args:
+      rgb: uint8 `[H, W, 3]`.
+      masks: bool `[H, W, K]`.
+      colours: K colours.
+      fill: the opacity of the fill, 0 to 1.
+      line: the width of the outline in pixels; 0 for none.
+
+    Returns:
+      RGB uint8 `[H, W, 3]`.
+    """
     masks = masks.astype(bool)
     colours = np.asarray(colours, np.float32).reshape(-1, 3)
     num = masks.sum(-1, keepdims=True)
@@ -59,43 +77,43 @@ def paint(
 
 
 def grey_out(rgb: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """RGB uint8 [H, W, 3] with the pixels that do not count (valid [H, W] false) turned to a flat grey."""
+    """Returns RGB uint8 `[H, W, 3]` with the pixels that do not count (`valid` `[H, W]` is false) in a flat grey."""
     return np.where(valid[..., None], rgb, (0.3 * rgb + 0.7 * np.array(VOID_COLOUR)).astype(np.uint8))
 
 
 def picture(image: np.ndarray, masks: np.ndarray, names: Sequence[str], colours: Sequence[Colour]) -> np.ndarray:
-    """The image with masks bool [H, W, K] painted over it and a legend below, RGB uint8, never smaller than the image."""
+    """Draws masks bool `[H, W, K]` over an image, with a legend below; RGB uint8, never smaller than the image."""
     factor = max(1, round(800 / max(image.shape[:2])))
     panel = paint(resize(to_display(image), factor), resize(masks, factor), colours, line=line_width(factor))
     return np.concatenate([panel, strip(panel.shape[1], list(zip(names, colours, strict=True)))])
 
 
 def save(picture: np.ndarray, path: Path) -> None:
-    """Writes a picture as PNG, compressed lightly: at the default level that would take longer than the prediction."""
-    drawn = io.BytesIO()
-    Image.fromarray(picture).save(drawn, format="PNG", compress_level=1)
-    Path(path).write_bytes(drawn.getvalue())
+    """Writes an RGB image as PNG with light compression: the default level takes longer than the prediction."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG", compress_level=1)
+    Path(path).write_bytes(buffer.getvalue())
 
 
 def save_figure(figure, path: Path) -> None:
     """Writes a figure of Matplotlib as PNG. Raises OSError."""
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png")
-    Path(path).write_bytes(drawn.getvalue())
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    Path(path).write_bytes(buffer.getvalue())
 
 
 def line_width(factor: float) -> int:
-    """The width of an outline in an image enlarged by `factor`."""
+    """Returns the width of an outline in an image enlarged by `factor`."""
     return 1 if factor < 4 else 2
 
 
 def blank(height: int, width: int) -> np.ndarray:
-    """Empty paper, RGB uint8."""
+    """Returns empty paper, RGB uint8 `[height, width, 3]`."""
     return np.full((height, width, 3), PAPER, np.uint8)
 
 
 def resize(array: np.ndarray, factor: float) -> np.ndarray:
-    """Enlarges by a whole factor (images smoothly, masks exactly) or reduces; bool stays bool."""
+    """Enlarges or reduces an image `[H, W, ...]` smoothly; masks (bool) by nearest neighbours, and they stay bool."""
     if factor == 1:
         return array
     height, width = (max(1, round(n * factor)) for n in array.shape[:2])
@@ -107,7 +125,10 @@ def resize(array: np.ndarray, factor: float) -> np.ndarray:
 
 
 def strip(width: int, entries: Sequence[tuple[str, Colour | None]], least: int = 26) -> np.ndarray:
-    """A dark strip with one coloured square and a name per entry (no square for None), in as many lines as it takes."""
+    """Draws a dark strip `width` pixels wide with a coloured square and a name per entry, in as many lines as needed.
+
+    An entry whose colour is None has no square. The strip is at least `least` pixels high.
+    """
     font = ImageFont.load_default(size=14)
     places, x, y = [], 8, 5
     for name, colour in entries:
@@ -117,17 +138,17 @@ def strip(width: int, entries: Sequence[tuple[str, Colour | None]], least: int =
             x, y = 8, y + 22
         places.append((x, y, square, name, colour))
         x += needed
-    strip = Image.new("RGB", (width, max(least, y + 21)), PAPER)
-    draw = ImageDraw.Draw(strip)
+    image = Image.new("RGB", (width, max(least, y + 21)), PAPER)
+    draw = ImageDraw.Draw(image)
     for x, y, square, name, colour in places:
         if colour is not None:
             draw.rectangle((x, y + 2, x + 11, y + 13), fill=tuple(colour))
         draw.text((x + square, y), name, fill=INK, font=font)
-    return np.asarray(strip)
+    return np.asarray(image)
 
 
 def arrange(tiles: Sequence[np.ndarray], columns: int, legend: Sequence) -> np.ndarray:
-    """Tiles of one size, RGB uint8, in rows of `columns` above a legend of (name, colour)."""
+    """Puts tiles of one size, RGB uint8, into rows of `columns`, above a legend of (name, colour)."""
     columns = min(columns, len(tiles))
     gap = blank(tiles[0].shape[0], GAP)
     empty = blank(*tiles[0].shape[:2])
@@ -136,4 +157,6 @@ def arrange(tiles: Sequence[np.ndarray], columns: int, legend: Sequence) -> np.n
         np.concatenate([part for tile in tiles[i : i + columns] for part in (tile, gap)], axis=1)
         for i in range(0, len(tiles), columns)
     ]
-    return np.concatenate([*rows, *([strip(rows[0].shape[1], legend)] if legend else [])])
+    if legend:
+        rows.append(strip(rows[0].shape[1], legend))
+    return np.concatenate(rows)

@@ -1,16 +1,27 @@
-"""What evaluation draws: image, truth, prediction and where the two differ, side by side."""
+"""Draws an image, its truth, the prediction and where the two differ, side by side."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from unet_jax.plotting.drawing import VOID_COLOUR, Colour, blank, grey_out, line_width, paint, resize, strip, to_display
+from unet_jax.plotting.drawing import (
+    PANEL_GAP,
+    VOID_COLOUR,
+    Colour,
+    blank,
+    grey_out,
+    line_width,
+    paint,
+    resize,
+    strip,
+    to_display,
+)
 
 OUTCOMES = {"right": (0, 190, 110), "extra": (240, 60, 190), "missed": (250, 220, 50), "wrong class": (255, 70, 50)}
 
 
 def outcome_masks(truth: np.ndarray, masks: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Which pixels are right, extra, missed or of the wrong class: bool [H, W, 4] from masks bool [H, W, K]."""
+    """Returns bool `[H, W, 4]` in the order of OUTCOMES: where masks bool `[H, W, K]` agree with the truth or differ."""
     missed = (truth & ~masks).any(-1) & valid
     extra = (masks & ~truth).any(-1) & valid
     right = (masks & truth).any(-1) & valid & ~missed & ~extra
@@ -26,10 +37,21 @@ def panels(
     colours: Sequence[Colour],
     caption: str = "",
 ) -> np.ndarray:
-    """Image | truth | prediction | errors with headings, legends and a caption, RGB uint8.
+    """Draws image, truth, prediction and errors with headings, a legend and a caption.
 
-    Truth and prediction are bool [H, W, K]; void pixels (valid false) are greyed out in truth and errors. Wide and
-    large images stand two by two, large ones are reduced.
+    Wide and large images stand two by two; large ones are reduced.
+
+    Args:
+      image: see `to_display`.
+      truth: bool `[H, W, K]`.
+      masks: the prediction, bool `[H, W, K]`.
+      valid: bool `[H, W]`; false for void pixels, which are grey in truth and errors.
+      names: of the K masks.
+      colours: of the K masks.
+      caption: a line above the panels; "" for none.
+
+    Returns:
+      RGB uint8.
     """
     longest = max(image.shape[:2])
     factor = max(1, round(420 / longest)) if longest <= 840 else 840 / longest
@@ -46,13 +68,17 @@ def panels(
         "prediction": paint(show, masks, colours, line=line),
         "errors": paint(errors, outcomes[..., 1:], wrong, fill=0.9, line=0),
     }
-    width, gap = show.shape[1], 8
+    width = show.shape[1]
     tiles = [np.concatenate([strip(width, [(title, None)], 22), tile]) for title, tile in tiles.items()]
     rows = [tiles[:2], tiles[2:]] if width > min(1.3 * show.shape[0], 600) else [tiles]
-    rows = [np.concatenate([x for tile in row for x in (tile, blank(tile.shape[0], gap))][:-1], axis=1) for row in rows]
+    rows = [
+        np.concatenate([x for tile in row for x in (tile, blank(tile.shape[0], PANEL_GAP))][:-1], axis=1)
+        for row in rows
+    ]
     legend = [*zip(names, colours, strict=True), *OUTCOMES.items()]
     if not valid.all():
         legend.append(("void", VOID_COLOUR))
     total = rows[0].shape[1]
-    body = [x for row in rows for x in (row, blank(gap, total))]
-    return np.concatenate([*([strip(total, [(caption, None)])] if caption else []), *body, strip(total, legend)])
+    body = [x for row in rows for x in (row, blank(PANEL_GAP, total))]
+    head = [strip(total, [(caption, None)])] if caption else []
+    return np.concatenate([*head, *body, strip(total, legend)])

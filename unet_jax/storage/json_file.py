@@ -1,4 +1,4 @@
-"""JSON files that are whole whenever they are there."""
+"""Writes JSON files in one move, so that a file is whole whenever it exists."""
 
 import json
 import math
@@ -11,9 +11,16 @@ from unet_jax.storage import paths
 
 
 def write(path: str | Path, value, indent: int | None = None) -> None:
-    """Writes a JSON-able value, in one move: a reader sees the file before or the one after, a crash leaves no half.
+    """Writes a JSON-able value in one move: a reader sees the old file or the new, and a crash leaves no half.
 
-    Makes the folder. Raises OSError, and ValueError for NaN or Inf, which JSON has not.
+    Args:
+      path: the file; its folder is made if it does not exist.
+      value: see `plain` for NumPy scalars, tuples, NaN and Inf.
+      indent: as of `json.dumps`.
+
+    Raises:
+      OSError: it cannot be written.
+      ValueError: the value holds NaN or Inf, which JSON does not have.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -21,7 +28,7 @@ def write(path: str | Path, value, indent: int | None = None) -> None:
 
 
 def plain(value):
-    """The value as JSON can hold it: NumPy's scalars become Python's, tuples lists, NaN and Inf null."""
+    """Returns a value that JSON can hold: NumPy's scalars become Python's, tuples become lists, NaN and Inf null."""
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -35,7 +35,7 @@ def test_latest_two_and_best_are_kept(directory):
         assert checkpointer.step_of("latest") == 5
         assert checkpointer.step_of("best") == 2
         assert checkpointer.step_of("4") == 4
-        with pytest.raises(UserError, match=r"'3' is not in .*there are: best, latest, 2, 4, 5"):
+        with pytest.raises(UserError, match=r"checkpoint '3' .*: best, latest, 2, 4, 5$"):
             checkpointer.step_of("3")
 
 
@@ -53,11 +53,11 @@ def test_a_part_restores_by_name(directory):
     np.testing.assert_array_equal(restored["params"]["x_0_1"]["kernel"], make_state(2).params["x_0_1"]["kernel"])
 
 
-def test_another_network_is_refused(directory):
+def test_another_network_is_an_error(directory):
     with open_(directory) as checkpointer:
-        with pytest.raises(UserError, match=r"has no params/x_9_9/kernel"):
+        with pytest.raises(UserError, match=r"checkpoint 5 .*params/x_9_9/kernel"):
             checkpointer.restore(5, {"params": {"x_9_9": make_state().params["x_0_1"]}})
-        with pytest.raises(UserError, match=r"x_0_1/kernel is float32\[64, 64\], the network has float32\[3\]"):
+        with pytest.raises(UserError, match=r"checkpoint 5 .*params/x_0_1/kernel .*float32\[64, 64\].*float32\[3\]"):
             checkpointer.restore(5, {"params": {"x_0_1": {"kernel": np.zeros(3, np.float32)}}})
 
 
@@ -76,7 +76,7 @@ def test_flipped_bits_are_found(directory):
     largest.write_bytes(content)
     with (
         open_(directory) as checkpointer,
-        pytest.raises(UserError, match=r"checkpoint 5 in .* is damaged: "),
+        pytest.raises(UserError, match=r"checkpoint 5 .*damaged: .*sha256"),
     ):
         checkpointer.restore(5, make_state())
 
@@ -84,13 +84,13 @@ def test_flipped_bits_are_found(directory):
 def test_a_missing_file_is_named(directory):
     for path in (directory / "5" / "state").rglob("d/*"):
         path.unlink()
-    with open_(directory) as checkpointer, pytest.raises(UserError, match=r"checkpoint 5 in .*cannot be read"):
+    with open_(directory) as checkpointer, pytest.raises(UserError, match=r"checkpoint 5 .*: state "):
         checkpointer.restore(5, make_state())
 
 
 def test_no_checkpoint_at_all(tmp_path):
     with (
         Checkpointer(tmp_path / "new") as checkpointer,
-        pytest.raises(UserError, match=r"has no checkpoint; train first"),
+        pytest.raises(UserError, match=r"/new .*run_train\.py --workdir="),
     ):
         checkpointer.step_of("best")

@@ -1,8 +1,9 @@
-"""A folder that cannot be written, and a disk that is full: named before the first step, or without loss after it."""
+"""A folder that cannot be written and a full disk are named before the first step, or without loss after it."""
 
 import builtins
 import errno
 import os
+import re
 import resource
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,35 +29,35 @@ def test_a_folder_that_can_be_made_is_left_as_it_was(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder where nobody can write")
-def test_a_folder_that_cannot_be_written_is_refused_before_the_data(config, tmp_path, monkeypatch):
+def test_an_unwritable_workdir_is_found_before_the_data(config, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "build_experiment", lambda *_: pytest.fail("the data were prepared"))
     (tmp_path / "file").write_text("")
     (tmp_path / "checkpoints").symlink_to("/proc/self")
     for workdir, message in (
-        ("/proc/run", "cannot be made: nothing can be written into /proc .*give another --workdir"),
-        ("/proc/self", "is not writable: nothing can be written into /proc/self"),
-        (tmp_path, "is not writable: nothing can be written into .*/checkpoints "),
-        (tmp_path / "file", "is not writable: .*/file is a file"),
-        (tmp_path / "file/run", "cannot be made: .*/file is a file"),
+        ("/proc/run", ": .* /proc .*another --workdir"),
+        ("/proc/self", ": .* /proc/self .*another --workdir"),
+        (tmp_path, f": .* {tmp_path}/checkpoints .*another --workdir"),
+        (tmp_path / "file", f": {tmp_path}/file is a file"),
+        (tmp_path / "file/run", f": {tmp_path}/file is a file"),
     ):
-        with pytest.raises(UserError, match=f"--workdir={workdir} {message}"):
+        with pytest.raises(UserError, match=f"--workdir={workdir} .*{message}"):
             loop.train_and_evaluate(config, workdir)
 
 
-def test_little_room_is_told(tmp_path, monkeypatch, capsys):
+def test_little_room_is_a_warning(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda _: SimpleNamespace(free=4_000_000))
     disk_space.warn_if_disk_is_small(tmp_path, 1_000_000, latest=2, saved=0)  # two, the best, and the one being written
     disk_space.warn_if_disk_is_small(tmp_path, 2_000_000, latest=2, saved=2)
     assert capsys.readouterr().out == ""
     disk_space.warn_if_disk_is_small(tmp_path, 1_000_001, latest=2, saved=0)
-    assert "4.00 MB free, and up to 4 more checkpoints of 1.00 MB" in capsys.readouterr().out
+    assert re.search(r"4\.00 MB .* 4 .* 1\.00 MB .*checkpoint\.latest is 2", capsys.readouterr().out)
     disk_space.warn_if_disk_is_small(tmp_path, 4_000_001, latest=2, saved=9)  # the next one at least
-    assert "up to 1 more" in capsys.readouterr().out
+    assert re.search(r"4\.00 MB .* 1 .* 4\.00 MB ", capsys.readouterr().out)
 
 
 @pytest.fixture
 def small_files():
-    """No file above 4 KiB can be written: what a full disk is to the writer of the arrays, but for the number."""
+    """No file above 4 KiB can be written: a full disk for the library that writes arrays, but for the error's number."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def limit():
@@ -67,18 +68,21 @@ def small_files():
 
 
 @pytest.mark.parametrize("then", ["wait", "save", "close"])
-def test_a_save_that_fails_is_told_once_and_leaves_the_one_before(tmp_path, small_files, then):
+def test_a_failed_save_is_reported_once_and_others_are_intact(tmp_path, small_files, then):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     checkpointer = Checkpointer(tmp_path)
     checkpointer.save(1, make_state(1), 0.5)
     checkpointer.wait()
     small_files()
     checkpointer.save(2, make_state(2), 0.6)
-    message = r"checkpoint 2 could not be written into .*File too large.*arrays are 0.02 MB \(the one before takes 0.*free.*step 1, is"
+    calls = {
+        "wait": checkpointer.wait,
+        "save": lambda: checkpointer.save(3, make_state(3)),
+        "close": checkpointer.close,
+    }
+    message = r"checkpoint 2 .*File too large.* 0\.02 MB .* 0\.\d\d MB.* MB .*checkpoint\.latest.* step 1"
     with pytest.raises(UserError, match=message):
-        {"wait": checkpointer.wait, "close": checkpointer.close, "save": lambda: checkpointer.save(3, make_state(3))}[
-            then
-        ]()
+        calls[then]()
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     checkpointer.close()
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
@@ -102,15 +106,16 @@ def test_a_small_file_that_does_not_fit_any_more(tmp_path, monkeypatch, number):
 
     monkeypatch.setattr(builtins, "open", full)
     with (
-        pytest.raises(UserError, match=rf"\({os.strerror(number)}\): .*there is none before it") as caught,
+        pytest.raises(UserError, match=rf"checkpoint 1 .*\({os.strerror(number)}\): ") as caught,
         Checkpointer(tmp_path / "checkpoints") as checkpointer,
     ):
         checkpointer.save(1, make_state(1))
-    assert ("make room" in str(caught.value)) == (number != errno.EROFS)
+    assert ("checkpoint.latest" in str(caught.value)) == (number != errno.EROFS)
+    assert " step " not in str(caught.value)  # none was saved before it
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
-def test_what_a_killed_run_has_half_written_goes_when_it_resumes(tmp_path):
+def test_a_half_written_checkpoint_goes_when_the_run_resumes(tmp_path):
     half = tmp_path / "7.orbax-checkpoint-tmp"
     half.mkdir()
     (half / "_CHECKPOINT_METADATA").write_text("{}")

@@ -1,4 +1,4 @@
-"""A run that resumes goes round damaged checkpoints: each is named and set aside, and the one before is used."""
+"""A resumed run names each damaged checkpoint, moves it away, and uses the one before."""
 
 import errno
 import os
@@ -47,23 +47,23 @@ def truncate(step):
 
 
 DAMAGES = {
-    "a file cut off": (truncate, r"state cannot be read \(OUT_OF_RANGE: .*state/d/"),
-    "no state": (lambda step: shutil.rmtree(step / "state"), r'state cannot be read \(.*"state" was not found'),
+    "a file cut off": (truncate, r"state .*OUT_OF_RANGE: .*state/d/"),
+    "no state": (lambda step: shutil.rmtree(step / "state"), r': state .*"state"'),
     "another sha256": (
         lambda step: flip(step / "digests/metadata", b'step": "', b'step": "_'),
-        r"step is not what was written \(sha256 differs\)",
+        r"damaged: step .*sha256",
     ),
     "another name": (
         lambda step: flip(step / "digests/metadata", b"x_0_0", b"x_0_8"),
-        "digests does not name the leaves of state",
+        "damaged: digests .*state",
     ),
-    "no digests": (lambda step: shutil.rmtree(step / "digests"), "digests cannot be read"),
-    "digests cut off": (lambda step: (step / "digests/metadata").write_text('{"st'), "digests cannot be read"),
-    "no score": (lambda step: shutil.rmtree(step / "metrics"), "its score, is missing"),
-    "a score cut off": (lambda step: (step / "metrics/metrics").write_text('{"sco'), "its score, cannot be read"),
+    "no digests": (lambda step: shutil.rmtree(step / "digests"), ": digests "),
+    "digests cut off": (lambda step: (step / "digests/metadata").write_text('{"st'), ": digests "),
+    "no score": (lambda step: shutil.rmtree(step / "metrics"), "metrics/metrics.* missing"),
+    "a score cut off": (lambda step: (step / "metrics/metrics").write_text('{"sco'), r"metrics/metrics.* \(.*char"),
     "another score": (
         lambda step: flip(step / "metrics/metrics", b"0.5", b"0.7"),
-        "its score, is not what was written",
+        "metrics/metrics.* not what was written",
     ),
 }
 
@@ -97,22 +97,25 @@ def test_nothing_whole_is_an_error_and_stays_one(directory, capsys):
     for _ in range(2):  # the second time, too: a run that started anew would hide what happened
         with (
             Checkpointer(directory) as checkpointer,
-            pytest.raises(UserError, match=r"point 3 .*point 1 .*No other one"),
+            pytest.raises(UserError, match=r"checkpoint 3 .*checkpoint 2 .*checkpoint 1 .*--workdir"),
         ):
             restore_latest(checkpointer, make_state())
     assert not directory.with_name("checkpoints_damaged").exists()
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("why", ["another network", "no permission"])
-def test_what_is_no_damage_is_an_error(directory, monkeypatch, why):
+@pytest.mark.parametrize(
+    ("why", "match"),
+    [("another network", "checkpoint 3 .*params/x_9_9/kernel"), ("no permission", "checkpoint 3 .*Permission denied")],
+)
+def test_what_is_no_damage_is_an_error(directory, monkeypatch, why, match):
     like = make_state()
     with Checkpointer(directory) as checkpointer:
         if why == "another network":
             like["params"]["x_9_9"] = like["params"]["x_0_0"]
         else:
             monkeypatch.setattr(checkpointer._manager, "restore", lambda *_, **__: open_denied())
-        with pytest.raises(UserError, match=r"no params/x_9_9/kernel; the config|Permission denied") as caught:
+        with pytest.raises(UserError, match=match) as caught:
             restore_latest(checkpointer, like)
         assert not isinstance(caught.value, DamagedCheckpoint)
         assert checkpointer.steps() == [1, 2, 3]
@@ -122,7 +125,7 @@ def open_denied():
     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
-def test_an_older_checkpoint_with_a_damaged_score_is_not_deleted(directory, capsys):
+def test_a_damaged_score_does_not_delete_its_checkpoint(directory, capsys):
     (directory / "1/metrics/metrics").write_text("")
     with Checkpointer(directory) as checkpointer:
         assert restore_latest(checkpointer, make_state())[0] == 3

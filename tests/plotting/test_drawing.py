@@ -1,4 +1,4 @@
-"""Masks painted over images of any kind."""
+"""Masks drawn over images of any kind."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from unet_jax.plotting import drawing
 NAMES = ("background", "anode", "cathode")
 
 
-def test_16_bit_and_float_images_are_stretched_and_8_bit_ones_are_not():
+def test_all_images_but_8_bit_ones_are_stretched():
     ramp = np.linspace(1000, 3000, 400).reshape(20, 20)
     for image in (ramp.astype(np.uint16), ramp.astype(np.uint16)[..., None], ramp / 1e6):
         shown = drawing.to_display(image)

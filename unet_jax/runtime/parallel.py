@@ -1,7 +1,7 @@
-"""Devices and processes: the only file that knows `pmap` and how processes wait for each other.
+"""Maps steps over the devices: the only file that knows `pmap`.
 
 A step body uses collectives over `AXIS` by name and nothing else of this file, so the same body also runs under
-`jit(shard_map(...))`, ahead of time, for machines that are not there.
+`jit(shard_map(...))`, ahead of time, for machines that do not exist here.
 
 The state is placed once, replicated (`replicate`); a batch is `[global batch, ...]` on the host and
 `[devices, batch per device, ...]` in the step (`shard`). Outputs with `out_axes=None` are equal on every device because
@@ -16,61 +16,72 @@ from typing import TypeVar
 
 import jax
 import numpy as np
-from jax._src import distributed  # its key-value store and barriers wait without devices; public are only collectives
+from jax._src import distributed
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from unet_jax.errors import UserError
 
 T = TypeVar("T")
-AXIS = "batch"  # the mapped axis: the batch is split over it, everything else is replicated
-PATIENCE_MS = 24 * 3600 * 1000  # with processes that live: preparing a large data set takes one of them hours
-_turns = itertools.count()  # all processes exchange the same things in one order, so that their counts agree
 
-# XLA's newer CPU kernels (YNNPACK) for products and sums alone: convolutions by the older ones (Eigen), which run the
-# weight gradient of `models/conv.py` faster and everything else in a training step as fast.
+# The mapped axis: the batch is split over it, everything else is replicated.
+AXIS = "batch"
+
+# How long a process waits for others that are alive: preparing a large data set takes one of them hours.
+TIMEOUT_MS = 24 * 3600 * 1000
+
+# All processes exchange the same things in the same order, so that their counts agree.
+_exchanges = itertools.count()
+
+# XLA's newer CPU kernels (YNNPACK) for products and sums alone. Its older ones (Eigen) run convolutions: they are faster
+# for the weight gradient of `models/conv.py`, and as fast for everything else in a training step.
 CPU_STEP_OPTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
 }
 
 
 def process_count() -> int:
-    """Processes that share this job; before `jax.distributed.initialize` one, and asking starts no device."""
+    """Returns the number of processes of this job, 1 before `jax.distributed.initialize`; starts no device."""
     return jax.process_count() if jax.distributed.is_initialized() else 1
 
 
 def process_index() -> int:
-    """This process's number among `process_count()`."""
+    """Returns the number of this process, from 0."""
     return jax.process_index() if jax.distributed.is_initialized() else 0
 
 
 def barrier(name: str) -> None:
-    """Returns when every process of the job has called it with this name, however late the last one is.
+    """Waits until every process of the job has called it with the same name, however late the last one is.
 
-    By JAX's coordinator and not by a collective of the devices, which gives the others 30 s on a CPU. Where a process has
-    died meanwhile it raises, or the coordinator ends this one.
+    Uses JAX's coordinator, not a collective of the devices, which waits for 30 s at most on a CPU. If a process has died
+    it raises, or the coordinator ends this process.
     """
     if process_count() > 1:
-        _coordinator().wait_at_barrier(f"{name} {next(_turns)}", PATIENCE_MS)
+        _coordinator().wait_at_barrier(f"{name} {next(_exchanges)}", TIMEOUT_MS)
 
 
 def _coordinator():
+    # Private to JAX: `jax.distributed` and `multihost_utils` (0.12.0) give collectives of the devices alone, neither the
+    # coordinator's barriers nor its key-value store.
     return distributed.global_state.client
 
 
 def process_0_first(name: str, action: Callable[[], T]) -> T:
-    """Runs `action` in process 0, and when it is done there, well or not, in all others; returns each its own result.
+    """Runs `action` in process 0 first, then in all others; returns each process its own result.
 
-    `name` is that of the barrier, the same in every process whatever its arguments are.
-    An error in process 0 does not keep the others waiting: they meet it themselves.
+    After an error in process 0 the others run it too, and meet the error themselves.
+
+    Args:
+      name: the name of the barrier, the same in every process.
+      action: what every process runs.
     """
-    first = process_index() == 0
-    if not first:
+    if process_index():
         barrier(name)
         return action()
     try:
         result = action()
-    except Exception:  # not of an interrupt: that ends the job
+    except Exception:
+        # Not after an interrupt, which ends the job.
         barrier(name)
         raise
     barrier(name)
@@ -78,24 +89,33 @@ def process_0_first(name: str, action: Callable[[], T]) -> T:
 
 
 def gather(value: T) -> list[T]:
-    """`value` of every process, in the order of the processes; bit by bit, whatever pickles. Every process calls it."""
+    """Returns the `value` of every process, in the order of the processes. Every process calls it.
+
+    The values are pickled: they are results and `UserError`s of any kind, and come from processes of the same job.
+    """
     if process_count() == 1:
         return [value]
-    keys = [f"unet_jax/gather {next(_turns)}/{process}" for process in range(process_count())]
-    own = keys[process_index()]
-    _coordinator().key_value_set_bytes(own, pickle.dumps(value))
-    values = [pickle.loads(_coordinator().blocking_key_value_get_bytes(key, PATIENCE_MS)) for key in keys]
+    exchange = next(_exchanges)
+    keys = [f"unet_jax/gather {exchange}/{process}" for process in range(process_count())]
+    my_key = keys[process_index()]
+    _coordinator().key_value_set_bytes(my_key, pickle.dumps(value))
+    values = [pickle.loads(_coordinator().blocking_key_value_get_bytes(key, TIMEOUT_MS)) for key in keys]
     barrier("gathered")
-    _coordinator().key_value_delete(own)
+    _coordinator().key_value_delete(my_key)
     return values
 
 
 def broadcast(tree):
-    """Process 0's arrays in every process, bit by bit, as NumPy's; of the same shapes and types in all. Every process calls it."""
+    """Returns process 0's arrays in every process, bit by bit, as NumPy arrays. Every process calls it.
+
+    Args:
+      tree: arrays of the same shapes and types in every process.
+    """
     if process_count() == 1:
         return tree
     leaves, structure = jax.tree.flatten(to_host(tree))
-    barrier("broadcast")  # the collective has no patience
+    # The collective waits for 30 s at most.
+    barrier("broadcast")
     flat = np.concatenate([np.frombuffer(leaf.tobytes(), np.uint8) for leaf in leaves])
     flat = multihost_utils.broadcast_one_to_all(flat)
     parts = np.split(flat, np.cumsum([leaf.nbytes for leaf in leaves])[:-1])
@@ -106,7 +126,7 @@ def broadcast(tree):
 
 
 def on_process_0(action: Callable[[], T]) -> T:
-    """Runs `action` in process 0 alone; every process returns its result, which pickles, or raises its `UserError`."""
+    """Runs `action` in process 0 alone; every process returns its result, which is pickled, or raises its `UserError`."""
     result, error = None, None
     if process_index() == 0:
         try:
@@ -122,30 +142,31 @@ def on_process_0(action: Callable[[], T]) -> T:
 
 
 class AnyProcessFlag:
-    """Whether a process has raised its flag: the answer is that of the call before, and so it costs no wait.
+    """Tells all processes that one of them has raised its flag.
 
-    Every process calls it once a step, and all get the same answer at the same step. With one process it is the flag.
+    Every process calls it once a step, and all get the same answer at the same step. The answer is that of the call
+    before, so that no step waits for it. With one process it is the flag itself.
     """
 
     def __init__(self):
-        self._p_any, self._asked = None, None
+        self._p_any, self._pending = None, None
         if process_count() > 1:
             self._p_any = jax.pmap(lambda flag: jax.lax.pmax(flag, AXIS), axis_name=AXIS, out_axes=None)
 
     def __call__(self, flag: bool) -> bool:
         if self._p_any is None:
             return flag
-        before, self._asked = self._asked, self._p_any(np.full(jax.local_device_count(), flag, np.int32))
-        return before is not None and bool(to_host(before))
+        previous, self._pending = self._pending, self._p_any(np.full(jax.local_device_count(), flag, np.int32))
+        return previous is not None and bool(to_host(previous))
 
 
 def local_devices(devices: Sequence[jax.Device] | None = None) -> list[jax.Device]:
-    """The devices of this process that share the work: `devices`, or all local ones."""
+    """Returns the devices of this process that share the work: `devices`, or all local ones."""
     return list(devices) if devices is not None else jax.local_devices()
 
 
 def num_devices(devices: Sequence[jax.Device] | None = None) -> int:
-    """How many devices of all processes share the work."""
+    """Returns how many devices of all processes share the work."""
     return len(local_devices(devices)) * process_count()
 
 
@@ -162,7 +183,7 @@ def check_batch_size(
 
 
 def replicate(tree, devices: Sequence[jax.Device] | None = None):
-    """Places a copy of every leaf on each local device: a step that takes it as a donation leaves `tree` as it is."""
+    """Places a copy of every leaf on each local device; a step that donates the copies leaves `tree` as it is."""
     mesh = Mesh(np.asarray(local_devices(devices)), (AXIS,))
     return jax.device_put(to_host(tree), NamedSharding(mesh, PartitionSpec()))
 
@@ -186,25 +207,26 @@ def pmap_step(step: Callable, devices: Sequence[jax.Device] | None = None) -> Ca
 
 
 def compile_step(p_step: Callable, state, batch):
-    """Compiles a `pmap_step` for these arguments, ahead of its first call, with the options its devices run fastest with."""
+    """Compiles a `pmap_step` for these arguments before its first call, with the fastest options for its devices."""
     device = next(iter(jax.tree.leaves(state)[0].devices()))
     compiled = compile_lowered(p_step.lower(state, batch), device.platform)
     if process_count() == 1:
         return compiled
-    barrier("compiled")  # some compile longer, and the first collective has no patience
-    return _spanning(compiled)
+    # Some compile longer, and the first collective waits for 30 s at most.
+    barrier("compiled")
+    return _from_local_arrays(compiled)
 
 
-def _spanning(compiled) -> Callable:
-    """The compiled step of several processes, from the rows and the copies of this one; what it returns spans all."""
+def _from_local_arrays(compiled) -> Callable:
+    """Returns a step of several processes that takes the rows of this process; its outputs are arrays of all processes."""
     # The order of the devices is that of the processes, as in pmap: process p's rows are the p-th part of the batch.
     mesh = Mesh(sorted(jax.devices(), key=lambda device: device.process_index), (AXIS,))
 
     def step(state, batch):
-        state = multihost_utils.host_local_array_to_global_array(
-            state, mesh, PartitionSpec()
-        )  # as it is, once it spans
-        return compiled(state, multihost_utils.host_local_array_to_global_array(batch, mesh, PartitionSpec(AXIS)))
+        # From the second step on, the state is an array of all processes and stays as it is.
+        state = multihost_utils.host_local_array_to_global_array(state, mesh, PartitionSpec())
+        batch = multihost_utils.host_local_array_to_global_array(batch, mesh, PartitionSpec(AXIS))
+        return compiled(state, batch)
 
     step.cost_analysis = compiled.cost_analysis
     return step
@@ -217,7 +239,8 @@ def compile_lowered(lowered, platform: str):
         try:
             return lowered.compile(compiler_options=CPU_STEP_OPTIONS)
         except jax.errors.JaxRuntimeError as error:
-            if "option" not in str(error):  # else: a release of XLA that does not know them
+            # A release of XLA that does not know them compiles without.
+            if "option" not in str(error):
                 raise
     return lowered.compile()
 
@@ -234,10 +257,11 @@ def pmap_forward(fn: Callable, devices: Sequence[jax.Device] | None = None) -> C
 
 
 def pmap_predict(fn: Callable, devices: Sequence[jax.Device] | None = None) -> Callable:
-    """`pmap_forward` from and to NumPy.
+    """Returns a `pmap_forward` of `fn` that takes and returns host arrays.
 
-    Returns a callable `(variables, batch) -> outputs`, where every leaf of `batch` is `[B, ...]` with B a multiple of
-    the number of local devices, and every output leaf is a NumPy array `[B, ...]`.
+    Returns:
+      A callable `(variables, batch) -> outputs`. Every leaf of `batch` is `[B, ...]`, B a multiple of the number of local
+      devices; every output leaf is a NumPy array `[B, ...]`.
     """
     p_fn = pmap_forward(fn, devices)
 
@@ -249,8 +273,8 @@ def pmap_predict(fn: Callable, devices: Sequence[jax.Device] | None = None) -> C
 
 
 def to_host(tree):
-    """Replicated device arrays -> NumPy copies, from this process's first device alone.
+    """Copies replicated arrays to NumPy, from the first device of this process alone.
 
-    Copies: on a CPU a plain `np.asarray` would share the memory that the next, donating step overwrites.
+    It copies because on a CPU `np.asarray` shares the memory, which the next step overwrites: it donates its state.
     """
     return jax.tree.map(lambda x: np.array(x.addressable_data(0) if isinstance(x, jax.Array) else x), tree)

@@ -52,8 +52,8 @@ def measure(config, counts: Sequence[int], starts: int, num_steps: int) -> dict[
     parts = build_experiment(config, devices[max(counts)])
     p_steps, found = {}, {n: [] for n in counts[1:]}
     for seed in range(starts):
-        state = dataclasses.replace(parts, stepping=parts.stepping | {"seed": seed}).create_state()
-        read = {"batch_size": config.train.batch_size, "seed": seed, **parts.reading}
+        state = dataclasses.replace(parts, step_options={**parts.step_options, "seed": seed}).create_state()
+        read = {"batch_size": config.train.batch_size, "seed": seed, **parts.loading_options}
         batches = pipeline.train_batches(parts.dataset.source("train"), **read)
         states, metrics = {n: parallel.replicate(state, of) for n, of in devices.items()}, {}
         for _, batch in zip(range(num_steps), batches, strict=False):

@@ -51,7 +51,7 @@ def measure(config) -> tuple[int, int]:
     program = parallel.compile_lowered(lowered, device[0].platform)
     parts = build_experiment(config)
     source = dataset.source("train")
-    batches = pipeline.train_batches(source, batch_size=whole.batch_size, seed=config.seed, **parts.reading)
+    batches = pipeline.train_batches(source, batch_size=whole.batch_size, seed=config.seed, **parts.loading_options)
     batch = next(batches)
     state = parts.create_state()  # its program is compiled by now
     jax.block_until_ready(state)

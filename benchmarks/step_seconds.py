@@ -53,7 +53,7 @@ class Stepper:
         self.parameters = count_parameters(state.params)
         body = parts.create_step()
         self._batches = pipeline.train_batches(
-            dataset.source("train"), batch_size=config.train.batch_size, seed=config.seed, **parts.reading
+            dataset.source("train"), batch_size=config.train.batch_size, seed=config.seed, **parts.loading_options
         )
         self._state = parallel.replicate(state)
         batch = parallel.shard(next(self._batches))

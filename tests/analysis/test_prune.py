@@ -41,7 +41,7 @@ def write_run(config, workdir):
     """A run as a training would leave it, but of weights drawn at random: what is tested needs no good ones."""
     parts = build_experiment(config)
     workdir = folder.open_workdir(workdir, config, parts.dataset, config.train.num_steps)
-    sizes = {"patch": parts.reading["patch"], "channels": parts.dataset.channels}
+    sizes = {"patch": parts.loading_options["patch"], "channels": parts.dataset.channels}
     shapes = jax.eval_shape(lambda: create_state(parts.module, parts.tx, seed=0, **sizes))
     rng = np.random.default_rng(config.seed)
 

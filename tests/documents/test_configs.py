@@ -13,7 +13,6 @@ from PIL import Image
 from configs import default
 from unet_jax.data.augment.augment import augment
 from unet_jax.data.augment.options import BY_CHANCE, AugmentOptions
-from unet_jax.experiment import build
 from unet_jax.experiment.build import build_experiment
 from unet_jax.models import registry
 
@@ -71,13 +70,13 @@ def test_config_builds(name, cache_dir, tmp_path):
     if name in FOLDERS:
         config = get_config(str(make_folder(tmp_path, *FOLDERS[name])))
     config.data.cache_dir = cache_dir
-    parts = build_experiment(config)
-    channels = parts.dataset.channels
+    experiment = build_experiment(config)
+    channels = experiment.dataset.channels
     images = jax.ShapeDtypeStruct((1, *config.data.patch, channels), "float32")
-    heads = jax.eval_shape(lambda x: parts.module.init_with_output(jax.random.key(0), x)[0], images)
-    assert heads[-1].shape == (1, *config.data.patch, parts.module.num_classes)
+    heads = jax.eval_shape(lambda x: experiment.module.init_with_output(jax.random.key(0), x)[0], images)
+    assert heads[-1].shape == (1, *config.data.patch, experiment.module.num_classes)
     assert set(config) == set(default.get_config())
-    assert set(parts.report_classes) <= set(parts.dataset.class_names)
+    assert set(experiment.report_classes) <= set(experiment.dataset.class_names)
     assert f"configs/{name}.py" in importlib.import_module(f"configs.{name}").__doc__
 
 
@@ -98,7 +97,7 @@ def test_defaults_own_every_key():
                 assert set(value) == set(default.get_config()[section])
 
 
-def test_defaults_have_every_knob_of_every_network():
+def test_defaults_have_every_option_of_every_network():
     """And the network's alone: `build` refuses any other."""
     for name in registry.MODELS:
         options = getattr(default, name)().to_dict()
@@ -106,10 +105,10 @@ def test_defaults_have_every_knob_of_every_network():
         network = registry.MODELS[name]
         fields = {field.name for field in dataclasses.fields(network)} - {"parent", "name", "num_classes", "axis_name"}
         fields -= {"variant"} if len(network.VARIANTS) == 1 else set()
-        assert set(options) - set(build.START) == fields
+        assert set(options) - {"encoder_weights"} == fields
 
 
-def test_augmentation_has_every_knob():
+def test_augmentation_has_every_option():
     """And the newer ones are off where a config does not ask for them, as they are in runs from before they were there."""
     off, ours = dataclasses.asdict(AugmentOptions()), default.augment().to_dict()
     assert set(off) == set(ours)
@@ -164,5 +163,5 @@ def test_every_config_takes_a_recipe(name):
             del theirs["data"][place]
         assert ours == theirs
     if not place:
-        with pytest.raises(ValueError, match="'abc' is no recipe of augmentation; known: nnunet, unet, or nothing"):
+        with pytest.raises(ValueError, match=r"'abc'.*nnunet, unet"):
             get_config("abc")

@@ -1,6 +1,7 @@
 """Points of a sweep: read from a config, applied to it, each in a folder of its own."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -55,55 +56,53 @@ def test_a_sweep_over_networks(name, cache_dir):
 
 
 @pytest.mark.parametrize(
-    ("point", "message"),
+    ("point", "named"),
     [
-        ({"seed": 1}, r"--config.seed is given, and the sweep sets it, too"),
-        ({"eval": default.get_config().eval}, r"--config.eval.classes is given, and the sweep sets eval, too"),
-        ({"optim": 3}, r"the sweep's optim='3' does not fit the config: optim is a section there"),
-        (
-            {"optim.name": default.unet()},
-            r"the sweep's optim.name='unet' does not fit the config: .* is one value there$",
-        ),
-        ({"loss.weights": {"dice": 1.0}}, r"the sweep's loss.weights='weights' .*: .*the keys dice, not bce_dice, "),
-        ({"model": {}}, "the sweep's model='model' .*: .*it lacks activation, dtype, name; the functions of"),
-        ({"data": {"name": "x"}}, "the sweep's data='x' does not fit the config: .*it lacks cache_bytes, cache_dir"),
-        ({"optim": {**default.get_config().optim, "learning_rate": "x"}}, "the sweep's optim='adamw' .*learning_rate"),
-        (
-            {"augment": {**default.augment(), "probability": {}}},
-            "the sweep's augment='augment' .*augment.probability has the keys , not",
-        ),
-        ({"model.nam": "x"}, r"the sweep's model.nam='x' does not fit the config: .*no key model.nam"),
-        ({"modell.name": "x"}, r"the sweep's modell.name='x' does not fit the config"),
-        ({"train.num_steps": "many"}, r"the sweep's train.num_steps='many' does not fit the config"),
+        ({"seed": 1}, ["--config.seed", "it"]),
+        ({"eval": default.get_config().eval}, ["--config.eval.classes", "eval"]),
+        ({"optim": 3}, ["optim='3'", "optim is a section"]),
+        ({"optim.name": default.unet()}, ["optim.name='unet'", "optim.name is one value"]),
+        ({"loss.weights": {"dice": 1.0}}, ["loss.weights='weights'", "dice, not bce_dice, "]),
+        ({"model": {}}, ["model='model'", "activation, dtype, name"]),
+        ({"data": {"name": "x"}}, ["data='x'", "cache_bytes, cache_dir"]),
+        ({"optim": {**default.get_config().optim, "learning_rate": "x"}}, ["optim='adamw'", "learning_rate"]),
+        ({"augment": {**default.augment(), "probability": {}}}, ["augment='augment'", "augment.probability"]),
+        ({"model.nam": "x"}, ["model.nam='x'", "no key model.nam"]),
+        ({"modell.name": "x"}, ["modell.name='x'"]),
+        ({"train.num_steps": "many"}, ["train.num_steps='many'"]),
     ],
 )
-def test_what_does_not_fit_is_refused(point, message):
-    with pytest.raises(UserError, match=message):
+def test_what_does_not_fit_is_named(point, named):
+    with pytest.raises(UserError) as caught:
         sweep.apply_point(default.get_config(), point, given=["seed", "eval.classes"])
+    for text in named:
+        assert text in str(caught.value)
 
 
 def test_a_config_that_is_no_sweep(tmp_path):
-    with pytest.raises(UserError, match=r"has no get_sweep\(\); add one"):
+    with pytest.raises(UserError, match=r"--sweep_index: configs/default\.py .*get_sweep\(\)"):
         sweep.read_sweep("configs/default.py")
     path = tmp_path / "config.py"
     for points in ("[]", "[{3: 4}]", "{}"):
         path.write_text(f"def get_sweep():\n    return {points}\n")
-        with pytest.raises(UserError, match="must return a list of points"):
+        with pytest.raises(UserError, match=f"config.py: get_sweep.*{re.escape(points)}"):
             sweep.read_sweep(path)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "named"),
     [
-        (["--config=configs/electrodes_sweep.py", "--sweep_index=9"], "the sweep has points 0 to 8"),
-        (["--config=configs/electrodes_sweep.py", "--sweep_index=0", "--config.seed=3"], "--config.seed is given, and"),
+        (["--config=configs/electrodes_sweep.py", "--sweep_index=9"], ["--sweep_index=9", "0 to 8"]),
+        (["--config=configs/electrodes_sweep.py", "--sweep_index=0", "--config.seed=3"], ["--config.seed", "sweep"]),
     ],
 )
-def test_the_program_refuses_in_one_line(arguments, message, tmp_path):
+def test_the_program_tells_an_error_in_one_line(arguments, named, tmp_path):
     command = [sys.executable, "run_train.py", *arguments, f"--workdir={tmp_path / 'sweep'}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 2
-    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    for text in named:
+        assert text in done.stderr
     assert not (tmp_path / "sweep").exists()
 
 

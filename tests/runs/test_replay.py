@@ -45,7 +45,7 @@ def test_states_are_those_of_the_run_bit_by_bit(run, trained):
         jax.tree.map(np.testing.assert_array_equal, found, own[step])
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == files
     parts = left.parts
-    batches = pipeline.train_batches(parts.dataset.source("train"), batch_size=4, seed=0, **parts.reading)
+    batches = pipeline.train_batches(parts.dataset.source("train"), batch_size=4, seed=0, **parts.loading_options)
     expected = [next(batches) for _ in range(7)]
     for step, (_, batch) in gone_through.items():
         jax.tree.map(np.testing.assert_array_equal, batch, expected[step])

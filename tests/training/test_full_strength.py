@@ -14,7 +14,6 @@ from unet_jax.experiment.build import build_experiment
 from unet_jax.runs import loop, score
 from unet_jax.runs.load import _check_weights, open_run
 from unet_jax.tracking.metrics_file import read_metrics
-from unet_jax.training.state import create_state
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -33,12 +32,8 @@ def full(config):
     return config
 
 
-def create(parts):
-    return create_state(parts.module, parts.tx, seed=0, patch=(32, 32), channels=1, ema=True, plateau=parts.plateau)
-
-
-def restore(parts, workdir, *steps):
-    like = jax.eval_shape(lambda: create(parts))
+def restore(experiment, workdir, *steps):
+    like = jax.eval_shape(experiment.create_state)
     with Checkpointer(workdir / "checkpoints", read_only=True) as checkpointer:
         return [checkpointer.restore(step, like) for step in steps]
 
@@ -50,10 +45,10 @@ def test_a_run_made_longer(full, tmp_path, capsys):
     loop.train_and_evaluate(full, tmp_path / "short")
     full.train.num_examples = 32
     loop.train_and_evaluate(full, tmp_path / "short")
-    parts = build_experiment(full)
-    initial, states = create(parts), restore(parts, tmp_path / "long", 1, 2, 3, 4)
+    experiment = build_experiment(full)
+    initial, states = experiment.create_state(), restore(experiment, tmp_path / "long", 1, 2, 3, 4)
     long = states[-1]
-    jax.tree.map(np.testing.assert_array_equal, long, *restore(parts, tmp_path / "short", 4))
+    jax.tree.map(np.testing.assert_array_equal, long, *restore(experiment, tmp_path / "short", 4))
 
     jax.tree.map(np.testing.assert_array_equal, long.params["x_0_0"], initial.params["x_0_0"])
     assert np.abs(long.params["head_1"]["kernel"] - initial.params["head_1"]["kernel"]).max() > 0
@@ -82,7 +77,7 @@ def test_a_run_made_longer(full, tmp_path, capsys):
     jax.tree.map(np.testing.assert_array_equal, dict(unet_jax.load(tmp_path / "small").variables), dict(state.ema))
 
     full.train.num_examples = 16
-    with pytest.raises(UserError, match="is at step 4, the config says 2 in all"):
+    with pytest.raises(UserError, match=r"step 4, .* 2 "):
         loop.train_and_evaluate(full, tmp_path / "short")
     full.train.update({"num_examples": 32, "init_from": str(tmp_path / "long")})
     shutil.rmtree(tmp_path / "short")
@@ -96,40 +91,39 @@ def test_a_run_made_longer(full, tmp_path, capsys):
 
 
 def test_without_them_the_state_is_as_it_ever_was(config):
-    parts = build_experiment(config)
-    assert parts.plateau is None
-    state = jax.eval_shape(lambda: create_state(parts.module, parts.tx, seed=0, patch=(32, 32), channels=1))
+    experiment = build_experiment(config)
+    assert experiment.plateau is None
+    state = jax.eval_shape(experiment.create_state)
     names = {path[0].name for path, _ in jax.tree_util.tree_flatten_with_path(state)[0]}
     assert names == {"step", "params", "batch_stats", "opt_state"}
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "named"),
     [
-        ({"optim.accumulate": 3}, "train.batch_size 8 is no multiple of optim.accumulate 3"),
-        ({"optim.accumulate": 4}, "optim.accumulate 4, a micro-batch: global batch 2 does not divide over 4 devices"),
-        ({"optim.accumulate": 0}, "optim.accumulate 0 must be at least 1"),
-        (
-            {"optim.freeze": ("encoder/*",)},
-            r"optim.freeze: no parameter's name matches 'encoder/\*'; there are head_1/\*, ",
-        ),
-        ({"optim.ema_decay": 0.0}, "eval.weights 'ema' needs an average"),
-        ({"eval.weights": "both"}, "eval.weights 'both' is unknown; known: raw, ema"),
-        ({"optim.plateau_patience": 0}, "plateau_patience 0"),
-        ({"train.num_steps": 4}, "train.num_steps=4, train.num_examples=32: give one"),
-        ({"optim.schedule": "zigzag"}, "'zigzag' is unknown"),
-        ({"model.remat": (2,)}, r"remat=\(2,\): give some of the levels 0 to 1"),
+        ({"optim.accumulate": 3}, ["train.batch_size 8", "optim.accumulate 3"]),
+        ({"optim.accumulate": 4}, ["optim.accumulate 4", "batch 2", "4 devices"]),
+        ({"optim.accumulate": 0}, ["optim.accumulate 0"]),
+        ({"optim.freeze": ("encoder/*",)}, ["optim.freeze", "'encoder/*'", "head_1/*, "]),
+        ({"optim.ema_decay": 0.0}, ["eval.weights 'ema'", "optim.ema_decay"]),
+        ({"eval.weights": "both"}, ["eval.weights 'both'", "raw, ema"]),
+        ({"optim.plateau_patience": 0}, ["optim.plateau_patience 0"]),
+        ({"train.num_steps": 4}, ["train.num_steps=4", "train.num_examples=32"]),
+        ({"optim.schedule": "zigzag"}, ["optim.schedule 'zigzag'"]),
+        ({"model.remat": (2,)}, ["remat=(2,)", "0 to 1"]),
     ],
 )
-def test_bad_values_are_refused_before_the_workdir_is_made(full, tmp_path, changes, message):
+def test_bad_values_are_named_before_the_workdir_is_made(full, tmp_path, changes, named):
     full.update_from_flattened_dict(changes)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError) as caught:
         loop.train_and_evaluate(full, tmp_path / "run")
+    for text in named:
+        assert text in str(caught.value)
     assert not (tmp_path / "run").exists()
 
 
 def test_a_run_without_an_average_is_loaded_with_none(config):
-    with pytest.raises(UserError, match="the run keeps no moving average"):
+    with pytest.raises(UserError, match=r"weights 'ema'.*optim\.ema_decay"):
         _check_weights("ema", config)
-    with pytest.raises(UserError, match="weights 'both' is unknown; known: raw, ema"):
+    with pytest.raises(UserError, match=r"weights 'both'.*raw, ema"):
         _check_weights("both", config)

@@ -56,7 +56,7 @@ def pairs(config: ConfigDict, parts, first_step: int = 0) -> Iterator[Pair]:
         batch_size=config.train.batch_size,
         seed=config.seed,
         start_step=first_step,
-        **parts.reading,
+        **parts.loading_options,
     )
     for step, before in enumerate(batches, first_step):
         after = jax.device_get(augment(step_keys(config.seed, step)[0], before))

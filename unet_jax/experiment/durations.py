@@ -1,29 +1,57 @@
-"""How long a run is, in steps, whatever the config says it in: steps, epochs or examples."""
+"""How long a run is, in steps, whatever the config gives it in: steps, epochs or examples."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Mapping, Sequence
 
+from unet_jax.checks import LAST_STEP
 from unet_jax.errors import UserError
-from unet_jax.experiment.ranges import LAST_STEP
 
 UNITS = ("steps", "epochs", "examples")
-LENGTH = ("num_steps", "num_epochs", "num_examples")  # keys of `train`: how long the run is
-EVERY = ("eval_every", "eval_every_epochs", "eval_every_examples")  # keys of `train`: from one evaluation to the next
-WARMUP = ("warmup_steps", "warmup_epochs", "warmup_examples")  # keys of `optim`: how long the warm-up is
+# Keys of `config.train`: how long the run is.
+LENGTH = ("num_steps", "num_epochs", "num_examples")
+# Keys of `config.train`: from one evaluation to the next.
+EVERY = ("eval_every", "eval_every_epochs", "eval_every_examples")
+# Keys of `config.optim`: how long the warm-up is.
+WARMUP = ("warmup_steps", "warmup_epochs", "warmup_examples")
+
+
+@dataclasses.dataclass(frozen=True)
+class Duration:
+    """A length of time in one of `UNITS`.
+
+    >>> Duration("epochs", 2.5).steps(batch_size=8, num_examples=30)
+    10
+    """
+
+    unit: str
+    value: float
+
+    def steps(self, batch_size: int, num_examples: int) -> int:
+        """Returns the duration in steps.
+
+        An epoch is as many examples as there are, whatever their order: batches run across its end. What does not come
+        out even is rounded up, so that no example of the last epoch is left out.
+
+        Args:
+          batch_size: examples of a step.
+          num_examples: of the training split.
+        """
+        of_one = {"steps": batch_size, "epochs": num_examples, "examples": 1}[self.unit]
+        # A rounding error above a whole number is no step more.
+        return math.ceil(self.value * of_one / batch_size - 1e-9)
 
 
 @dataclasses.dataclass(frozen=True)
 class Durations:
-    """Of one run, in steps.
+    """The durations of one run, in steps.
 
     Attributes:
       num_steps: of the whole run.
       eval_every: from one evaluation to the next.
       warmup_steps: of the warm-up.
       boundaries: at which the schedule "step" lowers the rate.
-      lines: what there is to print: the first two, and a warning of boundaries that the run does not reach.
+      lines: what to print: the first two, and a warning of boundaries that the run does not reach.
     """
 
     num_steps: int
@@ -33,80 +61,72 @@ class Durations:
     lines: tuple[str, ...]
 
 
-def check(train: Mapping, optim: Mapping) -> None:
-    """Raises UserError unless each duration is given in exactly one unit; the warm-up may be in none, which is none."""
-    for section, keys, values, least in (
-        ("train", LENGTH, train, 1),
-        ("train", EVERY, train, 1),
-        ("optim", WARMUP, optim, 0),
-    ):
-        given = {key: values[key] for key in keys if values[key] != 0}
-        for key, value in given.items():
-            if not 0 < value < math.inf:
-                raise UserError(f"{section}.{key} {value} must be above 0, or 0 for not given")
-        said = ", ".join(f"{section}.{key}={value}" for key, value in given.items())
-        if len(given) > 1:
-            raise UserError(f"{said}: give one of them and set the others to 0")
-        if len(given) < least:
-            known = ", ".join(f"{section}.{key}" for key in keys)
-            raise UserError(f"{section}.{keys[0]} {values[keys[0]]}: give one of {known} a value of at least 1")
-
-
-def resolve(train: Mapping, optim: Mapping, num_examples: int) -> Durations:
-    """The durations in steps.
-
-    An epoch is as many examples as there are, whatever their order: batches run across its end. What does not come out
-    even is rounded up, so that no example of the last epoch is left out.
+def one_duration(section: str, values: Mapping[str, float], *, optional: bool = False) -> Duration:
+    """Returns the duration that is given in exactly one unit.
 
     Args:
-      train: with `batch_size`, and the keys `LENGTH` and `EVERY`, of which each has one that is not 0.
-      optim: with the keys `WARMUP`, one at most not 0, and `boundaries`, in the unit that the length is given in.
+      section: of the config, for errors.
+      values: by key, in the order of `UNITS`; 0 where the duration is not given in that unit.
+      optional: whether it may be given in none, which is no step.
+
+    Raises:
+      UserError: it is given in several units, or in none.
+    """
+    given = {key: value for key, value in values.items() if value}
+    if len(given) > 1:
+        listed = ", ".join(f"{section}.{key}={value}" for key, value in given.items())
+        raise UserError(f"{listed}: give one of them and set the others to 0")
+    if not given and not optional:
+        known = ", ".join(f"{section}.{key}" for key in values)
+        raise UserError(f"{section}.{next(iter(values))} 0: give one of {known} a value of at least 1")
+    units = (Duration(unit, value) for unit, value in zip(UNITS, values.values(), strict=True) if value)
+    return next(units, Duration("steps", 0))
+
+
+def resolve_durations(
+    length: Duration,
+    every: Duration,
+    warmup: Duration,
+    boundaries: Sequence[float],
+    *,
+    batch_size: int,
+    num_examples: int,
+) -> Durations:
+    """Returns the durations of a run in steps.
+
+    Args:
+      length: of the run.
+      every: from one evaluation to the next.
+      warmup: of the learning rate.
+      boundaries: where the schedule "step" lowers the rate, in the unit of `length`.
+      batch_size: examples of a step.
       num_examples: of the training split.
 
     Raises:
-      UserError: as of `check`; a boundary is no number; or the run, or a boundary, has more steps than a device can count.
+      UserError: the run, or a boundary, has more steps than a device can count.
     """
-    check(train, optim)
-    batch_size = train["batch_size"]
 
-    def steps(unit: str, value) -> int:
-        examples = {"steps": value * batch_size, "epochs": value * num_examples, "examples": value}[unit]
-        return math.ceil(examples / batch_size - 1e-9)  # less than a rounding error more is no step more
+    def steps(duration: Duration) -> int:
+        return duration.steps(batch_size, num_examples)
 
-    def read(values, keys):
-        unit, value = next(((u, values[k]) for u, k in zip(UNITS, keys, strict=True) if values[k]), ("steps", 0))
-        return unit, value, steps(unit, value)
-
-    unit, value, num_steps = read(train, LENGTH)
-    if not all(isinstance(b, int | float) for b in optim["boundaries"]):
-        raise UserError(f"optim.boundaries {optim['boundaries']!r}: give numbers of {unit}")
-    boundaries = tuple(map(functools.partial(steps, unit), optim["boundaries"]))
-    for key, given, counted in (
-        (f"train.{LENGTH[UNITS.index(unit)]}", value, (num_steps,)),
-        ("optim.boundaries", tuple(optim["boundaries"]), boundaries),
+    num_steps = steps(length)
+    boundary_steps = tuple(steps(Duration(length.unit, boundary)) for boundary in boundaries)
+    length_key = f"train.{LENGTH[UNITS.index(length.unit)]}"
+    for key, value, last in (
+        (length_key, length.value, num_steps),
+        ("optim.boundaries", tuple(boundaries), max(boundary_steps, default=0)),
     ):
-        if max(counted, default=0) > LAST_STEP:
-            raise UserError(f"{key} {given} comes to {max(counted)} steps; give at most {LAST_STEP}")
-    eval_every = read(train, EVERY)[2]
+        if last > LAST_STEP:
+            raise UserError(f"{key} {value} comes to {last} steps; give at most {LAST_STEP}")
+    eval_every = steps(every)
     text = f"{num_steps} steps of {batch_size} ({num_steps * batch_size / num_examples:.4g} epochs of {num_examples})"
-    return Durations(
-        num_steps,
-        eval_every,
-        read(optim, WARMUP)[2],
-        boundaries,
-        (
-            (f"{value:g} {unit} are " if unit != "steps" else "") + f"{text}, evaluated every {eval_every} steps",
-            *_unreached(optim["boundaries"], boundaries, unit, num_steps),
-        ),
-    )
-
-
-def _unreached(given: Sequence[float], boundaries: Sequence[int], unit: str, num_steps: int) -> list[str]:
-    """A warning where boundaries lie at the end of the run or behind it: it may be made longer, or the unit be another."""
-    beyond = [f"{said:g}" for said, step in zip(given, boundaries, strict=True) if step >= num_steps]
-    if not beyond:
-        return []
-    return [
-        f"warning: optim.boundaries {', '.join(beyond)} ({unit}, as the run's length is given in) are not before the end of "
-        f"the run's {num_steps} steps: the rate does not fall there, unless the run is made longer"
-    ]
+    if length.unit != "steps":
+        text = f"{length.value:g} {length.unit} are {text}"
+    lines = [f"{text}, evaluated every {eval_every} steps"]
+    beyond = [f"{given:g}" for given, step in zip(boundaries, boundary_steps, strict=True) if step >= num_steps]
+    if beyond:
+        lines.append(
+            f"warning: optim.boundaries {', '.join(beyond)} ({length.unit}, as the run's length is given in) are not before "
+            f"the end of the run's {num_steps} steps: the rate does not fall there, unless the run is made longer"
+        )
+    return Durations(num_steps, eval_every, steps(warmup), boundary_steps, tuple(lines))

@@ -21,11 +21,12 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from unet_jax.errors import UserError
-from unet_jax.experiment.build import PIPELINE
+from unet_jax.experiment.sections import DataSection, LoadingSection, keys_of
 
-BY_NAME = {  # sections whose keys go by their `name`, and those that all of them have; what reads them checks the others
-    "model": ("name", "dtype", "activation"),
-    "data": ("name", "cache_dir", *PIPELINE),
+# Sections whose keys depend on their `name`, and the keys that each of them has; what reads the section checks the others.
+BY_NAME = {
+    "model": {"name", "dtype", "activation"},
+    "data": {*keys_of(DataSection), *keys_of(LoadingSection)} - {"options"},
 }
 
 
@@ -123,7 +124,7 @@ def _exchange(node: ConfigDict, name: str, new: Any, key: str) -> None:
     if not _is_section(new):
         node[name] = new
     elif key in BY_NAME:
-        if missing := set(BY_NAME[key]) - set(new):
+        if missing := BY_NAME[key] - set(new):
             raise KeyError(
                 f"it lacks {', '.join(sorted(missing))}; the functions of configs/default.py make whole sections"
             )

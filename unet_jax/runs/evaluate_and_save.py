@@ -29,7 +29,7 @@ def evaluate_and_save(run: TrainingRun, step: int, *, scored: bool) -> None:
 def _score_on_val(run: TrainingRun, step: int, state: TrainState) -> float:
     """Scores the weights, and their moving average if there is one; returns the score that counts."""
     scores = {}
-    for split, variables in state.scored(run.config.eval.weights).items():
+    for split, variables in state.variables_to_score(run.config.eval.weights).items():
         predictor = create_predictor(
             run.config, run.parts.module, data_facts(run.parts.dataset), variables, devices=run.devices
         )

@@ -7,7 +7,8 @@ from ml_collections import ConfigDict
 
 from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.errors import UserError
-from unet_jax.experiment.build import WEIGHTS, channel_names, create_module
+from unet_jax.experiment.build import channel_names, create_module
+from unet_jax.experiment.sections import WEIGHTS
 from unet_jax.inference.predictor import Predictor, select_heads
 from unet_jax.runs.workdir import load_config, load_facts, resolve
 

@@ -154,7 +154,7 @@ class Replay:
         train, parts = self.config.train, self.parts
         source = parts.dataset.source("train")
         return pipeline.train_batches(
-            source, batch_size=train.batch_size, seed=self.config.seed, start_step=step, **parts.reading
+            source, batch_size=train.batch_size, seed=self.config.seed, start_step=step, **parts.loading_options
         )
 
     def _state(self, step: int) -> TrainState:

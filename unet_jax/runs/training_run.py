@@ -102,7 +102,7 @@ def open_training_run(config: ConfigDict, workdir, *, devices=None, profile_step
     parts = build_experiment(config, devices)
     train, num_steps, eval_every = config.train, parts.durations.num_steps, parts.durations.eval_every
     train_source = parts.dataset.source("train")
-    val_source = pipeline.InMemory(parts.dataset.source("val"), parts.reading["cache_bytes"])
+    val_source = pipeline.InMemory(parts.dataset.source("val"), parts.loading_options["cache_bytes"])
     workdir = shared_workdir.open_shared_workdir(workdir, config, parts.dataset, num_steps)
     metrics_path = workdir / "metrics.jsonl"
 
@@ -148,7 +148,7 @@ def open_training_run(config: ConfigDict, workdir, *, devices=None, profile_step
             start_step=start_step,
             process_index=parallel.process_index(),
             process_count=parallel.process_count(),
-            **parts.reading,
+            **parts.loading_options,
         )
         yield TrainingRun(
             config=config,

@@ -1,4 +1,4 @@
-"""The state of a run: plain arrays, and nothing random among them."""
+"""The state of a run: plain arrays, none of them random."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from unet_jax.runtime.unoptimized_jit import jit_without_optimization
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """All that one step hands to the next.
+    """All that one step passes to the next.
 
     Attributes:
       step: int32 scalar, steps done.
@@ -21,7 +21,7 @@ class TrainState(flax.struct.PyTreeNode):
       batch_stats: running statistics of BatchNorm; empty without one.
       opt_state: of the optax chain.
       ema: the moving average of `variables` (`ema.py`), or None where the run keeps none.
-      plateau: what the rule of the schedule "plateau" remembers (`plateau.py`), or None with any other.
+      plateau: the state of the rule of the schedule "plateau" (`plateau.py`), or None with any other schedule.
     """
 
     step: jax.Array
@@ -33,18 +33,22 @@ class TrainState(flax.struct.PyTreeNode):
 
     @property
     def variables(self) -> dict:
-        """What `module.apply` takes."""
+        """The arguments of `module.apply`: parameters and running statistics."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
-    def scored(self, weights: str) -> dict[str, dict]:
-        """The variables to score on val, by the name of their rows: "val" those that count, `weights`, and the others."""
+    def variables_to_score(self, weights: str) -> dict[str, dict]:
+        """Returns the variables to score on val, by the name of their rows in metrics.jsonl.
+
+        Args:
+          weights: "raw" or "ema", whose score counts: its rows are "val", those of the other "val_raw" or "val_ema".
+        """
         if self.ema is None:
             return {"val": self.variables}
         kinds = {"raw": self.variables, "ema": self.ema}
         return {"val": kinds.pop(weights), **{f"val_{kind}": variables for kind, variables in kinds.items()}}
 
     def start_with(self, tx: optax.GradientTransformation, params, batch_stats) -> "TrainState":
-        """This state of step 0 with other weights: the optimiser, and an average if there is one, begin with them."""
+        """Returns this state of step 0 with other weights: the optimiser, and an average if there is one, begin with them."""
         state = self.replace(
             params=params, batch_stats=batch_stats, opt_state=jit_without_optimization(tx.init)(params)
         )
@@ -62,7 +66,7 @@ def create_state(
     ema: bool = False,
     plateau: optax.GradientTransformation | None = None,
 ) -> TrainState:
-    """The state at step 0: a pure function of `seed`, of the network, of the file of weights and of nothing else.
+    """Builds the state at step 0: a pure function of its arguments.
 
     Args:
       module: the network.
@@ -80,8 +84,8 @@ def create_state(
     images = jnp.zeros((1, *patch, channels), jnp.float32)
     variables = jit_without_optimization(module.init)(jax.random.key(seed), images)
     if encoder_weights:
-        variables, said = load_encoder_weights(variables, encoder_weights, module.encoder)
-        print(said)
+        variables, report = load_encoder_weights(variables, encoder_weights, module.encoder)
+        print(report)
     params = variables["params"]
     state = TrainState(
         step=jnp.int32(0),
@@ -94,5 +98,5 @@ def create_state(
 
 
 def count_parameters(params) -> int:
-    """Number of trainable scalars."""
+    """Returns the number of trainable scalars."""
     return sum(x.size for x in jax.tree.leaves(params))

@@ -25,5 +25,5 @@ def test_average_is_the_weighted_mean_of_what_the_steps_left(decay):
 
 @pytest.mark.parametrize("decay", [1.0, -0.1, float("nan")])
 def test_bad_values_are_named(decay):
-    with pytest.raises(UserError, match=f"optim.ema_decay {decay}"):
-        ema.check(decay)
+    with pytest.raises(UserError, match=rf"optim\.ema_decay {decay}"):
+        ema.DECAY.check("optim.ema_decay", decay)

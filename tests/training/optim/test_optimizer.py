@@ -1,5 +1,7 @@
 """The first steps of each optimiser by hand; what decays; clipping; parts that are frozen or have a rate of their own."""
 
+import re
+
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -57,7 +59,7 @@ def lion(g, s, t):
 )
 def test_first_steps_are_those_of_the_formula(formula, options):
     """Three steps w -= 0.1 u; Adam's and Lion's decoupled decay is w -= 0.1 * 0.5 w beside it."""
-    decay = 0.5 * (options["name"] in ("adamw", "lion"))
+    decay = 0.5 if options["name"] in ("adamw", "lion") else 0.0
     tx, _ = create_optimizer(learning_rate=0.1, num_steps=10, schedule="constant", weight_decay=decay, **options)
     params = {"kernel": jnp.array([2.0, -1.0, 0.5])}
     state, own = tx.init(params), {"m": np.zeros(3), "v": np.zeros(3)}
@@ -119,27 +121,29 @@ def test_clipping_bounds_the_global_norm():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "key", "value"),
     [
-        ({"name": "lamb"}, "'lamb' is unknown; known: adamw"),
-        ({"name": "sgd", "schedule": "zigzag"}, "'zigzag' is unknown"),
-        ({"name": "sgd", "learning_rate": 0.0}, "must be above 0"),
-        ({"name": "adam", "eps": 0.0}, "optim.eps 0.0 must be above 0"),
-        ({"name": "sgd", "weight_decay": float("inf")}, "optim.weight_decay inf must be finite"),
-        ({"name": "sgd", "warmup_steps": 10}, "warm-up of 10 steps must be .* below the run's 10"),
-        ({"name": "sgd", "weight_decay": -1.0}, "weight_decay -1.0"),
-        ({"name": "rmsprop", "rmsprop_decay": 1.0}, "optim.rmsprop_decay 1.0"),
-        (
-            {"name": "sgd", "freeze": ("dec*",)},
-            r"optim.freeze: no parameter's name matches 'dec\*'; there are enc_0/\*, norm/\*",
-        ),
-        ({"name": "sgd", "freeze": ("*",)}, "freezes every parameter"),
-        ({"name": "sgd", "freeze": "enc*"}, "give patterns"),
-        ({"name": "sgd", "lr_multipliers": (("dec", 0.1),)}, "optim.lr_multipliers: no parameter's name matches 'dec'"),
-        ({"name": "sgd", "lr_multipliers": (("norm/*", 0),)}, "factor 0 for 'norm/.*optim.freeze"),
-        ({"name": "sgd", "lr_multipliers": ("enc*", 0.1)}, "give pairs"),
+        ({"name": "lamb"}, "optim.name", "'lamb'"),
+        ({"schedule": "zigzag"}, "optim.schedule", "'zigzag'"),
+        ({"learning_rate": 0.0}, "optim.learning_rate", "0.0"),
+        ({"eps": 0.0}, "optim.eps", "0.0"),
+        ({"weight_decay": float("inf")}, "optim.weight_decay", "inf"),
+        ({"weight_decay": -1.0}, "optim.weight_decay", "-1.0"),
+        ({"grad_clip": -1.0}, "optim.grad_clip", "-1.0"),
+        ({"b1": 1.5}, "optim.b1", "1.5"),
+        ({"b2": True}, "optim.b2", "True"),
+        ({"momentum": float("nan")}, "optim.momentum", "nan"),
+        ({"rmsprop_decay": 1.0}, "optim.rmsprop_decay", "1.0"),
+        ({"warmup_steps": 10}, "optim.warmup_steps", "10"),
+        ({"freeze": ("dec*",)}, "optim.freeze", "'dec*'; there are enc_0/*, norm/*"),
+        ({"freeze": ("*",)}, "optim.freeze", "('*',)"),
+        ({"freeze": "enc*"}, "optim.freeze", "'enc*'"),
+        ({"freeze": 3}, "optim.freeze", "3"),
+        ({"lr_multipliers": (("dec", 0.1),)}, "optim.lr_multipliers", "'dec'"),
+        ({"lr_multipliers": (("norm/*", 0),)}, "optim.lr_multipliers 'norm/*'", "0"),
+        ({"lr_multipliers": ("enc*", 0.1)}, "optim.lr_multipliers", "('enc*', 0.1)"),
     ],
 )
-def test_bad_values_are_named(options, message):
-    with pytest.raises(UserError, match=message):
-        step(**options)
+def test_bad_values_are_named(options, key, value):
+    with pytest.raises(UserError, match=f"{re.escape(key)}.*{re.escape(value)}"):
+        step(**{"name": "sgd", **options})

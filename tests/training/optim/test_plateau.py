@@ -19,8 +19,9 @@ def test_rate_falls_after_patience_evaluations_without_a_gain():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"patience": 0}, "plateau_patience 0"), ({"gain": 0.0}, "plateau_gain 0.0")]
+    ("options", "value"),
+    [({"patience": 0}, "plateau_patience 0"), ({"patience": 1.5}, "patience 1.5"), ({"gain": 0.0}, "plateau_gain 0.0")],
 )
-def test_bad_values_are_named(options, message):
-    with pytest.raises(UserError, match=message):
+def test_bad_values_are_named(options, value):
+    with pytest.raises(UserError, match=value):
         create_plateau_rule(**{"lr_drop_factor": 0.5, "patience": 2, "gain": 0.01, **options})

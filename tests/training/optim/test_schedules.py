@@ -48,7 +48,7 @@ def test_every_step_is_that_of_the_formula(name, warmup):
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_which_depend_on_the_length(name):
+def test_which_schedules_depend_on_the_length(name):
     """What may go on for longer (resume.py) has the same rates in a run twice as long, and nothing else has."""
     options = {"name": name, "boundaries": (5, 10) if name == "step" else ()}
     equal = np.array_equal(rates(**options)[:STEPS], rates(num_steps=2 * STEPS, **options)[:STEPS])
@@ -56,20 +56,20 @@ def test_which_depend_on_the_length(name):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "key", "value"),
     [
-        ({"name": "zigzag"}, "'zigzag' is unknown; known: cosine"),
-        ({"name": "poly", "power": 0.0}, "optim.power 0.0"),
-        ({"name": "poly", "power": float("inf")}, "optim.power inf must be above 0 and finite"),
-        ({"name": "step"}, "'step' needs some"),
-        ({"name": "cosine", "boundaries": (5,)}, r"boundaries \(5,\) with optim.schedule 'cosine'"),
-        ({"name": "step", "boundaries": (10, 5)}, "must ascend"),
-        ({"name": "step", "boundaries": (3,), "warmup_steps": 4}, "above the 4 steps of the warm-up"),
-        ({"name": "step", "boundaries": (5,), "lr_drop_factor": 1.0}, "optim.lr_drop_factor 1.0"),
-        ({"name": "one_cycle", "num_steps": 1}, "at least 2 steps"),
-        ({"name": "cosine", "warmup_steps": 20}, "warm-up of 20 steps"),
+        ({"name": "zigzag"}, "optim.schedule", "'zigzag'.*cosine"),
+        ({"name": "poly", "power": 0.0}, "optim.power", "0.0"),
+        ({"name": "poly", "power": float("inf")}, "optim.power", "inf"),
+        ({"name": "step"}, "optim.boundaries", "'step'"),
+        ({"name": "cosine", "boundaries": (5,)}, "optim.boundaries", r"\(5,\).*'cosine'"),
+        ({"name": "step", "boundaries": (10, 5)}, "optim.boundaries", r"\(10, 5\)"),
+        ({"name": "step", "boundaries": (3,), "warmup_steps": 4}, "optim.boundaries", r"\(3,\).*the 4 steps"),
+        ({"name": "step", "boundaries": (5,), "lr_drop_factor": 1.0}, "optim.lr_drop_factor", "1.0"),
+        ({"name": "one_cycle", "num_steps": 1}, "optim.schedule", "'one_cycle'.*2 steps"),
+        ({"name": "cosine", "warmup_steps": 20}, "optim.warmup_steps", "20"),
     ],
 )
-def test_bad_values_are_named(options, message):
-    with pytest.raises(UserError, match=message):
+def test_bad_values_are_named(options, key, value):
+    with pytest.raises(UserError, match=f"{key}.*{value}"):
         rates(**options)

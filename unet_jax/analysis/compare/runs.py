@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.errors import UserError
 from unet_jax.experiment import durations
+from unet_jax.experiment.sections import read_sections
 from unet_jax.runs import workdir as folder
 from unet_jax.segmentation import resolve_report_classes
 
@@ -84,7 +85,7 @@ def _open(workdir) -> Run:
     config, facts = folder.load_config(workdir), folder.load_facts(workdir)
     with Checkpointer(workdir / "checkpoints", read_only=True) as checkpointer:
         step, latest = checkpointer.step_of("best"), checkpointer.latest_step()
-    num_steps = durations.resolve(config.train, config.optim, facts["splits"]["train"]).num_steps
+    num_steps = read_sections(config).resolve_durations(facts["splits"]["train"]).num_steps
     if (workdir / "metrics.jsonl").exists() and latest < num_steps and not config.train.patience:
         print(f"note: {workdir} is not finished: step {latest} of {num_steps}")
     keys = {

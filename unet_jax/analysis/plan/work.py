@@ -92,7 +92,7 @@ def create_work(config: ConfigDict, dataset: Dataset, devices) -> Work:
         config.train.update(eval_every=1, eval_every_epochs=0.0, eval_every_examples=0)
         config.optim.update(schedule="constant", boundaries=(), warmup_steps=0, warmup_epochs=0.0, warmup_examples=0)
     parts = build_experiment(config, devices, dataset)
-    patch, classes = parts.reading["patch"], len(dataset.class_names)
+    patch, classes = parts.loading_options["patch"], len(dataset.class_names)
     step = parts.create_step()
     state = jax.eval_shape(parts.create_state)
     example = {

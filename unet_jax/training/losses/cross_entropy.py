@@ -4,12 +4,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from unet_jax.checks import number
 from unet_jax.segmentation import truth_masks
-from unet_jax.training.losses.loss import Loss, check_at_least, require_activation, valid_class_ids, weighted_mean
+from unet_jax.training.losses.loss import Loss, check_options, require_activation, valid_class_ids, weighted_mean
 
 
 def cross_entropy(activation: str, weights) -> Loss:
-    """Softmax cross entropy, Σ w[y] (−log p[y]) / Σ w[y] over valid pixels (U-Net, eq. 1, with w_c alone)."""
+    """Builds the softmax cross entropy, Σ w[y] (−log p[y]) / Σ w[y] over valid pixels (U-Net, eq. 1, with w_c alone)."""
     require_activation("softmax", "cross_entropy", activation, instead="binary_cross_entropy")
 
     def sums(logits, mask, valid):
@@ -21,7 +22,7 @@ def cross_entropy(activation: str, weights) -> Loss:
 
 
 def binary_cross_entropy(activation: str, weights) -> Loss:
-    """Sigmoid cross entropy, each channel a mask of its own: the weighted mean over valid pixels and channels."""
+    """Builds the sigmoid cross entropy, each channel a mask of its own: the weighted mean over valid pixels and channels."""
     require_activation("sigmoid", "binary_cross_entropy", activation)
 
     def sums(logits, mask, valid):
@@ -32,12 +33,12 @@ def binary_cross_entropy(activation: str, weights) -> Loss:
 
 
 def weighted_cross_entropy(activation: str, weights, *, w0: float = 10.0) -> Loss:
-    """U-Net's cross entropy with its map of weights, Σ w(x) (−log p[y]) / Σ w(x) over valid pixels (eq. 1 and 2).
+    """Builds U-Net's cross entropy with its weight map, Σ w(x) (−log p[y]) / Σ w(x) over valid pixels (eq. 1 and 2).
 
     w(x) = w_c[y] + w0 exp(−(d1 + d2)² / (2 σ²)): w_c are the class weights, the exponential is the data's weight map
     (`data/store/weight_map.py`). With a sigmoid it is the binary cross entropy, w_c by channel, the map the same for all.
     """
-    check_at_least(0, "weighted_cross_entropy", w0=w0)
+    check_options("weighted_cross_entropy", number(least=0), w0=w0)
 
     def sums(logits, mask, valid, weight):
         if activation == "softmax":
@@ -51,15 +52,15 @@ def weighted_cross_entropy(activation: str, weights, *, w0: float = 10.0) -> Los
 
 
 def focal(activation: str, weights, *, gamma: float = 2.0) -> Loss:
-    """Focal loss, Σ w (1 − p_t)^γ (−log p_t) / Σ w, p_t the probability of the truth (Lin et al. 2017, eq. 4).
+    """Builds the focal loss, Σ w (1 − p_t)^γ (−log p_t) / Σ w, p_t the probability of the truth (Lin et al. 2017, eq. 4).
 
     Softmax: over valid pixels, w by their class. Sigmoid: over valid pixels and channels, w by channel, p_t = p where
     the mask is 1, else 1 − p. γ = 0 is the cross entropy. The paper divides by the number of anchors that hold an
     object; a pixel is no anchor, so this is the mean. Its α is what the class weights are.
     """
-    check_at_least(0, "focal", gamma=gamma)
+    check_options("focal", number(least=0), gamma=gamma)
 
-    # The power from the logarithm of 1 - p_t: of 1 - p_t itself, rounded to 0, its gradient is infinite for gamma < 1.
+    # The power is taken from log(1 - p_t): of 1 - p_t itself, rounded to 0, its gradient is infinite for gamma < 1.
     def sums(logits, mask, valid):
         if activation == "softmax":
             ids = valid_class_ids("focal", mask, valid)

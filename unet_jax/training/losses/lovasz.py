@@ -8,7 +8,7 @@ from unet_jax.training.losses.loss import Loss, weighted_mean
 
 
 def lovasz(activation: str, weights) -> Loss:
-    """The Lovász extension of the Jaccard loss of each image, then the mean over images with a valid pixel.
+    """Builds the Lovász extension of the Jaccard loss of each image, then the mean over images with a valid pixel.
 
     Softmax: Lovász-softmax of the errors |y − p|, the weighted mean over the classes present in the image, as in the
     authors' code. Sigmoid: the Lovász hinge of the errors max(1 − z (2 y − 1), 0), z the logits, the weighted mean over
@@ -33,19 +33,23 @@ def lovasz(activation: str, weights) -> Loss:
 
 
 def jaccard_extension(errors: jax.Array, truth: jax.Array, valid: jax.Array) -> jax.Array:
-    """Σ_i m_i ΔJ_i over the last axis, m the errors from the largest down, ΔJ_i = J({1..i}) − J({1..i−1}).
+    """Returns Σ_i m_i ΔJ_i over the last axis, m the errors from the largest down, ΔJ_i = J({1..i}) − J({1..i−1}).
 
     J(M) is the Jaccard loss 1 − I/U when the pixels of M, and no others, are wrong: I true pixels are left of G, and U is
     G and the false ones in M. So a true pixel adds 1/U and a false one I / ((U − 1) U), which lose no digits to
     differences of nearly equal numbers.
 
     Args:
-      errors: at least 0, `[..., N]`; truth, valid: bool, alike. What is not valid takes no part.
+      errors: at least 0, `[..., N]`.
+      truth: bool, alike.
+      valid: bool, alike; what is not valid takes no part.
 
-    Returns `[...]`.
+    Returns:
+      Float32 `[...]`.
     """
     place = jax.lax.broadcasted_iota(jnp.int32, errors.shape, errors.ndim - 1)
-    packed = place << 2 | (truth & valid) << 1 | (~truth & valid)  # one number a pixel: sorted nearly twice as fast
+    # One number a pixel: it is sorted nearly twice as fast.
+    packed = place << 2 | (truth & valid) << 1 | (~truth & valid)
     _, packed = jax.lax.sort((-jax.lax.stop_gradient(errors), packed), num_keys=1, dimension=-1)
     place, true, false = packed >> 2, (packed >> 1 & 1).astype(jnp.float32), (packed & 1).astype(jnp.float32)
     total = jnp.sum(true, -1, keepdims=True)

@@ -5,25 +5,30 @@ With the weights w_s after step s and the decay d, after t steps
     ema_t = Σ_s d^(t−s) w_s / Σ_s d^(t−s),   s = 1 .. t
           = ema_{t−1} + a_t (w_t − ema_{t−1}),   a_t = (1 − d) / (1 − d^t):
 
-the weights at the initialisation have no share, so it is of use from the first steps on. The running statistics of BatchNorm
-are averaged in the same way: they are means over batches already, and those of the averaged weights to first order.
+the weights at the initialisation have no share, so the average is of use from the first steps on. The running statistics
+of BatchNorm are averaged in the same way: they are means over batches already, and those of the averaged weights to first
+order.
 """
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from unet_jax.errors import UserError
+from unet_jax.checks import number
 
-
-def check(decay: float) -> None:
-    """Raises UserError for a decay outside its domain."""
-    if not 0 <= decay < 1:
-        raise UserError(f"optim.ema_decay {decay} must be at least 0 and below 1; 0 keeps no average")
+DECAY = number(least=0, below=1, why="0 keeps no average")
 
 
 def update_ema(ema, variables, step: jax.Array, decay: float):
-    """The average after `step` steps (1 at the first), of which `variables` are what the last one left."""
+    """Returns the average after one more step.
+
+    Args:
+      ema: the average before the step, a pytree; of no account at the first step.
+      variables: what the step left, a pytree like `ema`.
+      step: int32 scalar, the number of steps done, 1 after the first.
+      decay: d, above 0 and below 1.
+    """
     share = -(1 - decay) / jnp.expm1(step * jnp.log(jnp.float32(decay)))
-    share = jnp.where(step == 1, 1.0, share)  # exactly: nothing of what was there before the first step
+    # Exactly 1 at the first step: nothing of what was there before it is left.
+    share = jnp.where(step == 1, 1.0, share)
     return jax.tree.map(lambda new, old: new.astype(old.dtype), optax.incremental_update(variables, ema, share), ema)

@@ -1,39 +1,34 @@
 """The optimiser: one optax chain from a few config keys."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from unet_jax.errors import UserError
+from unet_jax.checks import check_all, choice, number
 from unet_jax.training.optim import param_groups
 from unet_jax.training.optim.schedules import create_schedule
 
 OPTIMIZERS = ("adamw", "adam", "sgd", "rmsprop", "lion")
-DECOUPLED = ("adamw", "lion")  # weight decay past the moments
+# Their weight decay does not go through the moments.
+DECOUPLED = ("adamw", "lion")
+# What the options may be, by the names of their keys in `config.optim`.
+DOMAINS = {
+    "name": choice(OPTIMIZERS),
+    "weight_decay": number(least=0, why="0 switches it off"),
+    "grad_clip": number(least=0, why="0 switches it off"),
+    "b1": number(least=0, below=1),
+    "b2": number(least=0, below=1),
+    "momentum": number(least=0, below=1),
+    "rmsprop_decay": number(least=0, below=1),
+    "eps": number(above=0, why="it keeps a step from a division by 0"),
+}
 
 
 def decay_mask(params):
-    """True for the leaves that weight decay acts on: kernels; not biases, not the scales of a normalisation."""
+    """Returns True for the leaves that weight decay acts on: kernels; not biases, not the scales of a normalisation."""
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
-
-
-def check(optim: Mapping) -> None:
-    """Raises UserError for a value of the optimiser that is outside its domain, whatever the network."""
-    if optim["name"] not in OPTIMIZERS:
-        raise UserError(f"optim.name {optim['name']!r} is unknown; known: {', '.join(OPTIMIZERS)}")
-    for key in ("weight_decay", "grad_clip"):
-        if not 0 <= optim[key] < math.inf:
-            raise UserError(f"optim.{key} {optim[key]} must be finite and not negative; 0 switches it off")
-    for key in ("b1", "b2", "momentum", "rmsprop_decay"):
-        if not 0 <= optim[key] < 1:
-            raise UserError(f"optim.{key} {optim[key]} must be at least 0 and below 1")
-    if not 0 < optim["eps"] < math.inf:
-        raise UserError(f"optim.eps {optim['eps']} must be above 0 and finite: it keeps a step from a division by 0")
-    param_groups.check_patterns(optim["freeze"])
-    param_groups.check_multipliers(optim["lr_multipliers"])
 
 
 def create_optimizer(
@@ -57,32 +52,47 @@ def create_optimizer(
     freeze: Sequence[str] = (),
     lr_multipliers: Sequence[tuple[str, float]] = (),
 ) -> tuple[optax.GradientTransformation, Callable]:
-    """The optimiser and its learning rate schedule.
+    """Builds the optimiser and its learning rate schedule.
 
     `weight_decay` acts on kernels alone. For "adamw" (Loshchilov and Hutter) and "lion" (Chen et al. 2023) it is
     decoupled; for "adam", "sgd" and "rmsprop" it is the gradient of an L2 penalty, added before the moments, as in the
     U-Net++ authors' code (their l2(1e-4) is a decay of 2e-4 here). `grad_clip` bounds the global norm of the gradient
     before all else; 0 leaves it alone.
 
-    "rmsprop" divides by sqrt(v) + eps, as PyTorch does, v starting at 0 and decaying by `rmsprop_decay`; its `momentum` is that of
-    the steps, 0 for none.
+    "rmsprop" divides by sqrt(v) + eps, as PyTorch does; v starts at 0 and decays by `rmsprop_decay`. Its `momentum` is that
+    of the steps, 0 for none.
 
     Args:
-      freeze: patterns of parameters' names (`parts.py`) that no step changes. They have no moments, and their gradient
-        counts for nothing in `grad_clip`.
-      lr_multipliers: pairs of such a pattern and the factor by which the learning rate of these parameters is multiplied, and the
-        decoupled weight decay with it; where several patterns match, the last counts.
+      name: one of `OPTIMIZERS`.
+      learning_rate: the peak of the schedule; it and the five options of the schedule are those of `create_schedule`.
+      num_steps: steps of the whole run.
+      schedule: the name of the schedule.
+      warmup_steps: steps of the warm-up.
+      power: of the schedule "poly".
+      boundaries: of the schedule "step".
+      lr_drop_factor: of the schedules "step" and "plateau".
+      weight_decay: see above; 0 for none.
+      momentum: of "sgd" and "rmsprop".
+      nesterov: of "sgd" and "rmsprop".
+      b1: of "adam", "adamw" and "lion".
+      b2: of "adam", "adamw" and "lion".
+      rmsprop_decay: of "rmsprop".
+      eps: of "adam", "adamw" and "rmsprop".
+      grad_clip: the largest global norm of a gradient; 0 for any.
+      freeze: patterns of parameters' names (`param_groups.py`) that no step changes. These parameters have no moments, and
+        their gradient counts for nothing in `grad_clip`.
+      lr_multipliers: pairs of such a pattern and the factor that multiplies the learning rate of these parameters, and
+        their decoupled weight decay with it; where several patterns match, the last counts.
+
+    Returns:
+      The optimiser, and `rate(step) -> float32`, its learning rate by step.
 
     Raises:
       UserError: a value is outside its domain; or, from the optimiser's `init`, a pattern matches no parameter's name.
     """
-    numbers = {
-        "weight_decay": weight_decay,
-        "grad_clip": grad_clip,
-        "momentum": momentum,
-        "rmsprop_decay": rmsprop_decay,
-    }
-    check({"name": name, **numbers, "b1": b1, "b2": b2, "eps": eps, "freeze": freeze, "lr_multipliers": lr_multipliers})
+    values = {"name": name, "weight_decay": weight_decay, "grad_clip": grad_clip, "momentum": momentum}
+    values |= {"b1": b1, "b2": b2, "rmsprop_decay": rmsprop_decay, "eps": eps}
+    check_all(DOMAINS, values, "optim.")
     freeze = param_groups.check_patterns(freeze)
     lr_multipliers = param_groups.check_multipliers(lr_multipliers)
     rate = create_schedule(

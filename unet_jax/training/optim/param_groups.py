@@ -1,46 +1,55 @@
-"""Parts of a network, by patterns of its parameters' names: those that stay frozen, those with a rate of their own.
+"""Groups of parameters, by patterns of their names: those that stay frozen, those with a learning rate of their own.
 
 A parameter's name is its path, as in the checkpoint: "enc_0/conv_0/kernel". A pattern is one of the shell's: `*` stands for
 any characters, slashes too, so that "encoder/*" is the whole encoder.
 """
 
 import fnmatch
-import math
 from collections.abc import Sequence
 
 import jax
 import optax
 
+from unet_jax.checks import number
 from unet_jax.errors import UserError
+
+FACTOR = number(above=0, why="to leave parameters as they are, name them in optim.freeze")
 
 
 def check_patterns(freeze: Sequence[str]) -> tuple[str, ...]:
-    """The patterns as a tuple; UserError unless they are strings."""
-    if isinstance(freeze, str) or not all(isinstance(pattern, str) and pattern for pattern in freeze):
+    """Returns the patterns as a tuple; raises UserError unless they are strings."""
+    strings = isinstance(freeze, Sequence) and all(isinstance(pattern, str) and pattern for pattern in freeze)
+    if isinstance(freeze, str) or not strings:
         raise UserError(f"optim.freeze {freeze!r}: give patterns of parameters' names, such as ('encoder/*',)")
     return tuple(freeze)
 
 
 def check_multipliers(lr_multipliers: Sequence[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
-    """The pairs as a tuple; UserError unless they are patterns with factors above 0."""
-    for pair in lr_multipliers:
-        if isinstance(pair, str) or len(pair) != 2 or not isinstance(pair[0], str):
+    """Returns the pairs as a tuple; raises UserError unless they are patterns with factors above 0."""
+    pairs = lr_multipliers if isinstance(lr_multipliers, tuple | list) else [lr_multipliers]
+    for pair in pairs:
+        if not isinstance(pair, tuple | list) or len(pair) != 2 or not isinstance(pair[0], str):
             raise UserError(
-                f"optim.lr_multipliers {lr_multipliers!r}: give pairs of a pattern and a factor, such as (('encoder/*', 0.1),)"
+                f"optim.lr_multipliers {lr_multipliers!r}: give pairs of a pattern and a factor, such as "
+                "(('encoder/*', 0.1),)"
             )
-        if not isinstance(pair[1], int | float) or not 0 < pair[1] < math.inf:
-            raise UserError(
-                f"optim.lr_multipliers: factor {pair[1]!r} for {pair[0]!r} must be a finite number above 0; "
-                "to leave a part as it is, name it in optim.freeze"
-            )
-    return tuple((pattern, float(factor)) for pattern, factor in lr_multipliers)
+        FACTOR.check(f"optim.lr_multipliers {pair[0]!r}, factor", pair[1])
+    return tuple((pattern, float(factor)) for pattern, factor in pairs)
 
 
 def match_patterns(params, patterns: Sequence[str], key: str):
-    """A tree like `params`: for each leaf the place of the last of `patterns` that matches its name, or -1.
+    """Finds, for each parameter, the last pattern that matches its name.
+
+    Args:
+      params: a pytree of dicts.
+      patterns: of names.
+      key: of the config that the patterns stand under, for the error.
+
+    Returns:
+      A tree like `params`, of the place in `patterns`, or -1 where none matches.
 
     Raises:
-      UserError: a pattern matches no name; `key` is that of the config that it stands under.
+      UserError: a pattern matches no name.
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(params)
     names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
@@ -56,7 +65,7 @@ def match_patterns(params, patterns: Sequence[str], key: str):
 
 
 def freeze_matching(tx: optax.GradientTransformation, freeze: Sequence[str]) -> optax.GradientTransformation:
-    """`tx` for the parameters that no pattern matches; the others stay as they are and have no state."""
+    """Returns `tx` for the parameters that no pattern matches; the others stay as they are and have no state."""
 
     def labels(params):
         places = match_patterns(params, freeze, "optim.freeze")
@@ -68,11 +77,12 @@ def freeze_matching(tx: optax.GradientTransformation, freeze: Sequence[str]) -> 
 
 
 def scale_learning_rates(lr_multipliers: Sequence[tuple[str, float]]) -> optax.GradientTransformation:
-    """Multiplies the change of each parameter by the factor of the last pattern that matches its name."""
+    """Builds what multiplies the change of each parameter by the factor of the last pattern that matches its name."""
     patterns, factors = zip(*lr_multipliers, strict=True)
 
     def init(params):
-        match_patterns(params, patterns, "optim.lr_multipliers")  # raises where one matches nothing
+        # Raises where a pattern matches nothing.
+        match_patterns(params, patterns, "optim.lr_multipliers")
         return optax.EmptyState()
 
     def update(updates, state, params=None):
@@ -84,7 +94,7 @@ def scale_learning_rates(lr_multipliers: Sequence[tuple[str, float]]) -> optax.G
 
 
 def stop_frozen_gradients(params, freeze: Sequence[str]):
-    """`params`, of which those that a pattern matches have the gradient 0, and no program to compute it."""
+    """Returns `params`; those that a pattern matches have the gradient 0, and no program to compute it."""
     if not freeze:
         return params
     places = match_patterns(params, freeze, "optim.freeze")

@@ -6,12 +6,23 @@ from collections.abc import Callable, Sequence
 import jax
 import optax
 
+from unet_jax.checks import check_all, choice, number
 from unet_jax.errors import UserError
 
 SCHEDULES = ("cosine", "poly", "one_cycle", "step", "constant", "plateau")
-LENGTHLESS = ("step", "constant", "plateau")  # the same whatever the run's length: a finished run can be made longer
-RISE = 0.3  # the share of the run that "one_cycle" rises for where no warm-up says how long
-LOW, LAST = 25.0, 1e4  # "one_cycle" begins at peak / LOW and ends at that / LAST, as optax and PyTorch have it
+# The same whatever the run's length: a finished run can be made longer.
+LENGTHLESS = ("step", "constant", "plateau")
+# What the options may be, by the names of their keys in `config.optim`.
+DOMAINS = {
+    "schedule": choice(SCHEDULES),
+    "learning_rate": number(above=0),
+    "power": number(above=0),
+    "lr_drop_factor": number(above=0, below=1, why="the rate is multiplied by it"),
+}
+# The fraction of the run that "one_cycle" rises for where no warm-up says how long.
+RISE = 0.3
+# "one_cycle" begins at peak / LOW and ends at that / LAST, as optax and PyTorch have it.
+LOW, LAST = 25.0, 1e4
 
 
 def create_schedule(
@@ -24,9 +35,9 @@ def create_schedule(
     boundaries: Sequence[int] = (),
     lr_drop_factor: float = 0.1,
 ) -> Callable[[jax.Array], jax.Array]:
-    """Learning rate by step: a linear warm-up to `learning_rate`, then what `name` says.
+    """Builds the learning rate by step: a linear warm-up to `learning_rate`, then what `name` says.
 
-    With t the share of the steps after the warm-up that are done:
+    With t the fraction of the steps after the warm-up that are done:
 
         cosine     (1 + cos πt) / 2 of the peak
         poly       (1 − t)^power of the peak
@@ -36,19 +47,28 @@ def create_schedule(
         constant   the peak
         plateau    the peak, times what `training/optim/plateau.py` keeps
 
+    >>> rate = create_schedule(name="poly", learning_rate=0.8, num_steps=4, power=1.0)
+    >>> [round(float(rate(step)), 3) for step in range(5)]
+    [0.8, 0.6, 0.4, 0.2, 0.0]
+
     Args:
       name: one of `SCHEDULES`.
       learning_rate: the peak.
       num_steps: steps of the whole run; later steps keep the last value.
       warmup_steps: steps of the warm-up, fewer than `num_steps`.
       power: the exponent of "poly" (DeepLab and nnU-Net: 0.9).
-      boundaries: steps of the whole run from which on "step" is another `lr_drop_factor` lower; ascending, after the warm-up.
+      boundaries: steps of the whole run, ascending and after the warm-up, from which on "step" multiplies by one more
+        `lr_drop_factor`.
       lr_drop_factor: of "step" and "plateau".
+
+    Returns:
+      `rate(step) -> learning rate`, of a step number from 0.
 
     Raises:
       UserError: a value is outside its domain, or `boundaries` are there without "step", or are not with it.
     """
-    check(name=name, learning_rate=learning_rate, power=power, lr_drop_factor=lr_drop_factor)
+    values = {"schedule": name, "learning_rate": learning_rate, "power": power, "lr_drop_factor": lr_drop_factor}
+    check_all(DOMAINS, values, "optim.")
     if not 0 <= warmup_steps < num_steps:
         raise UserError(
             f"optim.warmup_steps: a warm-up of {warmup_steps} steps must be at least 0 and below the run's {num_steps}"
@@ -75,20 +95,6 @@ def create_schedule(
         return after
     warmup = optax.linear_schedule(learning_rate / (warmup_steps + 1), learning_rate, warmup_steps)
     return optax.join_schedules([warmup, after], [warmup_steps])
-
-
-def check(*, name: str, learning_rate: float, power: float, lr_drop_factor: float) -> None:
-    """Raises UserError for a value that no length of the run makes right."""
-    if name not in SCHEDULES:
-        raise UserError(f"optim.schedule {name!r} is unknown; known: {', '.join(SCHEDULES)}")
-    if not 0 < learning_rate < float("inf"):
-        raise UserError(f"optim.learning_rate {learning_rate} must be above 0 and finite")
-    if not 0 < power < float("inf"):
-        raise UserError(f"optim.power {power} must be above 0 and finite")
-    if not 0 < lr_drop_factor < 1:
-        raise UserError(
-            f"optim.lr_drop_factor {lr_drop_factor} must be above 0 and below 1: the rate is multiplied by it"
-        )
 
 
 def _check_boundaries(name: str, boundaries: Sequence[int], warmup_steps: int) -> tuple[int, ...]:

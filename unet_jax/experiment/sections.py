@@ -1,0 +1,395 @@
+"""The sections of a config, each a frozen dataclass that checks itself when it is built; here a `ConfigDict` ends.
+
+`read_sections` turns a whole config into `Sections`. A key that is unknown, a value outside its domain and two values that
+contradict each other are one-line errors, before any data are prepared. What each key means, and its default:
+`configs/default.py`. To add a key: add its row to the section here, and its default there.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
+
+from ml_collections import ConfigDict
+
+from unet_jax import models
+from unet_jax.checks import Domain, boolean, check_finite, choice, number, sequence_of, text, whole
+from unet_jax.data.augment.options import AugmentOptions
+from unet_jax.data.loading import foreground
+from unet_jax.data.loading.class_weights import RULES
+from unet_jax.data.normalization import NORMALIZATIONS
+from unet_jax.errors import UserError
+from unet_jax.experiment.durations import EVERY, LENGTH, WARMUP, Duration, Durations, one_duration, resolve_durations
+from unet_jax.inference.predictor import MODES
+from unet_jax.models.network import Network
+from unet_jax.training.losses.registry import check_loss_options, create_loss
+from unet_jax.training.optim import ema, optimizer, param_groups, plateau, schedules
+
+SEED = whole(0, 2**32 - 1)
+NOT_GIVEN = "0 for not given"
+# What a network may be used with: the weights as trained, or their moving average.
+WEIGHTS = ("raw", "ema")
+
+
+def setting(domain: Domain | None = None) -> Any:
+    """Declares a key of a section, which may have the values of `domain`; without one the section looks at it itself."""
+    return dataclasses.field(metadata={"domain": domain})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Section:
+    """The keys and values of one section of a config, checked.
+
+    Raises:
+      UserError: a value is outside its domain, or two do not go together.
+    """
+
+    SECTION: ClassVar[str]
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, list):
+                # Of a config.json, which has no tuples.
+                object.__setattr__(self, field.name, tuple(value))
+            domain = field.metadata.get("domain")
+            if domain is not None:
+                domain.check(f"{self.SECTION}.{field.name}", getattr(self, field.name))
+        self.check()
+
+    def check(self) -> None:
+        """Raises UserError where a value without a domain is not allowed, or values do not go together."""
+
+    def values(self, keys: Iterable[str] = ()) -> dict[str, Any]:
+        """Returns the values by key: those of `keys`, or all."""
+        return {key: getattr(self, key) for key in keys or (field.name for field in dataclasses.fields(self))}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelSection(Section):
+    """`config.model`: a network and what it starts from.
+
+    Attributes:
+      encoder_weights: a file that the encoder starts from, "" for none.
+      options: the arguments of `models.build` but `name`, `num_classes` and `axis_name`.
+    """
+
+    SECTION = "model"
+    name: str = setting(text())
+    activation: str = setting(text())
+    dtype: str = setting(text())
+    encoder_weights: str = setting(text())
+    options: Mapping[str, Any] = setting()
+
+    def check(self) -> None:
+        # The network checks its options itself; how many classes there are only the data tell.
+        self.build(num_classes=2)
+        if self.encoder_weights and not self.options.get("encoder"):
+            raise UserError(
+                f"model.encoder_weights={self.encoder_weights}: the network has no encoder; set model.encoder"
+            )
+
+    def build(self, num_classes: int, axis_name: str | None = None) -> Network:
+        """Builds the network; errors as of `models.build`."""
+        options = {**self.options, "activation": self.activation, "dtype": self.dtype}
+        return models.build(self.name, num_classes=num_classes, axis_name=axis_name, **options)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataSection(Section):
+    """The keys of `config.data` that say which data set.
+
+    Attributes:
+      options: the other arguments of `data.load`, which checks them.
+    """
+
+    SECTION = "data"
+    name: str = setting(text())
+    cache_dir: str = setting(text())
+    train_fraction: float = setting(number(above=0, most=1))
+    weight_map: bool = setting(boolean())
+    weight_map_sigma: float = setting(number(above=0))
+    options: Mapping[str, Any] = setting()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LoadingSection(Section):
+    """The keys of `config.data` that say how training reads the data set."""
+
+    SECTION = "data"
+    patch: tuple[int, int] = setting(sequence_of(whole(1), length=2))
+    normalize: str = setting(choice(NORMALIZATIONS))
+    foreground_fraction: float = setting(number())
+    num_threads: int = setting(whole(1))
+    cache_bytes: int = setting(whole(0))
+
+    def check(self) -> None:
+        foreground.check_fraction(self.foreground_fraction)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LossSection(Section):
+    """`config.loss`."""
+
+    SECTION = "loss"
+    weights: Mapping[str, float] = setting()
+    options: Mapping[str, Mapping[str, float]] = setting()
+    class_weights: tuple[float, ...] = setting()
+    class_weighting: str = setting(choice(("", *RULES)))
+    head_weights: tuple[float, ...] = setting()
+
+    def check(self) -> None:
+        check_loss_options(self.weights, self.class_weights, self.head_weights, self.options)
+        if self.class_weights and self.class_weighting:
+            raise UserError(
+                f"loss.class_weights {self.class_weights} and loss.class_weighting {self.class_weighting!r} are both set; "
+                "set one of them"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimSection(Section):
+    """`config.optim`."""
+
+    SECTION = "optim"
+    name: str = setting(optimizer.DOMAINS["name"])
+    learning_rate: float = setting(schedules.DOMAINS["learning_rate"])
+    schedule: str = setting(schedules.DOMAINS["schedule"])
+    warmup_steps: int = setting(whole(0, why=NOT_GIVEN))
+    warmup_epochs: float = setting(number(least=0, why=NOT_GIVEN))
+    warmup_examples: int = setting(whole(0, why=NOT_GIVEN))
+    power: float = setting(schedules.DOMAINS["power"])
+    boundaries: tuple[float, ...] = setting(sequence_of(number()))
+    lr_drop_factor: float = setting(schedules.DOMAINS["lr_drop_factor"])
+    plateau_patience: int = setting(plateau.DOMAINS["plateau_patience"])
+    plateau_gain: float = setting(plateau.DOMAINS["plateau_gain"])
+    weight_decay: float = setting(optimizer.DOMAINS["weight_decay"])
+    momentum: float = setting(optimizer.DOMAINS["momentum"])
+    nesterov: bool = setting(boolean())
+    b1: float = setting(optimizer.DOMAINS["b1"])
+    b2: float = setting(optimizer.DOMAINS["b2"])
+    rmsprop_decay: float = setting(optimizer.DOMAINS["rmsprop_decay"])
+    eps: float = setting(optimizer.DOMAINS["eps"])
+    grad_clip: float = setting(optimizer.DOMAINS["grad_clip"])
+    accumulate: int = setting(whole(1))
+    ema_decay: float = setting(ema.DECAY)
+    freeze: tuple[str, ...] = setting()
+    lr_multipliers: tuple[tuple[str, float], ...] = setting()
+
+    def check(self) -> None:
+        param_groups.check_patterns(self.freeze)
+        param_groups.check_multipliers(self.lr_multipliers)
+        # Each raises unless the duration is given in one unit.
+        _ = self.warmup
+
+    @property
+    def warmup(self) -> Duration:
+        """How long the warm-up is."""
+        return one_duration("optim", self.values(WARMUP), optional=True)
+
+    @property
+    def optimizer_options(self) -> dict[str, Any]:
+        """The arguments of `create_optimizer`, all but the durations."""
+        others = ("accumulate", "ema_decay", "plateau_patience", "plateau_gain", "boundaries", *WARMUP)
+        return {key: value for key, value in self.values().items() if key not in others}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainSection(Section):
+    """`config.train`."""
+
+    SECTION = "train"
+    batch_size: int = setting(whole(1))
+    num_steps: int = setting(whole(0, why=NOT_GIVEN))
+    num_epochs: float = setting(number(least=0, why=NOT_GIVEN))
+    num_examples: int = setting(whole(0, why=NOT_GIVEN))
+    log_every: int = setting(whole(1))
+    eval_every: int = setting(whole(0, why=NOT_GIVEN))
+    eval_every_epochs: float = setting(number(least=0, why=NOT_GIVEN))
+    eval_every_examples: int = setting(whole(0, why=NOT_GIVEN))
+    patience: int = setting(whole(0))
+    tensorboard: bool = setting(boolean())
+    init_from: str = setting(text())
+
+    def check(self) -> None:
+        # Each raises unless the duration is given in one unit.
+        _ = self.length, self.every
+
+    @property
+    def length(self) -> Duration:
+        """How long the run is."""
+        return one_duration("train", self.values(LENGTH))
+
+    @property
+    def every(self) -> Duration:
+        """How long it is from one evaluation to the next."""
+        return one_duration("train", self.values(EVERY))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvalSection(Section):
+    """`config.eval`."""
+
+    SECTION = "eval"
+    batch_size: int = setting(whole(1))
+    pad_multiple: int = setting(whole(1))
+    mode: str = setting(choice(MODES))
+    classes: tuple[str, ...] = setting(sequence_of(text()))
+    weights: str = setting(choice(WEIGHTS))
+    num_pictures: int = setting(whole(0))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckpointSection(Section):
+    """`config.checkpoint`."""
+
+    SECTION = "checkpoint"
+    every: int = setting(whole(0))
+    latest: int = setting(whole(1))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sections:
+    """A whole config, checked.
+
+    Attributes:
+      seed: of initialisation, order of the data, windows, augmentation and dropout.
+      model: the network and what it starts from.
+      data: which data set.
+      loading: how training reads it.
+      augment: the options of augmentation.
+      loss: the losses and their weights.
+      optim: the optimiser and its schedule.
+      train: length and batches of the run.
+      eval: evaluation.
+      checkpoint: which checkpoints are kept.
+
+    Raises:
+      UserError: two sections contradict each other.
+    """
+
+    seed: int
+    model: ModelSection
+    data: DataSection
+    loading: LoadingSection
+    augment: AugmentOptions
+    loss: LossSection
+    optim: OptimSection
+    train: TrainSection
+    eval: EvalSection
+    checkpoint: CheckpointSection
+
+    def __post_init__(self):
+        SEED.check("seed", self.seed)
+        loss, optim = self.loss, self.optim
+        if self.eval.weights == "ema" and not optim.ema_decay:
+            raise UserError(
+                "eval.weights 'ema' needs an average: give optim.ema_decay a value, e.g. 0.999, or take 'raw'"
+            )
+        map_weight = loss.weights.get("weighted_cross_entropy", 0.0)
+        if bool(map_weight) != self.data.weight_map:
+            raise UserError(
+                f"loss.weights.weighted_cross_entropy is {map_weight} and data.weight_map is {self.data.weight_map}: that "
+                "loss needs the map, and no other reads it; set both or neither"
+            )
+        if self.train.batch_size % optim.accumulate:
+            raise UserError(
+                f"train.batch_size {self.train.batch_size} is no multiple of optim.accumulate {optim.accumulate}: as many "
+                "micro-batches are to make the batch of one step"
+            )
+        # Each loss checks its options and the activation itself; how many classes there are only the data tell.
+        create_loss(weights=loss.weights, activation=self.model.activation, num_classes=2, options=loss.options)
+
+    def resolve_durations(self, num_examples: int) -> Durations:
+        """Returns the durations in steps, of a run on so many training examples; errors as of `resolve_durations`."""
+        train, optim = self.train, self.optim
+        return resolve_durations(
+            train.length,
+            train.every,
+            optim.warmup,
+            optim.boundaries,
+            batch_size=train.batch_size,
+            num_examples=num_examples,
+        )
+
+
+SectionType = TypeVar("SectionType", bound=Section)
+
+# The sections whose keys are all in one class; "model" and "data" have keys of the network's and the data set's own.
+WHOLE_SECTIONS = {
+    "augment": AugmentOptions,
+    "loss": LossSection,
+    "optim": OptimSection,
+    "train": TrainSection,
+    "eval": EvalSection,
+    "checkpoint": CheckpointSection,
+}
+TOP_KEYS = ("seed", "model", "data", *WHOLE_SECTIONS)
+
+
+def read_sections(config: ConfigDict) -> Sections:
+    """Builds the sections of a whole config.
+
+    Raises:
+      UserError: a section or a key is missing or unknown, a value is outside its domain, or two contradict each other.
+    """
+    values = config.to_dict()
+    _check_keys("config", values, known=TOP_KEYS, required=TOP_KEYS)
+    check_finite(values)
+    whole_sections = {name: _build(cls, name, values[name]) for name, cls in WHOLE_SECTIONS.items()}
+    data, loading = read_data(config)
+    return Sections(seed=values["seed"], model=read_model(config), data=data, loading=loading, **whole_sections)
+
+
+def read_model(config: ConfigDict) -> ModelSection:
+    """Builds the section "model" of a config; errors as of `read_sections`."""
+    values = _mapping("model", config.to_dict()["model"])
+    # Not every network has an encoder.
+    return _build_open(ModelSection, "model", {"encoder_weights": "", **values})
+
+
+def read_data(config: ConfigDict) -> tuple[DataSection, LoadingSection]:
+    """Builds the section "data" of a config: the data set's part and training's; errors as of `read_sections`."""
+    values = dict(_mapping("data", config.to_dict()["data"]))
+    loading = {key: values.pop(key) for key in keys_of(LoadingSection) if key in values}
+    return _build_open(DataSection, "data", values), _build(LoadingSection, "data", loading)
+
+
+def keys_of(section: type) -> tuple[str, ...]:
+    """Returns the keys of a section."""
+    return tuple(field.name for field in dataclasses.fields(section))
+
+
+def _build(cls: type[SectionType], name: str, values: Mapping[str, Any]) -> SectionType:
+    """Builds a section whose keys are the fields of `cls`."""
+    fields = dataclasses.fields(cls)
+    without_default = [
+        field.name
+        for field in fields
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
+    _check_keys(name, _mapping(name, values), known=keys_of(cls), required=without_default)
+    return cls(**values)
+
+
+def _build_open(cls: type[SectionType], name: str, values: Mapping[str, Any]) -> SectionType:
+    """Builds a section some keys of which are fields of `cls`; all others are its `options`."""
+    own = [key for key in keys_of(cls) if key != "options"]
+    _check_keys(name, values, required=own)
+    options = {key: value for key, value in values.items() if key not in own}
+    return cls(**{key: values[key] for key in own}, options=options)
+
+
+def _mapping(name: str, values: Any) -> Mapping[str, Any]:
+    if not isinstance(values, Mapping):
+        raise UserError(f"{name} {values!r}: give a section, keys with values")
+    return values
+
+
+def _check_keys(name: str, values: Mapping[str, Any], *, required: Sequence[str], known: Sequence[str] = ()) -> None:
+    """Raises UserError for a key that is missing, or, where `known` lists them, unknown."""
+    for key in values:
+        if known and key not in known:
+            raise UserError(f"{name}.{key}: no such key; {name} has: {', '.join(known)}")
+    for key in required:
+        if key not in values:
+            raise UserError(f"{name}.{key} is missing; give it a value, such as that of configs/default.py")

@@ -185,7 +185,10 @@ def test_other_errors_are_told_as_what_they_are(error):
 
 @pytest.mark.parametrize("error", [OSError("Error -3 while decompressing"), ValueError("NOT_FOUND: /a/b")])
 def test_what_cannot_be_read_for_another_reason_is_damage(error):
-    with pytest.raises(DamagedCheckpoint, match="checkpoint 2: state cannot be read"), raise_if_damaged("checkpoint 2: state"):
+    with (
+        pytest.raises(DamagedCheckpoint, match="checkpoint 2: state cannot be read"),
+        raise_if_damaged("checkpoint 2: state"),
+    ):
         raise error
 
 

@@ -40,7 +40,7 @@ def measure(config, counts: Sequence[int], starts: int, num_steps: int) -> dict[
     import jax.numpy as jnp
     import optax
 
-    from unet_jax.data.loading import pipeline
+    from unet_jax.data.loading import train_pipeline
     from unet_jax.experiment.build import build_experiment
     from unet_jax.runtime import parallel
 
@@ -54,7 +54,7 @@ def measure(config, counts: Sequence[int], starts: int, num_steps: int) -> dict[
     for seed in range(starts):
         state = dataclasses.replace(parts, step_options={**parts.step_options, "seed": seed}).create_state()
         read = {"batch_size": config.train.batch_size, "seed": seed, **parts.loading_options}
-        batches = pipeline.train_batches(parts.dataset.source("train"), **read)
+        batches = train_pipeline.train_batches(parts.dataset.source("train"), **read)
         states, metrics = {n: parallel.replicate(state, of) for n, of in devices.items()}, {}
         for _, batch in zip(range(num_steps), batches, strict=False):
             for n, of in devices.items():

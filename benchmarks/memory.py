@@ -39,7 +39,7 @@ def measure(config) -> tuple[int, int]:
     import jax
 
     from unet_jax.analysis.plan import compile, work
-    from unet_jax.data.loading import pipeline
+    from unet_jax.data.loading import train_pipeline
     from unet_jax.experiment.build import build_experiment, create_dataset
     from unet_jax.runtime import parallel
     from unet_jax.runtime.program_cost import Cost
@@ -51,7 +51,9 @@ def measure(config) -> tuple[int, int]:
     program = parallel.compile_lowered(lowered, device[0].platform)
     parts = build_experiment(config)
     source = dataset.source("train")
-    batches = pipeline.train_batches(source, batch_size=whole.batch_size, seed=config.seed, **parts.loading_options)
+    batches = train_pipeline.train_batches(
+        source, batch_size=whole.batch_size, seed=config.seed, **parts.loading_options
+    )
     batch = next(batches)
     state = parts.create_state()  # its program is compiled by now
     jax.block_until_ready(state)

@@ -41,7 +41,7 @@ class Stepper:
     """The training steps of one config, one at a time."""
 
     def __init__(self, config: ConfigDict):
-        from unet_jax.data.loading import pipeline
+        from unet_jax.data.loading import train_pipeline
         from unet_jax.experiment.build import build_experiment
         from unet_jax.runtime import parallel
         from unet_jax.training.state import count_parameters
@@ -52,7 +52,7 @@ class Stepper:
         state = parts.create_state()
         self.parameters = count_parameters(state.params)
         body = parts.create_step()
-        self._batches = pipeline.train_batches(
+        self._batches = train_pipeline.train_batches(
             dataset.source("train"), batch_size=config.train.batch_size, seed=config.seed, **parts.loading_options
         )
         self._state = parallel.replicate(state)

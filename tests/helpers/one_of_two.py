@@ -36,12 +36,12 @@ def main(workdir: str, cache: str, part: str) -> None:
     import jax
     import numpy as np
 
-    from unet_jax.data.loading import pipeline
+    from unet_jax.data.loading import train_pipeline
     from unet_jax.errors import UserError
     from unet_jax.runs import loop
     from unet_jax.runtime import parallel
 
-    index, seen, config, train_batches = jax.process_index(), {}, small_run(cache), pipeline.train_batches
+    index, seen, config, train_batches = jax.process_index(), {}, small_run(cache), train_pipeline.train_batches
 
     def write() -> None:
         Path(f"{workdir}.{part}.{index}.json").write_text(json.dumps(seen))
@@ -69,7 +69,9 @@ def main(workdir: str, cache: str, part: str) -> None:
     rows, places = order(np.arange(2) + 2 * index)
     seen["order"] = [parallel.to_host(rows).tolist(), parallel.to_host(places).tolist()]
 
-    pipeline.train_batches = signalled(signal.SIGTERM, STOPPED_AT - 1)  # looked at after the step that runs meanwhile
+    train_pipeline.train_batches = signalled(
+        signal.SIGTERM, STOPPED_AT - 1
+    )  # looked at after the step that runs meanwhile
     try:
         loop.train_and_evaluate(config, workdir)
     except loop.Interrupted as stopped:
@@ -82,7 +84,7 @@ def main(workdir: str, cache: str, part: str) -> None:
     except UserError as error:
         seen["refused"] = str(error)
     write()
-    pipeline.train_batches = signalled(signal.SIGKILL, KILLED_AT)
+    train_pipeline.train_batches = signalled(signal.SIGKILL, KILLED_AT)
     loop.train_and_evaluate(config, workdir)
 
 

@@ -22,7 +22,7 @@ from unet_jax.analysis.verify_resume.verify import compare, verify_resume
 from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.checkpoints.integrity import DamagedCheckpoint, raise_if_damaged
 from unet_jax.data.datasets.registry import load_dataset
-from unet_jax.data.loading import pipeline
+from unet_jax.data.loading import train_pipeline
 from unet_jax.data.store import cache
 from unet_jax.errors import UserError
 from unet_jax.runs import loop
@@ -100,14 +100,14 @@ def test_a_run_in_a_bucket_is_that_of_a_local_folder(bucket, images, of_folder, 
     loop.train_and_evaluate(of_folder(images), tmp_path / "run")
     workdir, config = paths.resolve(f"{bucket}/runs/one", "--workdir"), of_folder(f"{bucket}/data")
 
-    def signalling(*args, train_batches=pipeline.train_batches, **kwargs):
+    def signalling(*args, train_batches=train_pipeline.train_batches, **kwargs):
         for step, batch in enumerate(train_batches(*args, **kwargs), 1):
             if step == 4:
                 signal.raise_signal(signal.SIGINT)
             yield batch
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "train_batches", signalling)
+        patch.setattr(train_pipeline, "train_batches", signalling)
         with pytest.raises(loop.Interrupted, match=r"saved in gs://bucket/runs/one"):
             loop.train_and_evaluate(config, str(workdir))
     loop.train_and_evaluate(config, str(workdir), profile_steps="6:6")

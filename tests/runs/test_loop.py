@@ -15,7 +15,7 @@ import unet_jax
 from configs import default
 from unet_jax.checkpoints import disk_space
 from unet_jax.checkpoints.checkpointer import Checkpointer
-from unet_jax.data.loading import pipeline
+from unet_jax.data.loading import train_pipeline
 from unet_jax.errors import UserError
 from unet_jax.experiment import build
 from unet_jax.experiment.build import build_experiment
@@ -205,13 +205,13 @@ def test_another_config_is_refused_with_the_difference(trained, config):
 
 def test_nan_stops_with_the_step_and_keeps_the_checkpoint(config, monkeypatch, tmp_path):
     config.train.eval_every = 1
-    train_batches = pipeline.train_batches
+    train_batches = train_pipeline.train_batches
 
     def spoilt(*args, **kwargs):
         for step, batch in enumerate(train_batches(*args, **kwargs), 1):
             yield batch if step < 3 else batch | {"image": np.full_like(batch["image"], np.nan)}
 
-    monkeypatch.setattr(pipeline, "train_batches", spoilt)
+    monkeypatch.setattr(train_pipeline, "train_batches", spoilt)
     with pytest.raises(UserError, match=r"step 3: loss nan.*last good checkpoint is step 2"):
         loop.train_and_evaluate(config, tmp_path / "run")
     masks, _ = unet_jax.load(tmp_path / "run").predict(np.zeros((20, 20), np.uint8))

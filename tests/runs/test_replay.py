@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from unet_jax.checkpoints.checkpointer import Checkpointer
-from unet_jax.data.loading import pipeline
+from unet_jax.data.loading import train_pipeline
 from unet_jax.errors import UserError
 from unet_jax.runs import replay, workdir
 from unet_jax.runs.replay import Replay
@@ -45,7 +45,7 @@ def test_states_are_those_of_the_run_bit_by_bit(run, trained):
         jax.tree.map(np.testing.assert_array_equal, found, own[step])
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == files
     parts = left.parts
-    batches = pipeline.train_batches(parts.dataset.source("train"), batch_size=4, seed=0, **parts.loading_options)
+    batches = train_pipeline.train_batches(parts.dataset.source("train"), batch_size=4, seed=0, **parts.loading_options)
     expected = [next(batches) for _ in range(7)]
     for step, (_, batch) in gone_through.items():
         jax.tree.map(np.testing.assert_array_equal, batch, expected[step])

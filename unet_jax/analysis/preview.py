@@ -47,11 +47,11 @@ def pairs(config: ConfigDict, parts, first_step: int = 0) -> Iterator[Pair]:
     import jax  # here, so that --help is quick
 
     from unet_jax.data.augment.augment import augment_batch
-    from unet_jax.data.loading import pipeline
+    from unet_jax.data.loading import train_pipeline
     from unet_jax.training.step import step_keys
 
     augment = jax.jit(lambda key, batch: augment_batch(key, batch, **config.augment.to_dict()))
-    batches = pipeline.train_batches(
+    batches = train_pipeline.train_batches(
         parts.dataset.source("train"),
         batch_size=config.train.batch_size,
         seed=config.seed,

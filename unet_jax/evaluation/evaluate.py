@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from unet_jax import segmentation
-from unet_jax.data.loading import pipeline
+from unet_jax.data.loading import eval_pipeline
 from unet_jax.errors import UserError
 from unet_jax.evaluation import metrics
 from unet_jax.inference.predictor import Predictor, forward
@@ -59,7 +59,7 @@ def evaluate(
     program = predictor.program(fn)
     num_compiles, num_devices = len(program.shapes), predictor.num_devices * process_count
     recorder, throughput = _IdRecorder(source), ThroughputMeter()
-    batches = pipeline.eval_batches(
+    batches = eval_pipeline.eval_batches(
         recorder,
         batch_size=-(-max(batch_size, 1) // num_devices) * num_devices,
         normalize=predictor.normalize,

@@ -46,7 +46,7 @@ class Experiment:
       durations: in steps.
       plateau: the rule of the schedule "plateau"; None with any other.
       step_options: keyword arguments of `create_train_step`: seed, augmentation, accumulate, ema_decay, freeze.
-      loading_options: keyword arguments of `pipeline.train_batches`: patch, normalize, margin, ...
+      loading_options: keyword arguments of `train_pipeline.train_batches`: patch, normalize, margin, ...
       report_classes: the classes that are scored.
       class_weights: of the loss, one per output channel; () for equal ones.
     """

@@ -10,7 +10,7 @@ from etils.epath import Path
 from PIL import Image
 
 from unet_jax.data.datasets import image_files
-from unet_jax.data.loading.pipeline import balanced_batch_size
+from unet_jax.data.loading.eval_pipeline import balanced_batch_size
 from unet_jax.errors import UserError
 from unet_jax.inference.predictor import Predictor, forward
 from unet_jax.inference.throughput import ThroughputMeter

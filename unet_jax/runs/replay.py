@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from unet_jax.checkpoints.checkpointer import Checkpointer
-from unet_jax.data.loading import pipeline
+from unet_jax.data.loading import train_pipeline
 from unet_jax.errors import UserError
 from unet_jax.experiment.build import build_experiment
 from unet_jax.models.encoders import weights
@@ -153,7 +153,7 @@ class Replay:
     def _batches(self, step: int) -> Iterator[dict]:
         train, parts = self.config.train, self.parts
         source = parts.dataset.source("train")
-        return pipeline.train_batches(
+        return train_pipeline.train_batches(
             source, batch_size=train.batch_size, seed=self.config.seed, start_step=step, **parts.loading_options
         )
 

@@ -11,7 +11,8 @@ from ml_collections import ConfigDict
 from unet_jax.checkpoints import disk_space
 from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.checkpoints.recover import restore_latest
-from unet_jax.data.loading import pipeline
+from unet_jax.data.loading import train_pipeline
+from unet_jax.data.store.sources import InMemory
 from unet_jax.experiment.build import Experiment, build_experiment, channel_names
 from unet_jax.runs import shared_workdir
 from unet_jax.runs.patience import out_of_patience
@@ -68,7 +69,7 @@ class TrainingRun:
     state: TrainState
     p_step: Callable
     batches: Iterator[dict]
-    val_source: pipeline.InMemory
+    val_source: InMemory
     stop: StopSignal
     any_process: parallel.AnyProcessFlag
     checkpointer: Checkpointer
@@ -102,7 +103,7 @@ def open_training_run(config: ConfigDict, workdir, *, devices=None, profile_step
     parts = build_experiment(config, devices)
     train, num_steps, eval_every = config.train, parts.durations.num_steps, parts.durations.eval_every
     train_source = parts.dataset.source("train")
-    val_source = pipeline.InMemory(parts.dataset.source("val"), parts.loading_options["cache_bytes"])
+    val_source = InMemory(parts.dataset.source("val"), parts.loading_options["cache_bytes"])
     workdir = shared_workdir.open_shared_workdir(workdir, config, parts.dataset, num_steps)
     metrics_path = workdir / "metrics.jsonl"
 
@@ -141,7 +142,7 @@ def open_training_run(config: ConfigDict, workdir, *, devices=None, profile_step
             progress.print(line)
         # The processes start from one state: copies that start apart would stay apart.
         state = parallel.replicate(parallel.broadcast(state), devices)
-        batches = pipeline.train_batches(
+        batches = train_pipeline.train_batches(
             train_source,
             batch_size=train.batch_size,
             seed=config.seed,

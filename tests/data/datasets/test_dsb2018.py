@@ -76,8 +76,8 @@ def test_a_changed_mask_is_read_anew(original, cache_dir):
 
 
 def test_fields_are_found_once_and_divided_whole(tmp_path, cache_dir, monkeypatch, capfd):
-    searches, find = [], dsb2018.fields_of_view.find
-    monkeypatch.setattr(dsb2018.fields_of_view, "find", lambda images: searches.append(1) or find(images))
+    searches, find = [], dsb2018.fields_of_view.find_fields
+    monkeypatch.setattr(dsb2018.fields_of_view, "find_fields", lambda images: searches.append(1) or find(images))
     images = {}
     for field in range(12):
         images |= {

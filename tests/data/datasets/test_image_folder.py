@@ -89,7 +89,7 @@ def test_prepared_anew_only_when_contents_change(folder, monkeypatch):
 
 def test_a_changed_reader_checks_and_prepares_anew(folder, monkeypatch, tmp_path):
     checks, survey = [], from_files.survey_rows
-    monkeypatch.setattr(from_files, "survey", lambda *args: checks.append(args) or survey(*args))
+    monkeypatch.setattr(from_files, "survey_rows", lambda *args: checks.append(args) or survey(*args))
     folder.pair("a")
     first = folder.create()
     folder.create()

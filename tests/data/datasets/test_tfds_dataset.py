@@ -10,7 +10,7 @@ from helpers.originals import examples, pet, write_tfds
 
 from unet_jax.data.datasets import tfds_dataset
 from unet_jax.data.datasets.registry import load_dataset
-from unet_jax.data.loading import pipeline
+from unet_jax.data.loading import eval_pipeline, train_pipeline
 from unet_jax.errors import UserError
 
 COUNTS = {"train": 10, "test": 3}
@@ -49,10 +49,10 @@ def test_examples_are_those_of_the_set_in_their_order(data_dir, cache_dir):
 
 def test_it_trains(data_dir, cache_dir):
     dataset = load(data_dir, cache_dir)
-    batch = pipeline.train_dataset(dataset.source("train"), batch_size=4, patch=(16, 16), seed=0)[3]
+    batch = train_pipeline.train_dataset(dataset.source("train"), batch_size=4, patch=(16, 16), seed=0)[3]
     assert batch["image"].shape == (4, 16, 16, 3)
     assert set(np.unique(batch["mask"])) == {0, 1, 2}
-    plan = pipeline.eval_plan(dataset.source("test"), batch_size=2, bucket=8)
+    plan = eval_pipeline.eval_plan(dataset.source("test"), batch_size=2, pad_multiple=8)
     assert sorted(index for _, indices in plan for index in indices if index >= 0) == [0, 1, 2]
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unet_jax.data.loading import foreground, pipeline
+from unet_jax.data.loading import foreground, train_pipeline
 
 OPTIONS = {"batch_size": 8, "patch": (9, 7), "seed": 7, "normalize": "range"}
 SIZE = (60, 80)
@@ -21,7 +21,7 @@ def example(spots=(), overlapping=False):
 
 
 def batches(examples, share, count=12, **options):
-    dataset = pipeline.train_dataset(examples, foreground_fraction=share, **OPTIONS | options)
+    dataset = train_pipeline.train_dataset(examples, foreground_fraction=share, **OPTIONS | options)
     return [dataset[s] for s in range(count)]
 
 
@@ -78,8 +78,8 @@ def test_windows_that_are_not_due_and_images_without_foreground_stay_as_they_wer
 def test_pure_in_seed_step_and_example():
     images = [example([(30, 40, 1), (5, 5, 2)]), example([(i, 2 * i, 1) for i in range(30)]), example()]
     whole = batches(images, 0.33)
-    again = pipeline.train_batches(images, start_step=7, foreground_fraction=0.33, cache_bytes=0, **OPTIONS)
-    shares = [pipeline.train_dataset(images, foreground_fraction=0.33, process_index=p, process_count=4, **OPTIONS)
+    again = train_pipeline.train_batches(images, start_step=7, foreground_fraction=0.33, cache_bytes=0, **OPTIONS)
+    shares = [train_pipeline.train_dataset(images, foreground_fraction=0.33, process_index=p, process_count=4, **OPTIONS)
               for p in range(4)]  # fmt: skip
     for step in range(7, 12):
         np.testing.assert_array_equal(next(again)["image"], whole[step]["image"])

@@ -41,8 +41,8 @@ show("none", sys.executable)  # a file: nothing can be prepared there
 from pathlib import Path
 from unet_jax.data.datasets import from_files
 
-surveys, survey = [], from_files.survey
-from_files.survey = lambda *args: surveys.append(1) or time.sleep(0.3 * (index == "0")) or survey(*args)
+surveys, survey_rows = [], from_files.survey_rows
+from_files.survey_rows = lambda *args: surveys.append(1) or time.sleep(0.3 * (index == "0")) or survey_rows(*args)
 for what, where in (("broken", shared), ("missing", shared), ("whole", shared), ("one", f"{own}{index}")):
     name = ("broken", "whole")[int(index)] if what == "one" else what  # "one": a disk of its own is broken
     try:

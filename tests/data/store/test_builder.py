@@ -178,7 +178,7 @@ PROGRAM = """
 import json, sys
 import cv2, numpy as np
 from unet_jax.data import load
-from unet_jax.data.loading import pipeline
+from unet_jax.data.loading import train_pipeline
 from unet_jax.errors import UserError
 root, folder, others = sys.argv[1:]
 for name in ("images", "masks"):
@@ -188,7 +188,7 @@ for name in ("images", "masks"):
 sets = {"image_folder": {"root": root, "split_fractions": (1, 0, 0)}} | json.loads(others)
 for name, options in sets.items():
     source = load(name, cache_dir=folder, **options).source("train")
-    batch = pipeline.train_dataset(source, batch_size=2, patch=(4, 4), seed=0)[0]
+    batch = train_pipeline.train_dataset(source, batch_size=2, patch=(4, 4), seed=0)[0]
     assert batch["image"].shape[:3] == (2, 4, 4)
 try:
     load("tfds:oxford_iiit_pet", cache_dir=folder, data_dir=folder)

@@ -5,7 +5,7 @@ from etils.epath import Path
 
 from unet_jax.analysis.prune import extract, levels, report
 from unet_jax.data.dataset import Dataset
-from unet_jax.data.loading import pipeline
+from unet_jax.data.store.sources import InMemory
 from unet_jax.errors import UserError
 from unet_jax.evaluation import bootstrap
 from unet_jax.evaluation.evaluate import evaluate
@@ -66,7 +66,7 @@ def prune(
     deepest = levels.deepest(run.predictor.module)
     select_heads(run.predictor.module, mode, level)  # raises where there is no such mode or level
     dataset = dataset or score.open_dataset(run, workdir, root)
-    source = pipeline.InMemory(dataset.source(split), run.config.data.cache_bytes)  # decoded once, scored often
+    source = InMemory(dataset.source(split), run.config.data.cache_bytes)  # decoded once, scored often
     predictors = levels.create_predictors(run.predictor)
     print(f"scoring {len(source)} images of {split} at {deepest} levels in two modes, then timing these", flush=True)
     batch_size = run.config.eval.batch_size

@@ -15,7 +15,7 @@ from flax import linen as nn
 
 from unet_jax.analysis import wiring
 from unet_jax.analysis.skips.graph import Place
-from unet_jax.data.loading import pipeline
+from unet_jax.data.loading import eval_pipeline
 from unet_jax.inference.predictor import Predictor
 
 Means = dict[str, np.ndarray]  # of the places, by `key`
@@ -140,7 +140,7 @@ def over_images(predictor: Predictor, source, batch_size: int, fn: Callable) -> 
 
     Yields, batch by batch, NumPy outputs [B, ...] of the images alone: the rows that fill a batch up are left out.
     """
-    batches = pipeline.eval_batches(
+    batches = eval_pipeline.eval_batches(
         source,
         batch_size=-(-batch_size // predictor.num_devices) * predictor.num_devices,
         normalize=predictor.normalize,

@@ -13,7 +13,7 @@ from unet_jax.analysis.skips import picture, report
 from unet_jax.analysis.skips.localise import OF, localise
 from unet_jax.analysis.skips.report import RunResult, Study
 from unet_jax.analysis.skips.similarity import similarity
-from unet_jax.data.loading import pipeline
+from unet_jax.data.store.sources import InMemory
 from unet_jax.errors import UserError
 from unet_jax.evaluation import boundary
 from unet_jax.runs import score
@@ -120,12 +120,12 @@ def _open(workdir: Path, checkpoint: str, mode: str, alike: bool) -> Opened:
     return Opened(workdir, run, graph)
 
 
-def _source(opened: Sequence[Opened], split: str, root: str) -> pipeline.InMemory:
+def _source(opened: Sequence[Opened], split: str, root: str) -> InMemory:
     """The first run's split, decoded once; UserError unless all runs have the same images, masks and reported classes."""
     first, images = None, None
     for one in opened:
         source = score.open_dataset(one.run, one.workdir, root).source(split)
-        source = pipeline.InMemory(source, one.run.config.data.cache_bytes)
+        source = InMemory(source, one.run.config.data.cache_bytes)
         if not len(source):
             raise UserError(f"--split={split}: {one.workdir} has no image in it; take another split")
         own = one.run.predictor.class_names, one.run.predictor.report_classes, _digest(source)

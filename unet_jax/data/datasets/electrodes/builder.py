@@ -1,7 +1,7 @@
 """`electrodes`: synthetic edge-on X-rays of a stacked battery, the data set that needs no download.
 
-Anodes and cathodes alternate, clamped at one side of the image; at the other the anodes protrude by the overhang, which is
-what an inspection measures. `electrodes_stack` draws the geometry, `electrodes_physics` the image of it.
+Anodes and cathodes alternate, clamped at one side of the image. At the other side the anodes protrude by the overhang, which
+is what an inspection measures. `stack` draws the geometry, `physics` computes the image of it, `render` puts both together.
 
 Classes: 0 background, 1 anode, 2 cathode. A pixel belongs to a plate when the ray through its centre runs inside the
 plate for at least half of the plate's depth along the beam; of a plate with a folded corner, each part counts by itself.
@@ -20,13 +20,13 @@ import tensorflow_datasets as tfds
 
 from unet_jax.data.dataset import SPLITS, Dataset
 from unet_jax.data.datasets.electrodes import physics as xray
+from unet_jax.data.datasets.electrodes import render as rendering
 from unet_jax.data.datasets.electrodes import stack
-from unet_jax.data.datasets.electrodes.render import CLASS_NAMES, _check, _physics, render
 from unet_jax.data.store.builder import Builder, prepare
 
 
 class Electrodes(Builder):
-    """The data set as TFDS stores it: the Example with instances, and `plates`, the metadata as JSON."""
+    """Stores the data set by TFDS: each Example has instances, and `plates`, the metadata as JSON."""
 
     name = "electrodes"
 
@@ -36,8 +36,8 @@ class Electrodes(Builder):
     def example(self, split: str, index: int) -> dict[str, Any]:
         # Splits take turns, so that they share no image, and one that grows keeps those it had.
         index = index * len(SPLITS) + SPLITS.index(split)
-        of_render = {key: self.settings[key] for key in ("seed", "bits", "physics")}
-        truth = render(index=index, size=tuple(self.settings["size"]), **of_render)
+        options = {key: self.settings[key] for key in ("seed", "bits", "physics")}
+        truth = rendering.render(index=index, size=tuple(self.settings["size"]), **options)
         name = f"{self.settings['seed']}-{index}"
         return {
             "image": truth["image"],
@@ -68,13 +68,27 @@ def load_electrodes(
     overlapping: bool = False,
     physics: Mapping[str, Any] | None = None,
 ) -> Dataset:
-    """The data set, prepared once; `size` (px), `bits`, `seed` and `physics` as in `render`.
+    """Returns the data set, prepared once.
 
-    `overlapping` gives masks `[H, W, 3]` instead of ids. Example i of train, val and test is `render(seed, 3 i)`,
-    `3 i + 1` and `3 i + 2`; its feature `plates` is the metadata as JSON. Raises UserError as `render` does.
+    Example i of train, val and test is `render(seed, 3 i)`, `render(seed, 3 i + 1)` and `render(seed, 3 i + 2)`; its
+    feature `plates` is the metadata as JSON.
+
+    Args:
+      cache_dir: folder of prepared data; "" means $UNET_JAX_CACHE or ~/.cache/unet_jax/data.
+      size: (height, width) in px, as in `render`.
+      bits: 8 or 16 per pixel.
+      seed: as in `render`.
+      num_train: number of training images.
+      num_val: number of validation images.
+      num_test: number of test images.
+      overlapping: True gives masks `[H, W, 3]` instead of ids.
+      physics: as in `render`.
+
+    Raises:
+      UserError: an argument is outside its domain.
     """
-    _check(seed=seed, num_train=num_train, num_val=num_val, num_test=num_test, size=size, bits=bits)
-    _physics(physics)
+    rendering.check_settings(seed=seed, num_train=num_train, num_val=num_val, num_test=num_test, size=size, bits=bits)
+    rendering.to_physics(physics)
     config = {
         "seed": seed,
         "size": list(size),
@@ -84,13 +98,13 @@ def load_electrodes(
         "channels": 1,
         "dtype": f"uint{bits}",
         "overlapping": bool(overlapping),
-        "num_classes": len(CLASS_NAMES),
+        "num_classes": len(rendering.CLASS_NAMES),
         "instances": True,
     }
     fingerprint = _fingerprint(config)
     return Dataset(
         name="electrodes",
-        class_names=CLASS_NAMES,
+        class_names=rendering.CLASS_NAMES,
         channels=1,
         overlapping=bool(overlapping),
         fingerprint=fingerprint,
@@ -100,27 +114,9 @@ def load_electrodes(
     )
 
 
-def best_threshold_iou(images: np.ndarray, masks: np.ndarray, class_id: int) -> float:
-    """The best IoU with a class that one grey threshold reaches, of either polarity, over all pixels pooled.
-
-    images and masks (ids): integer arrays of the same number of pixels. NaN when the class is absent.
-    """
-    levels, grey = np.unique(images, return_inverse=True)
-    is_class = (np.asarray(masks) == class_id).ravel()
-    total = np.bincount(grey.ravel(), minlength=levels.size)
-    hits = np.bincount(grey.ravel()[is_class], minlength=levels.size)
-    if not hits.any():
-        return float("nan")
-    best = 0.0
-    for order in (slice(None), slice(None, None, -1)):
-        found, marked = hits[order].cumsum(), total[order].cumsum()
-        best = max(best, float((found / (marked + hits.sum() - found)).max()))
-    return best
-
-
 def _fingerprint(config: dict) -> str:
-    """The images follow from the config and this code, so both are hashed."""
+    """Returns the hash of the config and of the code from which the images follow."""
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
-    for module in (__file__, xray.__file__, stack.__file__):
+    for module in (__file__, rendering.__file__, xray.__file__, stack.__file__):
         digest.update(Path(module).read_bytes())
     return digest.hexdigest()

@@ -1,7 +1,7 @@
-"""The physics behind the `electrodes` data set: bent plates, their path lengths along the beam, and the detector.
+"""Computes the physics of the `electrodes` X-rays: bent plates, path lengths along the beam, and the detector.
 
 Lengths are image pixels, pixel centres lie at whole numbers, x runs right and y down. A stack is built as seen with its
-ends to the right; `electrodes.render` mirrors it. Along the beam the depth z runs from -1/2 to 1/2, and attenuation is
+ends to the right; `render` mirrors it. Along the beam the depth z runs from -1/2 to 1/2, and attenuation is
 the optical depth of a ray that stays inside the material over the whole depth.
 """
 
@@ -13,14 +13,16 @@ from scipy import ndimage
 
 from unet_jax.errors import UserError
 
-SUPERSAMPLE = 3  # odd, so that the middle sub-ray of a pixel runs through its centre and decides the mask
+# Sub-rays per pixel and axis. Odd: the middle sub-ray of a pixel runs through its centre and decides the mask.
+SUPERSAMPLE = 3
 
 
 @dataclasses.dataclass(frozen=True)
 class Physics:
-    """The options of the X-ray: each pair is a range from which every image draws its own value, uniformly.
+    """Holds the options of the X-ray: each pair is a range from which every image draws a value, uniformly.
 
-    Raises UserError for a range that is not ordered or leaves its domain.
+    Raises:
+      UserError: a range is not ordered or leaves its domain.
     """
 
     anode_thickness: tuple[float, float] = (5.0, 6.6)  # px
@@ -66,7 +68,7 @@ class Physics:
 
 @dataclasses.dataclass
 class Sheet:
-    """A bent sheet, `|y - centre(x) - tilt z| <= thickness / 2` and `x <= end + skew z` for z in `depth`."""
+    """Describes a bent sheet: `|y - centre(x) - tilt z| <= thickness / 2` and `x <= end + skew z` for z in `depth`."""
 
     kind: str
     centre: np.ndarray  # [columns] y of the middle plane at z = 0, on the supersampled columns
@@ -78,7 +80,7 @@ class Sheet:
     depth: tuple[float, float] = (-0.5, 0.5)
 
     def tip(self, x: np.ndarray) -> tuple[float, float]:
-        """x and y of the middle of the end, on the sub-rays' columns x."""
+        """Returns x and y of the middle of the end, on the sub-rays' columns x."""
         z = sum(self.depth) / 2
         end = self.end + self.skew * z
         return end, float(np.interp(end, x, self.centre)) + self.tilt * z
@@ -89,7 +91,7 @@ def _nonzero(value: float) -> float:
 
 
 def grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """y `[height * SUPERSAMPLE]` and x `[width * SUPERSAMPLE]` of the sub-rays in pixels."""
+    """Returns y `[height * SUPERSAMPLE]` and x `[width * SUPERSAMPLE]` of the sub-rays in pixels."""
     offset = (SUPERSAMPLE - 1) / 2
     return tuple((np.arange(n * SUPERSAMPLE) - offset) / SUPERSAMPLE for n in (height, width))
 
@@ -101,10 +103,12 @@ def centres(of_rays: np.ndarray) -> np.ndarray:
 
 
 def path_length(sheet: Sheet, y: np.ndarray, x: np.ndarray) -> tuple[slice, np.ndarray]:
-    """The share of the depth that the ray at (y, x) spends inside the sheet, in closed form.
+    """Returns the fraction of the depth that the ray at (y, x) spends inside the sheet, in closed form.
 
     A ray is inside while three inequalities hold that are linear in z, so its path is the intersection of three intervals.
-    Returns the rows that the sheet can reach, a slice of y, and the shares `[rows, columns]`.
+
+    Returns:
+      The rows that the sheet can reach, a slice of y, and the fractions `[rows, columns]`.
     """
     tilt, skew = _nonzero(sheet.tilt), _nonzero(sheet.skew)
     reach = sheet.thickness / 2 + abs(tilt) / 2
@@ -121,7 +125,7 @@ def path_length(sheet: Sheet, y: np.ndarray, x: np.ndarray) -> tuple[slice, np.n
 
 
 def detect(optical_depth: np.ndarray, rng: np.random.Generator, physics: Physics, bits: int) -> np.ndarray:
-    """From optical depths of the sub-rays to grey levels `[H, W]` uint8 or uint16.
+    """Turns optical depths of the sub-rays into grey levels `[H, W]` uint8 or uint16.
 
     Transmission exp(-optical depth) (Beer-Lambert) is averaged over a pixel's sub-rays *after* the exponential, blurred
     by the focal spot, joined by scatter, counted in photons (Poisson), spread by the scintillator, read and rounded.
@@ -133,7 +137,7 @@ def detect(optical_depth: np.ndarray, rng: np.random.Generator, physics: Physics
     angle, bowl = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.5)
     beam = 1 + draw("vignette") * ((u * np.cos(angle) + v * np.sin(angle)) / 2 - bowl * (u * u + v * v) / 2)
     primary = ndimage.gaussian_filter(beam * transmission, draw("source_blur"), mode="nearest")
-    # scatter forgets the object's detail: the mean of what passes, leaning towards the brighter side
+    # Scatter has lost the object's detail: the mean of what passes, leaning towards the brighter side.
     lean = ndimage.gaussian_filter(primary, 0.12 * max(height, width), mode="nearest", truncate=2.0)
     scatter = draw("scatter")
     signal = (primary + scatter * lean) / (1 + scatter)  # the open beam stays near 1

@@ -1,4 +1,4 @@
-"""One synthetic X-ray and all that is true of it: masks, instances, and the plates with their overhang."""
+"""Renders one synthetic X-ray with its ground truth: masks, instances, and the plates with their overhang."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,8 @@ from unet_jax.data.datasets.electrodes import stack
 from unet_jax.errors import UserError
 
 CLASS_NAMES = ("background", "anode", "cathode")
-SMALLEST = 32  # px; below it there is no room for a stack
+# Pixels; in a smaller image there is no room for a stack.
+SMALLEST = 32
 
 
 def render(
@@ -21,13 +22,14 @@ def render(
     bits: int = 8,
     physics: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """One X-ray and all that is true of it, a pure function of its arguments.
+    """Renders one X-ray and its ground truth, a pure function of the arguments.
 
     Args:
-      seed, index: not negative; together they select the image.
+      seed: selects the image together with `index`; not negative.
+      index: not negative.
       size: height and width in px. Plates keep their thickness: a larger image shows more of them.
       bits: 8 or 16 per pixel.
-      physics: fields of `electrodes_physics.Physics` to change.
+      physics: fields of `physics.Physics` to change.
 
     Returns:
       image uint8 or uint16 `[H, W, 1]`, brighter where more passes; mask uint8 `[H, W]`; overlapping uint8 `[H, W, 3]`
@@ -39,10 +41,11 @@ def render(
           falls short, null for cathodes and where no cathode is next to it;
         folded: whether a corner is folded over; overlaps: whether it shares a pixel with another plate.
 
-    Raises UserError for an argument outside its domain.
+    Raises:
+      UserError: an argument is outside its domain.
     """
-    _check(seed=seed, index=index, size=size, bits=bits)
-    model = _physics(physics)
+    check_settings(seed=seed, index=index, size=size, bits=bits)
+    model = to_physics(physics)
     height, width = size
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, index])))
     mirrored = bool(rng.integers(2))
@@ -66,13 +69,14 @@ def render(
 
 
 def _truth(plates: list[stack.Plate], covered: np.ndarray, mirrored: bool) -> dict[str, Any]:
-    """Masks, instances and metadata from the pixels `[plates, H, W]` that each plate covers."""
+    """Returns masks, instances and metadata from the pixels `[plates, H, W]` that each plate covers."""
     _, height, width = covered.shape
     overlapping = np.zeros((height, width, len(CLASS_NAMES)), np.uint8)
     instances = np.zeros((height, width), np.uint16)
     seen = [n for n in range(len(plates)) if covered[n].any()]
     anodes_first = sorted(enumerate(seen, 1), key=lambda item: plates[item[1]].kind)
-    for number, n in anodes_first:  # the later lies over the earlier
+    # The later plate lies over the earlier.
+    for number, n in anodes_first:
         overlapping[covered[n], CLASS_NAMES.index(plates[n].kind)] = 1
         instances[covered[n]] = number
     overlapping[..., 0] = ~covered.any(0)
@@ -94,7 +98,8 @@ def _truth(plates: list[stack.Plate], covered: np.ndarray, mirrored: bool) -> di
     return {"mask": mask, "overlapping": overlapping, "instances": instances, "plates": rows}
 
 
-def _check(*, size, bits, **counts) -> None:
+def check_settings(*, size, bits, **counts) -> None:
+    """Raises `UserError` unless `size`, `bits` and each of `counts` are inside their domains."""
     for name, value in counts.items():
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
             raise UserError(f"electrodes: {name}={value!r} is not a count; give a whole number, 0 or more")
@@ -104,7 +109,8 @@ def _check(*, size, bits, **counts) -> None:
         raise UserError(f"electrodes: bits={bits!r} is not offered; give 8 or 16")
 
 
-def _physics(physics: Mapping[str, Any] | None) -> xray.Physics:
+def to_physics(physics: Mapping[str, Any] | None) -> xray.Physics:
+    """Returns the `Physics` with these fields changed; raises `UserError` on an unknown field or a bad value."""
     known = xray.Physics.__dataclass_fields__
     for name in physics or {}:
         if name not in known:

@@ -1,4 +1,4 @@
-"""The stacked plates of one synthetic X-ray: where each of them lies, bends and ends, and what lies around them."""
+"""Draws the stacked plates of one synthetic X-ray: where each plate lies, bends and ends, and what lies around it."""
 
 import dataclasses
 
@@ -9,11 +9,14 @@ from unet_jax.data.datasets.electrodes.physics import Physics, Sheet
 
 @dataclasses.dataclass
 class Plate:
-    """One electrode: a sheet, or two side by side along the beam when a corner of it is folded over."""
+    """Describes one electrode: a sheet, or two side by side along the beam when a corner is folded over."""
 
-    slot: int  # place in the stack from the top, counting missing plates
-    sheets: list[Sheet]  # the first holds the end that counts
-    end: tuple[float, float]  # x, y of the middle of its end, px
+    # Place in the stack from the top, counting missing plates.
+    slot: int
+    # The first holds the end that counts.
+    sheets: list[Sheet]
+    # x, y of the middle of its end, px.
+    end: tuple[float, float]
 
     @property
     def kind(self) -> str:
@@ -21,7 +24,7 @@ class Plate:
 
 
 def overhang(plate: Plate, plates: list[Plate]) -> float | None:
-    """How far an anode ends beyond that neighbouring cathode which reaches farther, px; None without such a neighbour."""
+    """Returns by how many px an anode ends beyond the farther reaching of its neighbouring cathodes; None without any."""
     ends = [p.end[0] for p in plates if p.kind == "cathode" and abs(p.slot - plate.slot) == 1]
     return plate.end[0] - max(ends) if plate.kind == "anode" and ends else None
 
@@ -29,9 +32,10 @@ def overhang(plate: Plate, plates: list[Plate]) -> float | None:
 def build(
     rng: np.random.Generator, physics: Physics, y: np.ndarray, x: np.ndarray
 ) -> tuple[list[Plate], list[Sheet], np.ndarray]:
-    """Draw a stack for the sub-rays y and x.
+    """Draws a stack for the sub-rays y and x.
 
-    Returns the plates from top to bottom, the separators, and the optical depth `[y, x]` of filling and case walls.
+    Returns:
+      The plates from top to bottom, the separators, and the optical depth `[y, x]` of filling and case walls.
     """
     draw = lambda name: rng.uniform(*getattr(physics, name))  # noqa: E731
     height, width = y[-1] - y[0], x[-1] - x[0]
@@ -45,7 +49,7 @@ def build(
     lean = rng.normal(0, 0.04)  # px per px, of the line through the ends
     ragged, wave, skew = draw("ragged"), draw("wave"), draw("skew") * rng.choice((-1, 1))
     tilt, cone, axis = draw("tilt"), draw("cone"), rng.uniform(0.3, 0.7) * height
-    # the stack bends as a whole; what a plate has of its own grows outwards from the clamped root
+    # The stack bends as a whole; the deflection of a single plate grows outwards from the clamped root.
     along = (x - front) / width
     shared = draw("slope") * (x - width / 2) + rng.normal(0, 4) * along**2 + rng.normal(0, 0.4) * np.sin(7 * along)
     free = np.clip((x - front + 6) / (reach + 6), 0, 1.6) ** 2
@@ -82,7 +86,7 @@ def build(
 
 
 def _fold(rng: np.random.Generator, sheet: Sheet, x: np.ndarray, step: float) -> list[Sheet]:
-    """Split a sheet along the beam; the smaller part curls up or down near its end, and thereby ends earlier."""
+    """Splits a sheet along the beam; the smaller part curls up or down near its end, and thereby ends earlier."""
     split, length = rng.uniform(0.0, 0.2), rng.uniform(10, 25)
     curl = rng.choice((-1, 1)) * rng.uniform(0.5, 1.2) * step
     bent = sheet.centre + curl * np.clip((x - sheet.end) / length + 1, 0, 1.2) ** 2
@@ -93,18 +97,18 @@ def _fold(rng: np.random.Generator, sheet: Sheet, x: np.ndarray, step: float) ->
 
 
 def _ramp(distance: np.ndarray, width: float) -> np.ndarray:
-    """0 to 1 over `width` px around distance 0: the share of the depth for which an edge skewed along the beam covers."""
+    """Rises from 0 to 1 over `width` px around distance 0: the covered fraction of the depth at a skewed edge."""
     return np.clip(distance / width + 0.5, 0.0, 1.0)
 
 
 def _filling(y, x, top, bottom, front, soft) -> np.ndarray:
-    """The share of the depth that soaked separators fill: between the outer plates, behind the cathodes' ends."""
+    """Returns the fraction of the depth that soaked separators fill: between the outer plates, behind the cathodes' ends."""
     inside = np.minimum(_ramp(y[:, None] - top, 3.0), _ramp(bottom - y[:, None], 3.0))
     return inside * _ramp(front[:, None] - x, soft)
 
 
 def _walls(rng: np.random.Generator, physics: Physics, y, x, clear: tuple[float, float, float]) -> np.ndarray:
-    """Optical depth of the case above, below and before the ends, each present by chance, outside what is `clear`."""
+    """Returns the optical depth of the case above, below and before the ends, each present by chance, outside what is `clear`."""
     depth = np.zeros((y.size, x.size))
     across, along = y[:, None], x[None, :]
     for outward in (clear[0] - across, across - clear[1], along - clear[2]):

@@ -1,0 +1,114 @@
+"""Makes evaluation batches on the host: pads whole images to a few sizes, so that few programs are compiled."""
+
+import math
+from collections.abc import Callable, Iterator
+
+import grain
+import numpy as np
+
+from unet_jax.data.loading.windows import cut_window, rows_per_process
+from unet_jax.data.normalization import statistics
+from unet_jax.data.padding import padded_size
+from unet_jax.data.store.sources import size_of
+from unet_jax.segmentation import VOID_ID
+
+
+def balanced_batch_size(num: int, batch_size: int, multiple: int = 1) -> int:
+    """Returns the rows of a batch, a multiple of `multiple`, that spread `num` images over the fewest batches.
+
+    All batches then have one shape and little filling: 9 images in batches of at most 8 are two batches of 5, and 1 image
+    is one batch of 1.
+    """
+    batches = -(-num // batch_size)
+    return -(-num // (batches * multiple)) * multiple
+
+
+def eval_plan(
+    source,
+    *,
+    batch_size: int,
+    pad_multiple: int = 64,
+    input_size: Callable[[int], int] = lambda n: n,
+    multiple: int = 1,
+) -> list[tuple[tuple[int, int], list[int]]]:
+    """Returns (padded size, positions in `source`) of each batch: images of one padded size share batches, in order.
+
+    The batches of one size have `balanced_batch_size` rows; positions of -1 fill the last one up. The number of different
+    sizes is the number of compilations that an evaluation costs.
+    """
+    groups: dict[tuple[int, int], list[int]] = {}
+    for index in range(len(source)):
+        groups.setdefault(padded_size(*size_of(source, index), pad_multiple, input_size), []).append(index)
+    plan = []
+    for size, group in sorted(groups.items()):
+        rows = balanced_batch_size(len(group), batch_size, multiple)
+        group += [-1] * (-len(group) % rows)
+        plan += [(size, group[i : i + rows]) for i in range(0, len(group), rows)]
+    return plan
+
+
+def eval_batches(
+    source,
+    *,
+    batch_size: int,
+    normalize: str = "image",
+    pad_multiple: int = 64,
+    input_size: Callable[[int], int] = lambda n: n,
+    margin: int = 0,
+    multiple: int = 1,
+    process_index: int = 0,
+    process_count: int = 1,
+    num_threads: int = 2,
+) -> Iterator[dict]:
+    """Yields every image of `source` exactly once and whole, in batches.
+
+    Each image is mirrored out to `padded_size`, its origin at `margin`: what surrounds an image depends on that image
+    alone, never on the other images of its batch. Batches of one padded size have the same number of rows, and the last is
+    filled up with rows of index -1, size 0 and nothing valid. All processes yield the same number of batches, each process
+    its rows of them.
+
+    Args:
+      source: random access to Examples.
+      batch_size: most rows of a batch, of all processes together.
+      normalize: "image" or "range", see `normalization.normalize`.
+      pad_multiple: heights and widths are rounded up to a multiple of this.
+      input_size: gives the network's input size for a size of its output.
+      margin: pixels that the network loses at each border.
+      multiple: the number of rows of a batch is a multiple of this.
+      process_index: index of this process.
+      process_count: number of processes.
+      num_threads: threads that make batches.
+
+    Yields:
+      The batches of `train_pipeline.train_dataset`, without weight; also index int32 `[B]` (position in `source`) and size
+      int32 `[B, 2]` (height, width of the image).
+
+    Raises:
+      UserError: the batch does not divide over the processes.
+    """
+    rows_per_process(batch_size, process_count)
+    multiple = math.lcm(multiple, process_count)
+    plan = eval_plan(source, batch_size=batch_size, pad_multiple=pad_multiple, input_size=input_size, multiple=multiple)
+
+    def load(batch):
+        size, indices = batch
+        rows = len(indices) // process_count
+        indices = indices[process_index * rows : (process_index + 1) * rows]
+        examples = [source[index] if index >= 0 else None for index in indices]
+        # A process may have nothing but filling: the first example of the source then gives the shapes.
+        template = next((example for example in examples if example), None) or source[0]
+        made = [_padded(e or template, size, margin, normalize, filling=e is None) for e in examples]
+        return {key: np.stack([m[key] for m in made]) for key in made[0]} | {"index": np.array(indices, np.int32)}
+
+    read_ahead = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2)
+    return iter(grain.MapDataset.source(plan).map(load).to_iter_dataset(read_ahead))
+
+
+def _padded(example, size, margin, mode, filling) -> dict[str, np.ndarray]:
+    """Returns one row of a batch; `filling` gives the same shapes with nothing valid."""
+    made = cut_window(example, (-margin, -margin), size, mode, statistics(example["image"], mode))
+    made["size"] = np.array(example["mask"].shape[:2], np.int32)
+    if filling:
+        made = {key: np.zeros_like(value) for key, value in made.items()}
+        made["mask"] += VOID_ID if example["mask"].ndim == 2 else 0
+    return made

@@ -1,0 +1,58 @@
+"""Cuts a window out of an example: image, mask, validity and weight map stay aligned, mirrored beyond the image."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from unet_jax.data.normalization import normalize
+from unet_jax.data.padding import mirrored_window
+from unet_jax.data.store.weight_map import UNIT
+from unet_jax.errors import UserError
+from unet_jax.segmentation import VOID_ID
+
+
+def cut_window(
+    example: Mapping[str, Any],
+    start: Sequence[int],
+    size: Sequence[int],
+    mode: str,
+    stats: tuple[np.float32, np.float32],
+) -> dict[str, np.ndarray]:
+    """Returns image, mask and valid of one window; outside the image ids are void, and overlapping masks are 0.
+
+    Args:
+      example: `image` uint8 or uint16 `[H, W, C]` and `mask` `[H, W]` or `[H, W, K]`.
+      start: (y, x) of the window's first pixel, which may lie outside the image.
+      size: (height, width) of the window.
+      mode: how grey values are normalised, see `normalization.normalize`.
+      stats: the `normalization.statistics` of the whole image.
+
+    Returns:
+      image float32 `[h, w, C]`, mask int32 `[h, w]` or `[h, w, K]`, valid bool `[h, w]`.
+    """
+    image, mask = example["image"], example["mask"]
+    (y, x), (h, w), (rows, columns) = start, size, mask.shape[:2]
+    valid = np.zeros((h, w), bool)
+    valid[max(-y, 0) : max(rows - y, 0), max(-x, 0) : max(columns - x, 0)] = True
+    window = mirrored_window(mask, start, size).astype(np.int32)
+    if window.ndim == 2:
+        window[~valid] = VOID_ID
+        valid = window != VOID_ID
+    else:
+        window[~valid] = 0
+    return {"image": normalize(mirrored_window(image, start, size), mode, stats), "mask": window, "valid": valid}
+
+
+def cut_weight(example: Mapping[str, Any], start: Sequence[int], size: Sequence[int]) -> dict[str, np.ndarray]:
+    """Returns the window of the weight map, 0 to 1, mirrored beyond the image; {} where the example has no map."""
+    if "weight" not in example:
+        return {}
+    return {"weight": mirrored_window(example["weight"], start, size).astype(np.float32) / UNIT}
+
+
+def rows_per_process(batch_size: int, process_count: int) -> int:
+    """Returns the rows of a batch that each process makes; raises `UserError` where the batch does not divide."""
+    if batch_size < 1 or batch_size % process_count:
+        raise UserError(f"batch_size={batch_size} does not divide over {process_count} processes; choose a multiple")
+    return batch_size // process_count

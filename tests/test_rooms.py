@@ -128,8 +128,8 @@ def test_imports_point_one_way():
         ("unet_jax.models.new", "import unet_jax.data.dataset", "unet_jax.data.dataset"),
         ("unet_jax.models.new", "from unet_jax import load", "unet_jax"),
         ("unet_jax.errors", "from unet_jax import segmentation", "unet_jax.segmentation"),
-        ("unet_jax.data.store.new", "from unet_jax.data.loading import pipeline", "unet_jax.data.loading.pipeline"),
-        ("unet_jax.data.datasets.new", "from unet_jax.data.loading import pipeline", "unet_jax.data.loading.pipeline"),
+        ("unet_jax.data.store.new", "from unet_jax.data.loading import train_pipeline", "unet_jax.data.loading.train_pipeline"),
+        ("unet_jax.data.datasets.new", "from unet_jax.data.loading import train_pipeline", "unet_jax.data.loading.train_pipeline"),
         ("unet_jax.data.dataset", "from unet_jax.data.store import builder", "unet_jax.data.store.builder"),
         ("unet_jax.data.loading.new", "from unet_jax.data.augment import augment", "unet_jax.data.augment.augment"),
         ("unet_jax.data.augment.new", "from unet_jax.data.store import builder", "unet_jax.data.store.builder"),
@@ -146,7 +146,7 @@ def test_an_arrow_back_is_found(module, source, imported):
         ("unet_jax.models.new", "from unet_jax.models import registry\nimport jax"),
         ("unet_jax.runs.new", "def f():\n    from unet_jax.models import build"),
         ("unet_jax.data.augment.new", "from unet_jax.data import dataset"),
-        ("unet_jax.data.check.new", "from unet_jax.data.loading import pipeline\nfrom unet_jax import errors"),
+        ("unet_jax.data.check.new", "from unet_jax.data.loading import train_pipeline\nfrom unet_jax import errors"),
     ],
 )
 def test_an_arrow_down_is_allowed(module, source):

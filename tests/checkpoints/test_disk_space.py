@@ -14,7 +14,7 @@ import pytest
 from unet_jax.checkpoints import disk_space
 from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.errors import UserError
-from unet_jax.runs import loop
+from unet_jax.runs import loop, training_run
 
 
 def make_state(step):
@@ -30,7 +30,7 @@ def test_a_folder_that_can_be_made_is_left_as_it_was(tmp_path):
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder where nobody can write")
 def test_an_unwritable_workdir_is_found_before_the_data(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "build_experiment", lambda *_: pytest.fail("the data were prepared"))
+    monkeypatch.setattr(training_run, "build_experiment", lambda *_: pytest.fail("the data were prepared"))
     (tmp_path / "file").write_text("")
     (tmp_path / "checkpoints").symlink_to("/proc/self")
     for workdir, message in (

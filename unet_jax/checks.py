@@ -1,7 +1,10 @@
-"""What a value may be: whole numbers and numbers in a range, choices, texts. An error names key, value and remedy in one line.
+"""Checks of single values: numbers in a range, whole numbers, choices, texts, sequences of them.
 
-WHOLE_FROM_1 = whole(1)
-WHOLE_FROM_1.check("train.batch_size", 0)  # UserError: train.batch_size 0: give a whole number of at least 1
+An error names key, value and remedy in one line:
+
+>>> whole(1).check("train.batch_size", 0)
+Traceback (most recent call last):
+unet_jax.errors.UserError: train.batch_size 0: give a whole number of at least 1
 """
 
 import dataclasses

@@ -82,10 +82,8 @@ def test_config_builds(name, cache_dir, tmp_path):
 
 def test_defaults_own_every_key():
     """No config has a key in model, data, ... that configs/default.py does not have and explain."""
-    of_data = (
-        *(default.electrodes(), default.image_folder(""), default.isbi2012(""), default.dsb2018("")),
-        default.tfds(""),
-    )
+    of_data = [default.electrodes(), default.tfds("")]
+    of_data += [create("") for create in (default.image_folder, default.isbi2012, default.dsb2018)]
     of_model = (default.unet_pp(), default.fcn(), default.fc_densenet())
     known = {"model": set().union(*of_model), "data": set().union(*of_data)}
     for name in NAMES:
@@ -113,9 +111,8 @@ def test_augmentation_has_every_option():
     off, ours = dataclasses.asdict(AugmentOptions()), default.augment().to_dict()
     assert set(off) == set(ours)
     assert set(ours["probability"]) == set(BY_CHANCE)
-    assert {name for name in off if ours[name] != off[name]} == {
-        *("flip", "quarter_turns", "brightness", "contrast", "gamma", "noise")
-    }
+    changed = {name for name in off if ours[name] != off[name]}
+    assert changed == {"flip", "quarter_turns", "brightness", "contrast", "gamma", "noise"}
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_one_channel_has_nothing_to_weigh(config):
         build._class_weights(read_sections(config), dataset=None, num_channels=1)
 
 
-def test_an_experiment_holds_what_its_step_and_its_loading_are_given(config):
+def test_an_experiment_holds_the_options_of_step_and_loading(config):
     config.seed = 3
     config.optim.update({"accumulate": 1, "ema_decay": 0.5, "freeze": ("x_0_0/*",)})
     config.data.foreground_fraction = 0.5

@@ -187,7 +187,7 @@ def test_an_unknown_key_is_named_with_the_known_ones(name):
         assert key in str(caught.value).partition("has:")[2]
 
 
-def test_an_unknown_section_and_an_option_of_no_network_are_named():
+def test_an_unknown_section_or_option_is_named():
     with raises("config.optics", "optim, train"):
         read_sections(changed({"optics": 1}))
     with raises("optics", "widths"):

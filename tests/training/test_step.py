@@ -21,8 +21,14 @@ from unet_jax.training.step import create_train_step
 pytestmark = pytest.mark.usefixtures("quick_compile")  # which gave NaN where a pooled map was computed twice
 AUGMENT = {"flip": True, "quarter_turns": True, "brightness": 0.1, "contrast": 0.1, "gamma": 0.1, "noise": 0.1}
 OFF = dict.fromkeys(AUGMENT, 0)
-ACTIVATION = {"cross_entropy": "softmax", "dice": "softmax", "binary_cross_entropy": "sigmoid", "bce_dice": "sigmoid",
-              "weighted_cross_entropy": "softmax", "weighted sum": "softmax"}  # fmt: skip
+ACTIVATION = {
+    "cross_entropy": "softmax",
+    "dice": "softmax",
+    "binary_cross_entropy": "sigmoid",
+    "bce_dice": "sigmoid",
+    "weighted_cross_entropy": "softmax",
+    "weighted sum": "softmax",
+}
 
 
 def make_batch(rows=4, size=16):
@@ -38,9 +44,15 @@ def make_step(
     loss_name, augmentation, *, name="sgd", norm="batch", seed=3, learning_rate=0.05, accumulate=1, freeze=(), **options
 ):
     module = models.build(
-        "unet_pp", num_classes=3, widths=(4, 8), norm=norm, deep_supervision=True,
-        activation=ACTIVATION[loss_name], axis_name=parallel.AXIS, **options,
-    )  # fmt: skip
+        "unet_pp",
+        num_classes=3,
+        widths=(4, 8),
+        norm=norm,
+        deep_supervision=True,
+        activation=ACTIVATION[loss_name],
+        axis_name=parallel.AXIS,
+        **options,
+    )
     if loss_name == "weighted sum":
         losses = {"cross_entropy": 1.0, "dice": 0.5}
         weights = {"class_weights": (1.0, 2.0, 0.5), "head_weights": (0.3,) * len(module.widths[1:])}
@@ -51,8 +63,10 @@ def make_step(
         name=name, learning_rate=learning_rate, num_steps=100, schedule="constant", freeze=freeze
     )
     state = create_state(module, tx, seed=0, patch=(16, 16), channels=1)
-    stepping = {"accumulate": accumulate, "freeze": freeze}
-    return create_train_step(module, loss, tx, schedule, seed=seed, augmentation=augmentation, **stepping), state
+    step = create_train_step(
+        module, loss, tx, schedule, seed=seed, augmentation=augmentation, accumulate=accumulate, freeze=freeze
+    )
+    return step, state
 
 
 def run(step, state, batch, num_devices, num_steps=1):
@@ -144,7 +158,7 @@ def test_examples_are_the_same_on_any_number_of_devices():
         jax.tree.map(np.testing.assert_array_equal, other, one)
 
 
-def test_a_checkpoint_of_any_number_of_devices_goes_on_on_any_other(trainer, tmp_path):
+def test_a_checkpoint_goes_on_on_any_number_of_devices(trainer, tmp_path):
     """What is restored is what was saved, bit by bit."""
     train, state = trainer
     first = {n: train(n, state, 1)[0] for n in COUNTS}
@@ -216,7 +230,7 @@ def test_few_images_are_overfitted():
     assert iou.min() > 0.95
 
 
-def test_bfloat16_computes_in_halves_and_keeps_the_state_in_float32():
+def test_bfloat16_keeps_the_state_in_float32():
     batch, (step, state) = make_batch(), make_step("dice", OFF, dtype="bfloat16")
     half, metrics = run(step, state, batch, 2)
     assert all(leaf.dtype != "bfloat16" for leaf in jax.tree.leaves(half))
@@ -252,7 +266,7 @@ def test_accumulated_equals_at_once(norm):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5 * largest), found, at_once)
 
 
-def test_batch_statistics_are_those_of_the_micro_batches_in_turn():
+def test_statistics_are_those_of_the_micro_batches_in_turn():
     """On any number of devices the same rows are together: 0, 2, 4, 6, then 1, 3, 5, 7."""
     batch = make_batch(rows=8)
     module = models.build("unet_pp", num_classes=3, widths=(4, 8), norm="batch", deep_supervision=True)

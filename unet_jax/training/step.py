@@ -1,7 +1,7 @@
 """The training step: a pure function `(state, batch) -> (state, metrics)` of one device's part of the batch.
 
 Randomness is derived, never carried: the keys of an example's augmentation and dropout are folded from the seed, the step
-and the example's place in the global batch, so they are the same on any number of devices. What devices add up differs by
+and the example's place in the global batch, so they are the same on any number of devices. Sums over devices differ by
 rounding.
 """
 
@@ -25,7 +25,12 @@ from unet_jax.training.state import TrainState
 
 
 def step_keys(seed: int, step) -> tuple[jax.Array, jax.Array]:
-    """The keys of the augmentation and of the dropout of the step that `step` steps were taken before."""
+    """Returns the keys of the augmentation and of the dropout of one step.
+
+    Args:
+      seed: of the run.
+      step: the number of steps taken before, int32 scalar.
+    """
     key_augment, key_dropout = jax.random.split(jax.random.fold_in(jax.random.key(seed), step))
     return key_augment, key_dropout
 
@@ -39,18 +44,17 @@ def create_gradient_fn(
     accumulate: int = 1,
     freeze: Sequence[str] = (),
 ) -> Callable:
-    """Builds what a step differentiates, by itself; arguments as for `create_train_step`.
+    """Builds the gradient that a step follows; arguments as for `create_train_step`.
 
     Returns:
-      `gradient(state, batch)`, to be mapped over the devices as the step is: the gradient of the global batch's loss for
-      every parameter, before any clipping, 0 for those of `freeze`; and (the loss, (the new statistics of BatchNorm, and of
-      this device's rows the deepest logits, mask and valid)).
+      `gradient(state, batch) -> (grads, (loss, (batch_stats, logits, mask, valid)))`, to be mapped over the devices as the
+      step is: the gradient of the global batch's loss for every parameter, before any clipping, 0 for those of `freeze`;
+      the loss; the new statistics of BatchNorm; and the deepest logits, mask and valid of this device's rows.
     """
-
     truth_names = ("mask", "valid", "weight") if loss.needs_weight_map else ("mask", "valid")
 
     def part(params, batch_stats, batch, key):
-        """The loss's sums of some rows, and what else a step needs of them."""
+        """Returns the loss's sums of some rows, and the statistics, deepest logits and truth that a step needs."""
         heads, updates = module.apply(
             {"params": params, "batch_stats": batch_stats},
             batch["image"],
@@ -61,7 +65,7 @@ def create_gradient_fn(
         truth = [segmentation.center_crop(batch[name], heads[-1].shape[1:3]) for name in truth_names]
         return loss.sums(heads, *truth), (updates.get("batch_stats", batch_stats), heads[-1], *truth[:2])
 
-    total = over_micro_batches(part, accumulate) if accumulate > 1 else part
+    whole_batch = over_micro_batches(part, accumulate) if accumulate > 1 else part
 
     def gradient(state: TrainState, batch):
         first = jax.lax.axis_index(AXIS) * batch["image"].shape[0]
@@ -69,12 +73,12 @@ def create_gradient_fn(
         batch = augment_batch(key_augment, batch, first, **augmentation)
 
         def objective(params):
-            sums, outputs = total(
+            sums, outputs = whole_batch(
                 param_groups.stop_frozen_gradients(params, freeze), state.batch_stats, batch, key_dropout
             )
-            # The sum over devices stands inside the differentiated function, so that a loss which is no mean of
-            # per-pixel terms (Dice) is that of the global batch. Its gradient then comes out n times too large in
-            # the sum over devices: their mean is exact.
+            # The sum over devices is inside the differentiated function, so that a loss which is no mean over pixels
+            # (Dice) is that of the global batch. The gradients of n devices then add up to n times the gradient: their
+            # mean is exact.
             return loss.from_sums(jax.lax.psum(sums, AXIS)), outputs
 
         (value, outputs), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
@@ -99,22 +103,21 @@ def create_train_step(
 
     Args:
       module: the network.
-      loss: of its tuple of heads (`losses.create`).
-      tx: the optimiser; `schedule` its learning rate by step, for the record.
+      loss: of its tuple of heads (`create_loss`).
+      tx: the optimiser.
+      schedule: its learning rate by step, for the metrics.
       seed: of augmentation and dropout.
       augmentation: the keyword arguments of `data.augment.augment`.
-      accumulate: micro-batches that the batch is worked through in (`accumulate.py`), of which a device's rows are a
-        multiple.
+      accumulate: micro-batches that the batch is split into (`micro_batches.py`); a device's rows are a multiple of it.
       ema_decay: of the state's moving average, where it has one (`ema.py`).
       freeze: patterns of the parameters that `tx` leaves alone: no gradient of theirs is computed.
 
     Returns:
-      `step(state, batch)`: batch is `image [b, h, w, C]`, `mask [b, h, w(, K)]`, `valid [b, h, w]` and, where the loss is
-      `weighted`, `weight [b, h, w]`, this device's rows.
-      The metrics are of the global batch: loss, grad_norm (of what is not frozen), learning_rate, tp, fp, fn `[K]` (of
-      the deepest head) and finite (False once loss, gradient or weights are NaN or infinite).
+      `step(state, batch) -> (state, metrics)`. The batch is this device's rows: `image [b, h, w, C]`,
+      `mask [b, h, w(, K)]`, `valid [b, h, w]` and, where the loss needs the weight map, `weight [b, h, w]`. The metrics are
+      of the global batch: loss, grad_norm (of what is not frozen), learning_rate, tp, fp, fn `[K]` (of the deepest head)
+      and finite (False once loss, gradient or weights are NaN or infinite).
     """
-
     take_gradient = create_gradient_fn(
         module, loss, seed=seed, augmentation=augmentation, accumulate=accumulate, freeze=freeze
     )
@@ -123,8 +126,10 @@ def create_train_step(
         grads, (value, (batch_stats, logits, mask, valid)) = take_gradient(state, batch)
         grad_norm = optax.tree.norm(grads)
         changes, opt_state = tx.update(grads, state.opt_state, state.params)
+        learning_rate = schedule(state.step)
         if state.plateau is not None:
             changes = optax.tree.scale(state.plateau.scale, changes)
+            learning_rate = learning_rate * state.plateau.scale
 
         masks, _ = to_masks(to_probabilities(logits, module.activation), module.activation)
         counts = metrics.counts(masks, mask, valid)
@@ -138,15 +143,13 @@ def create_train_step(
         )
         if state.ema is not None:
             new_state = new_state.replace(ema=ema.update_ema(state.ema, new_state.variables, new_state.step, ema_decay))
-        # The weights, too: an update may overflow on a finite gradient, and such a state must not be saved as a good one.
-        size = optax.tree.norm((new_state.params, new_state.batch_stats))
+        # Of the weights, too: an update may overflow on a finite gradient, and such a state must not be saved as a good one.
+        weights_norm = optax.tree.norm((new_state.params, new_state.batch_stats))
         return new_state, {
             "loss": value,
             "grad_norm": grad_norm,
-            "learning_rate": schedule(state.step)
-            if state.plateau is None
-            else schedule(state.step) * state.plateau.scale,
-            "finite": jnp.isfinite(value) & jnp.isfinite(grad_norm) & jnp.isfinite(size),
+            "learning_rate": learning_rate,
+            "finite": jnp.isfinite(value) & jnp.isfinite(grad_norm) & jnp.isfinite(weights_norm),
             **overlap,
         }
 

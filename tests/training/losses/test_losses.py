@@ -15,8 +15,12 @@ from unet_jax.training.losses.registry import LOSSES, create_loss
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 ACTIVATION = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid", "bce_dice": "sigmoid"}
-CASES = [(name, activation) for name in LOSSES for activation in ("softmax", "sigmoid")
-         if ACTIVATION.get(name, activation) == activation]  # fmt: skip
+CASES = [
+    (name, activation)
+    for name in LOSSES
+    for activation in ("softmax", "sigmoid")
+    if ACTIVATION.get(name, activation) == activation
+]
 OPTIONS = {
     "weighted_cross_entropy": {"w0": 3.0},
     "focal": {"gamma": 1.5},

@@ -85,7 +85,7 @@ def test_tverskys_prices_are_of_false_and_of_missed_pixels():
         assert focal == pytest.approx((1 - similar) ** 0.75, rel=1e-5)
 
 
-def test_generalised_dice_weighs_by_the_inverse_square_of_the_size():
+def test_generalised_dice_weighs_by_inverse_square_sizes():
     """8 pixels of class 0 and 2 of class 1, of which 1 is missed: v = (2/8)^2 and 1; overlaps 8 and 1, sizes 17 and 3."""
     mask = np.array([[[0] * 8 + [1] * 2]])
     logits = sure(np.array([[[0] * 8 + [0, 1]]]), 2)
@@ -93,7 +93,7 @@ def test_generalised_dice_weighs_by_the_inverse_square_of_the_size():
     assert value("generalised_dice", logits=logits, mask=mask) == pytest.approx(expected, rel=1e-5)
 
 
-def test_generalised_dice_counts_an_absent_class_as_the_smallest():
+def test_generalised_dice_of_an_absent_class():
     """Classes 0 and 1 of 6 and 2 pixels; 2 of class 0 are taken for class 2, which is absent."""
     mask = np.array([[[0] * 6 + [1] * 2]])
     logits = sure(np.array([[[2, 2, 0, 0, 0, 0, 1, 1]]]))
@@ -142,7 +142,7 @@ def test_lovasz_is_the_mean_over_images_that_have_a_valid_pixel(activation):
     assert float(found) == pytest.approx(float(alone[0] + alone[1]) / 2, rel=1e-6)
 
 
-def test_lovasz_softmax_leaves_out_classes_that_an_image_does_not_show():
+def test_lovasz_softmax_leaves_out_absent_classes():
     mask = np.stack([np.minimum(MASK[0], 1), MASK[1]])
     options = {"weights": np.ones(3), "activation": "softmax"}
     expected = by_loop.lovasz(LOGITS, mask, np.ones(mask.shape, bool), None, **options)

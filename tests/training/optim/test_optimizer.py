@@ -106,7 +106,7 @@ def test_sgd_by_hand_and_decay_on_kernels_only():
     assert change["norm"]["scale"] == 0
 
 
-def test_adam_decay_goes_through_the_moments_and_adamw_past_them():
+def test_decay_goes_through_adams_moments_and_past_adamws():
     # The first step of Adam is the sign of its gradient; the penalty turns that of the second entry: 0.4 - 0.5 < 0.
     np.testing.assert_allclose(step(name="adam", weight_decay=0.5)["enc_0"]["kernel"], [-0.1, 0.1], rtol=1e-4)
     expected = -0.1 * np.sign(GRADS["enc_0"]["kernel"]) - 0.1 * 0.5 * PARAMS["enc_0"]["kernel"]

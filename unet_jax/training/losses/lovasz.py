@@ -39,6 +39,13 @@ def jaccard_extension(errors: jax.Array, truth: jax.Array, valid: jax.Array) -> 
     G and the false ones in M. So a true pixel adds 1/U and a false one I / ((U − 1) U), which lose no digits to
     differences of nearly equal numbers.
 
+    At errors of 0 and 1 it is the Jaccard loss of the wrong pixels. One of two true pixels missed and nothing else wrong is
+    an IoU of 1/2:
+
+    >>> errors, truth = jnp.array([1.0, 0.0, 0.0]), jnp.array([True, True, False])
+    >>> float(jaccard_extension(errors, truth, valid=jnp.array([True, True, True])))
+    0.5
+
     Args:
       errors: at least 0, `[..., N]`.
       truth: bool, alike.

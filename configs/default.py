@@ -28,18 +28,18 @@ def get_config(arg: str = "") -> ConfigDict:
                 "cross_entropy": 1.0,  # needs softmax
                 "binary_cross_entropy": 0.0,  # needs sigmoid: each channel a mask of its own
                 "weighted_cross_entropy": 0.0,  # of either, with U-Net's map of weights: needs data.weight_map
-                "focal": 0.0,  # cross entropy, weaker where the network is sure
+                "focal": 0.0,  # cross entropy, smaller where the network is sure
                 "dice": 1.0,
-                "generalised_dice": 0.0,  # of all classes in one, each by the inverse square of its size
-                "tversky": 0.0,  # Dice with a price each for false and for missed pixels
+                "generalised_dice": 0.0,  # one Dice of all classes, each weighted by the inverse square of its size
+                "tversky": 0.0,  # Dice with one weight for false and one for missed pixels
                 "focal_tversky": 0.0,
                 "lovasz": 0.0,  # 1 - IoU of each image, made convex: Lovász-softmax, with a sigmoid the Lovász hinge
                 "bce_dice": 0.0,  # U-Net++'s own; needs sigmoid
             },
             "options": {  # of those losses that have any
-                "weighted_cross_entropy": {"w0": 10.0},  # weight of the map, beside the class weights
+                "weighted_cross_entropy": {"w0": 10.0},  # weight of the map, added to the class weights
                 "focal": {"gamma": 2.0},  # exponent of 1 - p; 0 for the plain cross entropy
-                "tversky": {"alpha": 0.3, "beta": 0.7},  # price of a false pixel, and of a missed one
+                "tversky": {"alpha": 0.3, "beta": 0.7},  # weight of a false pixel, and of a missed one
                 "focal_tversky": {"alpha": 0.3, "beta": 0.7, "gamma": 4 / 3},  # gamma: of the power 1 / gamma
             },
             "class_weights": (),  # one per class; () for equal ones
@@ -70,8 +70,8 @@ def get_config(arg: str = "") -> ConfigDict:
             "rmsprop_decay": 0.9,  # of rmsprop
             "eps": 1e-8,  # of adam, adamw and rmsprop
             "grad_clip": 1.0,  # bound on the gradient's global norm; 0 for none
-            "accumulate": 1,  # micro-batches that the batch of a step is worked through in, to save memory; exact
-            "ema_decay": 0.0,  # of a moving average of the weights, scored beside them, e.g. 0.999; 0 for none
+            "accumulate": 1,  # micro-batches that the batch of a step is split into, to save memory; exact
+            "ema_decay": 0.0,  # of a moving average of the weights, which is scored too, e.g. 0.999; 0 for none
             "freeze": (),  # patterns of parameters that stay as they are, e.g. ("encoder/*",); BatchNorm's statistics move on
             "lr_multipliers": (),  # pairs of such a pattern and what the rate is multiplied by, e.g. (("encoder/*", 0.1),)
         }
@@ -87,7 +87,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "eval_every_epochs": 0.0,
             "eval_every_examples": 0,
             "patience": 0,  # evaluations without a better score after which the run ends early; 0 for never
-            "tensorboard": False,  # also writes WORKDIR/tensorboard: every row, and predictions on val; needs that extra
+            "tensorboard": False,  # also writes WORKDIR/tensorboard: every row, and predictions on val; needs the extra
             "init_from": "",  # workdir of a run from whose best network this one starts, parameter by name; "" for none
         }
     )
@@ -96,10 +96,8 @@ def get_config(arg: str = "") -> ConfigDict:
             "batch_size": 8,  # whole images at a time, over all devices
             "pad_multiple": 64,  # image sizes are padded by mirroring to multiples of this many pixels
             "mode": "accurate",  # accurate (mean of the heads' probabilities) or fast (the deepest head)
-            "classes": (
-                "anode",
-                "cathode",
-            ),  # classes whose masks are written and whose mean is the score; () for all but class 0
+            # Classes whose masks are written and whose mean is the score; () for all but class 0.
+            "classes": ("anode", "cathode"),
             "weights": "raw",  # raw, or ema (of optim.ema_decay): whose score chooses the best, and what a run is used with
             "num_pictures": 12,  # overlays written with a score, spread evenly over the split; 0 for all
         }
@@ -107,7 +105,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.checkpoint = ConfigDict(
         {
             "every": 0,  # steps between checkpoints besides those of the evaluations; 0 for none
-            "latest": 2,  # how many of the latest to keep; the best one on val always stays
+            "latest": 2,  # how many of the latest are kept; the best one on val is always kept
         }
     )
     return config
@@ -275,8 +273,8 @@ def pipeline() -> dict:
     return {
         "patch": (96, 96),  # height, width of a training window in pixels
         "normalize": "image",  # image (zero mean, unit variance of the whole image) or range (0..1 by its type)
-        "train_fraction": 1.0,  # of the training images, the same for every seed, a smaller share's among a larger one's
-        "foreground_fraction": 0.0,  # of the windows, that show a random pixel of a random class but class 0; nnU-Net: 0.33
+        "train_fraction": 1.0,  # of the training images; the same for every seed, a smaller fraction is part of a larger one
+        "foreground_fraction": 0.0,  # of the windows, centred on a random pixel of a random class but class 0; nnU-Net: 0.33
         "weight_map": False,  # of the training images, from their instances, as U-Net has it: for weighted_cross_entropy
         "weight_map_sigma": 5.0,  # pixels; its height above the class weights is loss.options.weighted_cross_entropy.w0
         "num_threads": 2,  # that read ahead

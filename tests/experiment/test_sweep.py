@@ -58,8 +58,8 @@ def test_a_sweep_over_networks(name, cache_dir):
 @pytest.mark.parametrize(
     ("point", "named"),
     [
-        ({"seed": 1}, ["--config.seed", "it"]),
-        ({"eval": default.get_config().eval}, ["--config.eval.classes", "eval"]),
+        ({"seed": 1}, ["--config.seed", "sets seed"]),
+        ({"eval": default.get_config().eval}, ["--config.eval.classes", "sets eval,"]),
         ({"optim": 3}, ["optim='3'", "optim is a section"]),
         ({"optim.name": default.unet()}, ["optim.name='unet'", "optim.name is one value"]),
         ({"loss.weights": {"dice": 1.0}}, ["loss.weights='weights'", "dice, not bce_dice, "]),

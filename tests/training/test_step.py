@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers.training_steps import AUGMENT, OFF, make_batch, make_step, run, run_compiled
 
 from unet_jax import models
 from unet_jax.checkpoints.checkpointer import Checkpointer
@@ -19,67 +20,6 @@ from unet_jax.training.state import create_state
 from unet_jax.training.step import create_train_step
 
 pytestmark = pytest.mark.usefixtures("quick_compile")  # which gave NaN where a pooled map was computed twice
-AUGMENT = {"flip": True, "quarter_turns": True, "brightness": 0.1, "contrast": 0.1, "gamma": 0.1, "noise": 0.1}
-OFF = dict.fromkeys(AUGMENT, 0)
-ACTIVATION = {
-    "cross_entropy": "softmax",
-    "dice": "softmax",
-    "binary_cross_entropy": "sigmoid",
-    "bce_dice": "sigmoid",
-    "weighted_cross_entropy": "softmax",
-    "weighted sum": "softmax",
-}
-
-
-def make_batch(rows=4, size=16):
-    """Images of noise with masks of their bright pixels; the first rows have far fewer valid pixels than the last."""
-    rng = np.random.default_rng(1)
-    image = rng.normal(size=(rows, size, size, 1)).astype(np.float32)
-    valid = rng.random((rows, size, size)) < np.linspace(0.1, 1, rows)[:, None, None]
-    mask = np.digitize(image[..., 0], (-0.5, 0.5)).astype(np.int32)
-    return {"image": image, "mask": mask, "valid": valid, "weight": rng.random(valid.shape).astype(np.float32)}
-
-
-def make_step(
-    loss_name, augmentation, *, name="sgd", norm="batch", seed=3, learning_rate=0.05, accumulate=1, freeze=(), **options
-):
-    module = models.build(
-        "unet_pp",
-        num_classes=3,
-        widths=(4, 8),
-        norm=norm,
-        deep_supervision=True,
-        activation=ACTIVATION[loss_name],
-        axis_name=parallel.AXIS,
-        **options,
-    )
-    if loss_name == "weighted sum":
-        losses = {"cross_entropy": 1.0, "dice": 0.5}
-        weights = {"class_weights": (1.0, 2.0, 0.5), "head_weights": (0.3,) * len(module.widths[1:])}
-    else:
-        losses, weights = {loss_name: 1.0}, {}
-    loss = create_loss(weights=losses, activation=module.activation, num_classes=3, **weights)
-    tx, schedule = create_optimizer(
-        name=name, learning_rate=learning_rate, num_steps=100, schedule="constant", freeze=freeze
-    )
-    state = create_state(module, tx, seed=0, patch=(16, 16), channels=1)
-    step = create_train_step(
-        module, loss, tx, schedule, seed=seed, augmentation=augmentation, accumulate=accumulate, freeze=freeze
-    )
-    return step, state
-
-
-def run(step, state, batch, num_devices, num_steps=1):
-    devices = jax.local_devices()[:num_devices]
-    return run_compiled(parallel.pmap_step(step, devices), state, batch, devices, num_steps)
-
-
-def run_compiled(p_step, state, batch, devices, num_steps):
-    """Waits for every step: many in flight on more devices than cores keep each other from their sums for ever."""
-    state, batch = parallel.replicate(state, devices), parallel.shard(batch, devices)
-    for _ in range(num_steps):
-        state, metrics = jax.block_until_ready(p_step(state, batch))
-    return state, metrics
 
 
 # Every kind of sum through a network, the weighted one below; each loss by itself: test_losses.py.
@@ -251,34 +191,6 @@ def test_valid_padding_crops_mask_to_the_logits():
     batch["valid"][:] = True
     _, metrics = run(step, state, batch, 2)
     assert metrics["tp"].sum() + metrics["fn"].sum() == 4 * module.output_size(size) ** 2
-
-
-@pytest.mark.parametrize("norm", ["group", "none"])
-def test_accumulated_equals_at_once(norm):
-    """Cross entropy with Dice of the batch, unequal valid pixels: no mean of micro-batches would be equal."""
-    batch, at_once, largest = make_batch(rows=8), None, 0.0
-    for accumulate in (1, 2):
-        step, state = make_step("weighted sum", AUGMENT, norm=norm, learning_rate=1.0, accumulate=accumulate)
-        after, metrics = parallel.to_host(run(step, state, batch, 4))
-        found = (optax.tree.sub(state.params, after.params), metrics)
-        at_once, largest = at_once or found, max(float(abs(leaf).max()) for leaf in jax.tree.leaves(found[0]))
-    assert largest > 1e-2
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5 * largest), found, at_once)
-
-
-def test_statistics_are_those_of_the_micro_batches_in_turn():
-    """On any number of devices the same rows are together: 0, 2, 4, 6, then 1, 3, 5, 7."""
-    batch = make_batch(rows=8)
-    module = models.build("unet_pp", num_classes=3, widths=(4, 8), norm="batch", deep_supervision=True)
-    step, state = make_step("dice", OFF, accumulate=2)
-    expected = state.batch_stats
-    for rows in (slice(0, None, 2), slice(1, None, 2)):
-        variables = {"params": state.params, "batch_stats": expected}
-        expected = module.apply(variables, batch["image"][rows], train=True, mutable=["batch_stats"])[1]["batch_stats"]
-    results = [parallel.to_host(run(step, state, batch, n)) for n in (1, 4)]
-    for after, _ in results:
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), after.batch_stats, expected)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), results[0][1], results[1][1])
 
 
 def test_frozen_weights_stay_bit_by_bit_and_cost_no_moments():

@@ -1,11 +1,11 @@
-"""Sweeps: a config file that has `get_sweep()` beside `get_config()` lists the points of one, each some keys and values.
+"""Sweeps: a config file with `get_sweep()` next to `get_config()` lists the points of a sweep, each some keys and values.
 
     def get_sweep() -> list[dict]:
         networks = ({}, {"model": default.unet(), "model.widths": (16, 32, 64)}, {"model": default.fcn()})
         return [{**network, "seed": seed} for network in networks for seed in range(3)]
 
-A value may be a whole section, as the functions of `configs/default.py` make them, which takes the place of the config's
-own: another network has other keys, so that its name alone would not do. A key within it is set after it.
+A value may be a whole section, as the functions of `configs/default.py` make them. It replaces the config's section:
+another network has other keys, so its name alone would not do. A key within the section is set after it.
 
 `run_train.py --sweep_index=N` runs point N, so that a job array of a cluster is a sweep.
 """
@@ -31,7 +31,7 @@ BY_NAME = {
 
 
 def read_sweep(path: str | Path) -> list[dict[str, Any]]:
-    """The points that `get_sweep()` of a config file lists: values by key, such as `{"seed": 1, "model": default.unet()}`.
+    """Returns the points that `get_sweep()` of a config file lists, each such as `{"seed": 1, "model": default.unet()}`.
 
     Raises:
       UserError: it has no such function, or that does not list points.
@@ -52,14 +52,19 @@ def read_sweep(path: str | Path) -> list[dict[str, Any]]:
 
 
 def choose_point(points: Sequence[Mapping[str, Any]], index: int) -> Mapping[str, Any]:
-    """Point number `index`, from 0; UserError where there is none."""
+    """Returns point number `index`, from 0; raises UserError where there is none."""
     if not 0 <= index < len(points):
         raise UserError(f"--sweep_index={index}: the sweep has points 0 to {len(points) - 1}")
     return points[index]
 
 
 def apply_point(config: ConfigDict, point: Mapping[str, Any], given: Collection[str] = ()) -> None:
-    """Sets the keys of a point in `config`, sections before what is within them; `given` are those of the command line.
+    """Sets the keys of a point in `config`, sections before the keys within them.
+
+    Args:
+      config: is changed.
+      point: values by dotted key.
+      given: keys that the command line sets.
 
     Raises:
       UserError: a key is set by both, is not in the config, or has a value of another type there, or a section other keys.
@@ -67,12 +72,12 @@ def apply_point(config: ConfigDict, point: Mapping[str, Any], given: Collection[
     for key, value in sorted(point.items(), key=lambda item: item[0].count(".")):
         for flag in given:
             if flag == key or flag.startswith(f"{key}."):
-                it = "it" if flag == key else key
-                raise UserError(f"--config.{flag} is given, and the sweep sets {it}, too; leave one of them out")
+                raise UserError(f"--config.{flag} is given, and the sweep sets {key}, too; leave one of them out")
         *parents, last = key.split(".")
         try:
             node = functools.reduce(operator.getitem, parents, config)
-            if last not in node:  # or the update would add it
+            # Without this the update would add the key.
+            if last not in node:
                 raise KeyError(f"there is no key {key}")
             _exchange(node, last, value, key)
         except (KeyError, TypeError, ValueError) as error:
@@ -80,12 +85,12 @@ def apply_point(config: ConfigDict, point: Mapping[str, Any], given: Collection[
 
 
 def describe_point(point: Mapping[str, Any]) -> str:
-    """The point in one line, a section by its name."""
+    """Returns the point in one line, a section by its name."""
     return ", ".join(f"{key}={_text(key, value)}" for key, value in point.items())
 
 
 def point_name(index: int, point: Mapping[str, Any]) -> str:
-    """What the folder of a point's run is called, such as "2-unet-seed1": its index and its values."""
+    """Returns the name of the folder of a point's run, such as "2-unet-seed1": its index and its values."""
     values = (
         f"{key.split('.')[-1]}{value}" if isinstance(value, (int, float)) else _text(key, value)
         for key, value in point.items()
@@ -117,7 +122,7 @@ def _is_point(point: Any) -> bool:
 
 
 def _exchange(node: ConfigDict, name: str, new: Any, key: str) -> None:
-    """Sets `node[name]`, which is there as `key` of the config; a section key by key, so that each type is checked."""
+    """Sets `node[name]`, which is `key` of the config; a section key by key, so that each type is checked."""
     old = node[name]
     if _is_section(old) != _is_section(new):
         raise TypeError(f"{key} is {'a section' if _is_section(old) else 'one value'} there")
@@ -128,7 +133,8 @@ def _exchange(node: ConfigDict, name: str, new: Any, key: str) -> None:
             raise KeyError(
                 f"it lacks {', '.join(sorted(missing))}; the functions of configs/default.py make whole sections"
             )
-        node[name] = ConfigDict(copy.deepcopy(new))  # points may share it
+        # A copy, because points may share it.
+        node[name] = ConfigDict(copy.deepcopy(new))
     elif set(old) != set(new):
         raise KeyError(f"{key} has the keys {', '.join(sorted(new))}, not {', '.join(sorted(old))}")
     else:
@@ -137,5 +143,5 @@ def _exchange(node: ConfigDict, name: str, new: Any, key: str) -> None:
 
 
 def _text(key: str, value: Any) -> str:
-    """A value in short: of a section its name, or that of its key."""
+    """Returns a value in short: of a section its name, or that of its key."""
     return str(value.get("name", key.split(".")[-1])) if _is_section(value) else str(value)

@@ -43,18 +43,18 @@ def test_a_folder_with_a_warning(filled, tmp_path):
     lines = done.stdout.splitlines()
     assert lines[0] == str(filled.root)
     assert sum(line.startswith("warning: class 'cathode' (2) is not in val") for line in lines) == 1
-    assert lines[-2] == "0 refusals, 1 warning: training can begin"
+    assert lines[-2] == "0 errors, 1 warning: training can begin"
     assert lines[-1] == f"written: {out / 'sheet.png'}, {out / 'check.json'}"
     assert sorted(path.name for path in out.iterdir()) == ["check.json", "sheet.png"]
     report = json.loads((out / "check.json").read_text())
-    assert report["refusals"] == report["alike"] == []
+    assert report["errors"] == report["alike"] == []
     assert report["num_alike"] == 0
     assert [f"warning: {line}" for line in report["warnings"]] == [line for line in lines if line.startswith("warning")]
     with Image.open(out / "sheet.png") as picture:
         assert min(picture.size) > 240
 
 
-def test_status_and_lines_of_a_refused_folder(filled, tmp_path):
+def test_status_and_lines_of_a_folder_with_errors(filled, tmp_path):
     assert check(filled.root, "--patch=(64, 64)", "--strict").returncode == 1
     filled.pair("c", scene(0), np.zeros((90, 120), np.uint8))
     filled.write("images/x.png", b"broken")
@@ -63,8 +63,8 @@ def test_status_and_lines_of_a_refused_folder(filled, tmp_path):
     assert done.returncode == 2
     assert done.stdout.splitlines()[-2].endswith("training would not begin")
     report = json.loads((tmp_path / "check.json").read_text())
-    assert done.stderr.splitlines() == [f"error: {line}" for line in report["refusals"]]
-    assert len(report["refusals"]) == 6  # of each: no mask, no row of the index, not an image
+    assert done.stderr.splitlines() == [f"error: {line}" for line in report["errors"]]
+    assert len(report["errors"]) == 6  # of each: no mask, no row of the index, not an image
     ((first, second, correlation),) = report["alike"]
     assert report["num_alike"] == 1
     assert {first, second} == {"a", "c"}
@@ -77,15 +77,15 @@ def test_out_that_cannot_be_written_hides_nothing(filled, tmp_path):
     command = [filled.root, "--patch=(64, 64)", f"--out={tmp_path / 'file' / 'out'}"]
     done = check(*command)
     assert done.returncode == 2
-    assert done.stdout.splitlines()[-1] == "0 refusals, 1 warning: training can begin"
+    assert done.stdout.splitlines()[-1] == "0 errors, 1 warning: training can begin"
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"error: {tmp_path / 'file' / 'out'}: cannot be written")
     filled.write("images/x.png", b"broken")
     done = check(*command)
     assert done.returncode == 2
     assert done.stdout.splitlines()[-1].endswith("training would not begin")
-    *refusals, last = done.stderr.splitlines()
-    assert any("images/x.png" in line for line in refusals)
+    *errors, last = done.stderr.splitlines()
+    assert any("images/x.png" in line for line in errors)
     assert last == line
 
 
@@ -103,17 +103,17 @@ def test_flags_are_the_keys_of_the_config():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "named"),
     [
-        ([], "FOLDER is missing"),
-        (["x", "y"], "'y' is not a flag"),
-        (["x", "--patch=(0, 4)"], "--patch=(0, 4): give (height, width)"),
-        (["x", "--mask_values=(0, 0)"], "mask_values holds 0 twice"),
-        (["/no/such/folder"], "/no/such/folder/images: is not a folder"),
+        ([], "FOLDER"),
+        (["x", "y"], "'y'"),
+        (["x", "--patch=(0, 4)"], "--patch=(0, 4): "),
+        (["x", "--mask_values=(0, 0)"], "mask_values holds 0 "),
+        (["/no/such/folder"], "/no/such/folder/images: "),
     ],
 )
-def test_bad_arguments_end_in_a_line(arguments, message):
+def test_bad_arguments_end_in_a_line(arguments, named):
     done = check(*arguments)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {message}")
+    assert done.stderr.startswith(f"error: {named}")
     assert "Traceback" not in done.stderr

@@ -3,7 +3,8 @@
 
 def __getattr__(name: str):
     if name == "load":
-        from unet_jax.data.datasets.registry import load_dataset  # on use: the room itself imports nothing
+        # Imported on use: the room itself imports nothing.
+        from unet_jax.data.datasets.registry import load_dataset
 
         return load_dataset
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

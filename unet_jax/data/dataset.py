@@ -1,4 +1,4 @@
-"""What the rest of the code knows of a data set: classes, channels, and random access to the examples of each split."""
+"""Describes a data set to the rest of the code: classes, channels, and random access to the examples of each split."""
 
 import dataclasses
 from typing import Any
@@ -10,11 +10,18 @@ SPLITS = ("train", "val", "test")
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """What the rest of the code knows of a data set.
+    """Describes a data set and gives its examples.
 
-    `class_names` by id; `channels` and `dtype` ("uint8" or "uint16") of every image; `overlapping`: masks are
-    `[H, W, K]` 0/1 and not ids; `fingerprint`: hex hash of contents and config; `palette`: RGB per class or ();
-    `remedy`: what gives an empty split examples.
+    Attributes:
+      name: name in the table of data sets.
+      class_names: names by class id.
+      channels: channels of every image.
+      overlapping: True where masks are `[H, W, K]` 0/1, False where they are ids `[H, W]`.
+      fingerprint: hex hash of contents and config.
+      dtype: "uint8" or "uint16", of every image.
+      sources: random access to the examples of each split that has any.
+      palette: RGB per class, or ().
+      remedy: ends the error about an empty split: what gives it examples.
     """
 
     name: str
@@ -29,22 +36,22 @@ class Dataset:
 
     @property
     def splits(self) -> dict[str, int]:
-        """Number of examples of each split that has any."""
+        """Returns the number of examples of each split that has any."""
         return {split: len(source) for split, source in self.sources.items()}
 
     def source(self, split: str) -> Any:
-        """Random access to the examples of `split`; raises `UserError` if it is unknown or empty."""
+        """Returns random access to the examples of `split`; raises `UserError` if it is unknown or empty."""
         if split in self.sources:
             return self.sources[split]
         if split in SPLITS:
-            raise no_examples(self.name, split, self.splits, self.remedy)
+            raise empty_split_error(self.name, split, self.splits, self.remedy)
         raise UserError(
             f"data set {self.name!r}: split {split!r} is unknown; {_have(self.splits)}; choose one of these"
         )
 
 
-def no_examples(name: str, split: str, counts: dict[str, int], remedy: str) -> UserError:
-    """What is raised where a split that is wanted has no examples."""
+def empty_split_error(name: str, split: str, counts: dict[str, int], remedy: str) -> UserError:
+    """Returns the error for a split that is needed and has no examples."""
     return UserError(f"data set {name!r}: split {split!r} is empty; {_have(counts)}; {remedy}")
 
 

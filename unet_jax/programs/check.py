@@ -1,28 +1,30 @@
-"""Looks at a folder of images and masks before a training: what would be refused, what to be warned of, what is in it.
+"""Checks a folder of images and masks before a training: errors, warnings, and what is in it.
 
     python -m unet_jax.programs.check FOLDER
-    python -m unet_jax.programs.check FOLDER --out=OUT                 # also writes what can be seen
+    python -m unet_jax.programs.check FOLDER --out=OUT                 # also writes pictures
     python -m unet_jax.programs.check FOLDER --masks_dir=masks3 --class_names="('background', 'stack', 'plate')"
 
-The flags are the keys of `data` of the same names (configs/default.py). The tables go to stdout with a line "warning: ..."
-for what is worth a look; a line "error: ..." on stderr is what training would refuse.
+The flags are the keys of `data` of the same names (configs/default.py). The tables go to stdout, with a line "warning: ..."
+for what is worth a look. A line "error: ..." on stderr is an error with which training would end.
 
 OUT gets sheet.png (images with outlined masks), alike.png (pairs of images that look alike across splits, if there are
-any) and check.json (every refusal and warning, the thousand pairs most alike, and the number of all such pairs).
+any) and check.json (every error and warning, the thousand most similar pairs, and the number of all such pairs).
 
-Status: 0 if training would begin, warnings or not; 1 with --strict if there is a warning; 2 if it would refuse the folder,
-or if OUT cannot be written, which is told last.
+Status: 0 if training would begin, warnings or not; 1 with --strict if there is a warning; 2 if there is an error, or if OUT
+cannot be written (that line comes last).
 """
 
 import sys
+from collections.abc import Sequence
 
 from absl import flags
 from etils.epath import Path
 from ml_collections.config_flags.tuple_parser import TupleParser
 
-from unet_jax.data.check import contact_sheet, report
+from unet_jax.data.check import contact_sheet
 from unet_jax.data.check.dataset_warnings import find_warnings
-from unet_jax.data.check.survey import Survey, survey
+from unet_jax.data.check.report import format_survey, shorten
+from unet_jax.data.check.survey import Survey, survey_folder
 from unet_jax.errors import UserError
 from unet_jax.plotting import drawing
 from unet_jax.runtime import cli
@@ -49,34 +51,38 @@ STRICT = flags.DEFINE_bool("strict", False, "End with status 1 if there is a war
 
 
 def main(root: str) -> None:
+    """Checks the folder `root`, prints the result, and exits with its status."""
     window = PATCH.value
     if len(window) != 2 or not all(isinstance(n, int) and n > 0 for n in window):
         raise UserError(f"--patch={window}: give (height, width) in pixels, two whole numbers above 0")
     out = None if OUT.value is None else paths.expand(OUT.value, "--out")
-    found = survey(root, **{name: flag.value for name, flag in OPTIONS.items()})
-    warnings = find_warnings(found, window)
-    if found.looks:
-        print(f"{root}\n\n{report.format_survey(found)}\n")
+    survey = survey_folder(root, **{name: flag.value for name, flag in OPTIONS.items()})
+    warnings = find_warnings(survey, window)
+    if survey.images:
+        print(f"{root}\n\n{format_survey(survey)}\n")
     for line in warnings:
         print(f"warning: {line}")
-    counted = ", ".join(_counted(n, what) for n, what in ((len(found.refusals), "refusal"), (len(warnings), "warning")))
-    print(f"{counted}: {'training would not begin' if found.refusals else 'training can begin'}", flush=True)
-    for line in report.shorten(found.refusals):
+    verdict = "training would not begin" if survey.errors else "training can begin"
+    print(f"{_counted(survey.errors, 'error')}, {_counted(warnings, 'warning')}: {verdict}", flush=True)
+    for line in shorten(survey.errors):
         print(f"error: {line}", file=sys.stderr)
-    if out is not None:  # last: a folder that cannot be written hides nothing of the above
-        print(f"written: {', '.join(map(str, _write(found, warnings, out)))}")
-    sys.exit(2 if found.refusals else int(STRICT.value and bool(warnings)))
+    # Last, so that a folder that cannot be written hides nothing of the above.
+    if out is not None:
+        print(f"written: {', '.join(map(str, _write(survey, warnings, out)))}")
+    if survey.errors:
+        sys.exit(2)
+    sys.exit(1 if STRICT.value and warnings else 0)
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _counted(items: Sequence, noun: str) -> str:
+    return f"{len(items)} {noun}" if len(items) == 1 else f"{len(items)} {noun}s"
 
 
-def _write(found: Survey, warnings: list[str], out: Path) -> list[Path]:
-    """Writes what there is to see, and takes away what a check before this one saw there."""
+def _write(survey: Survey, warnings: list[str], out: Path) -> list[Path]:
+    """Writes pictures and check.json, and deletes the pictures of an earlier check; returns the paths."""
     pictures = {
-        "sheet.png": contact_sheet.draw_sheet if found.looks else None,
-        "alike.png": contact_sheet.draw_alike_sheet if found.alike else None,
+        "sheet.png": contact_sheet.draw_sheet if survey.images else None,
+        "alike.png": contact_sheet.draw_alike_sheet if survey.alike else None,
     }
     written = []
     with report_write_errors():
@@ -84,11 +90,15 @@ def _write(found: Survey, warnings: list[str], out: Path) -> list[Path]:
         for name, draw in pictures.items():
             (out / name).unlink(missing_ok=True)
             if draw:
-                drawing.save(draw(found), out / name)
+                drawing.save(draw(survey), out / name)
                 written.append(out / name)
-        alike = [[found.looks[i].row.id, found.looks[j].row.id, round(r, 4)] for i, j, r in found.alike]
-        report = {"refusals": list(map(str, found.refusals)), "warnings": warnings, "alike": alike}
-        report["num_alike"] = found.num_alike
+        alike = [[survey.images[i].row.id, survey.images[j].row.id, round(r, 4)] for i, j, r in survey.alike]
+        report = {
+            "errors": list(map(str, survey.errors)),
+            "warnings": warnings,
+            "alike": alike,
+            "num_alike": survey.num_alike,
+        }
         json_file.write(out / "check.json", report, indent=1)
     return [*written, out / "check.json"]
 

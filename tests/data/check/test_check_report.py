@@ -1,4 +1,4 @@
-"""The page: shares by split, the commonest sizes, and refusals of one kind told once."""
+"""The page: fractions by split, the commonest sizes, and errors of one kind shortened."""
 
 import re
 
@@ -6,7 +6,7 @@ import numpy as np
 from helpers.image_folders import GREY
 
 from unet_jax.data.check import report
-from unet_jax.data.check.survey import survey
+from unet_jax.data.check.survey import survey_folder
 from unet_jax.errors import UserError
 
 
@@ -20,7 +20,7 @@ def test_shares_and_sizes(folder):
         folder.pair(f"d{index}", np.zeros((20, 21 + index), np.uint8), np.zeros((20, 21 + index), np.uint8))
     rows = "".join(f"d{index},test,g\n" for index in range(8))
     folder.write("index.csv", f"id,split,group\na,train,1\nb,train,1\nc,val,2\n{rows}")
-    text = report.format_survey(survey(str(folder.root)))
+    text = report.format_survey(survey_folder(str(folder.root)))
     cells = {re.split(r"\s{2,}", line)[0]: re.split(r"\s{2,}", line)[1:] for line in text.splitlines() if line}
     assert cells[""] == ["train", "val", "test", "all"]
     assert cells["images"] == ["2", "1", "8", "11"]
@@ -35,7 +35,7 @@ def test_shares_and_sizes(folder):
     assert "pixels uint8, grey (11)" in text
 
 
-def test_refusals_of_one_remedy_are_told_once():
+def test_errors_with_one_remedy_are_shortened():
     errors = [UserError(f"{name}.png: is broken; export it") for name in range(7)] + [UserError("x: y; do z")]
     assert report.shorten(errors) == [
         *map(str, errors[:3]),

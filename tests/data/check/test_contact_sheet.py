@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from unet_jax.data.check import contact_sheet
-from unet_jax.data.check.survey import survey
+from unet_jax.data.check.survey import survey_folder
 from unet_jax.plotting import drawing
 
 TITLE = 26  # pixels of the strip above a tile
@@ -19,7 +19,7 @@ def found(folder):
         folder.pair(f"i{index:02}", np.full((40, 60), 100, np.uint8), mask)
     splits = ["train"] * 36 + ["val"] * 3 + ["test"]
     folder.write("index.csv", "id,split\n" + "".join(f"i{i:02},{split}\n" for i, split in enumerate(splits)))
-    return survey(str(folder.root))
+    return survey_folder(str(folder.root))
 
 
 def test_masks_lie_over_their_images(found):
@@ -35,7 +35,7 @@ def test_masks_lie_over_their_images(found):
 def test_every_split_is_shown(found):
     chosen = contact_sheet.choose_images(found, 24)
     assert len(chosen) == 24
-    assert [sum(look.split == split for look in chosen) for split in ("train", "val", "test")] == [21, 2, 1]
+    assert [sum(image.split == split for image in chosen) for split in ("train", "val", "test")] == [21, 2, 1]
     assert chosen[0].row.id == "i00"
     assert chosen[20].row.id == "i35"
     picture = contact_sheet.draw_sheet(found)
@@ -47,7 +47,7 @@ def test_pairs_stand_side_by_side(folder):
     image = np.random.default_rng(0).integers(0, 256, (500, 300)).astype(np.uint8)
     folder.pair("a", image, np.ones_like(image)), folder.pair("b", image, np.ones_like(image))
     folder.write("index.csv", "id,split\na,train\nb,val\n")
-    picture = contact_sheet.draw_alike_sheet(survey(str(folder.root)))
+    picture = contact_sheet.draw_alike_sheet(survey_folder(str(folder.root)))
     assert picture.shape == (contact_sheet.TILE + TITLE, 2 * (contact_sheet.TILE + drawing.GAP), 3)
     left, right = (picture[TITLE:, i * (contact_sheet.TILE + drawing.GAP) :][:, : contact_sheet.TILE] for i in (0, 1))
     np.testing.assert_array_equal(left, right)
@@ -58,6 +58,14 @@ def test_a_folder_without_a_split_of_its_own(folder):
     for id_ in "abc":
         folder.pair(id_)
     folder.write("index.csv", "id,split\n" + "".join(f"{id_},test\n" for id_ in "abc"))
-    assert [look.row.id for look in contact_sheet.choose_images(survey(str(folder.root)), 24)] == ["a", "b", "c"]
-    folder.write("index.csv", "refused\n")
-    assert [look.row.id for look in contact_sheet.choose_images(survey(str(folder.root)), 24)] == ["a", "b", "c"]
+    assert [image.row.id for image in contact_sheet.choose_images(survey_folder(str(folder.root)), 24)] == [
+        "a",
+        "b",
+        "c",
+    ]
+    folder.write("index.csv", "no columns\n")
+    assert [image.row.id for image in contact_sheet.choose_images(survey_folder(str(folder.root)), 24)] == [
+        "a",
+        "b",
+        "c",
+    ]

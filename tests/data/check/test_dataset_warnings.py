@@ -1,4 +1,4 @@
-"""Each thing to be warned of is told when it is there, and none when it is not."""
+"""Each warning is given where its reason is there, and none where it is not."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from helpers.image_folders import scene
 
 from unet_jax.data.check import duplicates
 from unet_jax.data.check.dataset_warnings import find_warnings
-from unet_jax.data.check.survey import survey
+from unet_jax.data.check.survey import survey_folder
 
 MASK = np.zeros((90, 120), np.uint8)
 MASK[20:50, 30:70] = 1
@@ -23,8 +23,8 @@ def clean(folder):
 
 
 def warned(folder, window=(64, 64), **options):
-    found = survey(str(folder.root), **options)
-    assert not found.refusals
+    found = survey_folder(str(folder.root), **options)
+    assert not found.errors
     return find_warnings(found, window)
 
 
@@ -100,4 +100,4 @@ def test_constant_and_small_images(clean):
 
 
 def test_nothing_seen_nothing_said(folder):
-    assert find_warnings(survey(str(folder.root)), (64, 64)) == []
+    assert find_warnings(survey_folder(str(folder.root)), (64, 64)) == []

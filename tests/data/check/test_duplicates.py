@@ -19,6 +19,7 @@ def alike(a, b):
 
 
 IMAGE = scene(0)
+JPEG = cv2.imencode(".jpg", IMAGE, [cv2.IMWRITE_JPEG_QUALITY, 50])[1]
 COPIES = {
     "the same": IMAGE,
     "noisy": np.clip(IMAGE + RNG.normal(0, 8, IMAGE.shape), 0, 255).astype(np.uint8),
@@ -30,8 +31,8 @@ COPIES = {
     "turned and mirrored": np.rot90(IMAGE)[::-1],
     "half as large": cv2.resize(IMAGE, (60, 45), interpolation=cv2.INTER_AREA)[..., None],
     "cut by a pixel": IMAGE[1:, 1:],
-    "JPEG": cv2.imdecode(cv2.imencode(".jpg", IMAGE, [cv2.IMWRITE_JPEG_QUALITY, 50])[1], cv2.IMREAD_UNCHANGED)[..., None],
-}  # fmt: skip
+    "JPEG": cv2.imdecode(JPEG, cv2.IMREAD_UNCHANGED)[..., None],
+}
 
 
 @pytest.mark.parametrize("name", COPIES)
@@ -47,7 +48,7 @@ def test_other_images_of_one_kind_are_not():
         assert duplicates.find_duplicates(thumbnails, ["train", "val"] * 12) == ([], 0)
 
 
-def test_only_pairs_across_splits_count_and_the_most_alike_comes_first(monkeypatch):
+def test_pairs_across_splits_count_the_most_alike_first(monkeypatch):
     noisy = COPIES["noisy"]
     thumbnails = np.stack([duplicates.thumbnail(image) for image in (IMAGE, noisy, scene(1), IMAGE, noisy)])
     splits = ["train", "train", "val", "test", "val"]
@@ -61,7 +62,7 @@ def test_only_pairs_across_splits_count_and_the_most_alike_comes_first(monkeypat
         assert pairs[0][2] == pytest.approx(1, abs=1e-5)
 
 
-def test_of_many_pairs_the_most_alike_are_kept_and_all_are_counted(monkeypatch):
+def test_the_most_alike_of_many_pairs_are_kept(monkeypatch):
     noise = [np.random.default_rng(seed).normal(0, 1 + seed / 5, IMAGE.shape) for seed in range(20)]
     thumbnails = np.stack([duplicates.thumbnail(np.clip(IMAGE + more, 0, 255)) for more in noise])
     every, number = duplicates.find_duplicates(thumbnails, ["train", "val"] * 10)

@@ -1,14 +1,14 @@
-"""A survey reads a folder as the data set does, tells every refusal, and counts what is there."""
+"""A survey reads a folder as the data set does, collects every error, and counts what is there."""
 
 import numpy as np
 import pytest
 from helpers.image_folders import GREY, IDS
 
-from unet_jax.data.check.survey import survey
+from unet_jax.data.check.survey import survey_folder
 from unet_jax.data.datasets import from_files, image_folder
 from unet_jax.errors import UserError
 
-INDEX = "id,split,group\n" + "".join(f"{id_},{split},\n" for id_, split in zip("abcd", ["train", "train", "val", "test"], strict=True))  # fmt: skip
+INDEX = "id,split,group\na,train,\nb,train,\nc,val,\nd,test,\n"
 
 
 @pytest.fixture
@@ -19,11 +19,11 @@ def filled(folder):
     return folder
 
 
-def told(folder, **options):
-    return list(map(str, survey(str(folder.root), **options).refusals))
+def errors_of(folder, **options):
+    return list(map(str, survey_folder(str(folder.root), **options).errors))
 
 
-def test_every_refusal_is_told_and_the_first_is_the_readers(filled):
+def test_every_error_is_collected_the_readers_first(filled):
     filled.write("images/e.png", GREY)
     filled.write("images/f.png", GREY)
     filled.write("masks/g.png", IDS)
@@ -32,89 +32,94 @@ def test_every_refusal_is_told_and_the_first_is_the_readers(filled):
     filled.write("masks/b.png", b"broken too")
     filled.write("masks/c.png", IDS[:5])
     filled.write("index.csv", INDEX.replace("d,test", "d,dev") + "z,val,\n")
-    refusals = told(filled)
+    errors = errors_of(filled)
     wanted = [
-        "a.tif: a.png has the same name",
-        "e.png: has no file e.* in ",
-        "f.png: has no file f.* in ",
-        "masks/g.png: has no file g.* in ",
-        "index.csv: id 'z' has no image",
-        "index.csv: id 'e' is an image without a row",
-        "index.csv: id 'f' is an image without a row",
-        "index.csv: id 'd' has split 'dev'",
-        "images/b.png: cannot be read as an image",
-        "masks/b.png: cannot be read as a mask",
-        "masks/c.png: is 10 x 5 pixels, its image 10 x 12",
+        ("images/a.tif: ", "a.png"),
+        ("images/e.png: ", "e.* in "),
+        ("images/f.png: ", "f.* in "),
+        ("masks/g.png: ", "g.* in "),
+        ("index.csv: ", "id 'z'"),
+        ("index.csv: ", "id 'e'"),
+        ("index.csv: ", "id 'f'"),
+        ("index.csv: ", "id 'd' has split 'dev'"),
+        ("images/b.png: ", "image"),
+        ("masks/b.png: ", "mask"),
+        ("masks/c.png: ", "10 x 5 pixels, its image 10 x 12"),
     ]
-    assert len(refusals) == len(wanted)
-    assert all(any(part in line for line in refusals) for part in wanted), refusals
+    assert len(errors) == len(wanted)
+    for file, value in wanted:
+        assert any(file in line and value in line.partition(file)[2] for line in errors), (file, value, errors)
     rows = image_folder.find_rows(str(filled.root), "masks", (1, 0, 0), on_error=lambda error: None)
     assert rows["train"][0].paths[0].endswith("a.png")  # of twins the first stays
     with pytest.raises(UserError) as first:
         filled.create()
-    assert str(first.value) == refusals[0]
+    assert str(first.value) == errors[0]
 
 
-def test_what_is_wrong_with_a_split_file_is_told_too(filled, tmp_path, capfd):
+def test_errors_of_a_split_file(filled, tmp_path, capfd):
     path = tmp_path / "splits.csv"
     path.write_text(
         "id,split,group\na,train,g\nb,val,g\nc,dev,\nc,dev,\n" + "".join(f"{id_},val,\n" for id_ in "vwxyz")
     )
     filled.write("images/d.png", b"broken, and left out")
-    refusals = told(filled, split_file=str(path))
-    assert [line.removeprefix(f"{path}: ").partition(";")[0] for line in refusals] == [
-        "id 'c' has two rows",
-        "ids 'v', 'w', 'x' have no image",
-        "ids 'y', 'z' have no image",
-        "group 'g' is in train and, with id 'b', in val",
-        "id 'c' has split 'dev'",
-    ]
+    errors = errors_of(filled, split_file=str(path))
+    assert all(line.startswith(f"{path}: ") for line in errors)
+    wanted = (
+        ["id 'c'", "two rows"],
+        ["'v', 'w', 'x'", "no image"],
+        ["'y', 'z'", "no image"],
+        ["group 'g'", "train", "'b'", "val"],
+        ["id 'c'", "split 'dev'"],
+    )
+    for line, parts in zip(errors, wanted, strict=True):
+        assert all(part in line for part in parts), line
     assert capfd.readouterr().err == f"{path}: 1 of 4 images are not named there and left out\n"
     with pytest.raises(UserError) as first:
         filled.create(split_file=str(path))
-    assert str(first.value) == refusals[0]
+    assert str(first.value) == errors[0]
 
     path.write_text("id,split\na,train\n")
-    (line,) = told(filled, split_file=str(path))
+    (line,) = errors_of(filled, split_file=str(path))
     assert "split 'val' is empty" in line
     path.write_text("id,split\n")
-    (line,) = told(filled, split_file=str(path))
+    (line,) = errors_of(filled, split_file=str(path))
     assert "names no image" in line
     filled.write("index.csv", "id,split\n")
-    assert len([line for line in told(filled) if "names no image" in line]) == 1
+    assert len([line for line in errors_of(filled) if "names no image" in line]) == 1
 
 
-def test_what_the_files_have_in_common_is_refused_too(filled):
+def test_errors_of_all_files_together(filled):
     filled.write("images/b.png", GREY.astype(np.uint16))
     filled.write("masks/a.png", GREY)
-    refusals = told(filled)
+    errors = errors_of(filled)
     largest = np.unique(GREY[GREY < 255])[-1]
-    assert len(refusals) == 2
-    assert "is 16-bit and" in refusals[0]
-    assert f"holds the value {largest}; if the masks hold grey values set mask_values" in refusals[1]
-    assert "holds the ids 0, 1, 2, but there are 2 classes" in "".join(told(filled, num_classes=2))
+    assert len(errors) == 2
+    assert all(part in errors[0] for part in ("images/b.png", "16-bit", "images/a.png", "8-bit"))
+    assert all(
+        part in errors[1] for part in ("masks/a.png", f" {largest};", "mask_values", f"num_classes={largest + 1}")
+    )
+    assert "ids 0, 1, 2, but there are 2 classes" in "".join(errors_of(filled, num_classes=2))
 
 
 def test_a_folder_that_cannot_be_read_at_all(folder):
-    assert [line.rpartition("/")[2].partition(";")[0] for line in told(folder)] == [
-        "images: is not a folder",
-        "masks: is not a folder",
+    assert [line.partition(": ")[0] for line in errors_of(folder)] == [
+        str(folder.root / name) for name in ("images", "masks")
     ]
     folder.pair("a")
     folder.write("index.csv", "name,split\na,train\n")
-    found = survey(str(folder.root))
-    assert "has no column 'id'" in str(found.refusals[0])
-    assert len(found.refusals) == 1
-    assert [look.split for look in found.looks] == [""]
-    with pytest.raises(UserError, match="root is not set"):
-        survey("")
+    found = survey_folder(str(folder.root))
+    assert "index.csv: has no column 'id'" in str(found.errors[0])
+    assert len(found.errors) == 1
+    assert [image.split for image in found.images] == [""]
+    with pytest.raises(UserError, match="root"):
+        survey_folder("")
     with pytest.raises(UserError, match="num_classes=-1"):
-        survey(str(folder.root), num_classes=-1)
+        survey_folder(str(folder.root), num_classes=-1)
 
 
-def test_a_split_that_training_needs_is_refused_in_its_words(filled):
+def test_a_needed_split_that_is_empty_is_an_error(filled):
     filled.write("index.csv", INDEX.replace("val", "test"))
-    (line,) = told(filled)
+    (line,) = errors_of(filled)
     with pytest.raises(UserError) as error:
         filled.create().source("val")
     assert line == str(error.value)
@@ -125,17 +130,26 @@ def test_what_is_counted(filled):
     filled.write("images/b.png", GREY.astype(np.uint16) * 100)
     for id_ in "acd":
         filled.write(f"images/{id_}.png", GREY.astype(np.uint16))
-    found = survey(str(filled.root), class_names=("ground", "anode", "cathode"))
-    assert not found.refusals
+    found = survey_folder(str(filled.root), class_names=("ground", "anode", "cathode"))
+    assert not found.errors
     assert found.class_names == ("ground", "anode", "cathode")
-    assert [(look.row.id, look.split) for look in found.looks] == [*zip("abcd", ["train"] * 2 + ["val", "test"], strict=True)]  # fmt: skip
+    assert [(image.row.id, image.split) for image in found.images] == [
+        ("a", "train"),
+        ("b", "train"),
+        ("c", "val"),
+        ("d", "test"),
+    ]
     np.testing.assert_array_equal(found.counts("train")[:3], 2 * np.bincount(IDS.ravel()))
     np.testing.assert_array_equal(found.counts("val")[[0, 255]], [(IDS != 2).sum(), (IDS == 2).sum()])
-    look = found.looks[1]
-    assert (look.size, look.channels, look.dtype, look.num_pixels) == ((12, 10), 1, "uint16", 120)
-    assert (look.levels, look.low, look.high) == (len(np.unique(GREY)), 100 * int(GREY.min()), 100 * int(GREY.max()))
-    assert {tuple(sorted((found.looks[i].row.id, found.looks[j].row.id))) for i, j, _ in found.alike} == {
-        *[("a", "c"), ("b", "c"), ("a", "d"), ("b", "d"), ("c", "d")]
+    image = found.images[1]
+    assert (image.size, image.channels, image.dtype, image.num_pixels) == ((12, 10), 1, "uint16", 120)
+    assert (image.levels, image.low, image.high) == (len(np.unique(GREY)), 100 * int(GREY.min()), 100 * int(GREY.max()))
+    assert {tuple(sorted((found.images[i].row.id, found.images[j].row.id))) for i, j, _ in found.alike} == {
+        ("a", "c"),
+        ("b", "c"),
+        ("a", "d"),
+        ("b", "d"),
+        ("c", "d"),
     }
 
 
@@ -143,16 +157,16 @@ def test_one_hot_pixel_does_not_hide_the_range(filled):
     image = np.full((64, 64), 500, np.uint16)
     image[3, 3] = 65535
     filled.pair("a", image, np.zeros((64, 64), np.uint8))
-    (look,) = [look for look in survey(str(filled.root)).looks if look.row.id == "a"]
-    assert (look.low, look.high, look.levels) == (500, 500, 2)
+    (image,) = [image for image in survey_folder(str(filled.root)).images if image.row.id == "a"]
+    assert (image.low, image.high, image.levels) == (500, 500, 2)
 
 
-def test_the_first_refusal_stops_the_reader(filled, monkeypatch):
+def test_the_first_error_stops_the_reader(filled, monkeypatch):
     read, once = [], image_folder.image_files.read_image
     monkeypatch.setattr(image_folder.image_files, "read_image", lambda path: read.append(path) or once(path))
     found = image_folder.find_rows(str(filled.root), "masks", (1, 0, 0))
     rows = [row for listed in found.values() for row in listed] * 100
     filled.write("images/a.png", b"broken")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match=r"images/a\.png: "):
         from_files.survey_rows(image_folder.ImageFolder, rows, {"mask_values": (), "palette": ()}, 0)
     assert len(read) < len(rows) / 2

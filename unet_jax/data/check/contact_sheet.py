@@ -1,4 +1,4 @@
-"""Small pictures of a folder's images with their masks on one sheet, to see at a glance whether they fit."""
+"""Draws small pictures of a folder's images with their masks on one sheet, to see at a glance whether they fit."""
 
 from collections.abc import Sequence
 
@@ -11,53 +11,63 @@ from unet_jax.plotting import drawing
 from unet_jax.plotting.drawing import arrange
 from unet_jax.segmentation import VOID_ID
 
-TILE, COLUMNS = 240, 6  # pixels, tiles in a row
+# Pixels of a tile, and tiles in a row.
+TILE, COLUMNS = 240, 6
 MOST_IMAGES, MOST_PAIRS = 24, 12
 
 
-def draw_sheet(found: Survey) -> np.ndarray:
-    """Up to `MOST_IMAGES` images of all splits with outlined masks and a legend, RGB uint8; void is greyed out."""
-    chosen = choose_images(found, MOST_IMAGES)
-    colours = drawing.class_colours(found.class_names, found.palette)[1:]
-    legend = list(zip(found.class_names[1:], colours, strict=True))
-    if any(look.counts[VOID_ID] for look in chosen):
+def draw_sheet(survey: Survey) -> np.ndarray:
+    """Draws up to `MOST_IMAGES` images of all splits with outlined masks and a legend, RGB uint8; void is greyed out."""
+    chosen = choose_images(survey, MOST_IMAGES)
+    colours = drawing.class_colours(survey.class_names, survey.palette)[1:]
+    legend = list(zip(survey.class_names[1:], colours, strict=True))
+    if any(image.counts[VOID_ID] for image in chosen):
         legend.append(("void", drawing.VOID_COLOUR))
-    return arrange([_tile(look, found, colours) for look in chosen], COLUMNS, legend)
+    return arrange([_tile(image, survey, colours) for image in chosen], COLUMNS, legend)
 
 
-def draw_alike_sheet(found: Survey) -> np.ndarray:
-    """The first `MOST_PAIRS` pairs of images that look alike, each pair side by side, RGB uint8."""
-    shown = found.alike[:MOST_PAIRS]
-    tiles = [_tile(found.looks[place], found, ()) for i, j, _ in shown for place in (i, j)]
+def draw_alike_sheet(survey: Survey) -> np.ndarray:
+    """Draws the first `MOST_PAIRS` pairs of images that look alike, each pair side by side, RGB uint8."""
+    shown = survey.alike[:MOST_PAIRS]
+    tiles = [_tile(survey.images[place], survey, ()) for i, j, _ in shown for place in (i, j)]
     return arrange(tiles, 2 if len(shown) < 3 else 4, [])
 
 
-def choose_images(found: Survey, most: int) -> list[ImageStats]:
-    """Examples of every split, evenly spread over it: of val and test their share and 2 at least, train has the rest."""
-    looks = {split: found.of(split) for split in SPLITS}
-    looks["train"] = [look for look in found.looks if look.split not in SPLITS[1:]]  # with those of a refused index
-    parts = {split: min(len(listed), max(2, most * len(listed) // len(found.looks))) for split, listed in looks.items()}
-    parts["train"] = min(len(looks["train"]), most - parts["val"] - parts["test"])
-    spread = {split: np.linspace(0, len(looks[split]) - 1, part).round().astype(int) for split, part in parts.items()}
-    return [looks[split][i] for split, places in spread.items() for i in places]
+def choose_images(survey: Survey, most: int) -> list[ImageStats]:
+    """Chooses examples of every split, evenly spread over it.
+
+    val and test get as many as their fraction of all images, at least 2; train gets the rest. Images without a split, because
+    the split file could not be used, count as train.
+    """
+    by_split = {split: survey.images_of(split) for split in SPLITS}
+    by_split["train"] = [image for image in survey.images if image.split not in SPLITS[1:]]
+    total = len(survey.images)
+    counts = {split: min(len(images), max(2, most * len(images) // total)) for split, images in by_split.items()}
+    counts["train"] = min(len(by_split["train"]), most - counts["val"] - counts["test"])
+    chosen = []
+    for split, count in counts.items():
+        positions = np.linspace(0, len(by_split[split]) - 1, count).round().astype(int)
+        chosen += [by_split[split][position] for position in positions]
+    return chosen
 
 
-def _tile(look: ImageStats, found: Survey, colours: Sequence[drawing.Colour]) -> np.ndarray:
-    """One image in a square of `TILE` pixels below its name; the masks of classes 1.. in `colours`, none without."""
-    path, mask, *_ = look.row.paths
+def _tile(stats: ImageStats, survey: Survey, colours: Sequence[drawing.Colour]) -> np.ndarray:
+    """Draws one image in a square of `TILE` pixels below its name, with the masks of classes 1.. in `colours`."""
+    path, mask, *_ = stats.row.paths
     image = drawing.to_display(image_files.read_image(path))
     factor = TILE / max(image.shape[:2])
-    factor = max(1, int(factor)) if factor >= 1 else factor  # masks are enlarged by whole factors
+    # Masks are enlarged by whole factors.
+    factor = max(1, int(factor)) if factor >= 1 else factor
     image = drawing.resize(image, factor)
     if len(colours):
-        ids = image_files.to_ids(image_files.read_labels(mask), mask, found.mask_values, found.palette)
+        ids = image_files.to_ids(image_files.read_labels(mask), mask, survey.mask_values, survey.palette)
         masks = drawing.resize(ids[..., None] == np.arange(1, len(colours) + 1), factor)
         valid = drawing.resize(ids != VOID_ID, factor)
         image = drawing.paint(drawing.grey_out(image, valid), masks, colours, fill=0.15)
     square = drawing.blank(TILE, TILE).copy()
     top, left = ((TILE - n) // 2 for n in image.shape[:2])
     square[top : top + image.shape[0], left : left + image.shape[1]] = image
-    return np.concatenate([drawing.strip(TILE, [(_short(f"{look.split}  {look.row.id}"), None)]), square])
+    return np.concatenate([drawing.strip(TILE, [(_short(f"{stats.split}  {stats.row.id}"), None)]), square])
 
 
 def _short(text: str, most: int = 30) -> str:

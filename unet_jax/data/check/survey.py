@@ -1,4 +1,4 @@
-"""Looks at every file of an `image_folder` once: what would be refused, and what each image and mask holds."""
+"""Reads every file of an `image_folder` once: collects all errors, and what each image and mask holds."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,21 +6,31 @@ from collections.abc import Sequence
 import numpy as np
 
 from unet_jax.data.check import duplicates
-from unet_jax.data.dataset import no_examples
+from unet_jax.data.dataset import empty_split_error
 from unet_jax.data.datasets import from_files, image_files, image_folder, splits
 from unet_jax.data.datasets.classes import check_class_settings, name_classes
 from unet_jax.errors import UserError
 from unet_jax.segmentation import VOID_ID
 
-NEEDED = ("train", "val")  # the splits without which a run does not begin
+# The splits without which a run does not begin.
+NEEDED = ("train", "val")
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageStats:
-    """What is kept of one example.
+    """Holds what a survey keeps of one example.
 
-    `counts` int64 `[256]`: pixels by class id, 255 being void. `levels`: number of different grey values. `low`, `high`:
-    the grey values that one pixel in a thousand lies below and above; `thumbnail` as in `duplicates`.
+    Attributes:
+      row: its id, group and paths.
+      split: its split, or "".
+      size: (height, width) in pixels.
+      channels: channels of the image.
+      dtype: "uint8" or "uint16".
+      counts: pixels by class id, int64 `[256]`; 255 is void.
+      levels: number of different grey values.
+      low: the grey value below which one pixel in a thousand lies.
+      high: the grey value above which one pixel in a thousand lies.
+      thumbnail: see `duplicates.thumbnail`.
     """
 
     row: from_files.Row
@@ -36,33 +46,44 @@ class ImageStats:
 
     @property
     def num_pixels(self) -> int:
+        """Returns height times width."""
         return self.size[0] * self.size[1]
 
 
 @dataclasses.dataclass(frozen=True)
 class Survey:
-    """`refusals`: what training would refuse. `looks`: at each example without a problem, in the order of the splits.
-    `alike`, `num_alike`: the pairs that `duplicates.find` keeps, as positions in `looks`, and the number of all."""
+    """Holds the result of `survey_folder`.
+
+    Attributes:
+      root: the folder.
+      class_names: names by class id.
+      palette: RGB by class id, or ().
+      mask_values: values by class id, or ().
+      errors: the errors with which training would end.
+      images: the examples without an error, in the order of the splits.
+      alike: the pairs of `duplicates.find_duplicates`: two positions in `images`, and the correlation.
+      num_alike: number of all such pairs.
+    """
 
     root: str
     class_names: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
     mask_values: tuple[int, ...]
-    refusals: list[UserError]
-    looks: list[ImageStats]
+    errors: list[UserError]
+    images: list[ImageStats]
     alike: list[tuple[int, int, float]]
     num_alike: int
 
     def counts(self, split: str = "") -> np.ndarray:
-        """Pixels by class id, int64 `[256]`, of one split or of all."""
-        return sum((look.counts for look in self.of(split)), np.zeros(256, np.int64))
+        """Returns the pixels by class id, int64 `[256]`, of one split or of all."""
+        return sum((image.counts for image in self.images_of(split)), np.zeros(256, np.int64))
 
-    def of(self, split: str = "") -> list[ImageStats]:
-        """The looks of one split, or all."""
-        return [look for look in self.looks if split in ("", look.split)]
+    def images_of(self, split: str = "") -> list[ImageStats]:
+        """Returns the images of one split, or all."""
+        return [image for image in self.images if split in ("", image.split)]
 
 
-def survey(
+def survey_folder(
     root: str,
     *,
     masks_dir: str = "masks",
@@ -73,37 +94,43 @@ def survey(
     split_file: str = "",
     split_fractions: Sequence[float] = (0.7, 0.15, 0.15),
 ) -> Survey:
-    """Reads the folder `root` as `image_folder.create` does with the same options, and goes on where that would stop.
+    """Reads the folder `root` as `load_image_folder` does with the same options, but continues after an error.
 
-    Raises `UserError` for a option; whatever is wrong with the folder is in `refusals`.
+    Errors of the folder are in the result's `errors`.
+
+    Raises:
+      UserError: an option has a bad value.
     """
     known_classes, mask_values, palette = check_class_settings(class_names, num_classes, mask_values, palette)
     fractions = splits.check_fractions(split_fractions)
-    refusals: list[UserError] = []
-    rows = image_folder.find_rows(root, masks_dir, fractions, split_file, refusals.append)
+    errors: list[UserError] = []
+    rows = image_folder.find_rows(root, masks_dir, fractions, split_file, errors.append)
     split_of = {row.id: split for split, listed in rows.items() for row in listed}
-    every = [row for listed in rows.values() for row in listed]
-    looks = {}
+    all_rows = [row for listed in rows.values() for row in listed]
+    stats = {}
 
-    def look(row, example):
-        looks[row.id] = _image_stats(row, split_of[row.id], example["image"], example["mask"])
+    def keep_stats(row, example):
+        stats[row.id] = _image_stats(row, split_of[row.id], example["image"], example["mask"])
 
     reading = {"mask_values": mask_values, "palette": palette}
-    facts = from_files.survey_rows(image_folder.ImageFolder, every, reading, known_classes, refusals.append, look)
+    facts = from_files.survey_rows(
+        image_folder.ImageFolder, all_rows, reading, known_classes, errors.append, keep_stats
+    )
     counts = {split: len(listed) for split, listed in rows.items() if listed}
-    if every and "" not in counts:  # else the file of the splits has been refused already
+    # With images in the split "" there is an error about the split file already.
+    if all_rows and "" not in counts:
         lacking = [split for split in NEEDED if split not in counts]
-        refusals += [no_examples("image_folder", split, counts, image_folder.REMEDY) for split in lacking]
-    seen = [looks[row.id] for row in every if row.id in looks]
-    thumbnails = np.stack([look.thumbnail for look in seen]) if seen else np.zeros((0, 1, 1), np.float32)
-    alike, num_alike = duplicates.find_duplicates(thumbnails, [look.split for look in seen])
+        errors += [empty_split_error("image_folder", split, counts, image_folder.REMEDY) for split in lacking]
+    images = [stats[row.id] for row in all_rows if row.id in stats]
+    thumbnails = np.stack([image.thumbnail for image in images]) if images else np.zeros((0, 1, 1), np.float32)
+    alike, num_alike = duplicates.find_duplicates(thumbnails, [image.split for image in images])
     return Survey(
         root=root,
         class_names=name_classes(class_names, min(facts["num_classes"], VOID_ID)),
         palette=palette,
         mask_values=mask_values,
-        refusals=refusals,
-        looks=seen,
+        errors=errors,
+        images=images,
         alike=alike,
         num_alike=num_alike,
     )
@@ -111,8 +138,8 @@ def survey(
 
 def _image_stats(row: from_files.Row, split: str, pixels: np.ndarray, ids: np.ndarray) -> ImageStats:
     histogram = np.bincount(pixels.ravel())
-    up_to = np.cumsum(histogram)
-    low, high = np.searchsorted(up_to, (up_to[-1] / 1000, up_to[-1] * 999 / 1000))
+    cumulative = np.cumsum(histogram)
+    low, high = np.searchsorted(cumulative, (cumulative[-1] / 1000, cumulative[-1] * 999 / 1000))
     return ImageStats(
         row=row,
         split=split,

@@ -1,1 +1,1 @@
-"""Readers of data sets: image files and their annotations to examples."""
+"""Readers of data sets: they turn image files and their annotations into examples."""

@@ -1,4 +1,4 @@
-"""The classes: their names and number and the values that stand for them, as the config says and the masks show."""
+"""Checks the classes: their names, their number and their values, from the config and from the masks."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -9,15 +9,17 @@ from unet_jax.data.datasets.image_files import Palette
 from unet_jax.errors import UserError, collect_errors, raise_error
 from unet_jax.segmentation import VOID_ID
 
-MOST_DERIVED = 32  # classes: more than this found in masks of unknown K are grey values, not ids
+# Where the number of classes is unknown, masks with larger values than this hold grey values, not ids.
+MOST_DERIVED = 32
 
 
 def check_class_settings(
     class_names: Sequence[str], num_classes: int, mask_values: Sequence[int], palette: Palette
 ) -> tuple[int, tuple[int, ...], tuple[tuple[int, int, int], ...]]:
-    """(K, mask_values, palette) as plain tuples; K is 0 where none of the settings tells it.
+    """Returns (K, mask_values, palette) as plain tuples; K is 0 where no setting gives it.
 
-    Raises `UserError` on a value of the wrong type, on one given twice, and where the numbers of classes disagree.
+    Raises:
+      UserError: a value has the wrong type or is given twice, or the numbers of classes differ.
     """
     palette = tuple(tuple(colour) if np.iterable(colour) else colour for colour in _listed("palette", palette))
     for colour in palette:
@@ -36,79 +38,89 @@ def check_class_settings(
         if not isinstance(name, str) or not name.strip() or name == "mean":
             raise UserError(f"class_names holds {name!r}; give each class a name, and not 'mean', which the scores use")
     for setting, values in {"class_names": class_names, "mask_values": mask_values, "palette": palette}.items():
-        twice = [value for value, count in Counter(values).items() if count > 1]
-        if twice:
-            raise UserError(f"{setting} holds {twice[0]!r} twice; give each class its own")
-    known = _told(class_names, num_classes, mask_values, palette)
-    return known, tuple(map(int, mask_values)), tuple(tuple(map(int, colour)) for colour in palette)
+        repeated = [value for value, count in Counter(values).items() if count > 1]
+        if repeated:
+            raise UserError(f"{setting} holds {repeated[0]!r} twice; give each class a different one")
+    known_classes = _known_classes(class_names, num_classes, mask_values, palette)
+    return known_classes, tuple(map(int, mask_values)), tuple(tuple(map(int, colour)) for colour in palette)
 
 
-def check_ids(mask: str, found: np.ndarray, known: int) -> None:
-    """Raises `UserError` where a mask holds ids beyond the `known` number of classes (0: any will do)."""
-    ids = found[found != VOID_ID]
-    if known and (ids >= known).any():
+def check_ids(mask: str, values: np.ndarray, known_classes: int) -> None:
+    """Raises `UserError` where a mask holds ids that are no class.
+
+    Args:
+      mask: names the mask in the error.
+      values: the different values of the mask.
+      known_classes: number of classes; 0 where it is unknown, then nothing is checked.
+    """
+    ids = values[values != VOID_ID]
+    if known_classes and (ids >= known_classes).any():
         raise UserError(
-            f"{mask}: holds the ids {', '.join(map(str, ids))}, but there are {known} classes "
-            f"(ids 0..{known - 1}, 255 void); correct the mask, the number of classes, or set mask_values"
+            f"{mask}: holds the ids {', '.join(map(str, ids))}, but there are {known_classes} classes "
+            f"(ids 0..{known_classes - 1}, 255 void); correct the mask, the number of classes, or set mask_values"
         )
 
 
 def count_classes(
-    where: Sequence[str],
+    masks: Sequence[str],
     values: Sequence[np.ndarray],
-    known: int,
+    known_classes: int,
     mask_values: Sequence[int],
     on_error: Callable[[UserError], None] = raise_error,
 ) -> int:
-    """K, from the ids that each mask holds and what the config tells of it (`known`, 0: nothing).
+    """Returns the number of classes K, from the config or else from the ids in the masks.
 
-    `where` names the masks in messages. Gives `on_error` ids beyond the known number, and masks that seem to hold
-    something else than ids.
+    Args:
+      masks: name the masks in errors.
+      values: the different values of each mask.
+      known_classes: K as the config gives it, or 0.
+      mask_values: as in `image_folder`.
+      on_error: gets an error for ids that are no class, and for masks that seem to hold other things than ids.
     """
-    for mask, found in zip(where, values, strict=True):
+    for mask, present in zip(masks, values, strict=True):
         with collect_errors(on_error):
-            check_ids(mask, found, known)
-    largest = [int(found[found != VOID_ID].max(initial=0)) for found in values]
-    void = [VOID_ID in found for found in values]
+            check_ids(mask, present, known_classes)
+    largest = [int(present[present != VOID_ID].max(initial=0)) for present in values]
+    void = [VOID_ID in present for present in values]
     if any(void) and not any(largest) and not mask_values:
-        count = known or 2
+        count = known_classes or 2
         ids = tuple(range(count)) if count < 5 else f"(0, 1, ..., {count - 1})"
         on_error(
             UserError(
-                f"{where[void.index(True)]}: no mask holds another value than 0 and 255; set mask_values=(0, 255) if "
+                f"{masks[void.index(True)]}: no mask holds another value than 0 and 255; set mask_values=(0, 255) if "
                 f"255 is class 1 of two classes, or mask_values={ids} if it is void"
             )
         )
     derived = max(largest) + 1
-    if not known and derived > MOST_DERIVED:
+    if not known_classes and derived > MOST_DERIVED:
         on_error(
             UserError(
-                f"{where[largest.index(derived - 1)]}: holds the value {derived - 1}; if the masks hold grey values set "
+                f"{masks[largest.index(derived - 1)]}: holds the value {derived - 1}; if the masks hold grey values set "
                 f"mask_values, if there are {derived} classes set num_classes={derived}"
             )
         )
-    return known or max(derived, 2)
+    return known_classes or max(derived, 2)
 
 
 def name_classes(class_names: Sequence[str], num_classes: int) -> tuple[str, ...]:
-    """The names of the classes, where none are given background, class_1, ..."""
+    """Returns the names of the classes: `class_names`, or background, class_1, ... where that is empty."""
     return tuple(class_names) or ("background", *(f"class_{k}" for k in range(1, num_classes)))
 
 
-def _told(class_names, num_classes, mask_values, palette) -> int:
-    """K as far as the config tells it (0: it does not); all that tell it must agree."""
+def _known_classes(class_names, num_classes, mask_values, palette) -> int:
+    """Returns the number of classes that the settings give, or 0; raises `UserError` where they differ."""
     if not _is_whole(num_classes) or num_classes < 0:
         raise UserError(f"num_classes={num_classes!r}: give a whole number, or 0 to find it from the masks")
-    told = {"num_classes": int(num_classes), "class_names": len(class_names)}
-    told |= {"palette": len(palette), "mask_values": len(mask_values)}
-    told = {name: count for name, count in told.items() if count}
-    if len(set(told.values())) > 1:
-        counts = ", ".join(f"{name} has {count}" for name, count in told.items())
-        raise UserError(f"the numbers of classes differ ({counts}); make them equal or leave them out")
-    known = next(iter(told.values()), 0)
-    if known == 1 or known > VOID_ID:
-        raise UserError(f"there are {known} classes; give 2 to {VOID_ID}, the background included")
-    return known
+    counts = {"num_classes": int(num_classes), "class_names": len(class_names)}
+    counts |= {"palette": len(palette), "mask_values": len(mask_values)}
+    counts = {setting: count for setting, count in counts.items() if count}
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{setting} has {count}" for setting, count in counts.items())
+        raise UserError(f"the numbers of classes differ ({listed}); make them equal or leave them out")
+    known_classes = next(iter(counts.values()), 0)
+    if known_classes == 1 or known_classes > VOID_ID:
+        raise UserError(f"there are {known_classes} classes; give 2 to {VOID_ID}, the background included")
+    return known_classes
 
 
 def _listed(setting: str, values) -> tuple:

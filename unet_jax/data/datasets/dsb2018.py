@@ -1,19 +1,19 @@
-"""`dsb2018`: nuclei of the Data Science Bowl 2018, stage 1, as its organisers ship it (BBBC038, public domain).
+"""Reads `dsb2018`: nuclei of the Data Science Bowl 2018, stage 1, as its organisers ship it (BBBC038, public domain).
 
     ROOT/stage1_train/ID/images/ID.png   the image, RGBA
     ROOT/stage1_train/ID/masks/*.png     one picture per nucleus, 0 outside it
 
-ROOT may also be the folder `stage1_train` itself. Classes: 0 background, 1 nucleus. Instances are numbered in the order
-of the masks' names; of two nuclei that share a pixel the first keeps it. An image that is grey in all its channels
-is read as grey: a set of such images alone has one channel, and with a coloured one among them all become RGB.
+ROOT may also be the folder `stage1_train` itself. Classes: 0 background, 1 nucleus. Instances are numbered in the order of
+the masks' names; a pixel of two nuclei belongs to the first. An image whose channels are all equal is read as grey. A set
+of grey images alone has one channel; with a coloured image among them all become RGB.
 
-Leakage: many images are tiles of one field of view, cut apart and shuffled. A split by image puts tiles of a field on
-both sides, as most published figures for these data do, and scores higher for it. Where no split file gives the splits,
-fields are found from the tiles' edges by `fields`, each is a `group`, and whole ones are divided. A file that gives them
-is followed: `group` is what it says, else the id, and a line on stderr warns where it has splits and no group at all.
+Leakage: many images are tiles of one field of view, cut apart and shuffled. A split by image puts tiles of one field on
+both sides, and the score is too good; most published figures for these data have this fault. Where no split file gives the
+splits, `fields_of_view` finds the fields from the tiles' edges, each field is a `group`, and whole fields are divided. A
+split file is followed: `group` is its column, else the id. A line on stderr warns where it has splits and no group at all.
 
-No split is published, the original masks have known errors, and neither polarity nor brightness is the same throughout:
-most images are fluorescence, nuclei bright on dark; stained tissue and bright field are dark on bright.
+No split is published, and the original masks have known errors. Polarity and brightness differ: most images are
+fluorescence, nuclei bright on dark; stained tissue and bright field are dark on bright.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from etils.epath import Path
 from unet_jax.data.dataset import Dataset
 from unet_jax.data.datasets import fields_of_view, from_files, image_files, splits
 from unet_jax.data.datasets.from_files import dataset_from_files
-from unet_jax.data.store.cache import file_digests, remember, unreadable
+from unet_jax.data.store.cache import file_digests, read_error, remember
 from unet_jax.errors import UserError, raise_error
 from unet_jax.storage import paths
 from unet_jax.storage.digests import json_sha256
@@ -34,7 +34,7 @@ LAYOUT = "ID/images/ID.png and ID/masks/*.png"
 
 
 class Dsb2018(from_files.FromFiles):
-    """An image and the masks of its nuclei."""
+    """Reads an image and the masks of its nuclei."""
 
     @staticmethod
     def read(id_, paths, reading, on_error=raise_error):
@@ -49,7 +49,7 @@ class Dsb2018(from_files.FromFiles):
 
 
 def read_image(path: str) -> np.ndarray:
-    """The image without alpha, uint8 `[H, W, C]`; C is 1 where all colours are equal, else 3."""
+    """Returns the image without alpha, uint8 `[H, W, C]`; C is 1 where all channels are equal, else 3."""
     image = image_files.read_image(path)
     return image[..., :1] if (image == image[..., :1]).all() else image
 
@@ -61,17 +61,20 @@ def load_dsb2018(
     split_file: str = "",
     split_fractions: Sequence[float] = (0.7, 0.15, 0.15),
 ) -> Dataset:
-    """The data set below `root`, prepared once per content.
+    """Returns the data set below `root`, prepared once per content.
 
     Args:
       root: the folder that holds stage1_train, or stage1_train itself.
+      cache_dir: folder of prepared data; "" means $UNET_JAX_CACHE or ~/.cache/unet_jax/data.
       split_file: a CSV `id,split[,group]`; images that it does not name are left out.
-      split_fractions: of train, val and test, where no split file says; whole fields are drawn by a hash of their name.
+      split_fractions: fractions of train, val and test, where no split file gives the splits. A hash of a field's name
+        chooses its split.
 
-    Raises `UserError` where the layout is another, a file cannot be read, or sizes differ.
+    Raises:
+      UserError: the layout is different, a file cannot be read, or sizes differ.
     """
     split_fractions = splits.check_fractions(split_fractions)
-    base, ids = _find(root)
+    base, ids = _find_stage1_train(root)
     images = {id_: str(base / id_ / "images" / f"{id_}.png") for id_ in ids}
     assigned = splits.assign(ids, split_fractions, split_file, groups=lambda: _fields(images, cache_dir))
     rows = from_files.by_split(assigned, lambda id_: (images[id_], *_masks(base / id_)))
@@ -88,8 +91,8 @@ def load_dsb2018(
     )
 
 
-def _find(root: str) -> tuple[Path, list[str]]:
-    """The folder stage1_train and the ids in it, sorted."""
+def _find_stage1_train(root: str) -> tuple[Path, list[str]]:
+    """Returns the folder stage1_train and the ids in it, sorted."""
     if not root:
         raise UserError("dsb2018: root is not set; set it to the folder that holds stage1_train")
     above = paths.expand(root, "data.root")
@@ -97,18 +100,18 @@ def _find(root: str) -> tuple[Path, list[str]]:
         for base in (above / "stage1_train", above):
             ids = sorted(path.parts[-3] for path in paths.glob(base, "*/images/*.png") if path.stem == path.parts[-3])
             if ids:
-                _check_whole(base, ids)
+                _check_images_exist(base, ids)
                 return base, ids
     except OSError as error:
-        raise unreadable(root, error) from error
+        raise read_error(root, error) from error
     raise UserError(
         f"dsb2018: {root} holds neither stage1_train/ID/images/ID.png nor ID/images/ID.png; set root to the folder into "
         f"which stage1_train.zip was unpacked, {LAYOUT} (for one mask per image use image_folder)"
     )
 
 
-def _check_whole(base: Path, ids: list[str]) -> None:
-    """Refuses folders that have a part of the layout and no image: left out in silence, a broken copy would look whole."""
+def _check_images_exist(base: Path, ids: list[str]) -> None:
+    """Raises `UserError` for a folder with masks or an `images` folder but no image: the copy is broken."""
     lacking = sorted(
         {path.parent.name for part in ("images", "masks") for path in paths.glob(base, f"*/{part}")} - set(ids)
     )
@@ -123,14 +126,14 @@ def _masks(folder: Path) -> list[str]:
     try:
         masks = paths.glob(folder, "masks/*.png")
     except OSError as error:
-        raise unreadable(folder, error) from error
+        raise read_error(folder, error) from error
     if not masks:
         raise UserError(f"{folder}: has no masks/*.png; unpack stage1_train.zip again ({LAYOUT})")
     return [str(path) for path in masks]
 
 
 def _fields(images: dict[str, str], cache_dir: str) -> dict[str, str]:
-    """The field of view of each image by id, found once per content."""
+    """Returns the field of view of each image by id, found once per content."""
     code = list(file_digests((fields_of_view.__file__, __file__), cache_dir).values())
     digests = file_digests(images.values(), cache_dir)
     return remember(

@@ -1,11 +1,11 @@
-"""Which images are tiles of one field of view: found from their pixels, and meant to keep each field in one split.
+"""Finds the images that are tiles of one field of view, from their pixels, so that each field stays in one split.
 
-Two tiles of one size belong together where an edge of one goes on in the opposite edge of the other: each is the other's
-best match, the grey values along the two edges correlate by more than `JOIN`, and the step between the edges is no larger
-than steps inside the tiles are, within a factor of `STEP`. (The correlation alone joins any two edges that show one
-bright object each at the same height.) So do near copies, whose thumbnails correlate by more than `COPY`. Fields are the
-connected parts. A wrong join makes a field too large, which costs a little freedom in splitting and leaks nothing; where
-a join is missed a field is in parts, and these may come to lie in two splits.
+Two tiles of one size belong together where an edge of one continues in the opposite edge of the other. Three conditions must
+hold: each tile is the best match of the other; the grey values along the two edges correlate by more than `JOIN`; the step
+between the edges is at most `STEP` times the steps inside the tiles. (The correlation alone would join any two edges that
+each show one bright object at the same height.) Near copies, whose thumbnails correlate by more than `COPY`, also belong
+together. A field is a connected part of the graph of these links. A wrong link makes a field too large, which leaks
+nothing. A missed link cuts a field into parts, which may then lie in two splits.
 """
 
 from collections import defaultdict
@@ -16,13 +16,15 @@ import numpy as np
 from scipy.sparse import csgraph
 
 JOIN, STEP, COPY = 0.93, 6.0, 0.98
-THUMBNAIL = 32  # px
+# Height and width of a thumbnail in pixels.
+THUMBNAIL = 32
 
 
 def find_fields(images: Iterable[tuple[str, np.ndarray]]) -> dict[str, str]:
-    """The field of each image by id; a field bears the first, by name, of its ids.
+    """Returns the field of each image by id; a field is named after the first of its ids in sorted order.
 
-    `images` are pairs of id and pixels `[H, W, C]`, read one at a time.
+    Args:
+      images: pairs of id and pixels `[H, W, C]`, read one at a time.
     """
     by_size = defaultdict(dict)
     for id_, pixels in images:
@@ -42,9 +44,9 @@ def find_fields(images: Iterable[tuple[str, np.ndarray]]) -> dict[str, str]:
 
 
 def _edges(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.float32]:
-    """First and last column, and the mean step from them to their neighbours."""
+    """Returns the first and the last column, and the mean step from them to their neighbours."""
     width = grey.shape[1]
-    steps = [np.abs(grey[:, at] - grey[:, next_ % width]).mean() for at, next_ in ((0, 1), (-1, -2))]
+    steps = [np.abs(grey[:, edge] - grey[:, inner % width]).mean() for edge, inner in ((0, 1), (-1, -2))]
     return grey[:, 0], grey[:, -1], np.float32(np.mean(steps))
 
 
@@ -53,13 +55,14 @@ def _thumbnail(grey: np.ndarray) -> np.ndarray:
 
 
 def _joins(ends: np.ndarray, starts: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """bool `[N, N]`: tile j goes on where tile i ends; ends and starts are `[N, length]`, inside `[N]`."""
+    """Returns bool `[N, N]`: True where tile j continues tile i; ends and starts are `[N, length]`, inside `[N]`."""
     r = _correlation(ends, starts)
     np.fill_diagonal(r, -1)
     i = np.arange(len(r))
     j = r.argmax(1)
     step = np.abs(ends[i] - starts[j]).mean(1)
-    usual = np.maximum((inside[i] + inside[j]) / 2, 0.5)  # half a grey level: flat tiles have steps of rounding alone
+    # At least half a grey level: the steps of flat tiles come from rounding alone.
+    usual = np.maximum((inside[i] + inside[j]) / 2, 0.5)
     joined = (r.argmax(0)[j] == i) & (r[i, j] > JOIN) & (step <= STEP * usual)
     linked = np.zeros(r.shape, bool)
     linked[i[joined], j[joined]] = True
@@ -67,7 +70,7 @@ def _joins(ends: np.ndarray, starts: np.ndarray, inside: np.ndarray) -> np.ndarr
 
 
 def _correlation(a: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
-    """Pearson's r of every row of `a` with every row of `b` (of `a`); 0 for constant rows."""
+    """Returns Pearson's r of every row of `a` with every row of `b` (default `a`); 0 for constant rows."""
     a, b = (_standardised(x) for x in (a, a if b is None else b))
     return a @ b.T
 

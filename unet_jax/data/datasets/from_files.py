@@ -1,10 +1,10 @@
-"""Data sets that are made of files: what is the same whatever the files' layout.
+"""Makes data sets of files, whatever their layout.
 
-A set lists its files by example and says how one example is read from them; here every file is hashed, every example
-checked before the first one is stored, and the set prepared once per content.
+A data set lists the files of each example and reads one example from them. This file hashes every file, checks every
+example before the first one is stored, and prepares the set once per content.
 
-Grey and RGB images may be mixed: all become RGB, grey repeated three times. 8- and 16-bit images may not: their grey
-values mean different things.
+Grey and RGB images may be mixed: all become RGB, grey repeated three times. 8- and 16-bit images may not be mixed: their
+grey values mean different things.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ from unet_jax.storage.digests import json_sha256
 
 
 class Row(NamedTuple):
-    """One example: its id and group, and the paths of its files, the image first, then what is of its mask."""
+    """Holds one example: id, group, and the paths of its files: the image first, then the files of its mask."""
 
     id: str
     group: str
@@ -31,16 +31,19 @@ class Row(NamedTuple):
 
 
 class FromFiles(Builder):
-    """Examples read from `inputs["rows"]`, the rows of each split; a subclass says how, in `read`."""
+    """Reads the examples of `inputs["rows"]`, the rows of each split; a subclass defines `read`."""
 
     @staticmethod
     def read(
         id_: str, paths: Sequence[str], reading: Mapping[str, Any], on_error: Callable[[UserError], None] = raise_error
     ) -> dict[str, np.ndarray]:
-        """image, mask and, where there are any, instances, from the files of one example.
+        """Returns image, mask and, where there are any, instances, from the files of one example.
 
-        `reading` is what was given to `create`. Raises `UserError` on whatever is wrong with the files, or gives it to
-        `on_error`, to go on with the others of the files where that returns.
+        Args:
+          id_: the example's id.
+          paths: the paths of its `Row`.
+          reading: the options of `dataset_from_files`.
+          on_error: gets every error in the files; where it returns, the other files are still read.
         """
         raise NotImplementedError
 
@@ -56,7 +59,7 @@ class FromFiles(Builder):
 
 
 def by_split(assigned: Mapping[str, tuple[str, str]], paths: Callable[[str], tuple[str, ...]]) -> dict[str, list[Row]]:
-    """The rows of each split, in the order of `assigned`: (split, group) by id, as `splits.assign` returns it."""
+    """Returns the rows of each split, in the order of `assigned`: (split, group) by id, from `splits.assign`."""
     rows = {split: [] for split in SPLITS}
     for id_, (split, group) in assigned.items():
         rows.setdefault(split, []).append(Row(id_, group, paths(id_)))
@@ -76,26 +79,32 @@ def dataset_from_files(
     remedy: str,
     cache_dir: str = "",
 ) -> Dataset:
-    """The data set of these rows, checked and prepared once per content.
+    """Returns the data set of these rows, checked and prepared once per content.
 
     Args:
+      builder_cls: reads the examples.
       rows: the rows of each split.
-      readers: source files whose code decides what is stored: a change of one makes old caches unread.
+      readers: source files whose code decides what is stored; after a change of one the set is prepared again.
       reading: handed to `read`; with the files' contents it decides what an example is.
-      known_classes: K, 0 where the masks tell it.
+      known_classes: K, or 0 where it follows from the masks.
       class_names: by class id; () means background, class_1, ...
-      instances: whether every example has an instance map.
-      palette, remedy: as in `Dataset`.
+      instances: True where every example has an instance map.
+      palette: as in `Dataset`.
+      remedy: as in `Dataset`.
+      cache_dir: folder of prepared data; "" means $UNET_JAX_CACHE or ~/.cache/unet_jax/data.
+
+    Raises:
+      UserError: a file cannot be read, or an example is wrong.
     """
-    every = [row for split in SPLITS for row in rows[split]]
-    digests = file_digests(dict.fromkeys(path for row in every for path in row[2]), cache_dir)
+    all_rows = [row for split in SPLITS for row in rows[split]]
+    digests = file_digests(dict.fromkeys(path for row in all_rows for path in row.paths), cache_dir)
     contents = [
         [split, id_, group, *(digests[path] for path in paths)] for split in SPLITS for id_, group, paths in rows[split]
     ]
     code = list(file_digests((__file__, image_files.__file__, *readers), cache_dir).values())
     fingerprint = json_sha256([code, contents])
     checked = json_sha256([fingerprint, reading, known_classes])
-    facts = remember(checked, lambda: survey_rows(builder_cls, every, reading, known_classes), cache_dir)
+    facts = remember(checked, lambda: survey_rows(builder_cls, all_rows, reading, known_classes), cache_dir)
     config = facts | dict(reading) | {"overlapping": False, "instances": instances}
     return Dataset(
         name=builder_cls.name,
@@ -116,37 +125,43 @@ def survey_rows(
     reading: Mapping[str, Any],
     known_classes: int,
     on_error: Callable[[UserError], None] = raise_error,
-    look: Callable[[Row, dict[str, np.ndarray]], None] = lambda row, example: None,
+    on_example: Callable[[Row, dict[str, np.ndarray]], None] = lambda row, example: None,
 ) -> dict[str, Any]:
-    """Reads every row and returns what they have in common: channels, dtype and num_classes.
+    """Reads every row and returns what the rows have in common: channels, dtype and num_classes.
 
-    `on_error` is given every problem, also 8- and 16-bit images mixed; where it returns and no row is left, channels is 0.
-    `look` is given each row that has no problem, and its example, from two threads.
+    Args:
+      builder_cls: reads the examples.
+      rows: the rows of all splits.
+      reading: handed to `read`.
+      known_classes: K, or 0 where it follows from the masks.
+      on_error: gets every error, also for 8- and 16-bit images mixed. Where it returns and no row is left, channels is 0.
+      on_example: gets each row without an error, and its example, from two threads.
     """
 
-    def of_one(row):
-        problems, example = [], {}
-        with collect_errors(problems.append):
-            example = builder_cls.read(row.id, row.paths, reading, problems.append)
+    def read_one(row):
+        errors, example = [], {}
+        with collect_errors(errors.append):
+            example = builder_cls.read(row.id, row.paths, reading, errors.append)
         values = None
         if "mask" in example:
             values = image_files.values_in(example["mask"])
-            with collect_errors(problems.append):
+            with collect_errors(errors.append):
                 classes.check_ids(row.paths[1], values, known_classes)
-        if problems or not {"image", "mask"} <= set(example):
-            return problems, None
-        look(row, example)
+        if errors or not {"image", "mask"} <= set(example):
+            return errors, None
+        on_example(row, example)
         return (), (row, example["image"].shape[-1], str(example["image"].dtype), values)
 
-    sound = []
+    facts_by_row = []
     with ThreadPoolExecutor(2) as pool:
-        for problems, fact in pool.map(of_one, rows):
-            for problem in problems:
-                on_error(problem)
-            sound += [fact] if fact else []
-    if not sound:
+        for errors, facts in pool.map(read_one, rows):
+            for error in errors:
+                on_error(error)
+            if facts:
+                facts_by_row.append(facts)
+    if not facts_by_row:
         return {"channels": 0, "dtype": "", "num_classes": known_classes}
-    rows, channels, dtypes, values = zip(*sound, strict=True)
+    rows, channels, dtypes, values = zip(*facts_by_row, strict=True)
     if len(set(dtypes)) > 1:
         eight, sixteen = (rows[dtypes.index(dtype)].paths[0] for dtype in ("uint8", "uint16"))
         on_error(UserError(f"{sixteen}: is 16-bit and {eight} is 8-bit; convert the images to one depth"))

@@ -1,4 +1,4 @@
-"""Reads image, mask and instance files; everything that can be wrong with one file is refused here, in one line."""
+"""Reads image, mask and instance files; whatever is wrong with a file is an error of one line that names it."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -8,56 +8,67 @@ import numpy as np
 from etils.epath import Path
 from PIL import Image, ImageSequence
 
-from unet_jax.data.store.cache import unreadable
+from unet_jax.data.store.cache import read_error
 from unet_jax.errors import UserError, raise_error
 from unet_jax.segmentation import VOID_ID
 from unet_jax.storage.paths import in_bucket
 
 JPEG = (".jpg", ".jpeg")
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp", *JPEG)
-TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how such a file begins: either byte order, small or BigTIFF
-ORIENTATION, BITS_PER_SAMPLE = 274, 258  # TIFF tags
+# The first four bytes of a TIFF: either byte order, classic or BigTIFF.
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# TIFF tags.
+ORIENTATION, BITS_PER_SAMPLE = 274, 258
 
 Palette = Sequence[Sequence[int]]
 
-# OpenCV's log lines would repeat our errors; libpng and libtiff still write some of their own. Large scans are no attack.
+# OpenCV's log lines would repeat our errors; libpng and libtiff still write some lines.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+# Large scans are no attack.
 Image.MAX_IMAGE_PIXELS = None
 
 
 def list_images(folder: str | Path, on_error: Callable[[UserError], None] = raise_error) -> dict[str, Path]:
-    """The image files of a folder by name without suffix, sorted; hidden files and other suffixes are passed over.
+    """Returns the image files of a folder by name without suffix, sorted; hidden files and other suffixes are skipped.
 
-    Raises `UserError` where there is no such folder. Of files that differ in nothing but their suffix the second is given
-    to `on_error`, and passed over where that returns.
+    Args:
+      folder: the folder, local or in a bucket.
+      on_error: gets an error for a file whose name differs from another one in the suffix only; where it returns, the
+        second file is skipped.
+
+    Raises:
+      UserError: there is no such folder, or it cannot be read.
     """
     folder = Path(folder).expanduser()
     try:
         if not folder.is_dir():
             raise UserError(f"{folder}: is not a folder; give one that holds {', '.join(SUFFIXES)} files")
         listed = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
-        listed = [path for path in listed if in_bucket(path) or path.is_file()]  # there each would be asked for
+        # In a bucket, `is_file` would be a request for each file.
+        listed = [path for path in listed if in_bucket(path) or path.is_file()]
     except OSError as error:
-        raise unreadable(folder, error) from error
-    found: dict[str, Path] = {}
+        raise read_error(folder, error) from error
+    images: dict[str, Path] = {}
     for path in sorted(listed, key=lambda path: (path.stem, path.name)):
         if path.name.startswith("."):
             continue
-        if path.stem in found:
-            twin = found[path.stem].name
+        if path.stem in images:
+            twin = images[path.stem].name
             on_error(UserError(f"{path}: {twin} has the same name but for the suffix; rename or remove one"))
             continue
-        found[path.stem] = path
-    return found
+        images[path.stem] = path
+    return images
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """The pixels of an image file: uint8 or uint16 `[H, W, C]`, C = 1 (grey) or 3 (RGB); alpha is dropped.
+    """Returns the pixels of an image file: uint8 or uint16 `[H, W, C]`, C = 1 (grey) or 3 (RGB); alpha is dropped.
 
-    OpenCV decodes, because Pillow would reduce 16-bit colour to 8. A palette is expanded to RGB; the EXIF orientation of
-    a JPEG or PNG is not applied, so that the pixels stay over those of the mask, and a turned TIFF is refused. Raises
-    `UserError` on a file that is empty, unreadable, holds several pages, or whose pixels are neither 8- nor 16-bit
-    unsigned.
+    OpenCV decodes, because Pillow would reduce 16-bit colour to 8 bits. A palette is expanded to RGB. The EXIF orientation
+    of a JPEG or PNG is not applied, so that the pixels stay over those of the mask.
+
+    Raises:
+      UserError: the file is empty, cannot be read, is a turned TIFF, holds several pages, or its pixels are neither 8- nor
+        16-bit unsigned.
     """
     data = _read(path)
     if data[:4] in TIFF:
@@ -72,17 +83,21 @@ def read_image(path: str | Path) -> np.ndarray:
         raise UserError(f"{path}: pixels are {pixels.dtype}; save it as 8- or 16-bit unsigned")
     if pixels.ndim == 2:
         return pixels[..., None]
-    if pixels.shape[-1] == 2 or _png_header(data)[1] in (0, 4):  # grey and alpha, which OpenCV gives as BGRA
+    # Grey and alpha, which OpenCV gives as BGRA.
+    if pixels.shape[-1] == 2 or _png_header(data)[1] in (0, 4):
         return pixels[..., :1]
-    return np.ascontiguousarray(pixels[..., 2::-1])  # BGR(A) -> RGB
+    # BGR(A) -> RGB
+    return np.ascontiguousarray(pixels[..., 2::-1])
 
 
 def read_labels(path: str | Path) -> np.ndarray:
-    """The values of a mask file as stored: `[H, W]` (ids or grey values) or uint8 RGB `[H, W, 3]`; alpha is dropped.
+    """Returns the values of a mask file as stored: `[H, W]` (ids or grey values) or uint8 RGB `[H, W, 3]`, without alpha.
 
-    Pillow decodes, because OpenCV would expand a palette to RGB: here the indices are the ids. Raises `UserError` on a
-    JPEG (its compression changes the ids), on 16-bit colour or alpha (Pillow would keep 8 bits) and on a file that is
-    empty, unreadable, turned, or holds several pages.
+    Pillow decodes, because OpenCV would expand a palette to RGB: here the indices are the ids.
+
+    Raises:
+      UserError: the file is a JPEG (its compression changes the ids), has 16 bits with colour or alpha (Pillow would keep
+        8 bits), is empty, cannot be read, is turned, or holds several pages.
     """
     data = _read(path)
     if data[:4] in TIFF:
@@ -102,41 +117,49 @@ def read_labels(path: str | Path) -> np.ndarray:
             if image.mode in ("RGB", "L", "P", "1", "I", "I;16", "I;16B"):
                 values = np.asarray(image)
                 if image.mode == "L" and bits in (2, 4):
-                    return values // (255 // (2**bits - 1))  # Pillow stretches them to 0..255
+                    # Pillow stretches them to 0..255.
+                    return values // (255 // (2**bits - 1))
                 return values.astype(np.uint8) if values.dtype == bool else values
             mode = image.mode
     except UserError:
         raise
-    except Exception as error:  # a damaged file makes Pillow raise TypeError, struct.error, KeyError and others
+    except Exception as error:
+        # A damaged file makes Pillow raise TypeError, struct.error, KeyError and others.
         raise UserError(f"{path}: cannot be read as a mask ({one_line(error)}); export it again as PNG") from error
     raise UserError(f"{path}: mask pixels are of mode {mode}; save it as 8-bit grey, palette or RGB PNG")
 
 
 def to_ids(values: np.ndarray, path: str | Path, mask_values: Sequence[int] = (), palette: Palette = ()) -> np.ndarray:
-    """Class ids uint8 `[H, W]` (255 void) of what `read_labels` returned; `path` is only named in messages.
+    """Returns class ids uint8 `[H, W]` (255 void) for the values of a mask file.
 
-    RGB goes through `palette` (RGB triples by class id), exactly. Single values go through `mask_values` (values by
-    class id) where it is given; 255 is void unless it is one of them. Without it they are the ids.
+    Args:
+      values: the result of `read_labels`.
+      path: names the file in errors.
+      mask_values: values by class id; 255 is void unless it is one of them. () means that the values are the ids.
+      palette: RGB triples by class id, for RGB masks.
+
+    Raises:
+      UserError: a value or a colour is no class.
     """
     if values.ndim == 3:
         return _through_palette(values, path, palette)
-    found = values_in(values)
+    present = values_in(values)
     if mask_values:
         table = {VOID_ID: VOID_ID} | {int(value): index for index, value in enumerate(mask_values)}
-        strange = [int(v) for v in found if int(v) not in table]
-        if strange:
+        unknown = [int(v) for v in present if int(v) not in table]
+        if unknown:
             raise UserError(
-                f"{path}: holds values {_few(strange)} that are not in mask_values={tuple(mask_values)}; "
+                f"{path}: holds values {_few(unknown)} that are not in mask_values={tuple(mask_values)}; "
                 "add them there or correct the mask (255 is void)"
             )
-        return np.array([table[int(v)] for v in found], np.uint8)[np.searchsorted(found, values)]
-    if found[0] < 0 or found[-1] > VOID_ID:
-        raise UserError(f"{path}: holds values {_few(found)}; class ids are 0..254 and 255 is void")
+        return np.array([table[int(v)] for v in present], np.uint8)[np.searchsorted(present, values)]
+    if present[0] < 0 or present[-1] > VOID_ID:
+        raise UserError(f"{path}: holds values {_few(present)}; class ids are 0..254 and 255 is void")
     return values.astype(np.uint8)
 
 
 def read_instances(path: str | Path) -> np.ndarray:
-    """Instance numbers uint16 `[H, W]`, 0 = background."""
+    """Returns instance numbers uint16 `[H, W]`, 0 = background; raises `UserError` on any other file."""
     values = read_labels(path)
     if values.ndim == 3 or values.min() < 0 or values.max() > 65535:
         raise UserError(f"{path}: instances must be one channel of 0..65535; save them as 16-bit grey PNG")
@@ -144,7 +167,7 @@ def read_instances(path: str | Path) -> np.ndarray:
 
 
 def read_pages(path: str | Path) -> np.ndarray:
-    """The pages of an 8-bit grey TIFF, all of one size: uint8 `[N, H, W]`; raises `UserError` on any other file."""
+    """Returns the pages of an 8-bit grey TIFF, all of one size: uint8 `[N, H, W]`; raises `UserError` on any other file."""
     data = _read(path)
     try:
         with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
@@ -157,32 +180,32 @@ def read_pages(path: str | Path) -> np.ndarray:
 
 
 def check_size(array: np.ndarray, path: str | Path, image: np.ndarray) -> None:
-    """Raises `UserError` unless what was read from `path` is as high and wide as the image it belongs to."""
+    """Raises `UserError` unless `array`, read from `path`, is as high and wide as the image it belongs to."""
     if array.shape[:2] != image.shape[:2]:
         sizes = [f"{width} x {height}" for height, width in (array.shape[:2], image.shape[:2])]
         raise UserError(f"{path}: is {sizes[0]} pixels, its image {sizes[1]}; make them the same size")
 
 
 def values_in(array: np.ndarray) -> np.ndarray:
-    """`np.unique`, by counting where the values are 8- or 16-bit."""
+    """Returns the different values, sorted: `np.unique`, by counting where the values are 8- or 16-bit."""
     return np.flatnonzero(np.bincount(array.ravel())) if array.dtype.kind == "u" else np.unique(array)
 
 
 def _through_palette(values, path, palette):
-    found, where = np.unique(_pack(values), return_inverse=True)
-    colours = [tuple(int(c >> shift & 255) for shift in (16, 8, 0)) for c in found]
+    packed, inverse = np.unique(_pack(values), return_inverse=True)
+    colours = [tuple(int(c >> shift & 255) for shift in (16, 8, 0)) for c in packed]
     if not palette:
         raise UserError(
             f"{path}: is an RGB mask (colours {_few(colours)}) and no palette is given; "
             "set palette to the RGB triple of each class, or save class ids as 8-bit grey"
         )
     table = {tuple(map(int, colour)): index for index, colour in enumerate(palette)}
-    strange = [colour for colour in colours if colour not in table]
-    if strange:
+    unknown = [colour for colour in colours if colour not in table]
+    if unknown:
         raise UserError(
-            f"{path}: holds colours {_few(strange)} that are not in the palette; add them or correct the mask"
+            f"{path}: holds colours {_few(unknown)} that are not in the palette; add them or correct the mask"
         )
-    return np.array([table[c] for c in colours], np.uint8)[where.reshape(values.shape[:2])]
+    return np.array([table[c] for c in colours], np.uint8)[inverse.reshape(values.shape[:2])]
 
 
 def _pack(rgb):
@@ -194,7 +217,7 @@ def _read(path) -> bytes:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise read_error(path, error) from error
     if not data:
         raise UserError(f"{path}: is empty (0 bytes); copy it again or remove it")
     return data
@@ -205,9 +228,10 @@ def _check_tiff(path, data) -> None:
         with Image.open(io.BytesIO(data)) as image:
             pages, orientation = getattr(image, "n_frames", 1), image.tag_v2.get(ORIENTATION, 1)
     except Exception:
-        return  # the decoder that follows says what is wrong, or can read what Pillow cannot
+        # The decoder that follows says what is wrong, or can read what Pillow cannot.
+        return
     if pages > 1:
-        raise UserError(f"{path}: holds {pages} pages; save each page as a file of its own")
+        raise UserError(f"{path}: holds {pages} pages; save each page as a separate file")
     if orientation != 1:
         raise UserError(
             f"{path}: its orientation tag is {orientation}; save it upright, with orientation 1 or no such tag"
@@ -215,12 +239,12 @@ def _check_tiff(path, data) -> None:
 
 
 def _png_header(data: bytes) -> tuple[int, int]:
-    """(bits per channel, colour type) of a PNG: 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGBA; else (0, -1)."""
+    """Returns (bits per channel, colour type) of a PNG: 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGBA; else (0, -1)."""
     return (data[24], data[25]) if data.startswith(b"\x89PNG") and len(data) > 25 else (0, -1)
 
 
 def _bits(image: Image.Image, data: bytes) -> int:
-    """Bits per channel as stored, where the format tells: Pillow's mode does not."""
+    """Returns the bits per channel as stored, from the file's header: Pillow's mode does not tell them."""
     if image.format == "TIFF":
         return max(image.tag_v2.get(BITS_PER_SAMPLE, (1,)))
     return _png_header(data)[0] or 8
@@ -228,9 +252,10 @@ def _bits(image: Image.Image, data: bytes) -> int:
 
 def _few(values, most: int = 8) -> str:
     values = [v if isinstance(v, tuple) else int(v) for v in values]
-    return ", ".join(map(str, values[:most])) + (f", ... ({len(values)} in all)" if len(values) > most else "")
+    listed = ", ".join(map(str, values[:most]))
+    return f"{listed}, ... ({len(values)} in all)" if len(values) > most else listed
 
 
 def one_line(error: Exception) -> str:
-    """The first line of what an error says."""
+    """Returns the first line of an error's message."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,11 +1,11 @@
-"""A folder of images and masks as a data set.
+"""Reads a folder of images and masks as a data set.
 
     ROOT/images/ID.*     PNG, TIFF, BMP or JPEG; 8- or 16-bit; grey, RGB or RGBA (alpha is dropped); any sizes
     ROOT/masks/ID.*      PNG, TIFF or BMP: class ids 0..K-1 and 255 = void, a palette image, or RGB with `palette`
     ROOT/instances/ID.*  optional: instance numbers, 0 = background
     ROOT/index.csv       optional: id,split[,group]; without it the split is a hash of the id
 
-A folder whose masks all hold nothing but 0 and 255 is refused, unless `mask_values` says whether 255 is a class.
+Where all masks hold nothing but 0 and 255, `mask_values` must say whether 255 is a class.
 
 Grey and RGB images may be mixed, 8- and 16-bit images may not: see `from_files`.
 """
@@ -19,12 +19,14 @@ from unet_jax.data.datasets.from_files import dataset_from_files
 from unet_jax.errors import UserError, collect_errors, raise_error
 from unet_jax.storage.paths import expand
 
-READERS = (__file__,)  # beside `files` and `from_files`
-REMEDY = "set data.split_fractions or write index.csv with id,split"  # for an empty split
+# Source files whose code decides what is stored, in addition to `image_files` and `from_files`.
+READERS = (__file__,)
+# Ends the error about an empty split.
+REMEDY = "set data.split_fractions or write index.csv with id,split"
 
 
 class ImageFolder(from_files.FromFiles):
-    """Examples of an image, a mask and perhaps an instance map, each a file of its own."""
+    """Reads examples of an image, a mask and perhaps an instance map, each a separate file."""
 
     @staticmethod
     def read(id_, paths, reading, on_error=raise_error):
@@ -33,11 +35,11 @@ class ImageFolder(from_files.FromFiles):
 
         example = {}
         readers = {"image": image_files.read_image, "mask": ids, "instances": image_files.read_instances}
-        for (name, of_file), path in zip(readers.items(), paths, strict=False):
+        for (name, read_file), path in zip(readers.items(), paths, strict=False):
             if not path:
                 continue
             with collect_errors(on_error):
-                example[name] = of_file(path)
+                example[name] = read_file(path)
                 image_files.check_size(example[name], path, example.get("image", example[name]))
         return example
 
@@ -54,19 +56,22 @@ def load_image_folder(
     split_file: str = "",
     split_fractions: Sequence[float] = (0.7, 0.15, 0.15),
 ) -> Dataset:
-    """The data set in the folder `root`, prepared once per content.
+    """Returns the data set in the folder `root`, prepared once per content.
 
     Args:
-      root: the folder described above. `masks_dir` names another folder of masks in it.
+      root: the folder described above.
+      cache_dir: folder of prepared data; "" means $UNET_JAX_CACHE or ~/.cache/unet_jax/data.
+      masks_dir: name of the folder of masks in `root`.
       class_names: by class id; () means background, class_1, ... for `num_classes` classes.
       num_classes: K; 0 means the number of `class_names`, `palette` or `mask_values`, else the largest id found + 1.
       mask_values: the values that stand for class 0, 1, ... in the masks, e.g. (0, 255); () means they are ids.
       palette: an RGB triple per class; RGB masks are mapped by it exactly, and pictures are drawn with it.
       split_file: a CSV of the form of `index.csv`, used in its place; images that it does not name are left out. ""
         means `index.csv`, which must name every image.
-      split_fractions: of train, val and test where there is no such file or it has no column `split`.
+      split_fractions: fractions of train, val and test where there is no such file or it has no column `split`.
 
-    Raises `UserError` on whatever is wrong with the folder; the message names the file, the value and the remedy.
+    Raises:
+      UserError: something is wrong with the folder; the message names the file, the value and the remedy.
     """
     known_classes, mask_values, palette = check_class_settings(class_names, num_classes, mask_values, palette)
     split_fractions = splits.check_fractions(split_fractions)
@@ -93,10 +98,15 @@ def find_rows(
     split_file: str = "",
     on_error: Callable[[UserError], None] = raise_error,
 ) -> dict[str, list[from_files.Row]]:
-    """The rows of each split, paired by file name; no file but that of the splits is opened.
+    """Returns the rows of each split, paired by file name; no file but the split file is opened.
 
-    `on_error` is given what is wrong. Where it returns, a path that is missing is None, a file without its image and a twin
-    are passed over, and images without a place, or whose splits cannot be read, lie in the split "".
+    Args:
+      root: as in `load_image_folder`.
+      masks_dir: as in `load_image_folder`.
+      split_fractions: as in `load_image_folder`.
+      split_file: as in `load_image_folder`.
+      on_error: gets every error. Where it returns, a missing path is None, a file without an image is skipped, and so is
+        the second of two files with one name. Images without a split are in the split "".
     """
     if not root:
         raise UserError("image_folder: root is not set; set it to the folder that holds images/ and masks/")
@@ -123,11 +133,11 @@ def _check_pairs(folders, listed, on_error) -> None:
     if not images:
         on_error(UserError(f"{folders['images']}: holds no images; put {', '.join(image_files.SUFFIXES)} files there"))
     for name, paths in listed.items():
-        lonely = [id_ for id_ in images if id_ not in paths]
-        for id_ in lonely:
-            where = f"{id_}.* in {folders[name]} ({len(lonely)} such)"
+        unpaired = [id_ for id_ in images if id_ not in paths]
+        for id_ in unpaired:
+            where = f"{id_}.* in {folders[name]} ({len(unpaired)} such)"
             on_error(UserError(f"{images[id_]}: has no file {where}; add it or move the image away"))
-        lonely = [id_ for id_ in paths if id_ not in images]
-        for id_ in lonely:
-            where = f"{id_}.* in {folders['images']} ({len(lonely)} such)"
+        unpaired = [id_ for id_ in paths if id_ not in images]
+        for id_ in unpaired:
+            where = f"{id_}.* in {folders['images']} ({len(unpaired)} such)"
             on_error(UserError(f"{paths[id_]}: has no file {where}; add the image or move the file away"))

@@ -1,17 +1,17 @@
-"""`isbi2012`: membranes in electron micrographs, the challenge of ISBI 2012, as its organisers ship it.
+"""Reads `isbi2012`: membranes in electron micrographs, the challenge of ISBI 2012, as its organisers ship it.
 
     ROOT/train-volume.tif   30 slices of 512 x 512 pixels, 8-bit grey
     ROOT/train-labels.tif   the same 30: 255 in a cell's interior, 0 on a membrane
 
-Classes: 0 interior, 1 membrane. That is the other way round than the raw labels: a score of theirs for the value 255 is
-one of the interior, which covers four fifths of the pixels and is much higher than the membranes'.
+Classes: 0 interior, 1 membrane. In the raw labels it is the reverse: a published score for the value 255 is a score of the
+interior, which covers four fifths of the pixels and is much higher than the membranes' score.
 
 The slices are one block of tissue from top to bottom, so neighbours are near copies, and a split by single slices would
-measure memory. Without a split file the first 20 are train, the next 4 val and the last 6 test, and each of these runs
+measure memory. Without a split file the first 20 are train, the next 4 val and the last 6 test, and each of these blocks
 is one `group`. An id is the slice's number, "00" to "29".
 
-Instances are the cells as the challenge's own scores see them: the 4-connected parts of the interior of one slice. A cell
-whose parts meet only in another slice has several numbers, and a number means nothing in the next slice.
+Instances are the cells as the challenge's scores see them: the 4-connected parts of the interior of one slice. A cell whose
+parts meet only in another slice has several numbers, and a number means nothing in the next slice.
 
 The labels of `test-volume.tif` are not published. The data may be used for non-commercial work on segmentation; cite
 Cardona et al. 2010 (PLoS Biology 8(10): e1000502).
@@ -31,14 +31,16 @@ from unet_jax.errors import UserError, raise_error
 from unet_jax.storage.paths import expand
 
 CLASS_NAMES = ("interior", "membrane")
-RAW_VALUES = (255, 0)  # of the two classes
+# Raw values of the two classes.
+RAW_VALUES = (255, 0)
 NUM_SLICES = 30
 NAMES = ("train-volume.tif", "train-labels.tif")
-BLOCKS = {"00-19": "train", "20-23": "val", "24-29": "test"}  # first and last slice
+# The split of each block, named after its first and last slice.
+BLOCKS = {"00-19": "train", "20-23": "val", "24-29": "test"}
 
 
 class Isbi2012(from_files.FromFiles):
-    """A slice of both stacks by its number."""
+    """Reads a slice of both stacks by its number."""
 
     @staticmethod
     def read(id_, paths, reading, on_error=raise_error):
@@ -50,12 +52,16 @@ class Isbi2012(from_files.FromFiles):
 
 
 def load_isbi2012(root: str = "", *, cache_dir: str = "", split_file: str = "") -> Dataset:
-    """The data set of the two files in `root`, prepared once per content.
+    """Returns the data set of the two files in `root`, prepared once per content.
 
-    `split_file` is a CSV `id,split[,group]` for slices "00" to "29"; those that it does not name are left out. "" takes
-    the blocks described above.
+    Args:
+      root: the folder that holds both files.
+      cache_dir: folder of prepared data; "" means $UNET_JAX_CACHE or ~/.cache/unet_jax/data.
+      split_file: a CSV `id,split[,group]` for slices "00" to "29"; slices that it does not name are left out. "" takes
+        the blocks described above.
 
-    Raises `UserError` where a file is missing, is no stack of 30 8-bit slices, or holds other labels than 0 and 255.
+    Raises:
+      UserError: a file is missing, is no stack of 30 8-bit slices, or holds other labels than 0 and 255.
     """
     if not root:
         raise UserError(f"isbi2012: root is not set; set it to the folder that holds {' and '.join(NAMES)}")
@@ -94,5 +100,5 @@ def _pages(path: str) -> np.ndarray:
 
 @functools.lru_cache(2)
 def _read_pages(path: str, changed: str) -> np.ndarray:
-    """All slices of a stack, read once for its 30 examples."""
+    """Returns all slices of a stack, read once for its 30 examples; `changed` is the file's stamp."""
     return image_files.read_pages(path)

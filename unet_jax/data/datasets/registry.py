@@ -1,6 +1,6 @@
-"""Data sets by name: each row is a function of keyword arguments that prepares a data set and returns it.
+"""Loads data sets by name: each row of the table is a function that prepares a data set and returns it.
 
-Of the processes of one job the first does all of that, well or not, while the others wait.
+Of the processes of one job, process 0 prepares while the others wait, also where it fails.
 """
 
 import dataclasses
@@ -23,7 +23,8 @@ DATASETS = {
     "image_folder": load_image_folder,
     "isbi2012": load_isbi2012,
     "dsb2018": load_dsb2018,
-    "tfds:NAME": load_tfds,  # whose first argument is the NAME
+    # NAME is its first argument.
+    "tfds:NAME": load_tfds,
 }
 
 
@@ -36,12 +37,20 @@ def load_dataset(
     weight_map_sigma: float = 5.0,
     **options,
 ) -> Dataset:
-    """Prepares the data set `name` with its `options` (once per content; later calls read the cache) and returns it.
+    """Prepares a data set (once per content; later calls read the cache) and returns it.
 
-    `cache_dir` "" means $UNET_JAX_CACHE or ~/.cache/unet_jax/data. Of the training images `train_fraction` is used, see
-    `sources.Share`. With `weight_map` each of them has its map of weights, of `weight_map_sigma` pixels, see
-    `weight_map`. Raises `UserError` on an unknown name or option, on such a share or sigma, and where there are no
-    instances to make maps of. Every process of a job must call this, equally often.
+    Every process of a job must call this, equally often.
+
+    Args:
+      name: a row of `DATASETS`.
+      cache_dir: folder of prepared data; "" means $UNET_JAX_CACHE or ~/.cache/unet_jax/data.
+      train_fraction: fraction of the training images used, above 0 and at most 1, see `sources.Subset`.
+      weight_map: True adds U-Net's weight map to the training images, see `store.weight_map`.
+      weight_map_sigma: width of that map in pixels.
+      **options: those of the data set.
+
+    Raises:
+      UserError: the name or an option is unknown, a value is outside its domain, or there are no instances for the maps.
     """
     if not 0 < train_fraction <= 1:
         raise UserError(f"data.train_fraction {train_fraction} must be above 0 and at most 1")
@@ -52,8 +61,8 @@ def load_dataset(
         dataset = _load(name, cache_dir, options)
         return with_weight_maps(dataset, weight_map_sigma, cache_dir) if weight_map else dataset
 
-    # One name for all: processes whose files differ would wait for each other at barriers of different names. The others
-    # look only then: on a shared disk they find what was hashed, checked and prepared, on their own they do it, too.
+    # One barrier name for all data sets: processes with different files would otherwise wait at different barriers. The
+    # others load after process 0: on a shared disk they find the prepared data, on a local disk they prepare it too.
     dataset = parallel.process_0_first("load a data set", prepared)
     if train_fraction == 1:
         return dataset
@@ -62,12 +71,12 @@ def load_dataset(
 
 
 def _load(name: str, cache_dir: str, options: dict) -> Dataset:
-    of_tfds = name.startswith("tfds:")
-    if name not in DATASETS and not of_tfds:
+    from_tfds = name.startswith("tfds:")
+    if name not in DATASETS and not from_tfds:
         raise UserError(f"data set {name!r} is unknown; known: {', '.join(sorted(DATASETS))}")
-    create = functools.partial(DATASETS["tfds:NAME"], name.removeprefix("tfds:")) if of_tfds else DATASETS[name]
-    known = [option for option in inspect.signature(create).parameters if option != "cache_dir"]
+    load = functools.partial(DATASETS["tfds:NAME"], name.removeprefix("tfds:")) if from_tfds else DATASETS[name]
+    known = [option for option in inspect.signature(load).parameters if option != "cache_dir"]
     for option in options:
         if option not in known:
             raise UserError(f"data set {name!r} has no option {option!r}; it has: {', '.join(known)}")
-    return create(cache_dir=cache_dir, **options)
+    return load(cache_dir=cache_dir, **options)

@@ -1,4 +1,4 @@
-"""Which split an example belongs to: read from a file, or drawn from a hash of its group."""
+"""Assigns each example to a split: from a file, or from a hash of its group."""
 
 import collections
 import csv
@@ -15,7 +15,8 @@ from unet_jax.data.dataset import SPLITS
 from unet_jax.errors import UserError, raise_error
 from unet_jax.storage.paths import expand
 
-COLUMNS = ("id", "split", "group")  # of the index
+# Columns of a split file.
+COLUMNS = ("id", "split", "group")
 PROJECT = Path(__file__).absolute().parents[3]
 
 
@@ -28,26 +29,32 @@ def assign(
     groups: Callable[[], Mapping[str, str]] | None = None,
     on_error: Callable[[UserError], None] = raise_error,
 ) -> dict[str, tuple[str, str]]:
-    """(split, group) of each id: from `split_file`, else from `index` if it is there, else by hash of the group.
+    """Returns (split, group) of each id: from `split_file`, else from `index` if it exists, else by hash of the group.
 
-    Both are CSV files with a column `id`, and `split` (train, val or test) and `group` where wanted; other columns are
-    not read, unless their names look like a misspelt one of these: they are refused. Case and spaces around the names
-    do not count. `split_file` chooses: ids that it does not name are left out, and a line on stderr says how many;
-    `index` describes all: an id that it does not name is refused.
+    Both are CSV files with a column `id`, and `split` (train, val or test) and `group` where wanted. Case and spaces around
+    these names do not count. Other columns are not read; a column whose name looks like a misspelt one is an error.
 
-    The group defaults to the id. Where no split is given, the split is a hash of the group, and the group that `groups()`
-    knows, by id, comes before that default; with `fractions` None a file must give the splits. Where `groups` could tell
-    what belongs together and the file gives splits without groups, a line on stderr warns of it.
+    The group is the column `group`, else (where no split is given) the group of `groups()`, else the id. Where no split is
+    given, it is a hash of the group. Where `groups` is given and the file has splits without groups, a line on stderr
+    warns of it.
 
-    Raises `UserError` where the file cannot be used. Gives `on_error` a row whose id is none of `ids` or has a row already,
-    a split of another name, and a group that lies in two splits. Where that returns, what has no right place is in the
-    split "".
+    Args:
+      ids: the ids to assign.
+      fractions: fractions of train, val and test; None where a file must give the splits.
+      split_file: chooses ids: those that it does not name are left out, and a line on stderr says how many.
+      index: describes all ids: an id that it does not name is an error.
+      groups: returns known groups by id; called only where splits are drawn.
+      on_error: gets an error for a row whose id is unknown or has a row already, for an unknown split, and for a group in
+        two splits. Where it returns, ids without a valid split are in the split "".
+
+    Raises:
+      UserError: the file cannot be used.
     """
     ids = list(ids)
     path = find_file(split_file) if split_file else index
-    there = bool(split_file) or (path is not None and path.exists())
-    rows = _read(path, on_error) if there else {}
-    chosen = _match(rows, ids, path, bool(split_file), on_error) if there else ids
+    has_file = bool(split_file) or (path is not None and path.exists())
+    rows = _read(path, on_error) if has_file else {}
+    chosen = _match(rows, ids, path, bool(split_file), on_error) if has_file else ids
     drawn = not any("split" in row for row in rows.values())
     if drawn and fractions is None:
         raise UserError(f"{path}: has no column 'split'; add it, with {', '.join(SPLITS)}")
@@ -55,9 +62,9 @@ def assign(
     if groups and not drawn and not any(row.get("group") for row in rows.values()):
         what = "has splits and no groups: tiles of one field of view may lie on both sides; name it in a column 'group'"
         print(f"{path}: {what}", file=sys.stderr)
-    assigned, home = {}, {}
+    assigned, split_of_group = {}, {}
     for id_ in chosen:
-        if there and id_ not in rows:
+        if has_file and id_ not in rows:
             assigned[id_] = ("", id_)
             continue
         row = rows.get(id_, {})
@@ -66,22 +73,24 @@ def assign(
         if split not in SPLITS:
             on_error(UserError(f"{path}: id {id_!r} has split {split!r}; use one of {', '.join(SPLITS)}"))
             split = ""
-        elif home.setdefault(group, split) != split:
-            both = f"{home[group]} and, with id {id_!r}, in {split}"
+        elif split_of_group.setdefault(group, split) != split:
+            both = f"{split_of_group[group]} and, with id {id_!r}, in {split}"
             on_error(UserError(f"{path}: group {group!r} is in {both}; put it into one split"))
         assigned[id_] = (split, group)
     return assigned
 
 
 def find_file(split_file: str) -> Path:
-    """Where `split_file` lies: a relative path is one of the current folder, else of the project, whose own are there.
+    """Returns the path of `split_file`: a relative path is looked up in the current folder, then in the project.
 
-    Raises `UserError` where it is in neither.
+    Raises:
+      UserError: it is in neither.
     """
     path = expand(split_file, "data.split_file")
-    for there in (path, PROJECT / path):
-        if there.exists():  # False, not an error, where a folder may not be read
-            return there
+    for candidate in (path, PROJECT / path):
+        # False, not an error, where a folder may not be read.
+        if candidate.exists():
+            return candidate
     looked = f"neither in {os.getcwd()} nor in {PROJECT}" if not path.is_absolute() else "not there"
     raise UserError(
         f"{path}: the split file is {looked}; set data.split_file (of a trained run: in its config.json) to where it lies"
@@ -89,9 +98,10 @@ def find_file(split_file: str) -> Path:
 
 
 def _match(rows: Mapping[str, dict], ids: list[str], path: Path, subset: bool, on_error) -> list[str]:
-    """The ids that are to have a place, in their order: all, or with `subset` those that have a row."""
+    """Returns the ids to assign, in their order: all, or with `subset` those that have a row."""
     missing = sorted(set(rows) - set(ids))
-    for start in range(0, len(missing), 3):  # the first refusal may be the only one seen: it names a few
+    # The first error may be the only one seen: it names a few ids.
+    for start in range(0, len(missing), 3):
         few = missing[start : start + 3]
         what = f"id {few[0]!r} has" if len(few) == 1 else f"ids {', '.join(map(repr, few))} have"
         on_error(UserError(f"{path}: {what} no image; remove the row or add the image ({len(missing)} such)"))
@@ -108,9 +118,9 @@ def _match(rows: Mapping[str, dict], ids: list[str], path: Path, subset: bool, o
 
 
 def hash_split(group: str, fractions: Sequence[float]) -> str:
-    """The split of `group`: a hash gives it a number in [0, 1), the fractions cut that line into train, val and test.
+    """Returns the split of `group`: a hash gives it a number in [0, 1), the fractions cut that line into the three splits.
 
-    It depends on the group's name alone, so no image changes sides when others are added.
+    It depends on the group's name alone, so no image changes its split when others are added.
     """
     place = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big") / 2**64
     train, val, _ = fractions
@@ -118,7 +128,7 @@ def hash_split(group: str, fractions: Sequence[float]) -> str:
 
 
 def check_fractions(fractions: Sequence[float]) -> tuple[float, ...]:
-    """The fractions of train, val and test, or `UserError`."""
+    """Returns the fractions of train, val and test as floats; raises `UserError` unless three add up to 1."""
     try:
         numbers = tuple(map(float, fractions))
     except (TypeError, ValueError):
@@ -130,7 +140,8 @@ def check_fractions(fractions: Sequence[float]) -> tuple[float, ...]:
 
 def _read(index: Path, on_error: Callable[[UserError], None]) -> dict[str, dict[str, str]]:
     try:
-        text = index.read_bytes().decode("utf-8-sig")  # Excel writes a byte order mark
+        # Excel writes a byte order mark.
+        text = index.read_bytes().decode("utf-8-sig")
         reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
         columns = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
         listed = [{key: (value or "").strip() for key, value in row.items() if key} for row in reader]
@@ -141,10 +152,10 @@ def _read(index: Path, on_error: Callable[[UserError], None]) -> dict[str, dict[
     for column, count in collections.Counter(columns).items():
         if column in COLUMNS and count > 1:
             raise UserError(f"{index}: has {count} columns {column!r}; keep one of them")
-        meant = set(difflib.get_close_matches(column, COLUMNS, cutoff=0.75)) - set(columns)
-        if meant:
+        similar = set(difflib.get_close_matches(column, COLUMNS, cutoff=0.75)) - set(columns)
+        if similar:
             raise UserError(
-                f"{index}: column {column!r} looks like {meant.pop()!r}; rename it to that, or to something else"
+                f"{index}: column {column!r} looks like {similar.pop()!r}; rename it to that, or to something else"
             )
     rows = {}
     for row in listed:

@@ -1,12 +1,12 @@
-"""`tfds:NAME`: a TensorFlow Datasets set of images and masks that has been prepared as ArrayRecord.
+"""Reads `tfds:NAME`: a TensorFlow Datasets set of images and masks that has been prepared as ArrayRecord.
 
 Reading needs no TensorFlow; most sets need it to be prepared, once, in an environment that has it:
 
     python -c "import tensorflow_datasets as tfds; tfds.builder('NAME', file_format='array_record').download_and_prepare()"
 
-NAME may say a config and a version: oxford_iiit_pet, my_set/my_config:1.2.0. Examples are read from the prepared files as
-they are, in their order; each is checked once before the first step. Their `group` is their id: TFDS knows no fields of
-view, so look whether images of one scene lie on both sides of a split.
+NAME may include a config and a version: oxford_iiit_pet, my_set/my_config:1.2.0. Examples are read from the prepared files
+as they are, in their order; each is checked once before the first step. Their `group` is their id, because TFDS has no
+groups: check that no scene has images on both sides of a split.
 """
 
 import dataclasses
@@ -27,7 +27,8 @@ from unet_jax.data.store.cache import file_digests, remember
 from unet_jax.errors import UserError
 from unet_jax.storage.digests import json_sha256
 
-READERS = (__file__, image_files.__file__, tfds_source.__file__)  # their code decides what an example is
+# Source files whose code decides what an example is.
+READERS = (__file__, image_files.__file__, tfds_source.__file__)
 
 
 def load_tfds(
@@ -43,29 +44,36 @@ def load_tfds(
     mask_values: Sequence[int] = (),
     splits: Mapping[str, str] | None = None,
 ) -> Dataset:
-    """The prepared set `dataset` (a name of TFDS) as train, val and test.
+    """Returns the prepared set `dataset` as train, val and test.
 
     Args:
-      data_dir: where TFDS keeps its sets; "" for its own default ($TFDS_DATA_DIR or ~/tensorflow_datasets).
-      image_key, mask_key: the features that hold the image (8 or 16 bits, grey or RGB) and the mask (whole numbers).
-      id_key: the feature whose value names an example; "" for its split and place in it.
-      class_names, num_classes, mask_values: as in `image_folder`.
-      splits: what each of train, val and test is, in TFDS's own terms, e.g. {"train": "train[:90%]", "val":
-        "train[90%:]", "test": "test"}; "" leaves it out. They may not share an example.
+      dataset: its name in TFDS.
+      cache_dir: folder of what is remembered; "" means $UNET_JAX_CACHE or ~/.cache/unet_jax/data.
+      data_dir: where TFDS keeps its sets; "" for the default of TFDS ($TFDS_DATA_DIR or ~/tensorflow_datasets).
+      image_key: the feature that holds the image (8 or 16 bits, grey or RGB).
+      mask_key: the feature that holds the mask (whole numbers).
+      id_key: the feature whose value names an example; "" for its split and its index there.
+      class_names: as in `image_folder`.
+      num_classes: as in `image_folder`.
+      mask_values: as in `image_folder`.
+      splits: the TFDS expression for each of train, val and test, e.g. {"train": "train[:90%]", "val": "train[90%:]",
+        "test": "test"}; "" leaves a split out. They may not share an example.
 
-    Raises `UserError` where the set is not there, is no ArrayRecord, or an example is not as the options say.
+    Raises:
+      UserError: the set is not there, is no ArrayRecord, or an example is not as the options say.
     """
     known_classes, mask_values, _ = check_class_settings(class_names, num_classes, mask_values, ())
     builder = _open(dataset, data_dir)
     keys = Keys(image_key, mask_key, id_key)
     _check_keys(builder, keys)
-    splits = {"train": "train"} if splits is None else {split: what for split, what in splits.items() if what}
+    splits = {"train": "train"} if splits is None else {split: text for split, text in splits.items() if text}
     parts = _parts(builder, splits)
     sources = {}
     for split in sorted(parts, key=SPLITS.index):
         try:
             sources[split] = TfdsSource(builder, split, splits[split], keys, mask_values)
-        except Exception as error:  # files that dataset_info.json promises and that are not there
+        except Exception as error:
+            # For example, a file that dataset_info.json lists is missing.
             raise UserError(
                 f"tfds:{dataset}: split {splits[split]!r} cannot be opened ({image_files.one_line(error)}); prepare the set again"
             ) from error
@@ -97,7 +105,7 @@ def load_tfds(
 
 
 def _open(dataset: str, data_dir: str):
-    """The builder of the prepared files, without the code that made them."""
+    """Returns the builder of the prepared files, without the code that made them."""
     options = {"data_dir": os.path.expanduser(data_dir)} if data_dir else {}
     arguments = "".join(f", {key}={value!r}" for key, value in (options | {"file_format": "array_record"}).items())
     program = f"import tensorflow_datasets as tfds; tfds.builder({dataset!r}{arguments}).download_and_prepare()"
@@ -108,7 +116,8 @@ def _open(dataset: str, data_dir: str):
             f"tfds:{dataset}: is not prepared in {data_dir or tfds.core.constants.DATA_DIR}; set data.data_dir, or make "
             f"it where TensorFlow is installed: python -c {shlex.quote(program)}"
         ) from error
-    except Exception as error:  # of a name that is none, of two versions, of files that may not be read
+    except Exception as error:
+        # The name is malformed, there are two versions, or a file may not be read.
         raise UserError(
             f"tfds:{dataset}: cannot be opened ({image_files.one_line(error)}); set data.data_dir"
         ) from error
@@ -122,16 +131,16 @@ def _open(dataset: str, data_dir: str):
 
 
 def _check_keys(builder, keys: Keys) -> None:
-    have = builder.info.features
+    features = builder.info.features
     for option, key in (("image_key", keys.image), ("mask_key", keys.mask), ("id_key", keys.id_)):
-        if key not in have and (key or option != "id_key"):
+        if key not in features and (key or option != "id_key"):
             raise UserError(
-                f"tfds:{builder.info.name}: data.{option}={key!r} is none of its features: {', '.join(sorted(have))}"
+                f"tfds:{builder.info.name}: data.{option}={key!r} is none of its features: {', '.join(sorted(features))}"
             )
 
 
 def _parts(builder, splits: Mapping[str, str]) -> dict[str, list]:
-    """What each split reads: [file, first, end] of each of its pieces; refuses splits that share examples."""
+    """Returns [file, first, end] of each piece of each split; raises `UserError` where splits share examples."""
     parts = {}
     for split, expression in splits.items():
         if split not in SPLITS:
@@ -139,9 +148,9 @@ def _parts(builder, splits: Mapping[str, str]) -> dict[str, list]:
         try:
             pieces = builder.info.splits[expression].file_instructions
         except (ValueError, KeyError) as error:
-            have = ", ".join(f"{name} ({info.num_examples})" for name, info in builder.info.splits.items())
+            counts = ", ".join(f"{name} ({info.num_examples})" for name, info in builder.info.splits.items())
             raise UserError(
-                f"tfds:{builder.info.name}: data.splits.{split}={expression!r} is no split of it; it has {have}, and "
+                f"tfds:{builder.info.name}: data.splits.{split}={expression!r} is no split of it; it has {counts}, and "
                 'parts are written "train[:90%]"'
             ) from error
         parts[split] = [[str(p.filename), p.skip, p.skip + _taken(p)] for p in pieces if _taken(p)]
@@ -163,19 +172,20 @@ def _taken(piece) -> int:
 
 
 def _check(dataset: str, sources: Mapping[str, TfdsSource], known_classes: int, mask_values) -> dict:
-    """Reads every example once: channels, dtype and num_classes of all."""
+    """Reads every example once, and returns what they have in common: channels, dtype and num_classes."""
     total = sum(map(len, sources.values()))
     if not total:
         raise UserError(f"tfds:{dataset}: no split has an example; set data.splits")
     print(f"checking the {total} examples of tfds:{dataset}, once ...", file=sys.stderr, flush=True)
 
-    def of_one(place):
+    def read_one(place):
         split, index = place
         try:
             example = sources[split][index]
         except UserError:
             raise
-        except Exception as error:  # what TFDS and the decoders raise is their own affair
+        except Exception as error:
+            # TFDS and the decoders raise errors of many types.
             raise UserError(
                 f"tfds:{dataset}: example {index} of {split} cannot be read ({image_files.one_line(error)}); prepare the set again"
             ) from error
@@ -188,15 +198,15 @@ def _check(dataset: str, sources: Mapping[str, TfdsSource], known_classes: int, 
 
     places = [(split, index) for split, source in sources.items() for index in range(len(source))]
     with ThreadPoolExecutor(2) as pool:
-        ids, channels, dtypes, values = zip(*pool.map(of_one, places), strict=True)
-    twice = len(ids) - len(set(ids))
-    if twice:
+        ids, channels, dtypes, values = zip(*pool.map(read_one, places), strict=True)
+    num_repeated = len(ids) - len(set(ids))
+    if num_repeated:
         raise UserError(
-            f"tfds:{dataset}: {twice} examples bear the id of another; set data.id_key to another, or to ''"
+            f"tfds:{dataset}: {num_repeated} examples bear the id of another; set data.id_key to another, or to ''"
         )
-    where = [f"tfds:{dataset} {id_}" for id_ in ids]
+    masks = [f"tfds:{dataset} {id_}" for id_ in ids]
     return {
         "channels": max(channels),
         "dtype": dtypes[0],
-        "num_classes": count_classes(where, values, known_classes, mask_values),
+        "num_classes": count_classes(masks, values, known_classes, mask_values),
     }

@@ -1,4 +1,4 @@
-"""Examples of a prepared TensorFlow Datasets set, read at random; see `tfds_set`."""
+"""Reads examples of a prepared TensorFlow Datasets set at random; see `tfds_dataset`."""
 
 import dataclasses
 import io
@@ -15,7 +15,7 @@ from unet_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Keys:
-    """The features that make an Example; `id_` "" for none."""
+    """Names the features that make an Example; `id_` "" for none."""
 
     image: str
     mask: str
@@ -23,7 +23,7 @@ class Keys:
 
 
 class TfdsSource:
-    """Random access to a part of a prepared set: `len(source)`, `source[i]` -> Example."""
+    """Gives random access to a part of a prepared set: `len(source)`, `source[i]` -> Example."""
 
     def __init__(self, builder, split: str, expression: str, keys: Keys, mask_values: Sequence[int]):
         features = builder.info.features
@@ -33,7 +33,8 @@ class TfdsSource:
         encoded = {key: tfds.decode.SkipDecoding() for key in (keys.image, keys.mask) if _is_image(features[key])}
         self._encoded = builder.as_data_source(expression, decoders=whole | encoded)
         self._name, self._split, self._keys, self._mask_values = f"tfds:{builder.info.name}", split, keys, mask_values
-        self.channels = 0  # the images' own
+        # 0: as many as the image has.
+        self.channels = 0
 
     def __len__(self) -> int:
         return len(self._records)
@@ -49,7 +50,8 @@ class TfdsSource:
                 f"{where}: feature {self._keys.image!r} is {image.dtype} {image.shape}; give data.image_key an image of 8 "
                 "or 16 bits, grey or RGB"
             )
-        image = image[..., : 1 if image.shape[-1] < 3 else 3]  # without alpha
+        # Without alpha.
+        image = image[..., : 1 if image.shape[-1] < 3 else 3]
         if self.channels > image.shape[-1]:
             image = np.repeat(image, self.channels, -1)
         values = np.asarray(record[self._keys.mask])
@@ -64,7 +66,7 @@ class TfdsSource:
         return {"image": image, "mask": mask, "id": id_, "group": id_}
 
     def size(self, index: int) -> tuple[int, int]:
-        """(height, width) of an image, from the header of its file where it is stored as one."""
+        """Returns (height, width) of an image, from the header of its file where it is stored as one."""
         stored = self._encoded[index][self._keys.image]
         if not isinstance(stored, bytes):
             return np.shape(stored)[:2]

@@ -1,4 +1,4 @@
-"""Examples prepared once: a TFDS builder writes ArrayRecord files, a source reads them at random; without TensorFlow.
+"""Prepares examples once: a TFDS builder writes ArrayRecord files, a source reads them at random; without TensorFlow.
 
 A prepared data set lies in `CACHE/NAME/KEY/`, where KEY is a hash of the builder's version, its config and the
 fingerprint of what it reads. The folder appears by one rename when it is whole, so a killed preparation leaves only a
@@ -22,27 +22,31 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from unet_jax.data.dataset import SPLITS
-from unet_jax.data.store.cache import cache_folder, unwritable
+from unet_jax.data.store.cache import cache_folder, cache_write_error
 from unet_jax.storage.digests import json_sha256
 
-GREY = ("mask", "instances", "weight")  # pixels of one channel
-PIXELS = ("image", *GREY)  # what is stored as PNG
+# Features of one channel.
+GREY = ("mask", "instances", "weight")
+# Features that are stored as PNG.
+PIXELS = ("image", *GREY)
 # Run lengths of row differences: 2.4x faster to write than OpenCV's choice, 1.6x faster to read, no larger (dsb2018).
-PNG = (
-    *(cv2.IMWRITE_PNG_COMPRESSION, 1),
-    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
-    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP),
-)
-FORMAT = 1  # raised when the stored form of an example changes, so that old caches are not read
+PNG_OPTIONS = {
+    cv2.IMWRITE_PNG_COMPRESSION: 1,
+    cv2.IMWRITE_PNG_STRATEGY: cv2.IMWRITE_PNG_STRATEGY_RLE,
+    cv2.IMWRITE_PNG_FILTER: cv2.IMWRITE_PNG_FILTER_UP,
+}
+# Raised when the stored form of an example changes, so that old caches are not read.
+FORMAT = 1
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Base of every data set: a subclass says how many examples there are and what they are, this how they are stored.
+    """Stores examples: the base of every data set. A subclass gives the number of examples and the examples.
 
-    `self.settings` is the config given to `prepare`. Four of its keys are read here: `channels`, `dtype` ("uint8" or
-    "uint16"), `overlapping` (masks are `[H, W, K]` 0/1, K <= 16; stored as bits of one number) and `num_classes`;
-    `instances` (default False) says that every example has an instance map. `self.inputs` is what was given to
-    `prepare` beside the config, e.g. where the files lie: it must not change the examples.
+    Attributes:
+      settings: the config given to `prepare`. These keys are read here: `channels`; `dtype` ("uint8" or "uint16");
+        `overlapping` (masks are `[H, W, K]` 0/1 with K <= 16, stored as bits of one number); `num_classes`; `instances`
+        (True where every example has an instance map, default False).
+      inputs: the inputs given to `prepare`, e.g. where the files lie. They must not change the examples.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -50,7 +54,8 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     code_path = None
 
     def __init_subclass__(cls, **kwargs):
-        super().__init_subclass__(**(kwargs | {"skip_registration": True}))  # `DATASETS` is the one table of names
+        # `DATASETS` is the only table of names.
+        super().__init_subclass__(**(kwargs | {"skip_registration": True}))
 
     def __init__(self, *, settings: dict, inputs: dict | None = None, **kwargs):
         self.settings = settings
@@ -58,11 +63,11 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         super().__init__(**kwargs)
 
     def counts(self) -> dict[str, int]:
-        """Number of examples of each split; a split with none is not stored."""
+        """Returns the number of examples of each split; a split with none is not stored."""
         raise NotImplementedError
 
     def example(self, split: str, index: int) -> dict[str, Any]:
-        """The Example (image, mask, id, group, optional instances) at `index` of `split`, as NumPy arrays."""
+        """Returns the Example (image, mask, id, group, optional instances) at `index` of `split`, as NumPy arrays."""
         raise NotImplementedError
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -83,7 +88,8 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         )
 
     def _split_generators(self, dl_manager):
-        del dl_manager  # nothing is downloaded
+        # Nothing is downloaded.
+        del dl_manager
         return {split: self._generate_examples(split, count) for split, count in self.counts().items() if count}
 
     def _generate_examples(self, split, count):
@@ -96,14 +102,16 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 def _png(array: np.ndarray) -> bytes:
-    """PNG bytes of `[H, W]` or RGB `[H, W, C]`: TFDS takes bytes as they are and would need TensorFlow for an array."""
+    """Encodes `[H, W]` or RGB `[H, W, C]` as PNG: TFDS takes bytes as they are, and would need TensorFlow for an array."""
     if array.ndim == 3 and array.shape[-1] == 3:
-        array = array[..., ::-1]  # OpenCV writes BGR
-    return cv2.imencode(".png", array, PNG)[1].tobytes()
+        # OpenCV writes BGR.
+        array = array[..., ::-1]
+    flat_options = [number for option in PNG_OPTIONS.items() for number in option]
+    return cv2.imencode(".png", array, flat_options)[1].tobytes()
 
 
 class Source:
-    """Random access to one prepared split: `len(source)`, `source[i]` -> Example."""
+    """Gives random access to one prepared split: `len(source)`, `source[i]` -> Example."""
 
     def __init__(self, records, num_classes: int, overlapping: bool):
         self._records = records
@@ -124,15 +132,14 @@ class Source:
         return {key: value.decode() if isinstance(value, bytes) else value for key, value in example.items()}
 
     def size(self, index: int) -> tuple[int, int]:
-        """(height, width) of an image, from the header of its PNG."""
+        """Returns (height, width) of an image, from the header of its PNG."""
         width, height = struct.unpack(">II", self._encoded[index]["image"][16:24])
         return height, width
 
 
 def cache_key(builder_cls: type[Builder], config: dict, fingerprint: str) -> str:
-    """64 hex digits that differ whenever the builder's version, its config or the contents it reads differ."""
-    what = [FORMAT, builder_cls.name, str(builder_cls.VERSION), config, fingerprint]
-    return json_sha256(what)
+    """Returns 64 hex digits that differ whenever the builder's version, its config or the contents it reads differ."""
+    return json_sha256([FORMAT, builder_cls.name, str(builder_cls.VERSION), config, fingerprint])
 
 
 def prepare(
@@ -140,9 +147,15 @@ def prepare(
 ) -> dict[str, Source]:
     """Runs the builder unless its result is in the cache, and returns a source for each split that has examples.
 
-    `config` is JSON-able and becomes the builder's `settings`; `fingerprint` stands for everything else that the
-    examples depend on (for files: the hash of their contents); `inputs` is handed to the builder and not to the key.
-    Raises `UserError` where the cache cannot be written.
+    Args:
+      builder_cls: the builder.
+      config: JSON-able; it becomes the builder's `settings`.
+      fingerprint: stands for everything else that the examples depend on (for files: the hash of their contents).
+      cache_dir: folder of prepared data, see `cache.cache_folder`.
+      inputs: handed to the builder; not a part of the key.
+
+    Raises:
+      UserError: the cache cannot be written.
     """
     folder = cache_folder(cache_dir) / builder_cls.name
     final = folder / cache_key(builder_cls, config, fingerprint)[:24]
@@ -152,8 +165,9 @@ def prepare(
             _remove_abandoned(folder)
             print(f"preparing the data set {builder_cls.name}, once, into {final} ...", file=sys.stderr, flush=True)
             _run(builder_cls, config, inputs, final)
-    except OSError as error:  # not of what the builder reads: that it refuses itself
-        raise unwritable(folder, error) from error
+    except OSError as error:
+        # It comes from the cache: for a file that it cannot read, the builder raises UserError.
+        raise cache_write_error(folder, error) from error
     builder = _builder(builder_cls, config, final)
     sources = {}
     for split in sorted(builder.info.splits, key=SPLITS.index):
@@ -163,14 +177,15 @@ def prepare(
 
 
 def _run(builder_cls, config, inputs, final: Path) -> None:
-    """Prepares into a folder of its own, which becomes `final` by one rename."""
+    """Prepares into a temporary folder, which becomes `final` by one rename."""
     working = final.with_name(f".preparing-{uuid.uuid4().hex}")
     try:
         with _quiet():
             _builder(builder_cls, config, working, inputs).download_and_prepare()
         try:
             working.rename(final)
-        except OSError:  # another process was faster: its folder is there and holds the same
+        except OSError:
+            # Where the folder exists, another process was faster, and it holds the same.
             if not final.exists():
                 raise
     finally:
@@ -182,7 +197,7 @@ def _builder(builder_cls, config, data_dir, inputs=None) -> Builder:
 
 
 def _remove_abandoned(folder: Path, age: float = 24 * 3600) -> None:
-    """Deletes what killed preparations left behind; a day is longer than any preparation."""
+    """Deletes the folders that killed preparations left behind; a day is longer than any preparation."""
     for path in folder.glob(".preparing-*"):
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > age:

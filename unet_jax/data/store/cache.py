@@ -1,4 +1,4 @@
-"""The data folder: where prepared data lie, and what is remembered of files so that they are not read again."""
+"""Gives the folder of prepared data, and remembers facts about files so that they are not read again."""
 
 import json
 import os
@@ -14,54 +14,65 @@ from unet_jax.storage import json_file
 from unet_jax.storage.digests import file_sha256
 from unet_jax.storage.paths import in_bucket
 
-READERS = 8  # files at once: a bucket answers each in tens of milliseconds, whatever the size
+# Files read at once: a bucket answers each request in tens of milliseconds, whatever the size.
+READERS = 8
 
 
 def cache_folder(cache_dir: str = "") -> pathlib.Path:
-    """`cache_dir`, else $UNET_JAX_CACHE, else ~/.cache/unet_jax/data; UserError where that is in a bucket.
+    """Returns `cache_dir`, else $UNET_JAX_CACHE, else ~/.cache/unet_jax/data.
 
-    Records are read at random, by a library that maps local files.
+    Records are read at random, by a library that maps local files, so the folder must be local.
+
+    Raises:
+      UserError: the folder is in a bucket.
     """
     folder = cache_dir or os.environ.get("UNET_JAX_CACHE") or "~/.cache/unet_jax/data"
     if in_bucket(folder):
         raise UserError(
-            f"data.cache_dir={folder} is in a bucket; give a local folder, the data themselves may lie there"
+            f"data.cache_dir={folder} is in a bucket; give a local folder (the images may stay in the bucket)"
         )
     return pathlib.Path(folder).expanduser()
 
 
 def stamp(path: str | Path) -> str:
-    """What changes with a file: path, size and time of its last change. UserError where it cannot be asked."""
-    return _about(path)[0]
+    """Returns a text that changes with the file: path, size and time of its last change.
+
+    Raises:
+      UserError: the file is not there or may not be read.
+    """
+    return _stamp_and_time(path)[0]
 
 
 def file_digests(paths: Iterable[str | Path], cache_dir: str = "") -> dict[str, str]:
-    """sha256 of each file's contents by path, read again only where path, size or mtime_ns have changed.
+    """Returns the sha256 of each file's contents by path; a file is read again only where its `stamp` has changed.
 
     The memo lies in `CACHE/digests.json`. A file modified within the last 2 s is not remembered: it could change again
-    with the same size and time stamp. Raises `UserError` that names a file that cannot be read.
+    with the same size and time stamp.
+
+    Raises:
+      UserError: a file cannot be read; the error names it.
     """
     memo_path = cache_folder(cache_dir) / "digests.json"
     memo = _read_json(memo_path)
 
-    def look(path: str) -> tuple[str, str, bool]:
-        now, (about, changed) = time.time(), _about(path)
+    def digest_one(path: str) -> tuple[str, str, bool]:
+        now, (file_stamp, changed) = time.time(), _stamp_and_time(path)
         try:
-            return about, memo.get(about) or file_sha256(path), abs(now - changed) > 2
+            return file_stamp, memo.get(file_stamp) or file_sha256(path), abs(now - changed) > 2
         except OSError as error:
-            raise unreadable(path, error) from error
+            raise read_error(path, error) from error
 
     listed = list(map(str, paths))
     with ThreadPoolExecutor(READERS) as pool:
-        found = list(pool.map(look, listed))
-    fresh = {about: digest for about, digest, settled in found if settled and about not in memo}
+        digests = list(pool.map(digest_one, listed))
+    fresh = {file_stamp: digest for file_stamp, digest, settled in digests if settled and file_stamp not in memo}
     if fresh:
         _write_json(memo_path, _read_json(memo_path) | fresh)
-    return {path: digest for path, (_, digest, _) in zip(listed, found, strict=True)}
+    return {path: digest for path, (_, digest, _) in zip(listed, digests, strict=True)}
 
 
-def _about(path: str | Path) -> tuple[str, float]:
-    """What of a file changes with it (path, size, time of the last change), and that time, in seconds."""
+def _stamp_and_time(path: str | Path) -> tuple[str, float]:
+    """Returns the `stamp` of a file, and the time of its last change in seconds."""
     try:
         if in_bucket(path):
             stat = Path(path).stat()
@@ -69,11 +80,11 @@ def _about(path: str | Path) -> tuple[str, float]:
         stat = os.stat(path)
         return f"{os.path.abspath(path)}|{stat.st_size}|{stat.st_mtime_ns}", stat.st_mtime
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise read_error(path, error) from error
 
 
 def remember(key: str, compute: Callable[[], dict], cache_dir: str = "") -> dict:
-    """`compute()`, a JSON-able dict, kept in the cache under `key` and computed once."""
+    """Returns `compute()`, a JSON-able dict, which is kept in the cache under `key` and computed once."""
     path = cache_folder(cache_dir) / "facts" / f"{key}.json"
     facts = _read_json(path)
     if not facts:
@@ -82,13 +93,13 @@ def remember(key: str, compute: Callable[[], dict], cache_dir: str = "") -> dict
     return facts
 
 
-def unreadable(path: str | Path, error: OSError) -> UserError:
-    """What is raised for a file that is not there or may not be read."""
+def read_error(path: str | Path, error: OSError) -> UserError:
+    """Returns the error for a file that is not there or may not be read."""
     return UserError(f"{path}: cannot be read ({error.strerror or error}); check that it is there and readable")
 
 
-def unwritable(folder: str | Path, error: OSError) -> UserError:
-    """What is raised where the data folder cannot be made or written to."""
+def cache_write_error(folder: str | Path, error: OSError) -> UserError:
+    """Returns the error for a data folder that cannot be made or written to."""
     return UserError(
         f"{folder}: prepared data cannot be written there ({error.strerror or error}); "
         "set data.cache_dir or $UNET_JAX_CACHE to a folder that can be written to"
@@ -106,4 +117,4 @@ def _write_json(path: pathlib.Path, value: dict) -> None:
     try:
         json_file.write(path, value)
     except OSError as error:
-        raise unwritable(path.parent, error) from error
+        raise cache_write_error(path.parent, error) from error

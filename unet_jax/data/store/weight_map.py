@@ -1,13 +1,13 @@
-"""U-Net's map of weights, which makes a network learn the narrow gaps between cells (Ronneberger et al. 2015, eq. 2).
+"""Makes U-Net's weight map, by which a network learns the narrow gaps between cells (Ronneberger et al. 2015, eq. 2).
 
 w(x) = w_c(x) + w0 exp(-(d1(x) + d2(x))^2 / (2 sigma^2)), d1 and d2 the distances from the pixel x to the border of the
-nearest and of the second nearest cell. Made and stored here is the exponential, by image, for the training split; the
-loss adds the weights of the classes, w_c, and multiplies by w0, so that neither asks for another preparation.
+nearest and of the second nearest cell. This file makes and stores the exponential of each training image. The loss adds
+the class weights w_c and multiplies by w0, so a change of w_c or w0 needs no new preparation.
 
-A cell is an instance. Its border are those of its pixels that have a 4-neighbour outside it; the rim of the image is
-none. Distances are Euclidean, from pixel centre to pixel centre. With fewer than two cells the map is 0.
+A cell is an instance. Its border consists of its pixels that have a 4-neighbour outside it; the rim of the image is no
+border. Distances are Euclidean, from pixel centre to pixel centre. With fewer than two cells the map is 0.
 
-Stored as 16-bit PNG in units of 1 / 65535: off by at most 7.7e-6, and 0 where it is less than that.
+The map is stored as 16-bit PNG in units of 1 / 65535: the error is at most 7.7e-6, and smaller values become 0.
 """
 
 import dataclasses
@@ -24,24 +24,29 @@ from unet_jax.data.store.sources import MergedSource
 from unet_jax.errors import UserError
 from unet_jax.storage.digests import json_sha256
 
-UNIT = 65535  # the stored number that stands for 1
+# The stored number that stands for 1.
+UNIT = 65535
 
 
 def weight_map(instances: np.ndarray, sigma: float = 5.0) -> np.ndarray:
-    """exp(-(d1 + d2)^2 / (2 sigma^2)) of instance numbers `[H, W]` (0: no cell), uint16 `[H, W]` in 1 / `UNIT`.
+    """Returns exp(-(d1 + d2)^2 / (2 sigma^2)), uint16 `[H, W]` in units of 1 / `UNIT`.
 
-    sigma: in pixels, above 0.
+    Args:
+      instances: instance numbers `[H, W]`, 0 where no cell is.
+      sigma: in pixels, above 0.
     """
     nearest, second = np.full((2, *instances.shape), np.inf)
     # A cell matters within the distance at which the exponential is half a unit: the rest of the image is left out.
     reach = math.ceil(sigma * math.sqrt(2 * math.log(2 * UNIT)))
     for number, place in enumerate(ndimage.find_objects(instances), 1):
-        if place is None:  # no pixel has this number
+        # No pixel has this number.
+        if place is None:
             continue
         window = tuple(slice(max(axis.start - reach, 0), axis.stop + reach) for axis in place)
         cell = instances[window] == number
         border = cell & ~ndimage.binary_erosion(cell, border_value=1)
-        if not border.any():  # one cell fills the image
+        # One cell fills the image.
+        if not border.any():
             continue
         distance = ndimage.distance_transform_edt(~border)
         second[window] = np.minimum(second[window], np.maximum(nearest[window], distance))
@@ -50,7 +55,7 @@ def weight_map(instances: np.ndarray, sigma: float = 5.0) -> np.ndarray:
 
 
 class WeightMaps(Builder):
-    """The map of each training image, in the order of the images."""
+    """Stores the map of each training image, in the order of the images."""
 
     def counts(self):
         return {"train": len(self.inputs["source"])}
@@ -72,17 +77,19 @@ def check_sigma(sigma: float) -> None:
 
 
 def with_weight_maps(dataset: Dataset, sigma: float = 5.0, cache_dir: str = "") -> Dataset:
-    """The data set whose training examples have `weight`, their `weight_map`, prepared once per content and sigma.
+    """Returns the data set with `weight`, the `weight_map`, in its training examples, prepared once per content and sigma.
 
-    The images, prepared before, stay as they are. Raises `UserError` where the data set has no instance maps, or on
-    a sigma that is none.
+    The images were prepared before and stay as they are.
+
+    Raises:
+      UserError: the data set has no instance maps, or sigma is not above 0.
     """
     check_sigma(sigma)
     source = dataset.source("train")
     if "instances" not in source[0]:
         raise UserError(
-            f"data.weight_map: the data set {dataset.name!r} has no instance maps, which tell its cells apart; give it "
-            "some (image_folder reads them from ROOT/instances) or set data.weight_map=False"
+            f"data.weight_map=True: the data set {dataset.name!r} has no instance maps, which tell its cells apart; add them "
+            "(image_folder reads them from ROOT/instances) or set data.weight_map=False"
         )
     code = list(file_digests((__file__,), cache_dir).values())
     config = {"sigma": float(sigma), "overlapping": False, "num_classes": 0}

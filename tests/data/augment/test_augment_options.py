@@ -20,36 +20,35 @@ def test_all_are_off_by_default():
 @pytest.mark.parametrize(
     ("name", "value", "remedy"),
     [
-        ("elastic", -1.0, "choose at least 0"),
-        ("noise", float("nan"), "choose at least 0"),
-        ("shift", "3", "choose at least 0"),
-        ("elastic_grid", 1, "choose a whole number of at least 2"),
-        ("elastic_grid", 2.5, "choose a whole number of at least 2"),
-        ("rotate", 181.0, "choose 0 to 180 degrees"),
-        ("shear", 90.0, "choose at least 0 and below 90"),
-        ("multiply", 1.0, "choose at least 0 and below 1"),
-        ("scale", (0.0, 1.0), "give two factors above 0"),
-        ("scale", (1.4, 0.7), "give two factors above 0, the smaller first"),
-        ("scale", 1.5, "give two factors above 0"),
-        ("blur", (-0.5, 1.0), "give two numbers of pixels from 0 on"),
-        ("low_resolution", (0.5, 1.5), "give two factors above 0 up to 1"),
-        ("cutout", -1, "choose a whole number of at least 0"),
-        ("cutout_size", (0.1, 0.2, 0.3), "give two parts of the window"),
-        ("interpolation", "spline", "choose linear or cubic"),
-        ("fill_mode", "zero", "choose mirror or void"),
+        ("elastic", -1.0, "at least 0"),
+        ("noise", float("nan"), "at least 0"),
+        ("shift", "3", "at least 0"),
+        ("elastic_grid", 1, "whole number of at least 2"),
+        ("elastic_grid", 2.5, "whole number of at least 2"),
+        ("rotate", 181.0, "0 to 180"),
+        ("shear", 90.0, "below 90"),
+        ("multiply", 1.0, "below 1"),
+        ("scale", (0.0, 1.0), "above 0"),
+        ("scale", (1.4, 0.7), "smaller first"),
+        ("scale", 1.5, "two"),
+        ("blur", (-0.5, 1.0), "from 0"),
+        ("low_resolution", (0.5, 1.5), "up to 1"),
+        ("cutout", -1, "whole number of at least 0"),
+        ("cutout_size", (0.1, 0.2, 0.3), "two"),
+        ("interpolation", "spline", "linear or cubic"),
+        ("fill_mode", "zero", "mirror or void"),
     ],
 )
-def test_what_is_outside_its_domain_is_refused(name, value, remedy):
+def test_values_outside_their_domain_are_named(name, value, remedy):
     with pytest.raises(UserError) as caught:
         AugmentOptions(**{name: value})
     shown = repr(value) if name in ("interpolation", "fill_mode") else value
-    assert str(caught.value).startswith(f"augment.{name}={shown}: {remedy}")
+    named, _, advice = str(caught.value).partition(": ")
+    assert named == f"augment.{name}={shown}"
+    assert remedy in advice
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "remedy"),
-    [("rotate", 1.5, "choose 0 to 1"), ("flip", 0.5, "it is none of those drawn by chance")],
-)
-def test_wrong_probabilities_are_refused(name, value, remedy):
-    with pytest.raises(UserError, match=rf"augment\.probability\.{name}={value}: {remedy}"):
+@pytest.mark.parametrize(("name", "value", "remedy"), [("rotate", 1.5, "0 to 1"), ("flip", 0.5, "elastic, rotate")])
+def test_wrong_probabilities_are_named(name, value, remedy):
+    with pytest.raises(UserError, match=rf"augment\.probability\.{name}={value}: .*{remedy}"):
         AugmentOptions(probability={name: value})

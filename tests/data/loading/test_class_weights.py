@@ -46,7 +46,7 @@ def test_overlapping_masks_count_in_every_channel(tmp_path):
     np.testing.assert_allclose(weights, [(7 / 12) / (6 / 12), (7 / 12) / (8 / 12)])
 
 
-def test_pixels_are_counted_once_per_content_and_share(tmp_path, capfd):
+def test_pixels_are_counted_once_per_content_and_fraction(tmp_path, capfd):
     source = Masks(MASKS)
     both = [class_weights(dataset(source), rule, str(tmp_path)) for rule in ("inverse", "inverse", "median")]
     assert both[0] == both[1] != both[2]
@@ -57,7 +57,7 @@ def test_pixels_are_counted_once_per_content_and_share(tmp_path, capfd):
     assert class_weights(dataset(Subset(Masks(MASKS[:1] * 2), 0.5)), "inverse", str(tmp_path)) != both[0]
 
 
-def test_a_share_of_the_images_counts_its_own(tmp_path):
+def test_a_fraction_of_the_images_counts_its_own(tmp_path):
     options = {"size": (32, 40), "num_train": 6, "num_val": 1, "num_test": 1, "cache_dir": str(tmp_path)}
     half = load_dataset("electrodes", train_fraction=0.5, **options)
     source = half.source("train")
@@ -67,8 +67,8 @@ def test_a_share_of_the_images_counts_its_own(tmp_path):
     assert tuple(weights) != class_weights(load_dataset("electrodes", **options), "inverse", str(tmp_path))
 
 
-def test_what_no_rule_tells_is_refused(tmp_path):
-    with pytest.raises(UserError, match="class_weighting 'mean' is unknown; known: inverse, median"):
+def test_unknown_rules_and_absent_classes_are_named(tmp_path):
+    with pytest.raises(UserError, match=r"class_weighting 'mean'.*inverse, median"):
         class_weights(dataset(Masks(MASKS)), "mean", str(tmp_path))
-    with pytest.raises(UserError, match="'inverse': class 'd' has no pixel in the 2 training images"):
+    with pytest.raises(UserError, match=r"class_weighting 'inverse'.*'d'.*\b2\b.*loss\.class_weights"):
         class_weights(dataset(Masks(MASKS), "abcd"), "inverse", str(tmp_path))

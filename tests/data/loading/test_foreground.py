@@ -20,8 +20,8 @@ def example(spots=(), overlapping=False):
     return {"image": image, "mask": mask, "id": "", "group": ""}
 
 
-def batches(examples, share, count=12, **options):
-    dataset = train_pipeline.train_dataset(examples, foreground_fraction=share, **OPTIONS | options)
+def batches(examples, fraction, count=12, **options):
+    dataset = train_pipeline.train_dataset(examples, foreground_fraction=fraction, **OPTIONS | options)
     return [dataset[s] for s in range(count)]
 
 
@@ -31,14 +31,14 @@ def centres(batch):
     return list(zip(*np.divmod(np.rint(middle * 65535).astype(int), SIZE[1]), strict=True))
 
 
-@pytest.mark.parametrize(("share", "counts"), [(0.0, {0}), (0.33, {2, 3}), (0.5, {4}), (1.0, {8})])
+@pytest.mark.parametrize(("fraction", "counts"), [(0.0, {0}), (0.33, {2, 3}), (0.5, {4}), (1.0, {8})])
 @pytest.mark.parametrize("overlapping", [False, True])
-def test_the_share_of_each_batch_is_centred_on_foreground(share, counts, overlapping):
+def test_a_fraction_of_each_batch_is_centred_on_foreground(fraction, counts, overlapping):
     """Two lone pixels: an ordinary window meets one in its very middle once in two thousand draws."""
-    made = batches([example([(30, 40, 1), (20, 50, 2)], overlapping)], share)
+    made = batches([example([(30, 40, 1), (20, 50, 2)], overlapping)], fraction)
     hits = [sum(centre in ((30, 40), (20, 50)) for centre in centres(batch)) for batch in made]
     assert set(hits) == counts
-    assert abs(sum(hits) / (8 * len(hits)) - share) <= 1 / len(hits)
+    assert abs(sum(hits) / (8 * len(hits)) - fraction) <= 1 / len(hits)
 
 
 def test_classes_are_drawn_evenly_and_void_is_none():
@@ -66,10 +66,11 @@ def test_in_a_small_image_the_window_holds_it_whole():
         assert (batch["valid"].sum((1, 2)) == SIZE[0] * SIZE[1]).all()
 
 
-def test_windows_that_are_not_due_and_images_without_foreground_stay_as_they_were():
+def test_other_windows_stay_as_they_were():
+    """Windows that need no foreground, and windows of images without any."""
     nothing, some = example(), example([(30, 40, 1)])
-    for with_share, plain in zip(batches([nothing], 1.0), batches([nothing], 0.0), strict=True):
-        np.testing.assert_array_equal(with_share["image"], plain["image"])
+    for with_fraction, plain in zip(batches([nothing], 1.0), batches([nothing], 0.0), strict=True):
+        np.testing.assert_array_equal(with_fraction["image"], plain["image"])
     for step, (half, plain) in enumerate(zip(batches([some], 0.5), batches([some], 0.0), strict=True)):
         same = [np.array_equal(a, b) for a, b in zip(half["image"], plain["image"], strict=True)]
         assert same == [not foreground.wants_foreground(8 * step + row, 0.5) for row in range(8)]
@@ -79,11 +80,13 @@ def test_pure_in_seed_step_and_example():
     images = [example([(30, 40, 1), (5, 5, 2)]), example([(i, 2 * i, 1) for i in range(30)]), example()]
     whole = batches(images, 0.33)
     again = train_pipeline.train_batches(images, start_step=7, foreground_fraction=0.33, cache_bytes=0, **OPTIONS)
-    shares = [train_pipeline.train_dataset(images, foreground_fraction=0.33, process_index=p, process_count=4, **OPTIONS)
-              for p in range(4)]  # fmt: skip
+    shards = [
+        train_pipeline.train_dataset(images, foreground_fraction=0.33, process_index=p, process_count=4, **OPTIONS)
+        for p in range(4)
+    ]
     for step in range(7, 12):
         np.testing.assert_array_equal(next(again)["image"], whole[step]["image"])
-        parts = np.concatenate([share[step]["image"] for share in shares])
+        parts = np.concatenate([shard[step]["image"] for shard in shards])
         np.testing.assert_array_equal(parts, whole[step]["image"])
     other = batches(images, 0.33, seed=6)
     assert any(not np.array_equal(a["image"], b["image"]) for a, b in zip(whole, other, strict=True))

@@ -1,7 +1,7 @@
-"""Random changes of one training window, in JAX on the device: first its geometry, then its grey values.
+"""Changes one training window at random, in JAX on the device: first its geometry, then its grey values.
 
-The result is a pure function of the key, so the step folds it from (seed, step, example) and nothing random is kept.
-`augment_batch` gives each row of a batch a key of its own; all other functions take a single example.
+The result is a pure function of the key. The step folds the key from (seed, step, example), so nothing random is saved.
+`augment_batch` gives each row of a batch its own key; all other functions take a single example.
 """
 
 import jax
@@ -13,21 +13,22 @@ from unet_jax.data.augment.options import BY_CHANCE, AugmentOptions
 
 
 def augment(key: jax.Array, example: dict[str, jax.Array], **options) -> dict[str, jax.Array]:
-    """One example, changed at random; whatever is off leaves the draws of the others as they are.
+    """Changes one example at random; an option that is off does not change the random draws of the others.
 
-    Flips and quarter turns alone move pixels. With a warp (`elastic`, `rotate`, `scale`, `shear`, `shift`) they are a
-    part of its one sampling map: the image is interpolated once, arrays of floats (weight) linearly, all others (mask,
-    valid, instances) take the nearest pixel, so that ids stay ids. The window keeps its size; what a warp would show from
-    outside it is the window mirrored, or with fill_mode="void" not valid: mask `VOID` (0 where masks overlap), valid False,
+    Flips and quarter turns alone move pixels. With a warp (`elastic`, `rotate`, `scale`, `shear`, `shift`) they are a part
+    of one sampling map: the image is interpolated once, arrays of floats (weight) linearly, all others (mask, valid,
+    instances) take the nearest pixel, so that ids stay ids. The window keeps its size. Outside the window a warp reads the
+    mirrored window; with fill_mode="void" such pixels are not valid: mask `VOID_ID` (0 where masks overlap), valid False,
     instances 0.
 
     Args:
       key: a PRNG key.
       example: `image` float32 `[h, w, c]`, normalised (unit variance), and any arrays that start with the axes
         `[h, w]` (mask, valid, weight, instances): these move with the image. Arrays of other shapes are passed on.
-      options: those of `options.AugmentOptions`.
+      **options: those of `options.AugmentOptions`.
 
-    Raises `UserError` where an option's value is outside its domain.
+    Raises:
+      UserError: an option's value is outside its domain.
     """
     options = AugmentOptions(**options)
     geometry_key, grey_key = jax.random.split(key)
@@ -37,16 +38,17 @@ def augment(key: jax.Array, example: dict[str, jax.Array], **options) -> dict[st
 
 
 def augment_batch(key: jax.Array, batch: dict[str, jax.Array], first=0, **options) -> dict[str, jax.Array]:
-    """`augment` of every row of a batch, each under `key` folded with its place, that of the first row being `first`."""
-    keys = jax.vmap(lambda place: jax.random.fold_in(key, place))(first + jnp.arange(batch["image"].shape[0]))
+    """Augments every row of a batch; row i uses `key` folded with `first` + i."""
+    keys = jax.vmap(lambda position: jax.random.fold_in(key, position))(first + jnp.arange(batch["image"].shape[0]))
     return jax.vmap(lambda key, example: augment(key, example, **options))(keys, batch)
 
 
 def draw_chances(key: jax.Array, options: AugmentOptions) -> dict[str, jax.Array]:
-    """Which of the changes take place, drawn for those alone that have a probability below 1."""
+    """Draws which of the changes happen, for those that have a probability below 1."""
+    # 0 and 1 are the keys of geometry and grey values.
     return {
-        name: jax.random.bernoulli(jax.random.fold_in(key, 2 + place), options.probability[name])
-        for place, name in enumerate(BY_CHANCE)  # 0 and 1 are the keys of geometry and grey values
+        name: jax.random.bernoulli(jax.random.fold_in(key, 2 + position), options.probability[name])
+        for position, name in enumerate(BY_CHANCE)
         if options.on(name) and options.probability.get(name, 1) < 1
     }
 
@@ -77,7 +79,7 @@ def change_geometry(key, example, options: AugmentOptions, chances) -> dict[str,
 
 
 def turn_and_flip(places, size, up_down, left_right, turns):
-    """The map `[2, h, w]` that reads at `places` of the flipped and turned window, as `move` makes it."""
+    """Returns the map `[2, h, w]` that reads the flipped and turned window at `places`."""
     bottom, right = (n - 1 for n in size)
     y, x = places
     y, x = jnp.where(turns >= 2, bottom - y, y), jnp.where(turns >= 2, right - x, x)

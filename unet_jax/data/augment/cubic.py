@@ -1,8 +1,8 @@
-"""The kernel of bicubic interpolation."""
+"""Gives the weights of bicubic interpolation."""
 
 
 def cubic_weights(t):
-    """Weights of the pixels -1, 0, 1, 2 for the place t between pixels 0 and 1, of any NumPy or JAX array t.
+    """Returns the weights of the pixels -1, 0, 1, 2 for the position t between pixels 0 and 1; t is a NumPy or JAX array.
 
     R. G. Keys, "Cubic Convolution Interpolation for Digital Image Processing" (IEEE Trans. ASSP, 1981), equation 15,
     which is a = -1/2. They add up to 1 and pass through the pixels: those of t = 0 are 0, 1, 0, 0.

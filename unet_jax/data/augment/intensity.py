@@ -1,4 +1,4 @@
-"""Changes of a window's grey values: what a lens, a detector and an exposure do to the same scene."""
+"""Changes a window's grey values, as a lens, a detector and an exposure change the same scene."""
 
 import math
 
@@ -10,16 +10,20 @@ from unet_jax.data.augment.cubic import cubic_weights
 from unet_jax.data.augment.options import AugmentOptions
 from unet_jax.data.padding import mirrored
 
-# Those that came after the first five, whose keys they leave as they were; a new one goes to the end.
+# Changes that were added after the first five; they do not alter the keys of those. A new one goes to the end.
 LATE = ("blur", "low_resolution", "multiply", "inverted_gamma", "cutout")
 
 
 def change_grey_values(
     key: jax.Array, image: jax.Array, options: AugmentOptions, chances: dict[str, jax.Array]
 ) -> jax.Array:
-    """All that `options` has on, in its order, on float32 `[h, w, c]`, every channel alike; noise in each its own.
+    """Applies the changes that are on, in the order of `options`; all channels alike, except noise.
 
-    `chances` tells which of them take place; those it does not name always do.
+    Args:
+      key: a PRNG key.
+      image: float32 `[h, w, c]`.
+      options: the options of augmentation.
+      chances: bool by change: whether it happens; changes that it does not name always happen.
     """
     contrast_key, brightness_key, gamma_key, sigma_key, noise_key = jax.random.split(key, 5)
 
@@ -61,7 +65,7 @@ def change_grey_values(
 
 
 def gamma(key: jax.Array, image: jax.Array, strength: float) -> jax.Array:
-    """The window's range to the power of exp(U(-strength, strength)): its ends stay, and so does a constant window."""
+    """Raises the window, scaled to 0..1, to the power exp(U(-strength, strength)); its least and largest values stay."""
     low = image.min()
     extent = jnp.maximum(image.max() - low, 1e-6)
     exponent = jnp.exp(jax.random.uniform(key, (), minval=-strength, maxval=strength))
@@ -69,7 +73,7 @@ def gamma(key: jax.Array, image: jax.Array, strength: float) -> jax.Array:
 
 
 def blur(image: jax.Array, sigma, radius: int) -> jax.Array:
-    """A Gaussian of standard deviation `sigma` >= 0 pixels, cut off beyond `radius` pixels; mirrored at the border."""
+    """Blurs by a Gaussian of standard deviation `sigma` >= 0 pixels, cut off beyond `radius`; mirrored at the border."""
     rows, columns = (_gaussian(n, sigma, radius) for n in image.shape[:2])
     mirrored_rows, mirrored_columns = (mirrored(-radius, n + radius, n) for n in image.shape[:2])
     wide = image[mirrored_rows][:, mirrored_columns]
@@ -77,46 +81,51 @@ def blur(image: jax.Array, sigma, radius: int) -> jax.Array:
 
 
 def _gaussian(n, sigma, radius):
-    """What each pixel of an axis and of `radius` pixels beyond its ends weighs in each pixel, `[n, n + 2 radius]`."""
+    """Returns the weights `[n, n + 2 radius]` of the pixels of an axis, and of `radius` beyond its ends, in each pixel."""
     distance = np.arange(-radius, n + radius)[None] - np.arange(n)[:, None]
     squares = np.where(abs(distance) <= radius, distance.astype(np.float32) ** 2, np.inf)
-    weights = jnp.exp(-squares / (2 * jnp.maximum(sigma, 1e-3) ** 2))  # below 1e-3 as good as none
+    # A sigma below 1e-3 changes nothing.
+    weights = jnp.exp(-squares / (2 * jnp.maximum(sigma, 1e-3) ** 2))
     return weights / weights.sum(1, keepdims=True)
 
 
 def low_resolution(image: jax.Array, zoom) -> jax.Array:
-    """As if taken with round(zoom * size) pixels on each axis, 0 < zoom <= 1: there by nearest, back by cubic (Keys).
+    """Reduces the image to round(zoom * size) pixels by nearest, 0 < zoom <= 1, and enlarges it again by cubic (Keys).
 
     Isensee et al., "nnU-Net" (Nature Methods, 2021), supplementary note 4: simulation of low resolution.
     """
-    rows, columns = (_there_and_back(n, zoom) for n in image.shape[:2])
+    rows, columns = (_low_resolution_weights(n, zoom) for n in image.shape[:2])
     return jnp.einsum("hi,wj,ijc->hwc", rows, columns, image, precision="highest")
 
 
-def _there_and_back(n, zoom):
-    """What each pixel of an axis weighs in each pixel that comes back, `[n, n]`."""
+def _low_resolution_weights(n, zoom):
+    """Returns the weights `[n, n]` of the pixels of an axis in each pixel of the result."""
     small = jnp.maximum(jnp.round(zoom * n), 1).astype(jnp.int32)
-    place = (2 * jnp.arange(n) + 1) * small - n  # among the small image's pixels, in 2n-ths of one: whole, so exact
-    before, part = place // (2 * n), place % (2 * n) / (2 * n)
+    # Position among the small image's pixels, in units of 1 / 2n pixels: a whole number, so it is exact.
+    position = (2 * jnp.arange(n) + 1) * small - n
+    before, fraction = position // (2 * n), position % (2 * n) / (2 * n)
     weights = jnp.zeros((n, n))
-    for offset, weight in zip((-1, 0, 1, 2), cubic_weights(part), strict=True):
+    for offset, weight in zip((-1, 0, 1, 2), cubic_weights(fraction), strict=True):
         pixel = jnp.clip(before + offset, 0, small - 1)
         source = (2 * pixel + 1) * n // (2 * small)
         weights += weight[:, None] * (source[:, None] == jnp.arange(n)[None])
     return weights
 
 
-def draw_boxes(key: jax.Array, size: tuple[int, int], number: int, parts: tuple[float, float]) -> jax.Array:
-    """Random rectangles `[number, 2, 2]`: (first, last) place on each axis, centres anywhere in the window."""
+def draw_boxes(key: jax.Array, size: tuple[int, int], number: int, fractions: tuple[float, float]) -> jax.Array:
+    """Draws rectangles `[number, 2, 2]`: (first, last) position on each axis, centres anywhere in the window.
+
+    Height and width are between these `fractions` of the window's.
+    """
     centre_key, size_key = jax.random.split(key)
     sides = jnp.array(size, jnp.float32)[None]
     centre = jax.random.uniform(centre_key, (number, 2)) * sides - 0.5
-    half = jax.random.uniform(size_key, (number, 2), minval=parts[0], maxval=parts[1]) * sides / 2
+    half = jax.random.uniform(size_key, (number, 2), minval=fractions[0], maxval=fractions[1]) * sides / 2
     return jnp.stack([centre - half, centre + half], -1)
 
 
 def cutout(image: jax.Array, boxes: jax.Array) -> jax.Array:
-    """The image with the pixels whose centres lie in one of the boxes set to its mean, channel by channel.
+    """Sets the pixels whose centres lie in one of the boxes to the image's mean, channel by channel.
 
     After DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout" (2017).
     """

@@ -1,7 +1,7 @@
-"""One sampling map for elastic deformation, rotation, scale, shear and shift, and what an array is there.
+"""Draws one sampling map for elastic deformation, rotation, scale, shear and shift, and reads arrays through it.
 
-Places are (y, x) in pixels, pixel centres at whole numbers; a map says for each pixel of the window where in the old window
-it comes from, so that a mask and its image are read at the same places and each is interpolated once.
+Places are (y, x) in pixels, pixel centres at whole numbers. A map gives for each pixel of the new window its place in the
+old one, so that a mask and its image are read at the same places and each is interpolated once.
 """
 
 import jax
@@ -14,7 +14,14 @@ from unet_jax.segmentation import VOID_ID
 
 
 def draw(key: jax.Array, size: tuple[int, int], options: AugmentOptions, chances: dict[str, jax.Array]) -> jax.Array:
-    """A random map float32 `[2, h, w]`; `chances` tells which of them take place, those it does not name always do."""
+    """Draws a random map float32 `[2, h, w]`.
+
+    Args:
+      key: a PRNG key.
+      size: (height, width) of the window.
+      options: the options of augmentation.
+      chances: bool by change: whether it happens; changes that it does not name always happen.
+    """
     elastic_key, rotate_key, scale_key, shear_key, shift_key = jax.random.split(key, 5)
 
     def drawn(key, name, low, high, shape=()):
@@ -34,32 +41,37 @@ def draw(key: jax.Array, size: tuple[int, int], options: AugmentOptions, chances
 
 
 def affine(size: tuple[int, int], angle, factor, lean, shift) -> jax.Array:
-    """The map `[2, h, w]` that scales, shears, rotates, all about the window's centre, and then shifts what it shows.
+    """Returns the map `[2, h, w]` that scales, shears and rotates about the window's centre, and then shifts.
 
-    angle: radians, counter-clockwise as `rot90`. factor: above 1 larger. lean: pixels to the right for each down, the
-    tangent of the shear. shift: (down, right) in pixels.
+    Args:
+      size: (height, width) of the window.
+      angle: radians, counter-clockwise as `rot90`.
+      factor: of the scale; above 1 enlarges.
+      lean: the tangent of the shear: pixels to the right for each pixel down.
+      shift: (down, right) in pixels.
     """
     height, width = size
     y = jnp.arange(height)[:, None] - (height - 1) / 2 - shift[0]
     x = jnp.arange(width)[None, :] - (width - 1) / 2 - shift[1]
     cos, sin = jnp.cos(angle), jnp.sin(angle)
-    y, x = cos * y + sin * x, cos * x - sin * y  # a map runs backwards: the last first
+    # A map runs backwards, so the last change comes first.
+    y, x = cos * y + sin * x, cos * x - sin * y
     y, x = y / factor, (x - lean * y) / factor
     return jnp.stack([y + (height - 1) / 2, x + (width - 1) / 2])
 
 
 def displacements(points: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Displacements `[2, h, w]` of every pixel from those of a coarse grid `[2, g, g]`, by bicubic interpolation.
+    """Returns displacements `[2, h, w]` of every pixel from those of a coarse grid `[2, g, g]`, by bicubic interpolation.
 
-    Ronneberger et al., "U-Net" (MICCAI 2015), section 3.1. The grid spans the window, its outer points on the outer pixels,
-    and goes on beyond them as they are.
+    Ronneberger et al., "U-Net" (MICCAI 2015), section 3.1. The grid spans the window with its outer points on the outer
+    pixels; beyond them the outer points are repeated.
     """
     rows, columns = (_grid_weights(n, points.shape[-1]) for n in size)
     return jnp.einsum("hi,dij,wj->dhw", rows, points, columns, precision="highest")
 
 
 def _grid_weights(num_pixels: int, num_points: int) -> np.ndarray:
-    """What each grid point weighs at each pixel of an axis, float32 `[num_pixels, num_points]`."""
+    """Returns the weight of each grid point at each pixel of an axis, float32 `[num_pixels, num_points]`."""
     place = np.linspace(0, num_points - 1, num_pixels)
     before = np.minimum(place.astype(int), num_points - 2)
     weights = np.zeros((num_pixels, num_points), np.float32)
@@ -69,15 +81,21 @@ def _grid_weights(num_pixels: int, num_points: int) -> np.ndarray:
 
 
 def inside(places: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Whether each place lies on a pixel of the window, bool `[h, w]`."""
+    """Returns True where a place lies on a pixel of the window, bool `[h, w]`."""
     y, x = places
     return (y >= -0.5) & (y <= size[0] - 0.5) & (x >= -0.5) & (x <= size[1] - 0.5)
 
 
-def sample(array: jax.Array, places: jax.Array, how: str) -> jax.Array:
-    """What `[H, W, ...]` is at the places `[2, h, w]`: `[h, w, ...]` of its own dtype, mirrored about its end pixels.
+def sample(array: jax.Array, places: jax.Array, interpolation: str) -> jax.Array:
+    """Reads an array at places, mirrored about its end pixels.
 
-    how: nearest (values stay values, of any dtype), linear, or cubic (Keys).
+    Args:
+      array: `[H, W, ...]`.
+      places: `[2, h, w]`.
+      interpolation: "nearest" (values stay values, of any dtype), "linear", or "cubic" (Keys).
+
+    Returns:
+      `[h, w, ...]` of the array's dtype.
     """
     height, width, *rest = array.shape
     flat = jnp.reshape(array, (height * width, *rest))
@@ -85,8 +103,8 @@ def sample(array: jax.Array, places: jax.Array, how: str) -> jax.Array:
     def read(y, x):
         return flat.at[y * width + x].get(mode="promise_in_bounds")
 
-    rows, columns = (_taps(_mirror(p, n), n, how) for p, n in zip(places, (height, width), strict=True))
-    if how == "nearest":
+    rows, columns = (_taps(_mirror(p, n), n, interpolation) for p, n in zip(places, (height, width), strict=True))
+    if interpolation == "nearest":
         return read(rows[0][0], columns[0][0])
     total = 0.0
     for y, weight_y in rows:
@@ -97,27 +115,27 @@ def sample(array: jax.Array, places: jax.Array, how: str) -> jax.Array:
 
 
 def _mirror(place, n):
-    """The place in 0 .. n - 1 that a place of an endless axis is, mirrored about the end pixels."""
+    """Folds a place on an endless axis into 0 .. n - 1, mirrored about the end pixels."""
     if n == 1:
         return jnp.zeros_like(place)
     return (n - 1) - jnp.abs(place % (2 * (n - 1)) - (n - 1))
 
 
-def _taps(place, n, how):
-    """(pixel, weight) of those around a place in 0 .. n - 1."""
-    if how == "nearest":
+def _taps(place, n, interpolation):
+    """Returns (pixel, weight) of the pixels around a place in 0 .. n - 1."""
+    if interpolation == "nearest":
         return [(jnp.floor(place + 0.5).astype(jnp.int32), 1.0)]
     before = jnp.floor(place)
-    part, before = place - before, before.astype(jnp.int32)
-    if how == "linear":
-        return [(before, 1 - part), (jnp.minimum(before + 1, n - 1), part)]
+    fraction, before = place - before, before.astype(jnp.int32)
+    if interpolation == "linear":
+        return [(before, 1 - fraction), (jnp.minimum(before + 1, n - 1), fraction)]
     # Beyond either end lies the mirrored pixel; an axis of 1 or 2 pixels has fewer than the four.
-    offsets = zip((-1, 0, 1, 2), cubic_weights(part), strict=True)
+    offsets = zip((-1, 0, 1, 2), cubic_weights(fraction), strict=True)
     return [(_mirror(before + offset, n), weight) for offset, weight in offsets]
 
 
 def warp(example: dict[str, jax.Array], places: jax.Array, options: AugmentOptions) -> dict[str, jax.Array]:
-    """The example read at the places; see `augment`."""
+    """Reads all per-pixel arrays of the example at the places; see `augment`."""
     size = example["image"].shape[:2]
 
     def read(name, x):
@@ -127,11 +145,12 @@ def warp(example: dict[str, jax.Array], places: jax.Array, options: AugmentOptio
             return sample(x, places, options.interpolation)
         return sample(x, places, "linear" if jnp.issubdtype(x.dtype, jnp.floating) else "nearest")
 
-    made = {name: read(name, x) for name, x in example.items()}
+    warped = {name: read(name, x) for name, x in example.items()}
     if options.fill_mode == "void":
-        here = inside(places, size)
+        in_window = inside(places, size)
         for name in ("mask", "valid", "instances"):
-            if name in made:
-                nothing = VOID_ID if name == "mask" and made[name].ndim == 2 else 0
-                made[name] = jnp.where(here.reshape(here.shape + (1,) * (made[name].ndim - 2)), made[name], nothing)
-    return made
+            if name in warped:
+                x = warped[name]
+                fill = VOID_ID if name == "mask" and x.ndim == 2 else 0
+                warped[name] = jnp.where(in_window.reshape(in_window.shape + (1,) * (x.ndim - 2)), x, fill)
+    return warped

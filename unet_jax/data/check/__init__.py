@@ -1,1 +1,1 @@
-"""A look at a folder of images and masks before a training."""
+"""Checks a folder of images and masks before a training."""

@@ -1,8 +1,8 @@
-"""Weights of the classes by stated rules, from the pixels of the training images; void pixels count nowhere.
+"""Computes class weights from the pixels of the training images; void pixels count nowhere.
 
-- `inverse`: w_k = c / f_k, f_k the share of class k among all pixels, c such that the mean weight is 1;
-- `median`: w_k = median(f) / f_k, f_k the share of class k among the pixels of those images that show it (median frequency
-  balancing, Eigen & Fergus 2015).
+- `inverse`: w_k = c / f_k, where f_k is the fraction of class k in all pixels and c makes the mean weight 1;
+- `median`: w_k = median(f) / f_k, where f_k is the fraction of class k in the pixels of those images that show it (median
+  frequency balancing, Eigen & Fergus 2015).
 """
 
 import sys
@@ -27,17 +27,25 @@ def check_rule(rule: str) -> None:
 
 
 def class_weights(dataset: Dataset, rule: str, cache_dir: str = "") -> tuple[float, ...]:
-    """One weight per class of `dataset` by a rule of `RULES`; its pixels are counted once per content.
+    """Returns one weight per class of `dataset`; its pixels are counted once per content.
 
-    Of a share of the training images that share counts. Every process of a job must call this, equally often. Raises
-    `UserError` on an unknown rule, and where a class has no pixel, so that no rule tells its weight.
+    With a fraction of the training images only that fraction counts. Every process of a job must call this, equally often.
+
+    Args:
+      dataset: the data set.
+      rule: one of `RULES`.
+      cache_dir: folder where the counts are kept; "" means $UNET_JAX_CACHE or ~/.cache/unet_jax/data.
+
+    Raises:
+      UserError: the rule is unknown, or a class has no pixel.
     """
     check_rule(rule)
     source, num_classes = dataset.source("train"), len(dataset.class_names)
     code = list(file_digests((__file__,), cache_dir).values())
-    key = json_sha256([code, dataset.fingerprint, len(source)])  # of a share the number tells which images it holds
+    # The number of images tells which images a `Subset` holds.
+    key = json_sha256([code, dataset.fingerprint, len(source)])
     counts = parallel.process_0_first(
-        "count the pixels of a data set", lambda: remember(key, lambda: count(source, num_classes), cache_dir)
+        "count the pixels of a data set", lambda: remember(key, lambda: count_pixels(source, num_classes), cache_dir)
     )
     pixels = np.array(counts["pixels"], np.float64)
     for name, number in zip(dataset.class_names, pixels, strict=True):
@@ -55,17 +63,18 @@ def class_weights(dataset: Dataset, rule: str, cache_dir: str = "") -> tuple[flo
     return tuple(map(float, weights))
 
 
-def count(source, num_classes: int) -> dict[str, list[int]]:
-    """`pixels` of each class, and `of_images`: the valid pixels of all images that show the class."""
+def count_pixels(source, num_classes: int) -> dict[str, list[int]]:
+    """Returns `pixels` of each class, and `of_images`: the valid pixels of all images that show the class."""
     print(f"counting the pixels of {len(source)} training images by class, once ...", file=sys.stderr, flush=True)
 
-    def of_one(index):
+    def count_one(index):
         mask = source[index]["mask"]
-        if mask.ndim == 3:  # overlapping
+        # Overlapping classes.
+        if mask.ndim == 3:
             return mask.sum((0, 1), dtype=np.int64), mask.shape[0] * mask.shape[1]
         pixels = np.bincount(mask.ravel(), minlength=VOID_ID + 1)
         return pixels[:num_classes], mask.size - pixels[VOID_ID]
 
     with ThreadPoolExecutor(2) as pool:
-        pixels, valid = map(np.array, zip(*pool.map(of_one, range(len(source))), strict=True))
+        pixels, valid = map(np.array, zip(*pool.map(count_one, range(len(source))), strict=True))
     return {"pixels": pixels.sum(0).tolist(), "of_images": ((pixels > 0) * valid[:, None]).sum(0).tolist()}

@@ -1,7 +1,7 @@
-"""Windows that are sure to show foreground, for a share of each batch: rare classes are then seen (as nnU-Net does).
+"""Chooses windows that show foreground, for a fraction of each batch, so that rare classes are seen (as in nnU-Net).
 
-Foreground are the classes from id 1, or channel 1, up; void is none. Of an image the class is drawn first, each that is
-present being as likely, then one of its pixels; the window is centred on it as far as the image reaches.
+Foreground are the classes from id 1, or channel 1, up; void is no foreground. First a class is drawn, each class that is
+present being equally likely, then one of its pixels. The window is centred on that pixel as far as the image reaches.
 """
 
 import math
@@ -13,48 +13,55 @@ from unet_jax.errors import UserError
 from unet_jax.segmentation import VOID_ID
 
 
-def check_fraction(share: float) -> None:
-    """Raises UserError unless `share` is one."""
-    if not 0 <= share <= 1:
-        raise UserError(f"data.foreground_fraction {share} must be at least 0 and at most 1")
+def check_fraction(fraction: float) -> None:
+    """Raises UserError unless `fraction` is from 0 to 1."""
+    if not 0 <= fraction <= 1:
+        raise UserError(f"data.foreground_fraction {fraction} must be at least 0 and at most 1")
 
 
-def wants_foreground(position: int, share: float) -> bool:
-    """Whether the example at `position` of the run is of the share: of n in a row, floor or ceil of n times it are."""
-    return math.floor((position + 1) * share) > math.floor(position * share)
+def wants_foreground(position: int, fraction: float) -> bool:
+    """Returns True for a `fraction` of the positions, evenly spread."""
+    return math.floor((position + 1) * fraction) > math.floor(position * fraction)
 
 
 def check_any(source) -> None:
-    """Raises UserError where no example of `source` shows foreground; the masks up to the first that does are read."""
+    """Raises UserError where no example of `source` shows foreground; reads the masks up to the first that does."""
     if not any(_present(source[index]["mask"]).size for index in range(len(source))):
         raise UserError(
             f"data.foreground_fraction: none of the {len(source)} training images shows another class than class 0; set it "
-            "to 0, or mend the masks"
+            "to 0, or correct the masks"
         )
 
 
 def random_pixel(mask: np.ndarray, rng: np.random.Generator) -> tuple[int, int] | None:
-    """(y, x) of a random foreground pixel of ids `[H, W]` or 0/1 masks `[H, W, K]`; None, and no draw, without any."""
+    """Returns (y, x) of a random foreground pixel of ids `[H, W]` or 0/1 masks `[H, W, K]`; None, and no draw, without any."""
     present = _present(mask)
     if not present.size:
         return None
     chosen = int(present[rng.integers(present.size)])
-    places = np.flatnonzero(mask[..., chosen] if mask.ndim == 3 else mask == chosen)
-    y, x = divmod(int(places[rng.integers(places.size)]), mask.shape[1])
+    pixels = np.flatnonzero(mask[..., chosen] if mask.ndim == 3 else mask == chosen)
+    y, x = divmod(int(pixels[rng.integers(pixels.size)]), mask.shape[1])
     return y, x
 
 
 def _present(mask: np.ndarray) -> np.ndarray:
-    """The foreground classes of which a mask, as of `random_pixel`, has pixels."""
-    pixels = (
-        mask.sum((0, 1), dtype=np.int64) if mask.ndim == 3 else np.bincount(mask.ravel(), minlength=VOID_ID)[:VOID_ID]
-    )
+    """Returns the foreground classes that have pixels in a mask `[H, W]` or `[H, W, K]`."""
+    if mask.ndim == 3:
+        pixels = mask.sum((0, 1), dtype=np.int64)
+    else:
+        pixels = np.bincount(mask.ravel(), minlength=VOID_ID)[:VOID_ID]
     return 1 + np.flatnonzero(pixels[1:])
 
 
-def centred(pixel: Sequence[int], patch: Sequence[int], spare: Sequence[int]) -> list[int]:
-    """The start of the window of `patch` pixels around `pixel`; on each axis between 0 and `spare`, the image's size less
-    the window's, which is negative where the window is larger."""
+def centred(pixel: Sequence[int], window: Sequence[int], slack: Sequence[int]) -> list[int]:
+    """Returns the start of the window around a pixel, moved so that it lies in the image, or the image in it.
+
+    Args:
+      pixel: (y, x) of the pixel.
+      window: (height, width) of the window.
+      slack: the image's size minus the window's on each axis, negative where the window is larger.
+    """
     return [
-        min(max(at - size // 2, min(room, 0)), max(room, 0)) for at, size, room in zip(pixel, patch, spare, strict=True)
+        min(max(center - size // 2, min(room, 0)), max(room, 0))
+        for center, size, room in zip(pixel, window, slack, strict=True)
     ]

@@ -21,35 +21,62 @@ SUPERSAMPLE = 3
 class Physics:
     """Holds the options of the X-ray: each pair is a range from which every image draws a value, uniformly.
 
+    Attributes:
+      anode_thickness: px, of a plate.
+      cathode_thickness: px, of a plate.
+      gap: px between neighbouring plates: separator and electrolyte.
+      overhang: px by which anodes end beyond the cathodes.
+      ragged: px, standard deviation of the plates' ends.
+      wave: px, standard deviation of the deflection of a free plate end.
+      slope: px per px, rotation of the stack in the image.
+      tilt: px by which a plate rises from the near end of the beam to the far end.
+      cone: px of further tilt per px from the central ray (cone beam).
+      skew: px by which a plate's end recedes along the beam.
+      anode_attenuation: optical depth: graphite on copper.
+      cathode_excess: times the anode's: NMC on aluminium absorbs more.
+      filling_attenuation: optical depth: soaked separators between the plates.
+      wall_attenuation: optical depth of the case wall.
+      wall: probability of a case wall, for each of the three open sides.
+      missing: probability that a plate is missing.
+      folded: probability that a corner of a plate is folded over.
+      source_blur: px, Gaussian sigma of the focal spot's penumbra.
+      detector_blur: px, Gaussian sigma of the scintillator.
+      exposure: open beam as a fraction of full scale; above 1 it saturates.
+      vignette: fraction by which the open beam varies over the image.
+      scatter: ratio of scattered to transmitted radiation.
+      glare: fraction of the light that the scintillator spreads over some 5 px.
+      photons: number detected per pixel in the open beam.
+      read_noise: standard deviation as a fraction of full scale, of pixels and lines.
+
     Raises:
       UserError: a range is not ordered or leaves its domain.
     """
 
-    anode_thickness: tuple[float, float] = (5.0, 6.6)  # px
-    cathode_thickness: tuple[float, float] = (4.6, 5.8)  # px
-    gap: tuple[float, float] = (2.2, 3.0)  # px between neighbouring plates: separator and electrolyte
-    overhang: tuple[float, float] = (18.0, 54.0)  # px by which anodes end beyond the cathodes
-    ragged: tuple[float, float] = (0.5, 3.0)  # px, standard deviation of the plates' ends
-    wave: tuple[float, float] = (0.2, 1.5)  # px, standard deviation of the deflection of a free plate end
-    slope: tuple[float, float] = (-0.05, 0.05)  # px per px, rotation of the stack in the image
-    tilt: tuple[float, float] = (-1.8, 1.8)  # px by which a plate rises from the near end of the beam to the far end
-    cone: tuple[float, float] = (-0.04, 0.04)  # px of further tilt per px from the central ray (cone beam)
-    skew: tuple[float, float] = (3.0, 12.0)  # px by which a plate's end recedes along the beam
-    anode_attenuation: tuple[float, float] = (0.55, 1.05)  # optical depth: graphite on copper
-    cathode_excess: tuple[float, float] = (1.35, 1.8)  # times the anode's: NMC on aluminium absorbs more
-    filling_attenuation: tuple[float, float] = (0.35, 0.85)  # optical depth: soaked separators between the plates
-    wall_attenuation: tuple[float, float] = (0.3, 1.5)  # optical depth of the case wall
-    wall: float = 0.2  # probability of a case wall, for each of the three open sides
-    missing: float = 0.03  # probability that a plate is missing
-    folded: float = 0.03  # probability that a corner of a plate is folded over
-    source_blur: tuple[float, float] = (0.6, 1.1)  # px, Gaussian sigma of the focal spot's penumbra
-    detector_blur: tuple[float, float] = (0.6, 0.9)  # px, Gaussian sigma of the scintillator
-    exposure: tuple[float, float] = (0.7, 1.0)  # open beam as a share of full scale; above 1 it saturates
-    vignette: tuple[float, float] = (0.0, 0.2)  # share by which the open beam varies over the image
-    scatter: tuple[float, float] = (0.03, 0.15)  # scattered over transmitted radiation
-    glare: tuple[float, float] = (0.1, 0.3)  # share of the light that the scintillator spreads over some 5 px
-    photons: tuple[float, float] = (200.0, 1200.0)  # detected per pixel in the open beam
-    read_noise: tuple[float, float] = (0.002, 0.008)  # standard deviation as a share of full scale, of pixels and lines
+    anode_thickness: tuple[float, float] = (5.0, 6.6)
+    cathode_thickness: tuple[float, float] = (4.6, 5.8)
+    gap: tuple[float, float] = (2.2, 3.0)
+    overhang: tuple[float, float] = (18.0, 54.0)
+    ragged: tuple[float, float] = (0.5, 3.0)
+    wave: tuple[float, float] = (0.2, 1.5)
+    slope: tuple[float, float] = (-0.05, 0.05)
+    tilt: tuple[float, float] = (-1.8, 1.8)
+    cone: tuple[float, float] = (-0.04, 0.04)
+    skew: tuple[float, float] = (3.0, 12.0)
+    anode_attenuation: tuple[float, float] = (0.55, 1.05)
+    cathode_excess: tuple[float, float] = (1.35, 1.8)
+    filling_attenuation: tuple[float, float] = (0.35, 0.85)
+    wall_attenuation: tuple[float, float] = (0.3, 1.5)
+    wall: float = 0.2
+    missing: float = 0.03
+    folded: float = 0.03
+    source_blur: tuple[float, float] = (0.6, 1.1)
+    detector_blur: tuple[float, float] = (0.6, 0.9)
+    exposure: tuple[float, float] = (0.7, 1.0)
+    vignette: tuple[float, float] = (0.0, 0.2)
+    scatter: tuple[float, float] = (0.03, 0.15)
+    glare: tuple[float, float] = (0.1, 0.3)
+    photons: tuple[float, float] = (200.0, 1200.0)
+    read_noise: tuple[float, float] = (0.002, 0.008)
 
     def __post_init__(self):
         signed = ("slope", "tilt", "cone")
@@ -71,7 +98,8 @@ class Sheet:
     """Describes a bent sheet: `|y - centre(x) - tilt z| <= thickness / 2` and `x <= end + skew z` for z in `depth`."""
 
     kind: str
-    centre: np.ndarray  # [columns] y of the middle plane at z = 0, on the supersampled columns
+    # `[columns]`, y of the middle plane at z = 0, on the supersampled columns.
+    centre: np.ndarray
     thickness: float
     end: float
     tilt: float
@@ -130,7 +158,10 @@ def detect(optical_depth: np.ndarray, rng: np.random.Generator, physics: Physics
     Transmission exp(-optical depth) (Beer-Lambert) is averaged over a pixel's sub-rays *after* the exponential, blurred
     by the focal spot, joined by scatter, counted in photons (Poisson), spread by the scintillator, read and rounded.
     """
-    draw = lambda name: rng.uniform(*getattr(physics, name))  # noqa: E731
+
+    def draw(name):
+        return rng.uniform(*getattr(physics, name))
+
     height, width = (n // SUPERSAMPLE for n in optical_depth.shape)
     transmission = np.exp(-optical_depth).reshape(height, SUPERSAMPLE, width, SUPERSAMPLE).mean((1, 3))
     v, u = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
@@ -140,7 +171,8 @@ def detect(optical_depth: np.ndarray, rng: np.random.Generator, physics: Physics
     # Scatter has lost the object's detail: the mean of what passes, leaning towards the brighter side.
     lean = ndimage.gaussian_filter(primary, 0.12 * max(height, width), mode="nearest", truncate=2.0)
     scatter = draw("scatter")
-    signal = (primary + scatter * lean) / (1 + scatter)  # the open beam stays near 1
+    # The open beam stays near 1.
+    signal = (primary + scatter * lean) / (1 + scatter)
     photons = draw("photons")
     counted = rng.poisson(photons * signal) / photons
     sharp, wide, glare = draw("detector_blur"), rng.uniform(3, 7), draw("glare")

@@ -37,16 +37,21 @@ def build(
     Returns:
       The plates from top to bottom, the separators, and the optical depth `[y, x]` of filling and case walls.
     """
-    draw = lambda name: rng.uniform(*getattr(physics, name))  # noqa: E731
+
+    def draw(name):
+        return rng.uniform(*getattr(physics, name))
+
     height, width = y[-1] - y[0], x[-1] - x[0]
     thickness = {"anode": draw("anode_thickness"), "cathode": draw("cathode_thickness")}
     attenuation = {"anode": draw("anode_attenuation")}
     attenuation["cathode"] = attenuation["anode"] * draw("cathode_excess")
     step = sum(thickness.values()) / 2 + draw("gap")
     reach = min(draw("overhang"), 0.45 * width)
-    front = rng.uniform(0.25, 0.9 - reach / width) * width  # where the cathodes end
+    # x where the cathodes end.
+    front = rng.uniform(0.25, 0.9 - reach / width) * width
     ends = {"cathode": front, "anode": front + reach}
-    lean = rng.normal(0, 0.04)  # px per px, of the line through the ends
+    # px per px, of the line through the ends.
+    lean = rng.normal(0, 0.04)
     ragged, wave, skew = draw("ragged"), draw("wave"), draw("skew") * rng.choice((-1, 1))
     tilt, cone, axis = draw("tilt"), draw("cone"), rng.uniform(0.3, 0.7) * height
     # The stack bends as a whole; the deflection of a single plate grows outwards from the clamped root.
@@ -58,9 +63,12 @@ def build(
     for slot in range(max(3, round((bottom - top) / step))):
         kind = ("anode", "cathode")[(slot + first) % 2]
         missing = rng.random() < physics.missing
-        middle += step * rng.uniform(0.2, 0.5) if missing else step + rng.normal(0, 0.4)  # the others close up
-        drift = 0.6 * drift + rng.normal(0, wave)  # neighbours tend to bend the same way
-        limit = 0.8 * thickness[kind]  # a stronger tilt would leave no core
+        # Where a plate is missing, the others close up.
+        middle += step * rng.uniform(0.2, 0.5) if missing else step + rng.normal(0, 0.4)
+        # Neighbours tend to bend the same way.
+        drift = 0.6 * drift + rng.normal(0, wave)
+        # A stronger tilt would leave no core.
+        limit = 0.8 * thickness[kind]
         sheet = Sheet(
             kind=kind,
             centre=middle + shared + free * drift * (kind == "anode"),

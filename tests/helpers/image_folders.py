@@ -49,7 +49,7 @@ class Folder:
         source = self.create(**options).source("train")
         return {example["id"]: example for example in (source[i] for i in range(len(source)))}
 
-    def refused(self, match, **options):
+    def raises(self, match, **options):
         with pytest.raises(UserError, match=match) as error:
             self.create(**options)
         assert "\n" not in str(error.value)

@@ -37,9 +37,8 @@ def load(root, cache_dir, **options):
     return load_dataset("dsb2018", root=str(root), cache_dir=cache_dir, **options)
 
 
-@pytest.mark.parametrize(
-    "chosen", ["a1,train,7\nb2,val,\nc3,train,7\n", "a1,train,7\nc3,test,\n"]
-)  # the latter all grey
+# In the second all images are grey.
+@pytest.mark.parametrize("chosen", ["a1,train,7\nb2,val,\nc3,train,7\n", "a1,train,7\nc3,test,\n"])
 def test_examples_are_those_of_the_pictures_in_a_folder(original, cache_dir, chosen):
     split_file = original / "splits.csv"
     split_file.write_text("id,split,group\n" + chosen)
@@ -100,33 +99,33 @@ def test_fields_are_found_once_and_divided_whole(tmp_path, cache_dir, monkeypatc
     (tmp_path / "by_image.csv").write_text(
         "id,split\n" + "".join(f"{i},{'val' if '0-' in i else 'train'}\n" for i in images)
     )
-    warning = "by_image.csv: has splits and no groups: tiles of one field of view may lie on both sides; name it in a"
+    warning = "by_image.csv: has splits and no groups"
     assert warning not in capfd.readouterr().err
     assert load(tmp_path, cache_dir, split_file=str(tmp_path / "by_image.csv")).splits == {"train": 36, "val": 12}
     assert warning in capfd.readouterr().err
 
 
-def test_another_layout_is_refused(original, cache_dir, tmp_path):
-    def refused(match, root=original, **options):
+def test_another_layout_is_named(original, cache_dir, tmp_path):
+    def raises(match, root=original, **options):
         with pytest.raises(UserError, match=match) as error:
             load(root, cache_dir, **options)
         assert "\n" not in str(error.value)
 
-    refused("root is not set; set it to the folder that holds stage1_train", root="")
+    raises("dsb2018: root .*stage1_train", root="")
     for root in (original / "folder", tmp_path / "nowhere"):
-        refused(r"holds neither stage1_train/ID/images/ID\.png nor ID/images/ID\.png; set root to .*image_folder", root)
+        raises(rf"{root} .*stage1_train/ID/images/ID\.png.* ID/images/ID\.png.*root.*image_folder", root)
     for kept in ("d4/masks", "e5/images"):
         (original / "stage1_train" / kept).mkdir(parents=True)
     (original / "stage1_train/notes").mkdir()
-    refused(r"stage1_train/d4: has no images/d4\.png; unpack stage1_train\.zip again .*\(2 such\)")
+    raises(r"stage1_train/d4: .*images/d4\.png.*stage1_train\.zip.*\(2 ")
     (original / "stage1_train/d4/masks").rmdir()
     (original / "stage1_train/e5/images/._e5.png").write_bytes(b"")
-    refused(r"stage1_train/e5: has no images/e5\.png; .*\(1 such\)")
+    raises(r"stage1_train/e5: .*images/e5\.png.*\(1 ")
     shutil.rmtree(original / "stage1_train/e5")
     (original / "splits.csv").write_text("id,split\na1,train\nx,train\ny,val\n")
-    refused(r"splits\.csv: ids 'x', 'y' have no image; .*\(2 such\)", split_file=str(original / "splits.csv"))
+    raises(r"splits\.csv: .*'x', 'y' .*image.*\(2 ", split_file=str(original / "splits.csv"))
     save(np.zeros((5, 6), np.uint8), original / "stage1_train/a1/masks/002.png")
-    refused(r"a1/masks/002\.png: is 6 x 5 pixels, its image 24 x 20")
+    raises(r"a1/masks/002\.png: .*6 x 5 .*24 x 20")
     for path in (original / "stage1_train/a1/masks").iterdir():
         path.unlink()
-    refused(r"a1: has no masks/\*\.png; unpack stage1_train\.zip again")
+    raises(r"a1: .*masks/\*\.png.*stage1_train\.zip")

@@ -218,7 +218,7 @@ def test_data_set_holds_the_renders(cache_dir):
 
 
 def test_an_empty_split_names_its_remedy(cache_dir):
-    with pytest.raises(UserError, match=r"'test' is empty.*set data\.num_train, data\.num_val or data\.num_test"):
+    with pytest.raises(UserError, match=r"'electrodes'.*'test'.*data\.num_train.*data\.num_val.*data\.num_test"):
         load_electrodes(cache_dir=cache_dir, seed=7, **SMALL | {"num_test": 0}).source("test")
 
 

@@ -1,4 +1,4 @@
-"""Every format of image and mask comes back exactly; a file that cannot is refused in one line."""
+"""Every format of image and mask comes back exactly; any other file is an error of one line that names it."""
 
 import struct
 import zlib
@@ -75,30 +75,30 @@ def test_masks_keep_ids_of_every_kind(folder):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp", ".jpg"])
-def test_unreadable_files_are_refused(folder, suffix, capfd):
+def test_unreadable_files_are_named(folder, suffix, capfd):
     large = RNG.integers(0, 256, (64, 64)).astype(np.uint8)
     folder.pair("a", large, large % 2, image_suffix=suffix)
     folder.create()
     whole = (folder.root / f"images/a{suffix}").read_bytes()
     for broken in (whole[: len(whole) * 9 // 10], whole[:40], b"text"):
         folder.write(f"images/a{suffix}", broken)
-        folder.refused(rf"images/a\{suffix}: (cannot be read as an image|is empty)")
+        folder.raises(rf"images/a\{suffix}: .*(image|empty)")
     if suffix != ".jpg":
         folder.write(f"images/a{suffix}", whole)
         folder.write("masks/a.png", whole[:40])
-        folder.refused(r"masks/a\.png: cannot be read as a mask")
+        folder.raises(r"masks/a\.png: .*mask")
     assert capfd.readouterr().out == ""
 
 
-def test_other_pixels_are_refused(folder):
+def test_other_pixels_are_named(folder):
     folder.pair("a", GREY.astype(np.float32), image_suffix=".tif")
-    folder.refused(r"a\.tif: pixels are float32; save it as 8- or 16-bit unsigned")
+    folder.raises(r"a\.tif: .*float32.*8- or 16-bit")
     pages = [Image.fromarray(GREY), Image.fromarray(GREY)]
     pages[0].save(folder.root / "images/a.tif", save_all=True, append_images=pages[1:])
-    folder.refused(r"a\.tif: holds 2 pages")
+    folder.raises(r"a\.tif: .*2 pages")
     folder.write("images/a.tif", GREY)
     folder.pair("b", GREY.astype(np.uint16))
-    folder.refused(r"b\.png: is 16-bit and .*a\.tif is 8-bit")
+    folder.raises(r"b\.png: .*16-bit.*a\.tif.*8-bit")
 
 
 def png(rows, bits, colour_type):
@@ -125,9 +125,9 @@ def test_masks_of_two_and_four_bits_keep_their_ids(folder):
 
 
 @pytest.mark.parametrize(("colour_type", "channels"), [(4, 2), (2, 3), (6, 4)])
-def test_sixteen_bit_masks_with_colour_or_alpha_are_refused(folder, colour_type, channels):
+def test_16_bit_masks_with_colour_or_alpha_are_named(folder, colour_type, channels):
     folder.pair("a", mask=png(np.dstack([IDS.astype(np.uint16)] * channels), 16, colour_type))
-    folder.refused(r"a\.png: is a mask of 16 bits with colour or alpha; save it as 8-bit")
+    folder.raises(r"a\.png: .*16 bits.*8-bit")
 
 
 def test_grey_with_alpha_stays_grey(folder):
@@ -139,11 +139,11 @@ def test_grey_with_alpha_stays_grey(folder):
 
 
 @pytest.mark.parametrize("part", ["images", "masks"])
-def test_a_turned_tiff_is_refused(folder, part):
+def test_a_turned_tiff_is_named(folder, part):
     folder.pair("a", GREY, IDS, ".tif", ".tif")
     folder.create()
     Image.fromarray(IDS).save(folder.root / part / "a.tif", tiffinfo={image_files.ORIENTATION: 3})
-    folder.refused(rf"{part}/a\.tif: its orientation tag is 3; save it upright")
+    folder.raises(rf"{part}/a\.tif: .*orientation.* 3;.* 1 ")
 
 
 @pytest.mark.parametrize("error", [TypeError, struct.error, KeyError, IndexError, EOFError])
@@ -153,8 +153,8 @@ def test_whatever_a_decoder_raises_names_the_file(folder, monkeypatch, error):
 
     folder.pair("a", mask_suffix=".tif")
     monkeypatch.setattr(image_files.cv2, "imdecode", damaged)
-    with pytest.raises(UserError, match=r"a\.png: cannot be read as an image"):
+    with pytest.raises(UserError, match=r"images/a\.png: .*image"):
         image_files.read_image(folder.root / "images/a.png")
     monkeypatch.setattr(image_files.Image, "open", damaged)
-    with pytest.raises(UserError, match=r"a\.tif: cannot be read as a mask"):
+    with pytest.raises(UserError, match=r"masks/a\.tif: .*damaged"):
         image_files.read_labels(folder.root / "masks/a.tif")

@@ -1,4 +1,4 @@
-"""A folder becomes a data set; what is wrong with it is refused in one line with file, value and remedy."""
+"""A folder becomes a data set; what is wrong with it is an error of one line with file, value and remedy."""
 
 import numpy as np
 import pytest
@@ -12,10 +12,10 @@ from unet_jax.errors import UserError
 
 def test_mask_values_are_mapped_only_when_given(folder):
     folder.pair("a", mask=(IDS % 2 * 255).astype(np.uint8))
-    folder.refused(r"a\.png: no mask holds another value than 0 and 255; set mask_values=\(0, 255\)")
+    folder.raises(r"a\.png: .*0 and 255; .*mask_values=\(0, 255\)")
     np.testing.assert_array_equal(folder.examples(mask_values=(0, 255))["a"]["mask"], IDS % 2)
     np.testing.assert_array_equal(folder.examples(mask_values=(0, 1))["a"]["mask"], IDS % 2 * 255)  # void
-    folder.refused(r"a\.png: holds values 0 that are not in mask_values=\(7, 255\)", mask_values=(7, 255))
+    folder.raises(r"a\.png: .*values 0 .*mask_values=\(7, 255\)", mask_values=(7, 255))
 
 
 def test_another_folder_of_masks_and_instances(folder):
@@ -26,7 +26,7 @@ def test_another_folder_of_masks_and_instances(folder):
     example = folder.examples(masks_dir="masks3")["a"]
     np.testing.assert_array_equal(example["mask"], IDS[::-1])
     np.testing.assert_array_equal(example["instances"], instances)
-    folder.refused("masks4: is not a folder", masks_dir="masks4")
+    folder.raises("masks4: ", masks_dir="masks4")
 
 
 def test_class_names_given_or_derived(folder):
@@ -34,38 +34,38 @@ def test_class_names_given_or_derived(folder):
     assert folder.create().class_names == ("background", "class_1", "class_2")
     assert folder.create(num_classes=4).class_names == ("background", "class_1", "class_2", "class_3")
     assert folder.create(class_names=["ground", "anode", "cathode"]).class_names == ("ground", "anode", "cathode")
-    folder.refused("num_classes has 2, class_names has 3", class_names="abc", num_classes=2)
-    folder.refused(r"a\.png: holds the ids 0, 1, 2, but there are 2 classes \(ids 0\.\.1", class_names="ab")
+    folder.raises("num_classes .*2.*class_names .*3", class_names="abc", num_classes=2)
+    folder.raises(r"a\.png: .*ids 0, 1, 2,.* 2 classes .*0\.\.1", class_names="ab")
     folder.pair("b", mask=GREY)
-    folder.refused(rf"b\.png: holds the value {np.unique(GREY[GREY < 255])[-1]}; .*mask_values")
+    folder.raises(rf"b\.png: .*value {np.unique(GREY[GREY < 255])[-1]}; .*mask_values")
 
 
-def test_bad_pairs_and_files_are_refused(folder):
+def test_bad_pairs_and_files_are_named(folder):
     folder.write("masks/x.png", IDS)
-    folder.refused("images: is not a folder")
+    folder.raises("images: .*folder")
     folder.write("images/readme.txt", "none yet")
-    folder.refused("images: holds no images")
+    folder.raises(r"images: .*no images.*\.png")
     folder.pair("a")
-    folder.refused(r"x\.png: has no file x\.\* in .*images")
+    folder.raises(r"masks/x\.png: .*x\.\* in .*images")
     folder.write("images/x.png", GREY)
     folder.write("images/y.png", GREY)
-    folder.refused(r"y\.png: has no file y\.\* in .*masks \(1 such\)")
+    folder.raises(r"images/y\.png: .*y\.\* in .*masks \(1 ")
     folder.write("masks/y.jpg", IDS)
-    folder.refused(r"y\.jpg: is a JPEG, which changes ids; export")
+    folder.raises(r"masks/y\.jpg: .*JPEG.*PNG")
     (folder.root / "masks/y.jpg").unlink()
     folder.write("masks/y.png", IDS[:, :9])
-    folder.refused(r"y\.png: is 9 x 12 pixels, its image 10 x 12")
+    folder.raises(r"masks/y\.png: .*9 x 12 .*10 x 12")
     folder.write("masks/y.png", np.dstack([IDS] * 3))
-    folder.refused(r"y\.png: is an RGB mask \(colours \(0, 0, 0\).*no palette is given")
-    folder.refused(r"y\.png: holds colours \(2, 2, 2\) that", palette=((0, 0, 0), (1, 1, 1), (9, 9, 9)))
+    folder.raises(r"masks/y\.png: .*\(0, 0, 0\).*palette")
+    folder.raises(r"masks/y\.png: .*\(2, 2, 2\).*palette", palette=((0, 0, 0), (1, 1, 1), (9, 9, 9)))
     folder.write("masks/y.png", "")
-    folder.refused(r"masks/y\.png: is empty \(0 bytes\)")
+    folder.raises(r"masks/y\.png: .*0 bytes")
     folder.write("masks/y.png", IDS)
     folder.write("images/y.tif", GREY)
-    folder.refused(r"images/y\.tif: y\.png has the same name but for the suffix")
+    folder.raises(r"images/y\.tif: .*y\.png")
     (folder.root / "images/y.tif").unlink()
     folder.write("instances/a.png", IDS)
-    folder.refused(r"x\.png: has no file x\.\* in .*instances \(2 such\)")
+    folder.raises(r"images/x\.png: .*x\.\* in .*instances \(2 ")
 
 
 def test_prepared_anew_only_when_contents_change(folder, monkeypatch):
@@ -100,11 +100,11 @@ def test_a_changed_reader_checks_and_prepares_anew(folder, monkeypatch, tmp_path
     assert len(checks) == 2
 
 
-def test_void_beside_background_alone_is_no_grey_value(folder):
+def test_masks_of_background_and_void_need_mask_values(folder):
     void = np.where(IDS == 2, 255, 0).astype(np.uint8)
     folder.pair("a", mask=void)
-    folder.refused(r"a\.png: no mask holds another value than 0 and 255; .*or mask_values=\(0, 1\) if it is void")
-    folder.refused(r"or mask_values=\(0, 1, 2\) if it is void", num_classes=3)
+    folder.raises(r"a\.png: .*0 and 255; .*mask_values=\(0, 1\) .*void")
+    folder.raises(r"a\.png: .*mask_values=\(0, 1, 2\) .*void", num_classes=3)
     folder.pair("b")  # a mask of ids shows that 255 is void
     np.testing.assert_array_equal(folder.examples()["a"]["mask"], void)
 
@@ -112,23 +112,23 @@ def test_void_beside_background_alone_is_no_grey_value(folder):
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"class_names": ("a", "b", "b")}, "class_names holds 'b' twice"),
-        ({"class_names": ("a", "b", "mean")}, "class_names holds 'mean'; .*which the scores use"),
-        ({"class_names": ("a", 1, "b")}, "class_names holds 1; give each class a name"),
-        ({"mask_values": (0, 255, 0)}, "mask_values holds 0 twice"),
-        ({"mask_values": (0, "255")}, "mask_values holds '255'; give the whole number"),
-        ({"mask_values": 255}, "mask_values=255: give a list"),
-        ({"palette": ((0, 0, 0), (1, 1, 1), (0, 0, 0))}, r"palette holds \(0, 0, 0\) twice"),
-        ({"palette": (0, 0, 0)}, "palette holds 0; give an RGB triple"),
-        ({"palette": ((0, 0, 0), (0, 0, 256))}, r"palette holds \(0, 0, 256\); give an RGB triple"),
-        ({"num_classes": -3}, "num_classes=-3: give a whole number"),
-        ({"num_classes": "3"}, "num_classes='3': give a whole number"),
-        ({"split_fractions": (0.5, "a", 0)}, "split_fractions=.*give three fractions"),
+        ({"class_names": ("a", "b", "b")}, "^class_names .*'b' twice"),
+        ({"class_names": ("a", "b", "mean")}, "^class_names .*'mean'"),
+        ({"class_names": ("a", 1, "b")}, r"^class_names .*\b1\b.*name"),
+        ({"mask_values": (0, 255, 0)}, r"^mask_values .*\b0 twice"),
+        ({"mask_values": (0, "255")}, "^mask_values .*'255'.*whole number"),
+        ({"mask_values": 255}, "^mask_values=255: .*list"),
+        ({"palette": ((0, 0, 0), (1, 1, 1), (0, 0, 0))}, r"^palette .*\(0, 0, 0\) twice"),
+        ({"palette": (0, 0, 0)}, r"^palette .*\b0\b.*RGB"),
+        ({"palette": ((0, 0, 0), (0, 0, 256))}, r"^palette .*\(0, 0, 256\).*0\.\.255"),
+        ({"num_classes": -3}, "^num_classes=-3: .*whole number"),
+        ({"num_classes": "3"}, "^num_classes='3': .*whole number"),
+        ({"split_fractions": (0.5, "a", 0)}, r"^split_fractions=\(0\.5, 'a', 0\): .*train, val, test"),
     ],
 )
 def test_wrong_settings_are_named(folder, options, match):
     folder.pair("a")
-    folder.refused(match, **options)
+    folder.raises(match, **options)
 
 
 def test_files_that_may_not_be_read_are_named(folder, monkeypatch):
@@ -138,10 +138,10 @@ def test_files_that_may_not_be_read_are_named(folder, monkeypatch):
     folder.pair("a")
     with monkeypatch.context() as patch:
         patch.setattr(cache.os, "stat", denied)
-        with pytest.raises(UserError, match=r"x\.png: cannot be read \(Permission denied\)"):
+        with pytest.raises(UserError, match=r"x\.png: .*Permission denied"):
             cache.file_digests([folder.root / "x.png"], folder.cache)
     monkeypatch.setattr(type(image_folder.image_files.Path("/")), "iterdir", denied)
-    folder.refused(r"images: cannot be read \(Permission denied\); check that it is there and readable")
+    folder.raises(r"images: .*Permission denied")
 
 
 def test_the_root_may_lie_in_the_home_folder(folder, monkeypatch):
@@ -155,7 +155,5 @@ def test_the_root_may_lie_in_the_home_folder(folder, monkeypatch):
 
 def test_an_empty_split_names_its_remedy(folder):
     folder.pair("a")
-    with pytest.raises(
-        UserError, match=r"'val' is empty.*; set data\.split_fractions or write index\.csv with id,split"
-    ):
+    with pytest.raises(UserError, match=r"'val'.*data\.split_fractions.*index\.csv"):
         folder.create().source("val")

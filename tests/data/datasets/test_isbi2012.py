@@ -1,4 +1,4 @@
-"""The membranes of ISBI 2012 from the organisers' stacks: polarity, blocks of slices, and what is refused."""
+"""The membranes of ISBI 2012 from the organisers' stacks: polarity, blocks of slices, and errors."""
 
 import numpy as np
 import pytest
@@ -61,34 +61,34 @@ def test_a_split_file_needs_splits_and_may_leave_slices_out(original, cache_dir,
     assert [dataset.source(split)[0]["id"] for split in ("train", "val")] == ["29", "03"]
     assert "splits.csv: 28 of 30 images are not named there and left out" in capfd.readouterr().err
     (tmp_path / "splits.csv").write_text("id,group\n03,a\n")
-    with pytest.raises(UserError, match=r"splits\.csv: has no column 'split'"):
+    with pytest.raises(UserError, match=r"splits\.csv: .*'split'"):
         load(original[0], cache_dir, split_file=str(tmp_path / "splits.csv"))
 
 
-def test_what_is_not_the_original_is_refused(tmp_path, cache_dir):
-    def refused(match, root=tmp_path):
+def test_what_is_not_the_original_is_named(tmp_path, cache_dir):
+    def raises(match, root=tmp_path):
         with pytest.raises(UserError, match=match):
             load(root, cache_dir)
 
-    refused("root is not set; set it to the folder that holds train-volume.tif and train-labels.tif", root="")
-    refused("has no train-volume.tif and no train-labels.tif; put .* there")
+    raises(r"isbi2012: root .*train-volume\.tif.*train-labels\.tif", root="")
+    raises(rf"isbi2012: {tmp_path} .*train-volume\.tif.*train-labels\.tif")
     write_isbi2012(tmp_path, num_slices=29)
-    refused(r"train-volume\.tif: holds 29 slices, not 30")
+    raises(r"train-volume\.tif: .*29.*30")
     _, labels = write_isbi2012(tmp_path)
     grey = [Image.fromarray(np.where(page, 255, 128).astype(np.uint8)) for page in labels]
     grey[0].save(tmp_path / "train-labels.tif", save_all=True, append_images=grey[1:])
-    refused(r"train-labels\.tif: holds values 128 that are not in")
+    raises(r"train-labels\.tif: .*values 128 .*\(255, 0\)")
     other = [Image.fromarray(page[:, :10]) for page in labels]
     other[0].save(tmp_path / "train-labels.tif", save_all=True, append_images=other[1:])
-    refused(r"train-labels\.tif: is 10 x 16 pixels, its image 20 x 16")
+    raises(r"train-labels\.tif: .*10 x 16 .*20 x 16")
     deep = [Image.fromarray(page.astype(np.uint16)) for page in labels]
     deep[0].save(tmp_path / "train-labels.tif", save_all=True, append_images=deep[1:])
-    refused(r"train-labels\.tif: is not a stack of 8-bit grey pages of one size")
+    raises(r"train-labels\.tif: .*8-bit grey")
     (tmp_path / "train-labels.tif").write_bytes(b"none")
-    refused(r"train-labels\.tif: cannot be read as a TIFF")
+    raises(r"train-labels\.tif: .*TIFF")
 
 
-def test_a_file_that_goes_away_meanwhile_is_told(tmp_path):
+def test_a_file_that_goes_away_is_named(tmp_path):
     paths = [str(tmp_path / name) for name in isbi2012.NAMES]
-    with pytest.raises(UserError, match=r"train-volume\.tif: cannot be read \(No such file or directory\)"):
+    with pytest.raises(UserError, match=r"train-volume\.tif: .*No such file"):
         isbi2012.Isbi2012.read("00", paths, {"raw_values": isbi2012.RAW_VALUES})

@@ -24,24 +24,24 @@ def test_index_gives_splits_and_groups(folder):
 @pytest.mark.parametrize(
     ("index", "match"),
     [
-        ("id,split\na,train\n", "index.csv: id 'b' is an image without a row"),
-        ("id,split\na,train\nb,val\nz,val\n", "index.csv: id 'z' has no image"),
-        ("id,split\na,train\nb,dev\n", "id 'b' has split 'dev'; use one of train, val, test"),
-        ("id,split\na,train\nb,val\na,val\n", "id 'a' has two rows"),
-        ("id,split,group\na,train,g\nb,val,g\n", "group 'g' is in train and, with id 'b', in val"),
-        ("id;split\na;train\n", "has no column 'id' \\(columns: id;split\\)"),
-        ("", "has no column 'id'"),
-        ("name,split\na,train\nb,val\n", "has no column 'id'"),
-        ("id,splits\na,train\nb,val\n", "column 'splits' looks like 'split'; rename it"),
-        ("id,Spilt\na,train\nb,val\n", "column 'spilt' looks like 'split'; rename it"),
-        ("id,split,groups\na,train,g\nb,val,g\n", "column 'groups' looks like 'group'; rename it"),
-        ("id,split,Split\na,train,val\nb,val,val\n", "has 2 columns 'split'; keep one"),
+        ("id,split\na,train\n", "id 'b' .*row"),
+        ("id,split\na,train\nb,val\nz,val\n", "id 'z' .*image"),
+        ("id,split\na,train\nb,dev\n", "id 'b' .*split 'dev'.*train, val, test"),
+        ("id,split\na,train\nb,val\na,val\n", "id 'a' .*two rows"),
+        ("id,split,group\na,train,g\nb,val,g\n", "group 'g' .*train.*'b'.*val"),
+        ("id;split\na;train\n", "column 'id' .*id;split"),
+        ("", "column 'id'"),
+        ("name,split\na,train\nb,val\n", "column 'id' .*name, split"),
+        ("id,splits\na,train\nb,val\n", "'splits' .*'split'"),
+        ("id,Spilt\na,train\nb,val\n", "'spilt' .*'split'"),
+        ("id,split,groups\na,train,g\nb,val,g\n", "'groups' .*'group'"),
+        ("id,split,Split\na,train,val\nb,val,val\n", "2 columns 'split'"),
     ],
 )
-def test_a_wrong_index_is_refused(folder, index, match):
+def test_a_wrong_index_is_named(folder, index, match):
     folder.pair("a"), folder.pair("b")
     folder.write("index.csv", index)
-    folder.refused(match)
+    folder.raises(rf"index\.csv: .*{match}")
 
 
 def test_hashed_splits_are_stable_and_keep_groups_together(tmp_path):
@@ -58,13 +58,13 @@ def test_hashed_splits_are_stable_and_keep_groups_together(tmp_path):
     index.write_text("id,group\n" + "".join(f"{id_},{i // 4}\n" for i, id_ in enumerate(ids)))
     grouped = splits.assign(ids, fractions, index=index)
     assert len(set(grouped.values())) == 750
-    with pytest.raises(UserError, match="add up to 1"):
+    with pytest.raises(UserError, match=r"split_fractions=\(0\.5, 0\.2, 0\.2\): .*\b1\b"):
         splits.check_fractions((0.5, 0.2, 0.2))
 
 
 @pytest.mark.parametrize("fractions", [0.5, ("a", 0, 1), (0.5, 0.5), (float("nan"), 0, 1), (-1, 1, 1), None])
-def test_fractions_that_are_none_are_refused(fractions):
-    with pytest.raises(UserError, match=r"split_fractions=.*: give three fractions \(train, val, test\)"):
+def test_bad_fractions_are_named(fractions):
+    with pytest.raises(UserError, match=r"split_fractions=.*: .*train, val, test"):
         splits.check_fractions(fractions)
 
 
@@ -88,16 +88,16 @@ def test_a_split_file_chooses_and_says_so(folder, tmp_path, capfd):
     lines = capfd.readouterr().err.splitlines()
     assert lines[0] == f"{path}: 2 of 4 images are not named there and left out"
     path.write_text("id,split\n" + "".join(f"{id_},train\n" for id_ in "abcdvwxyz"))
-    folder.refused(r"splits\.csv: ids 'v', 'w', 'x' have no image; .*\(5 such\)", split_file=str(path))
+    folder.raises(r"splits\.csv: .*'v', 'w', 'x' .*image.*\(5 ", split_file=str(path))
     path.write_text("id,split\n")
-    folder.refused(r"splits\.csv: names no image", split_file=str(path))
-    folder.refused(
-        r"none\.csv: the split file is not there; set data\.split_file .*in its config\.json",
+    folder.raises(r"splits\.csv: .*no image", split_file=str(path))
+    folder.raises(
+        r"none\.csv: .*data\.split_file .*config\.json",
         split_file=str(tmp_path / "none.csv"),
     )
 
 
-def test_a_relative_split_file_is_of_the_folder_or_of_the_project(tmp_path, monkeypatch):
+def test_a_relative_split_file_is_found_in_two_places(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     name = default.splits("isbi2012")
     assert name == "configs/splits/isbi2012.csv"  # nothing of where this checkout lies
@@ -105,11 +105,11 @@ def test_a_relative_split_file_is_of_the_folder_or_of_the_project(tmp_path, monk
     (tmp_path / "configs/splits").mkdir(parents=True)
     (tmp_path / name).write_text("id,split\na,val\n")
     assert splits.assign("a", None, name) == {"a": ("val", "a")}
-    with pytest.raises(UserError, match=r"x\.csv: the split file is neither in .* nor in .*; set data\.split_file"):
+    with pytest.raises(UserError, match=rf"configs/splits/x\.csv: .*{tmp_path}.*data\.split_file"):
         splits.find_file("configs/splits/x.csv")
 
 
-def test_groups_known_otherwise_count_only_where_splits_are_drawn(tmp_path, capfd):
+def test_known_groups_count_only_where_splits_are_drawn(tmp_path, capfd):
     ids, path = [f"image{i}" for i in range(40)], tmp_path / "splits.csv"
     known = {id_: f"field{i // 4}" for i, id_ in enumerate(ids)}
     fractions = (0.5, 0.25, 0.25)
@@ -137,6 +137,6 @@ def test_split_files_of_the_configs_are_whole(name):
     header, *rows = path.read_text().splitlines()
     assert header == "id,split,group"
     assigned = splits.assign([row.split(",")[0] for row in rows], None, str(path))
-    counts = {split: sum(of == split for of, _ in assigned.values()) for split in ("train", "val", "test")}
+    counts = {split: sum(given == split for given, _ in assigned.values()) for split in ("train", "val", "test")}
     want = {"isbi2012": (20, 4, 6), "dsb2018": (468, 64, 0), "battery_xray": (51, 10, 0)}[name]
     assert tuple(counts.values()) == want

@@ -1,4 +1,4 @@
-"""A prepared TFDS set becomes a data set as it is; what is missing or wrong is told before the first step."""
+"""A prepared TFDS set becomes a data set as it is; what is missing or wrong is named before the first step."""
 
 import json
 
@@ -37,13 +37,13 @@ def test_examples_are_those_of_the_set_in_their_order(data_dir, cache_dir):
     assert dataset.splits == {"train": 8, "val": 2, "test": 3}
     assert (dataset.name, dataset.channels, dataset.dtype) == ("tfds:tiny_pets", 3, "uint8")
     assert dataset.class_names == ("background", "pet", "border")
-    for split, of, first in (("train", "train", 0), ("val", "train", 8), ("test", "test", 0)):
+    for split, stored, first in (("train", "train", 0), ("val", "train", 8), ("test", "test", 0)):
         for index, example in enumerate(examples(dataset, split)):
-            image, mask = pet(of, first + index)
+            image, mask = pet(stored, first + index)
             np.testing.assert_array_equal(example["image"], image)
             np.testing.assert_array_equal(example["mask"], np.array([9, 1, 0, 2])[mask])
             assert (example["image"].dtype, example["mask"].dtype) == (np.uint8, np.uint8)
-            assert example["id"] == example["group"] == f"{of}_{first + index}.jpg"
+            assert example["id"] == example["group"] == f"{stored}_{first + index}.jpg"
             assert dataset.source(split).size(index) == mask.shape
 
 
@@ -56,7 +56,7 @@ def test_it_trains(data_dir, cache_dir):
     assert sorted(index for _, indices in plan for index in indices if index >= 0) == [0, 1, 2]
 
 
-def test_checked_once_and_known_by_contents_and_knobs(data_dir, cache_dir, tmp_path, monkeypatch, capfd):
+def test_checked_once_and_known_by_contents_and_options(data_dir, cache_dir, tmp_path, monkeypatch, capfd):
     checks, check = [], tfds_dataset._check
     monkeypatch.setattr(tfds_dataset, "_check", lambda *args: checks.append(args) or check(*args))
     first = load(data_dir, str(tmp_path / "cache"))
@@ -70,7 +70,7 @@ def test_checked_once_and_known_by_contents_and_knobs(data_dir, cache_dir, tmp_p
     assert len({first.fingerprint, *fingerprints}) == 5
 
 
-def test_a_changed_pixel_is_other_data_though_the_size_is_the_same(tmp_path, cache_dir, monkeypatch):
+def test_a_changed_pixel_changes_the_fingerprint(tmp_path, cache_dir, monkeypatch):
     encode, pet_of = cv2.imencode, originals.pet
     monkeypatch.setattr(
         originals.cv2, "imencode", lambda suffix, array: encode(suffix, array, [cv2.IMWRITE_PNG_COMPRESSION, 0])
@@ -129,60 +129,60 @@ def test_alpha_is_dropped_and_grey_among_colours_becomes_rgb(tmp_path, cache_dir
         np.testing.assert_array_equal(example["image"], np.broadcast_to(image[..., :3], (*image.shape[:2], 3)))
 
 
-def test_a_mask_of_another_size_is_refused(tmp_path, cache_dir):
+def test_a_mask_of_another_size_is_named(tmp_path, cache_dir):
     write_tfds(tmp_path, COUNTS, crop=2)
-    with pytest.raises(UserError, match=r"train 0 \(train_0\.jpg\): is 24 x 18 pixels, its image 24 x 20"):
+    with pytest.raises(UserError, match=r"train 0 \(train_0\.jpg\): .*24 x 18 .*24 x 20"):
         load(str(tmp_path), cache_dir)
 
 
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"mask_values": (2, 1)}, r"tiny_pets, train 0 \(train_0\.jpg\): holds values 3 that are not in mask_values"),
-        ({"mask_values": (), "num_classes": 3}, "holds the ids 1, 2, 3, but there are 3 classes"),
-        ({"class_names": ("a", "b")}, "numbers of classes differ \\(class_names has 2, mask_values has 3\\)"),
-        ({"image_key": "picture"}, "data.image_key='picture' is none of its features: file_name, image, label"),
-        ({"mask_key": "image"}, r"feature 'image' is uint8 \(20, 24, 3\); give data.mask_key a mask"),
-        ({"image_key": "label"}, r"feature 'label' is int64 \(\); give data.image_key an image"),
-        ({"mask_key": "other"}, "example 0 of train cannot be read .*; prepare the set again"),
-        ({"id_key": "label"}, "11 examples bear the id of another; set data.id_key to another"),
+        ({"mask_values": (2, 1)}, r"tiny_pets, train 0 \(train_0\.jpg\): .*values 3 .*mask_values=\(2, 1\)"),
+        ({"mask_values": (), "num_classes": 3}, r"tiny_pets .*ids 1, 2, 3,.* 3 classes"),
+        ({"class_names": ("a", "b")}, "class_names .*2.*mask_values .*3"),
+        ({"image_key": "picture"}, r"tiny_pets: data\.image_key='picture' .*file_name, image, label"),
+        ({"mask_key": "image"}, r"'image' .*uint8 \(20, 24, 3\).*data\.mask_key"),
+        ({"image_key": "label"}, r"'label' .*int64 \(\).*data\.image_key"),
+        ({"mask_key": "other"}, "tiny_pets: .*0 of train"),
+        ({"id_key": "label"}, r"tiny_pets: 11 .*data\.id_key"),
         (
             {"splits": {"train": "train", "val": "tset"}},
-            r"data.splits.val='tset' is no split of it; it has train \(10\), test \(3\)",
+            r"data\.splits\.val='tset' .*train \(10\), test \(3\)",
         ),
-        ({"splits": {"train": "train[:"}}, r"data.splits.train='train\[:' is no split of it"),
-        ({"splits": {"dev": "test"}}, "data.splits has 'dev'; it has: train, val, test"),
-        ({"splits": {"train": ""}}, "no split has an example; set data.splits"),
+        ({"splits": {"train": "train[:"}}, r"data\.splits\.train='train\[:' "),
+        ({"splits": {"dev": "test"}}, r"data\.splits .*'dev'.*train, val, test"),
+        ({"splits": {"train": ""}}, r"tiny_pets: .*data\.splits"),
         (
             {"splits": {"train": "train[:8]", "val": "train[70%:]"}},
-            r"train='train\[:8\]' and val='train\[70%:\]' share 1 examples",
+            r"data\.splits: train='train\[:8\]' .*val='train\[70%:\]' .*\b1\b",
         ),
-        ({"name": "tfds:tiny_pets:9.9.9"}, r"tiny_pets:9\.9\.9: is not prepared in"),
+        ({"name": "tfds:tiny_pets:9.9.9"}, r"tiny_pets:9\.9\.9: .*data\.data_dir"),
     ],
 )
-def test_what_does_not_fit_is_refused(data_dir, tmp_path, options, match):
+def test_what_does_not_fit_is_named(data_dir, tmp_path, options, match):
     with pytest.raises(UserError, match=match) as error:
         load(data_dir, str(tmp_path), **options)
     assert "\n" not in str(error.value)
 
 
-def test_how_to_prepare_and_to_convert_is_told(tmp_path, cache_dir):
+def test_errors_give_the_command_to_prepare_or_convert(tmp_path, cache_dir):
     command = (
         r"python -c .*tfds\.builder.*oxford_iiit_pet.*data_dir=.*file_format=.*array_record.*download_and_prepare\(\)"
     )
-    with pytest.raises(UserError, match=f"is not prepared in {tmp_path}; set data.data_dir, or make it .*{command}"):
+    with pytest.raises(UserError, match=rf"oxford_iiit_pet: .*{tmp_path}.*data\.data_dir.*{command}"):
         load(str(tmp_path), cache_dir, name="tfds:oxford_iiit_pet")
     folder = write_tfds(tmp_path, COUNTS)
     info = json.loads((folder / "dataset_info.json").read_text())
     (folder / "dataset_info.json").write_text(json.dumps(info | {"fileFormat": "tfrecord"}))
     command = rf"tfds convert_format --out_file_format=array_record --dataset_version_dir={folder}"
-    with pytest.raises(UserError, match=f"is stored as tfrecord in {folder}.*; convert it .*{command}"):
+    with pytest.raises(UserError, match=rf"tiny_pets: .*tfrecord.*{folder}.*{command}"):
         load(str(tmp_path), cache_dir)
 
 
-def test_files_that_are_gone_are_told(tmp_path, cache_dir):
+def test_files_that_are_gone_are_named(tmp_path, cache_dir):
     folder = write_tfds(tmp_path, COUNTS)
     for path in folder.glob("*test*"):
         path.unlink()
-    with pytest.raises(UserError, match=r"tfds:tiny_pets: .*prepare the set again"):
+    with pytest.raises(UserError, match=r"tfds:tiny_pets: .*test"):
         load(str(tmp_path), cache_dir)

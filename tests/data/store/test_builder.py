@@ -108,9 +108,9 @@ def test_two_preparations_at_once_agree(toy, tmp_path):
 
 
 def test_a_cache_that_cannot_be_written_names_the_setting(toy, tmp_path, monkeypatch):
-    remedy = "set data.cache_dir or \\$UNET_JAX_CACHE to a folder that can be written to"
+    remedy = r"data\.cache_dir.*\$UNET_JAX_CACHE"
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(UserError, match=rf"file/toy: prepared data cannot be written there \(.*\); {remedy}"):
+    with pytest.raises(UserError, match=rf"file/toy: .*{remedy}"):
         prepare(Toy, CONFIG, "a", str(tmp_path / "file"))
     with pytest.raises(UserError, match=rf"file/facts: .*{remedy}"):
         cache.remember("key", lambda: {"a": 1}, str(tmp_path / "file"))
@@ -119,11 +119,11 @@ def test_a_cache_that_cannot_be_written_names_the_setting(toy, tmp_path, monkeyp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Toy, "example", full)
-    with pytest.raises(UserError, match=rf"toy: .*\(No space left on device\); {remedy}"):
+    with pytest.raises(UserError, match=rf"toy: .*No space left on device.*{remedy}"):
         toy()
 
 
-def test_two_writers_of_one_memo_never_share_a_temporary_file(tmp_path, monkeypatch):
+def test_two_writers_never_share_a_temporary_file(tmp_path, monkeypatch):
     kind = type(cache.Path("/"))
     names, replace = [], kind.replace
     monkeypatch.setattr(kind, "replace", lambda self, to: names.append(self.name) or replace(self, to))
@@ -156,21 +156,19 @@ def test_a_fresh_file_is_not_remembered(tmp_path):
     assert cache.file_digests([path], folder)[str(path)] != one
 
 
-def test_a_split_is_refused_only_when_asked_for(toy):
+def test_an_empty_split_is_an_error_only_when_asked_for(toy):
     dataset = Dataset("toy", ("background", "a", "b"), 3, False, "", "uint16", toy())
     assert dataset.splits == {"train": 12, "val": 2}
-    with pytest.raises(UserError, match=r"'toy'.*'test' is empty.*train \(12\), val \(2\)"):
+    with pytest.raises(UserError, match=r"'toy'.*'test'.*train \(12\), val \(2\)"):
         dataset.source("test")
-    with pytest.raises(UserError, match="'tset' is unknown"):
+    with pytest.raises(UserError, match=r"'toy'.*'tset'"):
         dataset.source("tset")
 
 
 def test_load_names_what_is_known():
-    with pytest.raises(
-        UserError, match=r"'image_folde' is unknown; known: dsb2018, electrodes, image_folder, isbi2012, tfds:NAME"
-    ):
+    with pytest.raises(UserError, match=r"'image_folde'.*dsb2018, electrodes, image_folder, isbi2012, tfds:NAME"):
         load_dataset("image_folde")
-    with pytest.raises(UserError, match=r"no option 'mask_dir'; it has: root, masks_dir"):
+    with pytest.raises(UserError, match=r"'image_folder'.*'mask_dir'.*root, masks_dir"):
         load_dataset("image_folder", mask_dir="x")
 
 

@@ -1,4 +1,4 @@
-"""A share of the training images: how many, which, and what is left as it was."""
+"""A fraction of the training images: how many, which, and that the rest stays as it was."""
 
 import itertools
 
@@ -15,7 +15,7 @@ def load(tmp_path, **options):
     return load_dataset("electrodes", cache_dir=str(tmp_path), size=(32, 40), **counts, **options)
 
 
-def test_a_share_of_the_training_images_and_all_of_the_others(tmp_path):
+def test_a_fraction_of_the_training_images_and_all_others(tmp_path):
     whole, third = load(tmp_path), load(tmp_path, train_fraction=1 / 3)
     assert whole.splits == {"train": 9, "val": 2, "test": 1}
     assert third.splits == {"train": 3, "val": 2, "test": 1}
@@ -29,19 +29,20 @@ def test_a_share_of_the_training_images_and_all_of_the_others(tmp_path):
 
 
 @pytest.mark.parametrize("count", [1, 5, 160])
-def test_a_smaller_share_lies_within_a_larger_one(count):
-    shares = [list(Subset(list(range(count)), share)) for share in (0.01, 0.25, 0.5, 0.99)]
-    for smaller, larger in itertools.pairwise(shares):
+def test_a_smaller_fraction_is_a_subset_of_a_larger_one(count):
+    fractions = (0.01, 0.25, 0.5, 0.99)
+    subsets = [list(Subset(list(range(count)), fraction)) for fraction in fractions]
+    for smaller, larger in itertools.pairwise(subsets):
         assert set(smaller) <= set(larger)
         assert smaller == sorted(set(smaller))
-    assert [len(chosen) for chosen in shares] == [max(round(share * count), 1) for share in (0.01, 0.25, 0.5, 0.99)]
+    assert [len(chosen) for chosen in subsets] == [max(round(fraction * count), 1) for fraction in fractions]
 
 
-def test_a_share_is_not_the_first_images():
+def test_a_fraction_is_not_the_first_images():
     assert list(Subset(list(range(160)), 0.25)) != list(range(40))
 
 
-@pytest.mark.parametrize("share", [0.0, -0.5, 1.5, float("nan")])
-def test_what_is_no_share_is_refused(tmp_path, share):
-    with pytest.raises(UserError, match=r"data\.train_fraction .* must be above 0 and at most 1"):
-        load(tmp_path, train_fraction=share)
+@pytest.mark.parametrize("fraction", [0.0, -0.5, 1.5, float("nan")])
+def test_bad_fractions_are_named(tmp_path, fraction):
+    with pytest.raises(UserError, match=rf"data\.train_fraction {fraction} .*0.*1"):
+        load(tmp_path, train_fraction=fraction)

@@ -1,4 +1,4 @@
-"""U-Net's map of weights: by hand, by its formula over the whole image, prepared once, and refused without cells."""
+"""U-Net's map of weights: by hand, by its formula over the whole image, prepared once, and an error without cells."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def two_squares():
 
 
 def test_by_hand():
-    found = weight_map(two_squares(), sigma=5.0) / UNIT
+    weights = weight_map(two_squares(), sigma=5.0) / UNIT
     by_hand = {
         (12, 15): 1 + 3,  # between them, each pixel has d1 + d2 = 4
         (12, 16): 2 + 2,
@@ -30,9 +30,9 @@ def test_by_hand():
         (12, 6): 4 + 12,
     }
     for place, distance in by_hand.items():
-        assert found[place] == pytest.approx(np.exp(-(distance**2) / 50), abs=0.5 / UNIT), place
-    assert 10 * found[12, 16] == pytest.approx(7.2615, abs=1e-4)  # the paper's w0 = 10
-    assert found[39, 39] == 0
+        assert weights[place] == pytest.approx(np.exp(-(distance**2) / 50), abs=0.5 / UNIT), place
+    assert 10 * weights[12, 16] == pytest.approx(7.2615, abs=1e-4)  # the paper's w0 = 10
+    assert weights[39, 39] == 0
     np.testing.assert_array_equal(weight_map(two_squares().T), weight_map(two_squares()).T)
 
 
@@ -87,7 +87,7 @@ def test_prepared_once_for_training_alone(tmp_path, capfd):
     assert not np.array_equal(other[0]["weight"], weighed.source("train")[0]["weight"])
 
 
-def test_a_share_has_the_maps_of_its_own_images(tmp_path):
+def test_a_fraction_has_the_maps_of_its_own_images(tmp_path):
     options = OPTIONS | {"cache_dir": str(tmp_path), "weight_map": True, "overlapping": True}
     half = load_dataset("electrodes", train_fraction=0.5, **options).source("train")
     for index in range(2):
@@ -96,11 +96,13 @@ def test_a_share_has_the_maps_of_its_own_images(tmp_path):
         np.testing.assert_array_equal(example["weight"], weight_map(example["instances"]))
 
 
-def test_without_instances_or_a_width_it_is_refused(folder):
+def test_missing_instances_and_bad_widths_are_named(folder):
     folder.pair("a")
     options = {"root": str(folder.root), "cache_dir": folder.cache, "split_fractions": (1, 0, 0), "weight_map": True}
-    with pytest.raises(UserError, match=r"'image_folder' has no instance maps.*ROOT/instances.*weight_map=False"):
+    with pytest.raises(
+        UserError, match=r"data\.weight_map=True: .*'image_folder'.*ROOT/instances.*data\.weight_map=False"
+    ):
         load_dataset("image_folder", **options)
     for sigma in (0.0, -1.0, float("nan")):
-        with pytest.raises(UserError, match=r"weight_map_sigma .* must be a number of pixels above 0"):
+        with pytest.raises(UserError, match=rf"data\.weight_map_sigma {sigma} .*above 0"):
             load_dataset("image_folder", weight_map_sigma=sigma, **options)

@@ -55,7 +55,7 @@ CLAIMS = (
         "skips",
         _of("electrodes", "fcn", "unet", "unet_pp"),
         "skips.png",
-        ("--split=test", "--mean=both", "--boundary=0.005"),
+        ("--split=test", "--mean=both", "--boundary_distance=0.005"),
     ),
     Claim("skips-battery_xray", "skips", LONGER, "skips.png", ("--mean=both",)),
     Claim("similarity-electrodes", "skips", PLAIN_AND_NESTED, "similarity.png", ("--similarity", "--split=test")),

@@ -128,8 +128,16 @@ def test_imports_point_one_way():
         ("unet_jax.models.new", "import unet_jax.data.dataset", "unet_jax.data.dataset"),
         ("unet_jax.models.new", "from unet_jax import load", "unet_jax"),
         ("unet_jax.errors", "from unet_jax import segmentation", "unet_jax.segmentation"),
-        ("unet_jax.data.store.new", "from unet_jax.data.loading import train_pipeline", "unet_jax.data.loading.train_pipeline"),
-        ("unet_jax.data.datasets.new", "from unet_jax.data.loading import train_pipeline", "unet_jax.data.loading.train_pipeline"),
+        (
+            "unet_jax.data.store.new",
+            "from unet_jax.data.loading import train_pipeline",
+            "unet_jax.data.loading.train_pipeline",
+        ),
+        (
+            "unet_jax.data.datasets.new",
+            "from unet_jax.data.loading import train_pipeline",
+            "unet_jax.data.loading.train_pipeline",
+        ),
         ("unet_jax.data.dataset", "from unet_jax.data.store import builder", "unet_jax.data.store.builder"),
         ("unet_jax.data.loading.new", "from unet_jax.data.augment import augment", "unet_jax.data.augment.augment"),
         ("unet_jax.data.augment.new", "from unet_jax.data.store import builder", "unet_jax.data.store.builder"),

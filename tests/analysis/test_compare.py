@@ -77,7 +77,7 @@ def some_counts(num_images, seed):
     return count
 
 
-def write_scores(workdir, split, count, ids=(), **about):
+def write_scores(workdir, split, count, ids=(), fingerprint="ab" * 32, **about):
     """WORKDIR/eval/SPLIT.json, the images in another order than that of their ids."""
     num = len(count["tp"])
     rows = [
@@ -85,7 +85,7 @@ def write_scores(workdir, split, count, ids=(), **about):
         | {"id": ids[i] if ids else f"{split} {i}", "index": i}
         for i in range(num)
     ]
-    content = {"split": split, "step": STEP, "mode": "accurate", "level": 0} | about
+    content = {"split": split, "step": STEP, "mode": "accurate", "level": 0, "fingerprint": fingerprint} | about
     (workdir / "eval").mkdir(exist_ok=True)
     path = workdir / "eval" / f"{split}.json"
     path.write_text(
@@ -135,7 +135,7 @@ def test_each_group_beside_plain_numpy(make, tmp_path, capsys):
             np.mean([plain(counts[s], np.repeat(np.arange(6), images))[kind] for s in np.repeat(np.arange(3), own)])
             for images, own in zip(draws[:300], seeds[:300], strict=True)
         ]
-        over = estimate._over_seeds(estimate.resample(counts, "val", "iou")[kind])
+        over = estimate._mean_over_seeds(estimate.resample(counts, "val", "iou")[kind])
         assert over[1:301] == pytest.approx(resampled)
         assert (told["low"], told["high"]) == pytest.approx(tuple(np.quantile(over[1:], (0.025, 0.975))))
         alone = other["scores"]["val"][kind]
@@ -240,13 +240,10 @@ def test_names_tell_no_more_than_apart():
 
 def test_what_no_result_depends_on_makes_no_group(make):
     dirs = [make("a", seed=0), make("b", seed=1, data__cache_dir="/elsewhere", eval__num_pictures=3)]
-    old = json.loads((dirs[1] / "config.json").read_text())
-    del old["data"]["train_fraction"], old["train"]["patience"]  # a run from before these keys
-    (dirs[1] / "config.json").write_text(json.dumps(old))
     (group,) = runs.groups(runs.open_runs(dirs))
     assert group.name == "unet_pp"
     assert group.seeds == (0, 1)
-    assert [run.share for run in group.runs] == [1.0, 1.0]
+    assert [run.train_fraction for run in group.runs] == [1.0, 1.0]
 
 
 def test_where_a_run_ends_makes_a_group(make):

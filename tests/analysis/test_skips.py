@@ -202,7 +202,7 @@ def test_every_score_is_an_evaluation_and_all_are_one_program(monkeypatch, capsy
         graph_of(one.network),
         made,
         means=("set", "image"),
-        share=0.05,
+        boundary_distance=0.05,
         batch_size=3,
         progress=lambda *done: told.append(done),
     )
@@ -232,7 +232,7 @@ def test_boundary_iou_of_a_split_leaves_void_out():
         one,
         made,
         batch_size=3,
-        on_image=lambda name, *own: predicted_masks.update({name: own[0]}) or boundaries.each(name, *own),
+        on_image=lambda name, *own: predicted_masks.update({name: own[0]}) or boundaries.add(name, *own),
     )
     for example in made:
         known = example["mask"] != 255
@@ -279,7 +279,7 @@ def test_cka_is_that_of_gram_matrices_and_blind_to_rotation_and_scale():
 def test_similarity_is_of_the_maps_that_a_node_joins():
     one, made = predictor(devices=2), examples(((32, 32), (20, 30), (60, 20)))
     module, variables = trained("unet_pp", widths=(2, 3, 4), deep_supervision=True)
-    pairs = similarity.similarity(one, graph(), made, batch_size=2)
+    pairs = similarity.compare_maps(one, graph(), made, batch_size=2)
     found = {(pair.node, pair.a, pair.b): pair for pair in pairs}
     assert found.keys() == {
         ("x_0_1", "U", "x_0_0"),
@@ -329,7 +329,7 @@ def runs(monkeypatch):
 
 
 def test_runs_beside_each_other(runs, tmp_path, capsys):
-    found = study.study([tmp_path / "nested", tmp_path / "plain"], share=0.04, out=tmp_path / "out")
+    found = study.study([tmp_path / "nested", tmp_path / "plain"], boundary_distance=0.04, out=tmp_path / "out")
     text = capsys.readouterr().out
     assert "nested: UNetPP, checkpoint of step 7, accurate" in text
     with (tmp_path / "out" / "skips.csv").open(newline="") as file:
@@ -345,7 +345,7 @@ def test_runs_beside_each_other(runs, tmp_path, capsys):
     with Image.open(tmp_path / "out" / "skips.png") as picture:
         assert picture.width > picture.height > 500
 
-    found = study.study([tmp_path / "nested", tmp_path / "plain"], alike=True)  # into the first
+    found = study.study([tmp_path / "nested", tmp_path / "plain"], similarity=True)  # into the first
     with (tmp_path / "nested" / "skips" / "similarity.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [float(row["cka"]) for row in rows] == [pair.cka for run in found.runs for pair in run.pairs]
@@ -358,12 +358,12 @@ def test_runs_beside_each_other(runs, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("names", "options", "message"),
     [
-        (("nested",), {"share": 0.0}, "--boundary=0: give the distance"),
+        (("nested",), {"boundary_distance": 0.0}, "--boundary_distance=0: "),
         (("nested", "nested"), {}, "nested is given twice"),
         (("bare",), {}, "its UNet has no skip connections; leave it out"),
-        (("sums",), {"alike": True}, "its FCN adds scores and concatenates no maps"),
+        (("sums",), {"similarity": True}, "its FCN adds scores and concatenates no maps"),
         (("empty",), {}, "--split=val: .*empty has no image in it"),
-        (("nested", "other"), {}, "differ in the images and masks of val; their scores say nothing beside each other"),
+        (("nested", "other"), {}, "differ in the images and masks of val"),
     ],
 )
 def test_what_cannot_be_looked_at_is_refused(names, options, message, runs, tmp_path):

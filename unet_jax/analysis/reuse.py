@@ -10,7 +10,6 @@ the convolution reads: 1 is even use, 0 none. OUT (default WORKDIR/reuse) gets r
 grid or block, columns the readers, rows the sources; row 1 of a dense block is its input.
 """
 
-import csv
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -22,14 +21,16 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
 from unet_jax.analysis import wiring
+from unet_jax.analysis.results import write_results
 from unet_jax.errors import UserError
-from unet_jax.plotting import drawing
+from unet_jax.plotting.figures import new_figure
+from unet_jax.plotting.text_table import format_table
 from unet_jax.runtime import cli
 from unet_jax.storage import paths
-from unet_jax.storage.write_errors import report_write_errors
 
-NODE = re.compile(r"x_\d+_\d+|dec_\d+")  # of a grid
-LAYER = re.compile(r"(down_\d+|bottleneck|up_\d+)_\d+")  # of a dense block
+# Names of a node of a grid, and of a layer of a dense block.
+NODE = re.compile(r"x_\d+_\d+|dec_\d+")
+LAYER = re.compile(r"(down_\d+|bottleneck|up_\d+)_\d+")
 
 
 class Use(NamedTuple):
@@ -44,7 +45,7 @@ class Use(NamedTuple):
 
 
 def uses(module: nn.Module, variables: Mapping[str, Any], channels: int) -> list[Use]:
-    """Every source of every convolution that reads more than one, in the order of the channels.
+    """Finds every source of every convolution that reads more than one, in the order of the channels.
 
     Args:
       module: the network.
@@ -57,7 +58,7 @@ def uses(module: nn.Module, variables: Mapping[str, Any], channels: int) -> list
     size = module.input_size(max(32, module.multiple))
     image = np.random.default_rng(0).normal(size=(1, size, size, channels)).astype(np.float32)
     kernels = {path: leaf for path, leaf in flatten_dict(variables["params"]).items() if path[-1] == "kernel"}
-    found = []
+    all_uses = []
     for reader, sources in wiring.reads(module, variables, image).items():
         if len(sources) < 2 or not (NODE.fullmatch(reader) or LAYER.fullmatch(reader)):
             continue
@@ -66,17 +67,17 @@ def uses(module: nn.Module, variables: Mapping[str, Any], channels: int) -> list
         weight = np.abs(np.asarray(kernels[first], np.float64)).mean((0, 1, 3))
         block, named = _block(reader, sources)
         for source, places in named.items():
-            own = weight[places]
-            found.append(Use(block, reader, source, len(own), float(own.mean()), float(own.mean() / weight.mean())))
-    if not found:
+            mean = float(weight[places].mean())
+            all_uses.append(Use(block, reader, source, len(places), mean, float(mean / weight.mean())))
+    if not all_uses:
         raise UserError(
             f"no convolution of a {type(module).__name__} reads more than one map, so there is no reuse to see"
         )
-    return found
+    return all_uses
 
 
 def _block(reader: str, sources: list[wiring.Source]) -> tuple[str, dict[str, list[int]]]:
-    """What the reader is drawn with, and the channels of each of its sources.
+    """Returns what the reader is drawn with, and the channels of each of its sources.
 
     In a dense block, whose layers are `BLOCK_l`, what comes from outside the block is one source, its input. In a grid the
     up-sampled map is "U".
@@ -95,56 +96,46 @@ def _block(reader: str, sources: list[wiring.Source]) -> tuple[str, dict[str, li
     return block, places
 
 
-def table(found: list[Use]) -> str:
-    """A line for each reader: its sources with their relative weight."""
-    lines = [
-        f"{reader:16}" + "  ".join(f"{use.source} {use.relative:.2f}" for use in found if use.reader == reader)
-        for reader in dict.fromkeys(use.reader for use in found)
-    ]
-    return "\n".join(["reader          its sources, weight relative to even use", *lines])
+def table(all_uses: list[Use]) -> str:
+    """Returns a line for each reader: its sources with their relative weight."""
+    rows = [("reader".ljust(14), "its sources, weight relative to even use")]
+    for reader in dict.fromkeys(use.reader for use in all_uses):
+        sources = (f"{use.source} {use.relative:.2f}" for use in all_uses if use.reader == reader)
+        rows.append((reader, "  ".join(sources)))
+    return format_table(rows, left=(0, 1))
 
 
-def write(found: list[Use], out: Path) -> list[Path]:
-    """Writes `reuse.csv` and `reuse.png` into `out`; those there are replaced."""
-    files = [out / "reuse.csv", out / "reuse.png"]
-    with report_write_errors():
-        out.mkdir(parents=True, exist_ok=True)
-        with files[0].open("w") as file:
-            rows = csv.writer(file)
-            rows.writerow(Use._fields)
-            rows.writerows(found)
-        drawing.save_figure(_draw(found), files[1])
-    return files
+def write(all_uses: list[Use], out: Path) -> list[Path]:
+    """Writes `reuse.csv` and `reuse.png` into a folder; files of the same names are replaced."""
+    rows = [use._asdict() for use in all_uses]
+    return write_results(out, {"reuse.csv": rows, "reuse.png": _draw(all_uses)})
 
 
-def _maps(found: list[Use]) -> Iterator[tuple[str, list[str], list[str], np.ndarray]]:
-    """Of each block its name, readers, sources, and the weights [sources, readers], NaN where nothing is read."""
-    for block in dict.fromkeys(use.block for use in found):
-        own = [use for use in found if use.block == block]
-        readers, sources = (list(dict.fromkeys(getattr(use, key) for use in own)) for key in ("reader", "source"))
+def _maps(all_uses: list[Use]) -> Iterator[tuple[str, list[str], list[str], np.ndarray]]:
+    """Yields each block's name, readers, sources, and weights `[sources, readers]`, NaN where nothing is read."""
+    for block in dict.fromkeys(use.block for use in all_uses):
+        in_block = [use for use in all_uses if use.block == block]
+        readers, sources = (list(dict.fromkeys(getattr(use, key) for use in in_block)) for key in ("reader", "source"))
         readers, sources = sorted(readers, key=_natural), sorted(sources, key=_natural)
         weights = np.full((len(sources), len(readers)), np.nan)
-        for use in own:
+        for use in in_block:
             weights[sources.index(use.source), readers.index(use.reader)] = use.weight
         yield block, readers, sources, weights
 
 
 def _natural(name: str) -> tuple:
-    """Numbers in a name by their value, and the block's input and U first."""
+    """Returns a key that sorts numbers in a name by their value, and the block's input and U first."""
     return name not in ("input", "U"), [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
-def _draw(found: list[Use]):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second that --help need not wait for
-    from matplotlib.figure import Figure
-
-    maps = list(_maps(found))
+def _draw(all_uses: list[Use]):
+    """Draws a heat map for each block."""
+    maps = list(_maps(all_uses))
     columns = min(len(maps), 3)
     rows = -(-len(maps) // columns)
     widest, tallest = max(len(m[1]) for m in maps), max(len(m[2]) for m in maps)
-    size = (columns * max(4.0, 0.4 * widest + 2), rows * max(3.0, 0.35 * tallest + 1.6))
-    figure = Figure(figsize=size, dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)  # no pyplot: nothing global, no window
+    width, height = columns * max(4.0, 0.4 * widest + 2), rows * max(3.0, 0.35 * tallest + 1.6)
+    figure = new_figure(width, height, dpi=100)
     for axis, (block, readers, sources, weights) in zip(
         figure.subplots(rows, columns, squeeze=False).flat, maps, strict=False
     ):
@@ -165,16 +156,18 @@ def define_flags() -> None:
 
 
 def main() -> None:
-    from unet_jax.runs import workdir as folder  # after the flags: --help needs no jax
+    # After the flags: --help needs no jax.
+    from unet_jax.runs import workdir as folder
     from unet_jax.runs.load import open_run
 
     values = flags.FLAGS
     out = paths.expand(values.out, "--out") if values.out else folder.resolve(values.workdir) / "reuse"
-    run = open_run(values.workdir, checkpoint=values.checkpoint, mode="accurate")  # the network as trained
+    # The network as trained.
+    run = open_run(values.workdir, checkpoint=values.checkpoint, mode="accurate")
     predictor = run.predictor
-    found = uses(predictor.module, predictor.variables, predictor.channels)
-    print(f"{values.workdir}, checkpoint of step {run.step}\n\n{table(found)}\n")
-    for path in write(found, out):
+    all_uses = uses(predictor.module, predictor.variables, predictor.channels)
+    print(f"{values.workdir}, checkpoint of step {run.step}\n\n{table(all_uses)}\n")
+    for path in write(all_uses, out):
         print(f"written: {path}")
 
 

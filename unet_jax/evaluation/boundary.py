@@ -17,13 +17,13 @@ import math
 import cv2
 import numpy as np
 
-# d as a fraction of the diagonal.
-SHARE = 0.02
+# In image diagonals.
+BOUNDARY_DISTANCE = 0.02
 
 
-def distance(height: int, width: int, share: float = SHARE) -> int:
-    """Returns d in pixels of an image of this size: `share` of its diagonal, rounded, at least 1."""
-    return max(1, round(share * math.hypot(height, width)))
+def distance(height: int, width: int, boundary_distance: float = BOUNDARY_DISTANCE) -> int:
+    """Returns d in pixels for an image of this size: `boundary_distance` times its diagonal, rounded, at least 1."""
+    return max(1, round(boundary_distance * math.hypot(height, width)))
 
 
 def inner_boundary(masks: np.ndarray, d: int) -> np.ndarray:

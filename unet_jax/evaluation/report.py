@@ -9,6 +9,7 @@ from etils.epath import Path
 from unet_jax.evaluation import metrics
 from unet_jax.inference.folder import MaskFolder, file_name
 from unet_jax.plotting import drawing, panels
+from unet_jax.plotting.text_table import format_table
 from unet_jax.segmentation import resolve_report_classes, true_masks
 from unet_jax.storage import json_file
 from unet_jax.storage.write_errors import report_write_errors
@@ -33,22 +34,18 @@ def table(summary: Mapping[str, float], class_names: Sequence[str], report_class
     mean = (
         f"mean of {', '.join(report_classes)}" if len(report_classes) < 4 else f"mean of {len(report_classes)} classes"
     )
-    rows = [(name, name) for name in class_names] + [(mean, "mean")]
-    first = max(len(label) for label, _ in rows)
-    lines = ["  ".join([" " * first, *COLUMNS.values()])]
-    for label, name in rows:
-        cells = [_cell(summary[f"{column}/{name}"], len(title)) for column, title in COLUMNS.items()]
-        lines.append("  ".join([label.ljust(first), *cells]))
-    rule = "-" * len(lines[0])
+    names = {name: name for name in class_names} | {mean: "mean"}
+    rows = [("", *COLUMNS.values())]
+    rows += [(label, *(_cell(summary[f"{column}/{name}"]) for column in COLUMNS)) for label, name in names.items()]
     tail = f"pixel accuracy {_cell(summary['pixel_accuracy'])}"
     if "num_images" in summary:
         tail += f"   {summary['num_images']} images, {summary['images_per_s']:.1f} images/s, "
         tail += f"{summary['num_compiles']} compiled sizes"
-    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], tail])
+    return f"{format_table(rows, rules=(1, len(rows) - 1))}\n{tail}"
 
 
-def _cell(value: float, width: int = 0) -> str:
-    return ("-" if math.isnan(value) else f"{value:.4f}").rjust(width)
+def _cell(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.4f}"
 
 
 def write_json(path: str | Path, summary: Mapping, rows: Sequence[Mapping], **about) -> None:

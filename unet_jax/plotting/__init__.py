@@ -1,1 +1,1 @@
-"""Pictures of masks over images."""
+"""What a person looks at: masks over images, figures, tables as text."""

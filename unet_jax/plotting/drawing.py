@@ -95,13 +95,6 @@ def save(picture: np.ndarray, path: Path) -> None:
     Path(path).write_bytes(buffer.getvalue())
 
 
-def save_figure(figure, path: Path) -> None:
-    """Writes a figure of Matplotlib as PNG. Raises OSError."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    Path(path).write_bytes(buffer.getvalue())
-
-
 def line_width(factor: float) -> int:
     """Returns the width of an outline in an image enlarged by `factor`."""
     return 1 if factor < 4 else 2

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from etils.epath import Path
 
-from unet_jax.plotting import drawing
+from unet_jax.plotting import figures
 from unet_jax.runtime import parallel
 from unet_jax.storage.write_errors import report_write_errors
 from unet_jax.tracking.metrics_file import read_metrics
@@ -46,14 +46,8 @@ def draw_curves(rows: Iterable[Mapping], out_png: str | Path, metric: str = "iou
     Returns:
       The file's path.
     """
-    # Imported here: it takes half a second that prediction need not wait for.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     series = _series(rows)
-    figure = Figure(figsize=(7, 8), dpi=120, layout="constrained")
-    # No pyplot: nothing global, no window.
-    FigureCanvasAgg(figure)
+    figure = figures.new_figure(7, 8)
     panels = {"loss": "loss", metric: f"mean IoU ({metric})" if metric == "iou_pooled/mean" else metric}
     panels["learning_rate"] = "learning rate"
     colours = {"train": "#7f7f7f", "val": "#d55e00", "test": "#0072b2"}
@@ -80,7 +74,7 @@ def draw_curves(rows: Iterable[Mapping], out_png: str | Path, metric: str = "iou
     axes[-1].set_xlabel("step")
     out_png = Path(out_png).expanduser()
     with report_write_errors():
-        drawing.save_figure(figure, out_png)
+        figures.save_figure(figure, out_png)
     return out_png
 
 

@@ -7,12 +7,12 @@ Runs that differ in their seed alone are one group, named by what tells the grou
 as data.cache_dir or eval.num_pictures, do not count. All runs must be on the same data.
 
 Each DIR's scores are those in DIR/eval/SPLIT.json, of its best checkpoint in its own eval.mode. What is missing is scored
-and written there, as by run_eval.py --split=SPLIT. What is there and is of another checkpoint or mode, or from before
-images' pixel counts were kept, is refused, and with --overwrite scored anew.
+and written there, as by run_eval.py --split=SPLIT. A file of another checkpoint or mode, or without the pixel counts of the
+reported classes, ends the program; with --overwrite it is scored anew.
 
-The tables go to stdout, and the lines below them say what each figure is. With train and val the gap of the two is told,
+The tables go to stdout, and the lines below them say what each figure is. With train and val they show the gap of the two,
 too. OUT gets compare.csv (a row for each group), compare.json (all of it), compare.png, and, where groups differ in
-data.train_fraction, gap.png, the gap against the share; those there are replaced.
+data.train_fraction, gap.png, the gap by the fraction. Files of the same names are replaced.
 """
 
 from absl import flags
@@ -30,7 +30,8 @@ def define_flags() -> None:
 
 
 def main(*workdirs: str) -> None:
-    from unet_jax.analysis.compare import comparison  # after the flags: --help needs no jax
+    # After the flags: --help needs no jax.
+    from unet_jax.analysis.compare import comparison
 
     names = ("splits", "metric", "out", "overwrite")
     comparison.compare(workdirs, **{name: flags.FLAGS[name].value for name in names})

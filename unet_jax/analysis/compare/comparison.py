@@ -47,7 +47,7 @@ def compare(
         for group in groups
         for split in splits
     }
-    values = {key: estimate.resample(own, key[1], metric) for key, own in counts.items()}
+    values = {key: estimate.resample(of_seeds, key[1], metric) for key, of_seeds in counts.items()}
     result = {
         "metric": metric,
         "splits": list(splits),
@@ -58,7 +58,7 @@ def compare(
         "permutations": estimate.PERMUTATIONS,
         "groups": [_group(group, splits, values) for group in groups],
         "differences": runs.differences([group.runs[0].keys for group in groups]),
-        "networks": {name: [group.name for group in own] for name, own in runs.networks(groups).items()},
+        "networks": {name: [group.name for group in same] for name, same in runs.networks(groups).items()},
         "pairs": [pair for split in splits for pair in _pairs(groups, split, metric, counts, values)],
         "versions": folder.versions(),
     }
@@ -70,7 +70,7 @@ def compare(
 
 
 def _group(group: Group, splits: Sequence[str], values: Mapping) -> dict:
-    """What the tables say of one group; `gap` is train less val where both are scored."""
+    """Returns what the tables say of one group; `gap` is train less val where both are scored."""
     first = group.runs[0]
     gap = None
     if {"train", "val"} <= set(splits):
@@ -82,10 +82,10 @@ def _group(group: Group, splits: Sequence[str], values: Mapping) -> dict:
         "workdirs": [str(run.workdir) for run in group.runs],
         "steps": [run.step for run in group.runs],
         "parameters": _parameters(first),
-        "train_fraction": first.share,
+        "train_fraction": first.train_fraction,
         "num_train": first.facts["splits"]["train"],
         "scores": {
-            split: {kind: estimate.estimate(found)._asdict() for kind, found in values[group.name, split].items()}
+            split: {kind: estimate.estimate(scores)._asdict() for kind, scores in values[group.name, split].items()}
             for split in splits
         },
         "gap": gap,
@@ -99,18 +99,19 @@ def _parameters(run: Run) -> int:
 
 
 def _pairs(groups: Sequence[Group], split: str, metric: str, counts: Mapping, values: Mapping) -> list[dict]:
-    """The second group less the first, of every two that were scored on the same images of the split."""
+    """Compares every two groups that were scored on the same images of the split: the second less the first."""
     pairs = []
     for first, second in itertools.combinations(groups, 2):
-        if split == "train" and first.runs[0].share != second.runs[0].share:
-            continue  # trained on other images
+        if split == "train" and first.runs[0].train_fraction != second.runs[0].train_fraction:
+            # They were trained on other images.
+            continue
         same = first.seeds == second.seeds
         keys = [(group.name, split) for group in (first, second)]
         images = [estimate.per_image(counts[key], metric) for key in keys]
         pair = {"split": split, "first": first.name, "second": second.name, "same_seeds": same}
         for kind in estimate.KINDS:
-            told = estimate.difference(*(values[key][kind] for key in keys), same_seeds=same)
-            pair[kind] = dict(zip(("difference", "low", "high"), told, strict=True))
+            figures = estimate.difference(*(values[key][kind] for key in keys), same_seeds=same)
+            pair[kind] = dict(zip(("difference", "low", "high"), figures, strict=True))
         pairs.append(pair | {"p": estimate.p_value(*images)})
     corrected = estimate.holm([pair["p"] for pair in pairs])
     return [pair | {"p_holm": p} for pair, p in zip(pairs, corrected, strict=True)]

@@ -1,37 +1,41 @@
-"""The pictures of a comparison: every group's scores with their intervals, and the gap against the share of train."""
+"""The pictures of a comparison: every group's scores with their intervals, and the gap by the fraction of training images."""
 
 import textwrap
 from collections.abc import Mapping
 
+from unet_jax.plotting.figures import new_figure
+
 TITLES = {"iou": "IoU", "dice": "Dice"}
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # told apart by colour-blind eyes
+# Colour-blind eyes can distinguish these (after Okabe and Ito).
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 KINDS = {"pooled": "pooled", "image": "per image"}
 MARKERS = "os^Dvx"
 
 
-def shares(result: Mapping) -> dict[float, int]:
-    """The shares of the training images that the groups have, smallest first, and of each their number."""
+def fractions(result: Mapping) -> dict[float, int]:
+    """Returns the number of training images by the fraction used, for every fraction of a group, smallest first."""
     return dict(sorted((group["train_fraction"], group["num_train"]) for group in result["groups"]))
 
 
 def scores(result: Mapping):
-    """A panel for each split, a line for each group: the mean, its 95 % interval, and every seed as a hollow point."""
+    """Draws a panel for each split, with a line for each group: the mean, its 95 % interval, each seed as a hollow point."""
     groups, splits = result["groups"], result["splits"]
     names = [textwrap.fill(group["name"], 28, break_long_words=False) for group in groups]
-    figure = _figure((2.2 + 4.2 * len(splits), 1.5 + 0.6 * len(groups)))
+    figure = new_figure(2.2 + 4.2 * len(splits), 1.5 + 0.6 * len(groups))
     for axis, split in zip(figure.subplots(1, len(splits), sharey=True, squeeze=False).flat, splits, strict=True):
         for kind, colour, shift in zip(KINDS, COLOURS[:2], (-0.15, 0.15), strict=True):
             for place, group in enumerate(groups):
-                told = group["scores"][split][kind]
+                estimate = group["scores"][split][kind]
+                seeds = estimate["by_seed"]
                 y, label = place + shift, None if place else f"{KINDS[kind]}, mean"
-                axis.plot([told["low"], told["high"]], [y, y], color=colour, linewidth=1.5, solid_capstyle="butt")
-                axis.plot(
-                    told["by_seed"], [y] * len(told["by_seed"]), "o", markersize=6, fillstyle="none", color=colour
-                )
-                axis.plot(told["mean"], y, "|", markersize=13, markeredgewidth=2, color=colour, label=label)
+                interval = [estimate["low"], estimate["high"]]
+                axis.plot(interval, [y, y], color=colour, linewidth=1.5, solid_capstyle="butt")
+                axis.plot(seeds, [y] * len(seeds), "o", markersize=6, fillstyle="none", color=colour)
+                axis.plot(estimate["mean"], y, "|", markersize=13, markeredgewidth=2, color=colour, label=label)
         axis.set_title(f"{TITLES[result['metric']]} on {split}", loc="left", fontsize=10)
         axis.set_yticks(range(len(groups)), names)
-        axis.set_ylim(len(groups) - 0.5, -0.5)  # in the order of the table
+        # From top to bottom, as in the table.
+        axis.set_ylim(len(groups) - 0.5, -0.5)
         axis.grid(axis="x", alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
     handles, labels = axis.get_legend_handles_labels()
@@ -42,47 +46,31 @@ def scores(result: Mapping):
 
 
 def gap(result: Mapping):
-    """The pooled score on train less that on val against the share of the training images, a line for each network.
+    """Draws the pooled score on train less that on val by the fraction of training images, with a line for each network.
 
-    Bars are one standard deviation over seeds, points the seeds; networks stand side by side at each share.
+    Bars are one standard deviation over seeds, points the seeds; networks stand side by side at each fraction.
     """
     by_name = {group["name"]: group for group in result["groups"]}
-    there = shares(result)
-    figure = _figure((6.5, 4.2))
+    num_train = fractions(result)
+    figure = new_figure(6.5, 4.2)
     axis = figure.subplots()
-    step = 0.012 * (max(there) - min(there))
-    for place, (name, own) in enumerate(result["networks"].items()):
+    step = 0.012 * (max(num_train) - min(num_train))
+    for place, (name, members) in enumerate(result["networks"].items()):
         shift = step * (place - (len(result["networks"]) - 1) / 2)
-        told = [by_name[group]["gap"]["pooled"] for group in own]
-        x = [by_name[group]["train_fraction"] + shift for group in own]
+        gaps = [by_name[group]["gap"]["pooled"] for group in members]
+        x = [by_name[group]["train_fraction"] + shift for group in members]
         style = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
-        axis.errorbar(
-            x,
-            [one["mean"] for one in told],
-            yerr=[one["std"] for one in told],
-            capsize=3,
-            markersize=5,
-            label=name,
-            **style,
-        )
-        for at, one in zip(x, told, strict=True):
-            seeds = one["by_seed"]
+        means, deviations = ([estimate[key] for estimate in gaps] for key in ("mean", "std"))
+        axis.errorbar(x, means, yerr=deviations, capsize=3, markersize=5, label=name, **style)
+        for at, estimate in zip(x, gaps, strict=True):
+            seeds = estimate["by_seed"]
             axis.plot([at] * len(seeds), seeds, linestyle="", alpha=0.35, markersize=4, **style)
     axis.axhline(0, color="#7f7f7f", linewidth=0.8)
-    axis.set_xticks(list(there), [f"{100 * share:g} %\n{number}" for share, number in there.items()])
-    axis.set_xlabel("share and number of training images")
+    axis.set_xticks(list(num_train), [f"{100 * fraction:g} %\n{number}" for fraction, number in num_train.items()])
+    axis.set_xlabel("fraction and number of training images")
     title = TITLES[result["metric"]]
     axis.set_title(f"gap: pooled {title} on train - on val, ± standard deviation over seeds", loc="left", fontsize=10)
     axis.grid(alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False)
-    return figure
-
-
-def _figure(size: tuple[float, float]):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second that --help need not wait for
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)  # no pyplot: nothing global, no window
     return figure

@@ -1,4 +1,4 @@
-"""Runs to compare: what each of them is, which differ in their seed alone, and what tells those groups apart."""
+"""Runs to compare: what each of them is, which differ in their seed alone, and what distinguishes those groups."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,10 @@ from unet_jax.experiment.sections import read_sections
 from unet_jax.runs import workdir as folder
 from unet_jax.segmentation import resolve_report_classes
 
-SHARE = "data.train_fraction"
+FRACTION = "data.train_fraction"
 LENGTH = tuple(f"train.{key}" for key in durations.LENGTH)
-FIRST = ("model.name", "model.", SHARE, "data.", *LENGTH)  # keys that name a group before all others
+# Keys that name a group before all others.
+FIRST = ("model.name", "model.", FRACTION, "data.", *LENGTH)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,12 +35,12 @@ class Run:
     keys: dict[str, Any]
 
     @property
-    def keep(self) -> tuple[str, ...]:
+    def report_classes(self) -> tuple[str, ...]:
         return resolve_report_classes(self.facts["class_names"], tuple(self.config.eval.classes))
 
     @property
-    def share(self) -> float:
-        return self.config.data.get("train_fraction", 1.0)
+    def train_fraction(self) -> float:
+        return self.config.data.train_fraction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,12 +67,12 @@ def open_runs(workdirs: Sequence) -> list[Run]:
     runs, known = [], {}
     for workdir in workdirs:
         run = _open(workdir)
-        one = (run.config.seed, _frozen(run.keys))
-        if one in known:
+        identity = (run.config.seed, _frozen(run.keys))
+        if identity in known:
             raise UserError(
-                f"{run.workdir} and {known[one]} are the same run: one config, seed {run.config.seed}; give it once"
+                f"{run.workdir} and {known[identity]} are the same run: one config, seed {run.config.seed}; give it once"
             )
-        known[one] = run.workdir
+        known[identity] = run.workdir
         runs.append(run)
     for run in runs[1:]:
         _check_comparable(runs[0], run)
@@ -110,7 +111,7 @@ def _check_comparable(one: Run, other: Run) -> None:
                 f"{what} of {one.workdir}: {', '.join(values[0])}; of {other.workdir}: {', '.join(values[1])}; {remedy}"
             )
     if one.facts["fingerprint"] != other.facts["fingerprint"]:
-        differing = [key for key in differences([one.keys, other.keys]) if key.startswith("data.") and key != SHARE]
+        differing = [key for key in differences([one.keys, other.keys]) if key.startswith("data.") and key != FRACTION]
         why = "; ".join(f"{key}: {one.keys.get(key)!r} there, {other.keys.get(key)!r} here" for key in differing)
         raise UserError(
             f"{one.workdir} and {other.workdir} are on other data (fingerprint {one.facts['fingerprint'][:12]} there, "
@@ -119,55 +120,55 @@ def _check_comparable(one: Run, other: Run) -> None:
 
 
 def groups(runs: Sequence[Run]) -> list[Group]:
-    """The groups, in the order in which the first run of each was given."""
+    """Returns the groups, in the order in which the first run of each was given."""
     members: dict[tuple, list[Run]] = {}
     for run in runs:
         members.setdefault(_frozen(run.keys), []).append(run)
-    ordered = [tuple(sorted(own, key=lambda run: run.config.seed)) for own in members.values()]
-    named = names([own[0].keys for own in ordered])
-    return [Group(name, own) for name, own in zip(named, ordered, strict=True)]
+    ordered = [tuple(sorted(same, key=lambda run: run.config.seed)) for same in members.values()]
+    named = names([same[0].keys for same in ordered])
+    return [Group(name, same) for name, same in zip(named, ordered, strict=True)]
 
 
-def networks(found: Sequence[Group]) -> dict[str, list[Group]]:
-    """By name, the groups that differ in their share of the training images alone, smallest share first."""
+def networks(all_groups: Sequence[Group]) -> dict[str, list[Group]]:
+    """Returns, by name, the groups that differ in their fraction of the training images alone, smallest fraction first."""
     members: dict[tuple, list[Group]] = {}
-    for group in found:
-        members.setdefault(_frozen(_without_share(group)), []).append(group)
-    named = names([_without_share(own[0]) for own in members.values()])
-    by_share = [sorted(own, key=lambda group: group.runs[0].share) for own in members.values()]
-    return dict(zip(named, by_share, strict=True))
+    for group in all_groups:
+        members.setdefault(_frozen(_without_fraction(group)), []).append(group)
+    named = names([_without_fraction(same[0]) for same in members.values()])
+    by_fraction = [sorted(same, key=lambda group: group.runs[0].train_fraction) for same in members.values()]
+    return dict(zip(named, by_fraction, strict=True))
 
 
 def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list]:
-    """The keys that differ, in the order in which they name; of each its value in every config, None where there is none."""
+    """Returns the keys that differ, in the order in which they name; for each its value in every config, None where missing."""
     keys = dict.fromkeys(key for config in configs for key in config)
-    found = {key: [config.get(key) for config in configs] for key in sorted(keys, key=_rank)}
-    return {key: values for key, values in found.items() if any(value != values[0] for value in values)}
+    values_of = {key: [config.get(key) for config in configs] for key in sorted(keys, key=_rank)}
+    return {key: values for key, values in values_of.items() if any(value != values[0] for value in values)}
 
 
 def names(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A short name for each of several different configs: values of as few keys as tell them all apart.
+    """Returns a short name for each of several different configs: values of as few keys as distinguish them all.
 
-    The network comes first. A key is told only of those configs that the keys before it leave alike and that it parts,
-    so that beside two U-Net++ a U-Net is `unet`. Where nothing differs, the name is that of the network.
+    The network comes first. A key is in the names of those configs only that the keys before it leave equal and that it
+    separates: compared with two U-Net++, a U-Net is `unet`. Where nothing differs, the name is that of the network.
     """
-    said: list[list[str]] = [[] for _ in configs]
-    alike = [list(range(len(configs)))]
+    words_of: list[list[str]] = [[] for _ in configs]
+    equal = [list(range(len(configs)))]
     for key, values in differences(configs).items():
-        parted = []
-        for members in alike:
+        separated = []
+        for members in equal:
             by_value: dict[Any, list[int]] = {}
             for index in members:
                 by_value.setdefault(values[index], []).append(index)
             if len(by_value) > 1:
                 for index in members:
-                    said[index] += [_say(key, values[index])] if values[index] is not None else []
-            parted += by_value.values()
-        alike = parted
-    return [" ".join(words) or str(config["model.name"]) for words, config in zip(said, configs, strict=True)]
+                    words_of[index] += [_word(key, values[index])] if values[index] is not None else []
+            separated += by_value.values()
+        equal = separated
+    return [" ".join(words) or str(config["model.name"]) for words, config in zip(words_of, configs, strict=True)]
 
 
-def _say(key: str, value) -> str:
+def _word(key: str, value) -> str:
     text = str(value).replace(" ", "") or "''"
     return text if key == "model.name" else f"{key.removeprefix('model.')}={text}"
 
@@ -176,8 +177,8 @@ def _rank(key: str) -> int:
     return next((rank for rank, start in enumerate(FIRST) if key.startswith(start)), len(FIRST))
 
 
-def _without_share(group: Group) -> dict[str, Any]:
-    return {key: value for key, value in group.runs[0].keys.items() if key != SHARE}
+def _without_fraction(group: Group) -> dict[str, Any]:
+    return {key: value for key, value in group.runs[0].keys.items() if key != FRACTION}
 
 
 def _frozen(keys: Mapping[str, Any]) -> tuple:

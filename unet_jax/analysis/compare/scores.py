@@ -26,24 +26,24 @@ class Scored(NamedTuple):
 
 
 def choose_splits(runs: Sequence[Run], splits: Sequence[str] = ()) -> tuple[str, ...]:
-    """The splits to compare, each once: those given, or test, or val where there is no test, and it is said.
+    """Returns the splits to compare, each once: those given, or test, or val with a note where there is no test.
 
     Raises UserError for one that is unknown or has no images.
     """
-    there = runs[0].facts["splits"]
+    known = runs[0].facts["splits"]
     if not splits:
-        splits = ("test",) if "test" in there else ("val",)
+        splits = ("test",) if "test" in known else ("val",)
         if splits == ("val",):
             print("there is no test split; comparing on val instead")
     for split in splits:
-        if split not in there:
+        if split not in known:
             why = "has no images" if split in SPLITS else "is unknown"
-            raise UserError(f"--splits: {split!r} {why}; with images: {', '.join(there)}; choose of these")
+            raise UserError(f"--splits: {split!r} {why}; with images: {', '.join(known)}; choose of these")
     return tuple(dict.fromkeys(splits))
 
 
 def of_runs(runs: Sequence[Run], splits: Sequence[str], *, overwrite: bool = False) -> dict[tuple[Path, str], Scored]:
-    """The scores of every run on every split, by workdir and split.
+    """Returns the scores of every run on every split, by workdir and split.
 
     Args:
       runs: on the same data.
@@ -63,19 +63,19 @@ def of_runs(runs: Sequence[Run], splits: Sequence[str], *, overwrite: bool = Fal
     missing = [(run, split) for run, split, path in wanted if path in unusable or not path.exists()]
     for place, (run, split) in enumerate(missing, 1):
         _score(run, split, f"scoring {place} of {len(missing)}: {run.workdir.name}, {split}")
-    found = {(run.workdir, split): _read(run, path) for run, split, path in wanted}
-    _check_same_images(runs, found)
-    return found
+    scored = {(run.workdir, split): _read(run, path) for run, split, path in wanted}
+    _check_same_images(runs, scored)
+    return scored
 
 
 def _unusable(run: Run, split: str, path: Path) -> str:
-    """Why a file of scores cannot be taken; "" where it can."""
+    """Returns why a file of scores cannot be used; "" where it can."""
     try:
         content = json.loads(path.read_text())
         rows = content["images"]
-        own = {"step": run.step, "mode": run.config.eval.mode, "level": 0}
-        own |= {"weights": run.config.eval.weights} if run.config.optim.ema_decay else {}
-        other = [f"{key} {content[key]}, not {value}" for key, value in own.items() if content[key] != value]
+        expected = {"step": run.step, "mode": run.config.eval.mode, "level": 0}
+        expected |= {"weights": run.config.eval.weights} if run.config.optim.ema_decay else {}
+        other = [f"{key} {content[key]}, not {value}" for key, value in expected.items() if content[key] != value]
     except (ValueError, KeyError, TypeError) as error:
         return f"is no file of scores ({type(error).__name__}: {error})"
     if other:
@@ -83,7 +83,7 @@ def _unusable(run: Run, split: str, path: Path) -> str:
     if len(rows) != run.facts["splits"].get(split):
         return f"has {len(rows)} images, {split} of the run has {run.facts['splits'].get(split)}"
     if any(f"{count}/{name}" not in row for row in rows for count in bootstrap.COUNTS for name in run.report_classes):
-        return "has no pixel counts, as it is of an older version"
+        return "has no pixel counts of the run's reported classes"
     return ""
 
 
@@ -104,15 +104,15 @@ def _score(run: Run, split: str, title: str) -> None:
 def _read(run: Run, path: Path) -> Scored:
     content = json.loads(path.read_text())
     rows = sorted(content["images"], key=lambda row: row["id"])
-    fingerprint = content.get("fingerprint", run.facts["fingerprint"])  # older files do not tell
-    return Scored(tuple(row["id"] for row in rows), bootstrap.counts(rows, sorted(run.report_classes)), fingerprint)
+    counts = bootstrap.counts(rows, sorted(run.report_classes))
+    return Scored(tuple(row["id"] for row in rows), counts, content["fingerprint"])
 
 
-def _check_same_images(runs: Sequence[Run], found: Mapping[tuple[Path, str], Scored]) -> None:
+def _check_same_images(runs: Sequence[Run], scores: Mapping[tuple[Path, str], Scored]) -> None:
     first: dict[tuple, tuple[Path, Scored]] = {}
-    shares = {run.workdir: run.share for run in runs}
-    for (workdir, split), scored in found.items():
-        images = (split, shares[workdir] if split == "train" else 1.0)
+    fractions = {run.workdir: run.train_fraction for run in runs}
+    for (workdir, split), scored in scores.items():
+        images = (split, fractions[workdir] if split == "train" else 1.0)
         at, one = first.setdefault(images, (workdir, scored))
         where = f"{at}/eval/{split}.json and {workdir}/eval/{split}.json"
         if scored.fingerprint != one.fingerprint:

@@ -1,6 +1,5 @@
 """Gradients as a table, as CSV and as a picture."""
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 
@@ -8,69 +7,70 @@ import numpy as np
 from etils.epath import Path
 
 from unet_jax.analysis.gradients.flow import MEASURES, Flow
-from unet_jax.plotting import drawing
-from unet_jax.storage.write_errors import report_write_errors
+from unet_jax.analysis.results import write_results
+from unet_jax.plotting.figures import new_figure
+from unet_jax.plotting.text_table import format_table
 
-COLUMNS = ("run", "step", "layer", "depth", "depth_fraction", *MEASURES)
-# Told apart by colour-blind eyes (after Okabe and Ito); more runs go round again, with the next dashes.
+# Colour-blind eyes can distinguish these (after Okabe and Ito); more runs begin again, with the next dashes.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 DASHES = ("-", "--", ":", "-.")
 
 
 def table(flows: Sequence[Flow]) -> str:
-    """A line for each run and step, and what its columns say."""
-    width = max(len("run"), *(len(flow.run) for flow in flows))
-    lines = [f"{'run':{width}}  {'step':>7}  layers    loss    median  first/last  (of |g|)  (of RMS)"]
-    lines.append("-" * len(lines[0]))
-    for flow in flows:
-        ratios = [flow.first_over_last(measure) for measure in MEASURES]
-        lines.append(
-            f"{flow.run:{width}}  {flow.step:7}  {len(flow.layers):6}  {flow.loss:6.4f}  {_cell(flow.median(), 8)}  "
-            f"{_cell(ratios[0], 10)}  {_cell(ratios[1], 8)}  {_cell(ratios[2], 8)}"
-        )
+    """Returns a line for each run and step, and what its columns say."""
+    titles = ("run", "   step", "layers", "  loss", "  median", "first/last", "(of |g|)", "(of RMS)")
+    rows = [titles, *map(_cells, flows)]
     return "\n".join(
         [
-            *lines,
+            format_table(rows, rules=(1,)),
             "",
             "g: the gradient of the batch's loss for a convolution's kernel w, before clipping. median: of |g| / |w| over the "
             "layers.",
-            "first/last: |g| / |w| of the layer that reads the image over that of the deepest head; beside it the same ratio "
-            "of |g|,",
+            "first/last: |g| / |w| of the layer that reads the image over that of the deepest head; then the same ratio of |g|,",
             "and of g's root mean square over the weights.",
         ]
     )
 
 
+def _cells(flow: Flow) -> list[str]:
+    values = (flow.median(), *(flow.first_over_last(measure) for measure in MEASURES))
+    return [flow.run, str(flow.step), str(len(flow.layers)), f"{flow.loss:.4f}", *map(_number, values)]
+
+
 def write(flows: Sequence[Flow], asked: Mapping[str, Mapping[str, int]], out: str | Path) -> list[Path]:
-    """Writes `gradients.csv` and `gradients.png` into `out`; those there are replaced.
+    """Writes `gradients.csv` and `gradients.png` into a folder; files of the same names are replaced.
 
     Args:
       flows: of every run and step.
-      asked: the step of each run by what was asked for ("0", "latest"): a panel of the picture each.
-      out: the folder; made if not there.
+      asked: the step of each run by what was asked for ("0", "latest"); the picture has a panel for each.
+      out: the folder; made if missing.
+
+    Returns:
+      The files' paths.
     """
-    paths = [Path(out) / "gradients.csv", Path(out) / "gradients.png"]
-    with report_write_errors():
-        paths[0].parent.mkdir(parents=True, exist_ok=True)
-        with paths[0].open("w") as file:
-            rows = csv.writer(file)
-            rows.writerow(COLUMNS)
-            for flow in flows:
-                for layer, place in zip(flow.layers, fractions(flow), strict=True):
-                    measured = (getattr(layer, measure) for measure in MEASURES)
-                    rows.writerow((flow.run, flow.step, layer.name, layer.depth, place, *measured))
-        drawing.save_figure(_draw(flows, asked), paths[1])
-    return paths
+    rows = [
+        {
+            "run": flow.run,
+            "step": flow.step,
+            "layer": layer.name,
+            "depth": layer.depth,
+            "depth_fraction": fraction,
+            **{measure: getattr(layer, measure) for measure in MEASURES},
+        }
+        for flow in flows
+        for layer, fraction in zip(flow.layers, fractions(flow), strict=True)
+    ]
+    return write_results(out, {"gradients.csv": rows, "gradients.png": _draw(flows, asked)})
 
 
 def fractions(flow: Flow) -> list[float]:
-    """How deep each layer lies: 0 reads the image, 1 is the deepest head."""
+    """Returns how deep each layer lies: 0 reads the image, 1 is the deepest head."""
     deepest = flow.layers[-1].depth
     return [(layer.depth - 1) / max(deepest - 1, 1) for layer in flow.layers]
 
 
 def line(flow: Flow) -> tuple[list[float], list[float]]:
-    """|g| / |w| by depth: of layers of one depth the geometric mean; what is 0 or NaN is left out."""
+    """Returns |g| / |w| by depth: the geometric mean of the layers of one depth, without those that are 0 or NaN."""
     by_place: dict[float, list[float]] = {}
     for place, layer in zip(fractions(flow), flow.layers, strict=True):
         if layer.relative > 0:
@@ -79,16 +79,12 @@ def line(flow: Flow) -> tuple[list[float], list[float]]:
 
 
 def _draw(flows: Sequence[Flow], asked: Mapping[str, Mapping[str, int]]):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second that --help need not wait for
-    from matplotlib.figure import Figure
-
     by_key = {(flow.run, flow.step): flow for flow in flows}
     runs = list(dict.fromkeys(flow.run for flow in flows))
     columns = min(len(asked), 3)
     rows = -(-len(asked) // columns)
-    size = (max(6.5, 4.2 * columns), 3.9 * rows + 0.4 + 0.2 * -(-len(runs) // columns))
-    figure = Figure(figsize=size, dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)  # no pyplot: nothing global, no window
+    width, height = max(6.5, 4.2 * columns), 3.9 * rows + 0.4 + 0.2 * -(-len(runs) // columns)
+    figure = new_figure(width, height, dpi=110)
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axis, (label, places) in zip(axes.flat, asked.items(), strict=False):
         for number, run in enumerate(runs):
@@ -96,11 +92,12 @@ def _draw(flows: Sequence[Flow], asked: Mapping[str, Mapping[str, int]]):
             colour, dash = COLOURS[number % len(COLOURS)], DASHES[number // len(COLOURS) % len(DASHES)]
             points = [(x, layer.relative) for x, layer in zip(fractions(flow), flow.layers, strict=True)]
             axis.plot(*zip(*points, strict=True), "o", color=colour, markersize=2.5, alpha=0.45)
-            axis.plot(*line(flow), dash, color=colour, linewidth=1.6, label=_cell(flow.first_over_last()))
+            axis.plot(*line(flow), dash, color=colour, linewidth=1.6, label=_number(flow.first_over_last()))
         axis.set_yscale("log")
         axis.set_title(_title(label, [places[run] for run in runs]), loc="left", fontsize=10)
         axis.set_xlabel("depth: 0 reads the image, 1 the deepest head", fontsize=9)
-        axis.tick_params(labelbottom=True)  # of every row: where the last is not full, it has none below
+        # In every row: where the last one is not full, a panel has none below it.
+        axis.tick_params(labelbottom=True)
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
         axis.legend(title="first / last", fontsize=8, title_fontsize=8, framealpha=0.7, edgecolor="none")
@@ -125,5 +122,5 @@ def _title(label: str, steps: Sequence[int]) -> str:
     return f"step {label}" if label.isdigit() else f"{label} (step {', '.join(map(str, dict.fromkeys(steps)))})"
 
 
-def _cell(value: float, width: int = 0) -> str:
-    return ("-" if math.isnan(value) else f"{value:.3g}").rjust(width)
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3g}"

@@ -5,14 +5,14 @@
     python run_eval.py --workdir=runs/small
 
 The run is of model.name unet_pp with model.deep_supervision. For each level, averaged over heads (accurate) and by one
-head (fast), a table tells parameters, FLOPs, memory, milliseconds an image on one device, and IoU with intervals; the
+head (fast), a table shows parameters, FLOPs, memory, milliseconds an image on one device, and IoU with intervals; the
 lines below it say what each column is.
 
 Chosen is the smallest level whose IoU (pooled, mean over eval.classes, on --split, in --mode) lies at most --max_iou_drop
 points below that of the deepest level in the same mode. OUT gets it as a workdir, with its own parameters alone, and
 prune.json, prune.csv and prune.png. Its output is that of the whole network's head, bit by bit.
 
-Status: 2 for bad input, told in one line; 130 where --retrain was stopped.
+Status: 2 for bad input, with one line that says what; 130 where --retrain was stopped.
 """
 
 import sys
@@ -24,7 +24,7 @@ from unet_jax.runtime import cli
 
 def define_flags() -> None:
     flags.DEFINE_string("workdir", None, "Folder of the run, as given to run_train.py.", required=True)
-    flags.DEFINE_float("max_iou_drop", 0.5, "Points of IoU that may be lost: 0.5 is .005.", lower_bound=0)
+    flags.DEFINE_float("max_iou_drop", 0.5, "Points of IoU that may be lost: 0.5 is 0.005.", lower_bound=0)
     flags.DEFINE_string("split", "val", "train, val or test. A level chosen on test flatters its score there.")
     flags.DEFINE_enum(
         "mode", None, ["accurate", "fast"], "In which levels are compared. Default: eval.mode of the run."
@@ -38,7 +38,8 @@ def define_flags() -> None:
 
 
 def main() -> None:
-    from unet_jax.analysis.prune import pruning  # after the flags: --help needs no jax
+    # After the flags: --help needs no jax.
+    from unet_jax.analysis.prune import pruning
     from unet_jax.runs.stop_signal import Interrupted
 
     names = ("max_iou_drop", "split", "level", "rounds", "overwrite", "retrain")

@@ -1,4 +1,4 @@
-"""A level of a trained network as a workdir of its own, which every program takes like that of a run."""
+"""Writes a level of a trained network as a workdir, which every program takes like that of a run."""
 
 import json
 import uuid
@@ -13,11 +13,12 @@ from unet_jax.runs.load import open_run
 from unet_jax.storage import json_file, paths
 from unet_jax.storage.write_errors import report_write_errors
 
-OWN = ("config.json", "versions.json", "checkpoints", "prune.json", "prune.csv", "prune.png")  # what is made there
+# What a pruned network's folder holds.
+FILES = ("config.json", "versions.json", "checkpoints", "prune.json", "prune.csv", "prune.png")
 
 
 def level_config(config: ConfigDict, level: int, mode: str) -> ConfigDict:
-    """The config of that level alone: what differs is `model.level`, `eval.mode`, and no weights for heads above it."""
+    """Returns the config of that level alone: with `model.level`, `eval.mode`, and no weights for heads above it."""
     config = config.copy_and_resolve_references()
     config.model.level, config.eval.mode = level, mode
     config.loss.head_weights = tuple(config.loss.head_weights)[:level]
@@ -48,7 +49,8 @@ def write(workdir, out, *, level: int, mode: str, step: int, score: float, overw
     try:
         with report_write_errors():
             config = level_config(run.config, level, mode)
-            config.optim.ema_decay, config.eval.weights = 0.0, "raw"  # they are those that the run is used with
+            # The weights written are those that the run is used with: raw or averaged.
+            config.optim.ema_decay, config.eval.weights = 0.0, "raw"
             json_file.write(working / "config.json", json.loads(config.to_json()), indent=2)
             json_file.write(working / "versions.json", versions, indent=2)
             with Checkpointer(working / "checkpoints") as checkpointer:
@@ -69,7 +71,7 @@ def check_free(out, overwrite: bool) -> None:
         raise UserError(f"{out} is there and no pruned network; give another --out")
     if not overwrite:
         raise UserError(f"{out} holds a pruned network already; give another --out, or --overwrite to replace it")
-    others = sorted(path.name for path in out.iterdir() if path.name not in OWN)
+    others = sorted(path.name for path in out.iterdir() if path.name not in FILES)
     if others:
         raise UserError(
             f"{out} holds more than a pruned network ({', '.join(others)}); move that away, or give another --out"

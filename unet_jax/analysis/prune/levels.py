@@ -1,4 +1,4 @@
-"""U-Net++ at every level and in both modes: its scores, its size, and its speed beside the deepest level's."""
+"""U-Net++ at every level and in both modes: its scores, its size, and its speed compared with the deepest level's."""
 
 import dataclasses
 import functools
@@ -25,7 +25,7 @@ Key = tuple[int, str]  # level, mode
 
 
 def deepest(module: nn.Module) -> int:
-    """The deepest trained level of a network whose levels all have a trained head; UserError for any other network."""
+    """Returns the deepest trained level of a network whose levels all have a trained head; UserError for any other network."""
     if not hasattr(module, "level"):
         raise UserError(
             f"the run's network is a {type(module).__name__}, which has no levels to prune to; "
@@ -40,7 +40,7 @@ def deepest(module: nn.Module) -> int:
 
 
 def create_predictors(whole: Predictor) -> dict[Key, Predictor]:
-    """The whole network, all heads read, pruned to each level in each mode, with the variables that these need alone."""
+    """Creates predictors of each level in each mode, with those variables only that they need; `whole` reads all heads."""
     predictors = {}
     for level in range(1, deepest(whole.module) + 1):
         for mode in MODES:
@@ -50,7 +50,7 @@ def create_predictors(whole: Predictor) -> dict[Key, Predictor]:
 
 
 def subset(whole: Predictor, network: nn.Module) -> dict:
-    """Those of the whole's variables that a part of its network has."""
+    """Returns those of the whole's variables that a part of its network has."""
     size = whole.module.input_size(whole.pad_multiple)
     images = jax.ShapeDtypeStruct((1, size, size, whole.channels), "float32")
 
@@ -61,11 +61,14 @@ def subset(whole: Predictor, network: nn.Module) -> dict:
 
 
 def choose(iou: Mapping[int, float], max_iou_drop: float) -> tuple[int, str]:
-    """The smallest level whose score lies at most `max_iou_drop` points (percent) below the deepest level's, and why.
+    """Chooses the smallest level whose score lies at most `max_iou_drop` points (percent) below the deepest level's.
 
     Args:
       iou: by level, 0 to 1, all of one mode.
-      max_iou_drop: in points: 0.5 is .005 of IoU.
+      max_iou_drop: in points: 0.5 is 0.005 of IoU.
+
+    Returns:
+      The level, and the reason in words.
 
     Raises:
       UserError: the deepest level has no score, as no image has a reported class.
@@ -76,21 +79,24 @@ def choose(iou: Mapping[int, float], max_iou_drop: float) -> tuple[int, str]:
             "no image of the split has a reported class (eval.classes), so no level has a score; take another split"
         )
     drop = {level: 100 * (iou[last] - score) for level, score in iou.items()}
-    level = min(level for level in iou if drop[level] <= max_iou_drop)  # NaN is never at most
+    # A comparison with NaN is false.
+    level = min(level for level in iou if drop[level] <= max_iou_drop)
+    losses = {k: f"level {k} loses {drop[k]:.2f}" for k in iou}
     if level == last:
-        below = " and ".join(f"level {k} loses {drop[k]:.2f}" for k in sorted(iou)[-2:-1])
-        return level, f"no smaller level is within {max_iou_drop:g} points of it" + f" ({below})" * bool(below)
+        below = f" ({losses[last - 1]})" if last - 1 in losses else ""
+        return level, f"no smaller level is within {max_iou_drop:g} points of it{below}"
     lost = f"{drop[level]:.2f} points below" if drop[level] > 0 else f"{-drop[level]:.2f} points above"
-    why = (
-        f"its {iou[level]:.4f} is {lost} level {last}'s {iou[last]:.4f}, and at most {max_iou_drop:g} below are allowed"
+    below = f"; {losses[level - 1]}" if level - 1 in losses else ""
+    return level, (
+        f"its {iou[level]:.4f} is {lost} level {last}'s {iou[last]:.4f}, and at most {max_iou_drop:g} below are allowed{below}"
     )
-    return level, why + "".join(f"; level {k} loses {drop[k]:.2f}" for k in sorted(iou) if k == level - 1)
 
 
 def timing_images(source, predictor: Predictor, limit: int) -> tuple[list[np.ndarray], int]:
-    """At most `limit` images float32 [h, w, C] of the split's commonest padded size, as the network takes them.
+    """Returns at most `limit` images float32 `[h, w, C]` of the split's commonest padded size, and how many have that size.
 
-    Spread evenly over those of that size, of which the second value is the number; of two sizes as common the larger.
+    The images are as the network takes them, spread evenly over those of that size; of two equally common sizes it is the
+    larger.
     """
     sizes = [predictor.padded_size(*size_of(source, index)) for index in range(len(source))]
     number, _, size = max((count, size[0] * size[1], size) for size, count in Counter(sizes).items())
@@ -115,7 +121,7 @@ def create_program(
 
 
 def measure(predictors: Mapping[Key, Predictor], images: list[np.ndarray], rounds: int, device) -> dict[Key, dict]:
-    """Size, work, memory and time of each, one image at a time on one device, all in turn.
+    """Measures size, work, memory and time of each, one image at a time on one device, all in turn.
 
     Returns by level and mode: `parameters`, `flops`, `temporary_bytes`, `argument_bytes`, `output_bytes`, `peak_bytes` (as
     in `Cost`), `p50_ms`, `p95_ms`, `faster` (the p50 of the deepest level in the same mode over this one) and, for a
@@ -126,11 +132,11 @@ def measure(predictors: Mapping[Key, Predictor], images: list[np.ndarray], round
     seconds = in_turns(runs, rounds)
     p50, p95 = ({key: 1e3 * float(np.quantile(seconds[key], part)) for key in seconds} for part in (0.5, 0.95))
     last = max(level for level, _ in predictors)
-    found = {}
+    rows = {}
     for (level, mode), predictor in predictors.items():
         cost = programs[level, mode][0]
         like_paper = mode == "fast" and last == predictor.module.depth == PAPER_DEPTH
-        found[level, mode] = {
+        rows[level, mode] = {
             "parameters": count_parameters(predictor.variables["params"]),
             "flops": cost.flops,
             "temporary_bytes": cost.temporary,
@@ -142,21 +148,21 @@ def measure(predictors: Mapping[Key, Predictor], images: list[np.ndarray], round
             "faster": p50[last, mode] / p50[level, mode],
             "paper_faster": PAPER_FASTER[level] if like_paper else None,
         }
-    return found
+    return rows
 
 
 def scores(predictor: Predictor, summary: Mapping, rows: list[Mapping], draws: np.ndarray) -> dict[str, float]:
-    """`iou_pooled` and `iou_image`, means over the reported classes, each with `..._low` and `..._high` of 95 %."""
+    """Returns `iou_pooled` and `iou_image`, means over the reported classes, each with `..._low` and `..._high` of 95 %."""
     samples = bootstrap.scores(bootstrap.counts(rows, predictor.class_names), draws, predictor.report_channels)
-    found = {}
+    row = {}
     for name in ("iou_pooled", "iou_image"):
         low, high = bootstrap.interval(samples[name])
-        found |= {name: summary[f"{name}/mean"], f"{name}_low": low, f"{name}_high": high}
-    return found
+        row |= {name: summary[f"{name}/mean"], f"{name}_low": low, f"{name}_high": high}
+    return row
 
 
 def node_memory(predictor: Predictor, shape: tuple[int, ...], device) -> dict:
-    """What the maps of the nodes take for one image `shape` = [h, w, C], and what it would cost to keep them all.
+    """Computes what the maps of the nodes take for one image `shape` = `[h, w, C]`, and what it would cost to keep them all.
 
     Returns `nodes`, the bytes of each node's map by name, and `keeping_bytes`, temporaries and output of a forward pass
     that keeps every map to its end, as it returns them all; the usual one lets a map go with its last reader.
@@ -172,7 +178,7 @@ def node_memory(predictor: Predictor, shape: tuple[int, ...], device) -> dict:
 
 
 def forward_and_nodes(module: nn.Module, mode: str, variables, batch):
-    """`forward`, and with it the map of every node by its name."""
+    """Computes `forward`, and with it the map of every node by its name."""
 
     def is_node(part: nn.Module, method: str) -> bool:
         return isinstance(part, Block) and method == "__call__"

@@ -1,9 +1,10 @@
-"""A run of U-Net++ pruned: every level scored and timed, the smallest that is good enough written out."""
+"""Prunes a run of U-Net++: scores and times every level, and writes the smallest that is good enough."""
 
 import jax
 from etils.epath import Path
 
 from unet_jax.analysis.prune import extract, levels, report
+from unet_jax.analysis.results import write_results
 from unet_jax.data.dataset import Dataset
 from unet_jax.data.store.sources import InMemory
 from unet_jax.errors import UserError
@@ -13,8 +14,6 @@ from unet_jax.inference.predictor import select_heads
 from unet_jax.runs import loop, score
 from unet_jax.runs import workdir as folder
 from unet_jax.runs.load import open_run
-from unet_jax.storage import json_file
-from unet_jax.storage.write_errors import report_write_errors
 
 
 def prune(
@@ -37,7 +36,7 @@ def prune(
 
     Args:
       workdir: of a U-Net++ trained with deep supervision.
-      max_iou_drop: points of pooled mean IoU that the level may lie below the deepest one, both in `mode`.
+      max_iou_drop: how many points of pooled mean IoU the level may lie below the deepest one, both in `mode`.
       split: to score; val, as a level chosen on test would make its score there too good.
       mode: in which levels are compared and the pruned network predicts; "" for the run's `eval.mode`.
       level: to write in place of the one that the rule chooses; 0 for that one.
@@ -66,15 +65,16 @@ def prune(
     deepest = levels.deepest(run.predictor.module)
     select_heads(run.predictor.module, mode, level)  # raises where there is no such mode or level
     dataset = dataset or score.open_dataset(run, workdir, root)
-    source = InMemory(dataset.source(split), run.config.data.cache_bytes)  # decoded once, scored often
+    # Decoded once, scored often.
+    source = InMemory(dataset.source(split), run.config.data.cache_bytes)
     predictors = levels.create_predictors(run.predictor)
     print(f"scoring {len(source)} images of {split} at {deepest} levels in two modes, then timing these", flush=True)
     batch_size = run.config.eval.batch_size
     scored = {key: evaluate(predictor, source, batch_size=batch_size) for key, predictor in predictors.items()}
     draws = bootstrap.draw(len(source), seed=run.config.seed)
-    found = {key: levels.scores(predictors[key], *scored[key], draws) for key in predictors}
+    scores = {key: levels.scores(predictors[key], *scored[key], draws) for key in predictors}
 
-    iou = {k: found[k, mode]["iou_pooled"] for k in range(1, deepest + 1)}
+    iou = {k: scores[k, mode]["iou_pooled"] for k in range(1, deepest + 1)}
     chosen, reason = levels.choose(iou, max_iou_drop)
     if level:
         reason = f"--level says so; the rule chooses level {chosen}: {reason}"
@@ -103,20 +103,28 @@ def prune(
         "max_iou_drop": max_iou_drop,
         "level": chosen,
         "reason": reason,
-        "levels": [{"level": k, "mode": m, **measured[k, m], **found[k, m]} for k, m in predictors],
+        "levels": [{"level": k, "mode": m, **measured[k, m], **scores[k, m]} for k, m in predictors],
         "memory": {"held_bytes": whole["temporary_bytes"] + whole["output_bytes"], **memory},
         "versions": folder.versions(),
     }
     print(report.text(result), flush=True)
-    about = {"split": split, "max_iou_drop": max_iou_drop}
-    extract.write(workdir, out, level=chosen, mode=mode, step=run.step, score=iou[chosen], overwrite=overwrite, **about)
+    extract.write(
+        workdir,
+        out,
+        level=chosen,
+        mode=mode,
+        step=run.step,
+        score=iou[chosen],
+        overwrite=overwrite,
+        split=split,
+        max_iou_drop=max_iou_drop,
+    )
     written = report.write(result, out)
     print(f"\npruned network  {out}\ntable and plot  {', '.join(map(str, written))}", flush=True)
     if retrain:
         result["retrained"] = _retrain(run, workdir, chosen, mode, root, source, scored[chosen, mode], draws)
         print(f"\n{report.comparison(result)}")
-        with report_write_errors():
-            json_file.write(out / "prune.json", json_file.plain(result), indent=1)
+        write_results(out, {"prune.json": result})
     return result
 
 
@@ -124,19 +132,21 @@ def _retrain(run, workdir: Path, level: int, mode: str, root: str, source, embed
     """Trains the level alone with the run's config; `embedded` is how `evaluate` scored that level of the whole on `source`."""
     alone_dir = workdir / f"retrained-level{level}-{mode}"
     config = extract.level_config(score.config_with_root(run, root), level, mode)
-    config.train.init_from = ""  # alone: not from a network whose other levels were trained with it
+    # Not from a network whose other levels were trained with it.
+    config.train.init_from = ""
     loop.train_and_evaluate(config, alone_dir)
-    there = open_run(alone_dir, mode=mode)
-    predictor = there.predictor
+    alone_run = open_run(alone_dir, mode=mode)
+    predictor = alone_run.predictor
     alone = evaluate(predictor, source, batch_size=run.config.eval.batch_size)
     samples = [
         bootstrap.scores(bootstrap.counts(rows, predictor.class_names), draws, predictor.report_channels)["iou_pooled"]
         for _, rows in (embedded, alone)
     ]
-    low, high = bootstrap.interval(samples[0] - samples[1])  # of the same draws: what makes an image hard falls out
+    # From the same draws, so that what makes an image hard cancels.
+    low, high = bootstrap.interval(samples[0] - samples[1])
     return {
         "workdir": str(alone_dir),
-        "step": there.step,
+        "step": alone_run.step,
         "level": level,
         "mode": mode,
         **levels.scores(predictor, *alone, draws),

@@ -1,47 +1,46 @@
 """The comparison of the levels as text, as CSV and JSON, and as a picture."""
 
-import csv
 import math
 from collections.abc import Mapping
 
 from etils.epath import Path
 
-from unet_jax.plotting import drawing
-from unet_jax.storage import json_file
-from unet_jax.storage.write_errors import report_write_errors
+from unet_jax.analysis.results import write_results
+from unet_jax.plotting.figures import new_figure
+from unet_jax.plotting.text_table import format_table
 
 MIB = 2**20
 
 
 def text(result: Mapping) -> str:
-    """The table, what its columns say, the memory of the nodes, and the choice; `result` as of `pruning.prune`."""
+    """Returns the table, what its columns say, the memory of the nodes, and the choice; `result` is that of `pruning.prune`."""
     height, width = result["image_size"][:2]
-    paper = any(row["paper_faster"] for row in result["levels"])
-    lines = [
-        "level  mode      parameters    GFLOP  peak MiB   p50 ms   p95 ms  faster"
-        + "  paper" * paper
-        + "  IoU pooled              IoU per image"
+    with_paper = any(row["paper_faster"] for row in result["levels"])
+    titles = [
+        "level",
+        "mode",
+        "parameters",
+        "GFLOP",
+        "peak MiB",
+        "p50 ms",
+        "p95 ms",
+        "faster",
+        "IoU pooled",
+        "IoU per image",
     ]
-    lines.append("-" * len(lines[0]))
-    for row in result["levels"]:
-        cells = [
-            f"L{row['level']}".ljust(5),
-            row["mode"].ljust(8),
-            f"{row['parameters']:,}".rjust(11),
-            f"{row['flops'] / 1e9:.3f}".rjust(7),
-            f"{row['peak_bytes'] / MIB:.2f}".rjust(8),
-            f"{row['p50_ms']:.2f}".rjust(7),
-            f"{row['p95_ms']:.2f}".rjust(7),
-            f"{row['faster']:.2f}x".rjust(6),
-        ]
-        if paper:
-            cells.append((f"{row['paper_faster']:.1f}x" if row["paper_faster"] else "").rjust(5))
-        lines.append("  ".join([*cells, _score(row, "iou_pooled"), _score(row, "iou_image")]))
+    rows = [titles, *map(_cells, result["levels"])]
+    note = ""
+    if with_paper:
+        for row, cell in zip(rows, ["paper", *map(_paper_cell, result["levels"])], strict=True):
+            row.insert(8, cell)
+        note = " paper: the same, read off figure 3 of DLMIA 2018, another task and machine."
+    scores = (len(rows[0]) - 2, len(rows[0]) - 1)
+    table = format_table(rows, left=(0, 1, *scores), rules=(1,))
     memory, last = result["memory"], result["levels"][-1]["level"]
     return "\n".join(
         [
             "",
-            *lines,
+            table,
             "",
             f"IoU: mean over {', '.join(result['classes'])} of {result['num_images']} images of {result['split']}, checkpoint "
             f"of step {result['step']}, with 95 % intervals over images ({result['resamples']:,} bootstrap samples).",
@@ -50,8 +49,7 @@ def text(result: Mapping) -> str:
             f"on one device ({result['device']}).",
             "  ms: the forward pass, from an image in the host's memory to probabilities on the device; "
             f"{result['rounds']} turns, all levels and modes in turn.",
-            "  faster: than the deepest level in the same mode, by p50."
-            + " paper: the same, read off figure 3 of DLMIA 2018, another task and machine." * paper,
+            f"  faster: than the deepest level in the same mode, by p50.{note}",
             "  GFLOP, peak MiB: of the compiled program, by XLA's count; peak is temporaries + arguments (parameters, image)"
             " + output.",
             f"Memory of nodes: fast at L{last} holds {memory['held_bytes'] / MIB:.2f} MiB, temporaries and output; made to keep "
@@ -64,40 +62,27 @@ def text(result: Mapping) -> str:
 
 
 def comparison(result: Mapping) -> str:
-    """The one line that tells embedded from alone training."""
+    """Returns the line that compares a level trained within the whole network with the same level trained alone."""
     alone = result["retrained"]
     gap, low, high = (alone[f"embedded_minus_alone{end}"] for end in ("", "_low", "_high"))
     return (
-        f"level {alone['level']}, {alone['mode']}, pooled IoU on {result['split']}: embedded {_cell(alone['iou_pooled'] + gap)}, "
-        f"alone {_cell(alone['iou_pooled'])}; embedded - alone {gap:+.4f} [{low:+.4f}, {high:+.4f}] "
+        f"level {alone['level']}, {alone['mode']}, pooled IoU on {result['split']}: embedded {_number(alone['iou_pooled'] + gap)}, "
+        f"alone {_number(alone['iou_pooled'])}; embedded - alone {gap:+.4f} [{low:+.4f}, {high:+.4f}] "
         "(95 % over images; one seed each, and seeds differ, too)"
     )
 
 
 def write(result: Mapping, out: str | Path) -> list[Path]:
     """Writes `prune.json` (all of it), `prune.csv` (a line per level and mode) and `prune.png` into `out`."""
-    out = Path(out)
-    rows = json_file.plain(result["levels"])
-    paths = [out / f"prune.{ending}" for ending in ("json", "csv", "png")]
-    with report_write_errors():
-        json_file.write(paths[0], json_file.plain(result), indent=1)
-        with paths[1].open("w") as file:
-            table = csv.DictWriter(file, fieldnames=list(rows[0]))
-            table.writeheader()
-            table.writerows(rows)
-        drawing.save_figure(_plot(result), paths[2])
-    return paths
+    return write_results(out, {"prune.json": result, "prune.csv": result["levels"], "prune.png": _plot(result)})
 
 
 def _plot(result: Mapping):
-    """IoU, pooled and per image, against milliseconds, with intervals; a line per mode, the chosen level ringed."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second that --help need not wait for
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4.5), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)  # no pyplot: nothing global, no window
+    """Draws IoU, pooled and per image, over milliseconds, with intervals; a line per mode, the chosen level ringed."""
+    figure = new_figure(10, 4.5)
     titles = {"iou_pooled": "IoU pooled", "iou_image": "IoU per image"}
-    styles = {"accurate": ("#0072b2", (-18, 5)), "fast": ("#d55e00", (6, -12))}  # colour, where the label stands
+    # By mode: colour, and where the label stands.
+    styles = {"accurate": ("#0072b2", (-18, 5)), "fast": ("#d55e00", (6, -12))}
     for axis, (name, title) in zip(figure.subplots(1, 2, sharex=True), titles.items(), strict=True):
         for mode, (colour, place) in styles.items():
             rows = [row for row in result["levels"] if row["mode"] == mode and not math.isnan(row[name])]
@@ -119,9 +104,28 @@ def _plot(result: Mapping):
     return figure
 
 
+def _cells(row: Mapping) -> list[str]:
+    return [
+        f"L{row['level']}",
+        row["mode"],
+        f"{row['parameters']:,}",
+        f"{row['flops'] / 1e9:.3f}",
+        f"{row['peak_bytes'] / MIB:.2f}",
+        f"{row['p50_ms']:.2f}",
+        f"{row['p95_ms']:.2f}",
+        f"{row['faster']:.2f}x",
+        _score(row, "iou_pooled"),
+        _score(row, "iou_image"),
+    ]
+
+
+def _paper_cell(row: Mapping) -> str:
+    return f"{row['paper_faster']:.1f}x" if row["paper_faster"] else ""
+
+
 def _score(row: Mapping, name: str) -> str:
-    return f"{_cell(row[name])} [{_cell(row[f'{name}_low'])}, {_cell(row[f'{name}_high'])}]".ljust(22)
+    return f"{_number(row[name])} [{_number(row[f'{name}_low'])}, {_number(row[f'{name}_high'])}]"
 
 
-def _cell(value: float) -> str:
+def _number(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.4f}"

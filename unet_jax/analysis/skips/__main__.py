@@ -5,15 +5,15 @@
     python -m unet_jax.analysis.skips --workdir=runs/unet --workdir=runs/unet_pp --similarity
 
 Localisation: IoU and boundary IoU of a split (pooled), first of the network as it is, then with the output of each node,
-and with each skip connection alone, replaced by its mean of each channel; other readers of the same map go on seeing the
+and with each skip connection alone, replaced by its mean of each channel; other readers of the same map still see the
 real one. --mean=set takes the mean over all images of the split, which leaves nothing of the image; --mean=image that of
 each image's own map, which leaves what is in it and takes where; both are of the maps as the network computes them, mirrored
-padding included. The table tells points lost. OUT gets skips.csv, skips.json and skips.png, a column of panels for each run.
+padding included. The table shows points lost. OUT gets skips.csv, skips.json and skips.png, a column of panels for each run.
 
-Semantic gap: --similarity tells, with nothing replaced, how alike the maps are that each node concatenates: linear CKA over
-all pixels of the split, 1 for equal up to rotation and scale. OUT gets similarity.csv, similarity.json and similarity.png.
+Semantic gap: --similarity replaces nothing and compares the maps that each node concatenates: linear CKA over all pixels of
+the split, 1 for equal up to rotation and scale. OUT gets similarity.csv, similarity.json and similarity.png.
 
-The networks may be any, on the same images. Status: 2 for bad input, told in one line.
+The networks may be any, on the same images. Status: 2 for bad input, with one line that says what.
 """
 
 from absl import flags
@@ -27,8 +27,8 @@ def define_flags() -> None:
     )
     flags.DEFINE_string("split", "val", "train, val or test.")
     flags.DEFINE_enum("mean", "set", ["set", "image", "both"], "The mean that stands for a map.")
-    flags.DEFINE_float("boundary", 0.02, "Distance of boundary IoU from the contour, in image diagonals.")
-    flags.DEFINE_bool("similarity", False, "How alike joined maps are, and nothing replaced.")
+    flags.DEFINE_float("boundary_distance", 0.02, "Distance of boundary IoU from the contour, in image diagonals.")
+    flags.DEFINE_bool("similarity", False, "Compare the maps that nodes join, and replace nothing.")
     flags.DEFINE_string("checkpoint", "best", "best, latest or a step.")
     flags.DEFINE_enum("mode", None, ["accurate", "fast"], "All heads or one. Default: eval.mode of each run.")
     flags.DEFINE_string(
@@ -38,12 +38,13 @@ def define_flags() -> None:
 
 
 def main() -> None:
-    from unet_jax.analysis.skips.study import study  # after the flags: --help needs no jax
+    # After the flags: --help needs no jax.
+    from unet_jax.analysis.skips.study import study
 
     values = flags.FLAGS
-    names = ("split", "mean", "checkpoint", "out", "root")
+    names = ("split", "mean", "boundary_distance", "similarity", "checkpoint", "out", "root")
     given = {name: values[name].value for name in names} | {"mode": values.mode or ""}
-    study(values.workdir, share=values.boundary, alike=values.similarity, **given)
+    study(values.workdir, **given)
 
 
 if __name__ == "__main__":

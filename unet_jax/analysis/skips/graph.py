@@ -1,9 +1,11 @@
-"""The nodes and skip connections of any network, found from who reads whom (`analysis/wiring.py`) and how large its maps are.
+"""Finds the nodes and skip connections of any network, from who reads whom (`analysis/wiring.py`) and how large its maps are.
 
 U is a submodule that gives more pixels than it takes. Submodules at one level that read each other, with the same U behind
-them, are one node: enc_i, x^{i,j}, a dense block, the convolutions of FCN between two pools. A skip connection is what is
-read beside an up-sampled map without coming from it, one for each set of U behind it, so that a block's maps are one and
-x^{i,0}, x^{i,1} two; or, where logits are a sum, a summand that is not the coarsest.
+them, are one node: enc_i, x^{i,j}, a dense block, the convolutions of FCN between two pools.
+
+A skip connection is any input that is joined with an up-sampled map and does not derive from it. Inputs with the same
+up-sampling history count as one: the maps of a dense block are one skip, x^{i,0} and x^{i,1} are two. In networks that add
+scores (FCN) each finer summand is a skip.
 """
 
 import functools
@@ -17,7 +19,8 @@ from flax import linen as nn
 
 from unet_jax.analysis import wiring
 
-LARGE = 2048  # pixels: at this size neither margins nor borders hide how often a map was halved
+# Pixels. At this size neither margins nor borders hide how often a map was halved.
+LARGE = 2048
 
 
 class Place(NamedTuple):
@@ -32,7 +35,7 @@ class Place(NamedTuple):
 class Part(NamedTuple):
     """A node or a skip connection, and the places where its map is replaced.
 
-    A skip leads from the node `source` to the node `reader`, of a node both are its own name.
+    A skip leads from the node `source` to the node `reader`; for a node both are its name.
     """
 
     kind: str
@@ -66,7 +69,7 @@ class Graph(NamedTuple):
 
 
 def find(module: nn.Module, variables: Any, channels: int) -> Graph:
-    """The graph of a network for images of so many channels; its weights are not looked at."""
+    """Finds the graph of a network for images with `channels` channels; its weights do not matter."""
     return _Finder(module, variables, channels).graph()
 
 
@@ -83,12 +86,12 @@ class _Finder:
             self.level[reader] = min(self.level[source.name] for source in self.reads[reader])
 
     def sources(self, name: str) -> list[wiring.Source]:
-        """What a submodule reads, whole (NAME) or one of its maps (NAME_k)."""
+        """Returns what a submodule reads; `name` is the whole submodule (NAME) or one of its maps (NAME_k)."""
         return self.reads.get(name) or self.reads.get(name.rpartition("_")[0], [])
 
     @functools.cache  # noqa: B019 - lives as long as the search
     def behind(self, name: str) -> frozenset[str]:
-        """Every submodule that a map depends on."""
+        """Returns every submodule that a map depends on."""
         direct = {source.name for source in self.sources(name)} - {"image"}
         return frozenset(direct).union(*(self.behind(source) for source in direct))
 
@@ -97,7 +100,7 @@ class _Finder:
 
     @functools.cached_property
     def node_of(self) -> dict[str, str]:
-        """The node that a submodule, or one of its maps, belongs to; none for U and for what gives logits."""
+        """Maps a submodule, or one of its maps, to its node; U and what gives logits have none."""
         inner = sorted(self.read - self.ups - self.tops)
         root = {name: name for name in inner}
 
@@ -115,48 +118,48 @@ class _Finder:
         return {name: _stem(group) for group in groups.values() for name in group}
 
     def nodes_of(self, name: str) -> list[str]:
-        """The node of a map; of U and of a score, those that they read."""
+        """Returns the node of a map; for U and for a score, the nodes that they read."""
         if name in self.node_of:
             return [self.node_of[name]]
         return [node for source in self.sources(name) if source.name != "image" for node in self.nodes_of(source.name)]
 
     def joined(self) -> dict[tuple, list[tuple[str, wiring.Source]]]:
-        """(reader, source) of each skip connection, by the U beside it and the set of U behind it."""
-        found: dict[tuple, list] = {}
+        """Returns (reader, source) of each skip connection, by the U that it is joined with and the set of U behind it."""
+        pairs: dict[tuple, list] = {}
         for reader, sources in self.reads.items():
             for up in (source.name for source in sources if source.name in self.ups):
                 for source in sources:
                     if source.name not in self.ups and up not in self.behind(source.name):
-                        found.setdefault((up, self.ups_behind(source.name)), []).append((reader, source))
-        return found
+                        pairs.setdefault((up, self.ups_behind(source.name)), []).append((reader, source))
+        return pairs
 
     def skips(self) -> list[Part]:
-        found = []
+        parts = []
         for pairs in self.joined().values():
             last = max(pairs, key=lambda pair: pair[1].first)[1].name
             reader = next(self.node_of[reader] for reader, _ in pairs if reader in self.node_of)
             source = self.node_of[last]
             places = tuple(Place(reader, "in", s.first, s.channels) for reader, s in pairs)
-            found.append(Part("skip", f"{source} -> {reader}", source, reader, places))
+            parts.append(Part("skip", f"{source} -> {reader}", source, reader, places))
         for reader in self.sums:
             deepest = max(self.level[source.name] for source in self.reads[reader])
             for summand in (source for source in self.reads[reader] if self.level[source.name] < deepest):
                 place = Place(summand.name, "out", 0, summand.channels)
-                found.append(Part("skip", summand.name, self.nodes_of(summand.name)[-1], reader, (place,)))
-        return found
+                parts.append(Part("skip", summand.name, self.nodes_of(summand.name)[-1], reader, (place,)))
+        return parts
 
     def joins(self) -> list[Join]:
-        found: dict[str, Join] = {}
+        joins: dict[str, Join] = {}
         for (up, _), pairs in self.joined().items():
             reader = next(reader for reader, _ in pairs if reader in self.node_of)
             node = self.node_of[reader]
-            join = found.setdefault(node, Join(node, self.level[reader], reader, {}))
-            own = [source for other, source in pairs if other == reader]
+            join = joins.setdefault(node, Join(node, self.level[reader], reader, {}))
+            sources = [source for other, source in pairs if other == reader]
             (u,) = [source for source in self.reads[reader] if source.name == up]
             join.maps.setdefault("U", list(range(u.first, u.first + u.channels)))
-            name = self.node_of[max(own, key=lambda source: source.first).name]
-            join.maps[name] = [c for source in own for c in range(source.first, source.first + source.channels)]
-        return list(found.values())
+            name = self.node_of[max(sources, key=lambda source: source.first).name]
+            join.maps[name] = [c for source in sources for c in range(source.first, source.first + source.channels)]
+        return list(joins.values())
 
     def graph(self) -> Graph:
         skips = self.skips()
@@ -178,7 +181,7 @@ class _Finder:
             return max((1 + column(source) for source, reader in edges if reader == node), default=level[node])
 
         columns = {node: column(node) for node in sorted(level, key=lambda node: (column(node), node))}
-        # A map's channels, as those who read it see it.
+        # The channels of each map, as its readers see it.
         outputs = {source.name: source.channels for sources in self.reads.values() for source in sources}
         nodes = [
             Part("node", node, node, node, tuple(Place(n, "out", 0, outputs[n]) for n in self.members(node)))
@@ -196,11 +199,11 @@ class _Finder:
         )
 
     def members(self, node: str) -> list[str]:
-        return sorted(name for name, own in self.node_of.items() if own == node)
+        return sorted(name for name, node_of_name in self.node_of.items() if node_of_name == node)
 
 
 def _sizes(module: nn.Module, variables: Any, channels: int) -> tuple[dict[str, int], set[str]]:
-    """How often each map was halved, and the submodules that give more pixels than they take; nothing is computed."""
+    """Returns how often each map was halved, and the submodules that give more pixels than they take; by shapes alone."""
     size = module.input_size(math.ceil(LARGE / module.multiple) * module.multiple)
     taken, given = {}, {}
 
@@ -218,7 +221,7 @@ def _sizes(module: nn.Module, variables: Any, channels: int) -> tuple[dict[str, 
 
 
 def _stem(group: list[str]) -> str:
-    """The name of a node of these submodules: its own, or the commonest without a number at the end."""
+    """Names a node after its submodules: the name of the only one, or the commonest one without a number at the end."""
     if len(group) == 1:
         return group[0]
     stems = Counter(stem for stem in (name.rpartition("_")[0] for name in sorted(group)) if stem)

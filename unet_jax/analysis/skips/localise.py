@@ -1,4 +1,4 @@
-"""How much each node and each skip connection of a trained network is worth: the scores with its maps replaced.
+"""Scores a trained network with the maps of each node and each skip connection replaced: how much they are worth.
 
 The mean over the set leaves nothing of the image in a map; the mean over the image leaves what is in it, and takes where.
 """
@@ -16,14 +16,16 @@ from unet_jax.evaluation.evaluate import evaluate
 from unet_jax.inference.predictor import Predictor
 from unet_jax.segmentation import true_masks
 
-OF = {"set": "all images", "image": "each image"}  # what a mean is taken of
+# What each mean is taken of.
+OF = {"set": "all images", "image": "each image"}
 METRICS = ("iou", "boundary_iou")
-THIN = 0.9  # the part of an object in its boundary from which it has no interior to speak of
+# Objects with at least this fraction of their pixels in their boundary have nearly no interior.
+THIN = 0.9
 
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """Of a network with one part replaced, `mean` telling by which mean; with nothing replaced both are "".
+    """The score of a network with the part `kind`, `name` replaced by the mean `mean`; with nothing replaced all are "".
 
     `scores` and `drops` are by metric and class, `iou/anode`, and `.../mean` over the reported classes; pooled over the split,
     NaN where a class is absent. `drops` are points (percent) below the network with nothing replaced.
@@ -39,13 +41,13 @@ class Score:
 
 
 class Boundaries:
-    """Boundary IoU of a source's images, which `evaluate` tells `each`; what is true is looked up once.
+    """Boundary IoU of a source's images, which `evaluate` passes to `add`; the true boundaries are computed once.
 
-    `part` is the share of the kept classes' true pixels that lie in their boundaries.
+    `fraction` is the fraction of the reported classes' true pixels that lie in their boundaries.
     """
 
-    def __init__(self, predictor: Predictor, source, share: float):
-        self.names, self.report_channels, self.share = predictor.class_names, predictor.report_channels, share
+    def __init__(self, predictor: Predictor, source, boundary_distance: float):
+        self.names, self.report_channels = predictor.class_names, predictor.report_channels
         self.true, inside, pixels = {}, 0, 0
         for index in range(len(source)):
             example = source[index]
@@ -55,17 +57,17 @@ class Boundaries:
                 raise UserError(
                     f"two images of the split have the id {name!r}, so masks cannot be told apart; rename one"
                 )
-            d = boundary.distance(*valid.shape, share)
+            d = boundary.distance(*valid.shape, boundary_distance)
             self.true[name] = boundary.inner_boundary(true & valid[..., None], d), valid, d
             inside += self.true[name][0][..., self.report_channels].sum()
             pixels += (true & valid[..., None])[..., self.report_channels].sum()
-        self.part = float(inside / pixels) if pixels else float("nan")
+        self.fraction = float(inside / pixels) if pixels else float("nan")
         self.start()
 
     def start(self) -> None:
         self.counts = {name: np.zeros(len(self.names), np.int64) for name in ("tp", "fp", "fn")}
 
-    def each(self, name: str, masks: np.ndarray, ids: np.ndarray) -> None:
+    def add(self, name: str, masks: np.ndarray, ids: np.ndarray) -> None:
         del ids
         true, valid, d = self.true[name]
         for count, value in boundary.counts(boundary.inner_boundary(masks & valid[..., None], d), true).items():
@@ -83,7 +85,7 @@ def localise(
     source,
     *,
     means: tuple[str, ...] = ("set",),
-    share: float = boundary.SHARE,
+    boundary_distance: float = boundary.BOUNDARY_DISTANCE,
     batch_size: int,
     progress: Callable[[int, int], None] = lambda done, number: None,
 ) -> list[Score]:
@@ -94,9 +96,9 @@ def localise(
       graph: of `predictor.network`.
       source: random access to Examples; read once for every score.
       means: "set", "image" or both.
-      share: the distance of boundary IoU, in image diagonals.
+      boundary_distance: of boundary IoU, in image diagonals.
       batch_size: of an evaluation.
-      progress: told how many scores are done, of how many.
+      progress: called with how many scores are done, of how many.
 
     Raises:
       UserError: the source has no image, or none with a reported class.
@@ -107,33 +109,34 @@ def localise(
     parts = (*graph.nodes, *graph.skips, Part("skips", "all skips", "", "", together))
     places = list(dict.fromkeys(place for part in parts for place in part.places))
     whole = replace.replace_places(predictor, places)
-    boundaries = Boundaries(predictor, source, share)
-    if boundaries.part > THIN:
+    boundaries = Boundaries(predictor, source, boundary_distance)
+    if boundaries.fraction > THIN:
         print(
-            f"note: {100 * boundaries.part:.0f} % of the pixels of {', '.join(predictor.report_classes)} lie within {100 * share:g} % "
-            "of the diagonal from their contours, so boundary IoU is all but IoU; a smaller --boundary tells them apart"
+            f"note: {100 * boundaries.fraction:.0f} % of the pixels of {', '.join(predictor.report_classes)} lie within "
+            f"{100 * boundary_distance:g} % of the diagonal from their contours, so boundary IoU nearly equals IoU; give a "
+            "smaller --boundary_distance"
         )
     number = 1 + len(means) * len(parts)
 
-    def scores(of: Predictor) -> dict[str, float]:
+    def score(changed: Predictor) -> dict[str, float]:
         boundaries.start()
-        summary, _ = evaluate(of, source, batch_size=batch_size, on_image=boundaries.each)
+        summary, _ = evaluate(changed, source, batch_size=batch_size, on_image=boundaries.add)
         iou = {f"iou/{name}": summary[f"iou_pooled/{name}"] for name in (*predictor.class_names, "mean")}
         return iou | boundaries.summarize()
 
-    base = scores(whole)
+    base = score(whole)
     if np.isnan(base["iou/mean"]):
         raise UserError(
             "no image of the split has a reported class (eval.classes), so nothing can drop; take another split"
         )
-    found = [Score("none", "nothing replaced", "", "", "", base, dict.fromkeys(base, 0.0))]
+    scores = [Score("none", "nothing replaced", "", "", "", base, dict.fromkeys(base, 0.0))]
     progress(1, number)
     for mean in means:
         values = replace.set_means(whole, source, batch_size) if mean == "set" else None
         for part in parts:
-            found.append(_score(part, mean, base, scores(replace.replacing(whole, part.places, values))))
-            progress(len(found), number)
-    return found
+            scores.append(_score(part, mean, base, score(replace.replacing(whole, part.places, values))))
+            progress(len(scores), number)
+    return scores
 
 
 def _score(part: Part, mean: str, base: dict[str, float], scores: dict[str, float]) -> Score:

@@ -1,44 +1,26 @@
-"""A study as a picture: the networks' nodes and skips coloured by what they are worth, or bars of how alike maps are."""
+"""Draws a study: the networks' nodes and skips coloured by what they are worth, or bars of how similar maps are."""
 
 import math
 import re
 
 import numpy as np
-from etils.epath import Path
 
 from unet_jax.analysis.skips.localise import METRICS, OF
-from unet_jax.analysis.skips.report import RunResult, Study
-from unet_jax.plotting import drawing
-from unet_jax.storage.write_errors import report_write_errors
+from unet_jax.analysis.skips.study_result import RunResult, Study
+from unet_jax.plotting.figures import new_figure
 
-RADIUS, ROW = 0.42, 1.75  # of a node, and between two levels; a column is 1 wide
-INCHES = 0.72  # of a column
+# The radius of a node, and the distance between two levels; a column is 1 wide, which is `INCHES` inches.
+RADIUS, ROW = 0.42, 1.75
+INCHES = 0.72
 COLOURS = "YlOrRd"
-BARS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # after Okabe and Ito
+# After Okabe and Ito.
+BARS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 
-def write(study: Study, out: Path) -> Path:
-    """Writes `skips.png`, or `similarity.png` where maps were compared; one that is there is replaced."""
-    drops = bool(study.runs[0].scores)
-    path = out / ("skips.png" if drops else "similarity.png")
-    with report_write_errors():
-        drawing.save_figure((_networks(study) if drops else _bars(study)), path)
-    return path
+def draw_networks(study: Study):
+    """Draws a column of panels for each run, a row for each mean and metric, with one scale of colours for all.
 
-
-def _figure(width: float, height: float):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second that --help need not wait for
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)  # no pyplot: nothing global, no window
-    return figure
-
-
-def _networks(study: Study):
-    """A column of panels for each run, a row for each mean and metric, one scale of colours for all.
-
-    The scale goes by the root: a skip costs a few points where a node costs all.
+    The scale goes by the square root: a skip costs a few points where a node costs all.
     """
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
@@ -50,7 +32,7 @@ def _networks(study: Study):
     frames = [_frame(run) for run in runs]
     widths = [max(frame[1] - frame[0], 5.0) for frame in frames]
     bottom, top = min(frame[2] for frame in frames), max(frame[3] for frame in frames)
-    figure = _figure(INCHES * sum(widths) + 1.2, len(rows) * (INCHES * (top - bottom) + 0.8))
+    figure = new_figure(INCHES * sum(widths) + 1.2, len(rows) * (INCHES * (top - bottom) + 0.8))
     axes = figure.subplots(len(rows), len(runs), squeeze=False, width_ratios=widths)
     drops = [score.drops[f"{metric}/mean"] for run in runs for score in run.scores for metric in METRICS]
     scale = PowerNorm(0.5, 0, max(1.0, *(drop for drop in drops if not math.isnan(drop))))
@@ -59,9 +41,9 @@ def _networks(study: Study):
         named = "IoU" if metric == "iou" else "boundary IoU"
         for run, frame, axis in zip(runs, frames, row, strict=True):
             together = next(s for s in run.scores if (s.kind, s.mean) == ("skips", mean)).drops[f"{metric}/mean"]
-            told = f"{run.name}: {named} {run.scores[0].scores[f'{metric}/mean']:.4f}\n"
-            told += f"lost with the mean of {OF[mean]}; all skips at once: {_number(together)}"
-            axis.set_title(told, loc="left", fontsize=9)
+            title = f"{run.name}: {named} {run.scores[0].scores[f'{metric}/mean']:.4f}\n"
+            title += f"lost with the mean of {OF[mean]}; all skips at once: {_number(together)}"
+            axis.set_title(title, loc="left", fontsize=9)
             _network(axis, run, mean, f"{metric}/mean", colour)
             axis.set_xlim(frame[0], frame[1])
             axis.set_ylim(bottom, top)
@@ -77,14 +59,14 @@ def _place(run: RunResult, node: str) -> tuple[float, float]:
 
 
 def _lift(run: RunResult, source: str, reader: str) -> float:
-    """How high above its row a skip bows: over the nodes that stand between its ends."""
+    """Returns how high above its row a skip bows, over the nodes that stand between its ends."""
     (x0, y0), (x1, y1) = _place(run, source), _place(run, reader)
     between = sum(x0 < x < x1 and y == y0 for x, y in (_place(run, node) for node in run.graph.level))
     return 0.0 if y0 != y1 or not between else 0.4 + 0.36 * between
 
 
 def _frame(run: RunResult) -> tuple[float, float, float, float]:
-    """Left, right, bottom and top of a run's drawing, in columns."""
+    """Returns left, right, bottom and top of a run's drawing, in columns."""
     x, y = zip(*(_place(run, node) for node in run.graph.level), strict=True)
     top = max(_place(run, skip.source)[1] + _lift(run, skip.source, skip.reader) for skip in run.graph.skips)
     return min(x) - 0.7, max(x) + 0.7, min(y) - 0.6, max(top + 0.25, max(y) + 0.6)
@@ -138,8 +120,8 @@ def _label(node: str) -> str:
     return re.sub(r"^x_(\d+)_(\d+)$", r"$x^{\1,\2}$", node).replace("bottleneck", "bottom").replace("encoder", "map")
 
 
-def _bars(study: Study):
-    """U against the skips of the last node of each level: the nearest skip, and the farthest where there are two."""
+def draw_bars(study: Study):
+    """Draws the similarity of U with the skips of the last node of each level: the nearest skip, and the farthest where there are several."""
     series: dict[str, dict[int, float]] = {}
     for run in study.runs:
         for level in sorted({pair.level for pair in run.pairs}):
@@ -151,7 +133,7 @@ def _bars(study: Study):
             if farthest is not nearest:
                 series.setdefault(f"{run.name}: farthest skip", {})[level] = farthest.cka
     levels = sorted({level for values in series.values() for level in values})
-    figure = _figure(max(6.0, 0.32 * len(series) * len(levels) + 2), 4.0 + 0.2 * len(series))
+    figure = new_figure(max(6.0, 0.32 * len(series) * len(levels) + 2), 4.0 + 0.2 * len(series))
     axis = figure.subplots()
     width = 0.8 / len(series)
     colours = {run.name: BARS[k % len(BARS)] for k, run in enumerate(study.runs)}

@@ -1,6 +1,6 @@
 """A network some of whose maps can be replaced by their mean of each channel, which ones being data of one program.
 
-What it replaces is told by its variables, so a `Predictor` of it is evaluated like any other, and compiled once per size of
+What it replaces stands in its variables, so a `Predictor` of it is evaluated like any other, and compiled once per size of
 images however many replacements are tried.
 """
 
@@ -18,11 +18,12 @@ from unet_jax.analysis.skips.graph import Place
 from unet_jax.data.loading import eval_pipeline
 from unet_jax.inference.predictor import Predictor
 
-Means = dict[str, np.ndarray]  # of the places, by `key`
+# The means of the places, by `key`.
+Means = dict[str, np.ndarray]
 
 
 class Replacement(NamedTuple):
-    """What is replaced: `places` bool [number of places]; by the mean of each image's own map, or by `means`."""
+    """What is replaced: `places` bool [number of places]; by the mean of each image's map, or by `means`."""
 
     places: Any
     by_image: Any
@@ -67,39 +68,41 @@ class Replaceable:
 
     def read(self, variables: Any, images: jax.Array, on_map: Callable[[jax.Array], Any]) -> dict[str, Any]:
         """`on_map` of the map at every place, nothing replaced; by `key`."""
-        found = {}
+        values = {}
 
         def see(end):
             def note(name, x):
                 for place in self.places:
                     if place[:2] == (name, end):
-                        found[key(place)] = on_map(x[..., place.first : place.first + place.channels])
+                        values[key(place)] = on_map(x[..., place.first : place.first + place.channels])
                 return x
 
             return note
 
         with wiring.tapped(see("in"), see("out")):
             self.network.apply(variables["network"], images, train=False)
-        return found
+        return values
 
     def _swap(self, x: jax.Array, indices: Sequence[int], replaced: Replacement) -> jax.Array:
         for k in indices:
             place = self.places[k]
             part = x[..., place.first : place.first + place.channels]
-            own = part.mean((1, 2), keepdims=True, dtype=jnp.float32)
-            mean = jnp.where(replaced.by_image, own, replaced.means[key(place)].reshape(1, 1, 1, -1)).astype(x.dtype)
+            image_mean = part.mean((1, 2), keepdims=True, dtype=jnp.float32)
+            mean = jnp.where(replaced.by_image, image_mean, replaced.means[key(place)].reshape(1, 1, 1, -1)).astype(
+                x.dtype
+            )
             part = jnp.where(replaced.places[k], mean, part)
             x = x.at[..., place.first : place.first + place.channels].set(part)
         return x
 
 
 def key(place: Place) -> str:
-    """The place as a word."""
+    """Returns the place as a word."""
     return f"{place.name}/{place.end}/{place.first}"
 
 
 def replace_places(predictor: Predictor, places: Sequence[Place]) -> Predictor:
-    """The predictor's network in its mode and at its level, replaceable at these places; nothing is replaced yet."""
+    """Makes the predictor's network, in its mode and at its level, replaceable at these places; nothing is replaced yet."""
     network = Replaceable(predictor.network, tuple(places))
     nothing = {key(place): np.zeros(place.channels, np.float32) for place in places}
     replacement = Replacement(np.zeros(len(places), bool), np.array(False), nothing)
@@ -108,7 +111,7 @@ def replace_places(predictor: Predictor, places: Sequence[Place]) -> Predictor:
 
 
 def replacing(predictor: Predictor, places: Sequence[Place], means: Means | None = None) -> Predictor:
-    """The predictor of `create` with these places replaced: by `means`, or, without, by each image's own."""
+    """Replaces these places of a predictor from `replace_places`: by `means`, or, without, by the mean of each image's map."""
     chosen = np.array([place in places for place in predictor.module.places])
     nothing = predictor.variables["replacement"].means
     replacement = Replacement(chosen, np.array(means is None), nothing if means is None else means)
@@ -116,18 +119,18 @@ def replacing(predictor: Predictor, places: Sequence[Place], means: Means | None
 
 
 def set_means(predictor: Predictor, source, batch_size: int) -> Means:
-    """The mean of each channel at every place over all pixels of all images, nothing replaced; float32 [channels]."""
+    """Averages each channel at every place over all pixels of all images, nothing replaced; float32 `[channels]`."""
     sums: dict[str, Any] = {}
     pixels: dict[str, int] = {}
-    for found in over_images(predictor, source, batch_size, map_means):
-        for name, own in found.items():
-            sums[name] = sums.get(name, 0) + own["mean"].astype(np.float64).T @ own["pixels"]
-            pixels[name] = pixels.get(name, 0) + int(own["pixels"].sum())
+    for batch in over_images(predictor, source, batch_size, map_means):
+        for name, place in batch.items():
+            sums[name] = sums.get(name, 0) + place["mean"].astype(np.float64).T @ place["pixels"]
+            pixels[name] = pixels.get(name, 0) + int(place["pixels"].sum())
     return {name: (total / pixels[name]).astype(np.float32) for name, total in sums.items()}
 
 
 def map_means(module: Replaceable, mode: str, variables, batch) -> dict:
-    """Of each image and place the `mean` [B, channels] and how many `pixels` [B] the map has."""
+    """Returns of each image and place the `mean` `[B, channels]` and the number of `pixels` `[B]` of the map."""
 
     def each(x):
         return {"mean": x.mean((1, 2), dtype=jnp.float32), "pixels": jnp.full(len(x), x.shape[1] * x.shape[2])}
@@ -136,9 +139,10 @@ def map_means(module: Replaceable, mode: str, variables, batch) -> dict:
 
 
 def over_images(predictor: Predictor, source, batch_size: int, fn: Callable) -> Iterator[Any]:
-    """What `fn(module, mode, variables, batch)` gives for the images of a source, padded as an evaluation pads them.
+    """Runs `fn(module, mode, variables, batch)` on the images of a source, padded as an evaluation pads them.
 
-    Yields, batch by batch, NumPy outputs [B, ...] of the images alone: the rows that fill a batch up are left out.
+    Yields:
+      Batch by batch, NumPy outputs `[B, ...]` of the images alone, without the rows that fill a batch up.
     """
     batches = eval_pipeline.eval_batches(
         source,

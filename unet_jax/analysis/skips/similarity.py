@@ -1,4 +1,4 @@
-"""How alike the maps are that a node concatenates: linear CKA (Kornblith, Norouzi, Lee, Hinton: "Similarity of Neural
+"""Compares the maps that a node concatenates: linear CKA (Kornblith, Norouzi, Lee, Hinton: "Similarity of Neural
 Network Representations Revisited", ICML 2019, section 3).
 
 With X [n, p] and Y [n, q] two maps' channels at the same n pixels, each channel less its mean:
@@ -56,13 +56,13 @@ class Products:
 
 
 def linear_cka(products: np.ndarray, a: list[int], b: list[int]) -> float:
-    """CKA of the channels `a` and `b` from the products of all centred channels [C, C]; NaN where one does not vary."""
-    between, own_a, own_b = (products[np.ix_(x, y)] for x, y in ((a, b), (a, a), (b, b)))
-    norms = np.linalg.norm(own_a) * np.linalg.norm(own_b)
+    """Computes CKA of the channels `a` and `b` from the products of all centred channels `[C, C]`; NaN where one is constant."""
+    between, within_a, within_b = (products[np.ix_(x, y)] for x, y in ((a, b), (a, a), (b, b)))
+    norms = np.linalg.norm(within_a) * np.linalg.norm(within_b)
     return float(np.linalg.norm(between) ** 2 / norms) if norms > 0 else float("nan")
 
 
-def similarity(
+def compare_maps(
     predictor: Predictor,
     graph: Graph,
     source,
@@ -70,25 +70,31 @@ def similarity(
     batch_size: int,
     progress: Callable[[int, int], None] = lambda done, number: None,
 ) -> list[Pair]:
-    """Every pair of maps at every node of `graph` that concatenates some, over all pixels that the network sees.
+    """Compares every pair of maps at every node of `graph` that concatenates some, over all pixels that the network sees.
 
-    Those are the images' pixels and, where they were padded, their mirrored ones, at the size of the maps. `progress` is told how many images are
-    done, of how many.
+    Those are the images' pixels and, where they were padded, their mirrored ones, at the size of the maps.
+
+    Args:
+      predictor: of the trained network.
+      graph: of `predictor.network`.
+      source: random access to Examples.
+      batch_size: of a forward pass.
+      progress: called with how many images are done, of how many.
     """
     sizes = {join.reader: 1 + max(c for channels in join.maps.values() for c in channels) for join in graph.joins}
     places = {reader: Place(reader, "in", 0, size) for reader, size in sizes.items()}
     network = replace.replace_places(predictor, tuple(places.values()))
-    found = {replace.key(place): Products() for place in places.values()}
+    products_of = {replace.key(place): Products() for place in places.values()}
     done = 0
     for batch in replace.over_images(network, source, batch_size, map_products):
-        for name, own in batch.items():
-            for pixels, mean, products in zip(own["pixels"], own["mean"], own["products"], strict=True):
-                found[name].add(int(pixels), mean, products)
-        done += len(own["pixels"])
+        for name, sums in batch.items():
+            for pixels, mean, products in zip(sums["pixels"], sums["mean"], sums["products"], strict=True):
+                products_of[name].add(int(pixels), mean, products)
+        done += len(sums["pixels"])
         progress(done, len(source))
     pairs = []
     for join in graph.joins:
-        products, names = found[replace.key(places[join.reader])].products, list(join.maps)
+        products, names = products_of[replace.key(places[join.reader])].products, list(join.maps)
         for a, b in itertools.combinations(names, 2):
             cka = linear_cka(products, join.maps[a], join.maps[b])
             pairs.append(Pair(join.node, join.level, a, b, len(names) - 1 - names.index(b), cka))
@@ -96,7 +102,7 @@ def similarity(
 
 
 def map_products(module: replace.Replaceable, mode: str, variables, batch) -> dict:
-    """Of each image and place how many `pixels` [B], the `mean` [B, C] and the `products` [B, C, C] of channels less it."""
+    """Returns of each image and place its `pixels` `[B]`, `mean` `[B, C]` and `products` `[B, C, C]` of centred channels."""
 
     def each(x):
         x = x.astype(jnp.float32).reshape(len(x), -1, x.shape[-1])

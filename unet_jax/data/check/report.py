@@ -9,6 +9,7 @@ from unet_jax.data.check.dataset_warnings import only_background
 from unet_jax.data.check.survey import Survey
 from unet_jax.data.dataset import SPLITS
 from unet_jax.errors import UserError
+from unet_jax.plotting.text_table import format_table
 from unet_jax.segmentation import VOID_ID
 
 # Rows of the table of sizes.
@@ -47,7 +48,7 @@ def _class_table(survey: Survey) -> str:
         rows.append([f"{k} {name}", *(_percentage(counts[s][k], counts[s][:VOID_ID].sum()) for s in columns)])
     rows.append(["void, of all pixels", *(_percentage(counts[s][VOID_ID], counts[s].sum()) for s in columns)])
     rows.append(["only background", *(str(sum(map(only_background, images[s]))) for s in columns)])
-    return _table(rows)
+    return format_table(rows)
 
 
 def _size_table(survey: Survey) -> str:
@@ -58,7 +59,7 @@ def _size_table(survey: Survey) -> str:
     if len(shown) < len(sizes):
         rows.append([f"{len(sizes) - len(shown)} others", str(len(survey.images) - sum(number for _, number in shown))])
     heights, widths = zip(*(image.size for image in survey.images), strict=True)
-    return f"{_table(rows)}\nheight {_spread(heights)}, width {_spread(widths)}"
+    return f"{format_table(rows)}\nheight {_spread(heights)}, width {_spread(widths)}"
 
 
 def _describe_pixels(survey: Survey) -> str:
@@ -77,11 +78,3 @@ def _spread(values: Iterable[int]) -> str:
 
 def _percentage(part: int, whole: int) -> str:
     return f"{part / whole:.2%}" if part else "-"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Formats rows as text, the first column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows
-    )

@@ -19,7 +19,7 @@ def expected_iou(made, k):
 
 
 @pytest.mark.parametrize("lost", [0, 3])
-def test_every_pixel_of_every_image_counts_once_whatever_the_batch_size(lost):
+def test_every_pixel_counts_once_whatever_the_batch_size(lost):
     made = examples()
     results = [evaluate(predictor(lost), made, batch_size=b) for b in (1, 8)]
     for summary, rows in results:
@@ -79,7 +79,7 @@ def test_processes_add_up():
     total = jax.tree.map(np.add, *parts)
     _, rows = evaluate(one, made, batch_size=2, process_index=1, process_count=2, all_reduce=lambda _: total)
     assert rows == whole
-    with pytest.raises(RuntimeError, match="not seen exactly once"):
+    with pytest.raises(RuntimeError, match=r"once: \[\d"):
         evaluate(one, made, batch_size=2, process_index=0, process_count=2)
 
 
@@ -93,16 +93,16 @@ def test_overlapping_masks_need_sigmoid():
     seen = np.concatenate([e["seen"].ravel() for e in made])
     assert summary["iou_pooled/anode"] == 1
     assert summary["iou_pooled/cathode"] == pytest.approx((seen == 2).sum() / (seen > 0).sum())
-    with pytest.raises(UserError, match=r"need model\.activation 'sigmoid'"):
+    with pytest.raises(UserError, match=r"model\.activation 'sigmoid'.*'softmax'"):
         evaluate(predictor(), made, batch_size=4)
 
 
 def test_what_cannot_be_scored_is_refused():
     made = examples(1)
     made[0]["mask"][3, 3] = 3
-    with pytest.raises(UserError, match="class id 3, the network has 3 classes"):
+    with pytest.raises(UserError, match=r"class id 3\b.*\b3 classes"):
         evaluate(predictor(), made, batch_size=4)
-    with pytest.raises(UserError, match="images of 1 channels for a network trained on 3"):
+    with pytest.raises(UserError, match=r"\b1 channels.*\b3\b"):
         evaluate(predictor(channels=3), made, batch_size=4)
     with pytest.raises(UserError, match="no image"):
         evaluate(predictor(), [], batch_size=4)

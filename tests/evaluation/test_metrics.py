@@ -53,7 +53,7 @@ def test_pooled_is_not_the_mean_over_images():
     assert summary["iou_image/anode"] == pytest.approx(1 / 2)
 
 
-def test_absent_is_nan_invented_is_zero_and_the_mean_is_over_what_is_present():
+def test_absent_is_nan_invented_is_0_mean_is_of_the_present():
     truth = np.array([[[0, 0, 1]], [[0, 0, 0]], [[0, 0, 0]]])
     predicted = np.array([[[0, 0, 1]], [[0, 0, 0]], [[0, 1, 0]]])
     counts = count(one_hot(predicted), truth)

@@ -54,7 +54,7 @@ def test_a_folder_becomes_ids_masks_and_overlays(tmp_path):
         assert mode(out / "overlays" / f"{name}.png") == "RGB"
     assert len(list(out.rglob("*.png"))) == 4 * 5
     # A second run does not replace the first by accident.
-    with pytest.raises(UserError, match=r"x0.png exists.*--overwrite"):
+    with pytest.raises(UserError, match=r"x0\.png .*--overwrite"):
         predict_folder(predictor(), tmp_path / "images", out)
     (out / "ids" / "x0.png").write_text("old")
     predict_folder(predictor(), tmp_path / "images", out, overwrite=True)
@@ -80,19 +80,19 @@ def test_sigmoid_masks_of_a_folder_may_overlap(tmp_path):
 
 def test_a_bad_folder_is_refused_before_anything_is_written(tmp_path):
     images, out = tmp_path / "images", tmp_path / "out"
-    with pytest.raises(UserError, match="images: is not a folder"):
+    with pytest.raises(UserError, match=r"/images\b"):
         predict_folder(predictor(), images, out)
     images.mkdir()
-    with pytest.raises(UserError, match=r"has no image; looked for .png"):
+    with pytest.raises(UserError, match=r"/images\b.*\.png"):
         predict_folder(predictor(), images, out)
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(images / "a.png")
     (images / "b.png").write_bytes(b"broken")
     (images / "c.tif").write_bytes(b"")
-    with pytest.raises(UserError, match=r"b.png.*\(and 1 more files?\); nothing was written"):
+    with pytest.raises(UserError, match=r"b\.png.*1 more"):
         predict_folder(predictor(), images, out)
     (images / "b.png").unlink()
     (images / "c.tif").rename(images / "a.tif")
-    with pytest.raises(UserError, match=r"a\.tif: a\.png has the same name but for the suffix"):
+    with pytest.raises(UserError, match=r"a\.tif: a\.png"):
         predict_folder(predictor(), images, out)
     assert not out.exists()
 
@@ -148,5 +148,5 @@ def test_results_that_cannot_be_written_are_refused(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(type(folder.Path("/")), "mkdir", denied)
-    with pytest.raises(UserError, match=r"out/ids: cannot be written \(Permission denied\)"):
+    with pytest.raises(UserError, match=r"out/ids: .*\(Permission denied\)"):
         predict_folder(predictor(), tmp_path / "images", tmp_path / "out")

@@ -48,7 +48,7 @@ def test_softmax_masks_are_the_one_hot_of_the_id():
         assert masks.dtype == bool
 
 
-def test_sigmoid_masks_may_overlap_and_the_id_is_the_most_probable_foreground():
+def test_sigmoid_masks_overlap_and_the_id_is_the_most_probable():
     probabilities = np.array([[0.9, 0.4, 0.3], [0.9, 0.5, 0.3], [0.1, 0.6, 0.7], [0.1, 0.2, 0.1]], np.float32)
     for masks, ids in (to_masks(probabilities, "sigmoid"), to_masks(jnp.asarray(probabilities), "sigmoid")):
         np.testing.assert_array_equal(ids, [0, 1, 2, 0])
@@ -87,11 +87,11 @@ def test_select_levels_and_modes(nested):
 @pytest.mark.parametrize(
     ("fields", "mode", "level", "says"),
     [
-        ({}, "quick", 0, "accurate, fast"),
-        ({}, "fast", 3, "0, 1, 2"),
-        ({}, "fast", -1, "0, 1, 2"),
-        ({"level": 1}, "fast", 2, "allowed: 0, 1 "),
-        ({"deep_supervision": False}, "fast", 1, "without deep supervision.*allowed: 0, 2 "),
+        ({}, "quick", 0, r"'quick'.*accurate, fast"),
+        ({}, "fast", 3, r"level 3\b.*0, 1, 2"),
+        ({}, "fast", -1, r"level -1\b.*0, 1, 2"),
+        ({"level": 1}, "fast", 2, r"level 2\b.*: 0, 1 "),
+        ({"deep_supervision": False}, "fast", 1, r"level 1\b.*deep supervision.*: 0, 2 "),
     ],
 )
 def test_select_refuses(nested, fields, mode, level, says):
@@ -100,7 +100,7 @@ def test_select_refuses(nested, fields, mode, level, says):
 
 
 def test_unet_has_no_level():
-    with pytest.raises(UserError, match="UNet has no levels"):
+    with pytest.raises(UserError, match=r"level 1\b.*UNet"):
         select_heads(models.build("unet", num_classes=2, widths=(4, 6)), "fast", 1)
 
 
@@ -171,7 +171,7 @@ def test_rgb_becomes_grey_by_luminance():
     np.testing.assert_allclose(255 * prepared, 150, rtol=1e-6)  # 0.587 * 255 = 149.7, rounded as the image's type asks
 
 
-def test_sizes_of_one_bucket_share_a_program_and_devices_agree():
+def test_one_padded_size_shares_a_program_and_devices_agree():
     traces = []
 
     def fn(module, mode, variables, batch):
@@ -192,12 +192,12 @@ def test_sizes_of_one_bucket_share_a_program_and_devices_agree():
 @pytest.mark.parametrize(
     ("array", "says"),
     [
-        (np.zeros((4, 4, 2), np.uint8), "2 channels, the network takes 1"),
+        (np.zeros((4, 4, 2), np.uint8), r"\(4, 4, 2\).* 1\b"),
         (np.zeros((4, 4), np.int64), "int64"),
-        (np.zeros((0, 4), np.uint8), "shape"),
-        (np.zeros(4, np.uint8), "shape"),
+        (np.zeros((0, 4), np.uint8), r"shape \(0, 4\)"),
+        (np.zeros(4, np.uint8), r"shape \(4,\)"),
         (np.full((4, 4), np.nan), "NaN"),
-        (np.full((4, 4), 2.0), "want 0..1"),
+        (np.full((4, 4), 2.0), r"2\.\.2.*0\.\.1.*data\.normalize"),
     ],
 )
 def test_images_refused(array, says):
@@ -208,10 +208,10 @@ def test_images_refused(array, says):
 @pytest.mark.parametrize(
     ("options", "fields", "says"),
     [
-        ({}, {"class_names": ("a", "b")}, "2 class names .* 3 classes"),
-        ({}, {"report_classes": ("plate",)}, "no class 'plate'; the classes are background, anode, cathode"),
-        ({"activation": "relu"}, {}, "softmax, sigmoid"),
-        ({"num_classes": 1}, {"class_names": ("plate",)}, "use 'sigmoid'"),
+        ({}, {"class_names": ("a", "b")}, r"\b2 class names \(a, b\).*\b3 classes"),
+        ({}, {"report_classes": ("plate",)}, r"'plate'.*background, anode, cathode"),
+        ({"activation": "relu"}, {}, r"'relu'.*softmax, sigmoid"),
+        ({"num_classes": 1}, {"class_names": ("plate",)}, r"'softmax'.*'sigmoid'"),
     ],
 )
 def test_what_does_not_fit_the_network_is_refused(options, fields, says):

@@ -26,6 +26,7 @@ from unet_jax.data.loading import train_pipeline
 from unet_jax.data.store import cache
 from unet_jax.errors import UserError
 from unet_jax.runs import loop
+from unet_jax.runs.stop_signal import Interrupted
 from unet_jax.runtime import cli
 from unet_jax.storage import paths
 from unet_jax.storage.write_errors import report_write_errors, translate_bucket_error
@@ -108,7 +109,7 @@ def test_a_run_in_a_bucket_is_that_of_a_local_folder(bucket, images, of_folder, 
 
     with monkeypatch.context() as patch:
         patch.setattr(train_pipeline, "train_batches", signalling)
-        with pytest.raises(loop.Interrupted, match=r"saved in gs://bucket/runs/one"):
+        with pytest.raises(Interrupted, match=r"step 4 .*gs://bucket/runs/one"):
             loop.train_and_evaluate(config, str(workdir))
     loop.train_and_evaluate(config, str(workdir), profile_steps="6:6")
     differences, seen = compare(tmp_path / "run", workdir)
@@ -156,14 +157,14 @@ def test_what_a_bucket_refuses_is_no_damage(bucket, forbid):
     checkpointer.wait()
     for part in ("2/state/", "2/digests/"):
         forbid(f"refusing/checkpoints/{part}")
-        with pytest.raises(UserError, match=r"checkpoint 2 in gs://.* cannot be read: the bucket refuses") as caught:
+        with pytest.raises(UserError, match=r"checkpoint 2 in gs://bucket/") as caught:
             checkpointer.restore(2, state)
         assert not isinstance(caught.value, DamagedCheckpoint)
     paths.Path(f"{bucket}/forbidden").unlink()
     np.testing.assert_array_equal(checkpointer.restore(2, state)["params"]["a"], state["params"]["a"])
     forbid("refusing/checkpoints/3")
     checkpointer.save(3, state)
-    with pytest.raises(UserError, match=r"checkpoint 3 could not .*the last good one, of step 2, is intact"):
+    with pytest.raises(UserError, match=r"checkpoint 3 .*step 2\b"):
         checkpointer.close()
 
 
@@ -185,21 +186,18 @@ def test_other_errors_are_told_as_what_they_are(error):
 
 @pytest.mark.parametrize("error", [OSError("Error -3 while decompressing"), ValueError("NOT_FOUND: /a/b")])
 def test_what_cannot_be_read_for_another_reason_is_damage(error):
-    with (
-        pytest.raises(DamagedCheckpoint, match="checkpoint 2: state cannot be read"),
-        raise_if_damaged("checkpoint 2: state"),
-    ):
+    with pytest.raises(DamagedCheckpoint, match=r"checkpoint 2: state"), raise_if_damaged("checkpoint 2: state"):
         raise error
 
 
 def test_what_a_bucket_refuses_is_told_in_a_line(bucket, forbid, capsys, monkeypatch):
     forbid("refusing/eval")
     with (
-        pytest.raises(UserError, match=r"the bucket refuses, .*\(Forbidden: .*check the network"),
+        pytest.raises(UserError, match=r"bucket.*\(Forbidden: "),
         report_write_errors(),
     ):
         (paths.Path(bucket) / "refusing/eval").write_text("a")
-    with pytest.raises(UserError, match="the bucket refuses"):
+    with pytest.raises(UserError, match=r"refusing/eval|bucket"):
         paths.read_if_there(paths.Path(bucket) / "refusing/eval")
     monkeypatch.setattr(cli, "_parse", lambda *_: [])
     monkeypatch.setattr(cli.compilation_cache, "enable", lambda _: None)
@@ -252,24 +250,22 @@ def test_a_file_grows_and_is_replaced(bucket, tmp_path):
 
 
 def test_what_cannot_be_done_in_a_bucket_is_refused(bucket, config, tmp_path, monkeypatch):
-    with pytest.raises(UserError, match=r"data.cache_dir=gs://bucket/cache is in a bucket; give a local folder"):
+    with pytest.raises(UserError, match=r"data\.cache_dir=gs://bucket/cache .*local"):
         cache.cache_folder("gs://bucket/cache")
-    with pytest.raises(UserError, match=r"--workdir=gs://bucket/run is in a bucket; give a local folder"):
+    with pytest.raises(UserError, match=r"--workdir=gs://bucket/run .*local"):
         verify_resume(config, "gs://bucket/run", command=())
-    with pytest.raises(UserError, match=r"--workdir=gs://other/run is not writable \(.*check the name of the bucket"):
+    with pytest.raises(UserError, match=r"--workdir=gs://other/run .*\(.*\).*bucket"):
         loop.train_and_evaluate(config, "gs://other/run")
     for of in (paths.resolve, paths.expand, paths.local):
-        with pytest.raises(
-            UserError, match=r"--workdir=s3://bucket/run is no folder; give a local one, or gs://BUCKET"
-        ):
+        with pytest.raises(UserError, match=r"--workdir=s3://bucket/run .*gs://BUCKET"):
             of("s3://bucket/run", "--workdir")
     with monkeypatch.context() as patch:
         patch.setattr(paths.importlib.util, "find_spec", lambda _: None)
-        with pytest.raises(UserError, match=r"gcsfs is not installed; pip install 'unet-jax\[gcs\]'"):
+        with pytest.raises(UserError, match=r"gcsfs.*unet-jax\[gcs\]"):
             paths.resolve(f"{bucket}/run", "--workdir")
     with monkeypatch.context() as patch:
         patch.setattr(type(paths.Path("gs://bucket")), "stat", lambda _: 1 / 0)
-        with pytest.raises(UserError, match=r"gs://bucket/run cannot be reached \(division by zero\); .*gcloud auth"):
+        with pytest.raises(UserError, match=r"gs://bucket/run .*\(division by zero\).*gcloud auth"):
             paths.resolve(f"{bucket}/run", "--workdir")
 
 

@@ -82,7 +82,7 @@ def test_grey_images_sum_the_first_kernel_and_say_so(file):
     np.testing.assert_allclose(kernel, arrays_of()["params/stem_conv/kernel"].sum(axis=2, keepdims=True), rtol=1e-6)
 
 
-def test_a_shallower_network_leaves_deeper_levels_out_and_says_so(file):
+def test_a_shallower_network_leaves_deeper_levels_out(file):
     variables, said = load(file, widths=(3, 2))
     unused = len(arrays_of()) - len(arrays_of(depth=2))
     assert f"{unused} of levels that the network does not have" in said
@@ -124,14 +124,14 @@ def test_other_files_are_refused(file, tmp_path):
     np.savez(tmp_path / "foreign.npz", a=np.zeros(2))
     (tmp_path / "pickled.npz").write_bytes(pickle.dumps({"a": 1}))
     for name, said in {
-        "other.npz": "holds weights of resnet34, but model.encoder is 'small'",
-        "foreign.npz": "not written by unet_jax.models.from_torch",
-        "pickled.npz": "cannot be read as .npz",
+        "other.npz": r"resnet34.*model\.encoder.*'small'",
+        "foreign.npz": r"unet_jax\.models\.from_torch",
+        "pickled.npz": r"\.npz",
         "none.npz": "No such file",
     }.items():
         with pytest.raises(UserError, match=rf"{name}.*{said}"):
             load(tmp_path / name)
-    with pytest.raises(UserError, match="reads images of 3 channels, the data have 4"):
+    with pytest.raises(UserError, match=r"\b3 channels.* 4\b"):
         load(file, channels=4)
 
 
@@ -163,7 +163,7 @@ def test_a_run_reads_the_file_at_its_first_step_alone(config, file, latest, monk
 
 def test_weights_without_an_encoder_are_refused_at_once(config, tmp_path):
     config.model.encoder = ""
-    with pytest.raises(UserError, match=r"model.encoder_weights=.*set model.encoder"):
+    with pytest.raises(UserError, match=r"model\.encoder_weights=.*model\.encoder\b"):
         build_experiment(config)
 
 

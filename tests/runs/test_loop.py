@@ -1,6 +1,7 @@
 """Whole runs: what they leave behind, that they resume bit by bit, and how they stop."""
 
 import json
+import re
 import shutil
 import signal
 from types import SimpleNamespace
@@ -113,9 +114,7 @@ def test_resumed_on_another_number_of_devices(trained, interrupted, config, fina
         assert optax.tree.norm(apart) < 0.01 * optax.tree.norm(way)
 
 
-def test_a_run_goes_on_from_before_a_damaged_checkpoint_to_the_same_end(
-    trained, config, final_state, tmp_path, capsys, monkeypatch
-):
+def test_a_damaged_checkpoint_changes_nothing_in_the_end(trained, config, final_state, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     workdir = tmp_path / "run"
     shutil.copytree(trained[0], workdir)
@@ -154,18 +153,13 @@ def test_a_run_out_of_patience_ends_early_and_for_good(config, monkeypatch, tmp_
     rows = read_metrics(tmp_path / "run/metrics.jsonl")
     assert [row["step"] for row in rows if row["split"] == "val"] == [1, 2, 3, 4]  # a tie is no gain
     assert rows[-1]["step"] == 4
-    assert "no better score in 2 evaluations" in capsys.readouterr().out
+    assert "step 4: no better score in 2 evaluations" in capsys.readouterr().out
     loop.train_and_evaluate(config, tmp_path / "run")  # as the next score would be an error, no step is taken
     assert read_metrics(tmp_path / "run/metrics.jsonl") == rows
-    assert (
-        "its last 2 scores are no better than the best before them (train.patience); with 0 it goes on"
-        in capsys.readouterr().out
-    )
+    assert re.search(r"the run has ended: its last 2 .*train\.patience", capsys.readouterr().out)
 
 
-def test_more_patience_goes_on_and_a_signal_in_the_last_evaluation_is_heard(
-    trained, config, final_state, monkeypatch, tmp_path
-):
+def test_more_patience_and_a_signal_in_the_last_evaluation(trained, config, final_state, monkeypatch, tmp_path):
     workdir, evaluate = tmp_path / "run", evaluate_and_save.evaluate
 
     def scored(*args, **kwargs):
@@ -181,7 +175,7 @@ def test_more_patience_goes_on_and_a_signal_in_the_last_evaluation_is_heard(
     stopped = json.loads((workdir / "config.json").read_text())
     stopped["train"]["patience"] = 1  # as if that had ended it
     (workdir / "config.json").write_text(json.dumps(stopped))
-    with pytest.raises(Interrupted, match="stopped after step 6, the last, before the scoring"):
+    with pytest.raises(Interrupted, match=r"step 6\b.*/run"):
         loop.train_and_evaluate(config, workdir)
     jax.tree.map(np.testing.assert_array_equal, final_state(workdir), final_state(trained[0]))
     (workdir / "eval/test.json").unlink()
@@ -189,7 +183,7 @@ def test_more_patience_goes_on_and_a_signal_in_the_last_evaluation_is_heard(
     assert (workdir / "eval/test.json").exists()
 
 
-def test_a_score_at_an_end_that_is_none_any_more_does_not_count(tmp_path):
+def test_a_score_at_a_former_end_does_not_count(tmp_path):
     """A run of 5 steps with an evaluation each second one, made longer: one never stopped has no score at 5."""
     rows = ({"step": step, "split": "val", "iou_pooled/mean": score} for step, score in ((2, 0.5), (4, 0.6), (5, 0.4)))
     (tmp_path / "rows").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -199,7 +193,7 @@ def test_a_score_at_an_end_that_is_none_any_more_does_not_count(tmp_path):
 
 def test_another_config_is_refused_with_the_difference(trained, config):
     config.optim.learning_rate = 0.5
-    with pytest.raises(UserError, match=r"optim.learning_rate: 0.002 there, 0.5 now"):
+    with pytest.raises(UserError, match=r"optim\.learning_rate: 0\.002.* 0\.5.*--workdir"):
         loop.train_and_evaluate(config, trained[0])
 
 
@@ -212,7 +206,7 @@ def test_nan_stops_with_the_step_and_keeps_the_checkpoint(config, monkeypatch, t
             yield batch if step < 3 else batch | {"image": np.full_like(batch["image"], np.nan)}
 
     monkeypatch.setattr(train_pipeline, "train_batches", spoilt)
-    with pytest.raises(UserError, match=r"step 3: loss nan.*last good checkpoint is step 2"):
+    with pytest.raises(UserError, match=r"step 3: loss nan.*step 2\b.*optim\.learning_rate"):
         loop.train_and_evaluate(config, tmp_path / "run")
     masks, _ = unet_jax.load(tmp_path / "run").predict(np.zeros((20, 20), np.uint8))
     assert masks.shape == (20, 20, 2)
@@ -234,7 +228,7 @@ def test_another_kind_of_network_trains_and_scores(config, tmp_path):
     assert json.loads((tmp_path / "eval/test.json").read_text())["summary"] == summary
     predictor = unet_jax.load(tmp_path, mode="fast")
     assert predictor.predict(np.zeros((45, 30), np.uint8))[0].shape == (45, 30, 2)
-    with pytest.raises(UserError, match="FCDenseNet has no levels"):
+    with pytest.raises(UserError, match=r"level 1.*FCDenseNet"):
         unet_jax.load(tmp_path, level=1)
 
 
@@ -251,31 +245,31 @@ def test_a_run_without_a_step_leaves_the_workdir_free(trained, config, tmp_path)
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("train.batch_size", 6, "global batch 6 does not divide over 4 devices"),
-        ("train.num_steps", 0, "train.num_steps 0"),
-        ("data.patch", (32,), "data.patch"),
-        ("data.name", "cats", "'cats' is unknown; known: dsb2018"),
+        ("train.batch_size", 6, r"train\.batch_size.* 6 .* 4 devices"),
+        ("train.num_steps", 0, r"train\.num_steps 0"),
+        ("data.patch", (32,), r"data\.patch.*\(32,\)"),
+        ("data.name", "cats", r"'cats'.*dsb2018"),
         ("model.name", "vnet", "'vnet'.*unet_pp"),
-        ("model.activation", "relu", "relu"),
-        ("model.norm", "layer", "layer"),
-        ("eval.classes", ("anodes",), "no class 'anodes'"),
-        ("eval.mode", "best", "'best' is unknown"),
-        ("eval.batch_size", 0, "eval.batch_size 0"),
-        ("eval.pad_multiple", 0, "eval.pad_multiple 0"),
-        ("checkpoint.latest", 0, "checkpoint.latest 0"),
-        ("augment.contrast", 2.0, "augment.contrast=2.0"),
-        ("augment.scale", (2.0, 1.0), r"augment.scale=\(2.0, 1.0\): give two factors"),
-        ("seed", -1, "seed -1"),
-        ("loss.head_weights", (1.0,), "has 1 values, the network 2 heads"),
-        ("loss.class_weights", (1.0, "a", 1.0), "give numbers"),
-        ("optim.learning_rate", float("nan"), "learning_rate nan"),
-        ("optim.b1", 1.5, "b1 1.5"),
-        ("data.patch", (96, "a"), "data.patch"),
-        ("data.normalize", "none", "data.normalize 'none'"),
-        ("loss.weights.dice", float("nan"), "loss.weights.dice nan must be a finite number"),
-        ("optim.weight_decay", float("inf"), "optim.weight_decay inf must be a finite number"),
-        ("optim.eps", -1.0, "optim.eps -1.0 must be above 0"),
-        ("seed", 2**32, "seed 4294967296 must be at least 0 and at most 4294967295"),
+        ("model.activation", "relu", r"activation.*'relu'.*softmax, sigmoid"),
+        ("model.norm", "layer", r"norm.*'layer'"),
+        ("eval.classes", ("anodes",), r"eval\.classes.*'anodes'.*anode, cathode"),
+        ("eval.mode", "best", r"mode.*'best'.*accurate, fast"),
+        ("eval.batch_size", 0, r"eval\.batch_size 0"),
+        ("eval.pad_multiple", 0, r"eval\.pad_multiple 0"),
+        ("checkpoint.latest", 0, r"checkpoint\.latest 0"),
+        ("augment.contrast", 2.0, r"augment\.contrast.*2\.0"),
+        ("augment.scale", (2.0, 1.0), r"augment\.scale.*\(2\.0, 1\.0\)"),
+        ("seed", -1, r"seed -1\b"),
+        ("loss.head_weights", (1.0,), r"head_weights.* 1 .* 2 heads"),
+        ("loss.class_weights", (1.0, "a", 1.0), r"class_weights.*'a'"),
+        ("optim.learning_rate", float("nan"), r"optim\.learning_rate nan"),
+        ("optim.b1", 1.5, r"optim\.b1.*1\.5"),
+        ("data.patch", (96, "a"), r"data\.patch.*'a'"),
+        ("data.normalize", "none", r"data\.normalize.*'none'.*image, range"),
+        ("loss.weights.dice", float("nan"), r"loss\.weights\.dice nan"),
+        ("optim.weight_decay", float("inf"), r"optim\.weight_decay inf"),
+        ("optim.eps", -1.0, r"optim\.eps -1\.0.* 0\b"),
+        ("seed", 2**32, r"seed 4294967296.*4294967295"),
     ],
 )
 def test_bad_values_are_refused_before_the_workdir_is_made(config, tmp_path, key, value, message):
@@ -287,5 +281,5 @@ def test_bad_values_are_refused_before_the_workdir_is_made(config, tmp_path, key
 
 def test_workdir_that_cannot_be_made(config, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"--workdir=.*cannot be made"):
+    with pytest.raises(UserError, match=r"--workdir=.*/file/run"):
         loop.train_and_evaluate(config, tmp_path / "file" / "run")

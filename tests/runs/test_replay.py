@@ -64,17 +64,15 @@ def test_steps_by_name_and_number(trained, config):
         best = checkpointer.best_step()
     assert [run.step_of(which) for which in ("0", 5, "latest", "best")] == [0, 5, 6, best]
     for which in ("7", "-1", -1, "1.5", "", "²", "first"):
-        with pytest.raises(
-            UserError, match=f"step {which} is none of --workdir=.*: give a whole number from 0 to 6, best"
-        ):
+        with pytest.raises(UserError, match=f"step {which} .*--workdir=.* 0 to 6, best"):
             run.step_of(which)
-    with pytest.raises(UserError, match="--config has no checkpoint, so no best one; give a step"):
+    with pytest.raises(UserError, match=r"--config .*\bbest\b"):
         Replay(config, "--config").step_of("best")
 
 
 def test_other_data_are_refused(run):
     change(run / "versions.json", lambda content: content["data"].update(fingerprint="0" * 64))
-    with pytest.raises(UserError, match=r"the data are not those that it was trained on .*000000000000 there"):
+    with pytest.raises(UserError, match=r"--workdir=.*fingerprint 000000000000"):
         Replay.of_run(run)
 
 
@@ -84,7 +82,7 @@ def test_another_start_is_refused(run, trained):
     origin = {"workdir": str(trained[0]), "step": 1}
     change(run / "versions.json", lambda content: content["starts"][0].update(init_from=origin))
     began = Replay.of_run(run)
-    with pytest.raises(UserError, match=r"began from init_from .*'step': 1.*on \(3, 6\)"):
+    with pytest.raises(UserError, match=r"init_from .*'step': 1.*\(3, 6\)"):
         next(began.states([0]))
     assert next(began.states([3]))[0] == 3
     with Checkpointer(trained[0] / "checkpoints", read_only=True) as checkpointer:
@@ -100,15 +98,18 @@ def test_a_run_that_broke_is_told(config, monkeypatch):
     finite = iter([True, False])
     p_step = lambda state, batch: (state, {"finite": np.bool_(next(finite))})  # noqa: E731
     monkeypatch.setattr(Replay, "_compile", lambda *_: p_step)
-    with pytest.raises(UserError, match="--config: NaN or infinite at step 2; give steps before it"):
+    with pytest.raises(UserError, match=r"--config.*step 2\b"):
         list(Replay(config, "--config").states([4]))
 
 
 def test_folders_that_are_no_run_are_refused(run, tmp_path):
     for spoil, message in (
-        (lambda: change(run / "versions.json", lambda content: content.update({workdir.PRUNED: {}})), "holds a pruned"),
-        (lambda: (run / "config.json").write_text("{"), r"cannot be read \(.*\); give the folder of a whole run"),
-        (lambda: (run / "config.json").unlink(), "has no config.json"),
+        (
+            lambda: change(run / "versions.json", lambda content: content.update({workdir.PRUNED: {}})),
+            r"--workdir=.*pruned",
+        ),
+        (lambda: (run / "config.json").write_text("{"), r"--workdir=.*\(.*line 1.*\)"),
+        (lambda: (run / "config.json").unlink(), r"--workdir=.*config\.json"),
     ):
         spoil()
         with pytest.raises(UserError, match=message):

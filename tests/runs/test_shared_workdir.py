@@ -105,7 +105,7 @@ def test_process_0_speaks_for_all(pair):
     assert (workdir / "curves.png").exists()
 
 
-def test_a_process_killed_in_a_step_ends_the_other_and_the_job_goes_on(pair):
+def test_a_killed_process_ends_the_other_and_the_job_resumes(pair):
     """By the broken connection or, where that is not noticed, by JAX's coordinator, which aborts: whichever is first."""
     _, seen, told, alone = pair
     (_, error, status), (_, _, killed) = told["first"]

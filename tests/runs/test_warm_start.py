@@ -62,23 +62,21 @@ def test_what_is_there_by_name_comes_from_the_best_checkpoint(run, capsys):
 
 
 def test_another_shape_is_refused_with_both(run):
-    with pytest.raises(UserError, match=r"enc_0/\S+ is float32\[4\], the network has float32\[6\].*config.model"):
+    with pytest.raises(UserError, match=r"enc_0/\S+ .*float32\[4\].*float32\[6\].*config\.model"):
         initialize_from(make_state(width=6), TX, str(run))
 
 
 def test_nothing_in_common_is_refused(run):
     modules = [f"x_{i}_0" for i in range(5)]
-    with pytest.raises(
-        UserError, match=r"no parameter of the same name \(enc_0, enc_1 there, x_0_0, .*, \.\.\. here\)"
-    ):
+    with pytest.raises(UserError, match=r"train\.init_from=.*\(enc_0, enc_1 there, x_0_0, .*, \.\.\. here\)"):
         initialize_from(make_state(modules=modules), TX, str(run))
 
 
 def test_what_is_no_run_or_has_no_checkpoint_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"train.init_from=.*nowhere has no checkpoints"):
+    with pytest.raises(UserError, match=r"train\.init_from=.*/nowhere "):
         initialize_from(make_state(), TX, str(tmp_path / "nowhere"))
     (tmp_path / "new/checkpoints").mkdir(parents=True)
-    with pytest.raises(UserError, match=r"has no checkpoint; train first"):
+    with pytest.raises(UserError, match=r"/new/checkpoints"):
         initialize_from(make_state(), TX, str(tmp_path / "new"))
 
 

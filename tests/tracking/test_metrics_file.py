@@ -30,7 +30,7 @@ def meter(clock):
     return Meter(("background", "plate"), ("plate",), batch_size=8)
 
 
-def test_rows_beyond_the_step_are_dropped_and_bad_lines_left_out(tmp_path):
+def test_later_rows_and_bad_lines_are_dropped(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text(
         '{"step": 2, "split": "train"}\n{"step": 3, "spl\n{"step": 4, "split": "val"}\n{"step": 6, "split": "train"}'
@@ -45,11 +45,11 @@ def test_rows_beyond_the_step_are_dropped_and_bad_lines_left_out(tmp_path):
 def test_a_row_on_a_full_disk_is_a_user_error(tmp_path):
     log = metrics_file.MetricWriter(tmp_path / "metrics.jsonl")
     log.path = Path("/dev/full")
-    with pytest.raises(UserError, match=r"cannot be written .No space left on device.*make room"):
+    with pytest.raises(UserError, match=r"\(No space left on device\)"):
         log.write(1, "train", {"loss": 0.5})
 
 
-def test_a_row_behind_a_line_cut_off_is_not_lost(tmp_path):
+def test_a_row_after_a_line_cut_off_is_not_lost(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 2, "split": "train"}\n{"step": 3, "spl')
     metrics_file.MetricWriter(path, start_step=2).write(3, "val", {"iou": 0.5})

@@ -273,13 +273,15 @@ def pipeline() -> dict:
     return {
         "patch": (96, 96),  # height, width of a training window in pixels
         "normalize": "image",  # image (zero mean, unit variance of the whole image) or range (0..1 by its type)
-        "train_fraction": 1.0,  # of the training images; the same for every seed, a smaller fraction is part of a larger one
-        "foreground_fraction": 0.0,  # of the windows, centred on a random pixel of a random class but class 0; nnU-Net: 0.33
-        "weight_map": False,  # of the training images, from their instances, as U-Net has it: for weighted_cross_entropy
-        "weight_map_sigma": 5.0,  # pixels; its height above the class weights is loss.options.weighted_cross_entropy.w0
-        "num_threads": 2,  # that read ahead
-        "cache_bytes": 1 << 30,  # decoded images kept in memory for a split, at most
-        "cache_dir": "",  # of prepared data; "" for $UNET_JAX_CACHE or ~/.cache/unet_jax/data
+        # Of the training images. Independent of the seed; a smaller fraction is a subset of a larger one.
+        "train_fraction": 1.0,
+        # Of the windows that show a random pixel of a random class other than class 0; nnU-Net uses 0.33.
+        "foreground_fraction": 0.0,
+        "weight_map": False,  # True: makes U-Net's weight map from the instances, for weighted_cross_entropy
+        "weight_map_sigma": 5.0,  # width in pixels; the height is loss.options.weighted_cross_entropy.w0
+        "num_threads": 2,  # threads that make batches ahead
+        "cache_bytes": 1 << 30,  # decoded images of a split are kept in memory up to this many bytes
+        "cache_dir": "",  # folder of prepared data; "" for $UNET_JAX_CACHE or ~/.cache/unet_jax/data
     }
 
 
@@ -290,9 +292,9 @@ def electrodes() -> ConfigDict:
             "name": "electrodes",
             **pipeline(),
             "size": (128, 128),  # height, width of an image in pixels
-            "bits": 8,  # 8 or 16, of a pixel
+            "bits": 8,  # per pixel, 8 or 16
             "seed": 0,  # of the images
-            "num_train": 160,  # images by split
+            "num_train": 160,  # number of images in each split
             "num_val": 32,
             "num_test": 32,
             "physics": {},  # fields of data/datasets/electrodes/physics.py's Physics to change, e.g. {"folded": 0.2}
@@ -309,11 +311,12 @@ def image_folder(root: str) -> ConfigDict:
             "root": root,  # ROOT/images, ROOT/MASKS_DIR, optional ROOT/instances and ROOT/index.csv (id,split[,group])
             "masks_dir": "masks",
             "class_names": (),  # by class id; () for background, class_1, ...
-            "num_classes": 0,  # 0: as many as names, else the largest id found + 1
+            "num_classes": 0,  # 0: the number of names, else the largest id in the masks + 1
             "mask_values": (),  # pixel values that stand for class 0, 1, ..., e.g. (0, 255); () if they are ids
             "palette": (),  # an RGB triple per class, for RGB masks
-            "split_file": "",  # a CSV id,split[,group] instead of ROOT/index.csv; what it does not name is left out
-            "split_fractions": (0.7, 0.15, 0.15),  # of train, val, test where no such file says
+            # A CSV id,split[,group] instead of ROOT/index.csv; images that it does not name are left out.
+            "split_file": "",
+            "split_fractions": (0.7, 0.15, 0.15),  # of train, val, test where there is no such file
         }
     )
 
@@ -325,7 +328,7 @@ def isbi2012(root: str) -> ConfigDict:
             "name": "isbi2012",
             **pipeline(),
             "root": root,  # holds train-volume.tif and train-labels.tif
-            "split_file": "",  # a CSV id,split[,group] of slices 00 to 29; "" for 20 train, 4 val, 6 test, in blocks
+            "split_file": "",  # a CSV id,split[,group] of slices 00 to 29; "" for blocks of 20 train, 4 val, 6 test
         }
     )
 
@@ -336,27 +339,27 @@ def dsb2018(root: str) -> ConfigDict:
         {
             "name": "dsb2018",
             **pipeline(),
-            "root": root,  # holds stage1_train, or is it
-            "split_file": "",  # a CSV id,split[,group]; what it does not name is left out; "" to find the fields of view
-            "split_fractions": (0.7, 0.15, 0.15),  # of train, val, test where no split file says; fields stay whole
+            "root": root,  # holds stage1_train, or is stage1_train itself
+            "split_file": "",  # a CSV id,split[,group] of the images to use; "" finds the fields of view
+            "split_fractions": (0.7, 0.15, 0.15),  # of train, val, test where there is no split file; fields stay whole
         }
     )
 
 
 def tfds(name: str) -> ConfigDict:
-    """Every option of a TensorFlow Datasets set that is prepared as ArrayRecord; `name` is its name there."""
+    """Every option of a TensorFlow Datasets set that is prepared as ArrayRecord; `name` is its name in TFDS."""
     return ConfigDict(
         {
             "name": f"tfds:{name}",
             **pipeline(),
-            "data_dir": "",  # where the set lies; "" for TFDS's own default
+            "data_dir": "",  # folder of the prepared sets; "" for the default of TFDS
             "image_key": "image",  # the feature that is the image
             "mask_key": "segmentation_mask",  # the feature that is the mask
-            "id_key": "",  # the feature that names an example; "" for its split and place in it
+            "id_key": "",  # the feature that names an example; "" for its split and index
             "class_names": (),  # these three as in image_folder
             "num_classes": 0,
             "mask_values": (),
-            "splits": {"train": "train", "val": "", "test": ""},  # in TFDS's terms, e.g. "train[:90%]"; "" for none
+            "splits": {"train": "train", "val": "", "test": ""},  # TFDS expressions, e.g. "train[:90%]"; "" for none
         }
     )
 

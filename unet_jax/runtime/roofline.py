@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from unet_jax.runtime import parallel
+from unet_jax.runtime.program_cost import count_operations
 
 PRODUCT_SIZE = 2048
 COPY_BYTES = 1 << 27  # on each device: more than caches hold
@@ -79,9 +80,8 @@ def step_and_peak_flops(p_step, *, dtype: str, accumulate: int = 1, devices=None
     Args:
       p_step: as of `parallel.compile_step`.
     """
-    counted = p_step.cost_analysis() or {}
     local = parallel.local_devices(devices)
-    flops = counted.get("flops", 0.0) * accumulate * len(local)
+    flops = count_operations(p_step).flops * accumulate * len(local)
     if not flops > 0:
         return 0.0, 0.0
     size, times = STEP_PRODUCT.get(local[0].platform, ACCELERATOR_PRODUCT)

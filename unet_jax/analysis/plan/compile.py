@@ -1,4 +1,4 @@
-"""The training step compiled and looked at, once: what is found is kept in the data cache under the program's own hash."""
+"""Compiles the training step once, and keeps what it costs in the data cache under the hash of the program."""
 
 import contextlib
 import dataclasses
@@ -18,20 +18,22 @@ from unet_jax.analysis.plan.reduces import count_reduces
 from unet_jax.analysis.plan.work import Work
 from unet_jax.data.store import cache
 from unet_jax.runtime import compilation_cache, parallel
-from unet_jax.runtime.program_cost import Cost
+from unet_jax.runtime.program_cost import Cost, count_operations
 from unet_jax.storage.digests import json_sha256
 
-STILL_S = 20  # so often a compilation says that it goes on
-COUNTED = "in all micro-batches"  # a plan on file that says otherwise is none: to be changed with what is counted
+# Seconds between two messages that a compilation goes on.
+STILL_S = 20
+# Part of the hash. Change it whenever what is counted changes, so that no older cost in the cache is used.
+COUNTED = "in all micro-batches"
 
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """What one device has to do in a training step.
+    """The program of one device in a training step, and what it does.
 
     Attributes:
       batch: examples of this device.
-      cost: by XLA's count, of all micro-batches; None where the compiler found that it does not fit.
+      cost: by XLA's count, of all micro-batches; None where it does not fit by the compiler's own plan.
       reduces: number of all-reduces.
       reduced: bytes that they sum over the devices.
     """
@@ -43,7 +45,7 @@ class Program:
 
     @property
     def peak(self) -> float:
-        """Bytes held at once; infinite where the compiler found that they do not fit."""
+        """Bytes held at once; infinite where they do not fit by the compiler's own plan."""
         return self.cost.peak if self.cost else math.inf
 
 
@@ -77,10 +79,10 @@ def lower(step: Callable, state, part, devices: Sequence[jax.Device]) -> jax.sta
 
 
 def program(work: Work, target: Target, batch: int, *, cache_dir: str = "", say: Callable) -> Program:
-    """The step with `batch` examples a device, compiled unless it has been; `say` is told before and after.
+    """Compiles the step with `batch` examples a device, unless the cache has its cost; `say` gets a message before and after.
 
-    Filed by a hash of the lowered program, the versions and flags of the compiler and the devices, so a changed config,
-    network or library is compiled anew.
+    The key is a hash of the lowered program, the versions and flags of the compiler and the devices, so a changed config,
+    network or library is compiled again.
     """
     lowered = lower(work.step, work.state, work.rows(batch), target.devices)
     facts = cache.remember(
@@ -93,12 +95,11 @@ def program(work: Work, target: Target, batch: int, *, cache_dir: str = "", say:
 
 
 def _compiler(target: Target) -> list:
-    """All that decides what becomes of a program, besides itself."""
+    """Returns everything that the compiled program depends on, besides the program itself."""
     versions = [metadata.version(name) for name in ("jax", "jaxlib", *(["libtpu"] if not target.is_local else []))]
     flags = [os.environ.get(name, "") for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS")]
-    machine = (
-        compilation_cache.cache_dir().name if target.platform == "cpu" else ""
-    )  # XLA compiles for its instructions
+    # For a CPU, XLA compiles for its instructions.
+    machine = compilation_cache.cache_dir().name if target.platform == "cpu" else ""
     return [versions, flags, machine, target.name, target.kind, len(target.devices)]
 
 
@@ -115,14 +116,14 @@ def _compile(lowered, work: Work, target: Target, batch: int, say) -> dict:
 
 @contextlib.contextmanager
 def _still(say, begin: float):
-    """Says every STILL_S seconds that the work inside goes on: XLA tells nothing of how far it is."""
+    """Says every STILL_S seconds that the work inside goes on: XLA does not report progress."""
     done = threading.Event()
 
-    def tell():
+    def repeat():
         while not done.wait(STILL_S):
             say(f"... {time.perf_counter() - begin:.0f} s, still compiling")
 
-    thread = threading.Thread(target=tell, daemon=True)
+    thread = threading.Thread(target=repeat, daemon=True)
     thread.start()
     try:
         yield
@@ -137,22 +138,26 @@ def _facts(lowered, platform: str) -> dict:
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        return {"cost": None, "reduces": 0, "reduced": 0}  # a TPU's compiler knows its memory
+        # A TPU's compiler knows its memory.
+        return {"cost": None, "reduces": 0, "reduced": 0}
     reduces, reduced = count_reduces(executable.as_text())
     return {"cost": dataclasses.asdict(Cost.of(executable)), "reduces": reduces, "reduced": reduced}
 
 
 def _of_all_rounds(cost: dict, work: Work, batch: int) -> dict[str, float]:
-    """FLOPs and bytes moved, with the work on a micro-batch as often as it is done: XLA counts a loop's body once.
+    """Multiplies the work on a micro-batch by their number: XLA counts a loop's body once.
 
-    What part of the count the body is, is told by a step with twice as many micro-batches, of half as many rows each: it
-    lacks half of it. Both are lowered for one local device and counted before they are compiled.
+    The body's fraction of the count follows from a step with twice as many micro-batches of half as many rows each, whose
+    count lacks half of the body. Both are lowered for one local device and counted before they are compiled.
+
+    Returns:
+      FLOPs and bytes moved.
     """
     n = work.accumulate
     rows = work.rows(-(-batch // (2 * n)) * 2 * n)
     whole, halved = (
-        lower(step, work.state, rows, jax.local_devices()[:1]).cost_analysis() for step in (work.step, work.finer)
+        count_operations(lower(step, work.state, rows, jax.local_devices()[:1]))._asdict()
+        for step in (work.step, work.finer)
     )
-    names = {"flops": "flops", "moved": "bytes accessed"}
-    body = {name: 2 * (1 - halved[counted] / whole[counted]) for name, counted in names.items()}
-    return {name: cost[name] * (1 + (n - 1) * share) for name, share in body.items()}
+    body = {name: 2 * (1 - halved[name] / whole[name]) for name in whole}
+    return {name: cost[name] * (1 + (n - 1) * fraction) for name, fraction in body.items()}

@@ -1,4 +1,4 @@
-"""What a step can be compiled for: TPUs by their published figures, the local devices by measured ones."""
+"""Describes what a step can be compiled for: TPUs by their published figures, the local devices by measured ones."""
 
 import dataclasses
 import importlib.util
@@ -15,24 +15,34 @@ from unet_jax.errors import UserError
 from unet_jax.runtime import parallel, roofline
 
 LOCAL = "local"
-RING_LINKS = 2  # of a chip in a ring: to the one before and to the one behind, each sends at once
+# Links of a chip in a ring: to the one before and to the one behind, each sends at once.
+RING_LINKS = 2
 
 
 class Chip(NamedTuple):
-    """One chip of a TPU generation."""
+    """One chip of a TPU generation.
 
-    hbm: float  # bytes
-    bandwidth: float  # bytes a second, of that memory
-    flops: float  # a second, of bfloat16 products; float32 is rounded to it unless jax_default_matmul_precision is set
-    link: float  # bytes a second, in one direction of one link (ICI) to a neighbour
-    dimensions: int  # of the torus
-    pod: int  # chips at most
+    Attributes:
+      hbm: bytes of memory.
+      bandwidth: bytes a second of that memory.
+      flops: a second, of bfloat16 products; float32 is rounded to it unless jax_default_matmul_precision is set.
+      link: bytes a second, in one direction of one link (ICI) to a neighbour.
+      dimensions: of the torus.
+      pod: chips at most.
+    """
+
+    hbm: float
+    bandwidth: float
+    flops: float
+    link: float
+    dimensions: int
+    pod: int
 
 
 # Cloud TPU documentation, "System architecture" of each generation (cloud.google.com/tpu/docs/v4, v5e, v5p, v6e): peak
 # compute per chip (bf16), HBM capacity and bandwidth, TPU Pod size. A link is a chip's "bidirectional inter-chip interconnect
 # bandwidth" over its ports (two to a dimension) and both directions: v5e 400 GB/s / 4 / 2, v5p 1200 / 6 / 2,
-# v6e 800 / 4 / 2; of v4 that page does not tell: 6 links of 50 GB/s (Jouppi et al., "TPU v4", ISCA 2023).
+# v6e 800 / 4 / 2; the page of v4 does not say: 6 links of 50 GB/s (Jouppi et al., "TPU v4", ISCA 2023).
 # Capacities as decimal GB, though the pages of v4 and v5p say GiB: the rest is for the runtime and for batches on their way.
 TPUS = {
     "v4": Chip(32e9, 1200e9, 275e12, 50e9, 3, 4096),
@@ -78,7 +88,7 @@ class Target:
 
 
 def create_target(name: str, dtype: str = "float32") -> Target:
-    """The target "local", measured now with products of `dtype`, or a TPU topology "GENERATION:GRID".
+    """Creates the target "local", measured now with products of `dtype`, or a TPU topology "GENERATION:GRID".
 
     Raises:
       UserError: the generation or the grid is unknown, or the extra tpu is not installed.
@@ -87,7 +97,7 @@ def create_target(name: str, dtype: str = "float32") -> Target:
 
 
 def tpu(name: str) -> Target:
-    """A topology such as "v5e:2x2" or "v5p:2x2x1", with the published figures of its generation."""
+    """Creates a target from a topology such as "v5e:2x2" or "v5p:2x2x1", with the published figures of its generation."""
     generation = name.partition(":")[0]
     devices = tpu_chips(name)
     chip = TPUS[generation]
@@ -104,7 +114,7 @@ def tpu(name: str) -> Target:
 
 
 def tpu_chips(name: str) -> list[jax.Device]:
-    """The chips of a topology; they can be compiled for on any machine that has the extra tpu.
+    """Returns the chips of a topology; they can be compiled for on any machine that has the extra tpu.
 
     Raises:
       UserError: the generation or the grid is unknown, or the extra tpu is not installed.
@@ -121,7 +131,8 @@ def tpu_chips(name: str) -> list[jax.Device]:
             f"topology {name!r}: a grid of {generation} has {dimensions} dimensions; give for example {generation}:{example}"
         )
     bounds = tuple(map(int, grid.split("x")))
-    if math.prod(bounds) > TPUS[generation].pod:  # the compiler would take its time to describe them
+    if math.prod(bounds) > TPUS[generation].pod:
+        # The compiler would take long to describe them.
         raise UserError(
             f"topology {name!r}: {math.prod(bounds)} chips; a pod of {generation} has {TPUS[generation].pod}, give a smaller grid"
         )
@@ -133,17 +144,19 @@ def tpu_chips(name: str) -> list[jax.Device]:
         return topologies.get_topology_desc(
             name, platform="tpu", chips_per_host_bounds=(*bounds, *(1,) * (3 - len(bounds))), num_slices=1
         ).devices
-    except Exception as error:  # whatever the compiler raises for a grid that its generation does not come in
+    except Exception as error:
+        # Whatever the compiler raises for a grid that its generation does not come in.
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(
-            f"topology {name!r}: the compiler refuses it ({reason}); give a grid that {generation} comes in"
+            f"topology {name!r}: the compiler does not take it ({reason}); give a grid that {generation} comes in"
         ) from error
 
 
 def local(dtype: str = "float32") -> Target:
-    """The devices of this machine: memory as the system tells it, peaks measured now."""
+    """Describes the devices of this machine: memory by the system's figures, peaks measured now."""
     devices = parallel.local_devices()
-    statistics = devices[0].memory_stats() or {}  # a CPU has none
+    # A CPU has none.
+    statistics = devices[0].memory_stats() or {}
     capacity = statistics.get("bytes_limit") or _system_memory() / len(devices)
     flops, bandwidth = (
         roofline.fastest_rate(*what) / len(devices) for what in (roofline.matmul_run(dtype), roofline.copy_run())
@@ -157,14 +170,15 @@ def local(dtype: str = "float32") -> Target:
         flops=flops,
         bandwidth=bandwidth,
         ring=0.0,
-        origin=f"measured now by a {dtype} matrix product and a copy in memory; memory as the system tells it, {shared}",
+        origin=f"measured now by a {dtype} matrix product and a copy in memory; memory by the system's figures, {shared}",
     )
 
 
 def _system_memory() -> float:
-    """Bytes of memory of this machine, or of the container that the process is in."""
+    """Returns the bytes of memory of this machine, or of the container that the process is in."""
     total = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     try:
         return min(total, float(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError):  # no such file, or "max"
+    except (OSError, ValueError):
+        # There is no such file, or it says "max".
         return total

@@ -1,4 +1,4 @@
-"""The whole plan: for each target the config's batch, and on request the largest that fits."""
+"""Plans each target: the config's batch, and on request the largest that fits."""
 
 import dataclasses
 import functools
@@ -12,13 +12,13 @@ from unet_jax.analysis.plan import compile, devices, work
 from unet_jax.analysis.plan.compile import Program
 from unet_jax.analysis.plan.devices import Target
 from unet_jax.analysis.plan.estimate import EFFICIENCY, Estimate, estimate, reduced_bytes, scaling
-from unet_jax.analysis.plan.fit import largest
+from unet_jax.analysis.plan.fit import find_largest_batch
 
 VERSIONS = ("unet_jax", "jax", "jaxlib", "flax", "optax")
 
 
-def tell(text: str) -> None:
-    """Progress goes where the page does not."""
+def print_progress(text: str) -> None:
+    """Prints to stderr; the report goes to stdout."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -29,8 +29,8 @@ class Plan:
     Attributes:
       target: what it was compiled for.
       program: what a device has to do.
-      sizes: as of `work.Work.sizes`.
-      efficiency: the share of the roofline that is assumed.
+      sizes: from `work.Work.sizes`.
+      efficiency: the assumed fraction of the roofline.
       is_largest: whether the batch is the largest found to fit, and not the config's.
     """
 
@@ -52,16 +52,16 @@ class Plan:
 
     @functools.cached_property
     def estimate(self) -> Estimate:
-        """On the target's devices; not to be asked for where the compiler gave up."""
+        """The step on the target's devices; not defined where the program does not fit."""
         return estimate(self.program, self.target, self.sizes["parameter_bytes"], self.efficiency)
 
     @functools.cached_property
     def scaling(self) -> tuple[Estimate, ...]:
-        """On 4 to 256 chips of the kind."""
+        """The same batch on each of 4 to 256 chips of the kind."""
         return scaling(self.program, self.target, self.sizes["parameter_bytes"], self.efficiency)
 
     def to_json(self) -> dict:
-        """Everything as plain values; bytes, seconds, FLOPs."""
+        """Returns everything as plain values; bytes, seconds, FLOPs."""
         facts = {
             "batch_per_device": self.program.batch,
             "is_largest": self.is_largest,
@@ -72,8 +72,8 @@ class Plan:
         }
         if self.program.cost:
             facts["cost"] = dataclasses.asdict(self.program.cost) | {"peak": self.program.peak}
-            facts["step"] = _of(self.estimate)
-            facts["scaling"] = [_of(each) for each in self.scaling]
+            facts["step"] = _step_json(self.estimate)
+            facts["scaling"] = [_step_json(step) for step in self.scaling]
         return facts
 
 
@@ -86,24 +86,24 @@ def create_plans(
     channels: int = 0,
     classes: int = 0,
     overlapping: bool = False,
-    say: Callable[[str], None] = tell,
+    say: Callable[[str], None] = print_progress,
 ) -> list[Plan]:
     """Plans a run of `config` for each of `topologies`: "local", or a TPU's such as "v5e:2x2".
 
     Args:
-      config: as of `configs/default.py`.
+      config: as in `configs/default.py`.
       topologies: what to compile for.
-      fit: whether to find the largest batch a device, too.
-      efficiency: the share of the roofline that a step is assumed to reach.
+      fit: whether to search for the largest batch of a device, too.
+      efficiency: the fraction of the roofline that a step is assumed to reach.
       channels, classes, overlapping: of the data, in place of the config's data set; 0 to open that.
-      say: is told what is compiled.
+      say: called with messages on what is compiled.
 
     Raises:
       UserError: bad input; or with `fit`, not even one image fits.
     """
     dataset = work.open_data(config, channels, classes, overlapping)
     targets = [devices.create_target(name, config.model.dtype) for name in dict.fromkeys(topologies)]
-    # All before the first is compiled, which may take minutes: an error in the last one is told at once.
+    # All before the first is compiled, which may take minutes: an error in the last one is raised at once.
     jobs = [(work.create_work(config, dataset, target.devices), target) for target in targets]
     plans = []
     for job, target in jobs:
@@ -111,26 +111,30 @@ def create_plans(
         batch = job.batch_size // len(target.devices)
         plans.append(Plan(target, compile_batch(batch), job.sizes, efficiency, is_largest=False))
         if fit:
-            found = largest(compile_batch, batch, target.capacity, unit=job.accumulate, say=say)
-            plans.append(Plan(target, found, job.sizes, efficiency, is_largest=True))
+            program = find_largest_batch(compile_batch, batch, target.capacity, unit=job.accumulate, say=say)
+            plans.append(Plan(target, program, job.sizes, efficiency, is_largest=True))
     return plans
 
 
 def versions() -> dict[str, str]:
-    """Of what decides about a program."""
+    """Returns the versions of the packages that a program depends on."""
     return {name: metadata.version(name) for name in VERSIONS}
 
 
 def to_json(plans: Sequence[Plan]) -> dict:
-    """All plans as plain values, each target with its own."""
+    """Returns all plans as plain values, by target."""
     targets: dict[str, dict] = {}
     for plan in plans:
         target = plan.target
         facts = {key: getattr(target, key) for key in ("kind", "capacity", "flops", "bandwidth", "ring", "origin")}
-        found = targets.setdefault(target.name, {**facts, "num_devices": len(target.devices), "plans": []})
-        found["plans"].append(plan.to_json())
+        entry = targets.setdefault(target.name, {**facts, "num_devices": len(target.devices), "plans": []})
+        entry["plans"].append(plan.to_json())
     return {"versions": versions(), "efficiency": plans[0].efficiency, "targets": targets}
 
 
-def _of(each: Estimate) -> dict:
-    return dataclasses.asdict(each) | {"binds": each.binds, "images_per_s": each.images_per_s, "share": each.share}
+def _step_json(step: Estimate) -> dict:
+    return dataclasses.asdict(step) | {
+        "binds": step.binds,
+        "images_per_s": step.images_per_s,
+        "scaling_efficiency": step.scaling_efficiency,
+    }

@@ -1,4 +1,7 @@
-"""The all-reduces of a compiled program, counted in its text; those of a loop's body as often as the loop runs it."""
+"""Counts the all-reduces of a compiled program in its text; those of a loop's body as often as the loop runs it.
+
+The text is the only public form of a compiled program that has them: `cost_analysis` does not count communication.
+"""
 
 import math
 import re
@@ -10,25 +13,27 @@ LOOP = re.compile(r' while\(.*body=%?([\w.-]+).*"known_trip_count":\{"n":"(\d+)"
 
 
 def count_reduces(text: str) -> tuple[int, int]:
-    """Number of all-reduces in a run of the program, and the bytes of their results.
+    """Counts the all-reduces in a run of the program, and the bytes of their results.
 
     Args:
-      text: of an XLA executable (`.as_text()`). A loop whose number of rounds it does not tell counts once.
+      text: of an XLA executable (`.as_text()`). A loop without a known number of rounds counts once.
     """
-    found, loops, inside = [], {}, ""  # loops: of each body, the computation that the loop stands in, and its rounds
+    # By the name of a loop's body: the computation that the loop stands in, and its rounds.
+    loops: dict[str, tuple[str, int]] = {}
+    reduces, inside = [], ""
     for line in text.splitlines():
         if not line.startswith(" ") and (computation := COMPUTATION.match(line)):
             inside = computation[1]
         elif loop := LOOP.search(line):
             loops[loop[1]] = (inside, int(loop[2]))
         elif result := REDUCE.search(line):
-            found.append((inside, sum(_array_bytes(*array) for array in ARRAY.findall(result[1]))))
+            reduces.append((inside, sum(_array_bytes(*array) for array in ARRAY.findall(result[1]))))
 
     def rounds(computation: str) -> int:
         above, times = loops.get(computation, ("", 1))
         return times * rounds(above) if computation in loops else 1
 
-    return sum(rounds(where) for where, _ in found), sum(rounds(where) * size for where, size in found)
+    return sum(rounds(where) for where, _ in reduces), sum(rounds(where) * size for where, size in reduces)
 
 
 def _array_bytes(dtype: str, shape: str) -> int:

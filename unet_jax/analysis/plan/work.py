@@ -1,4 +1,4 @@
-"""The config's training step, by shapes alone: nothing of it is computed."""
+"""Builds the config's training step by shapes alone: nothing is computed."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from unet_jax.data.dataset import Dataset
 from unet_jax.errors import UserError
 from unet_jax.experiment.build import build_experiment, create_dataset
+from unet_jax.training.state import count_parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,8 +23,8 @@ class Work:
       state: shapes of the run's state.
       example: shapes of one example of a batch: image, mask, valid.
       batch_size: examples of a step over all devices.
-      accumulate: micro-batches that a device's examples are worked through in, so that they are a multiple of it.
-      finer: the step with twice as many; None where there is one.
+      accumulate: number of micro-batches that a device's examples are split into; they are a multiple of it.
+      finer: the step with twice as many micro-batches; None where there is one.
     """
 
     step: Callable
@@ -34,14 +35,14 @@ class Work:
     finer: Callable | None = None
 
     def rows(self, number: int) -> dict[str, jax.ShapeDtypeStruct]:
-        """Shapes of so many examples."""
+        """Returns the shapes of `number` examples."""
         return {name: jax.ShapeDtypeStruct((number, *x.shape), x.dtype) for name, x in self.example.items()}
 
     @property
     def sizes(self) -> dict[str, int]:
         """Bytes of the parts of the state and of an example, and how many parameters there are."""
         return {
-            "parameters": sum(x.size for x in jax.tree.leaves(self.state.params)),
+            "parameters": count_parameters(self.state.params),
             "parameter_bytes": tree_bytes(self.state.params),
             "statistics_bytes": tree_bytes(self.state.batch_stats),
             "optimiser_bytes": tree_bytes(self.state.opt_state),
@@ -51,12 +52,12 @@ class Work:
 
 
 def tree_bytes(tree) -> int:
-    """Bytes of all leaves."""
+    """Returns the bytes of all leaves."""
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
 def open_data(config: ConfigDict, channels: int = 0, classes: int = 0, overlapping: bool = False) -> Dataset:
-    """The config's data set, prepared as training does; with `channels` and `classes` one of no examples in its place.
+    """Opens the config's data set as training does; with `channels` and `classes` a data set without examples in its place.
 
     Raises:
       UserError: the data are not there, or only one of the two is given.
@@ -80,12 +81,13 @@ def open_data(config: ConfigDict, channels: int = 0, classes: int = 0, overlappi
 
 
 def create_work(config: ConfigDict, dataset: Dataset, devices) -> Work:
-    """The step of a run of `config` on `devices`, checked as a run's is.
+    """Builds the step of a run of `config` on `devices`, with the checks of a run.
 
     Raises:
       UserError: the config is not one that trains, or its batch does not divide over the devices.
     """
-    if not dataset.sources:  # the names and weights of its classes are unknown, and how many examples an epoch has
+    if not dataset.sources:
+        # The names and weights of its classes are unknown, and how many examples an epoch has.
         config = ConfigDict(config.to_dict())
         config.eval.classes, config.loss.class_weighting = (), ""
         config.train.update(num_steps=1, num_epochs=0.0, num_examples=0)
@@ -105,12 +107,14 @@ def create_work(config: ConfigDict, dataset: Dataset, devices) -> Work:
     batch_size, accumulate, finer = config.train.batch_size, config.optim.accumulate, None
     if accumulate > 1:
         config = ConfigDict(config.to_dict())
-        in_steps = parts.durations  # what is said in epochs or examples would be fewer steps of a larger batch
+        # Durations in epochs or examples would be fewer steps of a larger batch.
+        in_steps = parts.durations
         config.train.update(num_steps=in_steps.num_steps, num_epochs=0.0, num_examples=0)
         config.train.update(eval_every=in_steps.eval_every, eval_every_epochs=0.0, eval_every_examples=0)
         config.optim.update(boundaries=in_steps.boundaries, warmup_steps=in_steps.warmup_steps)
         config.optim.update(warmup_epochs=0.0, warmup_examples=0)
         config.optim.accumulate *= 2
-        config.train.batch_size *= 2  # divides as before
+        # It divides over the devices as before.
+        config.train.batch_size *= 2
         finer = build_experiment(config, devices, dataset).create_step()
     return Work(step, state, example, batch_size, accumulate, finer)

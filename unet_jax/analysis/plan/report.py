@@ -1,9 +1,10 @@
-"""The plan as a printed page."""
+"""The plan as text."""
 
 from collections.abc import Sequence
 
 from unet_jax.analysis.plan.estimate import Estimate
 from unet_jax.analysis.plan.plan import Plan
+from unet_jax.plotting.text_table import format_table
 
 PREFIXES = (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
 NOT_COUNTED = (
@@ -13,18 +14,18 @@ NOT_COUNTED = (
 )
 
 
-def page(plans: Sequence[Plan]) -> str:
-    """Every plan, and below them what is assumed."""
+def text(plans: Sequence[Plan]) -> str:
+    """Returns every plan, and below them what is assumed."""
     parts = ["\n".join(_plan(plan)) for plan in plans]
     efficiency = plans[0].efficiency
     assumed = (
-        f"Expected: a step takes the longer of its two bounds over {efficiency:.0%} (--efficiency; a measured step tells it), "
-        "and then its all-reduces, as if nothing else were done meanwhile."
+        f"Expected: a step takes the longer of its two bounds divided by {efficiency:.0%} (--efficiency; measure a step to "
+        "know it), and then its all-reduces, during which nothing else is done."
     )
     ring = (
         "All-reduces: one ring through all chips, 2 (n - 1) / n · bytes / bandwidth, by both links that a chip has in it."
         if any(plan.target.ring for plan in plans)
-        else "All-reduces between local devices are not counted: nothing is known of what links them."
+        else "All-reduces between local devices are not counted: the speed of their links is unknown."
     )
     return "\n\n".join([*parts, "\n".join([assumed, ring, NOT_COUNTED])])
 
@@ -38,7 +39,7 @@ def _plan(plan: Plan) -> list[str]:
     ]
     if not program.cost:
         lines.append(
-            f"  DOES NOT FIT: the compiler finds no way into {_bytes(target.capacity)}; "
+            f"  DOES NOT FIT: more than {_bytes(target.capacity)} by the compiler's own plan; "
             "lower train.batch_size, or let --fit find what fits"
         )
         return lines
@@ -60,16 +61,17 @@ def _memory(plan: Plan) -> list[str]:
         ("parameters", _bytes(sizes["parameter_bytes"]), f"{sizes['parameters']:,}"),
         ("running statistics", _bytes(sizes["statistics_bytes"]), ""),
         ("optimiser state", _bytes(sizes["optimiser_bytes"]), ""),
-        *([("moving average", _bytes(sizes["average_bytes"]), "")] if sizes["average_bytes"] else []),
         ("batch", _bytes(plan.program.batch * sizes["example_bytes"]), ""),
         (
             "activations",
             _bytes(cost.temporary),
-            f"and all else that is not kept, gradients of {_bytes(sizes['parameter_bytes'])} among it",
+            f"and whatever else is not kept, such as gradients of {_bytes(sizes['parameter_bytes'])}",
         ),
         ("peak", _bytes(cost.peak), f"{plan.program.peak / plan.target.capacity:.1%} of the memory: {verdict}"),
     ]
-    return ["  memory of a device", *(f"    {name:20}{size:>10}  {note}".rstrip() for name, size, note in rows)]
+    if sizes["average_bytes"]:
+        rows.insert(3, ("moving average", _bytes(sizes["average_bytes"]), ""))
+    return ["  memory of a device", *_indented(format_table(rows, left=(0, 2)))]
 
 
 def _time(plan: Plan) -> list[str]:
@@ -78,7 +80,7 @@ def _time(plan: Plan) -> list[str]:
         counted = f"{plan.program.reduces} in the program: gradients {_bytes(plan.sizes['parameter_bytes'])}, "
         counted += "and BatchNorm's statistics, loss and counts"
     else:
-        counted = "gradients alone, by their size: with one device the program has none"
+        counted = "gradients alone, by their size: the program of one device has none"
     seconds = f", {_seconds(step.reduce_s)}" if plan.target.ring else ""
     return [
         f"  an image: {_unit(cost.flops / batch, 'FLOP')}, {_bytes(cost.moved / batch)} moved",
@@ -91,15 +93,17 @@ def _time(plan: Plan) -> list[str]:
 def _scaling(steps: Sequence[Estimate]) -> list[str]:
     if not steps:
         return []
-    rows = [
-        f"    {step.num_devices:5}{step.num_devices * step.batch:8}{_seconds(step.reduce_s):>12}{_count(step.images_per_s):>12}{step.share:>9.1%}"
-        for step in steps
-    ]
-    return [
-        "  the same batch on more chips, links by the formula",
-        "    chips   batch  all-reduces    images/s    share of what chips without links would do",
-        *rows,
-    ]
+    rows = [("chips", "batch", "all-reduces", "images/s", "of what as many chips without all-reduces would do")]
+    for step in steps:
+        batch, images = step.num_devices * step.batch, _count(step.images_per_s)
+        rows.append(
+            (str(step.num_devices), str(batch), _seconds(step.reduce_s), images, f"{step.scaling_efficiency:.1%}")
+        )
+    return ["  the same batch on more chips, links by the formula", *_indented(format_table(rows, left=(4,)))]
+
+
+def _indented(table: str) -> list[str]:
+    return [f"    {line}" for line in table.splitlines()]
 
 
 def _bytes(number: float) -> str:

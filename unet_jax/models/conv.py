@@ -1,39 +1,51 @@
-"""The 3x3 convolution, and its weight gradient in the form that a CPU runs fastest.
+"""The 3x3 convolution, with the weight gradient in the form that a CPU runs fastest.
 
 The weight gradient correlates the input x with the gradient g of the output over all pixels of the batch:
 
     dw[i, j, c, o] = sum over b, h, w of x[b, h + i, w + j, c] g[b, h, w, o]
 
 XLA writes it as a convolution whose window is the whole map and whose channels are the batch. A CPU runs that at less
-than half of the speed of the forward convolution, and spends as long again on moving both arrays into that order. Here the
-images of a batch stand below each other as one tall image of one channel: then g is the window as it lies in memory,
-and x alone has to be moved, the channels first. Rows of zeros between the images keep them apart. The sum is the same to
-rounding. Where maps are small there is nothing to gain; on other devices the plain form is fast, and `jax.lax`
-chooses when a program is lowered for its device.
+than half the speed of the forward convolution, and needs the same time again to transpose both arrays. Here the images
+of the batch are stacked into one tall image of one channel, with rows of zeros between them. Then g is the window as it
+lies in memory, and only x is transposed. The sum is the same up to rounding. Small maps gain nothing, and other devices
+are fast with the plain form.
+
+The convolution and its weight gradient are each a JAX primitive, linear in either argument. Each primitive's transpose
+is written with the other one, so JAX derives every kind of derivative: forward, reverse, and of any order.
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 
 NHWC = ("NHWC", "HWIO", "NHWC")
-LEAST_PIXELS = 256  # of a map whose weight gradient takes the tall form: 16 x 16
+# Maps of at least so many pixels, 16 x 16, take the tall form.
+LEAST_PIXELS = 256
 
 
 def plain(x: jax.Array, kernel: jax.Array, padding: str) -> jax.Array:
-    """`[B, H, W, C]`, `[3, 3, C, O]` -> `[B, H, W, O]` ("SAME") or `[B, H-2, W-2, O]` ("VALID")."""
+    """Convolves: `[B, H, W, C]`, `[3, 3, C, O]` -> `[B, H, W, O]` ("SAME") or `[B, H-2, W-2, O]` ("VALID")."""
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=NHWC)
 
 
+def plain_input_gradient(x, kernel: jax.Array, g: jax.Array, padding: str) -> jax.Array:
+    """Returns dx `[B, H, W, C]` as automatic differentiation writes it; of `x` only shape and dtype are used."""
+    x = jax.ShapeDtypeStruct(x.shape, x.dtype)
+    return jax.linear_transpose(lambda x: plain(x, kernel, padding), x)(g)[0]
+
+
 def plain_kernel_gradient(x: jax.Array, g: jax.Array, padding: str) -> jax.Array:
-    """dw `[3, 3, C, O]` as automatic differentiation writes it."""
+    """Returns dw `[3, 3, C, O]` as automatic differentiation writes it."""
     kernel = jax.ShapeDtypeStruct((3, 3, x.shape[-1], g.shape[-1]), x.dtype)
     return jax.linear_transpose(lambda kernel: plain(x, kernel, padding), kernel)(g)[0]
 
 
 def tall_kernel_gradient(x: jax.Array, g: jax.Array, padding: str) -> jax.Array:
-    """dw `[3, 3, C, O]` from the images of the batch below each other, see above."""
+    """Returns dw `[3, 3, C, O]`, computed from the batch as one tall image (see the module's text)."""
     border = 1 if padding == "SAME" else 0
     x = jnp.pad(x, ((0, 0), (border, border), (border, border), (0, 0)))
     batch, height, width, channels = x.shape
@@ -42,34 +54,65 @@ def tall_kernel_gradient(x: jax.Array, g: jax.Array, padding: str) -> jax.Array:
     return jax.lax.conv_general_dilated(x, g[:-2], (1, 1), "VALID", dimension_numbers=NHWC).transpose(1, 2, 0, 3)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def conv3x3(x: jax.Array, kernel: jax.Array, padding: str) -> jax.Array:
-    """`plain`, with a weight gradient of its own on CPUs."""
-    return plain(x, kernel, padding)
-
-
-def _forward(x, kernel, padding):
-    return plain(x, kernel, padding), (x, kernel)
-
-
-def _backward(padding, saved, g):
-    x, kernel = saved
-    (dx,) = jax.linear_transpose(lambda x: plain(x, kernel, padding), x)(g)
+def kernel_gradient(x: jax.Array, g: jax.Array, padding: str) -> jax.Array:
+    """Returns dw `[3, 3, C, O]` in the form that suits the size of the map and the platform."""
     if g.shape[1] * g.shape[2] < LEAST_PIXELS:
-        return dx, plain_kernel_gradient(x, g, padding)
+        return plain_kernel_gradient(x, g, padding)
     tall, usual = (functools.partial(form, padding=padding) for form in (tall_kernel_gradient, plain_kernel_gradient))
-    return dx, jax.lax.platform_dependent(x, g, cpu=tall, default=usual)
+    return jax.lax.platform_dependent(x, g, cpu=tall, default=usual)
 
 
-conv3x3.defvjp(_forward, _backward)
+def create_primitive(name: str, function: Callable) -> Primitive:
+    """Makes a primitive that runs as `function(a, b, padding)`, alone, in a compiled program and under `vmap`."""
+    compiled = jax.jit(function, static_argnames="padding")
+
+    def result_type(a, b, padding):
+        return compiled.trace(a, b, padding=padding).jaxpr.out_avals[0]
+
+    def batch(arguments, axes, padding):
+        return jax.vmap(functools.partial(function, padding=padding), axes)(*arguments), 0
+
+    primitive = Primitive(name)
+    primitive.def_impl(compiled)
+    primitive.def_abstract_eval(result_type)
+    batching.primitive_batchers[primitive] = batch
+    mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=False))
+    return primitive
+
+
+_conv_p = create_primitive("conv3x3", plain)
+_kernel_gradient_p = create_primitive("conv3x3_kernel_gradient", kernel_gradient)
+
+# The transposes, first with respect to the first argument, then to the second. `out` is the cotangent of the result; the
+# argument that is asked for has a shape, but no value.
+ad.defbilinear(
+    _conv_p,
+    lambda out, x, kernel, padding: plain_input_gradient(x.aval, kernel, out, padding),
+    lambda out, x, kernel, padding: _kernel_gradient_p.bind(x, out, padding=padding),
+)
+ad.defbilinear(
+    _kernel_gradient_p,
+    lambda out, x, g, padding: plain_input_gradient(x.aval, out, g, padding),
+    lambda out, x, g, padding: _conv_p.bind(x, out, padding=padding),
+)
+
+
+def conv3x3(x: jax.Array, kernel: jax.Array, padding: str) -> jax.Array:
+    """Computes `plain`, whose weight gradient on a CPU takes the tall form."""
+    return _conv_p.bind(x, kernel, padding=padding)
 
 
 def conv_general_dilated(
     x, kernel, strides, padding, *, lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count, precision
 ):
-    """`conv3x3` where `nn.Conv(..., conv_general_dilated=...)` wants a function of this kind; ValueError for any other."""
+    """Applies `conv3x3`, in the form that `nn.Conv(..., conv_general_dilated=...)` wants of a function.
+
+    Raises:
+      ValueError: the convolution is not 3x3, or has a stride, a dilation, groups or a precision.
+    """
     ones = (*strides, *lhs_dilation, *rhs_dilation, feature_group_count)
     if kernel.shape[:2] != (3, 3) or set(ones) != {1} or precision is not None:
         raise ValueError("conv3x3 is a 3x3 convolution of stride 1, not dilated, not grouped, of default precision")
-    del dimension_numbers  # flax convolves [B, H, W, C] alone
+    # flax always convolves `[B, H, W, C]`.
+    del dimension_numbers
     return conv3x3(x, kernel, padding)

@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
+from unet_jax.data.datasets.electrodes import builder, stack
 from unet_jax.data.datasets.electrodes import physics as xray
-from unet_jax.data.datasets.electrodes import stack
 from unet_jax.data.datasets.electrodes.builder import load_electrodes
 from unet_jax.data.datasets.electrodes.render import CLASS_NAMES, _truth, render
 from unet_jax.errors import UserError
@@ -215,6 +215,14 @@ def test_data_set_holds_the_renders(cache_dir):
             assert json.loads(example["plates"]) == one["plates"]
             seen.add(example["id"])
     assert len(seen) == 7  # no image in two splits
+
+
+@pytest.mark.parametrize("module", ["rendering", "xray", "stack"])
+def test_a_change_of_the_code_changes_the_fingerprint(module, cache_dir, tmp_path, monkeypatch):
+    before = load_electrodes(cache_dir=cache_dir, seed=7, **SMALL).fingerprint
+    (tmp_path / "changed.py").write_text("# other code")
+    monkeypatch.setattr(getattr(builder, module), "__file__", str(tmp_path / "changed.py"))
+    assert load_electrodes(cache_dir=str(tmp_path), seed=7, **SMALL).fingerprint != before
 
 
 def test_an_empty_split_names_its_remedy(cache_dir):

@@ -28,9 +28,9 @@ def draw_sheet(survey: Survey) -> np.ndarray:
 
 def draw_alike_sheet(survey: Survey) -> np.ndarray:
     """Draws the first `MOST_PAIRS` pairs of images that look alike, each pair side by side, RGB uint8."""
-    shown = survey.alike[:MOST_PAIRS]
-    tiles = [_tile(survey.images[place], survey, ()) for i, j, _ in shown for place in (i, j)]
-    return arrange(tiles, 2 if len(shown) < 3 else 4, [])
+    pairs = survey.alike[:MOST_PAIRS]
+    tiles = [_tile(survey.images[place], survey, ()) for i, j, _ in pairs for place in (i, j)]
+    return arrange(tiles, 2 if len(pairs) < 3 else 4, [])
 
 
 def choose_images(survey: Survey, most: int) -> list[ImageStats]:

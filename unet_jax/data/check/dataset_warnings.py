@@ -42,8 +42,8 @@ def _classes(survey: Survey) -> Iterator[str]:
         if not everywhere[k]:
             yield f"class {name!r} ({k}) is in no mask; correct the masks, class_names or num_classes"
         elif lacking:
-            what = "is not learnt" if "train" in lacking else "is not scored there"
-            yield f"class {name!r} ({k}) is not in {' and '.join(lacking)}, so it {what}; divide the images otherwise"
+            effect = "is not learnt" if "train" in lacking else "is not scored there"
+            yield f"class {name!r} ({k}) is not in {' and '.join(lacking)}, so it {effect}; divide the images otherwise"
 
 
 def _masks(survey: Survey) -> Iterator[str]:
@@ -100,8 +100,8 @@ def _named(image: ImageStats) -> str:
     return f"{image.split}/{image.row.id}" if image.split else image.row.id
 
 
-def _few(names: Sequence[str], what: str = "image", number: int = 0) -> str:
+def _few(names: Sequence[str], noun: str = "image", number: int = 0) -> str:
     """Joins the first names; `number` counts all, where `names` are not all."""
     number = number or len(names)
-    more = f", ... ({number} {what}s)" if number > FEW else ""
+    more = f", ... ({number} {noun}s)" if number > FEW else ""
     return ", ".join(names[:FEW]) + more

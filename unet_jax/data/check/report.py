@@ -14,7 +14,7 @@ from unet_jax.segmentation import VOID_ID
 
 # Rows of the table of sizes.
 MOST_SIZES = 6
-# Errors that are shown of those with the same remedy.
+# Errors that are listed of those with the same remedy.
 MOST_ALIKE = 3
 
 
@@ -54,10 +54,12 @@ def _class_table(survey: Survey) -> str:
 def _size_table(survey: Survey) -> str:
     """Returns the commonest sizes and the range of all."""
     sizes = collections.Counter(image.size for image in survey.images)
-    shown = [(size, n) for size, n in sizes.most_common(MOST_SIZES) if n > 1 or len(sizes) <= MOST_SIZES]
-    rows = [["height x width", "images"], *([f"{size[0]} x {size[1]}", str(number)] for size, number in shown)]
-    if len(shown) < len(sizes):
-        rows.append([f"{len(sizes) - len(shown)} others", str(len(survey.images) - sum(number for _, number in shown))])
+    listed = [(size, n) for size, n in sizes.most_common(MOST_SIZES) if n > 1 or len(sizes) <= MOST_SIZES]
+    rows = [["height x width", "images"], *([f"{size[0]} x {size[1]}", str(number)] for size, number in listed)]
+    if len(listed) < len(sizes):
+        rows.append(
+            [f"{len(sizes) - len(listed)} others", str(len(survey.images) - sum(number for _, number in listed))]
+        )
     heights, widths = zip(*(image.size for image in survey.images), strict=True)
     return f"{format_table(rows)}\nheight {_spread(heights)}, width {_spread(widths)}"
 

@@ -231,7 +231,7 @@ def _check_tiff(path, data) -> None:
         # The decoder that follows says what is wrong, or can read what Pillow cannot.
         return
     if pages > 1:
-        raise UserError(f"{path}: holds {pages} pages; save each page as a separate file")
+        raise UserError(f"{path}: holds {pages} pages; save each page as a file of its own")
     if orientation != 1:
         raise UserError(
             f"{path}: its orientation tag is {orientation}; save it upright, with orientation 1 or no such tag"

@@ -60,8 +60,8 @@ def assign(
         raise UserError(f"{path}: has no column 'split'; add it, with {', '.join(SPLITS)}")
     known = groups() if drawn and groups else {}
     if groups and not drawn and not any(row.get("group") for row in rows.values()):
-        what = "has splits and no groups: tiles of one field of view may lie on both sides; name it in a column 'group'"
-        print(f"{path}: {what}", file=sys.stderr)
+        warning = "has splits and no groups: tiles of one field of view may lie on both sides; add a column 'group'"
+        print(f"{path}: {warning}", file=sys.stderr)
     assigned, split_of_group = {}, {}
     for id_ in chosen:
         if has_file and id_ not in rows:
@@ -103,8 +103,8 @@ def _match(rows: Mapping[str, dict], ids: list[str], path: Path, subset: bool, o
     # The first error may be the only one seen: it names a few ids.
     for start in range(0, len(missing), 3):
         few = missing[start : start + 3]
-        what = f"id {few[0]!r} has" if len(few) == 1 else f"ids {', '.join(map(repr, few))} have"
-        on_error(UserError(f"{path}: {what} no image; remove the row or add the image ({len(missing)} such)"))
+        subject = f"id {few[0]!r} has" if len(few) == 1 else f"ids {', '.join(map(repr, few))} have"
+        on_error(UserError(f"{path}: {subject} no image; remove the row or add the image ({len(missing)} such)"))
     left_out = [id_ for id_ in ids if id_ not in rows]
     if left_out and len(left_out) == len(ids):
         on_error(UserError(f"{path}: names no image; give it a row for each that is to be used"))
@@ -112,8 +112,8 @@ def _match(rows: Mapping[str, dict], ids: list[str], path: Path, subset: bool, o
         print(f"{path}: {len(left_out)} of {len(ids)} images are not named there and left out", file=sys.stderr)
     else:
         for id_ in left_out:
-            what = f"is an image without a row; add the row or remove the image ({len(left_out)} such)"
-            on_error(UserError(f"{path}: id {id_!r} {what}"))
+            problem = f"is an image without a row; add the row or remove the image ({len(left_out)} such)"
+            on_error(UserError(f"{path}: id {id_!r} {problem}"))
     return [id_ for id_ in ids if id_ in rows] if subset else ids
 
 

@@ -50,7 +50,8 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    # TFDS looks beside the code for checksums of downloads, by a package that it does not install; we download nothing.
+    # TFDS would look next to the code for checksums of downloads, with a package that it does not install. Nothing is
+    # downloaded here.
     code_path = None
 
     def __init_subclass__(cls, **kwargs):

@@ -1,4 +1,4 @@
-"""`electrodes`: synthetic edge-on X-rays of a stacked battery, the data set that needs no download.
+"""Builds `electrodes`: synthetic edge-on X-rays of a stacked battery, the data set that needs no download.
 
 Anodes and cathodes alternate, clamped at one side of the image. At the other side the anodes protrude by the overhang, which
 is what an inspection measures. `stack` draws the geometry, `physics` computes the image of it, `render` puts both together.

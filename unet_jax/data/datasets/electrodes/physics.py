@@ -125,7 +125,7 @@ def grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def centres(of_rays: np.ndarray) -> np.ndarray:
-    """From the sub-rays to those through the centres of the pixels, `[H, W]`."""
+    """Reduces an array over the sub-rays to those through the centres of the pixels, `[H, W]`."""
     middle = SUPERSAMPLE // 2
     return of_rays[middle::SUPERSAMPLE, middle::SUPERSAMPLE]
 

@@ -17,6 +17,7 @@ from absl import flags
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has its own folder there, not the project's
 
 from unet_jax.analysis.plan import expect_no_tpu
+from unet_jax.plotting.text_table import format_table
 from unet_jax.runtime import cli
 from unet_jax.runtime.program_cost import Cost
 
@@ -33,20 +34,22 @@ def main() -> None:
     expect_no_tpu()
     values = flags.FLAGS
     ours = cost(values)
-    with mock.patch("unet_jax.models.blocks.conv_general_dilated", None):  # flax's own
+    # None stands for flax's convolution.
+    with mock.patch("unet_jax.models.blocks.conv_general_dilated", None):
         plain = cost(values)
     print(
         f"{values.model} {values.dtype}, {values.batch} images of {values.size} x {values.size} a chip, {values.topology}"
     )
-    print(f"{'':10}{'GFLOP':>10}{'GB moved':>10}{'GB held':>10}")
-    for name, each in (("project", ours), ("plain", plain)):
-        print(f"{name:10}{each.flops / 1e9:10.2f}{each.moved / 1e9:10.3f}{each.peak / 1e9:10.3f}")
+    rows = [("", "GFLOP", "GB moved", "GB held")]
+    for name, program in (("project", ours), ("plain", plain)):
+        rows.append((name, f"{program.flops / 1e9:.2f}", f"{program.moved / 1e9:.3f}", f"{program.peak / 1e9:.3f}"))
+    print(format_table(rows))
     if ours.flops > plain.flops or ours.moved > plain.moved:
         sys.exit(1)
 
 
 def cost(values) -> Cost:
-    """What one chip has to do in a training step, compiled for the topology."""
+    """Compiles a training step for the topology; returns what one chip has to do."""
     import jax
 
     from benchmarks import work

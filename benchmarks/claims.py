@@ -17,7 +17,8 @@ from benchmarks import rows, tables
 from unet_jax.errors import UserError
 
 PAGE = rows.ROOT / "docs" / "claims.md"
-RUNS = "runs/evidence"  # how the page calls the folder of the runs
+# The folder of the runs, as the page writes it.
+RUNS = "runs/evidence"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,31 +30,32 @@ class Claim:
     runs: tuple[str, ...]
     picture: str
     arguments: tuple[str, ...] = ()
-    positional: bool = False  # the runs are arguments of their own, not --workdir
+    # The runs are positional arguments, not --workdir.
+    positional: bool = False
 
-    def found(self) -> list[rows.Row]:
-        """The rows it is about, in the order of its patterns."""
+    def matching_rows(self) -> list[rows.Row]:
+        """Returns the rows it is about, in the order of its patterns."""
         every = [row for pattern in self.runs for row in rows.ROWS if fnmatch.fnmatch(row.name, pattern)]
         return list(dict.fromkeys(every))
 
     def command(self, folder: str, names: Sequence[str], out: str) -> list[str]:
-        """What follows `python`."""
+        """Returns what follows `python`."""
         given = [f"{folder}/{name}" if self.positional else f"--workdir={folder}/{name}" for name in names]
         return ["-m", f"unet_jax.analysis.{self.module}", *given, *self.arguments, f"--out={out}"]
 
 
-def _of(data: str, *variants: str) -> tuple[str, ...]:
+def _names(data: str, *variants: str) -> tuple[str, ...]:
     return tuple(f"{data}-{variant}-2min-seed0" for variant in variants)
 
 
-PLAIN_AND_NESTED = _of("electrodes", "unet", "unet_pp")
+PLAIN_AND_NESTED = _names("electrodes", "unet", "unet_pp")
 LONGER = ("battery_xray-unet-2min-seed0", "battery_xray-unet_pp-20min-seed0")
-OF_ALL_SHARES = ("{}-{}-2min-seed?", "{}-{}-2min-seed?-share*")
+OF_ALL_FRACTIONS = ("{}-{}-2min-seed?", "{}-{}-2min-seed?-share*")
 CLAIMS = (
     Claim(
         "skips-electrodes",
         "skips",
-        _of("electrodes", "fcn", "unet", "unet_pp"),
+        _names("electrodes", "fcn", "unet", "unet_pp"),
         "skips.png",
         ("--split=test", "--mean=both", "--boundary_distance=0.005"),
     ),
@@ -63,17 +65,17 @@ CLAIMS = (
     Claim(
         "gradients-electrodes",
         "gradients",
-        _of("electrodes", "unet", "unet_pp_one_head", "unet_pp", "fc_densenet"),
+        _names("electrodes", "unet", "unet_pp_one_head", "unet_pp", "fc_densenet"),
         "gradients.png",
         ("--steps=0,latest",),
     ),
-    Claim("reuse-electrodes", "reuse", _of("electrodes", "fc_densenet"), "reuse.png"),
+    Claim("reuse-electrodes", "reuse", _names("electrodes", "fc_densenet"), "reuse.png"),
     Claim("reuse-battery_xray", "reuse", LONGER[1:], "reuse.png"),
     *(
         Claim(
             f"gap-{data}",
             "compare",
-            tuple(pattern.format(data, variant) for variant in variants for pattern in OF_ALL_SHARES),
+            tuple(pattern.format(data, variant) for variant in variants for pattern in OF_ALL_FRACTIONS),
             "gap.png",
             ("--splits=train,val", "--overwrite"),
             positional=True,
@@ -86,26 +88,26 @@ CLAIMS = (
 def run_all(only: str, results: tables.Results, workdir: Path, programs) -> list[str]:
     """Runs those claims whose runs are done, writes them into the page, and returns the names of the others.
 
-    Of a claim over shares and seeds the runs that are done are enough, if every pattern has one. Raises UserError where
-    `only`, a pattern of names, chooses none.
+    A claim over fractions and seeds needs one run that is done for every pattern. Raises UserError where `only`, a pattern of
+    names, chooses none.
     """
-    left, chosen = [], [claim for claim in CLAIMS if fnmatch.fnmatch(claim.name, only)]
+    not_done, chosen = [], [claim for claim in CLAIMS if fnmatch.fnmatch(claim.name, only)]
     if not chosen:
         raise UserError(f"--only={only}: no such claim; there are: {', '.join(claim.name for claim in CLAIMS)}")
     for claim in chosen:
-        names = [row.name for row in claim.found() if results.done(row.name) and (workdir / row.name).is_dir()]
+        names = [row.name for row in claim.matching_rows() if results.done(row.name) and (workdir / row.name).is_dir()]
         if not all(fnmatch.filter(names, pattern) for pattern in claim.runs):
             print(f"{claim.name}: its runs are not done in {workdir}")
-            left.append(claim.name)
+            not_done.append(claim.name)
             continue
         print(f"\n== {claim.name}", flush=True)
         out = workdir / "claims" / claim.name
         out.mkdir(parents=True, exist_ok=True)
         if programs.run(*claim.command(str(workdir), names, str(out)), output=out / "printed.txt"):
-            left.append(claim.name)
+            not_done.append(claim.name)
             continue
         write(claim, names, (out / "printed.txt").read_text(), workdir)
-    return left
+    return not_done
 
 
 def write(claim: Claim, names: Sequence[str], printed: str, workdir: Path) -> None:
@@ -120,7 +122,7 @@ def write(claim: Claim, names: Sequence[str], printed: str, workdir: Path) -> No
 
 
 def _shortened(names: Sequence[str]) -> list[str]:
-    """The names, with a pattern in the place of seeds and shares of one network."""
+    """Returns the names, with one pattern in the place of the seeds and fractions of a network."""
     heads = [re.sub(r"-seed\d.*", "", name) for name in names]
     return list(
         dict.fromkeys(f"{head}-*" if heads.count(head) > 1 else name for head, name in zip(heads, names, strict=True))

@@ -5,8 +5,8 @@
 
 On a CPU the devices are made. Every start has its own weights and its own batches; augmentation and dropout draw what the
 config's seed says, in every start the same. The step is compiled as training compiles it.
-Told are, over the starts, the median and the largest of: the greatest difference of a weight; the length of the difference
-of all weights as a share of the way they went; and the relative difference of the last step's loss.
+Printed are, over the starts, the median and the largest of: the greatest difference of a weight; the norm of the difference
+of all weights as a fraction of the distance trained; and the relative difference of the last step's loss.
 
 Sums over devices are taken in another order, which alone moves a weight by about 1e-7. But where a value lies so near to 0
 that rounding decides on which side, ReLU lets its gradient through on one number of devices and not on the other; and Adam
@@ -25,9 +25,10 @@ from ml_collections import config_flags
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has its own folder there, not the project's
 
 from unet_jax.errors import UserError
+from unet_jax.plotting.text_table import format_table
 from unet_jax.runtime import cli
 
-flags.DEFINE_list("devices", ["1", "2", "4"], "Numbers of devices; the others are held against the first.")
+flags.DEFINE_list("devices", ["1", "2", "4"], "Numbers of devices; the others are compared with the first.")
 flags.DEFINE_integer("starts", 10, "How many starts: seeds of the weights and of the batches.", lower_bound=1)
 flags.DEFINE_integer("steps", 20, "Steps of each.", lower_bound=1)
 
@@ -35,7 +36,7 @@ WITHIN = 2e-5
 
 
 def measure(config, counts: Sequence[int], starts: int, num_steps: int) -> dict[int, list[tuple[float, float, float]]]:
-    """What is told, by start, for every number of devices but the first."""
+    """Returns, for every number of devices but the first, the three differences of each start."""
     import jax
     import jax.numpy as jnp
     import optax
@@ -47,44 +48,45 @@ def measure(config, counts: Sequence[int], starts: int, num_steps: int) -> dict[
     if max(counts) > jax.local_device_count():
         raise UserError(f"--devices={max(counts)}: there are {jax.local_device_count()}")
     devices = {n: jax.local_devices()[:n] for n in counts}
-    for of in devices.values():
-        parallel.check_batch_size(config.train.batch_size, of)
+    for some in devices.values():
+        parallel.check_batch_size(config.train.batch_size, some)
     parts = build_experiment(config, devices[max(counts)])
-    p_steps, found = {}, {n: [] for n in counts[1:]}
+    p_steps, differences = {}, {n: [] for n in counts[1:]}
     for seed in range(starts):
         state = dataclasses.replace(parts, step_options={**parts.step_options, "seed": seed}).create_state()
         read = {"batch_size": config.train.batch_size, "seed": seed, **parts.loading_options}
         batches = train_pipeline.train_batches(parts.dataset.source("train"), **read)
-        states, metrics = {n: parallel.replicate(state, of) for n, of in devices.items()}, {}
+        states, metrics = {n: parallel.replicate(state, some) for n, some in devices.items()}, {}
         for _, batch in zip(range(num_steps), batches, strict=False):
-            for n, of in devices.items():
-                rows = parallel.shard(batch, of)
+            for n, some in devices.items():
+                rows = parallel.shard(batch, some)
                 if n not in p_steps:
-                    p_steps[n] = parallel.compile_step(parallel.pmap_step(parts.create_step(), of), states[n], rows)
+                    p_steps[n] = parallel.compile_step(parallel.pmap_step(parts.create_step(), some), states[n], rows)
                 states[n], metrics[n] = jax.block_until_ready(p_steps[n](states[n], rows))
         batches.close()
         ends = {n: parallel.to_host((states[n].params, metrics[n]["loss"])) for n in counts}
         params, loss = ends[counts[0]]
-        way = optax.tree.norm(optax.tree.sub(params, state.params))
+        distance = optax.tree.norm(optax.tree.sub(params, state.params))
         for n in counts[1:]:
             apart = optax.tree.sub(ends[n][0], params)
             furthest = float(optax.tree.norm(apart, ord=jnp.inf))
-            found[n].append((furthest, float(optax.tree.norm(apart) / way), abs(float(ends[n][1] / loss) - 1)))
-            print(f"start {seed}, {n} devices: " + ", ".join(f"{value:.1e}" for value in found[n][-1]), flush=True)
-    return found
+            differences[n].append(
+                (furthest, float(optax.tree.norm(apart) / distance), abs(float(ends[n][1] / loss) - 1))
+            )
+            print(
+                f"start {seed}, {n} devices: " + ", ".join(f"{value:.1e}" for value in differences[n][-1]), flush=True
+            )
+    return differences
 
 
-def table(found: dict[int, list], first: int) -> str:
-    """A row for each number of devices."""
-    lines = [
-        f"{'devices':>8}{'a weight':>20}{'of the way':>20}{'loss, relative':>20}   all weights within {WITHIN:.0e}"
-    ]
-    for n, by_start in found.items():
+def table(differences: dict[int, list], first: int) -> str:
+    """Returns a row for each number of devices."""
+    rows = [("devices", "a weight", "of the distance", "loss, relative", f"all weights within {WITHIN:.0e}")]
+    for n, by_start in differences.items():
         columns = [f"{np.median(values):.1e} to {np.max(values):.1e}" for values in zip(*by_start, strict=True)]
         within = sum(weights <= WITHIN for weights, *_ in by_start)
-        row = "".join(f"{column:>20}" for column in columns)
-        lines.append(f"{n:8}{row}   {within} of {len(by_start)} starts")
-    return "\n".join([f"beside {first}: median to largest", *lines])
+        rows.append((str(n), *columns, f"{within} of {len(by_start)} starts"))
+    return f"compared with {first}: median to largest\n{format_table(rows, left=(4,))}"
 
 
 def main() -> None:

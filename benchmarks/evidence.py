@@ -10,11 +10,11 @@
 A row is a run: a config, a data set, a seed and minutes. First the seconds a step of all networks of a data set are
 measured, in turn (step_seconds.py); the number of steps that fill the minutes is then fixed and on file, so the same
 command trains the same bits however fast the machine is that day. A row that is done is not run again; one that was
-stopped goes on; one that fails does not stop the others. Rows whose folder is not given are left out, and it is said.
+stopped goes on; one that fails does not stop the others. Rows whose folder is not given are left out, with a note.
 
 Results go to benchmarks/results.csv and from there into README.md and docs/results.md; another --results file leaves
 the docs alone, and its tables are printed. --pictures copies the best, median and worst image of a run on the
-synthetic X-rays into docs/ and tells where those of the other sets lie. --claims looks into the runs that are done, by the
+synthetic X-rays into docs/ and prints where those of the other sets lie. --claims analyses the runs that are done, by the
 commands of unet_jax.analysis, and writes docs/claims.md (claims.py).
 """
 
@@ -91,9 +91,10 @@ def measure(data: str, every: list[rows.Row], results: tables.Results, workdir: 
             return False
         measured = json.loads(out.read_text())
         drift = [seconds / measured[variant]["seconds_per_step"] for variant, (seconds, _) in speeds.items()]
-        drift = statistics.median(drift or [1.0])  # the machine may not be as fast as it was
-        for variant, found in measured.items():
-            speeds.setdefault(variant, (drift * found["seconds_per_step"], found["parameters"]))
+        # The machine may not be as fast as it was.
+        drift = statistics.median(drift or [1.0])
+        for variant, result in measured.items():
+            speeds.setdefault(variant, (drift * result["seconds_per_step"], result["parameters"]))
     for row in lacking:
         seconds, parameters = speeds[row.variant]
         results.update(
@@ -117,9 +118,11 @@ def run_row(row: rows.Row, results: tables.Results, workdir: Path, folder: str, 
     scores = run / "eval" / f"{split}.json"
     print(f"\n== {row.name}: {num_steps} steps", flush=True)
     marks = dict.fromkeys([*results[row.name].get("commit", "").split(), code_mark()])
-    results.update(row.name, commit=" ".join(marks))  # on file before the start: the code may change while it runs
+    # On file before the start: the code may change while it runs.
+    results.update(row.name, commit=" ".join(marks))
     failed = programs.run("run_train.py", f"--workdir={run}", *rows.train_flags(row, num_steps, folder))
-    if not failed and not (scores.exists() and scores.stat().st_mtime >= begin):  # it scored test where there is one
+    # A training scores test where there is one.
+    if not failed and not (scores.exists() and scores.stat().st_mtime >= begin):
         failed = programs.run("run_eval.py", f"--workdir={run}", f"--split={split}")
     wall = float(results[row.name].get("wall_minutes", 0)) + (time.time() - begin) / 60
     results.update(row.name, wall_minutes=f"{wall:.2f}")
@@ -130,20 +133,22 @@ def run_row(row: rows.Row, results: tables.Results, workdir: Path, folder: str, 
 
 def describe(row: rows.Row, run: Path, num_steps: int) -> dict:
     """The columns of a finished run, from what it left in its folder."""
-    from unet_jax.tracking.metrics_file import read_metrics  # on use: what runs nothing needs no jax
+    # On use: what runs nothing needs no jax.
+    from unet_jax.tracking.metrics_file import read_metrics
 
     split = rows.DATA[row.data].split
     scored = json.loads((run / "eval" / f"{split}.json").read_text())
     start = json.loads((run / "versions.json").read_text())["starts"][-1]
     lines = read_metrics(run / "metrics.jsonl")
-    train = [line for line in lines if line["split"] == "train"]  # each tells of the steps since the one before
+    # Each line is about the steps since the one before.
+    train = [line for line in lines if line["split"] == "train"]
     before = [0, *(line["step"] for line in train)]
     seconds = sum(line["step_s"] * (line["step"] - last) for line, last in zip(train, before, strict=False))
-    keep = rows.create_config(row.data, row.variant).eval.classes
-    names = [*(f"iou_pooled/{name}" for name in keep), "iou_pooled/mean", "iou_image/mean"]
-    found = {name: scored["summary"][name] for name in names}
+    classes = rows.create_config(row.data, row.variant).eval.classes
+    names = [*(f"iou_pooled/{name}" for name in classes), "iou_pooled/mean", "iou_image/mean"]
+    scores = {name: scored["summary"][name] for name in names}
     command = ["python run_train.py", *rows.train_flags(row, num_steps), f"--workdir=runs/{row.name}"]
-    return {name: f"{float('nan') if value is None else value:.4f}" for name, value in found.items()} | {
+    return {name: f"{float('nan') if value is None else value:.4f}" for name, value in scores.items()} | {
         "trained_minutes": f"{seconds / 60:.2f}",
         "split": split,
         "checkpoint": scored["step"],
@@ -166,7 +171,7 @@ def code_mark(root: Path = ROOT) -> str:
 
     try:
         changed = git("status", "--porcelain", "--", "unet_jax", "configs", "run_train.py", "run_eval.py")
-        return git("rev-parse", "HEAD")[:12] + "+" * bool(changed)
+        return git("rev-parse", "HEAD")[:12] + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
@@ -199,7 +204,8 @@ def copy_pictures(every: list[rows.Row], results: tables.Results, workdir: Path)
             print(f"{data}: {row.name} is not done in {workdir}, so it has no pictures")
             continue
         print(f"{data}: {', '.join(str(folder / f'{name}.png') for name in SHOWN)}")
-        if not about.folder and results.path.resolve() == RESULTS:  # synthetic: may be shown
+        # Synthetic images may be shown.
+        if not about.folder and results.path.resolve() == RESULTS:
             for name in SHOWN:
                 shutil.copyfile(folder / f"{name}.png", _picture(name))
 
@@ -221,7 +227,8 @@ def run_all(chosen, every, results: tables.Results, workdir: Path, folders: dict
                     continue
                 try:
                     run_row(row, results, workdir, folder, programs)
-                except Exception:  # what one row left is not as it should be: the others do not suffer from it
+                except Exception:
+                    # What one row left is not as it should be; the others go on.
                     traceback.print_exc()
     return [row.name for row in chosen if not results.done(row.name)]
 

@@ -15,6 +15,7 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has its own folder there, not the project's
 
+from unet_jax.plotting.text_table import format_table
 from unet_jax.runtime import cli
 from unet_jax.runtime.program_cost import in_turns
 
@@ -30,30 +31,27 @@ LEVELS = (1, 2, 3, 4)
 
 
 def main() -> None:
-    from benchmarks import work
+    from benchmarks.work import create_work
 
     values = flags.FLAGS
     works = {
-        level: work.create("unet_pp", "predict", batch=values.batch, size=values.size, dtype=values.dtype, level=level)
+        level: create_work("unet_pp", "predict", batch=values.batch, size=values.size, dtype=values.dtype, level=level)
         for level in LEVELS
     }
     times = in_turns({level: lambda _, what=what: what.run() for level, what in works.items()}, values.rounds)
-    for line in lines(
-        {level: statistics.median(times[level]) for level in LEVELS}, {k: w.gflop for k, w in works.items()}
-    ):
-        print(line)
+    seconds = {level: statistics.median(times[level]) for level in LEVELS}
+    print(table(seconds, {level: work.gflop for level, work in works.items()}))
 
 
-def lines(seconds: dict[int, float], gflop: dict[int, float]) -> list[str]:
-    """The table, a line each."""
+def table(seconds: dict[int, float], gflop: dict[int, float]) -> str:
+    """Returns a line for each level."""
     deepest = max(seconds)
-    result = ["level  seconds    GFLOP  faster  fewer FLOPs  quotient"]
+    rows = [("level", "seconds", "GFLOP", "faster", "fewer FLOPs", "quotient")]
     for level in seconds:
         faster, fewer = seconds[deepest] / seconds[level], gflop[deepest] / gflop[level]
-        result.append(
-            f"L{level}     {seconds[level]:8.4f} {gflop[level]:8.2f} {faster:6.2f}x {fewer:11.2f}x {faster / fewer:9.2f}"
-        )
-    return result
+        ratios = (f"{faster:.2f}x", f"{fewer:.2f}x", f"{faster / fewer:.2f}")
+        rows.append((f"L{level}", f"{seconds[level]:.4f}", f"{gflop[level]:.2f}", *ratios))
+    return format_table(rows)
 
 
 if __name__ == "__main__":

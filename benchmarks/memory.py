@@ -1,9 +1,9 @@
-"""The memory that a training step is planned to take beside what it takes, on this machine's CPU (Linux).
+"""Compares the memory that a training step is planned to take with what it takes, on this machine's CPU (Linux).
 
     python benchmarks/memory.py --config=configs/default.py --config.data.patch='(256, 256)' --config.data.size='(256, 256)'
     python benchmarks/memory.py --config=configs/default.py --config.model.remat='(0, 1)'
 
-Planned is the peak that `unet_jax.analysis.plan` tells of a device. Measured is how far the process's resident memory rises
+Planned is the peak of a device by `unet_jax.analysis.plan`. Measured is how far the process's resident memory rises
 from before there is a state or a batch to the peak of two steps, on one device; the program is compiled before.
 """
 
@@ -23,7 +23,7 @@ STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def resident(key: str) -> int:
-    """Bytes of this process: `VmRSS` now, `VmHWM` at most since `forget_peak`."""
+    """Returns the bytes of this process: `VmRSS` now, `VmHWM` at most since `forget_peak`."""
     (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith(f"{key}:"))
     return 1024 * int(line.split()[1])
 
@@ -35,7 +35,7 @@ def forget_peak() -> None:
 
 
 def measure(config) -> tuple[int, int]:
-    """Bytes of one device's training step: (planned, measured)."""
+    """Measures the bytes of one device's training step: (planned, measured)."""
     import jax
 
     from unet_jax.analysis.plan import compile, work
@@ -55,7 +55,8 @@ def measure(config) -> tuple[int, int]:
         source, batch_size=whole.batch_size, seed=config.seed, **parts.loading_options
     )
     batch = next(batches)
-    state = parts.create_state()  # its program is compiled by now
+    # Compiles the program that creates a state.
+    state = parts.create_state()
     jax.block_until_ready(state)
     del state
     forget_peak()

@@ -1,8 +1,8 @@
 """The runs behind the README's results: which config, which data, which seed, how many minutes.
 
-Experiments of one data set are compared at equal minutes and differ in the network alone (but for the one that is trained
-as its authors did). An experiment `beside` another has its network and its number of steps, and one thing of the training
-added: what that gives is its score, what it costs its seconds a step. References are figures that are given, not run:
+Experiments of one data set are compared at equal minutes and differ in the network alone (except the one that is trained
+as its authors did). An experiment `beside` another has its network and its number of steps, and one addition to the
+training: its score shows the gain, its seconds a step the cost. References are figures that are given, not run:
 floors by a threshold, and another library.
 """
 
@@ -47,19 +47,19 @@ class Experiment:
 class Row:
     """One run: an experiment, `EXPERIMENTS[data][variant]`, with a seed, for so many minutes of training steps.
 
-    `share` is that of the training images; with fewer, the run takes the same number of steps.
+    `train_fraction` is the fraction of the training images; with fewer, the run takes the same number of steps.
     """
 
     data: str
     variant: str
     minutes: float
     seed: int = 0
-    share: float = 1.0
+    train_fraction: float = 1.0
 
     @property
     def name(self) -> str:
-        of = "" if self.share == 1 else f"-share{self.share:g}"
-        return f"{self.data}-{self.variant}-{self.minutes:g}min-seed{self.seed}{of}"
+        suffix = "" if self.train_fraction == 1 else f"-share{self.train_fraction:g}"
+        return f"{self.data}-{self.variant}-{self.minutes:g}min-seed{self.seed}{suffix}"
 
     @property
     def experiment(self) -> Experiment:
@@ -83,12 +83,14 @@ DATA = {
     "em": Data(split="val", num_evals=2),
 }
 
-ADDED = {  # to the training of a U-Net, one at a time
+# Added to the training of a U-Net, one at a time.
+ADDED = {
     "elastic": ("elastic deformation", {"augment.elastic": 5.0}),
     "foreground": ("a third of the windows on the foreground", {"data.foreground_fraction": 0.33}),
     "ema": ("moving average of the weights", {"optim.ema_decay": 0.99, "eval.weights": "ema"}),
 }
-WEIGHT_MAP = {  # its cross entropy in place of the plain one, which its w0 = 0 would be
+# Its cross entropy replaces the plain one, to which it would be equal with w0 = 0.
+WEIGHT_MAP = {
     "data.weight_map": True,
     "loss.weights.binary_cross_entropy": 0.0,
     "loss.weights.weighted_cross_entropy": 0.5,
@@ -140,7 +142,7 @@ TIMED = {
     }
 }
 
-# Networks of like parameter counts whose gap between train and val is seen at several shares of the training images.
+# Networks of similar parameter counts, trained on several fractions of the training images to see the gap of train to val.
 SHARED = {"electrodes": ("unet", "unet_pp"), "battery_xray": ("unet", "unet_pp")}
 
 
@@ -148,7 +150,7 @@ def _two_minutes(data: str) -> Iterator[Row]:
     """The networks of a data set take turns, seed by seed, so that a drift of the machine's speed meets all alike."""
     for seed in range(3):
         yield from (Row(data, variant, 2, seed) for variant in EXPERIMENTS[data])
-        yield from (Row(data, variant, 2, seed, share) for share in (0.25, 0.5) for variant in SHARED[data])
+        yield from (Row(data, variant, 2, seed, fraction) for fraction in (0.25, 0.5) for variant in SHARED[data])
 
 
 ROWS = (
@@ -170,7 +172,7 @@ REFERENCES = (
 
 
 def select(pattern: str = "*", minutes: float = 0.0) -> list[Row]:
-    """The rows whose name matches `pattern`, in order; `minutes` above 0 takes the place of their own, for a trial.
+    """Selects the rows whose name matches `pattern`, in order; `minutes` above 0 replaces their own, for a trial.
 
     Raises UserError where none matches, with the names there are.
     """
@@ -179,13 +181,14 @@ def select(pattern: str = "*", minutes: float = 0.0) -> list[Row]:
     chosen = [row for row in ROWS if fnmatch.fnmatch(row.name, pattern)]
     if not chosen:
         raise UserError(f"--only={pattern}: no such row; there are: {', '.join(row.name for row in ROWS)}")
-    if minutes:  # rows that differ in minutes alone become one
+    if minutes:
+        # Rows that differ in minutes alone become one.
         chosen = list(dict.fromkeys(dataclasses.replace(row, minutes=minutes) for row in chosen))
     return chosen
 
 
 def create_config(data: str, variant: str, folder: str = "") -> ConfigDict:
-    """The config of an experiment, its flags applied."""
+    """Creates the config of an experiment, its flags applied."""
     experiment = (EXPERIMENTS[data] | TIMED.get(data, {}))[variant]
     module = importlib.import_module(f"configs.{experiment.config}")
     config = module.get_config(folder) if DATA[data].folder else module.get_config()
@@ -194,12 +197,12 @@ def create_config(data: str, variant: str, folder: str = "") -> ConfigDict:
 
 
 def steps_in(minutes: float, seconds_per_step: float) -> int:
-    """How many steps fit into so many minutes."""
+    """Returns how many steps fit into so many minutes."""
     return max(int(60 * minutes / seconds_per_step), LEAST_STEPS)
 
 
 def train_flags(row: Row, num_steps: int, folder: str = "FOLDER") -> list[str]:
-    """The flags of run_train.py for a run of `num_steps`, but for --workdir: seed, steps, and what the experiment changes.
+    """Returns the flags of run_train.py for a run of `num_steps`, without --workdir: seed, steps, the experiment's changes.
 
     The learning rate ends with the last step; a warm-up longer than a third of the run (a trial) is cut to that.
     """
@@ -209,10 +212,13 @@ def train_flags(row: Row, num_steps: int, folder: str = "FOLDER") -> list[str]:
         "train.num_steps": num_steps,
         "train.eval_every": -(-num_steps // data.num_evals),
     }
-    if row.share != 1:
-        flags["data.train_fraction"] = row.share
+    if row.train_fraction != 1:
+        flags["data.train_fraction"] = row.train_fraction
     warmup = create_config(row.data, row.variant).optim.warmup_steps
     if warmup > num_steps // 3:
         flags["optim.warmup_steps"] = num_steps // 3
-    path = f"configs/{experiment.config}.py" + f":{folder}" * data.folder
-    return [f"--config={path}", *(f"--config.{key}={value}" for key, value in flags.items())]
+    argument = f":{folder}" if data.folder else ""
+    return [
+        f"--config=configs/{experiment.config}.py{argument}",
+        *(f"--config.{key}={value}" for key, value in flags.items()),
+    ]

@@ -9,7 +9,8 @@ The work: 4 images of 96 x 96 x 3, three classes, widths 32 to 512, BatchNorm, c
 
 Peer and project take turns, A B A B, --rounds times, --repeats steps a turn, of which the median counts. Speeds drift
 with the machine, so only times of one round are compared: the median of these ratios (project over peer; below 1 the
-project is faster) is the result. A matrix product, on all devices at once, is timed in every round: the roof. --json adds one last line.
+project is faster) is the result. A matrix product, on all devices at once, is timed in every round; the project's FLOPs a
+second over those of that product are its matmul utilisation. --json adds one last line.
 """
 
 import json
@@ -44,27 +45,27 @@ WARM_UP = 2
 
 
 def main() -> None:
-    from benchmarks import work  # after the flags: --help needs no jax
+    # After the flags: --help needs no jax.
+    from benchmarks import work
     from unet_jax.tracking.meter import peak_memory
 
     values = flags.FLAGS
     if values.level and values.model != "unet_pp":
         raise UserError(f"--level={values.level}: only unet_pp has levels; leave it out for {values.model}")
-    what = work.create(
+    what = work.create_work(
         values.model, values.mode, batch=values.batch, size=values.size, dtype=values.dtype, level=values.level
     )
-    roof = work.create_roof(values.dtype)
+    matmul = work.create_matmul(values.dtype)
     for _ in range(WARM_UP):
         what.run()
-        roof.run()
+        matmul.run()
     rounds = []
     for number in range(1, values.rounds + 1):
         peer_s = run_peer(values) if values.peer else None
         project_s = statistics.median(what.seconds() for _ in range(values.repeats))
-        roof_s = statistics.median(roof.seconds() for _ in range(values.repeats))
-        rounds.append(
-            {"peer_s": peer_s, "project_s": project_s, "share": what.gflop / project_s / (roof.gflop / roof_s)}
-        )
+        matmul_s = statistics.median(matmul.seconds() for _ in range(values.repeats))
+        utilization = what.gflop / project_s / (matmul.gflop / matmul_s)
+        rounds.append({"peer_s": peer_s, "project_s": project_s, "utilization": utilization})
         beside = f", peer {peer_s:.4f} s, ratio {project_s / peer_s:.3f}" if peer_s else ""
         print(f"round {number}: project {project_s:.4f} s{beside}", flush=True)
     result = summary(rounds) | {
@@ -83,7 +84,7 @@ def main() -> None:
 
 
 def run_peer(values) -> float:
-    """The median seconds of the peer's turn; UserError where it fails or says nothing that can be read."""
+    """Returns the median seconds of the peer's turn; UserError where it fails or its last line cannot be read."""
     passed = ("model", "mode", "batch", "size", "dtype", "repeats", *(("level",) if values.level else ()))
     command = [*shlex.split(values.peer), *(part for name in passed for part in (f"--{name}", str(values[name].value)))]
     try:
@@ -99,10 +100,10 @@ def run_peer(values) -> float:
 
 
 def summary(rounds: list[dict]) -> dict:
-    """Medians over the rounds: seconds, the share of the roof, and, with a peer, the ratio of each round."""
+    """Returns medians over the rounds: seconds, the matmul utilisation, and, with a peer, the ratio of each round."""
     result = {
         "project_s": round(statistics.median(r["project_s"] for r in rounds), 5),
-        "share_of_roof": round(statistics.median(r["share"] for r in rounds), 3),
+        "matmul_utilization": round(statistics.median(r["utilization"] for r in rounds), 3),
     }
     if rounds[0]["peer_s"]:
         ratios = [r["project_s"] / r["peer_s"] for r in rounds]
@@ -113,10 +114,10 @@ def summary(rounds: list[dict]) -> dict:
 
 
 def describe(result: dict) -> list[str]:
-    """The result in words, a line each."""
+    """Returns the result in words, a line each."""
     lines = [
         f"{result['model']} {result['mode']} {result['dtype']}: {result['project_s']:.4f} s, {result['gflop']} GFLOP, "
-        f"{result['share_of_roof']:.0%} of the matrix product's speed",
+        f"{result['matmul_utilization']:.0%} of the matrix product's speed",
         f"compiled in {result['compile_s']} s; {result['temporary_gb']} GB of temporaries, peak memory {result['peak_memory_gb']} GB",
     ]
     if "ratio" in result:

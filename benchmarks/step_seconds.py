@@ -5,12 +5,11 @@
     python benchmarks/step_seconds.py --data=nuclei --folder=FOLDER --networks=unet,unet_elastic,unet_no_augmentation --turns=20
 
 A step is what the training loop does: read a batch, run the step, fetch its metrics; compiled before, in the config's
-batch size and windows. The networks take turns, A B C A B C, so that a drift of the machine's speed meets all alike. Of the
-seconds, and of the ratio to the first network's in the same turn, the median counts, beside it the middle half. Logging,
+batch size and windows. The networks take turns, A B C A B C, so that a drift of the machine's speed affects all equally. The
+result is the median and the middle half of the seconds, and of the ratio to the first network in the same turn. Logging,
 evaluation and saving are no part of it. Needs a quiet machine.
 """
 
-import json
 import statistics
 import sys
 import time
@@ -25,11 +24,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has its
 from benchmarks import rows
 from unet_jax.errors import UserError
 from unet_jax.runtime import cli
+from unet_jax.storage import json_file
 
 flags.DEFINE_enum("data", None, list(rows.DATA), "The data set.")
 flags.DEFINE_string("folder", "", "Its folder, where it is one.")
 flags.DEFINE_list(
-    "networks", [], "These alone, by their names in benchmarks/rows.py; those of TIMED are there by name alone."
+    "networks", [], "Only these, by their names in benchmarks/rows.py; those of TIMED must be given by name."
 )
 flags.DEFINE_integer("turns", 5, "How many turns of three steps each takes.", lower_bound=1)
 flags.DEFINE_string("out", "", "A JSON file for the result.")
@@ -60,7 +60,7 @@ class Stepper:
         self._p_step = parallel.compile_step(parallel.pmap_step(body), self._state, batch)
 
     def seconds(self) -> tuple[float, float]:
-        """Of one more step, and of them those in which it waited for its batch."""
+        """Runs one more step; returns its seconds, and those of them in which it waited for its batch."""
         begin = time.perf_counter()
         batch = self._parallel.shard(next(self._batches))
         waited = time.perf_counter() - begin
@@ -70,8 +70,16 @@ class Stepper:
 
 
 def measure(configs: Mapping[str, ConfigDict], num_turns: int = 5) -> dict[str, dict[str, float]]:
-    """Of each config, by its name: `seconds_per_step` (the median), `quartiles` of them (lower, median, upper), those of the
-    `ratio` to the first one's in the same turn, `waiting` (the part of all that time spent waiting for data), `parameters`."""
+    """Measures the training steps of several configs in turn.
+
+    Args:
+      configs: by name.
+      num_turns: how many turns of `STEPS_A_TURN` steps each takes.
+
+    Returns:
+      By name: `seconds_per_step` (the median), their `quartiles` (lower, median, upper), the quartiles of the `ratio` to the
+      first config in the same turn, `waiting` (the fraction of that time spent waiting for data), and `parameters`.
+    """
     steppers = {}
     for name, config in configs.items():
         print(f"compiling {name} ...", flush=True)
@@ -82,17 +90,17 @@ def measure(configs: Mapping[str, ConfigDict], num_turns: int = 5) -> dict[str, 
     for _ in range(num_turns):
         for name, stepper in steppers.items():
             times[name].append(tuple(zip(*[stepper.seconds() for _ in range(STEPS_A_TURN)], strict=True)))
-    turns = {name: [sum(steps) for steps, _ in own] for name, own in times.items()}
+    turns = {name: [sum(steps) for steps, _ in of_name] for name, of_name in times.items()}
     first = next(iter(turns.values()))
     return {
         name: {
-            "seconds_per_step": statistics.median(step for steps, _ in own for step in steps),
-            "quartiles": _quartiles([step for steps, _ in own for step in steps]),
+            "seconds_per_step": statistics.median(step for steps, _ in of_name for step in steps),
+            "quartiles": _quartiles([step for steps, _ in of_name for step in steps]),
             "ratio": _quartiles([turn / firsts for turn, firsts in zip(turns[name], first, strict=True)]),
-            "waiting": sum(sum(waits) for _, waits in own) / sum(turns[name]),
+            "waiting": sum(sum(waits) for _, waits in of_name) / sum(turns[name]),
             "parameters": steppers[name].parameters,
         }
-        for name, own in times.items()
+        for name, of_name in times.items()
     }
 
 
@@ -110,15 +118,15 @@ def main() -> None:
         if name not in known:
             raise UserError(f"--networks={name}: no such network of {values.data}; there are: {', '.join(known)}")
     measured = measure({name: rows.create_config(values.data, name, values.folder) for name in names}, values.turns)
-    for name, found in measured.items():
-        low, seconds, high = found["quartiles"]
-        lower, ratio, upper = found["ratio"]
+    for name, result in measured.items():
+        low, seconds, high = result["quartiles"]
+        lower, ratio, upper = result["ratio"]
         print(
             f"{name}: {seconds:.4f} s a step ({low:.4f} to {high:.4f}), {ratio:.3f} ({lower:.3f} to {upper:.3f}) of "
-            f"{names[0]}'s, {found['waiting']:.2%} waiting for data, {found['parameters']:,} parameters"
+            f"{names[0]}'s, {result['waiting']:.2%} waiting for data, {result['parameters']:,} parameters"
         )
     if values.out:
-        Path(values.out).write_text(json.dumps(measured, indent=1) + "\n")
+        json_file.write(values.out, measured, indent=1)
 
 
 if __name__ == "__main__":

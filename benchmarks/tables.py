@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import math
 import statistics
 from collections.abc import Sequence
@@ -9,11 +10,30 @@ from pathlib import Path
 
 from benchmarks.rows import REFERENCES, Reference, Row
 from unet_jax.errors import UserError
+from unet_jax.storage import paths
 
 COLUMNS = (
-    *("name", "data", "network", "config", "seed", "minutes", "num_steps", "seconds_per_step", "parameters"),
-    *("trained_minutes", "wall_minutes", "split", "checkpoint", "iou_pooled/mean", "iou_image/mean"),
-    *("date", "jax", "device", "cores", "commit", "command"),
+    "name",
+    "data",
+    "network",
+    "config",
+    "seed",
+    "minutes",
+    "num_steps",
+    "seconds_per_step",
+    "parameters",
+    "trained_minutes",
+    "wall_minutes",
+    "split",
+    "checkpoint",
+    "iou_pooled/mean",
+    "iou_image/mean",
+    "date",
+    "jax",
+    "device",
+    "cores",
+    "commit",
+    "command",
 )
 NOT_RUN = "not run"
 NONE = "-"
@@ -45,24 +65,23 @@ class Results:
     def write(self) -> None:
         """Writes the file, a header alone where nothing is known; in one move, so that a crash leaves the old or the new."""
         classes = {key for line in self._lines.values() for key in line if key not in COLUMNS}
-        working = self.path.with_name(self.path.name + ".new")
-        working.parent.mkdir(parents=True, exist_ok=True)
-        with working.open("w", newline="") as file:
-            writer = csv.DictWriter(file, [*COLUMNS, *sorted(classes)], restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self._lines.values())
-        working.replace(self.path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, [*COLUMNS, *sorted(classes)], restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._lines.values())
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        paths.write_whole(self.path, text.getvalue().encode())
 
 
 def summary(rows: Sequence[Row], results: Results) -> str:
     """A Markdown table: a line for each network and number of minutes, its seeds as mean ± standard deviation.
 
-    Runs on a share of the training images have no place in it.
-    The deviation is that of a sample (divided by n - 1). References stand below the rows of their data set.
+    Runs on a fraction of the training images are not in it. The deviation is that of a sample (divided by n - 1). References
+    stand below the rows of their data set.
     """
     groups: dict[tuple, list[Row]] = {}
     for row in rows:
-        if row.share == 1:
+        if row.train_fraction == 1:
             groups.setdefault((row.data, row.variant, row.minutes), []).append(row)
     lines = _header(
         "data", "network", "parameters", "minutes (wall)", "steps", "IoU by class", "mean", "per image", "seeds"
@@ -93,7 +112,7 @@ def beside(rows: Sequence[Row], results: Results) -> str:
     """A Markdown table of what stands beside another experiment: by seed, how much higher its mean IoU is than that one's."""
     lines = _header("data", "network", "mean IoU, by seed", "mean of these")
     for data, variant in dict.fromkeys((row.data, row.variant) for row in rows if row.experiment.beside):
-        group = [row for row in rows if (row.data, row.variant, row.share) == (data, variant, 1)]
+        group = [row for row in rows if (row.data, row.variant, row.train_fraction) == (data, variant, 1)]
         gains = []
         for row in group:
             pair = (row.name, dataclasses.replace(row, variant=row.experiment.beside).name)
@@ -115,10 +134,10 @@ def rewrite(path: Path, mark: str, text: str) -> None:
     """
     begin, end = f"<!-- {mark} -->\n", f"\n<!-- /{mark} -->"
     content = path.read_text()
-    head, found, tail = content.partition(begin)
-    _, found_end, tail = tail.partition(end)
-    if not (found and found_end):
+    if begin not in content or end not in content.partition(begin)[2]:
         raise UserError(f"{path}: has no lines <!-- {mark} --> and <!-- /{mark} -->; put them where the table belongs")
+    head, _, rest = content.partition(begin)
+    tail = rest.partition(end)[2]
     path.write_text(head + begin + text + end + tail)
 
 
@@ -155,12 +174,23 @@ def _reference(reference: Reference) -> list[str]:
     by_class = ", ".join(f"{name} {_score(value)}" for name, value in reference.iou_pooled.items())
     mean = _score(statistics.mean(reference.iou_pooled.values()))
     per_image = NONE if reference.iou_image is None else _score(reference.iou_image)
-    return [f"`{reference.data}`", f"*{reference.what}; given, not run*", *"---", by_class, mean, per_image, NONE]
+    return [
+        f"`{reference.data}`",
+        f"*{reference.what}; given, not run*",
+        NONE,
+        NONE,
+        NONE,
+        by_class,
+        mean,
+        per_image,
+        NONE,
+    ]
 
 
 def _spread(done: Sequence[dict], key: str) -> str:
     values = [float(line[key]) for line in done]
-    if any(map(math.isnan, values)):  # a class that one seed's images lack; stdev would raise
+    if any(map(math.isnan, values)):
+        # A class that one seed's images lack.
         return NONE
     text = _score(statistics.mean(values))
     return text + (f" ± {_score(statistics.stdev(values))}" if len(values) > 1 else "")

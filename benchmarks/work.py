@@ -1,4 +1,4 @@
-"""What the benchmarks time: one compiled program of the project on made-up images, and the machine's roof beside it.
+"""Builds what the benchmarks time: one compiled program of the project on made-up images, and a matrix product.
 
 The published widths of U-Net++ with BatchNorm, three channels in, three classes out. Training is the project's own
 step (cross entropy, Adam, no augmentation), prediction its own forward pass (softmax of the deepest head).
@@ -27,7 +27,7 @@ CHANNELS = CLASSES = 3
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """A compiled program: `run()` does it once and waits; what it costs by XLA's own count."""
+    """A compiled program: `run()` does it once and waits; its cost is XLA's own count."""
 
     run: Callable[[], None]
     gflop: float
@@ -35,19 +35,20 @@ class Work:
     compile_s: float
 
     def seconds(self) -> float:
-        """Of one run."""
+        """Times one run."""
         begin = time.perf_counter()
         self.run()
         return time.perf_counter() - begin
 
 
-def create(model: str, mode: str, *, batch: int, size: int, dtype: str = "float32", level: int = 0) -> Work:
+def create_work(model: str, mode: str, *, batch: int, size: int, dtype: str = "float32", level: int = 0) -> Work:
     """Builds and compiles the work: `batch` images of `size` x `size` over all local devices; `level` of a U-Net++."""
     parallel.check_batch_size(batch, what="--batch")
     module = create_module(model, dtype, level)
     body, state = create_step(model, size=size, dtype=dtype, level=level)
     examples = create_examples(batch, size)
-    jax.config.update("jax_enable_compilation_cache", False)  # or the seconds told would be those of reading a file
+    # Without this, `compile_s` could be the time of reading a file.
+    jax.config.update("jax_enable_compilation_cache", False)
     begin = time.perf_counter()
     if mode == "train":
         state, examples = parallel.replicate(state), parallel.shard(examples)
@@ -64,16 +65,18 @@ def create(model: str, mode: str, *, batch: int, size: int, dtype: str = "float3
     def run() -> None:
         nonlocal state
         result = program(state, examples)
-        if mode == "train":  # the state was donated: the next step takes the new one
+        if mode == "train":
+            # The state was donated: the next step takes the new one.
             state, result = result
         jax.block_until_ready(result)
 
-    cost = Cost.of(program)  # of one device
+    # The cost of one device.
+    cost = Cost.of(program)
     return Work(run, cost.flops * jax.local_device_count() / 1e9, cost.temporary / 1e9, compile_s)
 
 
 def create_module(model: str, dtype: str = "float32", level: int = 0) -> nn.Module:
-    """The network; `level` of a U-Net++ alone."""
+    """Builds the network; `level` is for a U-Net++ only."""
     options = {"level": level} if model == "unet_pp" else {}
     return models.build(
         model, num_classes=CLASSES, widths=WIDTHS, norm="batch", dtype=dtype, axis_name=parallel.AXIS, **options
@@ -81,7 +84,7 @@ def create_module(model: str, dtype: str = "float32", level: int = 0) -> nn.Modu
 
 
 def create_step(model: str, *, size: int, dtype: str = "float32", level: int = 0) -> tuple[Callable, TrainState]:
-    """The body of the training step and the state it begins with."""
+    """Creates the body of the training step and the state it begins with."""
     module = create_module(model, dtype, level)
     tx, schedule = create_optimizer(name="adam", learning_rate=1e-3, num_steps=1000, schedule="constant")
     loss = create_loss(weights={"cross_entropy": 1.0}, activation="softmax", num_classes=CLASSES)
@@ -90,7 +93,7 @@ def create_step(model: str, *, size: int, dtype: str = "float32", level: int = 0
 
 
 def create_examples(batch: int, size: int) -> dict[str, np.ndarray]:
-    """A batch of made-up images, masks and valid pixels."""
+    """Creates a batch of made-up images, masks and valid pixels."""
     rng = np.random.default_rng(0)
     return {
         "image": rng.random((batch, size, size, CHANNELS), np.float32),
@@ -99,8 +102,8 @@ def create_examples(batch: int, size: int) -> dict[str, np.ndarray]:
     }
 
 
-def create_roof(dtype: str = "float32") -> Work:
-    """A square matrix product on every local device at once: what a convolution could reach at best."""
+def create_matmul(dtype: str = "float32") -> Work:
+    """Compiles a square matrix product on every local device at once: what a convolution could reach at best."""
     begin = time.perf_counter()
     run, flops = roofline.matmul_run(dtype)
     return Work(run, flops / 1e9, 0.0, time.perf_counter() - begin)

@@ -43,10 +43,10 @@ def done(tmp_path, monkeypatch):
 
 def test_every_claim_is_of_rows_that_there_are_and_of_a_command_that_there_is():
     for claim in claims.CLAIMS:
-        assert claim.found()
+        assert claim.matching_rows()
         assert importlib.util.find_spec(f"unet_jax.analysis.{claim.module}")
-        assert len({row.data for row in claim.found()}) == 1
-    assert {row.name for row in claims.CLAIMS[0].found()} == {
+        assert len({row.data for row in claim.matching_rows()}) == 1
+    assert {row.name for row in claims.CLAIMS[0].matching_rows()} == {
         f"electrodes-{name}-2min-seed0" for name in ("fcn", "unet", "unet_pp")
     }
 

@@ -24,9 +24,9 @@ def config(cache_dir):
 def test_the_same_batches_and_others(config, monkeypatch, capsys):
     found = devices.measure(config, (1, 2), starts=2, num_steps=2)
     assert list(found) == [2]
-    for weight, share, loss in found[2]:
+    for weight, fraction, loss in found[2]:
         assert 0 <= weight < 1e-3
-        assert 0 <= share < 0.05
+        assert 0 <= fraction < 0.05
         assert 0 <= loss < 1e-4
     assert found[2][0] != found[2][1]
     assert "start 1, 2 devices: " in capsys.readouterr().out
@@ -34,15 +34,15 @@ def test_the_same_batches_and_others(config, monkeypatch, capsys):
     monkeypatch.setattr(
         parallel, "shard", lambda batch, of: shard(jax.tree.map(lambda rows: np.roll(rows, len(of) - 1, 0), batch), of)
     )
-    ((weight, share, loss),) = devices.measure(config, (1, 2), starts=1, num_steps=2)[2]
-    assert share > 0.05
+    ((weight, fraction, loss),) = devices.measure(config, (1, 2), starts=1, num_steps=2)[2]
+    assert fraction > 0.05
     assert loss > 1e-4
     assert weight > 1e-4
 
 
 def test_the_table():
     text = devices.table({2: [(1e-7, 1e-6, 0.0), (3e-7, 2e-6, 1e-7), (4e-3, 5e-2, 2e-5)]}, first=1)
-    assert text.splitlines()[0] == "beside 1: median to largest"
+    assert text.splitlines()[0] == "compared with 1: median to largest"
     row = " ".join(text.splitlines()[2].split())
     assert row == "2 3.0e-07 to 4.0e-03 2.0e-06 to 5.0e-02 1.0e-07 to 2.0e-05 2 of 3 starts"
 

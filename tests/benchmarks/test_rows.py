@@ -39,9 +39,9 @@ def test_rows_have_names_of_their_own_and_networks_take_turns():
     assert len({row.name for row in rows.ROWS}) == len(rows.ROWS)
     for data, minutes in (("electrodes", 2), ("battery_xray", 2)):
         those = [row for row in rows.ROWS if row.data == data and row.minutes == minutes]
-        order = [(row.seed, row.variant) for row in those if row.share == 1]
+        order = [(row.seed, row.variant) for row in those if row.train_fraction == 1]
         assert order == [(seed, variant) for seed in range(3) for variant in rows.EXPERIMENTS[data]]
-        shares = {(row.variant, row.share) for row in those if row.variant in rows.SHARED[data]}
+        shares = {(row.variant, row.train_fraction) for row in those if row.variant in rows.SHARED[data]}
         assert shares == {(variant, share) for variant in rows.SHARED[data] for share in (0.25, 0.5, 1.0)}
 
 

@@ -43,7 +43,7 @@ def test_ends_with_a_line_of_json_that_has_the_ratio(tmp_path):
     assert len(result["ratios"]) == 2
     assert result["ratio"] == pytest.approx(result["project_s"] / 0.5, rel=0.5)
     assert result["gflop"] > 0
-    assert 0 < result["share_of_roof"] < 2
+    assert 0 < result["matmul_utilization"] < 2
     assert {"compile_s", "peak_memory_gb", "temporary_gb"} <= set(result)
     assert done.stdout.count("round ") == 2
 
@@ -74,15 +74,15 @@ def test_a_bad_peer_is_told_in_one_line(tmp_path, source, message):
 
 
 def test_ratios_are_those_of_a_round_and_their_median_counts():
-    rounds = [{"project_s": p, "peer_s": q, "share": 0.5} for p, q in ((1.0, 1.0), (4.0, 2.0), (3.0, 1.0))]
+    rounds = [{"project_s": p, "peer_s": q, "utilization": 0.5} for p, q in ((1.0, 1.0), (4.0, 2.0), (3.0, 1.0))]
     result = step.summary(rounds)
     assert result["ratios"] == [1, 2, 3]
     assert result["ratio"] == 2
     assert (result["project_s"], result["peer_s"]) == (3.0, 1.0)
-    assert "ratio" not in step.summary([{"project_s": 1.0, "peer_s": None, "share": 0.5}])
+    assert "ratio" not in step.summary([{"project_s": 1.0, "peer_s": None, "utilization": 0.5}])
 
 
 def test_levels_are_compared_with_the_deepest():
-    table = levels.lines({1: 0.1, 4: 0.4}, {1: 1.0, 4: 8.0})
+    table = levels.table({1: 0.1, 4: 0.4}, {1: 1.0, 4: 8.0}).splitlines()
     assert table[1].split() == ["L1", "0.1000", "1.00", "4.00x", "8.00x", "0.50"]
     assert table[2].split() == ["L4", "0.4000", "8.00", "1.00x", "1.00x", "1.00"]

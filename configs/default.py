@@ -229,7 +229,7 @@ def unet() -> ConfigDict:
             "norm": "batch",  # none, batch, group, instance
             "upsample": "transpose",  # transpose, bilinear, nearest
             "encoder": "",  # "" for nodes of its own; or vgg16, vgg16_bn, resnet34, resnet50, densenet121, ...: README.md
-            "encoder_weights": "",  # a file of unet_jax.models.from_torch that the encoder starts from; "" for at random
+            "encoder_weights": "",  # a file of unet_jax.programs.from_torch that the encoder starts from; "" for at random
             "dropout": 0.0,
             "dtype": "float32",  # of the computation: float32, bfloat16 (or float64, see Network); parameters are float32
             "activation": "softmax",  # softmax, or sigmoid: each channel a mask of its own, and masks may overlap
@@ -258,9 +258,9 @@ def fc_densenet() -> ConfigDict:
         {
             "name": "fc_densenet",
             "variant": "",  # makes sure that the next three are those published: 103, 67, 56; "" for any
-            "first": 16,  # maps of the first convolution
-            "growth": 8,  # maps that each layer adds
-            "layers": (2, 3, 4, 5, 4, 3, 2),  # of the blocks down, the bottleneck and the blocks up
+            "stem_features": 16,  # maps of the first convolution
+            "growth_rate": 8,  # maps that each layer adds
+            "layers_per_block": (2, 3, 4, 5, 4, 3, 2),  # of the blocks down, the bottleneck and the blocks up
             "dropout": 0.2,  # behind every convolution but the first and the last
             "dtype": "float32",  # as of unet, like activation
             "activation": "softmax",

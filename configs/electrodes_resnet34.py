@@ -3,7 +3,7 @@
     python run_train.py --config=configs/electrodes_resnet34.py --workdir=runs/electrodes_resnet34
 
 It starts at random; --config.model.encoder_weights=FILE starts the encoder from torchvision's weights, once converted
-(unet_jax/models/from_torch.py).
+(unet_jax/programs/from_torch.py).
 
 Hardware: two CPU cores. Score on test, one seed, with two minutes of steps (--config.train.num_steps=164): pooled IoU
 anode .905, cathode .909, mean .907. docs/results.md has the run.

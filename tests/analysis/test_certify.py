@@ -67,7 +67,7 @@ def test_a_lost_skip_and_another_order_fail(monkeypatch):
         assert said in wiring._describe(found, wiring.unet_pp())
 
 
-DENSE = {"first": 4, "growth": 3, "layers": (1, 2, 1)}
+DENSE = {"stem_features": 4, "growth_rate": 3, "layers_per_block": (1, 2, 1)}
 
 
 def reversed_maps(maps, axis):
@@ -161,7 +161,12 @@ def test_another_operator_fails(monkeypatch):
         ("FCN-32s", fcn, "upsample", lambda x, factor, up=fcn.upsample: jnp.roll(up(x, factor), 1, 1)),
         ("FCN-16s", fcn, "STRIDES", {16: (1, 26)}),
         ("FCN-8s", fcn, "SKIPS", (("score_pool4", 4, 5), ("score_pool3", 3, 8))),
-        ("FC-DenseNet", fc_densenet, "transposed", lambda x, k, up=fc_densenet.transposed: up(x, k[::-1, ::-1])),
+        (
+            "FC-DenseNet",
+            fc_densenet,
+            "conv_transpose_3x3",
+            lambda x, k, up=fc_densenet.conv_transpose_3x3: up(x, k[::-1, ::-1]),
+        ),
     ],
 )
 def test_another_operator_of_fcn_or_fc_densenet_fails(monkeypatch, label, place, attribute, broken):

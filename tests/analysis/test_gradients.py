@@ -58,7 +58,9 @@ def test_depth_is_the_longest_way_from_the_image():
         ("enc_0/conv_0", 1), ("enc_0/conv_1", 2), ("enc_1/conv_0", 3), ("enc_1/conv_1", 4),
         ("up_0", 5), ("dec_0/conv_0", 6), ("dec_0/conv_1", 7), ("head", 8),
     ]  # fmt: skip
-    dense = depths(models.build("fc_densenet", num_classes=2, first=4, growth=2, layers=(2, 1, 1)), 1)
+    dense = depths(
+        models.build("fc_densenet", num_classes=2, stem_features=4, growth_rate=2, layers_per_block=(2, 1, 1)), 1
+    )
     assert dense == {
         "first": 1, "down_0_0/conv": 2, "down_0_1/conv": 3, "transition_down_0/conv": 4,
         "bottleneck_0/conv": 5, "transition_up_0": 6, "up_0_0/conv": 7, "head": 8,

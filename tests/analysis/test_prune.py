@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import jax
 import numpy as np
+import optax
 import pytest
 from helpers.known_network import predictor as known_predictor
 
@@ -29,7 +30,7 @@ from unet_jax.runs.load import load_predictor, open_run
 from unet_jax.runs.score import score_run
 from unet_jax.runtime.program_cost import Cost
 from unet_jax.storage import paths
-from unet_jax.training.state import count_parameters, create_state
+from unet_jax.training.state import create_state
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -97,7 +98,7 @@ def test_table_tells_every_level_and_mode(run, pruned):
     assert [(row["level"], row["mode"]) for row in rows] == [(k, m) for k in "12" for m in ("accurate", "fast")]
     for row, told in zip(rows, result["levels"], strict=True):
         predictor = load_predictor(run, mode=row["mode"], level=int(row["level"]))
-        assert int(row["parameters"]) == count_parameters(predictor.variables["params"])
+        assert int(row["parameters"]) == optax.tree.size(predictor.variables["params"])
         assert told["argument_bytes"] == 4 * (sum(x.size for x in jax.tree.leaves(predictor.variables)) + 32 * 32)
         assert told["output_bytes"] == 4 * 32 * 32 * 3
         assert 0 < told["p50_ms"] <= told["p95_ms"]

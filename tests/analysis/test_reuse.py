@@ -35,7 +35,7 @@ def test_each_source_of_a_node_has_its_slice():
 
 
 def test_a_dense_block_reads_its_input_and_its_own_layers(tmp_path):
-    module, variables = trained("fc_densenet", first=4, growth=3, layers=(1, 2, 2, 2, 1))
+    module, variables = trained("fc_densenet", stem_features=4, growth_rate=3, layers_per_block=(1, 2, 2, 2, 1))
     found = reuse.uses(module, variables, 1)
     by_reader = {}
     for use in found:

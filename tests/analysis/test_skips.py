@@ -117,7 +117,7 @@ def logits_of(predictor, images):
         ),
         (
             "fc_densenet",
-            {"first": 4, "growth": 3, "layers": (1, 2, 1)},
+            {"stem_features": 4, "growth_rate": 3, "layers_per_block": (1, 2, 1)},
             {"down_0": 0, "bottleneck": 1, "up_0_0": 2},
             # The skip is read by the layer, and by the head, which reads the whole block.
             {"down_0 -> up_0_0": [(r, "in", c, n) for r in ("head", "up_0_0") for c, n in ((6, 4), (10, 3))]},

@@ -14,7 +14,13 @@ OPTIONS = {  # of a small network of each kind; a new one in MODELS needs its ro
     "unet": {"widths": WIDTHS},
     "unet_pp": {"widths": WIDTHS, "deep_supervision": True},
     "fcn": {"widths": (2, 3, 4, 5, 6, 7), "dropout": 0.0},
-    "fc_densenet": {"variant": "", "first": 4, "growth": 3, "layers": (1, 2, 3, 1, 2), "dropout": 0.0},
+    "fc_densenet": {
+        "variant": "",
+        "stem_features": 4,
+        "growth_rate": 3,
+        "layers_per_block": (1, 2, 3, 1, 2),
+        "dropout": 0.0,
+    },
 }
 
 

@@ -63,13 +63,13 @@ def max_pool(x):
     return np.max([part[:, :, :height, :width] for part in parts], axis=0)
 
 
-def vgg(network, x, convs=(2, 2, 3, 3, 3), features=(64, 128, 256, 512, 512), norm_layers=False):
+def vgg(network, x, convs=(2, 2, 3, 3, 3), features=(64, 128, 256, 512, 512), batch_norm=False):
     maps, index = [], 0
     for level, number in enumerate(convs):
         for _ in range(number):
             x = network.conv(f"features.{index}", x, features[level], 3, pad=1, bias=True)
             index += 1
-            if norm_layers:
+            if batch_norm:
                 x = network.norm(f"features.{index}", x)
                 index += 1
             x = relu(x)
@@ -105,18 +105,18 @@ def resnet(network, x, blocks=(3, 4, 6, 3), features=64, bottleneck=False):
     return maps
 
 
-def densenet(network, x, layers=(6, 12, 24, 16), growth=32, features=64):
+def densenet(network, x, layers_per_block=(6, 12, 24, 16), growth_rate=32, features=64):
     x = network.conv("features.conv0", x, features, 7, stride=2, pad=3)
     x = relu(network.norm("features.norm0", x))
     maps = [x]
     x = max_pool(x)
-    for block, number in enumerate(layers, 1):
+    for block, number in enumerate(layers_per_block, 1):
         for k in range(1, number + 1):
             name = f"features.denseblock{block}.denselayer{k}"
-            y = network.conv(f"{name}.conv1", relu(network.norm(f"{name}.norm1", x)), 4 * growth, 1)
-            y = network.conv(f"{name}.conv2", relu(network.norm(f"{name}.norm2", y)), growth, 3, pad=1)
+            y = network.conv(f"{name}.conv1", relu(network.norm(f"{name}.norm1", x)), 4 * growth_rate, 1)
+            y = network.conv(f"{name}.conv2", relu(network.norm(f"{name}.norm2", y)), growth_rate, 3, pad=1)
             x = np.concatenate([x, y], axis=1)
-        if block < len(layers):
+        if block < len(layers_per_block):
             name = f"features.transition{block}"
             maps.append(relu(network.norm(f"{name}.norm", x)))
             x = pool(network.conv(f"{name}.conv", maps[-1], x.shape[1] // 2, 1), np.mean)

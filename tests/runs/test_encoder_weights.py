@@ -21,6 +21,7 @@ from unet_jax.models.encoders.resnet import ResNet
 from unet_jax.models.encoders.weights import load_encoder_weights
 from unet_jax.runs import loop
 from unet_jax.runs import workdir as folder
+from unet_jax.storage.digests import file_sha256
 from unet_jax.training.state import create_state
 
 
@@ -40,7 +41,7 @@ def arrays_of(channels=3, depth=0):
 
 @pytest.fixture
 def file(tmp_path):
-    weights.write(tmp_path / "small.npz", "small", arrays_of())
+    weights.write_encoder_weights(tmp_path / "small.npz", "small", arrays_of())
     return tmp_path / "small.npz"
 
 
@@ -57,7 +58,7 @@ def load(path, channels=3, **options):
 
 def test_the_encoder_starts_from_the_file_and_nothing_else_does(file, capsys):
     module, arrays = network(widths=(2,)), arrays_of(depth=1)  # the stem alone, which is quick to compile
-    weights.write(file, "small", {**arrays_of(), **arrays})
+    weights.write_encoder_weights(file, "small", {**arrays_of(), **arrays})
     states = [
         create_state(module, optax.sgd(0.1, 0.9), seed=0, patch=(16, 16), channels=3, encoder_weights=path)
         for path in (str(file), "")
@@ -114,18 +115,18 @@ def spoil(arrays):
 def test_a_file_that_does_not_fit_is_refused(tmp_path, change, said):
     arrays = arrays_of()
     change(arrays)
-    weights.write(tmp_path / "a.npz", "small", arrays)
+    weights.write_encoder_weights(tmp_path / "a.npz", "small", arrays)
     with pytest.raises(UserError, match=said):
         load(tmp_path / "a.npz")
 
 
 def test_other_files_are_refused(file, tmp_path):
-    weights.write(tmp_path / "other.npz", "resnet34", {})
+    weights.write_encoder_weights(tmp_path / "other.npz", "resnet34", {})
     np.savez(tmp_path / "foreign.npz", a=np.zeros(2))
     (tmp_path / "pickled.npz").write_bytes(pickle.dumps({"a": 1}))
     for name, said in {
         "other.npz": r"resnet34.*model\.encoder.*'small'",
-        "foreign.npz": r"unet_jax\.models\.from_torch",
+        "foreign.npz": r"unet_jax\.programs\.from_torch",
         "pickled.npz": r"\.npz",
         "none.npz": "No such file",
     }.items():
@@ -158,7 +159,7 @@ def test_a_run_reads_the_file_at_its_first_step_alone(config, file, latest, monk
     assert asked == ["" if latest else str(file)]
     folder.add_start(tmp_path / "run", 0, init_from={}, encoder_weights=asked[0])
     (started,) = json.loads((tmp_path / "run" / "versions.json").read_text())["starts"]
-    assert started.get("encoder_weights_sha256", "") == ("" if latest else weights.digest(file))
+    assert started.get("encoder_weights_sha256", "") == ("" if latest else file_sha256(str(file)))
 
 
 def test_weights_without_an_encoder_are_refused_at_once(config, tmp_path):

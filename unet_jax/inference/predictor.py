@@ -37,16 +37,7 @@ def select_heads(module: nn.Module, mode: str = "accurate", level: int = 0) -> n
     """
     if mode not in MODES:
         raise UserError(f"mode {mode!r} is unknown; known: {', '.join(MODES)}")
-    if not hasattr(module, "level"):
-        if level != 0:
-            raise UserError(f"level {level}: {type(module).__name__} has no levels; use 0")
-        return module
-    trained = module.level or len(module.widths) - 1
-    allowed = range(1, trained + 1) if module.deep_supervision else (trained,)
-    if level not in (0, *allowed):
-        why = "" if module.deep_supervision else " (trained without deep supervision, so with one head)"
-        raise UserError(f"level {level} is not there{why}; allowed: 0, {', '.join(map(str, allowed))} (0: as trained)")
-    return module.clone(level=level or module.level, deep_supervision=module.deep_supervision and mode == "accurate")
+    return module.at_level(level, one_head=mode == "fast")
 
 
 def mean_probabilities(heads: Sequence, activation: str, mode: str = "accurate"):

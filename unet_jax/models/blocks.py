@@ -1,4 +1,4 @@
-"""What the networks are made of: the operators H (node), D (pool), U (up-sampling) and the crop of skips.
+"""The operators that the networks are built of: H (node), D (pool) and U (up-sampling).
 
 Forms are chosen to be fast on a CPU and deterministic on a GPU, gradients included: no select-and-scatter, no gather.
 
@@ -6,7 +6,7 @@ Forms are chosen to be fast on a CPU and deterministic on a GPU, gradients inclu
 - U: doubles height and width and brings the channels to those of the level above, without an activation.
   "transpose" is the papers' 2x2 transposed convolution with stride 2: as the windows do not overlap, one matrix product
   followed by depth-to-space. "bilinear" and "nearest" resize and reduce channels by a 1x1 convolution: the 3x3
-  convolutions of the node that follows look at the neighbourhood already. A 1x1 convolution commutes with
+  convolutions of the next node read the neighbourhood already. A 1x1 convolution commutes with
   interpolation (its weights sum to one), so it runs first, on a quarter of the pixels, with the same result.
 - H: (3x3 convolution, normalisation, ReLU, dropout) twice, over the concatenation of its sources.
 
@@ -26,11 +26,12 @@ from unet_jax.models.conv import conv_general_dilated
 
 
 def max_pool(x: jax.Array) -> jax.Array:
-    """D: the 2x2 maximum with stride 2; `[B, 2h, 2w, C]` -> `[B, h, w, C]`.
+    """Computes D, the 2x2 maximum with stride 2; `[B, 2h, 2w, C]` -> `[B, h, w, C]`.
 
-    The gradient asks which of the four equals the maximum. A compiler that computes `x` anew for that question, rounded
-    otherwise, would find none: the barrier makes it one value for both. Where a compiler passes over that, too, as some do
-    that do not optimise, the maximum of two loses its gradient; that over an axis would divide by 0.
+    The gradient compares each of the four pixels with the maximum. XLA may recompute `x` with other rounding in the
+    backward pass; then no pixel equals the maximum. The barrier prevents that. Some compilers without optimisation ignore
+    the barrier. For them the maximum is taken in pairs: its gradient is then 0, where that of a maximum over an axis
+    would divide by 0.
 
     Raises:
       ValueError: a side is odd.
@@ -42,21 +43,15 @@ def max_pool(x: jax.Array) -> jax.Array:
     return jnp.maximum(upper, jnp.maximum(x[:, 1::2, ::2], x[:, 1::2, 1::2]))
 
 
-def center_crop(x: jax.Array, height: int, width: int) -> jax.Array:
-    """The middle of a map; `[B, H, W, C]` -> `[B, height, width, C]`."""
-    top, left = (x.shape[1] - height) // 2, (x.shape[2] - width) // 2
-    return x[:, top : top + height, left : left + width]
-
-
-def nearest(x: jax.Array) -> jax.Array:
-    """Each pixel four times; `[B, h, w, C]` -> `[B, 2h, 2w, C]`."""
+def upsample_nearest_2x(x: jax.Array) -> jax.Array:
+    """Repeats each pixel four times; `[B, h, w, C]` -> `[B, 2h, 2w, C]`."""
     batch, height, width, channels = x.shape
     wide = jnp.broadcast_to(x[:, :, None, :, None, :], (batch, height, 2, width, 2, channels))
     return wide.reshape(batch, 2 * height, 2 * width, channels)
 
 
-def bilinear(x: jax.Array) -> jax.Array:
-    """Linear interpolation with half-pixel centres, edges repeated; `[B, h, w, C]` -> `[B, 2h, 2w, C]`.
+def upsample_bilinear_2x(x: jax.Array) -> jax.Array:
+    """Interpolates linearly, with half-pixel centres and repeated edges; `[B, h, w, C]` -> `[B, 2h, 2w, C]`.
 
     Along an axis y[2i] = (x[i-1] + 3 x[i]) / 4 and y[2i+1] = (3 x[i] + x[i+1]) / 4: two shifts instead of a gather.
     """
@@ -70,8 +65,8 @@ def bilinear(x: jax.Array) -> jax.Array:
     return x
 
 
-def transposed(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """2x2 transposed convolution with stride 2: y[2i+a, 2j+b, o] = sum_c x[i, j, c] kernel[a, b, c, o].
+def conv_transpose_2x2(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Computes the 2x2 transposed convolution with stride 2: y[2i+a, 2j+b, o] = sum_c x[i, j, c] kernel[a, b, c, o].
 
     `[B, h, w, C]`, `[2, 2, C, O]` -> `[B, 2h, 2w, O]`.
     """
@@ -82,8 +77,11 @@ def transposed(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return y.reshape(batch, 2 * height, 2 * width, features)
 
 
+UPSAMPLE_2X = {"bilinear": upsample_bilinear_2x, "nearest": upsample_nearest_2x}
+
+
 class UpSample(nn.Module):
-    """U: `[B, h, w, C]` -> `[B, 2h, 2w, features]`, linear.
+    """Computes U: `[B, h, w, C]` -> `[B, 2h, 2w, features]`, linear.
 
     Parameters: `bias` `[features]` and `kernel`, for "transpose" `[2, 2, C, features]` (row, column, in, out; from
     PyTorch's `ConvTranspose2d` by `weight.permute(2, 3, 0, 1)`, from Keras' `Conv2DTranspose` by swapping the last two
@@ -102,23 +100,20 @@ class UpSample(nn.Module):
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         x, kernel, bias = x.astype(self.dtype), kernel.astype(self.dtype), bias.astype(self.dtype)
-        if self.method == "transpose":
-            x = transposed(x, kernel)
-        else:
-            x = {"bilinear": bilinear, "nearest": nearest}[self.method](x @ kernel)
-        return x + bias.reshape(1, 1, 1, -1)
+        y = conv_transpose_2x2(x, kernel) if self.method == "transpose" else UPSAMPLE_2X[self.method](x @ kernel)
+        return y + bias.reshape(1, 1, 1, -1)
 
 
 def batch_norm(train: bool, dtype: Any, axis_name: str | None, name: str) -> nn.BatchNorm:
-    """BatchNorm as every network here has it, over the mapped axis too; statistics are float32 whatever the dtype."""
+    """Builds the BatchNorm of every network here, over the mapped axis too; its statistics are float32 for any dtype."""
     return nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=dtype, axis_name=axis_name, name=name)
 
 
 class Dropout(nn.Dropout):
-    """Sets a share of the activations to 0 in training and scales the rest; `[B, ...]` -> `[B, ...]`.
+    """Sets a fraction `rate` of the activations to 0 in training and scales the rest; `[B, ...]` -> `[B, ...]`.
 
-    Each example has a mask of its own, folded from the key and the example's place in the batch of all devices along
-    `axis_name`, so that it is the same on any number of them.
+    Each example has its own mask, folded from the key and the example's position in the batch of all devices along
+    `axis_name`. So the masks are the same on any number of devices.
     """
 
     axis_name: str | None = None
@@ -128,28 +123,29 @@ class Dropout(nn.Dropout):
         if deterministic or self.rate == 0:
             return x
         key, keep = self.make_rng(self.rng_collection), 1 - self.rate
-        alone = self.axis_name is None or self.is_initializing()  # as BatchNorm takes it
-        first = 0 if alone else jax.lax.axis_index(self.axis_name) * x.shape[0]
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(x.shape[0]))
+        # BatchNorm, too, has no axis while the parameters are initialised.
+        unmapped = self.axis_name is None or self.is_initializing()
+        offset = 0 if unmapped else jax.lax.axis_index(self.axis_name) * x.shape[0]
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, offset + jnp.arange(x.shape[0]))
         mask = jax.vmap(lambda key: jax.random.bernoulli(key, keep, x.shape[1:]))(keys)
         return jnp.where(mask, x / keep, 0)
 
 
 def num_groups(features: int) -> int:
-    """How many groups group normalisation takes: the largest divisor of the width up to 16 that leaves 2 channels a group.
+    """Returns the groups of group normalisation: the largest divisor of the width up to 16 with 2 or more channels a group.
 
-    16 for powers of two from 32, the published widths; 7, 14, 14, 14, 16 for the wide U-Net's 35, 70, 140, 280, 560;
-    1 for a prime. Never one channel a group, which is instance normalisation and turns a 1x1 map into zeros.
+    That is 16 for powers of two from 32, the published widths; 7, 14, 14, 14, 16 for the wide U-Net's 35, 70, 140, 280,
+    560; and 1 for a prime. One channel a group would be instance normalisation, which turns a 1x1 map into zeros.
     """
     return max(n for n in range(1, 17) if features % n == 0 and (n == 1 or features // n >= 2))
 
 
 class Block(nn.Module):
-    """H: concatenates its sources, then twice 3x3 convolution, normalisation, ReLU, dropout (a share for each of the two).
+    """Computes H: concatenates its sources, then twice 3x3 convolution, normalisation, ReLU, dropout (one rate for each).
 
     Sources are `[B, H, W, C_k]` of equal size, the result `[B, H, W, features]` ("same": zeros beyond the border) or
-    `[B, H-4, W-4, features]` ("valid"). Statistics are float32 whatever the dtype. A bias is kept only without
-    normalisation, which would take it out again.
+    `[B, H-4, W-4, features]` ("valid"). Statistics are float32 for any dtype. Only without normalisation
+    is there a bias: normalisation would subtract it again.
     """
 
     features: int

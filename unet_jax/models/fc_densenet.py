@@ -1,7 +1,7 @@
 """FC-DenseNet (Jegou et al.: "The One Hundred Layers Tiramisu: Fully Convolutional DenseNets for Semantic Segmentation",
 CVPR Workshops 2017).
 
-A layer H = BatchNorm, ReLU, 3x3 convolution to `growth` maps, dropout. A dense block of n layers over its input x, [ ] being
+A layer H = BatchNorm, ReLU, 3x3 convolution to `growth_rate` maps, dropout. A dense block of n layers over its input x, [ ] being
 concatenation, has the new maps
 
     h_l = H_l([x, h_0, ..., h_{l-1}]),    new(x) = [h_0, ..., h_{n-1}],    all(x) = [x, new(x)]
@@ -33,16 +33,17 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from unet_jax.checks import is_whole
 from unet_jax.errors import UserError
 from unet_jax.models.blocks import Dropout, batch_norm, max_pool
 from unet_jax.models.conv import conv_general_dilated
-from unet_jax.models.network import Network, are_counts, is_count
+from unet_jax.models.network import Network, are_counts
 
 _HE_UNIFORM = nn.initializers.he_uniform()
 
 
-def transposed(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """3x3 transposed convolution with stride 2, its last row and column left out.
+def conv_transpose_3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Computes the 3x3 transposed convolution with stride 2, without its last row and column.
 
     y[2i, .] = x[i, .] k[0, .] + x[i-1, .] k[2, .] and y[2i+1, .] = x[i, .] k[1, .], columns alike: one matrix product for the
     nine weights, then additions. `[B, h, w, C]`, `[3, 3, C, O]` -> `[B, 2h, 2w, O]`.
@@ -58,13 +59,13 @@ def transposed(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _later(x, axis):
-    """Each row (column) one further on, the last dropped, zeros first."""
+    """Shifts each row (column) by one: zeros come first, the last is dropped."""
     shifts = [(int(k == axis), -int(k == axis), 0) for k in range(x.ndim)]
     return jax.lax.pad(x, jnp.zeros((), x.dtype), shifts)
 
 
-class Layer(nn.Module):
-    """BatchNorm, ReLU, convolution of `size` x `size`, dropout; `[B, H, W, C]` -> `[B, H, W, features]`."""
+class DenseLayer(nn.Module):
+    """Computes BatchNorm, ReLU, convolution of `size` x `size`, dropout; `[B, H, W, C]` -> `[B, H, W, features]`."""
 
     features: int
     size: int
@@ -87,7 +88,7 @@ class Layer(nn.Module):
 
 
 class TransitionUp(nn.Module):
-    """TU: `[B, h, w, C]` -> `[B, 2h, 2w, C]`, linear.
+    """Computes TU: `[B, h, w, C]` -> `[B, 2h, 2w, C]`, linear.
 
     Parameters: `bias` `[C]` and `kernel` `[3, 3, C, C]` (row, column, in, out; from PyTorch's `ConvTranspose2d` by
     `weight.permute(2, 3, 0, 1)`, from flax's `nn.ConvTranspose` by reversing the first two).
@@ -101,47 +102,49 @@ class TransitionUp(nn.Module):
         kernel = self.param("kernel", _HE_UNIFORM, (3, 3, channels, channels), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
         x, kernel, bias = x.astype(self.dtype), kernel.astype(self.dtype), bias.astype(self.dtype)
-        return transposed(x, kernel) + bias.reshape(1, 1, 1, -1)
+        return conv_transpose_3x3(x, kernel) + bias.reshape(1, 1, 1, -1)
 
 
 class FCDenseNet(Network):
-    """One head; any size comes back. Dropout stands after the convolution of every layer and of every TD.
+    """FC-DenseNet, with one head; takes and returns any size. Dropout is after the convolution of every layer and every TD.
 
     Attributes:
-      variant: "103", "67" or "56", a published network; "" for one of your own by the three knobs that follow.
-      first: maps of the first convolution.
-      growth: maps that a layer adds.
-      layers: of the blocks on the way down, of the bottleneck, and of those on the way up: an odd number of blocks.
+      variant: "103", "67" or "56", a published network; "" for any other, given by the next three options.
+      stem_features: maps of the first convolution.
+      growth_rate: maps that a layer adds.
+      layers_per_block: layers of the blocks on the way down, of the bottleneck, and of the blocks on the way up: an odd
+        number of blocks.
     """
 
     VARIANTS: ClassVar[dict[str, dict[str, Any]]] = {
         "": {},
-        "103": {"first": 48, "growth": 16, "layers": (4, 5, 7, 10, 12, 15, 12, 10, 7, 5, 4)},
-        "67": {"first": 48, "growth": 16, "layers": (5,) * 11},
-        "56": {"first": 48, "growth": 12, "layers": (4,) * 11},
+        "103": {"stem_features": 48, "growth_rate": 16, "layers_per_block": (4, 5, 7, 10, 12, 15, 12, 10, 7, 5, 4)},
+        "67": {"stem_features": 48, "growth_rate": 16, "layers_per_block": (5,) * 11},
+        "56": {"stem_features": 48, "growth_rate": 12, "layers_per_block": (4,) * 11},
     }
 
-    first: int = 48
-    growth: int = 16
-    layers: Sequence[int] = (4, 5, 7, 10, 12, 15, 12, 10, 7, 5, 4)
+    stem_features: int = 48
+    growth_rate: int = 16
+    layers_per_block: Sequence[int] = (4, 5, 7, 10, 12, 15, 12, 10, 7, 5, 4)
     dropout: float = 0.2
 
     @nn.nowrap
     def check(self):
         super().check()
-        for knob in ("first", "growth"):
-            if not is_count(getattr(self, knob), 1):
-                raise UserError(f"{knob}={getattr(self, knob)!r}: give a whole number from 1.")
-        if not are_counts(self.layers) or len(self.layers) < 3 or len(self.layers) % 2 == 0:
+        for option, value in (("stem_features", self.stem_features), ("growth_rate", self.growth_rate)):
+            if not is_whole(value) or value < 1:
+                raise UserError(f"{option}={value!r}: give a whole number from 1.")
+        number = len(self.layers_per_block) if are_counts(self.layers_per_block) else 0
+        if number < 3 or number % 2 == 0:
             raise UserError(
-                f"layers={self.layers!r}: give positive whole numbers, one for each block down, the "
+                f"layers_per_block={self.layers_per_block!r}: give positive whole numbers, one for each block down, the "
                 "bottleneck and each block up, three or another odd number of them, such as (2, 3, 4, 3, 2)."
             )
 
     @property
     def depth(self) -> int:
-        """How many times the map is halved."""
-        return len(self.layers) // 2
+        """The number of times that the map is halved."""
+        return len(self.layers_per_block) // 2
 
     @property
     def multiple(self) -> int:
@@ -152,15 +155,15 @@ class FCDenseNet(Network):
     def kernel_init(self) -> Callable:
         return _HE_UNIFORM
 
-    def layer(self, name: str, features: int, size: int) -> Layer:
-        """A layer, or the convolution of TD, under this name."""
-        return Layer(features, size, self.dropout, jnp.dtype(self.dtype), self.axis_name, name=name)
+    def layer(self, name: str, features: int, size: int) -> DenseLayer:
+        """Builds a layer, or the convolution of TD, under this name."""
+        return DenseLayer(features, size, self.dropout, jnp.dtype(self.dtype), self.axis_name, name=name)
 
     def block(self, name: str, number: int, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """(new(x), all(x)) of a dense block of that `number` of layers."""
+        """Returns (new(x), all(x)) of a dense block of that `number` of layers."""
         maps = [x]
         for k in range(number):
-            maps.append(self.layer(f"{name}_{k}", self.growth, 3)(jnp.concatenate(maps, axis=-1), train))
+            maps.append(self.layer(f"{name}_{k}", self.growth_rate, 3)(jnp.concatenate(maps, axis=-1), train))
         return jnp.concatenate(maps[1:], axis=-1), jnp.concatenate(maps, axis=-1)
 
     @nn.compact
@@ -168,14 +171,16 @@ class FCDenseNet(Network):
         """`[B, H, W, C]` -> (logits `[B, H, W, K]` float32,)."""
         dtype = jnp.dtype(self.dtype)
         convolution = {"kernel_init": _HE_UNIFORM, "dtype": dtype, "conv_general_dilated": conv_general_dilated}
-        x = nn.Conv(self.first, (3, 3), name="first", **convolution)(self.enter(images))
+        x = nn.Conv(self.stem_features, (3, 3), name="first", **convolution)(self.pad_to_multiple(images))
         skips = []
         for i in range(self.depth):
-            _, x = self.block(f"down_{i}", self.layers[i], x, train)
+            _, x = self.block(f"down_{i}", self.layers_per_block[i], x, train)
             skips.append(x)
             x = max_pool(self.layer(f"transition_down_{i}", x.shape[-1], 1)(x, train))
-        new, _ = self.block("bottleneck", self.layers[self.depth], x, train)
+        new, _ = self.block("bottleneck", self.layers_per_block[self.depth], x, train)
         for i in reversed(range(self.depth)):
             up = TransitionUp(dtype, name=f"transition_up_{i}")(new)
-            new, x = self.block(f"up_{i}", self.layers[-1 - i], jnp.concatenate([up, skips[i]], axis=-1), train)
-        return (self.head("head")(self.leave(x, images)),)
+            new, x = self.block(
+                f"up_{i}", self.layers_per_block[-1 - i], jnp.concatenate([up, skips[i]], axis=-1), train
+            )
+        return (self.head("head")(self.crop_to_input(x, images)),)

@@ -33,28 +33,33 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from unet_jax.checks import is_whole
 from unet_jax.errors import UserError
 from unet_jax.models.blocks import Dropout, max_pool
 from unet_jax.models.conv import conv_general_dilated
-from unet_jax.models.network import Network, are_counts, is_count
+from unet_jax.models.network import Network, are_counts
 
-BLOCKS = (2, 2, 3, 3, 3)  # convolutions of each
-BORDER = 100  # zeros on each side of the image
-SKIPS = (("score_pool4", 4, 5), ("score_pool3", 3, 9))  # name, pool, and the pixel of it where the sum starts
-STRIDES = {32: (0, 19), 16: (1, 27), 8: (2, 31)}  # how many of the skips, and the pixel where the logits start
+# Convolutions of each block.
+BLOCKS = (2, 2, 3, 3, 3)
+# Zeros on each side of the image.
+BORDER = 100
+# Name of the score, pool, and the pixel of the pool where the sum starts.
+SKIPS = (("score_pool4", 4, 5), ("score_pool3", 3, 9))
+# By stride: the number of skips, and the pixel where the logits start.
+STRIDES = {32: (0, 19), 16: (1, 27), 8: (2, 31)}
 
 
 def ceil_pool(x: jax.Array) -> jax.Array:
-    """The 2x2 maximum with stride 2 in ceil mode, of a map that is nowhere negative; `[B, H, W, C]`.
+    """Computes the 2x2 maximum with stride 2 in ceil mode, of a map that is nowhere negative; `[B, H, W, C]`.
 
-    Zeros make an odd size even: behind a ReLU they change no maximum.
+    Zeros make an odd size even: after a ReLU they change no maximum.
     """
     ends = [(0, size % 2) for size in x.shape[1:3]]
     return max_pool(jnp.pad(x, ((0, 0), *ends, (0, 0))))
 
 
 def upsample(x: jax.Array, factor: int) -> jax.Array:
-    """U_f: `[B, h, w, K]` -> `[B, f (h + 1), f (w + 1), K]`, each channel by itself, zeros beyond the border.
+    """Computes U_f: `[B, h, w, K]` -> `[B, f (h + 1), f (w + 1), K]`, each channel by itself, zeros beyond the border.
 
     The transposed convolution with weights 1 - |a - (f - 1/2)| / f, a = 0 .. 2f - 1, on either axis. Of these each pixel
     meets two, whatever f: y[f q + r] = w_r x[q] + (1 - w_r) x[q-1], w_r = (r + 1/2) / f.
@@ -74,12 +79,12 @@ def upsample(x: jax.Array, factor: int) -> jax.Array:
 
 
 def window(x: jax.Array, start: int, height: int, width: int) -> jax.Array:
-    """`height` x `width` pixels of a map `[B, H, W, C]` from (`start`, `start`) on."""
+    """Returns `height` x `width` pixels of a map `[B, H, W, C]` from (`start`, `start`) on."""
     return x[:, start : start + height, start : start + width]
 
 
 class FCN(Network):
-    """One head; any size comes back. Dropout stands after the ReLU of fc6 and of fc7.
+    """FCN, with one head; takes and returns any size. Dropout is after the ReLU of fc6 and of fc7.
 
     Attributes:
       stride: of the finest map that is scored: 32, 16 or 8.
@@ -93,7 +98,7 @@ class FCN(Network):
     @nn.nowrap
     def check(self):
         super().check()
-        if not is_count(self.stride, 1) or self.stride not in STRIDES:
+        if not is_whole(self.stride) or self.stride not in STRIDES:
             raise UserError(f"stride={self.stride!r} is not for FCN: choose from {', '.join(map(str, STRIDES))}.")
         if not are_counts(self.widths) or len(self.widths) != 6:
             raise UserError(
@@ -106,12 +111,12 @@ class FCN(Network):
         """1: the zeros around the image leave room for every window."""
         return 1
 
-    def leave(self, x: jax.Array, images: jax.Array) -> jax.Array:
-        """Of the up-sampled scores the pixels that lie on the image."""
+    def crop_to_input(self, x: jax.Array, images: jax.Array) -> jax.Array:
+        """Returns the pixels of the up-sampled scores that lie on the image."""
         return window(x, STRIDES[self.stride][1], *images.shape[1:3])
 
     def conv(self, name: str, features: int, size: int, padding: str) -> nn.Conv:
-        """A convolution of `size` x `size`, as the trunk has them."""
+        """Builds a convolution of `size` x `size` of the trunk."""
         return nn.Conv(
             features,
             (size, size),
@@ -123,7 +128,7 @@ class FCN(Network):
         )
 
     def score(self, name: str) -> nn.Conv:
-        """S, at least in float32, as every network's head."""
+        """Builds S; at least float32, as every network's head."""
         dtype = jnp.promote_types(self.dtype, jnp.float32)
         return nn.Conv(self.num_classes, (1, 1), kernel_init=nn.initializers.zeros, dtype=dtype, name=name)
 
@@ -131,7 +136,7 @@ class FCN(Network):
     def __call__(self, images: jax.Array, train: bool = False) -> tuple[jax.Array]:
         """`[B, H, W, C]` -> (logits `[B, H, W, K]` float32,)."""
         sides = (BORDER, BORDER)
-        x = jnp.pad(self.enter(images), ((0, 0), sides, sides, (0, 0)))
+        x = jnp.pad(self.pad_to_multiple(images), ((0, 0), sides, sides, (0, 0)))
         pools = {}
         for i, number in enumerate(BLOCKS, 1):
             for j in range(1, number + 1):
@@ -145,4 +150,4 @@ class FCN(Network):
         for name, pool, start in SKIPS[: STRIDES[self.stride][0]]:
             up = upsample(scores, 2)
             scores = up + self.score(name)(window(pools[pool], start, *up.shape[1:3]))
-        return (self.leave(upsample(scores, self.stride), images),)
+        return (self.crop_to_input(upsample(scores, self.stride), images),)

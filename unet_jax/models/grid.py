@@ -1,34 +1,36 @@
-"""What U-Net and U-Net++ share: widths by level, the arithmetic of valid sizes, and the modules of the grid by name."""
+"""The base class of U-Net and U-Net++: widths by level, the arithmetic of valid sizes, and the modules of the grid."""
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from unet_jax.checks import is_whole
 from unet_jax.errors import UserError
-from unet_jax.models.blocks import Block, UpSample, center_crop
+from unet_jax.models.blocks import Block, UpSample
 from unet_jax.models.encoders.registry import ENCODERS
-from unet_jax.models.network import Network, are_counts, is_count
+from unet_jax.models.network import Network, are_counts
+from unet_jax.segmentation import center_crop
 
 
 class Grid(Network):
-    """A grid of nodes whose maps are halved `depth` times.
+    """Builds the parts of a grid of nodes whose maps are halved `depth` times.
 
     Attributes:
       widths: channels of each level, shallow to deep; the depth is one less than their number.
-      padding: "same" takes any size and returns it; "valid" returns only pixels whose whole context was seen. Each 3x3
-        convolution then takes 2 pixels off at its level, `margin` together, and a size is legal when every D sees an
-        even one. With "bilinear" the outermost up-sampled pixels lean on repeated ones, so tiles join without a seam
-        only with "transpose" and "nearest".
+      padding: "same" takes any size and returns it; "valid" returns only pixels whose whole context is in the image.
+        Each 3x3 convolution then removes 2 pixels at its level, `margin` in total, and a size is legal when every D gets
+        an even one. With "bilinear" the outermost up-sampled pixels depend on repeated ones, so tiles join without a
+        seam only with "transpose" and "nearest".
       norm: normalisation between convolution and ReLU.
       upsample: U, see `blocks`.
-      encoder: one of `ENCODERS`, whose map of level i stands in for the node that reads the image alone, x^{i,0}, as
-        submodule `encoder`; "" for nodes of the grid's own. Where it has no map, at level 0 of most, nothing reads one.
-        `widths` are then those of the other nodes, and the last, of the deepest level, must be the encoder's own.
-      remat: levels whose nodes keep only what they read and are computed again in the backward pass, which saves memory
-        and costs time; () for none. An encoder's own nodes are not among them. Parameters and results are the same.
+      encoder: one of `ENCODERS`, which replaces the contracting path, the nodes x^{i,0}, as submodule `encoder`; "" for
+        the grid's own nodes. Most encoders start at stride 2, so level 0 has no skip. `widths` then sets the decoder; its
+        last entry must equal the encoder's channels at that level.
+      remat: levels whose nodes are computed again in the backward pass, which saves memory and costs time; () for none.
+        The nodes of an encoder are never recomputed. Parameters and results are the same.
     """
 
     widths: Sequence[int] = (64, 128, 256, 512, 1024)
@@ -50,7 +52,7 @@ class Grid(Network):
         super().check()
         if not are_counts(self.widths) or len(self.widths) < 2:
             raise UserError(f"widths={self.widths!r}: give two or more positive whole numbers, such as (32, 64, 128).")
-        if not isinstance(self.remat, tuple) or not all(is_count(i, 0) and i <= self.depth for i in self.remat):
+        if not isinstance(self.remat, tuple) or not all(is_whole(i) and 0 <= i <= self.depth for i in self.remat):
             raise UserError(
                 f"remat={self.remat!r}: give some of the levels 0 to {self.depth}, such as (0, 1); () for none."
             )
@@ -59,28 +61,34 @@ class Grid(Network):
 
     @nn.nowrap
     def check_encoder(self):
-        """Raises UserError where the encoder is none of ours, or does not fit the other knobs."""
+        """Raises UserError where the encoder is unknown, or does not fit the other options."""
         if self.encoder not in tuple(ENCODERS):
             raise UserError(f"encoder={self.encoder!r}: choose from '', {', '.join(ENCODERS)}.")
-        for knob, value in (("variant", ""), ("padding", "same")):
-            if getattr(self, knob) != value:
+        for option, value in (("variant", ""), ("padding", "same")):
+            if getattr(self, option) != value:
                 raise UserError(
-                    f"{knob}={getattr(self, knob)!r} has no encoder: choose {knob}={value!r} or encoder=''."
+                    f"encoder={self.encoder!r} cannot have {option}={getattr(self, option)!r}: choose {option}={value!r} "
+                    "or encoder=''."
                 )
-        own = ENCODERS[self.encoder](parent=None).widths
-        if self.depth not in own:
+        channels = ENCODERS[self.encoder](parent=None).widths
+        if self.depth not in channels:
+            deepest = max(channels)
             raise UserError(
-                f"widths={self.widths!r}: encoder {self.encoder!r} has levels to {max(own)}, give 2 to {max(own) + 1} widths."
+                f"widths={self.widths!r}: encoder {self.encoder!r} has levels to {deepest}, give 2 to {deepest + 1} widths."
             )
-        if self.widths[-1] != own[self.depth]:
+        if self.widths[-1] != channels[self.depth]:
             raise UserError(
-                f"widths={self.widths!r}: level {self.depth}, the deepest, is encoder {self.encoder!r}'s own; give "
-                f"{own[self.depth]} as the last."
+                f"widths={self.widths!r}: encoder {self.encoder!r} has {channels[self.depth]} channels at level "
+                f"{self.depth}, the deepest; give {channels[self.depth]} as the last."
             )
+
+    @nn.nowrap
+    def without_remat(self) -> Self:
+        return self.clone(remat=()) if self.remat else self
 
     @property
     def depth(self) -> int:
-        """How many times the map is halved."""
+        """The number of times that the map is halved."""
         return len(self.widths) - 1
 
     @property
@@ -90,7 +98,7 @@ class Grid(Network):
 
     @property
     def margin(self) -> int:
-        """How many pixels a valid net loses per axis, half on each side; 0 for a same one."""
+        """The pixels that a valid network loses per axis, half on each side; 0 for a same one."""
         return 12 * self.multiple - 8 if self.padding == "valid" else 0
 
     def output_size(self, size: int) -> int:
@@ -108,28 +116,29 @@ class Grid(Network):
         # Logits of 2^depth t - 4 (2^depth - 1) pixels come from t pixels at the bottom: congruent to 4 modulo 2^depth.
         return self.margin + max(size, 1) + (4 - max(size, 1)) % self.multiple
 
-    def enter(self, images: jax.Array) -> jax.Array:
-        """As every network's; a valid one appends nothing, and refuses sizes that cannot be halved."""
+    def pad_to_multiple(self, images: jax.Array) -> jax.Array:
+        """Does as every network, but with valid padding appends nothing and raises on sizes that cannot be halved."""
         if self.padding == "valid" and images.ndim == 4 and 0 not in images.shape:
             for size in images.shape[1:3]:
                 self.output_size(size)
             return images.astype(self.dtype)
-        return super().enter(images)
+        return super().pad_to_multiple(images)
 
-    def leave(self, x: jax.Array, images: jax.Array) -> jax.Array:
-        """As every network's; of a valid net's map the middle."""
+    def crop_to_input(self, x: jax.Array, images: jax.Array) -> jax.Array:
+        """Does as every network, but with valid padding returns the middle of the map."""
         if self.padding == "valid":
-            return center_crop(x, *(self.output_size(size) for size in images.shape[1:3]))
-        return super().leave(x, images)
+            return center_crop(x, tuple(self.output_size(size) for size in images.shape[1:3]))
+        return super().crop_to_input(x, images)
 
     @property
     def up_init(self) -> Callable:
-        """How the kernels of U start."""
+        """The initializer of U's kernels."""
         return nn.initializers.glorot_uniform()
 
     def node(self, name: str, level: int, dropout: tuple[float, float] = (0.0, 0.0)) -> Block:
-        """H of this level under this name; `dropout` after its first and its second ReLU."""
-        block = nn.remat(Block, static_argnums=2) if level in self.remat else Block  # `train` picks a branch
+        """Builds H of this level under this name; `dropout` after its first and its second ReLU."""
+        # Argument 2, `train`, picks a branch.
+        block = nn.remat(Block, static_argnums=2) if level in self.remat else Block
         return block(
             self.widths[level],
             self.padding,
@@ -142,7 +151,7 @@ class Grid(Network):
         )
 
     def encode(self, image: jax.Array, train: bool, depth: int) -> dict[int, jax.Array]:
-        """The encoder's maps by level, down to this depth; empty without one."""
+        """Returns the encoder's maps by level, down to this depth; empty without an encoder."""
         if not self.encoder:
             return {}
         dtype = jnp.dtype(self.dtype)
@@ -150,5 +159,5 @@ class Grid(Network):
         return dict(zip(encoder.levels, encoder(image, train), strict=True))
 
     def up(self, name: str, level: int) -> UpSample:
-        """U to the channels of this level under this name."""
+        """Builds U to the channels of this level under this name."""
         return UpSample(self.widths[level], self.upsample, jnp.dtype(self.dtype), self.up_init, name=name)

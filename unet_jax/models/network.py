@@ -1,30 +1,32 @@
-"""What every network shares: num_classes, dtype and activation, the sizes it takes, and its head."""
+"""The base class of every network: its common options, the sizes it takes, its heads and levels."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from unet_jax.checks import is_number, is_whole
 from unet_jax.errors import UserError
 
 
 class Network(nn.Module):
-    """From images to the logits of one head or more.
+    """Maps images to the logits of one head or more.
 
-    A subclass adds its knobs as fields, what they may be to `CHOICES` and `check`, and `multiple`; one that returns fewer
-    pixels than it takes overrides `output_size` and `input_size`.
+    A subclass adds its options as fields, their allowed values to `CHOICES` and `check`, and `multiple`. One that returns
+    fewer pixels than it takes overrides `output_size` and `input_size`. One with several levels or heads overrides
+    `deep_supervision`, `levels`, `num_heads` and `at_level`.
 
     Attributes:
-      variant: one of `VARIANTS`, a network as published: it says what knobs are, all but `widths`, which only default to
-        the published ones so that a small machine can run it; "" leaves every knob to the user.
+      variant: a published network, one of `VARIANTS`. It fixes every option that it names except `widths`, which may be
+        made smaller. "" fixes nothing.
       num_classes: K, the channels of the logits; 1 only with sigmoid.
-      dropout: the share of activations set to 0 in training; where, the network's docstring tells.
-      dtype: of the computation: float32, bfloat16, or float64 where jax_enable_x64 is set; parameters, statistics and
-        logits are float32, or what they are given as, if that is wider.
-      activation: what turns logits into probabilities; not applied here, but used by loss, metrics and prediction.
+      dropout: the fraction of activations set to 0 in training; the network's docstring says where.
+      dtype: of the computation: float32, bfloat16, or float64 where jax_enable_x64 is set. Parameters, statistics and
+        logits are float32, or the wider type that they are given in.
+      activation: turns logits into probabilities; not applied here, but used by loss, metrics and prediction.
       axis_name: the mapped axis over which BatchNorm takes its mean and variance, and Dropout counts its examples.
     """
 
@@ -40,35 +42,38 @@ class Network(nn.Module):
         "dtype": ("float32", "bfloat16", "float64"),
         "activation": ("softmax", "sigmoid"),
     }
+    # Without an annotation, so that it is no option here; U-Net++ has it as one.
+    deep_supervision = False
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name, None)
             if isinstance(field.default, tuple) and isinstance(value, Sequence) and not isinstance(value, str):
-                setattr(self, field.name, tuple(value))  # a list from a config has no hash, as jit wants of a module
+                # jit needs a module that can be hashed, and a list from a config cannot.
+                setattr(self, field.name, tuple(value))
         self.check()
         super().__post_init__()
 
     @nn.nowrap
     def check(self):
-        """Raises UserError where a knob has a value that the network cannot take."""
-        for knob, allowed in ({"variant": tuple(self.VARIANTS)} | self.CHOICES).items():
-            if getattr(self, knob) not in allowed:
+        """Raises UserError where an option has a value that the network cannot take."""
+        for option, allowed in ({"variant": tuple(self.VARIANTS)} | self.CHOICES).items():
+            if getattr(self, option) not in allowed:
                 kind, known = type(self).__name__, ", ".join(choice or "''" for choice in allowed)
-                raise UserError(f"{knob}={getattr(self, knob)!r} is not for {kind}: choose from {known}.")
-        for knob, value in self.VARIANTS[self.variant].items():
-            if knob != "widths" and getattr(self, knob) != value:
+                raise UserError(f"{option}={getattr(self, option)!r} is not for {kind}: choose from {known}.")
+        for option, value in self.VARIANTS[self.variant].items():
+            if option != "widths" and getattr(self, option) != value:
                 raise UserError(
-                    f"{knob}={getattr(self, knob)!r} is not variant {self.variant!r}, which has {value!r}: "
-                    f"give {knob} that value or, to `build`, none; or choose variant=''."
+                    f"variant {self.variant!r} fixes {option}={value!r}; got {option}={getattr(self, option)!r}. "
+                    f"Drop {option}, or set variant=''."
                 )
         if self.dtype == "float64" and not jax.config.jax_enable_x64:
             raise UserError("dtype='float64': JAX has it only with JAX_ENABLE_X64=1 in the environment.")
-        if not is_count(self.num_classes, 1):
+        if not is_whole(self.num_classes) or self.num_classes < 1:
             raise UserError(f"num_classes={self.num_classes!r}: give a whole number from 1.")
         if self.num_classes == 1 and self.activation == "softmax":
             raise UserError("num_classes=1 with activation='softmax' is 1 everywhere: give activation='sigmoid'.")
-        if isinstance(self.dropout, bool) or not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
+        if not is_number(self.dropout) or not 0 <= self.dropout < 1:
             raise UserError(f"dropout={self.dropout!r}: give a number from 0 to less than 1.")
 
     @property
@@ -77,44 +82,74 @@ class Network(nn.Module):
         raise NotImplementedError
 
     @property
+    def levels(self) -> tuple[int, ...]:
+        """The levels with a trained head, shallow to deep; (0,) for a network that has no levels."""
+        return (0,)
+
+    @property
+    def num_heads(self) -> int:
+        """The number of logits that the network returns."""
+        return 1
+
+    @nn.nowrap
+    def at_level(self, level: int, *, one_head: bool = False) -> Self:
+        """Returns the part of the network that a level needs, to be applied to the same variables.
+
+        Args:
+          level: one of `levels`, or 0 for the network as it is.
+          one_head: leaves only the level's own head, instead of the heads of all levels up to it.
+
+        Raises:
+          UserError: the level has no trained head.
+        """
+        del one_head
+        if level != 0:
+            raise UserError(f"level {level}: {type(self).__name__} has no levels; use 0")
+        return self
+
+    @nn.nowrap
+    def without_remat(self) -> Self:
+        """Returns the network without recomputation: same parameters and results, for use without a backward pass."""
+        return self
+
+    @property
     def kernel_init(self) -> Callable:
-        """How the kernels of convolutions start."""
+        """The initializer of the convolutions' kernels."""
         return nn.initializers.he_normal()
 
     def output_size(self, size: int) -> int:
-        """The logits' height (width) for an image of this height (width), in pixels; UserError if that is not legal."""
+        """Returns the height (width) of the logits for an image of this height (width), in pixels.
+
+        Raises:
+          UserError: the network cannot take this size.
+        """
         return size
 
     def input_size(self, size: int) -> int:
-        """The smallest legal height (width) of an image whose logits are at least this high (wide), in pixels."""
+        """Returns the smallest legal height (width) of an image whose logits are at least this high (wide), in pixels."""
         return size
 
-    def enter(self, images: jax.Array) -> jax.Array:
+    def pad_to_multiple(self, images: jax.Array) -> jax.Array:
         """Checks `[B, H, W, C]`, casts it, and repeats its last row and column up to a `multiple`.
 
-        Repeated pixels make no edge that is not in the image, as zeros would. They are appended at the end only, so
-        pixel (0, 0) stays where it is.
+        Repeated pixels add no edge to the image, as zeros would. They are appended at the end only, so pixel (0, 0) stays
+        where it is.
         """
         if images.ndim != 4 or 0 in images.shape:
             raise UserError(f"images of shape {images.shape}: give [batch, height, width, channels], none of them 0.")
         ends = [(0, -size % self.multiple) for size in images.shape[1:3]]
         return jnp.pad(images.astype(self.dtype), ((0, 0), *ends, (0, 0)), mode="edge")
 
-    def leave(self, x: jax.Array, images: jax.Array) -> jax.Array:
-        """The pixels of a map at the images' resolution that have logits: those not appended by `enter`."""
+    def crop_to_input(self, x: jax.Array, images: jax.Array) -> jax.Array:
+        """Removes from a map at the images' resolution the pixels that `pad_to_multiple` appended."""
         return x[:, : images.shape[1], : images.shape[2]]
 
     def head(self, name: str) -> nn.Conv:
-        """The 1x1 convolution to the logits, at least in float32, so that bfloat16 ends before the loss."""
+        """Builds the 1x1 convolution to the logits; at least float32, so that bfloat16 ends before the loss."""
         dtype = jnp.promote_types(self.dtype, jnp.float32)
         return nn.Conv(self.num_classes, (1, 1), kernel_init=self.kernel_init, dtype=dtype, name=name)
 
 
-def is_count(value: Any, least: int) -> bool:
-    """Whether the value is a whole number, not a bool, from `least` up."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
 def are_counts(values: Any) -> bool:
-    """Whether the values are a tuple of whole numbers from 1 up."""
-    return isinstance(values, tuple) and all(is_count(value, 1) for value in values)
+    """Returns True for a tuple of whole numbers from 1 up."""
+    return isinstance(values, tuple) and all(is_whole(value) and value >= 1 for value in values)

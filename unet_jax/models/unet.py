@@ -4,9 +4,9 @@
     dec_depth = enc_depth               dec_i = H([U(dec_{i+1}), crop(enc_i)]),         i = depth-1 .. 0
     logits = 1x1 convolution of dec_0
 
-H, D and U as in `blocks`; the submodules bear these names, U towards level i is `up_i`. The paper does not tell the
-order of the concatenation; up-sampled first is that of the authors' released network. Variants, with their parameters for
-one channel and two classes:
+H, D and U are those of `blocks`; the submodules have these names, and U towards level i is `up_i`. The paper does not give
+the order of the concatenation; up-sampled first is the order of the authors' released network. Variants, with their
+parameters for one channel and two classes:
 
     paper    valid padding, no normalisation, widths 64-1024, Gaussian initialisation; 572 -> 388 pixels  31,030,658
     release  the network that the authors gave away (phseg_v5), which differs from their paper: a ReLU after U too,
@@ -22,25 +22,26 @@ from typing import Any, ClassVar
 import jax
 from flax import linen as nn
 
-from unet_jax.models.blocks import Dropout, center_crop, max_pool
+from unet_jax.models.blocks import Dropout, max_pool
 from unet_jax.models.grid import Grid
+from unet_jax.segmentation import center_crop
 
 # Drawn from a Gaussian of std sqrt(2 / N), N the values that one output of the layer is computed from (section 3).
 _GAUSSIAN = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
-_UP_GAUSSIAN = nn.initializers.variance_scaling(
-    2.0, "fan_in", "normal", batch_axis=(0, 1)
-)  # U's windows do not overlap
-_XAVIER = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")  # Caffe's "xavier"
+# The windows of U do not overlap.
+_UP_GAUSSIAN = nn.initializers.variance_scaling(2.0, "fan_in", "normal", batch_axis=(0, 1))
+# Caffe's "xavier".
+_XAVIER = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
 _PUBLISHED = {"norm": "none", "upsample": "transpose"}
 _VALID = {**_PUBLISHED, "padding": "valid", "widths": (64, 128, 256, 512, 1024)}
 
 
 class UNet(Grid):
-    """One head. Dropout stands at the end of the contracting path, once after each of its two deepest levels, as in the
-    release; the skip of the upper one comes after it.
+    """U-Net, with one head.
 
-    The paper has dropout there, too, but tells no rate: variant "paper" takes any. With an encoder it stands on the two
-    deepest maps that the decoder reads.
+    Dropout is at the end of the contracting path, once after each of its two deepest levels, as in the release; the skip of
+    the upper one is taken after it. The paper, too, has dropout there, but gives no rate: variant "paper" takes any. With
+    an encoder, dropout is on the two deepest maps that the decoder reads.
     """
 
     VARIANTS: ClassVar[dict[str, dict[str, Any]]] = {
@@ -62,7 +63,7 @@ class UNet(Grid):
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> tuple[jax.Array]:
         """`[B, H, W, C]` -> (logits `[B, output_size(H), output_size(W), K]` float32,)."""
-        x = self.enter(images)
+        x = self.pad_to_multiple(images)
         skips = self.encode(x, train, self.depth)
         for i in range(self.depth + 1):
             dropout = self.dropout if i >= self.depth - 1 else 0.0
@@ -74,6 +75,6 @@ class UNet(Grid):
             release = self.variant == "release"
             up = self.up(f"up_{i}", 1 if release and i == 0 else i)(x)
             up = nn.relu(up) if release else up
-            skip = [center_crop(skips[i], *up.shape[1:3])] if i in skips else []
+            skip = [center_crop(skips[i], up.shape[1:3])] if i in skips else []
             x = self.node(f"dec_{i}", i)([up, *skip], train)
-        return (self.head("head")(self.leave(x, images)),)
+        return (self.head("head")(self.crop_to_input(x, images)),)

@@ -5,7 +5,7 @@
     x^{i,j} = H([x^{i,0}, ..., x^{i,j-1}, U(x^{i+1,j-1})]),             j > 0
     logits_j = 1x1 convolution of x^{0,j},                              j = 1 .. level
 
-H, D and U as in `blocks`; node, its U and its head are the submodules `x_i_j`, `up_i_j`, `head_j`. The channels are in
+H, D and U are those of `blocks`; a node, its U and its head are the submodules `x_i_j`, `up_i_j`, `head_j`. The channels are in
 the order of the authors' code, [U(x^{i+1,j-1}), x^{i,0}, ..., x^{i,j-1}], which only permutes the kernels. As published
 (`variant="paper"`: widths 32-512, no normalisation, dropout 0.5 after every ReLU; one channel, one class) it has 9,041,601
 parameters with one head, 9,041,700 with four.
@@ -14,27 +14,29 @@ Valid padding is ours: each x^{i,k} is cropped to the middle that U(x^{i+1,j-1})
 x^{0,j} with a head to the middle that x^{0,depth} covers, so all logits have one size and sizes are those of U-Net.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import jax
 from flax import linen as nn
 
+from unet_jax.checks import is_whole
 from unet_jax.errors import UserError
-from unet_jax.models.blocks import center_crop, max_pool
+from unet_jax.models.blocks import max_pool
 from unet_jax.models.grid import Grid
-from unet_jax.models.network import is_count
+from unet_jax.segmentation import center_crop
 
 
 class UNetPP(Grid):
-    """Nested grid of nodes, pruned to a level on wish. Dropout stands after every ReLU, as in the authors' network.
+    """U-Net++, a nested grid of nodes, optionally pruned to a level.
 
-    With an encoder there is none inside it.
+    Dropout is after every ReLU, as in the authors' network; an encoder has none inside.
 
     Attributes:
-      deep_supervision: heads 1 .. level, shallow to deep, instead of the deepest alone.
-      level: L builds only the nodes with i + j <= L, all that head L reads: its parameters are a subset by name of the
-        whole's, its logits are those of the whole's head L. 0 is the full depth. At any level images are padded, and
-        valid logits cropped, for the full depth: or these logits would have other borders than the whole's.
+      deep_supervision: whether there are heads 1 .. level, shallow to deep, instead of the deepest alone.
+      level: L builds only the nodes with i + j <= L, all that head L reads. The names of its parameters are a subset of
+        the full network's, and its logits are those of the full network's head L. 0 is the full depth. At any level,
+        images are padded and valid logits cropped for the full depth; otherwise the borders of the logits would differ
+        from the full network's.
     """
 
     VARIANTS: ClassVar[dict[str, dict[str, Any]]] = {
@@ -55,18 +57,35 @@ class UNetPP(Grid):
     @nn.nowrap
     def check(self):
         super().check()
-        if not is_count(self.level, 0) or self.level > self.depth:
+        if not is_whole(self.level) or not 0 <= self.level <= self.depth:
             raise UserError(
                 f"level={self.level!r}: {len(self.widths)} widths have the levels 1 to {self.depth}, 0 for all."
             )
         if not isinstance(self.deep_supervision, bool):
             raise UserError(f"deep_supervision={self.deep_supervision!r}: choose from True, False.")
 
+    @property
+    def levels(self) -> tuple[int, ...]:
+        deepest = self.level or self.depth
+        return tuple(range(1, deepest + 1)) if self.deep_supervision else (deepest,)
+
+    @property
+    def num_heads(self) -> int:
+        return len(self.levels)
+
+    @nn.nowrap
+    def at_level(self, level: int, *, one_head: bool = False) -> Self:
+        if level not in (0, *self.levels):
+            why = "" if self.deep_supervision else " (trained without deep supervision, so with one head)"
+            allowed = ", ".join(map(str, self.levels))
+            raise UserError(f"level {level} is not there{why}; allowed: 0, {allowed} (0: as trained)")
+        return self.clone(level=level or self.level, deep_supervision=self.deep_supervision and not one_head)
+
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> tuple[jax.Array, ...]:
         """`[B, H, W, C]` -> logits `[B, output_size(H), output_size(W), K]` float32 of each head, shallow to deep."""
-        level = self.level or self.depth
-        image = self.enter(images)
+        level = self.levels[-1]
+        image = self.pad_to_multiple(images)
         dropout = (self.dropout, self.dropout)
         x = {(i, 0): feature_map for i, feature_map in self.encode(image, train, level).items()}
         for i in range(level + 1):
@@ -76,7 +95,6 @@ class UNetPP(Grid):
             for j in range(1, i + 1):
                 row = i - j
                 up = self.up(f"up_{row}_{j}", row)(x[row + 1, j - 1])
-                skips = [center_crop(x[row, k], *up.shape[1:3]) for k in range(j) if (row, k) in x]
+                skips = [center_crop(x[row, k], up.shape[1:3]) for k in range(j) if (row, k) in x]
                 x[row, j] = self.node(f"x_{row}_{j}", row, dropout)([up, *skips], train)
-        heads = range(1, level + 1) if self.deep_supervision else (level,)
-        return tuple(self.head(f"head_{j}")(self.leave(x[0, j], images)) for j in heads)
+        return tuple(self.head(f"head_{j}")(self.crop_to_input(x[0, j], images)) for j in self.levels)

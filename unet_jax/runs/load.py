@@ -61,8 +61,8 @@ def open_run_with_mode(workdir, *, mode: str = "", **options) -> Run:
     """
     run = open_run(workdir, mode=mode, **options)
     module = run.predictor.module
-    if mode == "accurate" and not getattr(module, "deep_supervision", False):
-        why = ", as it was trained without deep supervision" if hasattr(module, "deep_supervision") else ""
+    if mode == "accurate" and not module.deep_supervision:
+        why = ", as it was trained without deep supervision" if module.levels != (0,) else ""
         raise UserError(
             f"mode 'accurate' is the mean over several heads, and the network ({type(module).__name__}) has one{why}; "
             "use 'fast', or leave the mode out"
@@ -78,7 +78,7 @@ def open_run(
     config, facts = load_config(workdir), load_facts(workdir)
     module = create_module(config, facts["class_names"], facts["overlapping"])
     # Without a gradient there is nothing to compute again, and analyses look inside the network.
-    module = module.clone(remat=()) if hasattr(module, "remat") else module
+    module = module.without_remat()
     mode, weights = mode or config.eval.mode, weights or config.eval.weights
     _check_weights(weights, config)
     images = jax.ShapeDtypeStruct((1, *config.data.patch, facts["channels"]), "float32")

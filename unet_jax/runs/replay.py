@@ -19,10 +19,10 @@ from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.data.loading import train_pipeline
 from unet_jax.errors import UserError
 from unet_jax.experiment.build import build_experiment
-from unet_jax.models.encoders import weights
 from unet_jax.runs.warm_start import initialize_from
 from unet_jax.runs.workdir import PRUNED, load_config, load_facts, resolve
 from unet_jax.runtime import parallel
+from unet_jax.storage.digests import file_sha256
 from unet_jax.tracking.metrics_file import read_metrics
 from unet_jax.training.optim.plateau import observe_score
 from unet_jax.training.state import TrainState
@@ -165,7 +165,7 @@ class Replay:
                 return checkpointer.restore(step, jax.eval_shape(parts.create_state))
         path = config.model.get("encoder_weights", "")
         if path:
-            self._check_same("encoder_weights_sha256", weights.digest(path))
+            self._check_same("encoder_weights_sha256", file_sha256(path))
         state = parts.create_state(path)
         if config.train.init_from:
             state, origin = initialize_from(state, parts.tx, config.train.init_from)

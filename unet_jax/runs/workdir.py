@@ -31,10 +31,10 @@ from unet_jax.checkpoints import disk_space
 from unet_jax.checkpoints.checkpointer import saved_steps
 from unet_jax.data.dataset import Dataset
 from unet_jax.errors import UserError
-from unet_jax.models.encoders.weights import digest
 from unet_jax.runs.resume import resume_conflict
 from unet_jax.runtime import parallel
 from unet_jax.storage import json_file, paths
+from unet_jax.storage.digests import file_sha256
 from unet_jax.storage.write_errors import report_write_errors
 
 # Keys that a resumed run may change. No result depends on them, except that `train.patience` decides where a run ends.
@@ -166,7 +166,7 @@ def add_start(workdir: Path, start_step: int, *, init_from: dict, encoder_weight
     content = json.loads(path.read_text())
     origin = {"init_from": init_from} if init_from else {}
     if encoder_weights:
-        origin["encoder_weights_sha256"] = digest(encoder_weights)
+        origin["encoder_weights_sha256"] = file_sha256(encoder_weights)
     content["starts"].append({"start_step": start_step, **origin, **versions()})
     with report_write_errors():
         json_file.write(path, content, indent=2)

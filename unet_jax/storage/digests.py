@@ -9,7 +9,7 @@ from etils.epath import Path
 def file_sha256(path: str) -> str:
     """Returns the sha256 of a file, read in pieces: a file of records may be larger than the memory."""
     digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
+    with Path(path).expanduser().open("rb") as file:
         while piece := file.read(2**20):
             digest.update(piece)
     return digest.hexdigest()

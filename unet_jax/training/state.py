@@ -95,8 +95,3 @@ def create_state(
         plateau=plateau.init(params) if plateau else None,
     )
     return state.replace(ema=state.variables) if ema else state
-
-
-def count_parameters(params) -> int:
-    """Returns the number of trainable scalars."""
-    return sum(x.size for x in jax.tree.leaves(params))

@@ -27,11 +27,6 @@ def shapes(module: nn.Module, channels: int, size: int) -> dict:
     return jax.eval_shape(module.init, jax.random.key(0), image)
 
 
-def count(tree) -> int:
-    """How many numbers a tree of shapes holds."""
-    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))
-
-
 def random_variables(module: nn.Module, channels: int, size: int, seed: int = 0) -> dict[str, Any]:
     """Variables as if trained: no bias, scale, mean or variance is 0 or 1; kernels keep the activations' size."""
     rng = np.random.default_rng(seed)

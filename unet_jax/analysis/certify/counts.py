@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 
+import optax
+
 from unet_jax import models
-from unet_jax.analysis.certify.check import Check, count, shapes
+from unet_jax.analysis.certify.check import Check, shapes
 
 UNET = "Ronneberger et al. 2015, figure 1"
 RELEASE = "the authors' released network, phseg_v5"
@@ -66,5 +68,5 @@ def checks() -> Iterator[Check]:
 
 
 def _check(network: str, claim: str, expected: int, tree, source: str) -> Check:
-    found = count(tree)
+    found = optax.tree.size(tree)
     return Check(network, claim, f"{expected:,}", f"{found:,}", found == expected, source)

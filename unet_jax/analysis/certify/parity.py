@@ -27,7 +27,11 @@ FAMILIES = {
     "unet": Family(LEVELS, grid.unet, GRID),
     "unet_pp": Family(LEVELS, grid.unet_pp, (*GRID, "deep_supervision", "level")),
     "fcn": Family({"widths": (2, 3, 4, 5, 6, 7)}, fcn.logits, ("stride",)),
-    "fc_densenet": Family({"first": 4, "growth": 3, "layers": (1, 2, 3, 1, 2)}, fc_densenet.logits, ("layers",)),
+    "fc_densenet": Family(
+        {"stem_features": 4, "growth_rate": 3, "layers_per_block": (1, 2, 3, 1, 2)},
+        fc_densenet.logits,
+        ("layers_per_block",),
+    ),
 }
 
 # (label, model, options, smallest size of the logits)

@@ -44,7 +44,7 @@ STARTS = (
     (
         "FC-DenseNet",
         "fc_densenet",
-        {"first": 48, "growth": 32, "layers": (2, 2, 2)},
+        {"stem_features": 48, "growth_rate": 32, "layers_per_block": (2, 2, 2)},
         he_uniform,
         "Jegou et al. 2017, section 4.1: HeUniform",
     ),
@@ -52,7 +52,7 @@ STARTS = (
 
 LEVELS, ENDS = {"widths": (4, 8, 16)}, ["enc_1", "enc_2"]  # the two deepest, once after each
 NODES = sorted(2 * [f"x_{i}_{j}" for i in range(3) for j in range(3 - i)])  # after both ReLUs of each
-VGG, DENSE = {"widths": (2, 2, 2, 2, 2, 128)}, {"first": 4, "growth": 3, "layers": (2, 2, 2)}
+VGG, DENSE = {"widths": (2, 2, 2, 2, 2, 128)}, {"stem_features": 4, "growth_rate": 3, "layers_per_block": (2, 2, 2)}
 LAYERS = [*(f"{block}_{k}" for block in ("bottleneck", "down_0", "up_0") for k in range(2)), "transition_down_0"]
 ASKED = "the paper tells where, not the share: 0.5 asked"
 OF = {"ReLU": lambda made: np.maximum(made, 0), "convolution": lambda made: made}

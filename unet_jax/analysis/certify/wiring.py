@@ -63,33 +63,35 @@ def fcn(widths=VGG_WIDTHS, channels: int = 2) -> dict[str, list[str]]:
     return edges | {"logits_0": ["score_fr:3", "score_pool3:3", "score_pool4:3"]}
 
 
-def fc_densenet(layers, first: int, growth: int, channels: int = 2) -> dict[str, list[str]]:
+def fc_densenet(layers_per_block, stem_features: int, growth_rate: int, channels: int = 2) -> dict[str, list[str]]:
     """Section 3 of the paper, in the order of its authors' code: a layer reads its block's input and all layers before it,
     TU the block's new maps alone, and a block on the way up [TU, skip]."""
-    depth, edges = len(layers) // 2, {"first": [f"image:{channels}"]}
+    depth, edges = len(layers_per_block) // 2, {"first": [f"image:{channels}"]}
 
     def block(name: str, number: int, read: list[str]) -> list[str]:
-        new = [f"{name}_{k}:{growth}" for k in range(number)]
+        new = [f"{name}_{k}:{growth_rate}" for k in range(number)]
         edges.update({f"{name}_{k}": read + new[:k] for k in range(number)})
         return new
 
-    read, skips = [f"first:{first}"], []
+    read, skips = [f"first:{stem_features}"], []
     for i in range(depth):
-        skips.append(read + block(f"down_{i}", layers[i], read))
+        skips.append(read + block(f"down_{i}", layers_per_block[i], read))
         edges[f"transition_down_{i}"] = skips[i]
-        read = [f"D(transition_down_{i}):{first + growth * sum(layers[: i + 1])}"]  # TD keeps the number of maps
-    new = block("bottleneck", layers[depth], read)
+        read = [
+            f"D(transition_down_{i}):{stem_features + growth_rate * sum(layers_per_block[: i + 1])}"
+        ]  # TD keeps the number of maps
+    new = block("bottleneck", layers_per_block[depth], read)
     for i in reversed(range(depth)):
         edges[f"transition_up_{i}"] = new
-        read = [f"transition_up_{i}:{growth * len(new)}", *skips[i]]
-        new = block(f"up_{i}", layers[-1 - i], read)
+        read = [f"transition_up_{i}:{growth_rate * len(new)}", *skips[i]]
+        new = block(f"up_{i}", layers_per_block[-1 - i], read)
     return edges | {"head": read + new, "logits_0": ["head:3"]}
 
 
 def checks() -> Iterator[Check]:
     """Small widths: who reads whom does not depend on them."""
     levels, nested = {"widths": WIDTHS}, {"variant": "paper", "deep_supervision": True, "widths": WIDTHS}
-    dense = {"first": 4, "growth": 3, "layers": (1, 2, 3, 1, 2)}
+    dense = {"stem_features": 4, "growth_rate": 3, "layers_per_block": (1, 2, 3, 1, 2)}
     paper, equation = "Ronneberger et al. 2015, figure 1", "Zhou et al. 2018, equation 1"
     for label, name, options, size, expected, source in (
         ("U-Net paper", "unet", {"variant": "paper", **levels}, 32, unet(), paper),

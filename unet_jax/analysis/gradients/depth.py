@@ -20,9 +20,8 @@ def depths(module: nn.Module, channels: int) -> dict[str, int]:
       module: the network.
       channels: of the images.
     """
-    module = (
-        module.clone(remat=()) if hasattr(module, "remat") else module
-    )  # its nodes would be programs in the program
+    # A recomputed node would be a program in the program.
+    module = module.without_remat()
     size = module.input_size(max(32, module.multiple))
     image = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
     variables = jax.eval_shape(module.init, jax.random.key(0), image)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
+import optax
 from flax import linen as nn
 
 from unet_jax.data.store.sources import size_of
@@ -16,7 +17,6 @@ from unet_jax.inference.predictor import MODES, Predictor, forward, mean_probabi
 from unet_jax.models.blocks import Block
 from unet_jax.runtime import parallel
 from unet_jax.runtime.program_cost import Cost, in_turns
-from unet_jax.training.state import count_parameters
 
 # Times faster than L4, read off figure 3 of Zhou et al. (DLMIA 2018): 15.6, 22.8, 36.3 and 54.6 s for 10,000 images.
 PAPER_DEPTH, PAPER_FASTER = 4, {1: 3.5, 2: 2.4, 3: 1.5, 4: 1.0}
@@ -26,7 +26,7 @@ Key = tuple[int, str]  # level, mode
 
 def deepest(module: nn.Module) -> int:
     """Returns the deepest trained level of a network whose levels all have a trained head; UserError for any other network."""
-    if not hasattr(module, "level"):
+    if module.levels == (0,):
         raise UserError(
             f"the run's network is a {type(module).__name__}, which has no levels to prune to; "
             "train model.name 'unet_pp' with model.deep_supervision True"
@@ -36,7 +36,7 @@ def deepest(module: nn.Module) -> int:
             "the run's network has one head (model.deep_supervision False), so neither lower levels nor the mode "
             "'accurate' of several heads; train with model.deep_supervision True"
         )
-    return module.level or module.depth
+    return module.levels[-1]
 
 
 def create_predictors(whole: Predictor) -> dict[Key, Predictor]:
@@ -137,7 +137,7 @@ def measure(predictors: Mapping[Key, Predictor], images: list[np.ndarray], round
         cost = programs[level, mode][0]
         like_paper = mode == "fast" and last == predictor.module.depth == PAPER_DEPTH
         rows[level, mode] = {
-            "parameters": count_parameters(predictor.variables["params"]),
+            "parameters": optax.tree.size(predictor.variables["params"]),
             "flops": cost.flops,
             "temporary_bytes": cost.temporary,
             "argument_bytes": cost.argument,

@@ -35,17 +35,17 @@ class _Net:
         return np.concatenate([operators.crop(y, skip.shape), skip], -1)
 
 
-def logits(variables, image, *, layers):
+def logits(variables, image, *, layers_per_block):
     """Figure 1; an image whose sides are no multiples of 2^pools is extended, as the network's docstring says."""
-    net, pools = _Net(variables), len(layers) // 2
+    net, pools = _Net(variables), len(layers_per_block) // 2
     x = net.conv(operators.repeat_border(np.float64(image), 2**pools), net.weights["first"])
     skips = []
     for i in range(pools):
-        x = np.concatenate([x, net.block(f"down_{i}", layers[i], x)], -1)
+        x = np.concatenate([x, net.block(f"down_{i}", layers_per_block[i], x)], -1)
         skips.append(x)
         x = operators.pool(net.layer(f"transition_down_{i}", x))
-    new = net.block("bottleneck", layers[pools], x)
-    for i, number in zip(reversed(range(pools)), layers[pools + 1 :], strict=True):
+    new = net.block("bottleneck", layers_per_block[pools], x)
+    for i, number in zip(reversed(range(pools)), layers_per_block[pools + 1 :], strict=True):
         x = net.up(f"transition_up_{i}", new, skips[i])  # the new maps alone: section 3.2
         new = net.block(f"up_{i}", number, x)
     y = net.conv(np.concatenate([x, new], -1), net.weights["head"])

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from unet_jax.checks import is_whole
 from unet_jax.data.datasets.image_files import Palette
 from unet_jax.errors import UserError, collect_errors, raise_error
 from unet_jax.segmentation import VOID_ID
@@ -23,13 +24,13 @@ def check_class_settings(
     """
     palette = tuple(tuple(colour) if np.iterable(colour) else colour for colour in _listed("palette", palette))
     for colour in palette:
-        if not isinstance(colour, tuple) or len(colour) != 3 or not all(_is_whole(c) and 0 <= c <= 255 for c in colour):
+        if not isinstance(colour, tuple) or len(colour) != 3 or not all(is_whole(c) and 0 <= c <= 255 for c in colour):
             raise UserError(
                 f"palette holds {colour!r}; give an RGB triple of 0..255 per class, e.g. ((0, 0, 0), (255, 0, 0))"
             )
     mask_values = _listed("mask_values", mask_values)
     for value in mask_values:
-        if not _is_whole(value):
+        if not is_whole(value):
             raise UserError(
                 f"mask_values holds {value!r}; give the whole number that stands for each class, e.g. (0, 255)"
             )
@@ -109,7 +110,7 @@ def name_classes(class_names: Sequence[str], num_classes: int) -> tuple[str, ...
 
 def _known_classes(class_names, num_classes, mask_values, palette) -> int:
     """Returns the number of classes that the settings give, or 0; raises `UserError` where they differ."""
-    if not _is_whole(num_classes) or num_classes < 0:
+    if not is_whole(num_classes) or num_classes < 0:
         raise UserError(f"num_classes={num_classes!r}: give a whole number, or 0 to find it from the masks")
     counts = {"num_classes": int(num_classes), "class_names": len(class_names)}
     counts |= {"palette": len(palette), "mask_values": len(mask_values)}
@@ -127,7 +128,3 @@ def _listed(setting: str, values) -> tuple:
     if not np.iterable(values):
         raise UserError(f"{setting}={values!r}: give a list, one entry per class")
     return tuple(values)
-
-
-def _is_whole(value) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

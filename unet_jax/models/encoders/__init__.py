@@ -1,1 +1,1 @@
-"""Networks known from image classification, as the contracting path of a grid."""
+"""Networks known from image classification, used as the contracting path of a grid."""

@@ -1,7 +1,7 @@
 """DenseNet (Huang, Liu, van der Maaten, Weinberger: "Densely Connected Convolutional Networks", CVPR 2017).
 
     stem    = ReLU(BN(7x7 convolution of the image, stride 2)), level 1; blocks begin with its 3x3 maximum, stride 2
-    layer   : x -> [x, 3x3(ReLU(BN(1x1(ReLU(BN(x))))))],  `growth` new maps by way of 4 `growth`
+    layer   : x -> [x, 3x3(ReLU(BN(1x1(ReLU(BN(x))))))],  `growth_rate` new maps by way of 4 `growth_rate`
     level j = ReLU(BN(layers of the block))
     next block: 2x2 mean of a 1x1 convolution of level j to `compression` of its channels
 
@@ -20,15 +20,17 @@ from unet_jax.models.encoders.encoder import Encoder, Layers, max_pool_3x3, mean
 
 
 class DenseLayer(Layers):
-    """Appends new maps: `[B, H, W, C]` -> `[B, H, W, C + growth]`."""
+    """Appends new maps: `[B, H, W, C]` -> `[B, H, W, C + growth_rate]`."""
 
-    growth: int
+    growth_rate: int
     bottleneck: bool
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         y = x
-        convolutions = [(4 * self.growth, 1)] * self.bottleneck + [(self.growth, 3)]
+        convolutions = [(self.growth_rate, 3)]
+        if self.bottleneck:
+            convolutions.insert(0, (4 * self.growth_rate, 1))
         for k, (features, size) in enumerate(convolutions):
             y = nn.relu(self.norm(f"norm_{k}", train)(y))
             y = self.conv(features, size, f"conv_{k}")(y)
@@ -39,36 +41,36 @@ class DenseNet(Encoder):
     """Levels 1 to 5, the stem being level 1; those for small images, as CIFAR's, levels 0 to 2.
 
     Attributes:
-      layers: of each dense block.
-      growth: k, the new maps of a layer.
+      layers_per_block: of each dense block.
+      growth_rate: k, the new maps of a layer.
       features: channels of the stem.
-      bottleneck: a 1x1 convolution to 4 k channels before each 3x3.
+      bottleneck: whether a 1x1 convolution to 4 k channels stands before each 3x3.
       compression: the share of channels that a transition keeps.
-      small_images: a 3x3 stem without stride, pool and normalisation.
+      small_images: whether the stem is 3x3, without stride, pool and normalisation.
     """
 
-    layers: Sequence[int] = (6, 12, 24, 16)
-    growth: int = 32
+    layers_per_block: Sequence[int] = (6, 12, 24, 16)
+    growth_rate: int = 32
     features: int = 64
     bottleneck: bool = True
     compression: float = 0.5
     small_images: bool = False
 
     @property
-    def first(self) -> int:
-        """The level of the first block."""
+    def first_level(self) -> int:
+        """Returns the level of the first block."""
         return 0 if self.small_images else 2
 
     @property
     def widths(self) -> dict[int, int]:
         widths, channels = {} if self.small_images else {1: self.features}, self.features
-        for level, layers in enumerate(self.layers, self.first):
-            widths[level] = channels + layers * self.growth
+        for level, layers in enumerate(self.layers_per_block, self.first_level):
+            widths[level] = channels + layers * self.growth_rate
             channels = self.reduced(widths[level])
         return widths
 
     def reduced(self, channels: int) -> int:
-        """What a transition leaves of so many channels."""
+        """Returns how many of so many channels a transition keeps."""
         return int(channels * self.compression)
 
     @nn.compact
@@ -81,15 +83,15 @@ class DenseNet(Encoder):
             x = nn.relu(self.norm("stem_norm", train)(x))
             maps.append(x)
         for level in self.levels[len(maps) :]:
-            if level > self.first:
+            if level > self.first_level:
                 x = self.conv(self.reduced(x.shape[-1]), 1, f"transition_{level - 1}")(x)
                 x = mean_pool(x)
             elif not self.small_images:
                 x = max_pool_3x3(x)
-            for k in range(self.layers[level - self.first]):
-                x = DenseLayer(self.dtype, self.axis_name, self.growth, self.bottleneck, name=f"layer_{level}_{k}")(
-                    x, train
-                )
+            for k in range(self.layers_per_block[level - self.first_level]):
+                x = DenseLayer(
+                    self.dtype, self.axis_name, self.growth_rate, self.bottleneck, name=f"layer_{level}_{k}"
+                )(x, train)
             x = nn.relu(self.norm(f"norm_{level}", train)(x))
             maps.append(x)
         return tuple(maps)

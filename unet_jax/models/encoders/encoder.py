@@ -1,4 +1,4 @@
-"""What the encoders share: the levels of their maps, PyTorch's convolution, normalisation and pools.
+"""The base class of the encoders: levels of their maps, PyTorch's convolution, normalisation and pools.
 
 Strides, paddings and epsilons are those of torchvision's networks, so that its weights give its features. Pools are
 written without select-and-scatter in their gradients, as in `models/blocks.py`. Images have multiples of 2^depth pixels
@@ -16,7 +16,7 @@ from unet_jax.models.conv import conv_general_dilated
 
 
 class Layers(nn.Module):
-    """A module of convolutions and normalisations.
+    """Builds convolutions and normalisations.
 
     Attributes:
       dtype: of the computation; parameters and statistics are float32.
@@ -27,7 +27,7 @@ class Layers(nn.Module):
     axis_name: str | None
 
     def conv(self, features: int, size: int, name: str, *, stride: int = 1, bias: bool = False) -> nn.Conv:
-        """`size` x `size`, with (size - 1) / 2 zeros on every side whatever the stride ("SAME" has fewer at the start)."""
+        """Builds a `size` x `size` convolution with (size - 1) / 2 zeros on every side; "SAME" has fewer at the start."""
         border = (size // 2, size // 2)
         return nn.Conv(
             features,
@@ -42,14 +42,14 @@ class Layers(nn.Module):
         )
 
     def norm(self, name: str, train: bool) -> nn.BatchNorm:
-        """Flax's momentum of 0.9 is PyTorch's of 0.1."""
+        """Builds BatchNorm; Flax's momentum of 0.9 is PyTorch's of 0.1."""
         return batch_norm(train, self.dtype, self.axis_name, name)
 
 
 class Encoder(Layers):
-    """From images `[B, H, W, C]` to a tuple of maps, one per level of `levels`; level j is `[B, H / 2^j, W / 2^j, widths[j]]`.
+    """Maps images `[B, H, W, C]` to a tuple of maps, one per level of `levels`; level j is `[B, H / 2^j, W / 2^j, widths[j]]`.
 
-    A subclass gives its knobs as fields, `widths`, and `__call__(images, train)`, whose modules of level j are built for a
+    A subclass has its options as fields, `widths`, and `__call__(images, train)`, whose modules of level j are built for a
     `depth` of j and more: a shallower encoder's variables are a subset of a deeper one's by name.
 
     Attributes:
@@ -60,7 +60,8 @@ class Encoder(Layers):
     axis_name: str | None = None
     depth: int = 0
 
-    FIRST: ClassVar[str] = "stem_conv"  # the convolution that reads the images
+    # The convolution that reads the images.
+    FIRST: ClassVar[str] = "stem_conv"
 
     @property
     def widths(self) -> dict[int, int]:
@@ -74,7 +75,7 @@ class Encoder(Layers):
 
 
 def max_pool_3x3(x: jax.Array) -> jax.Array:
-    """3x3 maximum with stride 2, a border of -inf; `[B, H, W, C]` -> `[B, ceil(H / 2), ceil(W / 2), C]`.
+    """Computes the 3x3 maximum with stride 2, with a border of -inf; `[B, H, W, C]` -> `[B, ceil(H / 2), ceil(W / 2), C]`.
 
     Along an axis the maximum of three shifted maps, by stride 2. Pixels that tie share the gradient.
     """
@@ -88,6 +89,6 @@ def max_pool_3x3(x: jax.Array) -> jax.Array:
 
 
 def mean_pool(x: jax.Array) -> jax.Array:
-    """2x2 mean with stride 2; `[B, 2h, 2w, C]` -> `[B, h, w, C]`."""
+    """Computes the 2x2 mean with stride 2; `[B, 2h, 2w, C]` -> `[B, h, w, C]`."""
     batch, height, width, channels = x.shape
     return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean(axis=(2, 4))

@@ -1,4 +1,4 @@
-"""Encoders: networks known from image classification, whose maps stand in for a grid's own descending nodes.
+"""The table of encoders: networks from image classification, whose maps replace a grid's contracting path.
 
 `ENCODERS[name](depth=..., dtype=..., axis_name=...)` gives a linen module `(images, train) -> tuple of maps`, one per
 level; level j has stride 2^j. To add one: write its file with a subclass of `encoder.Encoder`, add its row; the tests run
@@ -15,16 +15,24 @@ from unet_jax.models.encoders.vgg import VGG
 
 ENCODERS: dict[str, Callable[..., Encoder]] = {
     "vgg16": VGG,
-    "vgg16_bn": functools.partial(VGG, norm_layers=True),
+    "vgg16_bn": functools.partial(VGG, batch_norm=True),
     "resnet34": ResNet,
     "resnet50": functools.partial(ResNet, bottleneck=True),
     "densenet121": DenseNet,
-    "densenet169": functools.partial(DenseNet, layers=(6, 12, 32, 32)),
-    "densenet201": functools.partial(DenseNet, layers=(6, 12, 48, 32)),
-    "densenet161": functools.partial(DenseNet, layers=(6, 12, 36, 24), growth=48, features=96),
+    "densenet169": functools.partial(DenseNet, layers_per_block=(6, 12, 32, 32)),
+    "densenet201": functools.partial(DenseNet, layers_per_block=(6, 12, 48, 32)),
+    "densenet161": functools.partial(DenseNet, layers_per_block=(6, 12, 36, 24), growth_rate=48, features=96),
     # Those for CIFAR: L = 40, k = 12, and with bottlenecks and compression L = 100, k = 12.
     "densenet40": functools.partial(
-        DenseNet, layers=(12, 12, 12), growth=12, features=16, bottleneck=False, compression=1.0, small_images=True
+        DenseNet,
+        layers_per_block=(12, 12, 12),
+        growth_rate=12,
+        features=16,
+        bottleneck=False,
+        compression=1.0,
+        small_images=True,
     ),
-    "densenet_bc100": functools.partial(DenseNet, layers=(16, 16, 16), growth=12, features=24, small_images=True),
+    "densenet_bc100": functools.partial(
+        DenseNet, layers_per_block=(16, 16, 16), growth_rate=12, features=24, small_images=True
+    ),
 }

@@ -17,8 +17,8 @@ from flax import linen as nn
 from unet_jax.models.encoders.encoder import Encoder, Layers, max_pool_3x3
 
 
-class Residual(Layers):
-    """One block: `[B, H, W, C]` -> `[B, H / stride, W / stride, features]`, with a bottleneck `4 features`."""
+class ResidualBlock(Layers):
+    """Computes one block: `[B, H, W, C]` -> `[B, H / stride, W / stride, features]`, with a bottleneck `4 features`."""
 
     features: int
     stride: int
@@ -65,7 +65,7 @@ class ResNet(Encoder):
             x = max_pool_3x3(x) if level == 2 else x
             for k in range(self.blocks[level - 2]):
                 stride = 2 if level > 2 and k == 0 else 1
-                block = Residual(
+                block = ResidualBlock(
                     self.dtype,
                     self.axis_name,
                     self.features << level - 2,

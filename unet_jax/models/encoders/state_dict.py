@@ -8,11 +8,11 @@ import numpy as np
 from unet_jax.errors import UserError
 
 
-def read(path: str | Path) -> dict[str, np.ndarray]:
-    """The file's arrays by name, floats as float32.
+def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
+    """Returns the file's arrays by name, floats as float32.
 
     - .safetensors by the library safetensors;
-    - .pt and .pth by PyTorch, which is told to load tensors alone (`weights_only`);
+    - .pt and .pth by PyTorch, which loads tensors only (`weights_only`);
     - .npz by NumPy: for a machine without either, `numpy.savez(PATH, **{k: v.numpy() for k, v in state.items()})`.
 
     Raises:
@@ -30,7 +30,8 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         raise UserError(
             f"{path}: reading {path.suffix} needs the package {error.name}; install it: it is in the extra torch."
         ) from error
-    except Exception as error:  # of three libraries, which raise kinds of their own for a damaged file
+    except Exception as error:
+        # Three libraries, each of which raises other kinds of errors for a damaged file.
         why = (str(error) or type(error).__name__).strip().splitlines()[0]
         raise UserError(f"{path} cannot be read as {path.suffix} ({why}); save its state dict again.") from error
     if not state:
@@ -39,17 +40,20 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _safetensors(path: Path) -> dict[str, np.ndarray]:
-    from safetensors.numpy import load_file  # on use: an extra
+    # An extra, so only imported where it is used.
+    from safetensors.numpy import load_file
 
     return load_file(path)
 
 
 def _torch(path: Path) -> dict[str, np.ndarray]:
-    import torch  # on use: an extra
+    # An extra, so only imported where it is used.
+    import torch
 
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # whose text advises to run the file's code
+    except pickle.UnpicklingError as error:
+        # Its text advises to run the file's code.
         raise ValueError("damaged, or it holds more than tensors") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ValueError("not a dictionary of tensors")

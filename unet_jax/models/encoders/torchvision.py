@@ -1,7 +1,7 @@
-"""From torchvision's names and layouts of weights to ours.
+"""Converts torchvision's names and layouts of weights to ours.
 
 Of convolutions PyTorch has `[out, in, height, width]`, we have `[height, width, in, out]`; of BatchNorm its weight, bias,
-running_mean and running_var are our scale, bias, mean and var. The classifier and the counts of batches have no place here.
+running_mean and running_var are our scale, bias, mean and var. The classifier and the counts of batches are not used.
 """
 
 import re
@@ -14,29 +14,33 @@ from unet_jax.models.encoders.densenet import DenseNet
 from unet_jax.models.encoders.encoder import Encoder
 from unet_jax.models.encoders.resnet import ResNet
 from unet_jax.models.encoders.vgg import VGG
-from unet_jax.models.encoders.weights import flatten, refuse
+from unet_jax.models.encoders.weights import flatten, raise_weight_mismatch
 
 NAMES = ("vgg16", "vgg16_bn", "resnet34", "resnet50", "densenet121", "densenet169", "densenet201", "densenet161")
-LEFT_OUT = re.compile(r"(fc|classifier)\..*|.*\.num_batches_tracked")  # what is expected to have no place here
+# The arrays that are not used.
+LEFT_OUT = re.compile(r"(fc|classifier)\..*|.*\.num_batches_tracked")
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 
 
-def convert(encoder: Encoder, state: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Our arrays, float32 by path, from a state dict of torchvision's network; and the names that were left out.
+def convert_state_dict(encoder: Encoder, state: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Converts a state dict of torchvision's network to our arrays.
 
     Args:
       encoder: of `ENCODERS`, all of its levels.
       state: arrays by torchvision's names, or by those of its older DenseNet files (`norm.1` for `norm1`).
 
+    Returns:
+      Our arrays, float32 by path, and the names that were left out.
+
     Raises:
-      UserError: an array is missing, has no place here, or has another shape than it should.
+      UserError: an array is missing, left over, or of another shape.
     """
     renamed = {re.sub(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)", r"\1", key): array for key, array in state.items()}
     left_out = [key for key in renamed if LEFT_OUT.fullmatch(key)]
     size = 2 ** max(encoder.levels)
     image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     wanted = flatten(jax.eval_shape(lambda x: encoder.init(jax.random.key(0), x, False), image))
-    names = {path: name_of(encoder, path) for path in wanted}
+    names = {path: torchvision_name(encoder, path) for path in wanted}
     shapes = {name: wanted[path].shape for path, name in names.items()}
     shapes = {name: (s[3], s[2], s[0], s[1]) if len(s) == 4 else s for name, s in shapes.items()}
     problems = {
@@ -48,7 +52,9 @@ def convert(encoder: Encoder, state: dict[str, np.ndarray]) -> tuple[dict[str, n
             if name in renamed and np.shape(renamed[name]) != shape
         ],
     }
-    refuse(problems, "these are not the encoder's weights", "give the state dict of torchvision's network of this name")
+    raise_weight_mismatch(
+        problems, "these are not the encoder's weights", "give the state dict of torchvision's network of this name"
+    )
     return {path: _layout(renamed[name]) for path, name in names.items()}, left_out
 
 
@@ -57,17 +63,17 @@ def _layout(array) -> np.ndarray:
     return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
 
 
-def name_of(encoder: Encoder, path: str) -> str:
-    """torchvision's name of the variable that is ours by this path, such as `params/block_2_0/conv_1/kernel`."""
+def torchvision_name(encoder: Encoder, path: str) -> str:
+    """Returns torchvision's name of our variable of this path, such as `params/block_2_0/conv_1/kernel`."""
     _, *modules, leaf = path.split("/")
     return f"{_MODULES[type(encoder)](encoder, *modules)}.{LEAVES[leaf]}"
 
 
 def _vgg(encoder: VGG, module: str) -> str:
-    """Their place in `features`, where each convolution is followed by its normalisation, a ReLU and, last, the pool."""
+    """Returns its place in `features`, where each convolution is followed by its normalisation, a ReLU and, last, the pool."""
     kind, level, k = _parts(module)
     before = sum(encoder.convs[:level]) + k
-    index = before * (3 if encoder.norm_layers else 2) + level + (kind == "norm")
+    index = before * (3 if encoder.batch_norm else 2) + level + (kind == "norm")
     return f"features.{index}"
 
 
@@ -96,7 +102,7 @@ def _densenet(encoder: DenseNet, layer: str, module: str = "") -> str:
 
 
 def _parts(name: str) -> tuple[str, int, int]:
-    """Kind, level and number of a name such as `conv_2_0`."""
+    """Splits kind, level and number of a name such as `conv_2_0`."""
     kind, level, number = name.split("_")
     return kind, int(level), int(number)
 

@@ -23,12 +23,12 @@ class VGG(Encoder):
     Attributes:
       convs: convolutions of each level from 0.
       features: their channels.
-      norm_layers: whether BatchNorm stands between convolution and ReLU; the convolution keeps its bias, as torchvision's.
+      batch_norm: whether BatchNorm stands between convolution and ReLU; the convolution keeps its bias, as torchvision's.
     """
 
     convs: Sequence[int] = (2, 2, 3, 3, 3)
     features: Sequence[int] = (64, 128, 256, 512, 512)
-    norm_layers: bool = False
+    batch_norm: bool = False
 
     FIRST: ClassVar[str] = "conv_0_0"
 
@@ -43,6 +43,6 @@ class VGG(Encoder):
             x = max_pool(x) if level else x
             for k in range(self.convs[level]):
                 x = self.conv(self.features[level], 3, f"conv_{level}_{k}", bias=True)(x)
-                x = nn.relu(self.norm(f"norm_{level}_{k}", train)(x) if self.norm_layers else x)
+                x = nn.relu(self.norm(f"norm_{level}_{k}", train)(x) if self.batch_norm else x)
             maps.append(x)
         return tuple(maps)

@@ -1,10 +1,9 @@
-"""Files of an encoder's weights: NumPy's .npz, one float32 array per variable by its path (`params/stem_conv/kernel`).
+"""Reads and writes an encoder's weights: NumPy's .npz, one float32 array per variable by its path (`params/stem_conv/kernel`).
 
-Beside them stands `encoder`, the name in `ENCODERS`. `unet_jax.models.from_torch` writes such files; nothing in them is
+The file also holds `encoder`, the name in `ENCODERS`. `unet_jax.programs.from_torch` writes such files; nothing in them is
 ever unpickled.
 """
 
-import hashlib
 import uuid
 import zipfile
 from pathlib import Path
@@ -15,12 +14,18 @@ from flax import traverse_util
 from unet_jax.errors import UserError
 from unet_jax.models.encoders.registry import ENCODERS
 
-PREFIX = "encoder"  # the submodule of a network that is its encoder
-SHOWN = 20  # names of a kind of problem, at most
+# The submodule of a network that is its encoder.
+PREFIX = "encoder"
+# The most names that an error lists of one kind of problem.
+SHOWN = 20
 
 
-def write(path: Path, name: str, arrays: dict[str, np.ndarray]) -> None:
-    """Writes the arrays of the encoder called `name`, in one move; makes the folder. Raises OSError."""
+def write_encoder_weights(path: Path, name: str, arrays: dict[str, np.ndarray]) -> None:
+    """Writes the arrays of the encoder called `name`, in one move; makes the folder.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     working = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
@@ -31,16 +36,30 @@ def write(path: Path, name: str, arrays: dict[str, np.ndarray]) -> None:
         working.unlink(missing_ok=True)
 
 
-def read(path: str | Path) -> tuple[str, dict[str, np.ndarray]]:
-    """The encoder's name and its arrays by path; UserError where the file is not one of ours."""
+def read_encoder_weights(path: str | Path) -> tuple[str, dict[str, np.ndarray]]:
+    """Returns the encoder's name and its arrays by path.
+
+    Raises:
+      UserError: the file cannot be read, or `write_encoder_weights` did not write it.
+    """
     arrays = read_npz(path, "model.encoder_weights")
     if "encoder" not in arrays:
-        raise UserError(f"{path} was not written by unet_jax.models.from_torch: convert torchvision's weights with it.")
+        raise UserError(
+            f"{path} was not written by unet_jax.programs.from_torch: convert torchvision's weights with it."
+        )
     return str(arrays.pop("encoder")), arrays
 
 
 def read_npz(path: str | Path, what: str) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file by name; UserError, `what` being the flag or key that gave the path."""
+    """Returns the arrays of an .npz file by name.
+
+    Args:
+      path: of the file.
+      what: the flag or key that gave the path, for the error.
+
+    Raises:
+      UserError: the file cannot be read.
+    """
     try:
         with np.load(Path(path).expanduser(), allow_pickle=False) as file:
             return dict(file)
@@ -49,70 +68,76 @@ def read_npz(path: str | Path, what: str) -> dict[str, np.ndarray]:
         raise UserError(f"{what}={path} cannot be read as .npz ({why}); give a file of arrays.") from error
 
 
-def digest(path: str | Path) -> str:
-    """sha256 of a file."""
-    with Path(path).expanduser().open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def load_encoder_weights(variables: dict, path: str | Path, name: str) -> tuple[dict, str]:
-    """A network's variables with those of its encoder from a file, and a line that tells what was done.
+    """Replaces the encoder's variables of a network by those of a file.
 
-    Where the network reads one channel and the file three, the first kernel is summed over its channels: grey images
-    give what they would as three equal channels. Arrays of levels that the network does not have stay out.
+    If the network reads one channel and the file three, the first kernel is summed over its channels: a grey image then
+    gives the same result as three equal channels. Arrays of levels that the network does not have are not used.
 
     Args:
       variables: of a network with an encoder, `params` and, where it normalises, `batch_stats`.
-      path: of a file of ours.
+      path: of a file that `write_encoder_weights` wrote.
       name: of the network's encoder.
 
+    Returns:
+      The variables, and a line that says what was loaded.
+
     Raises:
-      UserError: the file cannot be read, is of another encoder, or lacks arrays or has them in other shapes.
+      UserError: the file cannot be read, holds another encoder, or its arrays are missing, not finite or of another shape.
     """
-    encoder, arrays = read(path)
+    encoder, arrays = read_encoder_weights(path)
     if encoder != name:
         raise UserError(f"{path} holds weights of {encoder}, but model.encoder is {name!r}: give a file of {name}.")
     wanted = flatten({kind: tree[PREFIX] for kind, tree in variables.items() if PREFIX in tree})
-    first, said = f"params/{ENCODERS[name](parent=None).FIRST}/kernel", ""
+    first, note = f"params/{ENCODERS[name](parent=None).FIRST}/kernel", ""
     if first in arrays and first in wanted and arrays[first].ndim == wanted[first].ndim:
         channels, given = wanted[first].shape[2], arrays[first].shape[2]
         if channels == 1 and given == 3:
             arrays[first] = arrays[first].sum(axis=2, keepdims=True)
-            said = "; the images are grey, so its first kernel was summed over red, green and blue"
+            note = "; the images are grey, so its first kernel was summed over red, green and blue"
         elif channels != given:
             raise UserError(
                 f"{path} reads images of {given} channels, the data have {channels}: give RGB or grey images, or "
                 "start without model.encoder_weights."
             )
-    there = [key for key in wanted if key in arrays]
+    common = [key for key in wanted if key in arrays]
     problems = {
         "missing": [key for key in wanted if key not in arrays],
         "of another shape": [
             f"{key} {list(arrays[key].shape)} for {list(wanted[key].shape)}"
-            for key in there
+            for key in common
             if arrays[key].shape != wanted[key].shape
         ],
-        "with NaN or Inf": [key for key in there if not np.isfinite(arrays[key]).all()],
+        "with NaN or Inf": [key for key in common if not np.isfinite(arrays[key]).all()],
     }
-    refuse(problems, f"{path} does not fit encoder {name}", "convert the weights again with unet_jax.models.from_torch")
+    raise_weight_mismatch(
+        problems, f"{path} does not fit encoder {name}", "convert the weights again with unet_jax.programs.from_torch"
+    )
     loaded = traverse_util.unflatten_dict({key: arrays[key].astype(np.float32) for key in wanted}, sep="/")
     unused = len(arrays) - len(wanted)
-    said += f"; {unused} of levels that the network does not have stay out" if unused else ""
+    if unused:
+        note += f"; {unused} of levels that the network does not have stay out"
     placed = {kind: {**tree, PREFIX: loaded[kind]} if kind in loaded else tree for kind, tree in variables.items()}
-    return placed, f"{len(wanted)} arrays of {path} loaded into encoder {name}{said}"
+    return placed, f"{len(wanted)} arrays of {path} loaded into encoder {name}{note}"
 
 
 def flatten(variables: dict) -> dict:
-    """Leaves by path, with slashes."""
+    """Returns the leaves by path, with slashes."""
     return traverse_util.flatten_dict(variables, sep="/")
 
 
-def refuse(problems: dict[str, list[str]], what: str, remedy: str) -> None:
-    """Raises UserError where there is a problem, with all of them, by kind; of a network of another kind the first few."""
-    told = [
-        f"{len(names)} {kind} ({', '.join(names[:SHOWN])}{', ...' * (len(names) > SHOWN)})"
-        for kind, names in problems.items()
-        if names
-    ]
-    if told:
-        raise UserError(f"{what}: {'; '.join(told)}; {remedy}.")
+def raise_weight_mismatch(problems: dict[str, list[str]], what: str, remedy: str) -> None:
+    """Raises UserError if there is any problem; the message lists the first `SHOWN` names of each kind.
+
+    Args:
+      problems: names by kind of problem.
+      what: the subject of the message.
+      remedy: the end of the message.
+    """
+    found = []
+    for kind, names in problems.items():
+        if names:
+            listed = [*names[:SHOWN], "..."] if len(names) > SHOWN else names
+            found.append(f"{len(names)} {kind} ({', '.join(listed)})")
+    if found:
+        raise UserError(f"{what}: {'; '.join(found)}; {remedy}.")

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from unet_jax.checks import is_whole
 from unet_jax.data.datasets.electrodes import physics as xray
 from unet_jax.data.datasets.electrodes import stack
 from unet_jax.errors import UserError
@@ -101,9 +102,9 @@ def _truth(plates: list[stack.Plate], covered: np.ndarray, mirrored: bool) -> di
 def check_settings(*, size, bits, **counts) -> None:
     """Raises `UserError` unless `size`, `bits` and each of `counts` are inside their domains."""
     for name, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+        if not is_whole(value) or value < 0:
             raise UserError(f"electrodes: {name}={value!r} is not a count; give a whole number, 0 or more")
-    if len(size) != 2 or not all(isinstance(n, (int, np.integer)) and n >= SMALLEST for n in size):
+    if len(size) != 2 or not all(is_whole(n) and n >= SMALLEST for n in size):
         raise UserError(f"electrodes: size={size!r} is no image size; give (height, width) of {SMALLEST} px or more")
     if bits not in (8, 16):
         raise UserError(f"electrodes: bits={bits!r} is not offered; give 8 or 16")

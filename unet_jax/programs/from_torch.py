@@ -1,6 +1,6 @@
 """Converts torchvision's weights of an encoder into a file that a run can start from.
 
-    python -m unet_jax.models.from_torch resnet34.safetensors --encoder=resnet34 --out=resnet34.npz
+    python -m unet_jax.programs.from_torch resnet34.safetensors --encoder=resnet34 --out=resnet34.npz
     python run_train.py --config=configs/electrodes_resnet34.py --workdir=runs/pretrained \\
         --config.model.encoder_weights=resnet34.npz
 
@@ -34,10 +34,10 @@ def main(file: str) -> None:
         raise UserError(
             f"--out={OUT.value}: {'is there already' if out.exists() else 'does not end in .npz'}; give another file."
         )
-    state = state_dict.read(file)
-    arrays, left_out = torchvision.convert(ENCODERS[name](), state)
+    state = state_dict.read_state_dict(file)
+    arrays, left_out = torchvision.convert_state_dict(ENCODERS[name](), state)
     with report_write_errors():
-        weights.write(out, name, arrays)
+        weights.write_encoder_weights(out, name, arrays)
     numbers = sum(array.size for path, array in arrays.items() if path.startswith("params/"))
     print(f"{out}: {len(arrays)} arrays of {name}, {numbers:,} parameters")
     counts = [key for key in left_out if key.endswith("num_batches_tracked")]

@@ -103,11 +103,12 @@ def interrupted(request, cache_dir, tmp_path_factory):
     """The workdir of the same run, told to stop by a real SIGINT while step 3 or 5 is prepared."""
     from unet_jax.data.loading import train_pipeline
     from unet_jax.runs import loop
+    from unet_jax.runs.stop_signal import Interrupted
 
     workdir = tmp_path_factory.mktemp("interrupted")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train_pipeline, "train_batches", _signalling(train_pipeline.train_batches, at=request.param))
-        with pytest.raises(loop.Interrupted, match=f"stopped at step {request.param} of 6"):
+        with pytest.raises(Interrupted, match=f"stopped at step {request.param} of 6"):
             loop.train_and_evaluate(small_config(cache_dir), workdir)
     return workdir
 

@@ -73,7 +73,7 @@ def test_panels_and_pictures_of_any_size(size):
     rng = np.random.default_rng(0)
     image, masks = rng.integers(0, 60000, (*size, 1)).astype(np.uint16), rng.random((*size, 2)) < 0.5
     colours = drawing.class_colours(NAMES)[1:]
-    picture = drawing.picture(image, masks, NAMES[1:], colours)
+    picture = drawing.draw_prediction(image, masks, NAMES[1:], colours)
     assert picture.shape[0] >= size[0]
     assert picture.shape[1] >= size[1]
     drawn = panels.panels(image, masks, ~masks, rng.random(size) < 0.9, NAMES[1:], colours, "caption")

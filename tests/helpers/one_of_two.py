@@ -39,7 +39,8 @@ def main(workdir: str, cache: str, part: str) -> None:
     from unet_jax.data.loading import train_pipeline
     from unet_jax.errors import UserError
     from unet_jax.runs import loop
-    from unet_jax.runtime import parallel
+    from unet_jax.runs.stop_signal import Interrupted
+    from unet_jax.runtime import parallel, processes
 
     index, seen, config, train_batches = jax.process_index(), {}, small_run(cache), train_pipeline.train_batches
 
@@ -62,7 +63,7 @@ def main(workdir: str, cache: str, part: str) -> None:
         write()
         return
 
-    seen["gathered"] = parallel.gather((index, 2**40 + index, "é"))
+    seen["gathered"] = processes.gather((index, 2**40 + index, "é"))
     told = parallel.broadcast({"a": np.float32([-0.0, index + 1]), "b": np.int32(index)})
     seen["broadcast"] = [told["a"].tobytes().hex(), int(told["b"])]
     order = jax.pmap(lambda row: jax.lax.all_gather((row, jax.lax.axis_index("i")), "i"), axis_name="i", out_axes=None)
@@ -74,7 +75,7 @@ def main(workdir: str, cache: str, part: str) -> None:
     )  # looked at after the step that runs meanwhile
     try:
         loop.train_and_evaluate(config, workdir)
-    except loop.Interrupted as stopped:
+    except Interrupted as stopped:
         seen["stopped"] = str(stopped)
 
     other = config.copy_and_resolve_references()

@@ -21,7 +21,7 @@ def test_all_images_but_8_bit_ones_are_stretched():
 def test_paint_colours_the_mask_alone():
     rgb, masks = np.full((9, 9, 3), 100, np.uint8), np.zeros((9, 9, 2), bool)
     masks[1:6, 1:6, 0] = masks[3:8, 3:8, 1] = True
-    painted = drawing.paint(rgb, masks, [(255, 0, 0), (0, 0, 255)], fill=0.5)
+    painted = drawing.draw_masks(rgb, masks, [(255, 0, 0), (0, 0, 255)], fill=0.5)
     np.testing.assert_array_equal(painted[~masks.any(-1)], 100)
     assert painted[1, 1].tolist() == [255, 0, 0]  # outline
     assert painted[2, 2].tolist() == [178, 50, 50]  # fill

@@ -256,7 +256,7 @@ def test_what_cannot_be_done_in_a_bucket_is_refused(bucket, config, tmp_path, mo
         verify_resume(config, "gs://bucket/run", command=())
     with pytest.raises(UserError, match=r"--workdir=gs://other/run .*\(.*\).*bucket"):
         loop.train_and_evaluate(config, "gs://other/run")
-    for of in (paths.resolve, paths.expand, paths.local):
+    for of in (paths.resolve, paths.expand, paths.resolve_local):
         with pytest.raises(UserError, match=r"--workdir=s3://bucket/run .*gs://BUCKET"):
             of("s3://bucket/run", "--workdir")
     with monkeypatch.context() as patch:
@@ -281,7 +281,7 @@ def test_events_of_tensorboard(bucket):
 
 def test_what_a_library_writes_on_a_disk_goes_to_the_bucket(bucket, tmp_path):
     for folder in (paths.Path(bucket) / "trace", paths.Path(tmp_path) / "trace"):
-        with paths.filling(folder) as there:
+        with paths.via_local_folder(folder) as there:
             (Path(there) / "a").mkdir(parents=True)
             shutil.copy(__file__, Path(there) / "a/b")
         assert (folder / "a/b").read_bytes() == Path(__file__).read_bytes()

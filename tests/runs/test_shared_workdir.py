@@ -18,7 +18,7 @@ from helpers.one_of_two import LAST, STOPPED_AT, small_run
 from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.errors import UserError
 from unet_jax.runs import loop, score, shared_workdir
-from unet_jax.runtime import parallel
+from unet_jax.runtime import parallel, processes
 from unet_jax.tracking.metrics_file import read_metrics
 
 TESTS = Path(__file__).parents[1]
@@ -171,19 +171,19 @@ def assert_same_state(one, other):
 def test_a_folder_that_not_all_see_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(shared_workdir, "open_workdir", lambda workdir, *_: tmp_path)
     monkeypatch.setattr(parallel, "on_process_0", lambda action: action())
-    monkeypatch.setattr(parallel, "gather", lambda mine: [True, mine, False])
+    monkeypatch.setattr(processes, "gather", lambda mine: [True, mine, False])
     with pytest.raises(UserError, match=r"--workdir=.*process 1, 2;"):
         shared_workdir.open_shared_workdir(tmp_path, None, None, 6)
-    monkeypatch.setattr(parallel, "gather", lambda mine: [mine, mine, 3])
+    monkeypatch.setattr(processes, "gather", lambda mine: [mine, mine, 3])
     with pytest.raises(UserError, match=r"--workdir=.*step 6, process 2\b.*--checkpoint"):
         shared_workdir.check_same_step(6, tmp_path)
 
 
 def test_one_process_asks_nobody():
-    assert parallel.gather("x") == ["x"]
+    assert processes.gather("x") == ["x"]
     assert parallel.broadcast({"a": 3}) == {"a": 3}
-    assert parallel.on_process_0(lambda: 3) == 3
+    assert processes.on_process_0(lambda: 3) == 3
     assert [parallel.AnyProcessFlag()(flag) for flag in (False, True)] == [False, True]
-    assert jax.process_count() == parallel.process_count() == 1
+    assert jax.process_count() == processes.process_count() == 1
     with pytest.raises(UserError, match="no room"):
-        parallel.on_process_0(lambda: (_ for _ in ()).throw(UserError("no room")))
+        processes.on_process_0(lambda: (_ for _ in ()).throw(UserError("no room")))

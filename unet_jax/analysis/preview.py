@@ -70,7 +70,7 @@ def draw(shown: list[Pair], class_names, palette=()) -> np.ndarray:
     legend = list(zip(class_names[1:], colours, strict=True))
     if not all(window["valid"].all() for pair in shown for window in (pair.before, pair.after)):
         legend.append(("void", drawing.VOID_COLOUR))
-    return drawing.arrange([_tile(pair, colours) for pair in shown], PAIRS, legend)
+    return drawing.tile_sheet([_tile(pair, colours) for pair in shown], PAIRS, legend)
 
 
 def _tile(pair: Pair, colours) -> np.ndarray:
@@ -84,13 +84,13 @@ def _tile(pair: Pair, colours) -> np.ndarray:
         masks = window["mask"] if window["mask"].ndim == 3 else window["mask"][..., None] == np.arange(len(colours) + 1)
         masks, valid = (drawing.resize(x.astype(bool), factor) for x in (masks[..., 1:], window["valid"]))
         image = drawing.grey_out(drawing.resize(drawing.to_display(grey), factor), valid)
-        panels.append(drawing.paint(image, masks & valid[..., None], colours, fill=0))
+        panels.append(drawing.draw_masks(image, masks & valid[..., None], colours, fill=0))
     if "weight" in pair.after:
         grey = np.rint(255 * np.clip(pair.after["weight"], 0, 1)).astype(np.uint8)
         panels.append(drawing.resize(drawing.to_display(grey), factor))
     gap = drawing.blank(panels[0].shape[0], 2)
     side_by_side = np.concatenate([part for panel in panels for part in (gap, panel)][1:], axis=1)
-    title = drawing.strip(side_by_side.shape[1], [(f"step {pair.step}, window {pair.place}", None)])
+    title = drawing.legend_strip(side_by_side.shape[1], [(f"step {pair.step}, window {pair.place}", None)])
     return np.concatenate([title, side_by_side])
 
 
@@ -123,7 +123,7 @@ def main() -> None:
     picture = draw(shown, parts.dataset.class_names, parts.dataset.palette)
     with report_write_errors():
         out.parent.mkdir(parents=True, exist_ok=True)
-        drawing.save(picture, out)
+        drawing.save_png(picture, out)
     print(f"{len(shown)} windows of {config.data.name}, steps {shown[0].step} to {shown[-1].step}, seed {config.seed}")
     print(f"written: {out}")
 

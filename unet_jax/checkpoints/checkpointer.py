@@ -20,7 +20,7 @@ from unet_jax.checkpoints.integrity import DamagedCheckpoint
 from unet_jax.checkpoints.orbax_manager import open_manager
 from unet_jax.checkpoints.tree import leaf_digest, leaf_digests, leaf_name, named_leaves, to_nested_dict
 from unet_jax.errors import UserError
-from unet_jax.runtime import parallel
+from unet_jax.runtime import processes
 from unet_jax.storage import paths
 from unet_jax.storage.write_errors import report_write_errors, translate_bucket_error
 
@@ -55,7 +55,7 @@ class Checkpointer:
             self._manager = create_manager()
         else:
             # Process 0 makes the folder.
-            self._manager = parallel.process_0_first("open checkpoints", create_manager)
+            self._manager = processes.process_0_first("open checkpoints", create_manager)
 
     def save(self, step: int, state, score: float | None = None) -> None:
         """Starts to save a state in the background, once an earlier save has finished.
@@ -71,7 +71,7 @@ class Checkpointer:
           UserError: the disk is full or cannot be written. The next `save`, `wait` or `close` may raise it as well. What
             was half written is removed; earlier checkpoints are intact.
         """
-        if parallel.process_index():
+        if processes.process_index():
             return
         if step in self._manager.all_steps():
             # The same state: a run stopped and resumed at this step.
@@ -112,7 +112,7 @@ class Checkpointer:
 
     def latest_step(self) -> int | None:
         """Returns the latest saved step, or None."""
-        if parallel.process_index():
+        if processes.process_index():
             # Process 0 may have saved more.
             self._manager.reload()
         return self._manager.latest_step()
@@ -255,7 +255,7 @@ class Checkpointer:
     def wait(self) -> None:
         """Waits until every save is on the disk; raises what `save` raises. Every process calls it."""
         self._wait_for_save()
-        parallel.barrier("saved")
+        processes.barrier("saved")
 
     def _wait_for_save(self) -> None:
         with self._translate_save_errors():

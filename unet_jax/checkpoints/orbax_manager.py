@@ -10,7 +10,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from unet_jax.checkpoints import integrity
 from unet_jax.checkpoints.silence_orbax import silence_orbax
-from unet_jax.runtime import parallel
+from unet_jax.runtime import processes
 
 
 def open_manager(directory: Path, *, latest: int, read_only: bool) -> "Manager":
@@ -22,7 +22,7 @@ def open_manager(directory: Path, *, latest: int, read_only: bool) -> "Manager":
       read_only: creates and deletes nothing.
     """
     silence_orbax()
-    process = parallel.process_index()
+    process = processes.process_index()
     read_only = read_only or process > 0
     if not read_only:
         # Orbax does not make it for one process of several.
@@ -31,7 +31,7 @@ def open_manager(directory: Path, *, latest: int, read_only: bool) -> "Manager":
     alone = ocp.options.MultiprocessingOptions(
         primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"process_{process}"
     )
-    several = parallel.process_count() > 1
+    several = processes.process_count() > 1
     return Manager(
         directory,
         options=ocp.CheckpointManagerOptions(

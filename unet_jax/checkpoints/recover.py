@@ -5,7 +5,7 @@ from typing import Any
 from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.checkpoints.integrity import DamagedCheckpoint
 from unet_jax.errors import UserError
-from unet_jax.runtime import parallel
+from unet_jax.runtime import processes
 
 
 def restore_latest(checkpointer: Checkpointer, like) -> tuple[int, Any]:
@@ -33,7 +33,7 @@ def restore_latest(checkpointer: Checkpointer, like) -> tuple[int, Any]:
         step, state = _restore_latest(checkpointer, like)
         return step
 
-    return parallel.on_process_0(restore), state
+    return processes.on_process_0(restore), state
 
 
 def _restore_latest(checkpointer: Checkpointer, like) -> tuple[int, Any]:

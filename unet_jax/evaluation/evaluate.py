@@ -10,7 +10,7 @@ from unet_jax.errors import UserError
 from unet_jax.evaluation import metrics
 from unet_jax.inference.predictor import Predictor, forward
 from unet_jax.inference.throughput import ThroughputMeter
-from unet_jax.runtime import parallel
+from unet_jax.runtime import processes
 from unet_jax.segmentation import to_masks
 
 
@@ -50,8 +50,8 @@ def evaluate(
     """
     if not len(source):
         raise UserError("nothing to evaluate: the split has no image")
-    process_index = parallel.process_index() if process_index is None else process_index
-    process_count = parallel.process_count() if process_count is None else process_count
+    process_index = processes.process_index() if process_index is None else process_index
+    process_count = processes.process_count() if process_count is None else process_count
     num_images, num_classes = len(source), len(predictor.class_names)
     table = {name: np.zeros((num_images, num_classes), np.int64) for name in ("tp", "fp", "fn")}
     table |= {name: np.zeros(num_images, np.int64) for name in ("correct", "total", "height", "width", "seen")}
@@ -98,7 +98,7 @@ def evaluate(
 
 def _sum_over_processes(table: dict) -> dict:
     """Adds the tables of all processes; exact in any order, as they hold whole numbers."""
-    tables = parallel.gather(table)
+    tables = processes.gather(table)
     return {name: sum(part[name] for part in tables) for name in table}
 
 
@@ -134,7 +134,7 @@ class _IdRecorder:
 
     def gather(self) -> None:
         """Adds the ids of the examples that the other processes have read."""
-        for ids in parallel.gather(self._ids):
+        for ids in processes.gather(self._ids):
             self._ids |= ids
 
     def id(self, index: int) -> str:

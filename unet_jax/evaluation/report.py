@@ -97,7 +97,7 @@ def save_pictures(
         with report_write_errors():
             for path in paths:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                drawing.save(panels_of_example, path)
+                drawing.save_png(panels_of_example, path)
     return [path for paths in files.values() for path in paths]
 
 

@@ -138,8 +138,8 @@ class MaskFolder:
             for channel, folder in enumerate(self._masks):
                 (folder / f"{name}.png").write_bytes(_png(masks[..., channel].astype(np.uint8) * 255))
             if self._overlays:
-                picture = drawing.picture(image, masks, self.report_classes, self.colours)
-                drawing.save(picture, self.folders[-1] / f"{name}.png")
+                picture = drawing.draw_prediction(image, masks, self.report_classes, self.colours)
+                drawing.save_png(picture, self.folders[-1] / f"{name}.png")
 
     def read(self, name: str) -> np.ndarray:
         """Reads the masks of the reported classes that were written as NAME.png: bool `[H, W, K']`."""

@@ -82,6 +82,12 @@ class Network(nn.Module):
         raise NotImplementedError
 
     @property
+    def options(self) -> dict[str, Any]:
+        """Every option by name, the arguments of `build` among them."""
+        names = (field.name for field in dataclasses.fields(self) if field.name not in ("parent", "name"))
+        return {name: getattr(self, name) for name in names}
+
+    @property
     def levels(self) -> tuple[int, ...]:
         """The levels with a trained head, shallow to deep; (0,) for a network that has no levels."""
         return (0,)

@@ -48,7 +48,7 @@ def to_display(image: np.ndarray) -> np.ndarray:
     return np.repeat(image[..., :1], 3, axis=-1) if image.shape[-1] < 3 else np.ascontiguousarray(image[..., :3])
 
 
-def paint(
+def draw_masks(
     rgb: np.ndarray, masks: np.ndarray, colours: Sequence[Colour], fill: float = 0.35, line: int = 1
 ) -> np.ndarray:
     """Draws masks over an image: a translucent fill, mixed where masks overlap, and an outline inside each.
@@ -81,14 +81,16 @@ def grey_out(rgb: np.ndarray, valid: np.ndarray) -> np.ndarray:
     return np.where(valid[..., None], rgb, (0.3 * rgb + 0.7 * np.array(VOID_COLOUR)).astype(np.uint8))
 
 
-def picture(image: np.ndarray, masks: np.ndarray, names: Sequence[str], colours: Sequence[Colour]) -> np.ndarray:
+def draw_prediction(
+    image: np.ndarray, masks: np.ndarray, names: Sequence[str], colours: Sequence[Colour]
+) -> np.ndarray:
     """Draws masks bool `[H, W, K]` over an image, with a legend below; RGB uint8, never smaller than the image."""
     factor = max(1, round(800 / max(image.shape[:2])))
-    panel = paint(resize(to_display(image), factor), resize(masks, factor), colours, line=line_width(factor))
-    return np.concatenate([panel, strip(panel.shape[1], list(zip(names, colours, strict=True)))])
+    panel = draw_masks(resize(to_display(image), factor), resize(masks, factor), colours, line=line_width(factor))
+    return np.concatenate([panel, legend_strip(panel.shape[1], list(zip(names, colours, strict=True)))])
 
 
-def save(picture: np.ndarray, path: Path) -> None:
+def save_png(picture: np.ndarray, path: Path) -> None:
     """Writes an RGB image as PNG with light compression: the default level takes longer than the prediction."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="PNG", compress_level=1)
@@ -117,7 +119,7 @@ def resize(array: np.ndarray, factor: float) -> np.ndarray:
     return cv2.resize(array, (width, height), interpolation=cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA)
 
 
-def strip(width: int, entries: Sequence[tuple[str, Colour | None]], least: int = 26) -> np.ndarray:
+def legend_strip(width: int, entries: Sequence[tuple[str, Colour | None]], least: int = 26) -> np.ndarray:
     """Draws a dark strip `width` pixels wide with a coloured square and a name per entry, in as many lines as needed.
 
     An entry whose colour is None has no square. The strip is at least `least` pixels high.
@@ -140,7 +142,7 @@ def strip(width: int, entries: Sequence[tuple[str, Colour | None]], least: int =
     return np.asarray(image)
 
 
-def arrange(tiles: Sequence[np.ndarray], columns: int, legend: Sequence) -> np.ndarray:
+def tile_sheet(tiles: Sequence[np.ndarray], columns: int, legend: Sequence) -> np.ndarray:
     """Puts tiles of one size, RGB uint8, into rows of `columns`, above a legend of (name, colour)."""
     columns = min(columns, len(tiles))
     gap = blank(tiles[0].shape[0], GAP)
@@ -151,5 +153,5 @@ def arrange(tiles: Sequence[np.ndarray], columns: int, legend: Sequence) -> np.n
         for i in range(0, len(tiles), columns)
     ]
     if legend:
-        rows.append(strip(rows[0].shape[1], legend))
+        rows.append(legend_strip(rows[0].shape[1], legend))
     return np.concatenate(rows)

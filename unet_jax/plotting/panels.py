@@ -9,11 +9,11 @@ from unet_jax.plotting.drawing import (
     VOID_COLOUR,
     Colour,
     blank,
+    draw_masks,
     grey_out,
+    legend_strip,
     line_width,
-    paint,
     resize,
-    strip,
     to_display,
 )
 
@@ -61,15 +61,15 @@ def panels(
     greyed = grey_out(show, valid)
     outcomes = outcome_masks(truth, masks, valid)
     right, *wrong = OUTCOMES.values()
-    errors = paint((0.6 * greyed).astype(np.uint8), outcomes[..., :1], [right], fill=0.3, line=0)
+    errors = draw_masks((0.6 * greyed).astype(np.uint8), outcomes[..., :1], [right], fill=0.3, line=0)
     tiles = {
         "image": show,
-        "truth": paint(greyed, truth & valid[..., None], colours, line=line),
-        "prediction": paint(show, masks, colours, line=line),
-        "errors": paint(errors, outcomes[..., 1:], wrong, fill=0.9, line=0),
+        "truth": draw_masks(greyed, truth & valid[..., None], colours, line=line),
+        "prediction": draw_masks(show, masks, colours, line=line),
+        "errors": draw_masks(errors, outcomes[..., 1:], wrong, fill=0.9, line=0),
     }
     width = show.shape[1]
-    tiles = [np.concatenate([strip(width, [(title, None)], 22), tile]) for title, tile in tiles.items()]
+    tiles = [np.concatenate([legend_strip(width, [(title, None)], 22), tile]) for title, tile in tiles.items()]
     rows = [tiles[:2], tiles[2:]] if width > min(1.3 * show.shape[0], 600) else [tiles]
     rows = [
         np.concatenate([x for tile in row for x in (tile, blank(tile.shape[0], PANEL_GAP))][:-1], axis=1)
@@ -80,5 +80,5 @@ def panels(
         legend.append(("void", VOID_COLOUR))
     total = rows[0].shape[1]
     body = [x for row in rows for x in (row, blank(PANEL_GAP, total))]
-    head = [strip(total, [(caption, None)])] if caption else []
-    return np.concatenate([*head, *body, strip(total, legend)])
+    head = [legend_strip(total, [(caption, None)])] if caption else []
+    return np.concatenate([*head, *body, legend_strip(total, legend)])

@@ -90,7 +90,7 @@ def _write(survey: Survey, warnings: list[str], out: Path) -> list[Path]:
         for name, draw in pictures.items():
             (out / name).unlink(missing_ok=True)
             if draw:
-                drawing.save(draw(survey), out / name)
+                drawing.save_png(draw(survey), out / name)
                 written.append(out / name)
         alike = [[survey.images[i].row.id, survey.images[j].row.id, round(r, 4)] for i, j, r in survey.alike]
         report = {

@@ -29,7 +29,7 @@ def main(file: str) -> None:
     name = ENCODER.value
     if name not in torchvision.NAMES:
         raise UserError(f"--encoder={name}: torchvision's are {', '.join(torchvision.NAMES)}; choose one of them.")
-    out = paths.local(OUT.value, "--out")
+    out = paths.resolve_local(OUT.value, "--out")
     if out.suffix != ".npz" or out.exists():
         raise UserError(
             f"--out={OUT.value}: {'is there already' if out.exists() else 'does not end in .npz'}; give another file."

@@ -8,7 +8,7 @@ from unet_jax.runs.patience import out_of_patience
 from unet_jax.runs.score import score_run
 from unet_jax.runs.stop_signal import Interrupted
 from unet_jax.runs.training_run import TrainingRun, open_training_run
-from unet_jax.runtime import parallel
+from unet_jax.runtime import parallel, processes
 from unet_jax.runtime.roofline import step_and_peak_flops
 
 
@@ -38,7 +38,7 @@ def train_and_evaluate(config: ConfigDict, workdir, *, devices=None, profile_ste
     with open_training_run(config, workdir, devices=devices, profile_steps=profile_steps) as run:
         last_step = run.start_step if run.finished else train(run)
     # A signal may have come in the last evaluation, or while its state was saved.
-    if any(parallel.gather(run.stop.requested)):
+    if any(processes.gather(run.stop.requested)):
         raise Interrupted(
             f"stopped after step {last_step}, the last, before the scoring; all is saved in {run.workdir}"
         )
@@ -118,7 +118,7 @@ def _write_row(run: TrainingRun, step: int) -> None:
 
 def _out_of_patience(run: TrainingRun, step: int) -> bool:
     """Returns True, and prints it, if the run has to end at this evaluation (`train.patience`)."""
-    ended = parallel.on_process_0(
+    ended = processes.on_process_0(
         lambda: out_of_patience(run.writer.path, run.patience, step=step, every=run.eval_every)
     )
     if ended:

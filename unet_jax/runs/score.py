@@ -14,7 +14,7 @@ from unet_jax.inference.folder import MaskFolder, file_name, predict_folder
 from unet_jax.runs import shared_workdir
 from unet_jax.runs.load import Run, open_run_with_mode
 from unet_jax.runs.workdir import resolve
-from unet_jax.runtime import parallel
+from unet_jax.runtime import processes
 
 
 def score_run(
@@ -38,7 +38,7 @@ def score_run(
     """
     workdir = resolve(workdir)
     # All processes have closed the run's checkpoints when this returns.
-    parallel.barrier("before scoring")
+    processes.barrier("before scoring")
     run = open_run_with_mode(workdir, devices=devices, **chosen)
     shared_workdir.check_same_step(run.step, workdir)
     if dataset is None:
@@ -120,13 +120,13 @@ def write_scores(
         report.save_pictures(masks, source, rows, out / name, limit=run.config.eval.num_pictures)
 
     # Every process has written the masks of its images by now: `evaluate` sums over all of them.
-    parallel.on_process_0(write)
+    processes.on_process_0(write)
     return summary
 
 
 def predict_images(workdir, images, out, *, overwrite: bool = False, devices=None, **chosen) -> dict:
     """Predicts a folder of images with a run's network and prints what was written; see `predict_folder`."""
-    if parallel.process_count() > 1:
+    if processes.process_count() > 1:
         raise UserError(f"--images={images} is for one process; start it without --multiprocess")
     run = open_run_with_mode(workdir, devices=devices, **chosen)
     result = predict_folder(

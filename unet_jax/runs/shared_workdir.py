@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 from unet_jax.data.dataset import Dataset
 from unet_jax.errors import UserError
 from unet_jax.runs.workdir import open_workdir
-from unet_jax.runtime import parallel
+from unet_jax.runtime import processes
 
 REMEDY = "give a folder that all of them share, such as one on NFS, Lustre or Filestore"
 
@@ -19,8 +19,8 @@ def open_shared_workdir(workdir, config: ConfigDict, dataset: Dataset, num_steps
     Raises:
       UserError: as `open_workdir`, on every process; or some processes do not see the folder, with their numbers.
     """
-    workdir = parallel.on_process_0(lambda: open_workdir(workdir, config, dataset, num_steps))
-    seen = parallel.gather((workdir / "versions.json").exists())
+    workdir = processes.on_process_0(lambda: open_workdir(workdir, config, dataset, num_steps))
+    seen = processes.gather((workdir / "versions.json").exists())
     without = [process for process, sees in enumerate(seen) if not sees]
     if without:
         raise UserError(f"--workdir={workdir} of process 0 is not there for process {_first_few(without)}; {REMEDY}")
@@ -29,7 +29,7 @@ def open_shared_workdir(workdir, config: ConfigDict, dataset: Dataset, num_steps
 
 def check_same_step(step: int, workdir: Path) -> None:
     """Raises UserError unless every process has opened the checkpoint of the same step."""
-    steps = parallel.gather(step)
+    steps = processes.gather(step)
     others = [process for process, other in enumerate(steps) if other != steps[0]]
     if others:
         raise UserError(

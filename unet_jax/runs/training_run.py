@@ -20,7 +20,7 @@ from unet_jax.runs.patience import out_of_patience
 from unet_jax.runs.stop_signal import StopSignal
 from unet_jax.runs.warm_start import initialize_from
 from unet_jax.runs.workdir import add_start, resolve
-from unet_jax.runtime import parallel
+from unet_jax.runtime import parallel, processes
 from unet_jax.tracking.curves import Curves
 from unet_jax.tracking.meter import Meter
 from unet_jax.tracking.metrics_file import MetricWriter
@@ -98,7 +98,7 @@ def open_training_run(config: ConfigDict, workdir, *, devices=None, profile_step
       UserError: bad input.
     """
     # Before the data are prepared, which may take long.
-    parallel.on_process_0(lambda: disk_space.check_writable(resolve(workdir)))
+    processes.on_process_0(lambda: disk_space.check_writable(resolve(workdir)))
     profile = Profile(profile_steps)
     check_tensorboard(config.train.tensorboard)
     parts = build_experiment(config, devices)
@@ -113,7 +113,7 @@ def open_training_run(config: ConfigDict, workdir, *, devices=None, profile_step
         stop = stack.enter_context(StopSignal())
         checkpointer = stack.enter_context(Checkpointer(workdir / "checkpoints", latest=config.checkpoint.latest))
         start_step, state, origin = _initial_state(config, parts, checkpointer)
-        ended_early = start_step < num_steps and parallel.on_process_0(
+        ended_early = start_step < num_steps and processes.on_process_0(
             lambda: out_of_patience(metrics_path, train.patience, step=start_step, every=eval_every)
         )
         finished = ended_early or start_step >= num_steps
@@ -125,7 +125,7 @@ def open_training_run(config: ConfigDict, workdir, *, devices=None, profile_step
         progress = stack.enter_context(contextlib.closing(Progress(start_step, num_steps)))
         names = channel_names(parts.module, parts.dataset.class_names)
         tensorboard = None
-        if train.tensorboard and not finished and parallel.process_index() == 0:
+        if train.tensorboard and not finished and processes.process_index() == 0:
             tensorboard = TensorBoardWriter(
                 workdir / "tensorboard",
                 start_step,
@@ -148,8 +148,8 @@ def open_training_run(config: ConfigDict, workdir, *, devices=None, profile_step
             batch_size=train.batch_size,
             seed=config.seed,
             start_step=start_step,
-            process_index=parallel.process_index(),
-            process_count=parallel.process_count(),
+            process_index=processes.process_index(),
+            process_count=processes.process_count(),
             **parts.loading_options,
         )
         yield TrainingRun(
@@ -182,7 +182,7 @@ def open_training_run(config: ConfigDict, workdir, *, devices=None, profile_step
 
 def _initial_state(config: ConfigDict, parts: Experiment, checkpointer: Checkpointer) -> tuple[int, TrainState, dict]:
     """Returns the step to go on from, its state, and where a state of step 0 comes from, as `add_start` notes it."""
-    start_step = parallel.on_process_0(lambda: checkpointer.latest_step() or 0)
+    start_step = processes.on_process_0(lambda: checkpointer.latest_step() or 0)
     # A resumed run has weights already.
     encoder_weights = "" if start_step else config.model.get("encoder_weights", "")
     state, init_from = parts.create_state(encoder_weights), {}

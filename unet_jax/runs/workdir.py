@@ -32,7 +32,7 @@ from unet_jax.checkpoints.checkpointer import saved_steps
 from unet_jax.data.dataset import Dataset
 from unet_jax.errors import UserError
 from unet_jax.runs.resume import resume_conflict
-from unet_jax.runtime import parallel
+from unet_jax.runtime import processes
 from unet_jax.storage import json_file, paths
 from unet_jax.storage.digests import file_sha256
 from unet_jax.storage.write_errors import report_write_errors
@@ -160,7 +160,7 @@ def add_start(workdir: Path, start_step: int, *, init_from: dict, encoder_weight
       init_from: workdir and step of the run that step 0 was taken from; {} for none.
       encoder_weights: the file of weights that step 0 was taken from, whose sha256 is noted; "" for none.
     """
-    if parallel.process_index() != 0:
+    if processes.process_index() != 0:
         return
     path = workdir / "versions.json"
     content = json.loads(path.read_text())

@@ -70,7 +70,7 @@ def in_bucket(path) -> bool:
     return os.fspath(path).startswith(BUCKET)
 
 
-def local(path, what: str) -> Path:
+def resolve_local(path, what: str) -> Path:
     """Like `resolve`, for what works in a local folder alone; raises UserError where `path` is in a bucket."""
     if in_bucket(path):
         raise UserError(f"{what}={path} is in a bucket; give a local folder")
@@ -184,7 +184,7 @@ def remove(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def filling(folder: Path):
+def via_local_folder(folder: Path):
     """Yields a local folder for a library that cannot write into buckets.
 
     It is `folder` itself or, where that is in a bucket, a temporary one whose files are copied there at the end.

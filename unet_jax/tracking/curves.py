@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from etils.epath import Path
 
 from unet_jax.plotting import figures
-from unet_jax.runtime import parallel
+from unet_jax.runtime import processes
 from unet_jax.storage.write_errors import report_write_errors
 from unet_jax.tracking.metrics_file import read_metrics
 
@@ -29,7 +29,7 @@ class Curves:
     def draw(self) -> None:
         """Draws the curves; does nothing where the run has no row yet."""
         rows = read_metrics(self._workdir / "metrics.jsonl")
-        if rows and parallel.process_index() == 0:
+        if rows and processes.process_index() == 0:
             draw_curves(rows, self._workdir / "curves.png")
         self._drawn = time.monotonic()
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from etils.epath import Path
 
-from unet_jax.runtime import parallel
+from unet_jax.runtime import processes
 from unet_jax.storage import paths
 from unet_jax.storage.write_errors import report_write_errors
 
@@ -24,7 +24,7 @@ class MetricWriter:
 
     def __init__(self, path, start_step: int = 0, also: Callable[[int, str, Mapping], None] | None = None):
         self.path, self._also = Path(path), also
-        if parallel.process_index():
+        if processes.process_index():
             return
         kept = "".join(_line(row) for row in read_metrics(self.path) if row["step"] <= start_step)
         # The file differs where it holds later rows, or ends in a line that was cut off.
@@ -34,7 +34,7 @@ class MetricWriter:
 
     def write(self, step: int, split: str, values: Mapping) -> None:
         """Appends one row, which is in the file when this returns. NaN and infinities become null."""
-        if parallel.process_index():
+        if processes.process_index():
             return
         with report_write_errors():
             paths.append(self.path, _line({"step": step, "split": split, **values}))

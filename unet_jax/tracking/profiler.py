@@ -8,7 +8,7 @@ import jax
 from etils.epath import Path
 
 from unet_jax.errors import UserError
-from unet_jax.runtime import parallel
+from unet_jax.runtime import processes
 from unet_jax.storage import paths
 
 
@@ -59,11 +59,11 @@ class Profile:
     @contextlib.contextmanager
     def around(self, step: int):
         """Is entered around the dispatch of a step: starts the trace before the first traced step, and labels each step."""
-        if step == self._first and parallel.process_index() == 0:
+        if step == self._first and processes.process_index() == 0:
             options = jax.profiler.ProfileOptions()
             # An event for each call of Python would bury the devices' work.
             options.python_tracer_level = 0
-            folder = self._open_folder.enter_context(paths.filling(self._folder))
+            folder = self._open_folder.enter_context(paths.via_local_folder(self._folder))
             jax.profiler.start_trace(folder, profiler_options=options)
             self._tracing = True
         with jax.profiler.StepTraceAnnotation("train", step_num=step):

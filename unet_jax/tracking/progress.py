@@ -4,7 +4,7 @@ import sys
 
 from tqdm import tqdm
 
-from unet_jax.runtime import parallel
+from unet_jax.runtime import processes
 from unet_jax.tracking.meter import Meter
 
 
@@ -20,7 +20,7 @@ class Progress:
         self._bar = tqdm(
             total=num_steps,
             initial=start_step,
-            disable=parallel.process_index() > 0,
+            disable=processes.process_index() > 0,
             dynamic_ncols=True,
             # Seconds between two updates; a log file needs fewer lines.
             mininterval=0.5 if sys.stderr.isatty() else 10,

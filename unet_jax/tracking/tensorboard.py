@@ -54,7 +54,7 @@ class TensorBoardWriter:
         from tensorboardX import SummaryWriter
 
         self._folder, self._filling = Path(folder), contextlib.ExitStack()
-        self._local = self._filling.enter_context(paths.filling(self._folder))
+        self._local = self._filling.enter_context(paths.via_local_folder(self._folder))
         self._writer = SummaryWriter(str(self._local), purge_step=start_step + 1)
         self._source, self._names = source, class_names
         self._report_channels = [class_names.index(name) for name in report_classes]

@@ -36,15 +36,15 @@ ALWAYS = (
 
 
 def lines() -> list[str]:
-    """Every deviation that a option causes, one line each."""
+    """Returns every deviation that an option causes, one line each."""
     return [f"{'every network' if model == '*' else model}, {option}: {text}" for model, option, _, text in DEVIATIONS]
 
 
 def of(name: str, module: nn.Module) -> list[str]:
-    """The deviations of this network, called `name` in MODELS, from the published ones."""
+    """Returns the deviations of this network, called `name` in MODELS, from the published ones."""
     kinds = {name, "*"} | ({"U-Net and U-Net++"} if isinstance(module, Grid) else set())
     return [
-        f"{option}={getattr(module, option)!r}: {text}"
+        f"{option}={module.options[option]!r}: {text}"
         for model, option, published, text in DEVIATIONS
-        if model in kinds and published and getattr(module, option) not in published
+        if model in kinds and published and module.options[option] not in published
     ]

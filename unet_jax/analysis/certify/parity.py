@@ -63,7 +63,7 @@ def checks() -> Iterator[Check]:
         ours = [
             np.asarray(logits[0], np.float64) for logits in jit_without_optimization(module.apply)(variables, image)
         ]
-        theirs = family.logits(variables, image[0], **{field: getattr(module, field) for field in family.fields})
+        theirs = family.logits(variables, image[0], **{field: module.options[field] for field in family.fields})
         fits = len(ours) == len(theirs) and all(a.shape == b.shape for a, b in zip(ours, theirs, strict=True))
         error = (
             max(np.abs(a - b).max() / np.abs(b).max() for a, b in zip(ours, theirs, strict=True)) if fits else np.inf

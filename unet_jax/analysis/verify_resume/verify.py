@@ -50,7 +50,7 @@ def verify_resume(
     Raises:
       UserError: the folder is there already, a run failed, or was too short for that many kills.
     """
-    place = Path(paths.local(workdir, "--workdir")) / "verify_resume"
+    place = Path(paths.resolve_local(workdir, "--workdir")) / "verify_resume"
     if place.exists():
         raise UserError(f"{place} is there already, from an earlier check; remove it, or give another --workdir")
     config, changed = shorten(config, num_steps)

@@ -8,7 +8,7 @@ from unet_jax.data.check.survey import ImageStats, Survey
 from unet_jax.data.dataset import SPLITS
 from unet_jax.data.datasets import image_files
 from unet_jax.plotting import drawing
-from unet_jax.plotting.drawing import arrange
+from unet_jax.plotting.drawing import tile_sheet
 from unet_jax.segmentation import VOID_ID
 
 # Pixels of a tile, and tiles in a row.
@@ -23,14 +23,14 @@ def draw_sheet(survey: Survey) -> np.ndarray:
     legend = list(zip(survey.class_names[1:], colours, strict=True))
     if any(image.counts[VOID_ID] for image in chosen):
         legend.append(("void", drawing.VOID_COLOUR))
-    return arrange([_tile(image, survey, colours) for image in chosen], COLUMNS, legend)
+    return tile_sheet([_tile(image, survey, colours) for image in chosen], COLUMNS, legend)
 
 
 def draw_alike_sheet(survey: Survey) -> np.ndarray:
     """Draws the first `MOST_PAIRS` pairs of images that look alike, each pair side by side, RGB uint8."""
     pairs = survey.alike[:MOST_PAIRS]
     tiles = [_tile(survey.images[place], survey, ()) for i, j, _ in pairs for place in (i, j)]
-    return arrange(tiles, 2 if len(pairs) < 3 else 4, [])
+    return tile_sheet(tiles, 2 if len(pairs) < 3 else 4, [])
 
 
 def choose_images(survey: Survey, most: int) -> list[ImageStats]:
@@ -63,11 +63,11 @@ def _tile(stats: ImageStats, survey: Survey, colours: Sequence[drawing.Colour]) 
         ids = image_files.to_ids(image_files.read_labels(mask), mask, survey.mask_values, survey.palette)
         masks = drawing.resize(ids[..., None] == np.arange(1, len(colours) + 1), factor)
         valid = drawing.resize(ids != VOID_ID, factor)
-        image = drawing.paint(drawing.grey_out(image, valid), masks, colours, fill=0.15)
+        image = drawing.draw_masks(drawing.grey_out(image, valid), masks, colours, fill=0.15)
     square = drawing.blank(TILE, TILE).copy()
     top, left = ((TILE - n) // 2 for n in image.shape[:2])
     square[top : top + image.shape[0], left : left + image.shape[1]] = image
-    return np.concatenate([drawing.strip(TILE, [(_short(f"{stats.split}  {stats.row.id}"), None)]), square])
+    return np.concatenate([drawing.legend_strip(TILE, [(_short(f"{stats.split}  {stats.row.id}"), None)]), square])
 
 
 def _short(text: str, most: int = 30) -> str:

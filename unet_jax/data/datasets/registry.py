@@ -16,7 +16,7 @@ from unet_jax.data.datasets.tfds_dataset import load_tfds
 from unet_jax.data.store.sources import Subset
 from unet_jax.data.store.weight_map import check_sigma, with_weight_maps
 from unet_jax.errors import UserError
-from unet_jax.runtime import parallel
+from unet_jax.runtime import processes
 
 DATASETS = {
     "electrodes": load_electrodes,
@@ -63,7 +63,7 @@ def load_dataset(
 
     # One barrier name for all data sets: processes with different files would otherwise wait at different barriers. The
     # others load after process 0: on a shared disk they find the prepared data, on a local disk they prepare it too.
-    dataset = parallel.process_0_first("load a data set", prepared)
+    dataset = processes.process_0_first("load a data set", prepared)
     if train_fraction == 1:
         return dataset
     sources = dataset.sources | {"train": Subset(dataset.source("train"), train_fraction)}

@@ -13,7 +13,7 @@ import numpy as np
 from unet_jax.data.dataset import Dataset
 from unet_jax.data.store.cache import file_digests, remember
 from unet_jax.errors import UserError
-from unet_jax.runtime import parallel
+from unet_jax.runtime import processes
 from unet_jax.segmentation import VOID_ID
 from unet_jax.storage.digests import json_sha256
 
@@ -44,7 +44,7 @@ def class_weights(dataset: Dataset, rule: str, cache_dir: str = "") -> tuple[flo
     code = list(file_digests((__file__,), cache_dir).values())
     # The number of images tells which images a `Subset` holds.
     key = json_sha256([code, dataset.fingerprint, len(source)])
-    counts = parallel.process_0_first(
+    counts = processes.process_0_first(
         "count the pixels of a data set", lambda: remember(key, lambda: count_pixels(source, num_classes), cache_dir)
     )
     pixels = np.array(counts["pixels"], np.float64)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import grain
 import numpy as np
 
+from unet_jax.checks import is_whole
 from unet_jax.data.loading import foreground
 from unet_jax.data.loading.windows import cut_weight, cut_window, rows_per_process
 from unet_jax.data.normalization import NORMALIZATIONS, statistics
@@ -60,11 +61,11 @@ def train_dataset(
     """
     rows = rows_per_process(batch_size, process_count)
     patch = tuple(patch) if np.iterable(patch) else (patch,)
-    if len(patch) != 2 or not all(_is_whole(n) and n >= 1 for n in patch):
+    if len(patch) != 2 or not all(is_whole(n) and n >= 1 for n in patch):
         raise UserError(f"patch={patch}: give (height, width) in pixels, whole numbers of at least 1")
-    if not _is_whole(margin) or not 0 <= 2 * margin < min(patch):
+    if not is_whole(margin) or not 0 <= 2 * margin < min(patch):
         raise UserError(f"margin={margin!r}: give a whole number, 0 or more, that leaves something of patch={patch}")
-    if not _is_whole(seed) or not 0 <= seed < 2**32:
+    if not is_whole(seed) or not 0 <= seed < 2**32:
         raise UserError(f"seed={seed!r}: give a whole number from 0 to 2^32 - 1")
     if normalize not in NORMALIZATIONS:
         raise UserError(f"normalize={normalize!r} is unknown; use one of {', '.join(NORMALIZATIONS)}")
@@ -103,7 +104,3 @@ def train_batches(source, *, start_step: int = 0, num_threads: int = 2, prefetch
     dataset = train_dataset(source, **options)[start_step:]
     read_ahead = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch)
     return iter(dataset.to_iter_dataset(read_ahead))
-
-
-def _is_whole(value) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

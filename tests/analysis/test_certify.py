@@ -140,7 +140,7 @@ GRID_NODE = UNet.node
 def test_another_size_fails(monkeypatch):
     monkeypatch.setattr(UNet, "output_size", lambda self, size: size - self.margin)
     monkeypatch.setattr(fcn, "ceil_pool", lambda x: fcn.max_pool(x[:, : x.shape[1] & ~1, : x.shape[2] & ~1]))  # floor
-    monkeypatch.setattr(FCDenseNet, "leave", lambda self, x, images: x)
+    monkeypatch.setattr(FCDenseNet, "crop_to_input", lambda self, x, images: x)
     assert [check.claim for check in sizes._grids() if not check.passed] == 2 * ["sizes up to 700 that it takes"]
     assert not next(sizes._fcn()).passed
     assert [check.passed for check in sizes._fc_densenet()] == [True, False]

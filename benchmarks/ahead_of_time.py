@@ -16,7 +16,7 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has its own folder there, not the project's
 
-from unet_jax.analysis.plan import expect_no_tpu
+from unet_jax.analysis.plan.environment import expect_no_tpu
 from unet_jax.plotting.text_table import format_table
 from unet_jax.runtime import cli
 from unet_jax.runtime.program_cost import Cost

@@ -110,11 +110,11 @@ def test_the_command_writes_the_sheet(config, monkeypatch, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("name", "value", "remedy"),
-    [("num", 0, "give 1 to 1000"), ("step", -1, "give 0 to"), ("out", "sheet.jpg", "the sheet is a PNG file")],
+    [("num", 0, "1 to 1000"), ("step", -1, "0 to 2147483647"), ("out", "sheet.jpg", r"\.png")],
 )
 def test_wrong_flags_are_refused(config, monkeypatch, name, value, remedy):
     asked(monkeypatch, config, **{name: value})
-    with pytest.raises(UserError, match=f"--{name}={value}: {remedy}"):
+    with pytest.raises(UserError, match=rf"--{name}={value}.*{remedy}"):
         preview.main()
 
 

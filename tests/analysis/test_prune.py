@@ -1,23 +1,19 @@
-"""A run pruned: what is told of its levels, which is chosen, and what the folder of that level holds."""
+"""A run pruned: what is told of its levels, and what the folder of the chosen level holds."""
 
 import csv
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax
 import numpy as np
 import optax
 import pytest
-from helpers.known_network import predictor as known_predictor
 
 import unet_jax
 from configs import default
-from unet_jax import models
 from unet_jax.analysis.prune import extract, levels, pruning, report
 from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.data.datasets.electrodes.render import render
@@ -28,13 +24,15 @@ from unet_jax.runs import loop
 from unet_jax.runs import workdir as folder
 from unet_jax.runs.load import load_predictor, open_run
 from unet_jax.runs.score import score_run
-from unet_jax.runtime.program_cost import Cost
 from unet_jax.storage import paths
 from unet_jax.training.state import create_state
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
+
 ROOT = Path(__file__).parents[2]
+
+
 STEP = 3
 
 
@@ -165,25 +163,25 @@ def test_output_is_that_of_the_wholes_head_bit_by_bit(run, pruned):
 def test_what_is_there_is_kept(run, pruned, config, tmp_path, monkeypatch):
     monkeypatch.setattr(levels, "measure", None)  # every refusal comes before the timing
     before = (pruned[0] / "prune.json").read_text()
-    with pytest.raises(UserError, match="small holds a pruned network already; give another --out, or --overwrite"):
+    with pytest.raises(UserError, match=r"small .*--out.*--overwrite"):
         pruning.prune(run, out=pruned[0])
     assert (pruned[0] / "prune.json").read_text() == before
     added = pruned[0] / "masks"
     added.mkdir()
-    with pytest.raises(UserError, match=r"holds more than a pruned network \(.*masks\)"):
+    with pytest.raises(UserError, match=r"small .*masks.*--out"):
         pruning.prune(run, out=pruned[0], overwrite=True)
     added.rmdir()
     (tmp_path / "mine.txt").write_text("mine")
     for overwrite in (False, True):
-        with pytest.raises(UserError, match="is there and no pruned network"):
+        with pytest.raises(UserError, match=rf"{tmp_path.name} .*--out"):
             pruning.prune(run, out=tmp_path, overwrite=overwrite)
-    with pytest.raises(UserError, match="without the optimiser's state"):
+    with pytest.raises(UserError, match=r"small.*optimiser"):
         loop.train_and_evaluate(config, pruned[0])
     for arguments, message in (
-        ({"level": 3}, "level 3 is not there; allowed: 0, 1, 2"),
-        ({"mode": "slow"}, "mode 'slow' is unknown"),
-        ({"split": "all"}, "split 'all' is unknown"),
-        ({"max_iou_drop": -1}, "-1 is not from 0 to 100"),
+        ({"level": 3}, "level 3 .*0, 1, 2"),
+        ({"mode": "slow"}, "mode 'slow'.*accurate, fast"),
+        ({"split": "all"}, r"split 'all'.*train \(4\), val \(3\)"),
+        ({"max_iou_drop": -1}, "max_iou_drop -1 .*0 to 100"),
     ):
         with pytest.raises(UserError, match=message):
             pruning.prune(run, **arguments)
@@ -241,61 +239,6 @@ def test_level_may_be_said_and_replaces_what_was_pruned(run, pruned, config, tmp
     assert told["embedded_minus_alone"] == pytest.approx(embedded - told["iou_pooled"])
     assert told["embedded_minus_alone_low"] < told["embedded_minus_alone"] < told["embedded_minus_alone_high"]
     assert f"embedded {embedded:.4f}, alone {told['iou_pooled']:.4f}" in report.comparison(result)
-
-
-@pytest.mark.parametrize(
-    ("iou", "drop", "level", "why"),
-    [
-        ((0.80, 0.896, 0.90), 0.5, 2, r"0.8960 is 0.40 points below level 3's 0.9000.*level 1 loses 10.00"),
-        ((0.80, 0.894, 0.90), 0.5, 3, r"no smaller level is within 0.5 points of it \(level 2 loses 0.60\)"),
-        ((0.80, 0.90, 0.90), 0, 2, "0.00 points above"),
-        ((0.91, 0.80, 0.90), 0.5, 1, "1.00 points above"),
-        ((float("nan"), 0.70, 0.90), 30, 2, "level 1 loses nan"),
-        ((0.5,), 0.5, 1, "no smaller level"),
-    ],
-)
-def test_choice_is_the_smallest_level_good_enough(iou, drop, level, why):
-    chosen, reason = levels.choose(dict(enumerate(iou, 1)), drop)
-    assert chosen == level
-    assert re.search(why, reason), reason
-
-
-def test_without_a_score_nothing_is_chosen():
-    with pytest.raises(UserError, match="no level has a score"):
-        levels.choose({1: 0.5, 2: float("nan")}, 0.5)
-
-
-def test_other_networks_are_refused():
-    with pytest.raises(UserError, match="is a UNet, which has no levels"):
-        levels.deepest(models.build("unet", num_classes=2, widths=(4, 8)))
-    with pytest.raises(UserError, match=r"has one head.*nor the mode 'accurate'"):
-        levels.deepest(models.build("unet_pp", num_classes=2, widths=(4, 8)))
-    trained = models.build("unet_pp", num_classes=2, widths=(4, 8, 8, 8), deep_supervision=True, level=2)
-    assert levels.deepest(trained) == 2  # one that was pruned before
-
-
-@pytest.mark.parametrize("depth", [3, 4])
-def test_the_papers_speed_stands_beside_ours_where_the_depth_is_its(monkeypatch, depth):
-    like = SimpleNamespace(module=SimpleNamespace(depth=depth), variables={"params": {"x": np.zeros(3)}})
-    keys = [(level, mode) for level in range(1, depth + 1) for mode in ("accurate", "fast")]
-    monkeypatch.setattr(levels, "create_program", lambda *_: (Cost(1.0, 2, 3, 4), lambda image: None))
-    monkeypatch.setattr(levels, "in_turns", lambda runs, rounds: {key: [key[0] / 100] * rounds for key in runs})
-    found = levels.measure(dict.fromkeys(keys, like), [np.zeros((8, 8, 1))], 3, None)
-    assert found[1, "fast"] | {"paper_faster": 0} == {
-        "parameters": 3, "flops": 1.0, "temporary_bytes": 2, "argument_bytes": 3, "output_bytes": 4, "peak_bytes": 9,
-        "p50_ms": 10.0, "p95_ms": 10.0, "faster": pytest.approx(depth), "paper_faster": 0,
-    }  # fmt: skip
-    paper = [found[level, "fast"]["paper_faster"] for level in range(1, depth + 1)]
-    assert paper == ([3.5, 2.4, 1.5, 1.0] if depth == 4 else [None] * 3)
-    assert all(found[level, "accurate"]["paper_faster"] is None for level in range(1, depth + 1))
-
-
-def test_the_commonest_padded_size_is_timed():
-    sizes = [(10, 10), (20, 30), (30, 20), (20, 20), (16, 16), (31, 18)]
-    source = [{"image": np.full((*size, 1), index, np.uint8)} for index, size in enumerate(sizes)]
-    images, number = levels.timing_images(source, known_predictor(), 2)  # in multiples of 16
-    assert number == 4
-    assert [image.shape for image in images] == [(32, 32, 1)] * 2
 
 
 def call(*arguments):

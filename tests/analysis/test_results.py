@@ -31,5 +31,5 @@ def test_each_file_by_the_ending_of_its_name(tmp_path):
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"file"):
+    with pytest.raises(UserError, match=r"file.out"):
         write_results(tmp_path / "file" / "out", {"x.json": 1})

@@ -41,7 +41,7 @@ def done(tmp_path, monkeypatch):
     return mark
 
 
-def test_every_claim_is_of_rows_that_there_are_and_of_a_command_that_there_is():
+def test_every_claim_is_of_existing_rows_and_an_existing_command():
     for claim in claims.CLAIMS:
         assert claim.matching_rows()
         assert importlib.util.find_spec(f"unet_jax.analysis.{claim.module}")
@@ -79,7 +79,7 @@ def test_a_claim_without_its_runs_or_that_fails_is_left(done):
     assert page.read_text() == before
     assert claims.run_all("reuse-battery*", results, workdir, Printing("reuse.png")) == []
     assert "--workdir=runs/evidence/battery_xray-unet_pp-20min-seed0" in page.read_text()
-    with pytest.raises(UserError, match=r"--only=x\*: no such claim; there are: skips-electrodes"):
+    with pytest.raises(UserError, match=r"--only=x\*.*skips-electrodes"):
         claims.run_all("x*", results, workdir, Printing("x"))
 
 

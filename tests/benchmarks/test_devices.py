@@ -50,10 +50,10 @@ def test_the_table():
 @pytest.mark.parametrize("given", [["1"], ["1", "01"], ["1", "two"], ["0", "1"], ["1", "2", "1"]])
 def test_numbers_that_are_not_several_are_refused(given, monkeypatch):
     monkeypatch.setattr(devices.flags, "FLAGS", type("Flags", (), {"devices": given}))
-    with pytest.raises(UserError, match="give two or more different numbers"):
+    with pytest.raises(UserError, match=f"--devices={','.join(given)}"):
         devices.main()
 
 
 def test_more_devices_than_there_are(config):
-    with pytest.raises(UserError, match="--devices=64: there are"):
+    with pytest.raises(UserError, match=r"--devices=64: .*4"):
         devices.measure(config, (1, 64), starts=1, num_steps=1)

@@ -8,7 +8,7 @@ import time
 from benchmarks.programs import Programs
 
 
-def test_a_request_to_stop_reaches_the_program_once_and_starts_no_other(tmp_path):
+def test_a_stop_reaches_the_program_once_and_starts_no_other(tmp_path):
     script = tmp_path / "child.py"
     script.write_text(
         "import pathlib, signal, time\n"

@@ -22,7 +22,7 @@ def test_compared_experiments_differ_in_the_network_alone():
         assert all(model == shared[0] for model in shared)
 
 
-def test_an_experiment_beside_another_differs_in_its_flags_alone():
+def test_an_experiment_beside_another_differs_in_its_flags():
     beside = [(data, name) for data, all_ in rows.EXPERIMENTS.items() for name in all_ if all_[name].beside]
     assert {name for _, name in beside} == {"unet_elastic", "unet_foreground", "unet_ema", "unet_weight_map"}
     for data, name in beside:
@@ -62,7 +62,7 @@ def test_flags_are_those_of_the_run():
 
 
 def test_rows_that_do_not_exist():
-    with pytest.raises(UserError, match=r"--only=unet: no such row; there are: electrodes-unet-2min-seed0"):
+    with pytest.raises(UserError, match=r"--only=unet: .*electrodes-unet-2min-seed0"):
         rows.select("unet")
     assert rows.select("electrodes-unet-*share0.5", minutes=0.1)[0].name == "electrodes-unet-0.1min-seed0-share0.5"
     assert [row.name for row in rows.select("battery*seed0", minutes=0.1)] == [

@@ -51,9 +51,9 @@ def test_ends_with_a_line_of_json_that_has_the_ratio(tmp_path):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("print('done')", 'is not JSON with "median_s"'),
-        ("print('{}')", 'is not JSON with "median_s"'),
-        ("raise SystemExit('no such layer')", "ended with status 1: no such layer"),
+        ("print('done')", "median_s"),
+        ("print('{}')", "median_s"),
+        ("raise SystemExit('no such layer')", "status 1.*no such layer"),
     ],
 )
 def test_a_bad_peer_is_told_in_one_line(tmp_path, source, message):
@@ -69,7 +69,7 @@ def test_a_bad_peer_is_told_in_one_line(tmp_path, source, message):
     with pytest.raises(step.UserError, match=message):
         step.run_peer(Values())
     Values.peer = "/no/such/program"
-    with pytest.raises(step.UserError, match="cannot be run"):
+    with pytest.raises(step.UserError, match="--peer="):
         step.run_peer(Values())
 
 

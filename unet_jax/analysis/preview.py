@@ -1,4 +1,4 @@
-"""What a network will see: training windows before and after augmentation, side by side on one sheet.
+"""Draws what a network will see: training windows before and after augmentation, side by side on one sheet.
 
     python -m unet_jax.analysis.preview --config=configs/default.py --out=sheet.png
     python -m unet_jax.analysis.preview --config=configs/nuclei.py:FOLDER --out=sheet.png --config.augment.rotate=180
@@ -24,7 +24,8 @@ from unet_jax.runtime import cli
 from unet_jax.storage import paths
 from unet_jax.storage.write_errors import report_write_errors
 
-TILE, PAIRS = 200, 4  # pixels of a window's longer side at least, or at most if it has more; pairs in a row
+# Pixels of a window's longer side: at least, or at most if it has more. Pairs in a row.
+TILE, PAIRS = 200, 4
 
 
 class Pair(NamedTuple):
@@ -37,14 +38,15 @@ class Pair(NamedTuple):
 
 
 def pairs(config: ConfigDict, parts, first_step: int = 0) -> Iterator[Pair]:
-    """The windows of the run that `config` describes from the step after `first_step` steps on, without end.
+    """Yields the windows of the run that `config` describes from the step after `first_step` steps on, without end.
 
     Args:
       config: of the run.
-      parts: what `experiment.create` makes of it.
+      parts: its experiment, from `experiment.build.build_experiment`.
       first_step: 0 or more.
     """
-    import jax  # here, so that --help is quick
+    # Here, so that --help is quick.
+    import jax
 
     from unet_jax.data.augment.augment import augment_batch
     from unet_jax.data.loading import train_pipeline
@@ -65,7 +67,7 @@ def pairs(config: ConfigDict, parts, first_step: int = 0) -> Iterator[Pair]:
 
 
 def draw(shown: list[Pair], class_names, palette=()) -> np.ndarray:
-    """The sheet, RGB uint8: each pair side by side below its step and its place in the batch, and a legend."""
+    """Draws the sheet, RGB uint8: each pair side by side below its step and its place in the batch, and a legend."""
     colours = drawing.class_colours(class_names, palette)[1:]
     legend = list(zip(class_names[1:], colours, strict=True))
     if not all(window["valid"].all() for pair in shown for window in (pair.before, pair.after)):
@@ -74,10 +76,11 @@ def draw(shown: list[Pair], class_names, palette=()) -> np.ndarray:
 
 
 def _tile(pair: Pair, colours) -> np.ndarray:
-    """Before | after | weights, if any, below a title; both images stretched as what is before would be alone."""
+    """Draws before | after | weights, if any, below a title; both images are stretched by the percentiles of `before`."""
     low, high = np.percentile(pair.before["image"], (0.5, 99.5))
     longest = max(pair.before["image"].shape[:2])
-    factor = -(-TILE // longest) if longest <= TILE else TILE / longest  # masks are enlarged by whole factors
+    # Masks are enlarged by whole factors.
+    factor = -(-TILE // longest) if longest <= TILE else TILE / longest
     panels = []
     for window in (pair.before, pair.after):
         grey = np.rint(255 * np.clip((window["image"] - low) / max(high - low, 1e-12), 0, 1)).astype(np.uint8)
@@ -98,7 +101,7 @@ def define_flags() -> None:
     config_flags.DEFINE_config_file("config", None, "File with get_config(); --config.KEY=VALUE sets one of its keys.")
     flags.DEFINE_string("out", None, "The picture to write, a .png file.", required=True)
     flags.DEFINE_integer("num", 16, "Windows on the sheet.")
-    flags.DEFINE_integer("step", 0, "How many steps of the run to leave out.")
+    flags.DEFINE_integer("step", 0, "How many steps of the run to skip.")
     flags.DEFINE_integer("seed", None, "Instead of config.seed.")
     flags.mark_flag_as_required("config")
 
@@ -115,7 +118,8 @@ def main() -> None:
     if values.seed is not None:
         config.seed = values.seed
 
-    from unet_jax.experiment.build import build_experiment  # after the flags: --help needs no jax
+    # After the flags: --help needs no jax.
+    from unet_jax.experiment.build import build_experiment
 
     parts = build_experiment(config)
     windows = pairs(config, parts, values.step)

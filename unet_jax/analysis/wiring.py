@@ -1,4 +1,4 @@
-"""Which part of a network reads which, in which order, found by changing one's output and looking whose input changes.
+"""Finds which part of a network reads which, in which order: it changes one output and sees whose input changes.
 
 Every submodule's output is held at what it was, and one of them is raised. What then differs at the input of a submodule's
 first layer are the channels that it reads from that one, and from nothing in between.
@@ -19,8 +19,7 @@ Tap = Callable[[str, jax.Array], jax.Array]
 class Source(NamedTuple):
     """What a submodule reads from another: its name ("image" for the image), and where in the reader's input it lies.
 
-    `first` is the first of its `channels` channels there, `pooled` tells that its map was halved in between, which a crop
-    does not do.
+    `first` is the first of its `channels` channels there; `pooled` is true where its map was halved in between, not cropped.
     """
 
     name: str
@@ -37,9 +36,9 @@ def _as_it_is(name: str, x: jax.Array) -> jax.Array:
 
 
 def reads(module: nn.Module, variables: Any, image: Any) -> dict[str, list[Source]]:
-    """What each submodule and each head's logits (`logits_0`, ...) read, in the order of their input's channels.
+    """Returns what each submodule and each head's logits (`logits_0`, ...) read, in the order of their input's channels.
 
-    Of a submodule NAME that gives several maps, each is a source of its own, NAME_0, NAME_1, ...; Dropout is none.
+    Where a submodule NAME gives several maps, each is a source: NAME_0, NAME_1, ... Dropout is not a source.
 
     Args:
       module: a network whose parts are the submodules that it names itself.
@@ -53,23 +52,23 @@ def reads(module: nn.Module, variables: Any, image: Any) -> dict[str, list[Sourc
 
     @jit_without_optimization
     def outputs(variables, image):
-        found = {}
-        with tapped(on_output=lambda name, x: found.setdefault(name, x)):
+        maps = {}
+        with tapped(on_output=lambda name, x: maps.setdefault(name, x)):
             module.apply(variables, image)
-        return found
+        return maps
 
     # Positive, so that a ReLU behind a submodule passes what is raised.
     held = jax.tree.map(lambda x: np.abs(x) + 1, jax.device_get(outputs(variables, image)))
 
     @jit_without_optimization
     def inputs(variables, image, outputs):
-        found = {}
-        with tapped(lambda name, x: found.setdefault(name, x), lambda name, x: outputs[name]):
+        maps = {}
+        with tapped(lambda name, x: maps.setdefault(name, x), lambda name, x: outputs[name]):
             logits = module.apply(variables, image)
-        return found | {f"logits_{k}": x for k, x in enumerate(logits)}
+        return maps | {f"logits_{k}": x for k, x in enumerate(logits)}
 
     before = jax.device_get(inputs(variables, image, held))
-    found: dict[str, list[Source]] = {name: [] for name in before}
+    sources_of: dict[str, list[Source]] = {name: [] for name in before}
     for source, whole in {"image": image, **held}.items():
         raised = _raised(whole)
         outer = (raised, held) if source == "image" else (image, held | {source: raised})
@@ -84,23 +83,23 @@ def reads(module: nn.Module, variables: Any, image: Any) -> dict[str, list[Sourc
                 )
             smaller = source != "image" and x.shape[1] < whole.shape[1]
             pooled = bool(smaller and change[..., places].min() > 1.5)
-            found[reader].append(Source(source, int(places[0]), len(places), pooled))
-    return {reader: sorted(sources, key=lambda source: source.first) for reader, sources in found.items()}
+            sources_of[reader].append(Source(source, int(places[0]), len(places), pooled))
+    return {reader: sorted(sources, key=lambda source: source.first) for reader, sources in sources_of.items()}
 
 
 def _raised(x: np.ndarray) -> np.ndarray:
-    """Every pixel raised by 1, and one of each 2x2 above all: halved, a map has no pixel raised by 1 alone; cropped, it has."""
+    """Raises every pixel by 1 and one of each 2x2 above all others: cropped, a map has pixels raised by 1; halved, it has none."""
     raised = x + 1
     raised[:, ::2, ::2] += 2 * np.abs(x).max() + 2
     return raised
 
 
 def tapped(on_input: Tap = _as_it_is, on_output: Tap = _as_it_is):
-    """A context in which a network's `apply` passes every map between its submodules through two functions.
+    """Creates a context in which a network's `apply` passes every map between its submodules through two functions.
 
     `on_input(NAME, x)` gets what the first layer of a submodule is given (of a node that joins several maps, what its first
-    convolution is), `on_output(NAME, x)` what the submodule gives; what they return goes on in its place. Of a submodule
-    that gives several maps each has a name of its own, NAME_0, NAME_1, ...; Dropout is passed over.
+    convolution is), `on_output(NAME, x)` what the submodule gives; what they return replaces it. The maps of a submodule that
+    gives several are called NAME_0, NAME_1, ...; Dropout is skipped.
     """
     entered = set()
 

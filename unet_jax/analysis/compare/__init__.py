@@ -1,1 +1,1 @@
-"""Runs beside each other: which of several configs is better, by how much, and how sure that is."""
+"""Compares runs: which of several configs is better, by how much, and how certain that is."""

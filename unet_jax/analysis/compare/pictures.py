@@ -3,11 +3,9 @@
 import textwrap
 from collections.abc import Mapping
 
-from unet_jax.plotting.figures import new_figure
+from unet_jax.plotting.figures import COLOURS, new_figure
 
 TITLES = {"iou": "IoU", "dice": "Dice"}
-# Colour-blind eyes can distinguish these (after Okabe and Ito).
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 KINDS = {"pooled": "pooled", "image": "per image"}
 MARKERS = "os^Dvx"
 

@@ -9,10 +9,10 @@ and with dropout as in training, the gradient for each convolution's kernel, bef
 is made again from the nearest one before it, or from step 0, by training on in memory; what that takes is printed first.
 The run's data have to be there. On the packages and the number of devices of the run a state is the run's, bit by bit.
 
-The measure is |g| / |w|, a kernel's gradient norm over its own norm: the share of itself by which gradient descent at rate
-1 would change it (the inverse of the trust ratio of You et al., "Large Batch Training of Convolutional Networks", 2017). It
-can be compared between layers of any size and scale; |g| and its root mean square depend on both, and stand beside it.
-Depth is the number of convolutions on the longest way from the image. A gradient is that of one batch, and noisy.
+The measure is |g| / |w|, a kernel's gradient norm over its norm: the fraction of itself by which gradient descent at rate 1
+would change it (the inverse of the trust ratio of You et al., "Large Batch Training of Convolutional Networks", 2017). It
+can be compared between layers of any size and scale; |g| and its root mean square depend on both; the CSV has all three.
+Depth is the number of convolutions on the longest way from the image. A gradient is of one batch, so it is noisy.
 
 OUT gets gradients.csv (a line for each run, step and layer, with all three) and gradients.png, a panel for each step.
 """
@@ -27,7 +27,7 @@ def define_flags() -> None:
     flags.DEFINE_multi_string("workdir", [], "Folder of a run, as given to run_train.py; once for each run.")
     flags.DEFINE_list("steps", ["0", "latest"], "Steps with commas between: numbers from 0, best, latest.")
     flags.DEFINE_string("out", "", "Folder to write into. Default, for one run: WORKDIR/gradients.")
-    config_flags.DEFINE_config_file("config", None, "A config to look at beside the runs: one more run, from step 0.")
+    config_flags.DEFINE_config_file("config", None, "A config to compare with the runs: one more run, from step 0.")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Runs side by side: from workdirs and steps to the table, the CSV and the picture of their gradients."""
+"""Compares runs: from workdirs and steps to the table, the CSV and the picture of their gradients."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,8 @@ def compare(
     Args:
       workdirs: of the runs.
       steps: whole numbers from 0 to each run's last, "best" or "latest".
-      config: of one more run, which has no workdir, called `config_name`.
+      config: of one more run, which has no workdir.
+      config_name: what that run is called.
       out: folder to write into; "" for WORKDIR/gradients, where there is one run.
       devices: to run on; all local ones by default.
 
@@ -43,7 +44,9 @@ def compare(
     if not out and (len(workdirs) != 1 or config is not None):
         raise UserError("--out is empty; more than one run, or one without a workdir, needs a folder to write into")
     out = out and paths.expand(out, "--out")
-    names = [path.name for path in workdirs] + [config_name] * (config is not None)
+    names = [path.name for path in workdirs]
+    if config is not None:
+        names.append(config_name)
     unique = len(set(names)) == len(names)
     runs = {path.name if unique else str(path): Replay.of_run(path, devices) for path in workdirs}
     if config is not None:
@@ -60,6 +63,6 @@ def compare(
 
 
 def _plan(run: str, legs: list[tuple[int, int]]) -> str:
-    """What a run's steps cost."""
+    """Describes what a run's steps cost."""
     parts = [f"{to} as it was" if begin == to else f"{to} from {begin}" for begin, to in legs]
     return f"{run}: step {', '.join(parts)}; {sum(to - begin for begin, to in legs)} steps to train"

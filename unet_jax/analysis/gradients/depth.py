@@ -1,4 +1,4 @@
-"""How deep each convolution lies: the number of kernels on the longest way from the image through it.
+"""Computes how deep each convolution lies: the number of kernels on the longest way from the image through it.
 
 Found in the traced program, whatever the network: 1 is a convolution that reads the image, and any other lies one deeper
 than the deepest of those whose maps it reads. The order in which a network's code runs its parts does not matter.
@@ -11,7 +11,7 @@ from jax.extend.core import Literal
 
 
 def depths(module: nn.Module, channels: int) -> dict[str, int]:
-    """The depth of every kernel that the heads read, by its layer's name such as "x_0_0/conv_1", shallow to deep.
+    """Returns the depth of every kernel that the heads read, by its layer's name such as "x_0_0/conv_1", shallow to deep.
 
     Transposed and 1x1 convolutions count, poolings and normalisations do not. Layers of one depth are in the order in
     which they run. Nothing is computed.
@@ -29,25 +29,26 @@ def depths(module: nn.Module, channels: int) -> dict[str, int]:
     *leaves, image = program.invars
     names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in jax.tree.leaves_with_path(variables)]
     made_of = {leaf: {name} for name, leaf in zip(names, leaves, strict=True) if is_kernel(name)}
-    depth, found = {image: 0}, {}
+    depth, depth_of_layer = {image: 0}, {}
     for equation in program.eqns:
         inputs = [x for x in equation.invars if not isinstance(x, Literal)]
         read = set().union(*(made_of.get(x, ()) for x in inputs))
         ways = [depth[x] for x in inputs if x in depth]
-        if not ways:  # a kernel is brought into another shape or type first
+        if not ways:
+            # A kernel is first brought into another shape or type.
             made_of |= dict.fromkeys(equation.outvars, read)
             continue
         depth |= dict.fromkeys(equation.outvars, max(ways) + bool(read))
         for name in read:
-            found.setdefault(layer_of(name), max(ways) + 1)
-    return dict(sorted(found.items(), key=lambda item: item[1]))
+            depth_of_layer.setdefault(layer_of(name), max(ways) + 1)
+    return dict(sorted(depth_of_layer.items(), key=lambda item: item[1]))
 
 
 def is_kernel(name: str) -> bool:
-    """Whether this is the name, in the variables or the parameters, of a convolution's weights."""
+    """Returns whether this is the name, in the variables or the parameters, of a convolution's weights."""
     return name.rpartition("/")[2] == "kernel"
 
 
 def layer_of(name: str) -> str:
-    """The layer's name out of that of its kernel: "params/x_0_0/conv_1/kernel" -> "x_0_0/conv_1"."""
+    """Returns the layer's name from that of its kernel: "params/x_0_0/conv_1/kernel" -> "x_0_0/conv_1"."""
     return name.removeprefix("params/").removesuffix("/kernel")

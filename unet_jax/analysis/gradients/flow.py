@@ -1,4 +1,4 @@
-"""The gradient of a run's loss at chosen steps, layer by layer."""
+"""Measures the gradient of a run's loss at chosen steps, layer by layer."""
 
 import dataclasses
 import math
@@ -22,7 +22,7 @@ MEASURES = ("relative", "norm", "rms")
 class Layer(NamedTuple):
     """A convolution's kernel w and the gradient g of the loss for it.
 
-    `depth` as of `depth.depths`; `norm` is |g|, `rms` |g| / sqrt(number of weights), `relative` |g| / |w|: NaN for w = 0.
+    `depth` is from `depth.depths`; `norm` is |g|, `rms` |g| / sqrt(number of weights), `relative` |g| / |w|: NaN for w = 0.
     """
 
     name: str
@@ -34,19 +34,22 @@ class Layer(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Flow:
-    """The gradient of a run at a step: of the loss of the batch that the state after `step` steps is trained on next."""
+    """The gradient of a run at a step: of the loss of the batch that the state after `step` steps is trained on next.
+
+    `layers` are shallow to deep.
+    """
 
     run: str
     step: int
     loss: float
-    layers: tuple[Layer, ...]  # shallow to deep
+    layers: tuple[Layer, ...]
 
     def median(self) -> float:
-        """Of |g| / |w| over the layers."""
+        """Returns the median of |g| / |w| over the layers."""
         return float(np.nanmedian([layer.relative for layer in self.layers]))
 
     def first_over_last(self, measure: str = "relative") -> float:
-        """That of the layer next to the image over that of the deepest head; NaN where the last has none."""
+        """Returns the measure of the layer next to the image over that of the deepest head; NaN where the latter is 0."""
         first, last = (getattr(self.layers[place], measure) for place in (0, -1))
         return first / last if last else math.nan
 
@@ -55,7 +58,7 @@ def measure(run: str, replay: Replay, steps: Sequence[int]) -> Iterator[Flow]:
     """Yields the gradient at each of the steps, in order, training on in between; errors as for `Replay.states`."""
     parts, config = replay.parts, replay.config
     depth = depths(parts.module, parts.dataset.channels)
-    take = create_taking(
+    gradient_of = create_host_gradient(
         parts.module,
         parts.loss,
         seed=config.seed,
@@ -64,17 +67,25 @@ def measure(run: str, replay: Replay, steps: Sequence[int]) -> Iterator[Flow]:
         devices=replay.devices,
     )
     for step, state, batch in replay.states(steps):
-        loss, grads = take(state, batch)
+        loss, grads = gradient_of(state, batch)
         yield Flow(run, step, loss, tuple(layers(state.params, grads, depth)))
 
 
-def create_taking(
+def create_host_gradient(
     module: nn.Module, loss: Loss, *, seed: int, augmentation: Mapping[str, float], accumulate: int = 1, devices=None
 ) -> Callable[[TrainState, Mapping], tuple[float, Any]]:
-    """`take(state, batch)`: the loss and the whole gradient that a step would act on, before clipping; all on the host.
+    """Creates `gradient_of(state, batch)`: the loss and the whole gradient that a step would use, before clipping, on the host.
 
-    Of frozen parts, too: the gradient is the loss's, whether or not the optimiser acts on it.
-    Arguments as for `training.step.create_gradient`, and the devices to run on; `batch` is that of all of them.
+    It includes frozen parts: the gradient is the loss's, whether or not the optimiser uses it. `batch` is that of all
+    devices.
+
+    Args:
+      module: as for `training.step.create_gradient_fn`, and so the next ones.
+      loss: of the training.
+      seed: of the run.
+      augmentation: the options.
+      accumulate: number of micro-batches.
+      devices: to run on; all local ones by default.
     """
     gradient = create_gradient_fn(module, loss, seed=seed, augmentation=augmentation, accumulate=accumulate)
 
@@ -82,25 +93,26 @@ def create_taking(
         grads, (value, _) = gradient(state, batch)
         return state, (value, grads)
 
-    compiled = []  # at the first call, for its shapes
+    # Filled at the first call, for its shapes.
+    compiled = []
 
-    def take(state, batch):
+    def gradient_of(state, batch):
         arguments = parallel.replicate(state, devices), parallel.shard(batch, devices)
         if not compiled:
             compiled.append(parallel.compile_step(parallel.pmap_step(body, devices), *arguments))
         value, grads = parallel.to_host(compiled[0](*arguments)[1])
         return float(value), grads
 
-    return take
+    return gradient_of
 
 
 def layers(params: Any, grads: Any, depth: dict[str, int]) -> list[Layer]:
-    """The gradient of every kernel, shallow to deep.
+    """Returns the gradient of every kernel, shallow to deep.
 
     Args:
       params: the network's parameters, on the host.
       grads: the gradient for them.
-      depth: of each layer, as of `depth.depths`.
+      depth: of each layer, from `depth.depths`.
     """
     weights, grads = (
         {
@@ -110,8 +122,8 @@ def layers(params: Any, grads: Any, depth: dict[str, int]) -> list[Layer]:
         }
         for tree in (params, grads)
     )
-    found = []
+    rows = []
     for name, place in depth.items():
         norm, size = float(np.linalg.norm(grads[name])), float(np.linalg.norm(weights[name]))
-        found.append(Layer(name, place, norm, norm / math.sqrt(grads[name].size), norm / size if size else math.nan))
-    return found
+        rows.append(Layer(name, place, norm, norm / math.sqrt(grads[name].size), norm / size if size else math.nan))
+    return rows

@@ -8,11 +8,11 @@ from etils.epath import Path
 
 from unet_jax.analysis.gradients.flow import MEASURES, Flow
 from unet_jax.analysis.results import write_results
-from unet_jax.plotting.figures import new_figure
+from unet_jax.plotting.figures import COLOURS, new_figure
 from unet_jax.plotting.text_table import format_table
 
-# Colour-blind eyes can distinguish these (after Okabe and Ito); more runs begin again, with the next dashes.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+# More runs begin again, with the next dashes.
+RUN_COLOURS = (*COLOURS, "#000000")
 DASHES = ("-", "--", ":", "-.")
 
 
@@ -89,7 +89,8 @@ def _draw(flows: Sequence[Flow], asked: Mapping[str, Mapping[str, int]]):
     for axis, (label, places) in zip(axes.flat, asked.items(), strict=False):
         for number, run in enumerate(runs):
             flow = by_key[run, places[run]]
-            colour, dash = COLOURS[number % len(COLOURS)], DASHES[number // len(COLOURS) % len(DASHES)]
+            colour = RUN_COLOURS[number % len(RUN_COLOURS)]
+            dash = DASHES[number // len(RUN_COLOURS) % len(DASHES)]
             points = [(x, layer.relative) for x, layer in zip(fractions(flow), flow.layers, strict=True)]
             axis.plot(*zip(*points, strict=True), "o", color=colour, markersize=2.5, alpha=0.45)
             axis.plot(*line(flow), dash, color=colour, linewidth=1.6, label=_number(flow.first_over_last()))

@@ -15,7 +15,7 @@ all-reduces; expected images/s; for TPUs the same on 4 to 256 chips. The data ca
 from absl import flags
 from ml_collections import config_flags
 
-from unet_jax.analysis.plan import expect_no_tpu
+from unet_jax.analysis.plan.environment import expect_no_tpu
 from unet_jax.runtime import cli
 from unet_jax.storage import paths
 

@@ -1,1 +1,1 @@
-"""How far a trained U-Net++ can be pruned: every level scored and timed, and one of them made a workdir of its own."""
+"""Finds how far a trained U-Net++ can be pruned: scores and times every level, and writes one of them as a workdir."""

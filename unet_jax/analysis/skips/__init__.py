@@ -1,1 +1,1 @@
-"""What the skip connections of trained networks are good for: place, boundaries, and maps that fit each other."""
+"""Measures what the skip connections of trained networks contribute: localisation, boundaries, similar maps."""

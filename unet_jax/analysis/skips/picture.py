@@ -7,14 +7,12 @@ import numpy as np
 
 from unet_jax.analysis.skips.localise import METRICS, OF
 from unet_jax.analysis.skips.study_result import RunResult, Study
-from unet_jax.plotting.figures import new_figure
+from unet_jax.plotting.figures import COLOURS, new_figure
 
 # The radius of a node, and the distance between two levels; a column is 1 wide, which is `INCHES` inches.
 RADIUS, ROW = 0.42, 1.75
 INCHES = 0.72
-COLOURS = "YlOrRd"
-# After Okabe and Ito.
-BARS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+DROPS = "YlOrRd"
 
 
 def draw_networks(study: Study):
@@ -36,7 +34,7 @@ def draw_networks(study: Study):
     axes = figure.subplots(len(rows), len(runs), squeeze=False, width_ratios=widths)
     drops = [score.drops[f"{metric}/mean"] for run in runs for score in run.scores for metric in METRICS]
     scale = PowerNorm(0.5, 0, max(1.0, *(drop for drop in drops if not math.isnan(drop))))
-    colour = ScalarMappable(scale, colormaps[COLOURS])
+    colour = ScalarMappable(scale, colormaps[DROPS])
     for (mean, metric), row in zip(rows, axes, strict=True):
         named = "IoU" if metric == "iou" else "boundary IoU"
         for run, frame, axis in zip(runs, frames, row, strict=True):
@@ -136,7 +134,7 @@ def draw_bars(study: Study):
     figure = new_figure(max(6.0, 0.32 * len(series) * len(levels) + 2), 4.0 + 0.2 * len(series))
     axis = figure.subplots()
     width = 0.8 / len(series)
-    colours = {run.name: BARS[k % len(BARS)] for k, run in enumerate(study.runs)}
+    colours = {run.name: COLOURS[k % len(COLOURS)] for k, run in enumerate(study.runs)}
     for k, (name, values) in enumerate(series.items()):
         run, _, which = name.rpartition(": ")
         x = [levels.index(level) + (k - (len(series) - 1) / 2) * width for level in values]

@@ -1,0 +1,79 @@
+"""Runs opened for comparison: their groups and names, and which runs cannot be compared."""
+
+import shutil
+
+import pytest
+
+from unet_jax.analysis.compare import comparison, runs
+from unet_jax.errors import UserError
+
+
+def test_names_tell_no_more_than_apart():
+    pp = {"model.name": "unet_pp", "model.deep_supervision": True, "data.train_fraction": 1.0, "train.num_steps": 5}
+    unet = {"model.name": "unet", "data.train_fraction": 1.0, "train.num_steps": 7}
+    one_head = pp | {"model.deep_supervision": False, "train.num_steps": 6}
+    assert runs.names([unet, one_head, pp]) == [
+        "unet",
+        "unet_pp deep_supervision=False",
+        "unet_pp deep_supervision=True",
+    ]
+    assert runs.names([pp, pp | {"data.train_fraction": 0.25}]) == [
+        "data.train_fraction=1.0",
+        "data.train_fraction=0.25",
+    ]
+    assert runs.names([unet, pp]) == ["unet", "unet_pp"]
+    assert runs.names([pp]) == ["unet_pp"]
+    assert runs.names([pp, pp | {"model.encoder": "vgg16"}]) == ["unet_pp", "encoder=vgg16"]
+    assert list(runs.differences([unet, one_head])) == ["model.name", "model.deep_supervision", "train.num_steps"]
+
+
+def test_what_no_result_depends_on_makes_no_group(make):
+    dirs = [make("a", seed=0), make("b", seed=1, data__cache_dir="/elsewhere", eval__num_pictures=3)]
+    (group,) = runs.groups(runs.open_runs(dirs))
+    assert group.name == "unet_pp"
+    assert group.seeds == (0, 1)
+    assert [run.train_fraction for run in group.runs] == [1.0, 1.0]
+
+
+def test_where_a_run_ends_makes_a_group(make):
+    dirs = [make("short", seed=0, train__patience=1), make("long", seed=1)]
+    names = [group.name for group in runs.groups(runs.open_runs(dirs))]
+    assert len(names) == 2
+    assert any("patience" in name for name in names)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, r"b and .*a .*seed 0"),
+        ({"data__cache_dir": "/elsewhere"}, r"b and .*a .*seed 0"),
+        ({"seed": 1, "fingerprint": "cd" * 32}, r"a and .*b .*abababababab.*cdcdcdcdcdcd.*files"),
+        ({"fingerprint": "cd" * 32, "data__seed": 5}, r"abababababab.*cdcdcdcdcdcd.*data\.seed: 0 .*5"),
+        ({"seed": 1, "class_names": ("background", "anode", "stack")}, "classes .*a: background, anode, cathode; .*b: background, anode, stack"),
+        ({"eval__classes": ("anode",)}, r"eval\.classes.*a: anode, cathode; .*b: anode"),
+    ],
+)  # fmt: skip
+def test_runs_that_cannot_be_compared(make, values, message):
+    if values.get("class_names"):
+        values = values | {"eval__classes": ("anode",)}
+    with pytest.raises(UserError, match=message):
+        runs.open_runs([make("a"), make("b", **values)])
+
+
+def test_what_is_no_run(make, tmp_path, capsys):
+    with pytest.raises(UserError, match="folder"):
+        comparison.compare([])
+    with pytest.raises(UserError, match=r"nothing.*config\.json"):
+        comparison.compare([tmp_path / "nothing"])
+    run = make("a")
+    with pytest.raises(UserError, match=r"--splits.*'tset'.*train, val"):
+        comparison.compare([run], splits=["val", "tset"])
+    with pytest.raises(UserError, match=r"--splits.*'test'.*train, val"):
+        comparison.compare([run], splits=["test"])
+    with pytest.raises(UserError, match=r"metric 'f1'.*iou, dice"):
+        comparison.compare([run], metric="f1")
+    runs.open_runs([make("b", train__num_steps=9)])
+    assert "step 6 of 9" in capsys.readouterr().out
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(UserError, match=r"a.checkpoints .*checkpoint"):
+        comparison.compare([run])

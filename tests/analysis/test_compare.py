@@ -67,8 +67,11 @@ def test_each_group_beside_plain_numpy(make, tmp_path, capsys):
 
 
 def test_pairs_beside_plain_numpy(make):
-    dirs = [make(f"{name}{seed}", model__widths=widths, seed=seed)
-            for name, widths in (("a", (2, 4)), ("b", (2, 3)), ("c", (2, 2))) for seed in (0, 1)]  # fmt: skip
+    dirs = [
+        make(f"{name}{seed}", model__widths=widths, seed=seed)
+        for name, widths in (("a", (2, 4)), ("b", (2, 3)), ("c", (2, 2)))
+        for seed in (0, 1)
+    ]
     shutil.rmtree(dirs.pop())  # the last group has other seeds
     result = comparison.compare(dirs, splits=["val"])
     assert [group["name"] for group in result["groups"]] == ["widths=(2,4)", "widths=(2,3)", "widths=(2,2)"]
@@ -97,8 +100,10 @@ def test_pairs_beside_plain_numpy(make):
 def test_gap_and_its_picture(make, tmp_path, capsys):
     dirs = [
         make(f"{name}-{share}-{seed}", model__name=name, data__train_fraction=share, seed=seed)
-        for name in ("unet", "unet_pp") for share in (1.0, 0.5) for seed in (0, 1)
-    ]  # fmt: skip
+        for name in ("unet", "unet_pp")
+        for share in (1.0, 0.5)
+        for seed in (0, 1)
+    ]
     out = tmp_path / "out"
     result = comparison.compare(dirs, splits=["train", "val"], out=out)
     assert result["networks"] == {
@@ -106,8 +111,10 @@ def test_gap_and_its_picture(make, tmp_path, capsys):
     }
     group = result["groups"][1]
     assert (group["name"], group["num_train"]) == ("unet data.train_fraction=0.5", 4)
-    parts = [[plain(kept(run, split), np.arange(num))["pooled"] for run in dirs[2:4]]
-             for split, num in (("train", 4), ("val", 6))]  # fmt: skip
+    parts = [
+        [plain(kept(run, split), np.arange(num))["pooled"] for run in dirs[2:4]]
+        for split, num in (("train", 4), ("val", 6))
+    ]
     gaps = np.subtract(*parts)
     assert group["gap"]["pooled"]["by_seed"] == pytest.approx(gaps)
     assert group["gap"]["pooled"]["mean"] == pytest.approx(gaps.mean())

@@ -49,10 +49,13 @@ def test_where_a_run_ends_makes_a_group(make):
         ({"data__cache_dir": "/elsewhere"}, r"b and .*a .*seed 0"),
         ({"seed": 1, "fingerprint": "cd" * 32}, r"a and .*b .*abababababab.*cdcdcdcdcdcd.*files"),
         ({"fingerprint": "cd" * 32, "data__seed": 5}, r"abababababab.*cdcdcdcdcdcd.*data\.seed: 0 .*5"),
-        ({"seed": 1, "class_names": ("background", "anode", "stack")}, "classes .*a: background, anode, cathode; .*b: background, anode, stack"),
+        (
+            {"seed": 1, "class_names": ("background", "anode", "stack")},
+            "classes .*a: background, anode, cathode; .*b: background, anode, stack",
+        ),
         ({"eval__classes": ("anode",)}, r"eval\.classes.*a: anode, cathode; .*b: anode"),
     ],
-)  # fmt: skip
+)
 def test_runs_that_cannot_be_compared(make, values, message):
     if values.get("class_names"):
         values = values | {"eval__classes": ("anode",)}

@@ -48,23 +48,48 @@ def quick_compile():
 def test_depth_is_the_longest_way_from_the_image():
     """Not the order in which the code runs: U-Net++'s x_2_0 runs after x_0_1 and lies as deep as it."""
     assert depths(models.build("unet_pp", num_classes=2, widths=(2, 3, 4), deep_supervision=True), 1) == {
-        "x_0_0/conv_0": 1, "x_0_0/conv_1": 2, "x_1_0/conv_0": 3, "x_1_0/conv_1": 4,
-        "up_0_1": 5, "x_0_1/conv_0": 6, "x_0_1/conv_1": 7, "head_1": 8,
-        "x_2_0/conv_0": 5, "x_2_0/conv_1": 6, "up_1_1": 7, "x_1_1/conv_0": 8, "x_1_1/conv_1": 9,
-        "up_0_2": 10, "x_0_2/conv_0": 11, "x_0_2/conv_1": 12, "head_2": 13,
-    }  # fmt: skip
+        "x_0_0/conv_0": 1,
+        "x_0_0/conv_1": 2,
+        "x_1_0/conv_0": 3,
+        "x_1_0/conv_1": 4,
+        "up_0_1": 5,
+        "x_0_1/conv_0": 6,
+        "x_0_1/conv_1": 7,
+        "head_1": 8,
+        "x_2_0/conv_0": 5,
+        "x_2_0/conv_1": 6,
+        "up_1_1": 7,
+        "x_1_1/conv_0": 8,
+        "x_1_1/conv_1": 9,
+        "up_0_2": 10,
+        "x_0_2/conv_0": 11,
+        "x_0_2/conv_1": 12,
+        "head_2": 13,
+    }
     unet = depths(models.build("unet", num_classes=2, widths=(2, 3), padding="valid", upsample="bilinear"), 3)
     assert list(unet.items()) == [
-        ("enc_0/conv_0", 1), ("enc_0/conv_1", 2), ("enc_1/conv_0", 3), ("enc_1/conv_1", 4),
-        ("up_0", 5), ("dec_0/conv_0", 6), ("dec_0/conv_1", 7), ("head", 8),
-    ]  # fmt: skip
+        ("enc_0/conv_0", 1),
+        ("enc_0/conv_1", 2),
+        ("enc_1/conv_0", 3),
+        ("enc_1/conv_1", 4),
+        ("up_0", 5),
+        ("dec_0/conv_0", 6),
+        ("dec_0/conv_1", 7),
+        ("head", 8),
+    ]
     dense = depths(
         models.build("fc_densenet", num_classes=2, stem_features=4, growth_rate=2, layers_per_block=(2, 1, 1)), 1
     )
     assert dense == {
-        "first": 1, "down_0_0/conv": 2, "down_0_1/conv": 3, "transition_down_0/conv": 4,
-        "bottleneck_0/conv": 5, "transition_up_0": 6, "up_0_0/conv": 7, "head": 8,
-    }  # fmt: skip
+        "first": 1,
+        "down_0_0/conv": 2,
+        "down_0_1/conv": 3,
+        "transition_down_0/conv": 4,
+        "bottleneck_0/conv": 5,
+        "transition_up_0": 6,
+        "up_0_0/conv": 7,
+        "head": 8,
+    }
 
 
 @pytest.mark.parametrize(
@@ -113,8 +138,15 @@ def test_norms_are_those_of_the_plain_gradient():
     state.params["dec_0"]["conv_1"]["kernel"][:] = 0
     found = layers(state.params, grads, depths(module, 1))
     assert [layer.name for layer in found] == [
-        "enc_0/conv_0", "enc_0/conv_1", "enc_1/conv_0", "enc_1/conv_1", "up_0", "dec_0/conv_0", "dec_0/conv_1", "head",
-    ]  # fmt: skip
+        "enc_0/conv_0",
+        "enc_0/conv_1",
+        "enc_1/conv_0",
+        "enc_1/conv_1",
+        "up_0",
+        "dec_0/conv_0",
+        "dec_0/conv_1",
+        "head",
+    ]
     for layer in found:
         g, w = (flatten_dict(tree, sep="/")[f"{layer.name}/kernel"] for tree in (plain, state.params))
         norm = math.sqrt(float((np.asarray(g, np.float64) ** 2).sum()))
@@ -194,9 +226,13 @@ def test_runs_side_by_side(run, config, tmp_path, capsys):
     assert flows[0].first_over_last() == ratio
     line = next(line for line in said.splitlines() if line.startswith("trained        0"))
     assert line.split()[2:] == [
-        "8", f"{flows[0].loss:.4f}", f"{np.median([layer.relative for layer in flows[0].layers]):.3g}",
-        f"{ratio:.3g}", f"{first.norm / last.norm:.3g}", f"{first.rms / last.rms:.3g}",
-    ]  # fmt: skip
+        "8",
+        f"{flows[0].loss:.4f}",
+        f"{np.median([layer.relative for layer in flows[0].layers]):.3g}",
+        f"{ratio:.3g}",
+        f"{first.norm / last.norm:.3g}",
+        f"{first.rms / last.rms:.3g}",
+    ]
 
 
 def test_bad_input_comes_before_any_work(run, config, tmp_path):

@@ -54,9 +54,17 @@ def test_the_papers_speed_is_shown_for_the_papers_depth(monkeypatch, depth):
     monkeypatch.setattr(levels, "in_turns", lambda runs, rounds: {key: [key[0] / 100] * rounds for key in runs})
     found = levels.measure(dict.fromkeys(keys, like), [np.zeros((8, 8, 1))], 3, None)
     assert found[1, "fast"] | {"paper_faster": 0} == {
-        "parameters": 3, "flops": 1.0, "temporary_bytes": 2, "argument_bytes": 3, "output_bytes": 4, "peak_bytes": 9,
-        "p50_ms": 10.0, "p95_ms": 10.0, "faster": pytest.approx(depth), "paper_faster": 0,
-    }  # fmt: skip
+        "parameters": 3,
+        "flops": 1.0,
+        "temporary_bytes": 2,
+        "argument_bytes": 3,
+        "output_bytes": 4,
+        "peak_bytes": 9,
+        "p50_ms": 10.0,
+        "p95_ms": 10.0,
+        "faster": pytest.approx(depth),
+        "paper_faster": 0,
+    }
     paper = [found[level, "fast"]["paper_faster"] for level in range(1, depth + 1)]
     assert paper == ([3.5, 2.4, 1.5, 1.0] if depth == 4 else [None] * 3)
     assert all(found[level, "accurate"]["paper_faster"] is None for level in range(1, depth + 1))

@@ -41,7 +41,7 @@ def done(tmp_path, monkeypatch):
     return mark
 
 
-def test_every_claim_is_of_existing_rows_and_an_existing_command():
+def test_every_claim_has_rows_and_a_command():
     for claim in claims.CLAIMS:
         assert claim.matching_rows()
         assert importlib.util.find_spec(f"unet_jax.analysis.{claim.module}")

@@ -41,17 +41,17 @@ class Stepper:
     """The training steps of one config, one at a time."""
 
     def __init__(self, config: ConfigDict):
-        import optax
 
         from unet_jax.data.loading import train_pipeline
         from unet_jax.experiment.build import build_experiment
         from unet_jax.runtime import parallel
+        from unet_jax.training.state import count_parameters
 
         self._parallel = parallel
         parts = build_experiment(config)
         dataset = parts.dataset
         state = parts.create_state()
-        self.parameters = optax.tree.size(state.params)
+        self.parameters = count_parameters(state.params)
         body = parts.create_step()
         self._batches = train_pipeline.train_batches(
             dataset.source("train"), batch_size=config.train.batch_size, seed=config.seed, **parts.loading_options

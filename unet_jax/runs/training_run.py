@@ -5,7 +5,6 @@ import dataclasses
 from collections.abc import Callable, Iterator
 
 import jax
-import optax
 from etils.epath import Path
 from ml_collections import ConfigDict
 
@@ -27,7 +26,7 @@ from unet_jax.tracking.metrics_file import MetricWriter
 from unet_jax.tracking.profiler import Profile
 from unet_jax.tracking.progress import Progress
 from unet_jax.tracking.tensorboard import TensorBoardWriter, check_tensorboard
-from unet_jax.training.state import TrainState
+from unet_jax.training.state import TrainState, count_parameters
 
 
 @dataclasses.dataclass
@@ -203,7 +202,7 @@ def _opening_lines(config, parts, state, workdir, start_step, devices, *, ended_
     splits = ", ".join(f"{split} {size}" for split, size in parts.dataset.splits.items())
     where = f"going on from step {start_step} in {workdir}" if start_step else f"into {workdir}"
     lines = [
-        f"{config.model.name}, {optax.tree.size(state.params):,} parameters, {config.data.name} ({splits}), "
+        f"{config.model.name}, {count_parameters(state.params):,} parameters, {config.data.name} ({splits}), "
         f"{parallel.num_devices(devices)} device(s), {where}",
         *parts.durations.lines,
     ]

@@ -95,3 +95,8 @@ def create_state(
         plateau=plateau.init(params) if plateau else None,
     )
     return state.replace(ema=state.variables) if ema else state
+
+
+def count_parameters(tree) -> int:
+    """Returns the number of scalars in a tree of arrays, or of their shapes, for which `optax.tree.size` warns."""
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))

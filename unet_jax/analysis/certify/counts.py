@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator
 
-import optax
-
 from unet_jax import models
 from unet_jax.analysis.certify.check import Check, shapes
+from unet_jax.training.state import count_parameters
 
 UNET = "Ronneberger et al. 2015, figure 1"
 RELEASE = "the authors' released network, phseg_v5"
@@ -68,5 +67,5 @@ def checks() -> Iterator[Check]:
 
 
 def _check(network: str, claim: str, expected: int, tree, source: str) -> Check:
-    found = optax.tree.size(tree)
+    found = count_parameters(tree)
     return Check(network, claim, f"{expected:,}", f"{found:,}", found == expected, source)

@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 import jax
-import optax
 
 from unet_jax.analysis.compare import estimate, report, runs, scores
 from unet_jax.analysis.compare.runs import Group, Run
@@ -13,6 +12,7 @@ from unet_jax.evaluation import bootstrap
 from unet_jax.experiment.build import create_module
 from unet_jax.runs import workdir as folder
 from unet_jax.storage import paths
+from unet_jax.training.state import count_parameters
 
 METRICS = ("iou", "dice")
 
@@ -95,7 +95,7 @@ def _group(group: Group, splits: Sequence[str], values: Mapping) -> dict:
 def _parameters(run: Run) -> int:
     module = create_module(run.config, run.facts["class_names"], run.facts["overlapping"])
     images = jax.ShapeDtypeStruct((1, *run.config.data.patch, run.facts["channels"]), "float32")
-    return optax.tree.size(jax.eval_shape(module.init, jax.random.key(0), images)["params"])
+    return count_parameters(jax.eval_shape(module.init, jax.random.key(0), images)["params"])
 
 
 def _pairs(groups: Sequence[Group], split: str, metric: str, counts: Mapping, values: Mapping) -> list[dict]:

@@ -6,12 +6,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from ml_collections import ConfigDict
 
 from unet_jax.data.dataset import Dataset
 from unet_jax.errors import UserError
 from unet_jax.experiment.build import build_experiment, create_dataset
+from unet_jax.training.state import count_parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Work:
     def sizes(self) -> dict[str, int]:
         """Bytes of the parts of the state and of an example, and how many parameters there are."""
         return {
-            "parameters": optax.tree.size(self.state.params),
+            "parameters": count_parameters(self.state.params),
             "parameter_bytes": tree_bytes(self.state.params),
             "statistics_bytes": tree_bytes(self.state.batch_stats),
             "optimiser_bytes": tree_bytes(self.state.opt_state),

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
-import optax
 from flax import linen as nn
 
 from unet_jax.data.store.sources import size_of
@@ -17,6 +16,7 @@ from unet_jax.inference.predictor import MODES, Predictor, forward, mean_probabi
 from unet_jax.models.blocks import Block
 from unet_jax.runtime import parallel
 from unet_jax.runtime.program_cost import Cost, in_turns
+from unet_jax.training.state import count_parameters
 
 # Times faster than L4, read off figure 3 of Zhou et al. (DLMIA 2018): 15.6, 22.8, 36.3 and 54.6 s for 10,000 images.
 PAPER_DEPTH, PAPER_FASTER = 4, {1: 3.5, 2: 2.4, 3: 1.5, 4: 1.0}
@@ -137,7 +137,7 @@ def measure(predictors: Mapping[Key, Predictor], images: list[np.ndarray], round
         cost = programs[level, mode][0]
         like_paper = mode == "fast" and last == predictor.module.depth == PAPER_DEPTH
         rows[level, mode] = {
-            "parameters": optax.tree.size(predictor.variables["params"]),
+            "parameters": count_parameters(predictor.variables["params"]),
             "flops": cost.flops,
             "temporary_bytes": cost.temporary,
             "argument_bytes": cost.argument,

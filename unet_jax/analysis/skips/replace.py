@@ -54,6 +54,11 @@ class Replaceable:
     def output_size(self, size: int) -> int:
         return self.network.output_size(size)
 
+    def at_level(self, level: int, *, one_head: bool = False) -> "Replaceable":
+        """Returns itself: `network` is already the part that the level and the mode need."""
+        del level, one_head
+        return self
+
     def apply(self, variables: Any, images: jax.Array, train: bool = False) -> tuple[jax.Array, ...]:
         """The network's logits, with the maps of `replacement.places` replaced."""
         replaced = Replacement(*variables["replacement"])

@@ -21,7 +21,7 @@ class Family(NamedTuple):
     fields: tuple[str, ...]
 
 
-GRID = ("depth", "padding", "norm", "upsample", "variant")
+GRID = ("widths", "padding", "norm", "upsample", "variant")
 LEVELS = {"widths": (4, 6, 8)}
 FAMILIES = {
     "unet": Family(LEVELS, grid.unet, GRID),

@@ -50,10 +50,10 @@ class _Grid:
     image's size (same) or of the middle (valid).
     """
 
-    def __init__(self, variables, *, depth, padding, norm, upsample, variant):
+    def __init__(self, variables, *, widths, padding, norm, upsample, variant):
         self.weights = as_float64(variables["params"])
         self.statistics = as_float64(variables.get("batch_stats", {}))
-        self.depth, self.padding, self.norm, self.upsample = depth, padding, norm, upsample
+        self.depth, self.padding, self.norm, self.upsample = len(widths) - 1, padding, norm, upsample
         self.release = variant == "release"
 
     def h(self, name, sources):

@@ -31,17 +31,17 @@ def test_a_level_is_that_head_of_the_whole(padding, norm):
 
 
 @pytest.mark.parametrize(
-    "knobs",
+    "options",
     [
         {"upsample": "bilinear", "norm": "group", "dtype": "bfloat16"},
         {"upsample": "nearest", "norm": "instance", "dropout": 0.5},
         {"norm": "batch", "activation": "sigmoid"},
     ],
-    ids=lambda knobs: "-".join(map(str, knobs.values())),
+    ids=lambda options: "-".join(map(str, options.values())),
 )
 @pytest.mark.parametrize("name", GRIDS)
-def test_any_size_comes_back(name, knobs):
-    module, image = full(name, **knobs), images(2, 37, 53, 3)
+def test_any_size_comes_back(name, options):
+    module, image = full(name, **options), images(2, 37, 53, 3)
     initial = jax.eval_shape(module.init, jax.random.key(0), image)
     assert {leaf.dtype for leaf in jax.tree.leaves(initial)} == {jnp.dtype(jnp.float32)}
     variables = random_variables(module, image)

@@ -156,5 +156,5 @@ def test_up_convolutions_have_forward_derivatives(up_convolution, size):
 def test_only_its_own_kind_of_convolution_is_taken():
     for options in ({"strides": 2}, {"kernel_dilation": 2}, {"input_dilation": 2}, {"feature_group_count": 2}):
         layer = nn.Conv(4, (3, 3), conv_general_dilated=conv.conv_general_dilated, **options)
-        with pytest.raises(ValueError, match="3x3 convolution of stride 1"):
+        with pytest.raises(ValueError, match="3x3"):
             layer.init(jax.random.key(0), jnp.ones((1, 8, 8, 4)))

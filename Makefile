@@ -2,8 +2,8 @@
 #   PYTHON=/path/to/python   the interpreter to use (default: the newest that runs)
 #   EXTRA=cuda13             also install for an accelerator: cuda12, cuda13 or tpu; k8s on Kubernetes (EXTRA=cuda13,k8s)
 #   ARGS="..."               further flags for run_train.py, or for pytest
-# `make test-fast` is for the inner loop: it leaves out the files of tests that train, start programs or compile whole networks
-# (`LONGEST` in tests/conftest.py).
+# `make test-fast` is for the inner loop: it leaves out the tests that train, start programs or compile whole networks
+# (the files in `LONGEST` of tests/conftest.py, and what is marked slow).
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin

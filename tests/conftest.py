@@ -21,7 +21,40 @@ TESTS = Path(__file__).parent
 
 # The files that take longest: they train, start programs, or compile whole networks. They begin first, so that no worker is
 # left alone with one of them at the end, and `make test-fast` leaves them out.
-LONGEST = ()
+LONGEST = (
+    "test_loop",
+    "test_readme",
+    "test_step",
+    "test_certify",
+    "test_shared_workdir",
+    "test_verify_resume",
+    "test_cli",
+    "test_bucket",
+    "test_pixels",
+    "test_blocks",
+    "test_full_strength",
+    "test_spatial",
+    "test_plan",
+    "test_encoders",
+    "test_fcn",
+    "test_wiring",
+    "test_gradients",
+    "test_micro_batches",
+    "test_every_network",
+    "test_augment",
+    "test_skips",
+    "test_prune",
+    "test_tracking_a_run",
+    "test_intensity",
+    "test_layers",
+    "test_check",
+    "test_fc_densenet",
+    "test_devices",
+    "test_warm_start",
+    "test_step_seconds",
+    "test_score",
+    "test_replay",
+)
 
 # Rooms whose tests run each program a few times.
 QUICK = ("data", "evaluation", "inference", "models")

@@ -153,6 +153,7 @@ def call(*arguments):
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False)
 
 
+@pytest.mark.slow
 def test_the_program_takes_folders_and_flags(make, tmp_path):
     done = call(make("a"), "--splits=train,val", "--metric=dice", make("b", seed=1), f"--out={tmp_path / 'out'}")
     assert done.returncode == 0, done.stderr

@@ -33,6 +33,7 @@ def config(cache_dir):
     return config
 
 
+@pytest.mark.slow
 def test_what_is_shown_is_what_the_step_sees(config):
     """On four devices, by the step's own gradient, of a network that hands on the image it is given."""
     parts = build_experiment(config)

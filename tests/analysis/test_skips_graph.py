@@ -13,6 +13,7 @@ from unet_jax.models.encoders.resnet import ResNet
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "nodes", "skips"),
     [

@@ -11,6 +11,7 @@ from unet_jax.data.augment.options import AugmentOptions
 from unet_jax.runtime import parallel
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
 def test_what_is_planned_is_about_what_is_taken(cache_dir, monkeypatch):
     monkeypatch.setattr(parallel, "CPU_STEP_OPTIONS", {"xla_backend_optimization_level": 0})

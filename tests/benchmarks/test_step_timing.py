@@ -33,6 +33,7 @@ def call(*arguments):
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False)
 
 
+@pytest.mark.slow
 def test_ends_with_a_line_of_json_that_has_the_ratio(tmp_path):
     peer = tmp_path / "peer.py"
     peer.write_text(PEER)

@@ -63,6 +63,7 @@ def pets(get_config, root):
 ORIGINALS = {"isbi2012": isbi2012, "dsb2018": dsb2018, "pets": pets}  # make a small root and return the config of it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_config_builds(name, cache_dir, tmp_path):
     get_config = importlib.import_module(f"configs.{name}").get_config

@@ -89,6 +89,7 @@ def test_a_config_that_is_no_sweep(tmp_path):
             sweep.read_sweep(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -106,6 +107,7 @@ def test_the_program_tells_an_error_in_one_line(arguments, named, tmp_path):
     assert not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.slow
 def test_the_program_runs_a_point_into_its_folder(tmp_path, cache_dir):
     small = ["model.widths=(2, 3)", "data.patch=(16, 16)", "data.size=(32, 32)", f"data.cache_dir={cache_dir}"]
     small += ["data.num_train=4", "data.num_val=2", "data.num_test=2", "train.batch_size=4", "train.num_steps=1"]

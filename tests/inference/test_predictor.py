@@ -104,6 +104,7 @@ def test_unet_has_no_level():
         select_heads(models.build("unet", num_classes=2, widths=(4, 6)), "fast", 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["accurate", "fast"])
 @pytest.mark.parametrize("level", [0, 1])
 def test_predictor_is_the_network_at_its_level(nested, mode, level):

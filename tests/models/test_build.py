@@ -159,6 +159,7 @@ def test_a_module_is_a_static_argument(name):
     assert hash(ours) == hash(theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(MODELS))
 def test_a_network_states_its_heads_and_levels(name):
     """For every network: as many heads as it returns, and at each level the part that has that level's head."""

@@ -19,6 +19,7 @@ def gradients(function, x, kernel, padding):
     return result, *pull(jax.random.normal(jax.random.key(2), result.shape, result.dtype))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
 @pytest.mark.parametrize("shape", [LARGE, SMALL])
 def test_value_and_gradients_equal_the_plain_ones(shape, padding):
@@ -113,6 +114,7 @@ DERIVATIVES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
 @pytest.mark.parametrize("shape", [LARGE, SMALL])
 @pytest.mark.parametrize("kind", DERIVATIVES)
@@ -137,6 +139,7 @@ def test_derivatives_outside_of_a_compiled_program(shape):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * float(jnp.abs(b).max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("up_convolution", "size"),
     [(blocks.conv_transpose_2x2, 2), (fc_densenet.conv_transpose_3x3, 3)],

@@ -74,6 +74,7 @@ def test_levels_of_the_full_network(name):
     assert [leaf.shape[2] for leaf in maps] == [32 >> level for level in encoder.levels]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(FULL) - {"densenet169", "densenet201"}))  # 121's, with more layers
 def test_every_weight_of_the_full_network_has_its_place(name):
     state, _ = full(name)
@@ -85,6 +86,7 @@ def test_every_weight_of_the_full_network_has_its_place(name):
     assert ours == FULL[name][2] - sum(state[key].size for key in classifier)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(SMALL))
 def test_the_same_weights_give_the_same_maps(name):
     encoder, state, image, expected = small(name)
@@ -98,6 +100,7 @@ def test_the_same_weights_give_the_same_maps(name):
         np.testing.assert_allclose(ours.transpose(0, 3, 1, 2), theirs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_older_names_of_densenets():
     encoder, state, *_ = small("densenet")
     older = {}

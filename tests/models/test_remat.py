@@ -32,6 +32,7 @@ def program(remat, batch):
     return compiled, variables, sum(leaf.size * leaf.dtype.itemsize for leaf in kept)
 
 
+@pytest.mark.slow
 def test_same_results_in_less_memory():
     batch = images(4, 32, 32, 1)
     (plain, variables, all_kept), (remat, others, kept) = (program(levels, batch) for levels in ((), (0, 1)))

@@ -27,6 +27,7 @@ def change(path, change):
     path.write_text(json.dumps(content))
 
 
+@pytest.mark.slow
 def test_states_are_those_of_the_run_bit_by_bit(run, trained):
     """From step 0 to the checkpoint of 3, and from there, restored or not, to that of 6."""
     own = {step: Replay.of_run(trained[0])._state(step) for step in (3, 6)}

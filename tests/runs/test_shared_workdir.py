@@ -170,7 +170,7 @@ def assert_same_state(one, other):
 
 def test_a_folder_that_not_all_see_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(shared_workdir, "open_workdir", lambda workdir, *_: tmp_path)
-    monkeypatch.setattr(parallel, "on_process_0", lambda action: action())
+    monkeypatch.setattr(processes, "on_process_0", lambda action: action())
     monkeypatch.setattr(processes, "gather", lambda mine: [True, mine, False])
     with pytest.raises(UserError, match=r"--workdir=.*process 1, 2;"):
         shared_workdir.open_shared_workdir(tmp_path, None, None, 6)

@@ -20,6 +20,7 @@ from unet_jax.runs import workdir as run_folder
 from unet_jax.runs.load import load_predictor, open_run
 
 
+@pytest.mark.slow
 def test_load_predicts_masks_at_the_size_of_the_source(trained):
     image = render(5, 0, size=(45, 70))["image"]
     masks, probabilities = unet_jax.load(trained[0]).predict(image)

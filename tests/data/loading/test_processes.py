@@ -94,6 +94,7 @@ def preparations(err):
     return counts
 
 
+@pytest.mark.slow
 def test_one_prepares_and_both_read_the_same(job):
     (first, first_err), (second, second_err) = job
     assert {len(value) for value in (first["shared"], second["shared"])} == {hashlib.sha256().digest_size * 2}

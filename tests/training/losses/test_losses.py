@@ -83,6 +83,7 @@ def test_void_pixels_do_not_count(batch, name, activation):
     assert np.isfinite(value_of(loss, logits, mask, np.zeros_like(valid), weight))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "activation"), CASES)
 def test_n_devices_equal_one(batch, name, activation):
     """Value and gradient of the sums added over 2 devices of unequal valid counts, as the step adds them."""
@@ -104,6 +105,7 @@ def test_n_devices_equal_one(batch, name, activation):
     np.testing.assert_allclose(two[1].reshape(logits.shape) / 2, gradient, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "activation"), CASES)
 def test_finite_where_the_network_is_sure(name, activation):
     """Value and gradient at huge and at equal logits, right and wrong, classes absent, pixels void."""

@@ -2,17 +2,22 @@
 
 import doctest
 import importlib
+from pathlib import Path
 
 import pytest
 
-MODULES = (
-    "unet_jax.checks",
-    "unet_jax.experiment.durations",
-    "unet_jax.training.losses.lovasz",
-    "unet_jax.training.losses.registry",
-    "unet_jax.training.optim.ema",
-    "unet_jax.training.optim.schedules",
+import unet_jax
+
+PACKAGE = Path(unet_jax.__file__).parent
+MODULES = sorted(
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+    for path in PACKAGE.rglob("*.py")
+    if "    >>> " in path.read_text() or "\n>>> " in path.read_text()
 )
+
+
+def test_there_are_examples():
+    assert "unet_jax.training.losses.registry" in MODULES
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -1,5 +1,5 @@
 """docs/gpu.md: its programs, flags, configs and keys exist, and its Python does what it says. (A whole run resumed and
-compared, as its part 3 does it: training/test_loop.py.)"""
+compared, as its part 3 does it: runs/test_loop.py.)"""
 
 import json
 import re

@@ -46,6 +46,7 @@ def test_bad_values_are_named_before_there_are_data(config, key, value, monkeypa
     config.update_from_flattened_dict({key: value})
     with pytest.raises(UserError) as caught:
         build_experiment(config)
+    assert key.rpartition(".")[2] in str(caught.value)
     assert str(value) in str(caught.value)
 
 

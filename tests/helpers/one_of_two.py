@@ -1,4 +1,4 @@
-"""One of the two processes of test_together.py.
+"""One of the two processes of test_shared_workdir.py.
 
 "first": trains, stops when the other is told to, goes on, and the second is killed in a step; "again": what the job that
 is restarted does, to the end.

@@ -214,7 +214,7 @@ def test_nan_stops_with_the_step_and_keeps_the_checkpoint(config, monkeypatch, t
 
 @pytest.mark.usefixtures("quick_compile")
 def test_another_kind_of_network_trains_and_scores(config, tmp_path):
-    """With dropout and one head, bfloat16, and no option of a grid; FCN's runs are those of test_start_from.py."""
+    """With dropout and one head, bfloat16, and no option of a grid; FCN's runs are those of test_warm_start.py."""
     config.model = default.fc_densenet()
     config.model.update({"stem_features": 4, "growth_rate": 2, "layers_per_block": (1, 1, 1), "dtype": "bfloat16"})
     config.train.update({"num_steps": 2, "eval_every": 2})

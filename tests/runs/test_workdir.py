@@ -59,6 +59,15 @@ def test_what_is_no_run_is_named(tmp_path):
         unet_jax.load("")
 
 
+def test_a_config_of_another_version_is_refused(trained, tmp_path):
+    """By whatever opens the run, before its checkpoints are touched."""
+    config = json.loads((trained[0] / "config.json").read_text())
+    config["eval"]["keep"] = config["eval"].pop("classes")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=rf"--workdir={tmp_path}: .*config\.json.*eval\.keep.*classes"):
+        unet_jax.load(tmp_path)
+
+
 def test_home_is_expanded(trained, monkeypatch):
     monkeypatch.setenv("HOME", str(trained[0].parent))
     assert unet_jax.load(f"~/{trained[0].name}").report_classes == ("anode", "cathode")

@@ -71,6 +71,8 @@ class Manager(ocp.CheckpointManager):
             return f"metrics/metrics, its score, cannot be read ({integrity.describe_read_error(error)})"
         if metrics is None:
             return "metrics/metrics, its score, is missing" if self._was_scored(step) else ""
+        if "sha256" not in metrics:
+            return "metrics/metrics, its score, has no sha256, so another version wrote it"
         return "" if integrity.is_score_intact(metrics) else "metrics/metrics, its score, is not what was written"
 
     def _was_scored(self, step: int) -> bool:

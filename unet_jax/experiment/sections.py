@@ -118,12 +118,9 @@ class LoadingSection(Section):
     SECTION = "data"
     patch: tuple[int, int] = setting(sequence_of(whole(1), length=2))
     normalize: str = setting(choice(NORMALIZATIONS))
-    foreground_fraction: float = setting(number())
+    foreground_fraction: float = setting(foreground.FRACTION)
     num_threads: int = setting(whole(1))
     cache_bytes: int = setting(whole(0))
-
-    def check(self) -> None:
-        foreground.check_fraction(self.foreground_fraction)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -327,7 +324,7 @@ TOP_KEYS = ("seed", "model", "data", *WHOLE_SECTIONS)
 
 
 def read_sections(config: ConfigDict) -> Sections:
-    """Builds the sections of a whole config.
+    """Builds the sections of a whole config; starts JAX's devices, as the loss is built for its own checks.
 
     Raises:
       UserError: a section or a key is missing or unknown, a value is outside its domain, or two contradict each other.
@@ -342,14 +339,14 @@ def read_sections(config: ConfigDict) -> Sections:
 
 def read_model(config: ConfigDict) -> ModelSection:
     """Builds the section "model" of a config; errors as of `read_sections`."""
-    values = _mapping("model", config.to_dict()["model"])
+    values = _mapping("model", config.to_dict().get("model"))
     # Not every network has an encoder.
     return _build_open(ModelSection, "model", {"encoder_weights": "", **values})
 
 
 def read_data(config: ConfigDict) -> tuple[DataSection, LoadingSection]:
     """Builds the section "data" of a config: the data set's part and training's; errors as of `read_sections`."""
-    values = dict(_mapping("data", config.to_dict()["data"]))
+    values = dict(_mapping("data", config.to_dict().get("data")))
     loading = {key: values.pop(key) for key in keys_of(LoadingSection) if key in values}
     return _build_open(DataSection, "data", values), _build(LoadingSection, "data", loading)
 

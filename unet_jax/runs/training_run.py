@@ -14,6 +14,7 @@ from unet_jax.checkpoints.recover import restore_latest
 from unet_jax.data.loading import train_pipeline
 from unet_jax.data.store.sources import InMemory
 from unet_jax.experiment.build import Experiment, build_experiment, channel_names
+from unet_jax.experiment.sections import read_sections
 from unet_jax.runs import shared_workdir
 from unet_jax.runs.patience import out_of_patience
 from unet_jax.runs.stop_signal import StopSignal
@@ -85,7 +86,7 @@ class TrainingRun:
 def open_training_run(config: ConfigDict, workdir, *, devices=None, profile_steps: str = "") -> Iterator[TrainingRun]:
     """Checks the config, makes or checks the workdir, restores or initialises the state, and opens what records the run.
 
-    Everything is closed when the context ends, the checkpointer last: closing it waits for the last save.
+    Everything is closed when the context ends. Closing the checkpointer waits for the last save; signals are heard until then.
 
     Args:
       config: as of `configs/default.py`.
@@ -99,7 +100,7 @@ def open_training_run(config: ConfigDict, workdir, *, devices=None, profile_step
     # Before the data are prepared, which may take long.
     processes.on_process_0(lambda: disk_space.check_writable(resolve(workdir)))
     profile = Profile(profile_steps)
-    check_tensorboard(config.train.tensorboard)
+    check_tensorboard(read_sections(config).train.tensorboard)
     parts = build_experiment(config, devices)
     train, num_steps, eval_every = config.train, parts.durations.num_steps, parts.durations.eval_every
     train_source = parts.dataset.source("train")

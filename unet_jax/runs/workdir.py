@@ -31,6 +31,7 @@ from unet_jax.checkpoints import disk_space
 from unet_jax.checkpoints.checkpointer import saved_steps
 from unet_jax.data.dataset import Dataset
 from unet_jax.errors import UserError
+from unet_jax.experiment.sections import read_sections
 from unet_jax.runs.resume import resume_conflict
 from unet_jax.runtime import processes
 from unet_jax.storage import json_file, paths
@@ -178,11 +179,20 @@ def resolve(workdir) -> Path:
 
 
 def load_config(workdir) -> ConfigDict:
-    """Reads the config of the run in `workdir`; raises UserError if there is none."""
+    """Reads the config of the run in `workdir`.
+
+    Raises:
+      UserError: there is none, or its keys or values are not those of this version.
+    """
     path = resolve(workdir) / "config.json"
     if not path.exists():
         raise UserError(f"--workdir={workdir} has no config.json, so no run is there; train first with run_train.py")
-    return ConfigDict(_tuples(json.loads(path.read_text())))
+    config = ConfigDict(_tuples(json.loads(path.read_text())))
+    try:
+        read_sections(config)
+    except UserError as error:
+        raise UserError(f"--workdir={workdir}: its config.json is of another version ({error}); train anew") from error
+    return config
 
 
 def load_facts(workdir) -> dict:

@@ -74,7 +74,7 @@ def step_and_peak_flops(p_step, *, dtype: str, accumulate: int = 1, devices=None
     """(FLOPs of a step, FLOPs a second of a matrix product), both on all local devices; (0, 0) where XLA counts none.
 
     The FLOPs are XLA's own count, free once the step is compiled; what `model.remat` computes again is among them. XLA
-    counts the body of a loop once, so the micro-batches of `optim.accumulate` are multiplied out. The roof is measured
+    counts the body of a loop once, so the micro-batches of `optim.accumulate` are multiplied out. The peak is measured
     now, in the network's type of number.
 
     Args:

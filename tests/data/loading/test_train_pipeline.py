@@ -130,7 +130,7 @@ def test_decoded_once_and_within_the_limit():
         ({"seed": 0.5}, "seed=0.5:", "whole number"),
         ({"margin": 6}, "margin=6:", "patch=(16, 12)"),
         ({"margin": -1}, "margin=-1:", "0"),
-        ({"foreground_fraction": 1.5}, "data.foreground_fraction 1.5 ", "at least 0 and at most 1"),
+        ({"foreground_fraction": 1.5}, "data.foreground_fraction 1.5", "at least 0 and at most 1"),
         ({"normalize": "rank"}, "normalize='rank' ", "image, range"),
     ],
 )

@@ -9,14 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from unet_jax.checks import number
 from unet_jax.errors import UserError
 from unet_jax.segmentation import VOID_ID
 
-
-def check_fraction(fraction: float) -> None:
-    """Raises UserError unless `fraction` is from 0 to 1."""
-    if not 0 <= fraction <= 1:
-        raise UserError(f"data.foreground_fraction {fraction} must be at least 0 and at most 1")
+# Of the windows, those that show foreground.
+FRACTION = number(least=0, most=1)
 
 
 def wants_foreground(position: int, fraction: float) -> bool:

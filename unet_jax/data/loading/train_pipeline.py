@@ -69,7 +69,7 @@ def train_dataset(
         raise UserError(f"seed={seed!r}: give a whole number from 0 to 2^32 - 1")
     if normalize not in NORMALIZATIONS:
         raise UserError(f"normalize={normalize!r} is unknown; use one of {', '.join(NORMALIZATIONS)}")
-    foreground.check_fraction(foreground_fraction)
+    foreground.FRACTION.check("data.foreground_fraction", foreground_fraction)
     output_shape = [p - 2 * margin for p in patch]
 
     def random_window(element, rng: np.random.Generator):

@@ -8,22 +8,25 @@ import numpy as np
 
 from unet_jax.errors import UserError
 
-VOID_ID = 255  # the class id of pixels that losses and metrics leave out
+# The class id of pixels that losses and metrics leave out.
+VOID_ID = 255
 ACTIVATIONS = ("softmax", "sigmoid")
 
 
 def to_probabilities(logits, activation: str):
-    """Logits [..., K] -> probabilities [..., K]: softmax over the classes, or a sigmoid for each."""
+    """Returns the probabilities `[..., K]` of logits `[..., K]`: a softmax over the classes, or a sigmoid for each."""
     return jax.nn.softmax(logits, axis=-1) if activation == "softmax" else jax.nn.sigmoid(logits)
 
 
 def to_masks(probabilities, activation: str):
-    """Probabilities [..., K] -> (masks bool [..., K], ids uint8 [...]); NumPy in, NumPy out.
+    """Returns the masks, bool `[..., K]`, and the class ids, uint8 `[...]`, of probabilities `[..., K]`.
 
-    softmax: the id is the most probable class, the masks are its one-hot.
-    sigmoid: each mask is where its own probability is at least 0.5, so masks may overlap. An id image holds one class per
-    pixel: the most probable foreground class (channels 1..K-1) if its probability is at least 0.5, else 0, the
-    background. With K = 1 the one channel is the foreground, id 1.
+    With "softmax" the id is the most probable class, and the masks are its one-hot. With "sigmoid" each mask is where its
+    own probability is at least 0.5, so masks may overlap. An id image holds one class per pixel: the most probable
+    foreground class (channels 1..K-1) if its probability is at least 0.5, else 0, the background. With K = 1 the one
+    channel is the foreground, id 1.
+
+    NumPy arrays give NumPy arrays.
     """
     xp = np if isinstance(probabilities, np.ndarray) else jnp
     num_classes = probabilities.shape[-1]
@@ -37,10 +40,10 @@ def to_masks(probabilities, activation: str):
 
 
 def resolve_report_classes(class_names: Sequence[str], report_classes: Sequence[str] = ()) -> tuple[str, ...]:
-    """The reported classes: `report_classes`, or all but the background (channel 0), or the only one there is.
+    """Returns the classes to report: those given, else all but the background (channel 0), else the only one there is.
 
     Raises:
-        UserError: a name in `report_classes` is not a class.
+      UserError: a name in `report_classes` is not a class.
     """
     class_names, report_classes = tuple(class_names), tuple(report_classes)
     for name in report_classes:
@@ -50,7 +53,7 @@ def resolve_report_classes(class_names: Sequence[str], report_classes: Sequence[
 
 
 def truth_masks(mask, num_classes: int):
-    """The true masks, one channel per class: bool [B, h, w, K] from ids [B, h, w] or 0/1 masks [B, h, w, K].
+    """Returns the true masks, one channel per class: bool `[B, h, w, K]` of ids `[B, h, w]` or 0/1 masks `[B, h, w, K]`.
 
     With K = 1 the one channel is class id 1.
     """
@@ -60,14 +63,14 @@ def truth_masks(mask, num_classes: int):
     return mask[..., None] == ids.reshape(1, 1, 1, -1)
 
 
-def center_crop(array, size: tuple[int, int]):
-    """The middle of [B, h, w, ...]: what a valid-padding network returns logits for."""
-    top, left = (array.shape[1] - size[0]) // 2, (array.shape[2] - size[1]) // 2
-    return array[:, top : top + size[0], left : left + size[1]]
-
-
 def true_masks(mask: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """(bool [H, W, K], valid [H, W]) of an example's ids [H, W] or 0/1 masks [H, W, K]; 255 is void."""
+    """Returns the true masks, bool `[H, W, K]`, and valid, bool `[H, W]`, of an example's ids or 0/1 masks; 255 is void."""
     truth = truth_masks(np.asarray(mask)[None], num_classes)[0]
     void = mask == VOID_ID
     return truth, ~(void.any(-1) if mask.ndim == 3 else void)
+
+
+def center_crop(array, size: tuple[int, int]):
+    """Returns the middle of `[B, h, w, ...]`: what a network with valid padding returns logits for."""
+    top, left = (array.shape[1] - size[0]) // 2, (array.shape[2] - size[1]) // 2
+    return array[:, top : top + size[0], left : left + size[1]]

@@ -2,13 +2,12 @@
 
 import contextlib
 import json
-import math
 from collections.abc import Callable, Mapping
 
 from etils.epath import Path
 
 from unet_jax.runtime import processes
-from unet_jax.storage import paths
+from unet_jax.storage import json_file, paths
 from unet_jax.storage.write_errors import report_write_errors
 
 
@@ -53,5 +52,4 @@ def read_metrics(path) -> list[dict]:
 
 
 def _line(row: dict) -> str:
-    plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
-    return json.dumps(plain) + "\n"
+    return json.dumps(json_file.plain(row)) + "\n"

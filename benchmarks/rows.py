@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from configs import default
+from unet_jax.configs import default
 from unet_jax.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -9,7 +9,7 @@ Hardware: two CPU cores; time and score at equal minutes: docs/results.md.
 
 from ml_collections import ConfigDict
 
-from configs import battery_xray, default
+from unet_jax.configs import battery_xray, default
 
 
 def get_config(arg: str = "") -> ConfigDict:

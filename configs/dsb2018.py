@@ -12,7 +12,7 @@ organisers' own, as they are read here, the score is not measured yet.
 
 from ml_collections import ConfigDict
 
-from configs import default, nuclei
+from unet_jax.configs import default, nuclei
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -11,7 +11,7 @@ or 56, is `unet_jax.models.build("fc_densenet", variant="56", ...)`; here --conf
 
 from ml_collections import ConfigDict
 
-from configs import default
+from unet_jax.configs import default
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -18,7 +18,7 @@ The authors lower the learning rate by a hundred with each stage: --config.optim
 
 from ml_collections import ConfigDict
 
-from configs import default
+from unet_jax.configs import default
 
 
 def get_config(arg: str = "") -> ConfigDict:

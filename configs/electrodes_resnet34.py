@@ -11,7 +11,7 @@ anode .905, cathode .909, mean .907. docs/results.md has the run.
 
 from ml_collections import ConfigDict
 
-from configs import default
+from unet_jax.configs import default
 
 
 def get_config(arg: str = "") -> ConfigDict:

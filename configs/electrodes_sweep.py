@@ -11,7 +11,7 @@ Hardware: two CPU cores, four minutes a point, of as many steps as `default`. Sc
 
 from ml_collections import ConfigDict
 
-from configs import default
+from unet_jax.configs import default
 
 
 def get_config(arg: str = "") -> ConfigDict:

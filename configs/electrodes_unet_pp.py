@@ -7,7 +7,7 @@ Hardware: two CPU cores; time and score: not measured yet.
 
 from ml_collections import ConfigDict
 
-from configs import default
+from unet_jax.configs import default
 
 
 def get_config(arg: str = "") -> ConfigDict:

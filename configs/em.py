@@ -11,7 +11,7 @@ Hardware: two CPU cores, .83 s a step. Score on val (20 slices to train on, 4 in
 
 from ml_collections import ConfigDict
 
-from configs import default
+from unet_jax.configs import default
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -13,7 +13,7 @@ to what you have.
 
 from ml_collections import ConfigDict
 
-from configs import default
+from unet_jax.configs import default
 
 
 def get_config(arg: str = "") -> ConfigDict:

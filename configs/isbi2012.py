@@ -10,7 +10,7 @@ The examples are those of configs/em.py on the same slices, and so are hardware,
 
 from ml_collections import ConfigDict
 
-from configs import default, em
+from unet_jax.configs import default, em
 
 
 def get_config(arg: str = "") -> ConfigDict:

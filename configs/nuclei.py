@@ -11,7 +11,7 @@ evaluation. Score on val after 25 minutes, one seed: docs/results.md; after thes
 
 from ml_collections import ConfigDict
 
-from configs import default
+from unet_jax.configs import default
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -11,7 +11,7 @@ Hardware: two CPU cores; time and score: docs/results.md.
 
 from ml_collections import ConfigDict
 
-from configs import default, nuclei
+from unet_jax.configs import default, nuclei
 
 
 def get_config(arg: str = "") -> ConfigDict:

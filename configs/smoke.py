@@ -7,7 +7,7 @@ Hardware: anything; two CPU cores need about half a minute, most of it compilati
 
 from ml_collections import ConfigDict
 
-from configs import default
+from unet_jax.configs import default
 
 
 def get_config(arg: str = "") -> ConfigDict:

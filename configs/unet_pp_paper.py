@@ -13,7 +13,7 @@ IoU .387, mean over the images .631: too short for a network without normalisati
 
 from ml_collections import ConfigDict
 
-from configs import nuclei
+from unet_jax.configs import nuclei
 
 
 def get_config(arg: str = "") -> ConfigDict:

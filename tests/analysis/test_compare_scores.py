@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from helpers.compared_runs import LATER, NAMES, STEP, some_counts, write_scores
 
-from configs import default
 from unet_jax.analysis.compare import comparison, runs, scores
 from unet_jax.checkpoints.checkpointer import Checkpointer
+from unet_jax.configs import default
 from unet_jax.errors import UserError
 from unet_jax.evaluation import bootstrap
 from unet_jax.experiment.build import create_dataset, create_module

@@ -13,7 +13,6 @@ import pytest
 from flax.traverse_util import flatten_dict
 from PIL import Image
 
-from configs import default
 from unet_jax import models
 from unet_jax.analysis.certify.check import random_variables
 from unet_jax.analysis.gradients import report
@@ -21,6 +20,7 @@ from unet_jax.analysis.gradients.compare import compare
 from unet_jax.analysis.gradients.depth import depths
 from unet_jax.analysis.gradients.flow import Flow, Layer, create_host_gradient, layers
 from unet_jax.checkpoints.checkpointer import Checkpointer
+from unet_jax.configs import default
 from unet_jax.errors import UserError
 from unet_jax.experiment.build import build_experiment
 from unet_jax.runs import workdir as folder

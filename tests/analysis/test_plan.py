@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import jax
 import pytest
 
-from configs import default
 from unet_jax.analysis.plan import __main__ as program
 from unet_jax.analysis.plan import compile, devices, plan, report, work
 from unet_jax.analysis.plan.compile import Program
+from unet_jax.configs import default
 from unet_jax.data.augment.options import AugmentOptions
 from unet_jax.errors import UserError
 from unet_jax.runtime import parallel, roofline

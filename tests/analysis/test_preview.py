@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import default
 from unet_jax.analysis import preview
+from unet_jax.configs import default
 from unet_jax.errors import UserError
 from unet_jax.experiment.build import build_experiment
 from unet_jax.plotting import drawing

@@ -13,9 +13,9 @@ import optax
 import pytest
 
 import unet_jax
-from configs import default
 from unet_jax.analysis.prune import extract, levels, pruning, report
 from unet_jax.checkpoints.checkpointer import Checkpointer
+from unet_jax.configs import default
 from unet_jax.data.datasets.electrodes.render import render
 from unet_jax.errors import UserError
 from unet_jax.evaluation.evaluate import evaluate

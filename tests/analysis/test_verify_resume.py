@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs import default
 from unet_jax.analysis.verify_resume import kills
 from unet_jax.analysis.verify_resume.verify import compare, shorten, verify_resume
 from unet_jax.checkpoints.checkpointer import Checkpointer
+from unet_jax.configs import default
 from unet_jax.errors import UserError
 
 ROOT = Path(__file__).parents[2]

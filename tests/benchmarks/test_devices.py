@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from benchmarks import devices
-from configs import smoke
+from unet_jax.configs import smoke
 from unet_jax.errors import UserError
 from unet_jax.runtime import parallel
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from benchmarks import evidence, rows
-from configs import default
+from unet_jax.configs import default
 from unet_jax.errors import UserError
 
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from benchmarks import memory
-from configs import default
+from unet_jax.configs import default
 from unet_jax.data.augment.options import AugmentOptions
 from unet_jax.runtime import parallel
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from benchmarks import step_seconds
-from configs import default
+from unet_jax.configs import default
 from unet_jax.data.augment.options import AugmentOptions
 
 

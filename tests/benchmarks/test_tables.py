@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import evidence, rows, tables
-from configs import default
+from unet_jax.configs import default
 from unet_jax.errors import UserError
 
 

@@ -10,7 +10,7 @@ import pytest
 from helpers.originals import tiles, write_isbi2012, write_nuclei, write_tfds
 from PIL import Image
 
-from configs import default
+from unet_jax.configs import default
 from unet_jax.data.augment.augment import augment
 from unet_jax.data.augment.options import BY_CHANCE, AugmentOptions
 from unet_jax.experiment.build import build_experiment

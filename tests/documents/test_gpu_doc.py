@@ -11,7 +11,7 @@ import pytest
 from helpers import documents
 from helpers.documents import ROOT
 
-from configs import smoke
+from unet_jax.configs import smoke
 
 TEXT = (ROOT / "docs" / "gpu.md").read_text()
 LINES = [line for block in documents.blocks(TEXT, "sh") for line in block.splitlines()]

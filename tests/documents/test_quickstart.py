@@ -7,7 +7,7 @@ import re
 from helpers import documents
 from helpers.documents import ROOT
 
-from configs import default
+from unet_jax.configs import default
 from unet_jax.data.datasets import splits
 
 TEXT = (ROOT / "docs" / "quickstart.md").read_text()

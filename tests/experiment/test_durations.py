@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from configs import default
+from unet_jax.configs import default
 from unet_jax.errors import UserError
 from unet_jax.experiment import durations
 from unet_jax.experiment.sections import read_sections

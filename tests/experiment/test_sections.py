@@ -9,7 +9,7 @@ import re
 import pytest
 from ml_collections import ConfigDict
 
-from configs import default
+from unet_jax.configs import default
 from unet_jax.errors import UserError
 from unet_jax.experiment import sections
 from unet_jax.experiment.durations import EVERY, LENGTH, WARMUP

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from configs import default, electrodes_sweep
+from unet_jax.configs import default, electrodes_sweep
 from unet_jax.errors import UserError
 from unet_jax.experiment import sweep
 from unet_jax.experiment.build import build_experiment, create_dataset

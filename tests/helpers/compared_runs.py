@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 
-from configs import default
+from unet_jax.configs import default
 from unet_jax.evaluation import bootstrap
 
 # The best checkpoint, and the latest.

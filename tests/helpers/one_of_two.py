@@ -16,8 +16,8 @@ STOPPED_AT, KILLED_AT, LAST = 12, 17, 20
 
 def small_run(cache: str):
     """20 steps, an evaluation after each 10, windows with unequally many valid pixels; a small program."""
-    from configs import default
     from helpers.small_config import small_config
+    from unet_jax.configs import default
 
     config = small_config(cache)
     config.model = default.unet()

@@ -1,6 +1,6 @@
 """The config of the runs that the tests of training make."""
 
-from configs import default
+from unet_jax.configs import default
 
 
 def small_config(cache_dir):

@@ -13,7 +13,7 @@ import pytest
 from helpers.image_folders import scene
 from PIL import Image
 
-from configs import default
+from unet_jax.configs import default
 from unet_jax.data.datasets.image_folder import load_image_folder
 
 ROOT = Path(__file__).parents[2]

@@ -17,10 +17,10 @@ from helpers.originals import assert_same_examples, write_isbi2012, write_nuclei
 from PIL import Image
 
 import unet_jax
-from configs import image_folder
 from unet_jax.analysis.verify_resume.verify import compare, verify_resume
 from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.checkpoints.integrity import DamagedCheckpoint, raise_if_damaged
+from unet_jax.configs import image_folder
 from unet_jax.data.datasets.registry import load_dataset
 from unet_jax.data.loading import train_pipeline
 from unet_jax.data.store import cache

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 import unet_jax
-from configs import default
 from unet_jax.checkpoints import disk_space
 from unet_jax.checkpoints.checkpointer import Checkpointer
+from unet_jax.configs import default
 from unet_jax.data.loading import train_pipeline
 from unet_jax.errors import UserError
 from unet_jax.experiment import build

@@ -2,7 +2,7 @@
 
 import pytest
 
-from configs import default
+from unet_jax.configs import default
 from unet_jax.runs.resume import resume_conflict
 
 

@@ -13,7 +13,7 @@ from helpers.originals import write_isbi2012, write_tfds
 from PIL import Image
 
 import unet_jax
-from configs import isbi2012, pets
+from unet_jax.configs import isbi2012, pets
 from unet_jax.data.datasets.electrodes.render import render
 from unet_jax.errors import UserError
 from unet_jax.evaluation import evaluate

@@ -11,9 +11,9 @@ import optax
 import pytest
 
 import unet_jax
-from configs import default
 from unet_jax import models
 from unet_jax.checkpoints.checkpointer import Checkpointer
+from unet_jax.configs import default
 from unet_jax.errors import UserError
 from unet_jax.runs import loop
 from unet_jax.runs.load import open_run

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import unet_jax
-from configs import isbi2012
 from unet_jax.checkpoints.checkpointer import Checkpointer
+from unet_jax.configs import isbi2012
 from unet_jax.data.datasets.electrodes.render import render
 from unet_jax.errors import UserError
 from unet_jax.runs import loop

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers.originals import SPLITS
 
-from configs import default
+from unet_jax.configs import default
 from unet_jax.data.datasets import splits
 from unet_jax.errors import UserError
 

@@ -71,7 +71,7 @@ $(STAMP): requirements.txt pyproject.toml $(if $(PYTHON),FORCE)
 	echo "Installing $$(grep -c == requirements.txt) packages into $(VENV) with Python $${version%% *} ($$python):"; \
 	echo "a download of about 400 MB, 1.6 GB on disk, one to four minutes. A dot is a package found."; \
 	install() { $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off "$$@" | awk ' \
-		/^Collecting/ { printf "."; fflush() } \
+		/^(Collecting|Processing)/ { printf "."; fflush() } \
 		/^Installing collected/ { print "\nunpacking ..."; fflush() }'; }; \
 	install -r requirements.txt; \
 	install -c requirements.txt -e '.$(if $(EXTRA),[$(EXTRA)])'; \

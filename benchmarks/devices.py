@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 from absl import flags
-from ml_collections import config_flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has its own folder there, not the project's
 
@@ -101,8 +100,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    config_flags.DEFINE_config_file(
-        "config", None, "File with get_config(); --config.KEY=VALUE sets one of its keys.", lock_config=True
-    )
-    flags.mark_flag_as_required("config")
+    cli.define_config(flags.FLAGS)
     cli.run(main, __doc__)

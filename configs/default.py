@@ -268,6 +268,9 @@ def fc_densenet() -> ConfigDict:
     )
 
 
+NETWORKS = {"unet_pp": unet_pp, "unet": unet, "fcn": fcn, "fc_densenet": fc_densenet}  # by what --config.model= says
+
+
 def pipeline() -> dict:
     """The keys of `data` that every data set shares."""
     return {

@@ -3,13 +3,43 @@
     import unet_jax
     masks, probabilities = unet_jax.load("runs/electrodes").predict(image)
 
-`load` is `unet_jax.runs.load.load_predictor`: the network of a run, ready to predict.
+`load` gives the network of a run, ready to predict (a `Predictor`); `build` makes a new network by its name; `losses` and
+`metrics` are the modules that hold them by name.
 """
 
+__all__ = ["Predictor", "__version__", "build", "load", "losses", "metrics"]
 
-def __getattr__(name: str):
-    if name == "load":
-        from unet_jax.runs.load import load_predictor  # on use: `import unet_jax.models` needs no Orbax
+# As typing.TYPE_CHECKING, which a type checker takes for true, without the import.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from unet_jax.evaluation import metrics
+    from unet_jax.inference.predictor import Predictor
+    from unet_jax.models.registry import build
+    from unet_jax.runs.load import load_predictor as load
+    from unet_jax.training.losses import registry as losses
+    from unet_jax.version import __version__
 
-        return load_predictor
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Where each public name is: its module, and its name there; a module itself has none.
+_PUBLIC = {
+    "Predictor": ("unet_jax.inference.predictor", "Predictor"),
+    "__version__": ("unet_jax.version", "__version__"),
+    "build": ("unet_jax.models.registry", "build"),
+    "load": ("unet_jax.runs.load", "load_predictor"),
+    "losses": ("unet_jax.training.losses.registry", ""),
+    "metrics": ("unet_jax.evaluation.metrics", ""),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Imports a public name on its first use: `import unet_jax` itself takes no time."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    module, attribute = _PUBLIC[name]
+    imported = importlib.import_module(module)
+    return getattr(imported, attribute) if attribute else imported
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -148,7 +148,7 @@ def test_report_says_what_is_not_there():
 
 
 def call(*arguments):
-    command = [sys.executable, "-m", "unet_jax.analysis.compare", *map(str, arguments)]
+    command = [sys.executable, "-m", "unet_jax.programs.compare", *map(str, arguments)]
     env = os.environ | {"PYTHONWARNINGS": ""}
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False)
 

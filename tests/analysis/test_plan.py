@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import jax
 import pytest
 
-from unet_jax.analysis.plan import __main__ as program
 from unet_jax.analysis.plan import compile, devices, plan, report, work
 from unet_jax.analysis.plan.compile import Program
 from unet_jax.configs import default
 from unet_jax.data.augment.options import AugmentOptions
 from unet_jax.errors import UserError
+from unet_jax.programs import plan as program
 from unet_jax.runtime import parallel, roofline
 from unet_jax.runtime.program_cost import Cost
 
@@ -186,7 +186,7 @@ def test_the_program_writes_its_page(config, monkeypatch, tmp_path, capsys):
     given = {"fit": False, "efficiency": 0.4, "channels": 1, "classes": 3, "overlapping": False}
     out = tmp_path / "new" / "plan.json"
     values = SimpleNamespace(config=config, topology=["local"], out=str(out), **given)
-    monkeypatch.setattr(program.flags, "FLAGS", values)
+    monkeypatch.setattr(program, "FLAGS", values)
     program.main()
     assert f"written: {out}" in capsys.readouterr().out
     written = json.loads(out.read_text())

@@ -12,6 +12,7 @@ from unet_jax.configs import default
 from unet_jax.errors import UserError
 from unet_jax.experiment.build import build_experiment
 from unet_jax.plotting import drawing
+from unet_jax.programs import preview as program
 from unet_jax.runtime import parallel
 from unet_jax.training.state import TrainState
 from unet_jax.training.step import create_gradient_fn
@@ -96,14 +97,14 @@ def test_overlapping_masks_are_drawn_one_over_the_other():
 
 def asked(monkeypatch, config, **changes):
     given = {"config": config, "out": "sheet.png", "num": 2, "step": 0, "seed": None}
-    monkeypatch.setattr(preview, "flags", SimpleNamespace(FLAGS=SimpleNamespace(**given | changes)))
+    monkeypatch.setattr(program, "FLAGS", SimpleNamespace(**given | changes))
 
 
 def test_the_command_writes_the_sheet(config, monkeypatch, tmp_path, capsys):
     sheets = []
     for seed in (None, 3, 4):
         asked(monkeypatch, config, out=str(tmp_path / f"new/{seed}.png"), seed=seed)
-        preview.main()
+        program.main()
         sheets.append((tmp_path / f"new/{seed}.png").read_bytes())
     assert "2 windows of electrodes, steps 0 to 0, seed 4\nwritten: " in capsys.readouterr().out
     assert sheets[0] == sheets[1] != sheets[2]  # the config's seed is 3
@@ -116,7 +117,7 @@ def test_the_command_writes_the_sheet(config, monkeypatch, tmp_path, capsys):
 def test_wrong_flags_are_refused(config, monkeypatch, name, value, remedy):
     asked(monkeypatch, config, **{name: value})
     with pytest.raises(UserError, match=rf"--{name}={value}.*{remedy}"):
-        preview.main()
+        program.main()
 
 
 def test_the_map_of_weights_stands_to_the_right():

@@ -242,7 +242,7 @@ def test_level_may_be_said_and_replaces_what_was_pruned(run, pruned, config, tmp
 
 
 def call(*arguments):
-    command = [sys.executable, "-m", "unet_jax.analysis.prune", *arguments]
+    command = [sys.executable, "-m", "unet_jax.programs.prune", *arguments]
     env = os.environ | {"PYTHONWARNINGS": ""}
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False)
 

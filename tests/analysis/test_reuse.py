@@ -94,9 +94,7 @@ def test_the_program_on_a_run_of_one_head(monkeypatch, tmp_path, capsys):
         return SimpleNamespace(step=7, predictor=SimpleNamespace(module=module, variables=variables, channels=1))
 
     monkeypatch.setattr(load, "open_run", open_run)
-    flags = SimpleNamespace(workdir=str(tmp_path), checkpoint="latest", out="")
-    monkeypatch.setattr(reuse.flags, "FLAGS", flags)
-    reuse.main()
+    reuse.measure_run(str(tmp_path), checkpoint="latest")
     assert asked == {"checkpoint": "latest", "mode": "accurate"}
     assert (tmp_path / "reuse" / "reuse.png").exists()
     assert "x_0_2" in capsys.readouterr().out

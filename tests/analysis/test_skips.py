@@ -256,7 +256,7 @@ def test_other_reported_classes_are_refused(runs, tmp_path):
 
 
 def test_the_program_without_a_run(tmp_path):
-    program = [sys.executable, "-m", "unet_jax.analysis.skips", f"--workdir={tmp_path / 'none'}", "--mean=image"]
+    program = [sys.executable, "-m", "unet_jax.programs.skips", f"--workdir={tmp_path / 'none'}", "--mean=image"]
     done = subprocess.run(program, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert "has no config.json, so no run is there" in done.stderr

@@ -8,14 +8,15 @@ import yaml
 from helpers import documents
 from helpers.documents import ROOT
 
+from unet_jax.programs import train
+
 TEXT = (ROOT / "docs" / "cluster.md").read_text()
 SHELL = documents.blocks(TEXT, "sh")
 COMMANDS = [line.partition("run_train.py")[2] for line in "".join(SHELL).replace("\\\n", "").splitlines()]
 
 
 def test_its_flags_and_configs_exist():
-    text = "".join((ROOT / path).read_text() for path in ("run_train.py", "unet_jax/runtime/cli.py"))
-    defined = {*re.findall(r'DEFINE_\w+\(\s*"(\w+)"', text), "config.seed"}
+    defined = {*train.FLAGS, "config.seed"}
     commands = [re.findall(r"--([\w.]+)=?(\S*)", command) for command in COMMANDS if command]
     assert len(commands) == 4
     for name, value in (flag for command in commands for flag in command):
@@ -46,4 +47,4 @@ def test_its_manifest_can_be_read():
 
 def test_a_stopped_run_is_requeued_and_no_other():
     [status] = re.findall(r'"\$status" -eq (\d+)', TEXT)
-    assert f"sys.exit({status})" in (ROOT / "run_train.py").read_text()
+    assert f"sys.exit({status})" in (ROOT / "unet_jax/programs/train.py").read_text()

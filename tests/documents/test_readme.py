@@ -25,7 +25,7 @@ def runs(folder, cache_dir, tmp_path_factory):
     readme, quickstart = documents.commands(README), documents.commands(QUICKSTART)
     assert len(readme) >= 8
     assert len(quickstart) == 6
-    commands = [command for command in readme if "unet_jax.analysis.certify" not in command]  # test_certify.py's
+    commands = [command for command in readme if not any("certify" in word for word in command)]  # test_certify.py's
     assert len(commands) == len(readme) - 1
     documents.run_commands(commands, folder, runs, cache_dir)
     others = [command for command in quickstart if command not in commands]

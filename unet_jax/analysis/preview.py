@@ -1,28 +1,19 @@
-"""Draws what a network will see: training windows before and after augmentation, side by side on one sheet.
-
-    python -m unet_jax.analysis.preview --config=configs/default.py --out=sheet.png
-    python -m unet_jax.analysis.preview --config=configs/nuclei.py:FOLDER --out=sheet.png --config.augment.rotate=180
-    python -m unet_jax.analysis.preview --config=configs/nuclei.py:FOLDER:nnunet --out=sheet.png
-
-The windows are those of the run's steps from --step on, in their order, and their changes those of the step: both follow
-from the seed, the step and the window's place in the batch. Masks are outlined in the colours of the classes; what is not
-valid is greyed out. A window and its change are shown in the same grey values, white and black those of the window. With
-data.weight_map, the map of the changed window stands to the right: black for 0, white for 1.
-Nothing is trained, and any --config.KEY flag works.
-"""
+"""Draws training windows before and after augmentation, in pairs on one sheet: what a network will see."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import jax
 import numpy as np
-from absl import flags
-from ml_collections import ConfigDict, config_flags
+from etils.epath import Path
+from ml_collections import ConfigDict
 
-from unet_jax.errors import UserError
+from unet_jax.data.augment.augment import augment_batch
+from unet_jax.data.loading import train_pipeline
+from unet_jax.experiment.build import build_experiment
 from unet_jax.plotting import drawing
-from unet_jax.runtime import cli
-from unet_jax.storage import paths
 from unet_jax.storage.write_errors import report_write_errors
+from unet_jax.training.step import step_keys
 
 # Pixels of a window's longer side: at least, or at most if it has more. Pairs in a row.
 TILE, PAIRS = 200, 4
@@ -45,13 +36,6 @@ def pairs(config: ConfigDict, parts, first_step: int = 0) -> Iterator[Pair]:
       parts: its experiment, from `experiment.build.build_experiment`.
       first_step: 0 or more.
     """
-    # Here, so that --help is quick.
-    import jax
-
-    from unet_jax.data.augment.augment import augment_batch
-    from unet_jax.data.loading import train_pipeline
-    from unet_jax.training.step import step_keys
-
     augment = jax.jit(lambda key, batch: augment_batch(key, batch, **config.augment.to_dict()))
     batches = train_pipeline.train_batches(
         parts.dataset.source("train"),
@@ -97,41 +81,24 @@ def _tile(pair: Pair, colours) -> np.ndarray:
     return np.concatenate([title, side_by_side])
 
 
-def define_flags() -> None:
-    config_flags.DEFINE_config_file("config", None, "File with get_config(); --config.KEY=VALUE sets one of its keys.")
-    flags.DEFINE_string("out", None, "The picture to write, a .png file.", required=True)
-    flags.DEFINE_integer("num", 16, "Windows on the sheet.")
-    flags.DEFINE_integer("step", 0, "How many steps of the run to skip.")
-    flags.DEFINE_integer("seed", None, "Instead of config.seed.")
-    flags.mark_flag_as_required("config")
+def write_sheet(config: ConfigDict, out: Path, num: int = 16, step: int = 0) -> None:
+    """Draws windows of the run that `config` describes and writes the sheet; prints what it shows.
 
+    Args:
+      config: of the run.
+      out: the PNG file to write.
+      num: number of windows.
+      step: how many steps of the run are skipped.
 
-def main() -> None:
-    values = flags.FLAGS
-    config, out = values.config, paths.expand(values.out, "--out")
-    for name, least, most in (("num", 1, 1000), ("step", 0, 2**31 - 1)):
-        value = getattr(values, name)
-        if not least <= value <= most:
-            raise UserError(f"--{name}={value}: give {least} to {most}")
-    if out.suffix.lower() != ".png":
-        raise UserError(f"--out={values.out}: the sheet is a PNG file; give a name that ends in .png")
-    if values.seed is not None:
-        config.seed = values.seed
-
-    # After the flags: --help needs no jax.
-    from unet_jax.experiment.build import build_experiment
-
+    Raises:
+      UserError: the config is wrong, or the file cannot be written.
+    """
     parts = build_experiment(config)
-    windows = pairs(config, parts, values.step)
-    shown = [next(windows) for _ in range(values.num)]
+    windows = pairs(config, parts, step)
+    shown = [next(windows) for _ in range(num)]
     picture = draw(shown, parts.dataset.class_names, parts.dataset.palette)
     with report_write_errors():
         out.parent.mkdir(parents=True, exist_ok=True)
         drawing.save_png(picture, out)
     print(f"{len(shown)} windows of {config.data.name}, steps {shown[0].step} to {shown[-1].step}, seed {config.seed}")
     print(f"written: {out}")
-
-
-if __name__ == "__main__":
-    define_flags()
-    cli.run(main, __doc__)

@@ -1,21 +1,10 @@
-"""Feature reuse: how much each convolution of a trained network weighs each of the maps that it reads.
-
-    python -m unet_jax.analysis.reuse --workdir=runs/electrodes
-    python -m unet_jax.analysis.reuse --workdir=runs/electrodes --out=runs/reuse --checkpoint=latest
-
-For each node x^{i,j} of U-Net++, each decoder node of U-Net and each layer of FC-DenseNet's blocks: the mean absolute weight
-of its first convolution on the slice of channels that came from each source (Huang et al., "Densely Connected Convolutional
-Networks", CVPR 2017, figure 5: the L1 norm, normalised by the number of maps). Beside it the same over the mean of all that
-the convolution reads: 1 is even use, 0 none. OUT (default WORKDIR/reuse) gets reuse.csv and reuse.png, a heat map for each
-grid or block, columns the readers, rows the sources; row 1 of a dense block is its input.
-"""
+"""Measures feature reuse: how much each convolution of a trained network weighs each of the maps that it reads."""
 
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import flags
 from etils.epath import Path
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
@@ -25,7 +14,8 @@ from unet_jax.analysis.results import write_results
 from unet_jax.errors import UserError
 from unet_jax.plotting.figures import new_figure
 from unet_jax.plotting.text_table import format_table
-from unet_jax.runtime import cli
+from unet_jax.runs import load
+from unet_jax.runs.workdir import resolve
 from unet_jax.storage import paths
 
 # Names of a node of a grid, and of a layer of a dense block.
@@ -149,28 +139,22 @@ def _draw(all_uses: list[Use]):
     return figure
 
 
-def define_flags() -> None:
-    flags.DEFINE_string("workdir", None, "Folder of the run, as given to run_train.py.", required=True)
-    flags.DEFINE_string("checkpoint", "best", "best, latest or a step.")
-    flags.DEFINE_string("out", "", "Folder to write into. Default: WORKDIR/reuse.")
+def measure_run(workdir: str, checkpoint: str = "best", out: str = "") -> None:
+    """Measures the feature reuse of a trained run, prints its table and writes its files.
 
+    Args:
+      workdir: of the run.
+      checkpoint: "best", "latest" or a step.
+      out: the folder to write into; "" for WORKDIR/reuse.
 
-def main() -> None:
-    # After the flags: --help needs no jax.
-    from unet_jax.runs import workdir as folder
-    from unet_jax.runs.load import open_run
-
-    values = flags.FLAGS
-    out = paths.expand(values.out, "--out") if values.out else folder.resolve(values.workdir) / "reuse"
+    Raises:
+      UserError: there is no such run or checkpoint, or as of `uses`.
+    """
+    folder = paths.expand(out, "--out") if out else resolve(workdir) / "reuse"
     # The network as trained.
-    run = open_run(values.workdir, checkpoint=values.checkpoint, mode="accurate")
+    run = load.open_run(workdir, checkpoint=checkpoint, mode="accurate")
     predictor = run.predictor
     all_uses = uses(predictor.module, predictor.variables, predictor.channels)
-    print(f"{values.workdir}, checkpoint of step {run.step}\n\n{table(all_uses)}\n")
-    for path in write(all_uses, out):
+    print(f"{workdir}, checkpoint of step {run.step}\n\n{table(all_uses)}\n")
+    for path in write(all_uses, folder):
         print(f"written: {path}")
-
-
-if __name__ == "__main__":
-    define_flags()
-    cli.run(main, __doc__)

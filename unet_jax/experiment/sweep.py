@@ -7,7 +7,7 @@
 A value may be a whole section, as the functions of `configs/default.py` make them. It replaces the config's section:
 another network has other keys, so its name alone would not do. A key within the section is set after it.
 
-`run_train.py --sweep_index=N` runs point N, so that a job array of a cluster is a sweep.
+`unet-jax train --sweep_index=N` runs point N, so that a job array of a cluster is a sweep.
 """
 
 import copy
@@ -22,6 +22,7 @@ from ml_collections import ConfigDict
 
 from unet_jax.errors import UserError
 from unet_jax.experiment.sections import DataSection, LoadingSection, keys_of
+from unet_jax.runtime.config_file import find_config
 
 # Sections whose keys depend on their `name`, and the keys that each of them has; what reads the section checks the others.
 BY_NAME = {
@@ -106,7 +107,7 @@ def apply_sweep_index(
 
     Prints the point. `given` are the keys that the command line sets; errors as of the functions above.
     """
-    point = choose_point(read_sweep(config_file.partition(":")[0]), index)
+    point = choose_point(read_sweep(find_config(config_file).path), index)
     apply_point(config, point, given=given)
     workdir = f"{workdir}/{point_name(index, point)}"
     print(f"point {index} of the sweep: {describe_point(point)}; into {workdir}")

@@ -1,1 +1,1 @@
-"""One file per command: flags to one function."""
+"""One file per command of `unet-jax`, from its flags to one function; `commands.py` lists them and runs one."""

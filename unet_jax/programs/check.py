@@ -1,8 +1,8 @@
 """Checks a folder of images and masks before a training: errors, warnings, and what is in it.
 
-    python -m unet_jax.programs.check FOLDER
-    python -m unet_jax.programs.check FOLDER --out=OUT                 # also writes pictures
-    python -m unet_jax.programs.check FOLDER --masks_dir=masks3 --class_names="('background', 'stack', 'plate')"
+    unet-jax check FOLDER
+    unet-jax check FOLDER --out=OUT                 # also writes pictures
+    unet-jax check FOLDER --masks_dir=masks3 --class_names="('background', 'stack', 'plate')"
 
 The flags are the keys of `data` of the same names (configs/default.py). The tables go to stdout, with a line "warning: ..."
 for what is worth a look. A line "error: ..." on stderr is an error with which training would end.
@@ -16,47 +16,65 @@ cannot be written (that line comes last).
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from absl import flags
-from etils.epath import Path
 from ml_collections.config_flags.tuple_parser import TupleParser
 
-from unet_jax.data.check import contact_sheet
-from unet_jax.data.check.dataset_warnings import find_warnings
-from unet_jax.data.check.report import format_survey, shorten
-from unet_jax.data.check.survey import Survey, survey_folder
 from unet_jax.errors import UserError
-from unet_jax.plotting import drawing
 from unet_jax.runtime import cli
-from unet_jax.storage import json_file, paths
-from unet_jax.storage.write_errors import report_write_errors
+
+if TYPE_CHECKING:
+    from etils.epath import Path
+
+    from unet_jax.data.check.survey import Survey
+
+FLAGS = flags.FlagValues()
 
 
-def _tuple(name: str, default: tuple, text: str):
-    return flags.DEFINE(TupleParser(), name, default, text, serializer=flags.ArgumentSerializer())
+def _define_tuple(name: str, default: tuple, text: str) -> None:
+    flags.DEFINE(TupleParser(), name, default, text, FLAGS, serializer=flags.ArgumentSerializer())
 
 
-OPTIONS = {
-    "masks_dir": flags.DEFINE_string("masks_dir", "masks", "Folder of masks in FOLDER."),
-    "class_names": _tuple("class_names", (), "By class id, e.g. \"('background', 'plate')\"."),
-    "num_classes": flags.DEFINE_integer("num_classes", 0, "0: as many as names, else the largest id found + 1."),
-    "mask_values": _tuple("mask_values", (), 'Pixel values of class 0, 1, ..., e.g. "(0, 255)"; none if they are ids.'),
-    "palette": _tuple("palette", (), 'An RGB triple per class, for RGB masks, e.g. "((0, 0, 0), (255, 0, 0))".'),
-    "split_file": flags.DEFINE_string("split_file", "", "A CSV in place of index.csv, of all or some images."),
-    "split_fractions": _tuple("split_fractions", (0.7, 0.15, 0.15), "Of train, val and test where no such file says."),
-}
-PATCH = _tuple("patch", (96, 96), "Height and width of a training window, as data.patch.")
-OUT = flags.DEFINE_string("out", None, "Folder for sheet.png, alike.png and check.json.")
-STRICT = flags.DEFINE_bool("strict", False, "End with status 1 if there is a warning.")
+# The keys of `data` that say how a folder is read.
+OPTIONS = (
+    "masks_dir",
+    "class_names",
+    "num_classes",
+    "mask_values",
+    "palette",
+    "split_file",
+    "split_fractions",
+)
+flags.DEFINE_string("masks_dir", "masks", "Folder of masks in FOLDER.", FLAGS)
+_define_tuple("class_names", (), "By class id, e.g. \"('background', 'plate')\".")
+flags.DEFINE_integer("num_classes", 0, "0: as many as names, else the largest id found + 1.", flag_values=FLAGS)
+_define_tuple("mask_values", (), 'Pixel values of class 0, 1, ..., e.g. "(0, 255)"; none if they are ids.')
+_define_tuple("palette", (), 'An RGB triple per class, for RGB masks, e.g. "((0, 0, 0), (255, 0, 0))".')
+flags.DEFINE_string("split_file", "", "A CSV in place of index.csv, of all or some images.", FLAGS)
+_define_tuple("split_fractions", (0.7, 0.15, 0.15), "Of train, val and test where no such file gives the splits.")
+_define_tuple("patch", (96, 96), "Height and width of a training window, as data.patch.")
+flags.DEFINE_string("out", None, "Folder for sheet.png, alike.png and check.json.", FLAGS)
+flags.DEFINE_bool("strict", False, "End with status 1 if there is a warning.", FLAGS)
 
 
 def main(root: str) -> None:
-    """Checks the folder `root`, prints the result, and exits with its status."""
-    window = PATCH.value
+    """Checks the folder `root`, prints the result, and exits with its status.
+
+    Raises:
+      UserError: a flag is not allowed, or OUT cannot be written.
+    """
+    # After the flags: --help needs no OpenCV.
+    from unet_jax.data.check.dataset_warnings import find_warnings
+    from unet_jax.data.check.report import format_survey, shorten
+    from unet_jax.data.check.survey import survey_folder
+    from unet_jax.storage import paths
+
+    window = FLAGS.patch
     if len(window) != 2 or not all(isinstance(n, int) and n > 0 for n in window):
         raise UserError(f"--patch={window}: give (height, width) in pixels, two whole numbers above 0")
-    out = None if OUT.value is None else paths.expand(OUT.value, "--out")
-    survey = survey_folder(root, **{name: flag.value for name, flag in OPTIONS.items()})
+    out = None if FLAGS.out is None else paths.expand(FLAGS.out, "--out")
+    survey = survey_folder(root, **{name: FLAGS[name].value for name in OPTIONS})
     warnings = find_warnings(survey, window)
     if survey.images:
         print(f"{root}\n\n{format_survey(survey)}\n")
@@ -71,15 +89,20 @@ def main(root: str) -> None:
         print(f"written: {', '.join(map(str, _write(survey, warnings, out)))}")
     if survey.errors:
         sys.exit(2)
-    sys.exit(1 if STRICT.value and warnings else 0)
+    sys.exit(1 if FLAGS.strict and warnings else 0)
 
 
 def _counted(items: Sequence, noun: str) -> str:
     return f"{len(items)} {noun}" if len(items) == 1 else f"{len(items)} {noun}s"
 
 
-def _write(survey: Survey, warnings: list[str], out: Path) -> list[Path]:
+def _write(survey: "Survey", warnings: list[str], out: "Path") -> "list[Path]":
     """Writes pictures and check.json, and deletes the pictures of an earlier check; returns the paths."""
+    from unet_jax.data.check import contact_sheet
+    from unet_jax.plotting import drawing
+    from unet_jax.storage import json_file
+    from unet_jax.storage.write_errors import report_write_errors
+
     pictures = {
         "sheet.png": contact_sheet.draw_sheet if survey.images else None,
         "alike.png": contact_sheet.draw_alike_sheet if survey.alike else None,
@@ -103,5 +126,10 @@ def _write(survey: Survey, warnings: list[str], out: Path) -> list[Path]:
     return [*written, out / "check.json"]
 
 
+def run() -> None:
+    """Runs the command `check`."""
+    cli.run(main, __doc__, FLAGS, arguments=("FOLDER",))
+
+
 if __name__ == "__main__":
-    cli.run(main, __doc__, arguments=("FOLDER",))
+    run()

@@ -1,0 +1,101 @@
+"""The certificate: every check of the networks, what differs from the papers, and both as a page and as JSON."""
+
+import dataclasses
+from importlib import metadata
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from unet_jax.analysis.certify import against_torch, counts, deviations, losses, parity, randomness, sizes, wiring
+from unet_jax.analysis.certify.check import Check
+from unet_jax.experiment.build import create_module
+from unet_jax.plotting.text_table import format_table
+from unet_jax.version import __version__
+
+PARTS = (counts, sizes, wiring, randomness, losses, parity)
+
+
+@dataclasses.dataclass(frozen=True)
+class Certificate:
+    """The result of all checks.
+
+    Attributes:
+      versions: of the packages, by name.
+      parts: the checks, by their kind.
+      deviations: what every option changes of the published networks, a line each.
+      of_config: what of that a config's network has; None where no config was given.
+    """
+
+    versions: dict[str, str]
+    parts: list[list[Check]]
+    deviations: list[str]
+    of_config: list[str] | None
+
+    @property
+    def checks(self) -> list[Check]:
+        """All checks, in order."""
+        return [check for part in self.parts for check in part]
+
+    @property
+    def passed(self) -> bool:
+        """True if every check passed."""
+        return all(check.passed for check in self.checks)
+
+    def text(self) -> str:
+        """Returns the page: versions, the config's network, a line for each check, and the deviations."""
+        device = jax.devices()[0].device_kind
+        blocks = [", ".join(f"{name} {version}" for name, version in self.versions.items()) + f", {device}"]
+        if self.of_config is not None:
+            lines = [f"- {line}" for line in self.of_config or ["no deviation"]]
+            blocks.append("\n".join(["This config's network, compared with the published ones:", *lines]))
+        blocks.append(_table(self.parts))
+        lines = [f"- {line}" for line in self.deviations]
+        blocks.append("\n".join(["What differs from the papers, option by option, and always:", *lines]))
+        return "\n\n".join(blocks)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns everything as a JSON object."""
+        return {
+            "versions": self.versions,
+            "checks": [vars(check) for check in self.checks],
+            "deviations": self.deviations,
+            "config": self.of_config or [],
+        }
+
+
+def certify(config: ConfigDict | None = None, against: str = "") -> Certificate:
+    """Runs every check; on the CPU, where products are exact. To be called before JAX starts its devices.
+
+    Args:
+      config: whose network is compared with the published ones; None for no such comparison.
+      against: "torch" to compare with PyTorch as well.
+    """
+    # Accelerators round products by default.
+    jax.config.update("jax_platforms", "cpu")
+    of_config = None
+    if config is not None:
+        module = create_module(config, ("background", "object"))
+        of_config = deviations.of(config.model.name, module)
+    parts = [list(part.checks()) for part in PARTS]
+    if against:
+        with jax.enable_x64(True):
+            parts.append(list(against_torch.checks()))
+    versions = {"unet_jax": __version__}
+    versions |= {name: metadata.version(name) for name in ("jax", "flax", "numpy")}
+    return Certificate(versions, parts, [*deviations.lines(), *deviations.ALWAYS], of_config)
+
+
+def _table(parts: list[list[Check]]) -> str:
+    """Returns a line for each check, failures with what was expected, parts separated; then how many passed."""
+    checks = [check for part in parts for check in part]
+    lines = iter(format_table([_cells(check) for check in checks], left=range(4)).splitlines())
+    blocks = ["\n".join(next(lines) for _ in part) for part in parts]
+    passed = sum(check.passed for check in checks)
+    return "\n\n".join([*blocks, f"{passed} of {len(checks)} checks passed"])
+
+
+def _cells(check: Check) -> tuple[str, ...]:
+    if check.passed:
+        return "PASS", check.network, check.claim, check.found
+    return "FAIL", check.network, check.claim, f"{check.found}   expected {check.expected} ({check.source})"

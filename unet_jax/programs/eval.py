@@ -1,0 +1,79 @@
+"""Scores a trained run on a split, or turns a folder of images into masks.
+
+    unet-jax eval --workdir=runs/electrodes                          # scores the best checkpoint on test
+    unet-jax eval --workdir=runs/electrodes --mode=fast --level=2    # U-Net++ pruned to level 2, one head
+    unet-jax eval --workdir=runs/electrodes --images=FOLDER --out=FOLDER
+
+Scores go to WORKDIR/eval/SPLIT.json, with masks and overlays in the same folder. With --images, OUT gets for each image a
+PNG of class ids, a mask of 0 and 255 for each reported class, and an overlay. Config and classes come from the workdir.
+
+Status: 2 for bad input, with one line that says what.
+"""
+
+from absl import flags
+
+from unet_jax.errors import UserError
+from unet_jax.runtime import cli
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("workdir", None, "Folder of the run, as given to `unet-jax train`.", FLAGS, required=True)
+flags.DEFINE_string("checkpoint", "best", "best (on val), latest, or a step.", FLAGS)
+flags.DEFINE_string(
+    "split", None, "train, val or test. Default: test, or val where there is no test; the output names it.", FLAGS
+)
+flags.DEFINE_enum(
+    "mode",
+    None,
+    ["accurate", "fast"],
+    "accurate: mean over the heads; fast: one head. Default: eval.mode of the run.",
+    FLAGS,
+)
+flags.DEFINE_integer(
+    "level", 0, "U-Net++'s pruning level: runs only the nodes it needs. 0: as trained.", flag_values=FLAGS
+)
+flags.DEFINE_enum(
+    "weights",
+    None,
+    ["raw", "ema"],
+    "raw: as trained; ema: their moving average, where the run kept one. Default: eval.weights of the run.",
+    FLAGS,
+)
+flags.DEFINE_string("images", None, "Folder of images without masks, to predict instead of scoring a split.", FLAGS)
+flags.DEFINE_string("out", None, "Folder for what --images gives.", FLAGS)
+flags.DEFINE_bool("overwrite", False, "Replace results that are in --out already.", FLAGS)
+flags.DEFINE_string("root", None, "Where the run's data lie now, if not where they were.", FLAGS)
+cli.define_job(FLAGS)
+
+
+def main() -> None:
+    """Scores the run, or predicts the images, as the flags say.
+
+    Raises:
+      UserError: the flags contradict each other.
+    """
+    images, out = FLAGS.images, FLAGS.out
+    if (images is None) != (out is None) or "" in (images, out):
+        raise UserError(
+            f"--images={images or ''} and --out={out or ''}: give both, the images and a folder for their masks, or neither; "
+            "an empty one is no folder"
+        )
+    if images is not None and (FLAGS.split or FLAGS.root):
+        raise UserError("--images predicts a folder; --split and --root are for scoring: leave one of the two out")
+    # After the flags: --help needs no jax.
+    from unet_jax.runs import score
+
+    chosen = {"checkpoint": FLAGS.checkpoint, "mode": FLAGS.mode or "", "level": FLAGS.level}
+    chosen["weights"] = FLAGS.weights or ""
+    if images is not None:
+        score.predict_images(FLAGS.workdir, images, out, overwrite=FLAGS.overwrite, **chosen)
+    else:
+        score.score_run(FLAGS.workdir, split=FLAGS.split or "", root=FLAGS.root or "", **chosen)
+
+
+def run() -> None:
+    """Runs the command `eval`."""
+    cli.run(main, __doc__, FLAGS)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,3 @@
+"""The version of the package, for `unet_jax.__version__`, the wheel and what programs print."""
+
+__version__ = "0.2.0"

@@ -2,7 +2,7 @@
 
     python benchmarks/evidence.py --claims
 
-runs those whose runs are done, and puts commands, tables and pictures into docs/claims.md, between the marks that stand
+runs those whose runs are done, and puts commands, tables and pictures into docs/explanation/claims.md, between the marks that stand
 there; `--only=PATTERN` chooses by their names.
 """
 
@@ -16,7 +16,8 @@ from pathlib import Path
 from benchmarks import rows, tables
 from unet_jax.errors import UserError
 
-PAGE = rows.ROOT / "docs" / "claims.md"
+PAGE = rows.ROOT / "docs" / "explanation" / "claims.md"
+PICTURES = rows.ROOT / "docs" / "images"
 # The folder of the runs, as the page writes it.
 RUNS = "runs/evidence"
 
@@ -111,13 +112,13 @@ def run_all(only: str, results: tables.Results, workdir: Path, programs) -> list
 
 
 def write(claim: Claim, names: Sequence[str], printed: str, workdir: Path) -> None:
-    """Puts a claim's command, its table and its picture between its marks of the page, the picture beside the page."""
+    """Puts a claim's command, its table and its picture between its marks of the page, the picture into docs/images."""
     out = workdir / "claims" / claim.name
-    picture = PAGE.with_name(f"claim_{claim.name}.png")
+    picture = PICTURES / f"claim_{claim.name}.png"
     shutil.copyfile(out / claim.picture, picture)
     command = " ".join(["python", *claim.command(RUNS, _shortened(names), f"{RUNS}/claims/{claim.name}")])
     table = re.sub(r"^written: .*\n?", "", printed.replace(str(workdir), RUNS), flags=re.MULTILINE).strip()
-    text = f"```text\n$ {command}\n\n{table}\n```\n\n![{claim.name}]({picture.name})"
+    text = f"```text\n$ {command}\n\n{table}\n```\n\n![{claim.name}](../images/{picture.name})"
     tables.rewrite(PAGE, claim.name, text)
 
 

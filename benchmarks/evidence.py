@@ -12,10 +12,10 @@ measured, in turn (step_seconds.py); the number of steps that fill the minutes i
 command trains the same bits however fast the machine is that day. A row that is done is not run again; one that was
 stopped goes on; one that fails does not stop the others. Rows whose folder is not given are left out, with a note.
 
-Results go to benchmarks/results.csv and from there into README.md and docs/results.md; another --results file leaves
+Results go to benchmarks/results.csv and from there into README.md and docs/explanation/results.md; another --results file leaves
 the docs alone, and its tables are printed. --pictures copies the best, median and worst image of a run on the
-synthetic X-rays into docs/ and prints where those of the other sets lie. --claims analyses the runs that are done, by the
-commands of unet_jax.analysis, and writes docs/claims.md (claims.py).
+synthetic X-rays into docs/images/ and prints where those of the other sets lie. --claims analyses the runs that are done, by the
+commands of unet_jax.analysis, and writes docs/explanation/claims.md (claims.py).
 """
 
 import json
@@ -41,6 +41,7 @@ from unet_jax.runtime import cli
 
 ROOT = rows.ROOT
 RESULTS = ROOT / "benchmarks" / "results.csv"
+RESULTS_PAGE = ROOT / "docs" / "explanation" / "results.md"
 SHOWN = ("best", "median", "worst")
 FOLDERS = [name for name, data in rows.DATA.items() if data.folder]
 
@@ -50,7 +51,9 @@ flags.DEFINE_string("results", str(RESULTS), "The CSV file.")
 flags.DEFINE_float("minutes", 0.0, "Of training steps, in place of the rows' own: for a trial.")
 flags.DEFINE_bool("list", False, "Print the rows with their state and command; run nothing.")
 flags.DEFINE_bool("table", False, "Write the tables from the CSV; run nothing.")
-flags.DEFINE_bool("claims", False, "Run the commands of docs/claims.md on runs that are done; train nothing.")
+flags.DEFINE_bool(
+    "claims", False, "Run the commands of docs/explanation/claims.md on runs that are done; train nothing."
+)
 flags.DEFINE_bool("pictures", False, "Copy and name the pictures of runs that are done; run nothing.")
 for _name in FOLDERS:
     flags.DEFINE_string(_name, "", f"Folder of {_name}'s images and masks.")
@@ -177,7 +180,7 @@ def code_mark(root: Path = ROOT) -> str:
 
 
 def write_tables(every: list[rows.Row], results: tables.Results) -> None:
-    """The tables into README.md and docs/results.md, which name the CSV: it is made where it is not there.
+    """The tables into README.md and docs/explanation/results.md, which name the CSV: it is made where it is not there.
 
     The tables of another file than the project's own are printed.
     """
@@ -188,15 +191,15 @@ def write_tables(every: list[rows.Row], results: tables.Results) -> None:
     if not RESULTS.exists():
         results.write()
     tables.rewrite(ROOT / "README.md", "results", tables.summary(every, results))
-    tables.rewrite(ROOT / "docs" / "results.md", "runs", tables.runs(every, results))
-    tables.rewrite(ROOT / "docs" / "results.md", "beside", tables.beside(every, results))
-    shown = [f"![The {name} image]({_picture(name).name})" for name in SHOWN if _picture(name).exists()]
-    tables.rewrite(ROOT / "docs" / "results.md", "pictures", "\n\n".join(shown) or "Not made yet.")
-    print("tables written: README.md, docs/results.md")
+    tables.rewrite(RESULTS_PAGE, "runs", tables.runs(every, results))
+    tables.rewrite(RESULTS_PAGE, "beside", tables.beside(every, results))
+    shown = [f"![The {name} image](../images/{_picture(name).name})" for name in SHOWN if _picture(name).exists()]
+    tables.rewrite(RESULTS_PAGE, "pictures", "\n\n".join(shown) or "Not made yet.")
+    print("tables written: README.md, docs/explanation/results.md")
 
 
 def copy_pictures(every: list[rows.Row], results: tables.Results, workdir: Path) -> None:
-    """Names the best, median and worst image of the first U-Net++ run of each set; those of the synthetic set to docs/."""
+    """Names the best, median and worst image of the first U-Net++ run of each set; those of the synthetic set to docs/images/."""
     for data, about in rows.DATA.items():
         row = next(row for row in every if row.data == data and row.variant == "unet_pp")
         folder = workdir / row.name / "eval" / about.split
@@ -211,7 +214,7 @@ def copy_pictures(every: list[rows.Row], results: tables.Results, workdir: Path)
 
 
 def _picture(name: str) -> Path:
-    return ROOT / "docs" / f"electrodes_{name}.png"
+    return ROOT / "docs" / "images" / f"electrodes_{name}.png"
 
 
 def run_all(chosen, every, results: tables.Results, workdir: Path, folders: dict[str, str]) -> list[str]:

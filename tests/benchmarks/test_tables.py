@@ -60,8 +60,8 @@ def test_the_docs_hold_the_tables_of_the_results_on_file():
     results = tables.Results(evidence.RESULTS)
     written = (
         ("README.md", "results", tables.summary),
-        ("docs/results.md", "runs", tables.runs),
-        ("docs/results.md", "beside", tables.beside),
+        ("docs/explanation/results.md", "runs", tables.runs),
+        ("docs/explanation/results.md", "beside", tables.beside),
     )
     for name, mark, table in written:
         assert f"<!-- {mark} -->\n{table(rows.ROWS, results)}\n<!-- /{mark} -->" in (rows.ROOT / name).read_text()

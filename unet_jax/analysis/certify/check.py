@@ -1,4 +1,4 @@
-"""One line of the certificate, and networks with weights to check."""
+"""Defines one check of the certificate, and draws random weights and images for the networks to check."""
 
 import dataclasses
 from typing import Any
@@ -11,7 +11,16 @@ from flax import linen as nn
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """A claim about a network: what its source says, what was found, and whether the two agree."""
+    """One line of the certificate: a claim about a network, compared with its source.
+
+    Attributes:
+      network: the network's name, such as "U-Net paper".
+      claim: what is checked.
+      expected: the value by the source.
+      found: the value of the network here.
+      passed: True if the two agree.
+      source: the paper or code that the expected value comes from.
+    """
 
     network: str
     claim: str
@@ -21,14 +30,26 @@ class Check:
     source: str
 
 
-def shapes(module: nn.Module, channels: int, size: int) -> dict:
-    """The variables' shapes for images `[1, size, size, channels]`; nothing is computed, however large the network."""
+def shapes(module: nn.Module, channels: int, size: int) -> dict[str, Any]:
+    """Returns the shapes of the variables for images `[1, size, size, channels]`, without computing anything."""
     image = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
     return jax.eval_shape(module.init, jax.random.key(0), image)
 
 
 def random_variables(module: nn.Module, channels: int, size: int, seed: int = 0) -> dict[str, Any]:
-    """Variables as if trained: no bias, scale, mean or variance is 0 or 1; kernels keep the activations' size."""
+    """Draws variables like those of a trained network, float32.
+
+    No bias, scale, mean or variance is 0 or 1. Kernels are He normal, so that activations keep their size.
+
+    Args:
+      module: the network.
+      channels: channels of the image.
+      size: height and width of the image, in pixels.
+      seed: seed of the draws.
+
+    Returns:
+      The variables of `module` as NumPy arrays.
+    """
     rng = np.random.default_rng(seed)
 
     def draw(path, leaf):
@@ -41,5 +62,5 @@ def random_variables(module: nn.Module, channels: int, size: int, seed: int = 0)
 
 
 def random_images(size: int, channels: int, seed: int = 1, number: int = 1) -> np.ndarray:
-    """Images `[number, size, size, channels]` of standard normal pixels."""
+    """Draws images float32 `[number, size, size, channels]` of standard normal pixels."""
     return np.random.default_rng(seed).normal(size=(number, size, size, channels)).astype(np.float32)

@@ -1,6 +1,7 @@
-"""Parameter counts, to the last one."""
+"""Checks the exact number of parameters of each published network."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from unet_jax import models
 from unet_jax.analysis.certify.check import Check, shapes
@@ -12,7 +13,7 @@ UNET_PP = "Zhou et al. 2018, figure 1, and their code"
 SIGMOID = {"activation": "sigmoid"}
 
 # (label, model, channels of the image, classes, options, parameters, source)
-PUBLISHED = (
+PUBLISHED: tuple[tuple[str, str, int, int, dict[str, Any], int, str], ...] = (
     ("U-Net paper", "unet", 1, 2, {"variant": "paper"}, 31_030_658, UNET),
     ("U-Net release", "unet", 1, 2, {"variant": "release"}, 31_100_354, RELEASE),
     ("U-Net same", "unet", 1, 2, {"variant": "same"}, 31_030_658, UNET + ", padded"),
@@ -24,7 +25,7 @@ PUBLISHED = (
         1,
         {"variant": "wide", **SIGMOID},
         9_282_246,
-        "Zhou et al.'s code; their paper prints 9.13 M, a slip of the source",
+        "Zhou et al.'s code; their paper prints 9.13 M, which their code does not give",
     ),
     *(
         (f"U-Net++ {what}", "unet_pp", channels, classes, {"variant": "paper", **SIGMOID, **options}, number, UNET_PP)
@@ -41,17 +42,18 @@ PUBLISHED = (
     ),
 )
 
-
 TIRAMISU = "Jegou et al. 2017, table 1 and their code"
 DENSE = {"103": (9_322_091, 9_425_163), "67": (3_463_243, 3_502_923), "56": (1_376_795, 1_397_963)}
-FCN = "Long et al. 2015 and their code; fixed up-sampling has none"
+FCN = "Long et al. 2015 and their code; fixed up-sampling has no parameters"
 
 
 def checks() -> Iterator[Check]:
-    """Each published network at its full size, by shapes alone."""
+    """Yields the checks of each published network at its full size; only shapes are computed."""
     for label, name, channels, classes, options, expected, source in PUBLISHED:
         module = models.build(name, num_classes=classes, **options)
-        claim = f"parameters, {channels} channel{'s' * (channels > 1)} -> {classes} class{'es' * (classes > 1)}"
+        inputs = "1 channel" if channels == 1 else f"{channels} channels"
+        outputs = "1 class" if classes == 1 else f"{classes} classes"
+        claim = f"parameters, {inputs} -> {outputs}"
         yield _check(label, claim, expected, shapes(module, channels, module.input_size(32))["params"], source)
     claim = "parameters, 3 channels -> 21 classes"
     params = shapes(models.build("fcn", num_classes=21), 3, 64)["params"]
@@ -67,5 +69,5 @@ def checks() -> Iterator[Check]:
 
 
 def _check(network: str, claim: str, expected: int, tree, source: str) -> Check:
-    found = count_parameters(tree)
-    return Check(network, claim, f"{expected:,}", f"{found:,}", found == expected, source)
+    count = count_parameters(tree)
+    return Check(network, claim, f"{expected:,}", f"{count:,}", count == expected, source)

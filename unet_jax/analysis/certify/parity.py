@@ -1,4 +1,4 @@
-"""The networks' logits beside those of `analysis/reference`, which is plain NumPy in float64."""
+"""Compares the networks' logits with those of `analysis/reference`, which is plain NumPy in float64."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -14,10 +14,16 @@ TOLERANCE = 1e-5
 
 
 class Family(NamedTuple):
-    """The options of a narrow network, its reference, and the fields of the network that the reference is given."""
+    """Describes how one kind of network is compared with its reference.
+
+    Attributes:
+      narrow: options that make the network small.
+      logits: the reference, `(variables, image, **fields) -> logits of each head`.
+      fields: names of the network's options that the reference takes.
+    """
 
     narrow: dict[str, Any]
-    logits: Callable
+    logits: Callable[..., list[np.ndarray]]
     fields: tuple[str, ...]
 
 
@@ -35,7 +41,7 @@ FAMILIES = {
 }
 
 # (label, model, options, smallest size of the logits)
-CASES = (
+CASES: tuple[tuple[str, str, dict[str, Any], int], ...] = (
     ("U-Net paper", "unet", {"variant": "paper"}, 12),
     ("U-Net release", "unet", {"variant": "release"}, 12),
     ("U-Net same", "unet", {"variant": "same"}, 24),
@@ -47,14 +53,15 @@ CASES = (
     ("U-Net++ one head", "unet_pp", {"variant": "paper"}, 16),
     ("U-Net++ L1", "unet_pp", {"variant": "paper", "level": 1}, 16),
     ("U-Net++ valid", "unet_pp", {"padding": "valid", "deep_supervision": True}, 12),
-    *((f"FCN-{stride}s", "fcn", {"stride": stride}, 45) for stride in (32, 16, 8)),  # pools of odd sizes, too
+    # At this size some pools see an odd number of pixels.
+    *((f"FCN-{stride}s", "fcn", {"stride": stride}, 45) for stride in (32, 16, 8)),
     ("FC-DenseNet", "fc_densenet", {}, 16),
     ("FC-DenseNet, odd size", "fc_densenet", {}, 13),
 )
 
 
 def checks() -> Iterator[Check]:
-    """Narrow networks of few levels: each operator and each place occurs."""
+    """Yields the checks of narrow networks of few levels, in which each operator occurs at each place."""
     for label, name, options, size in CASES:
         family = FAMILIES[name]
         module = models.build(name, num_classes=2, **family.narrow, **options)
@@ -68,6 +75,13 @@ def checks() -> Iterator[Check]:
         error = (
             max(np.abs(a - b).max() / np.abs(b).max() for a, b in zip(ours, theirs, strict=True)) if fits else np.inf
         )
-        claim = f"logits beside plain NumPy, {size} pixels"
-        expected, found = f"within {TOLERANCE:.0e}", f"{error:.1e}, {len(ours)} head{'s' * (len(ours) > 1)}"
-        yield Check(label, claim, expected, found, bool(error < TOLERANCE), "analysis/reference")
+        claim = f"logits compared with plain NumPy, {size} pixels"
+        heads = "1 head" if len(ours) == 1 else f"{len(ours)} heads"
+        yield Check(
+            label,
+            claim,
+            f"within {TOLERANCE:.0e}",
+            f"{error:.1e}, {heads}",
+            bool(error < TOLERANCE),
+            "analysis/reference",
+        )

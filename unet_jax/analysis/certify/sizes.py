@@ -1,7 +1,8 @@
-"""Sizes of maps in pixels: those of the papers' figures, and every size a network takes or refuses."""
+"""Checks sizes in pixels: the maps in the papers' figures, and the image sizes that a network takes or refuses."""
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +19,8 @@ TIRAMISU = (224, 112, 56, 28, 14, 7, 14, 28, 56, 112, 224)
 
 
 def maps(module: nn.Module, size: int) -> dict[str, int]:
-    """The height of what each submodule gives, and of the last head's `logits`, for an image of `size` x `size`."""
-    heights = {}
+    """Returns the height of each submodule's output, and of the last head's `logits`, for an image `[1, size, size, 1]`."""
+    heights: dict[str, int] = {}
 
     def watch(next_function, args, kwargs, context):
         output = next_function(*args, **kwargs)
@@ -34,52 +35,52 @@ def maps(module: nn.Module, size: int) -> dict[str, int]:
 
 
 def checks() -> Iterator[Check]:
-    """Thin networks: a size does not depend on the widths."""
+    """Yields the checks of every network, with few channels, as sizes do not depend on the widths."""
     yield from _grids()
     yield from _fcn()
     yield from _fc_densenet()
 
 
 def _grids() -> Iterator[Check]:
-    thin = {"num_classes": 2, "widths": (1,) * 5}
+    thin: dict[str, Any] = {"num_classes": 2, "widths": (1,) * 5}
     for variant in ("paper", "release"):
         module = models.build("unet", variant=variant, **thin)
         label, source = f"U-Net {variant}", "Ronneberger et al. 2015, figure 1"
         heights = maps(module, 572)
-        found = [heights[f"enc_{i}"] for i in range(5)] + [heights[f"dec_{i}"] for i in (3, 2, 1, 0)]
-        yield _equal(label, "572 pixels, level by level", FIGURE_1, tuple(found), source)
+        levels = [heights[f"enc_{i}"] for i in range(5)] + [heights[f"dec_{i}"] for i in (3, 2, 1, 0)]
+        yield _equal(label, "572 pixels, level by level", FIGURE_1, tuple(levels), source)
         yield _equal(label, "the smallest image, and its logits", (188, 4), _smallest(module), "arithmetic of figure 1")
-        yield _equal(
-            label, "sizes up to 700 that it takes", _legal(700), _taken(module, 700), "every pool sees an even size"
-        )
+        claim = "sizes up to 700 that it takes"
+        yield _equal(label, claim, _legal(700), _taken(module, 700), "every pool sees an even size")
     for name in ("unet", "unet_pp"):
         module = models.build(name, **thin)
         heights = maps(module, 96)
         nodes = [f"enc_{i}" if name == "unet" else f"x_{i}_0" for i in range(5)]
-        found = tuple(heights[node] for node in nodes)
         label = {"unet": "U-Net same", "unet_pp": "U-Net++"}[name]
-        yield _equal(label, "96 pixels, level by level", SAME, found, "Zhou et al. 2018, section 3.1: 96 x 96")
+        source = "Zhou et al. 2018, section 3.1: 96 x 96"
+        yield _equal(label, "96 pixels, level by level", SAME, tuple(heights[node] for node in nodes), source)
         heights = maps(module, 97)
         odd = heights[nodes[0]], heights["logits"]
-        yield _equal(label, "97 pixels: inside, and logits", (112, 97), odd, "up to a multiple of 16, and cropped")
+        yield _equal(label, "97 pixels: inside, and logits", (112, 97), odd, "padded to a multiple of 16, and cropped")
 
 
 def _fcn() -> Iterator[Check]:
     nets = {s: models.build("fcn", num_classes=2, widths=(1,) * 6, stride=s) for s in (32, 16, 8)}
     heights = maps(nets[8], 500)
     source = "Long et al.'s code, layer by layer: pad 100, pools that round up, crops"
-    found = tuple(heights[name] for name in VGG)
-    yield _equal("FCN-8s", "500 pixels, blocks, fc6, what is summed", _vgg(500), found, source)
+    claim = "500 pixels, blocks, fc6, scores that are added"
+    yield _equal("FCN-8s", claim, _vgg(500), tuple(heights[name] for name in VGG), source)
     for stride, module in nets.items():
         sizes = 1, 97, 500
-        found = tuple(maps(module, size)["logits"] for size in sizes)
-        yield _equal(f"FCN-{stride}s", "logits of 1, 97 and 500 pixels", sizes, found, source)
+        logits = tuple(maps(module, size)["logits"] for size in sizes)
+        yield _equal(f"FCN-{stride}s", "logits of 1, 97 and 500 pixels", sizes, logits, source)
 
 
 def _vgg(size: int) -> tuple[int, ...]:
-    """By walking: 100 zeros on each side, of which a convolution without any more takes 2 off; ceil(n / 2) a pool.
+    """Computes the sizes of FCN's maps, layer by layer.
 
-    fc6 takes 6 off, U_2 makes n pixels 2 (n + 1), and of a pool just as many are scored.
+    The image gets 100 zeros on each side, and the first convolution, which is not padded, removes 2 pixels. A pool gives
+    ceil(n / 2), fc6 removes 6, U_2 makes 2 (n + 1) pixels of n. The scores of a pool are cropped to that size.
     """
     heights, height = [], size + 200 - 2
     for _ in range(5):
@@ -95,23 +96,23 @@ def _fc_densenet() -> Iterator[Check]:
     module = models.build("fc_densenet", num_classes=2, variant="56")
     heights = maps(module, 224)
     blocks = [*(f"down_{i}" for i in range(5)), "bottleneck", *(f"up_{i}" for i in reversed(range(5)))]
-    found = tuple(heights[f"{block}_0"] for block in blocks)  # the others of a block are joined to it
+    # All layers of a block are concatenated, so they have one size.
+    sizes = tuple(heights[f"{block}_0"] for block in blocks)
     source = "Jegou et al. 2017, tables 1 and 2, section 4.1: 224 x 224"
-    yield _equal("FC-DenseNet56", "224 pixels, block by block", TIRAMISU, found, source)
+    yield _equal("FC-DenseNet56", "224 pixels, block by block", TIRAMISU, sizes, source)
     heights = maps(module, 225)
     odd = heights["first"], heights["logits"]
-    yield _equal(
-        "FC-DenseNet56", "225 pixels: inside, and logits", (256, 225), odd, "up to a multiple of 32, and cropped"
-    )
+    claim = "225 pixels: inside, and logits"
+    yield _equal("FC-DenseNet56", claim, (256, 225), odd, "padded to a multiple of 32, and cropped")
 
 
-def _equal(network, claim, expected, found, source) -> Check:
+def _equal(network, claim, expected, value, source) -> Check:
     def text(value):
         if not isinstance(value, tuple):
             return str(value)
         return " ".join(map(str, value)) if len(value) < 12 else f"{len(value)}: {value[0]} .. {value[-1]}"
 
-    return Check(network, claim, text(expected), text(found), expected == found, source)
+    return Check(network, claim, text(expected), text(value), expected == value, source)
 
 
 def _smallest(module) -> tuple[int, int]:
@@ -131,7 +132,10 @@ def _taken(module, limit: int) -> tuple[int, ...]:
 
 
 def _legal(limit: int) -> tuple[int, ...]:
-    """By walking down and up: two convolutions take 4 pixels off, a pool halves an even size, U doubles."""
+    """Computes the legal sizes up to `limit` by following the network down and up.
+
+    Two convolutions remove 4 pixels, a pool halves an even size, U doubles a size.
+    """
 
     def fits(size: int) -> bool:
         for _ in range(4):

@@ -1,4 +1,7 @@
-"""U-Net and U-Net++: Ronneberger et al. 2015, figure 1; Zhou et al. 2018, equation 1 and figure 1."""
+"""Computes U-Net and U-Net++: Ronneberger et al. 2015, figure 1; Zhou et al. 2018, equation 1 and figure 1."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -16,20 +19,53 @@ from unet_jax.analysis.reference.operators import (
 )
 
 
-def unet(variables, image, **options):
-    """Figure 1 of the paper: down, across and up."""
-    return _Grid(variables, **options).unet(np.float64(image))
+def unet(variables: Mapping[str, Any], image: np.ndarray, **options: Any) -> list[np.ndarray]:
+    """Computes U-Net (figure 1 of the paper).
+
+    Args:
+      variables: parameters and running statistics.
+      image: `[H, W, C]`.
+      **options: widths, padding, norm, upsample and variant of the network.
+
+    Returns:
+      The logits `[h, w, K]` of the one head, in a list.
+    """
+    return _Grid(variables, **options).unet(np.asarray(image, np.float64))
 
 
-def unet_pp(variables, image, *, deep_supervision, level, **options):
-    """Equation 1, node by node up to i + j = level; a head on each x^{0,j}, or on the last alone."""
+def unet_pp(
+    variables: Mapping[str, Any], image: np.ndarray, *, deep_supervision: bool, level: int, **options: Any
+) -> list[np.ndarray]:
+    """Computes U-Net++ (equation 1 of the paper), node by node up to i + j = level.
+
+    Args:
+      variables: parameters and running statistics.
+      image: `[H, W, C]`.
+      deep_supervision: True for a head on each x^{0,j}, False for one on the last.
+      level: the pruning level; 0 for the whole network.
+      **options: widths, padding, norm, upsample and variant of the network.
+
+    Returns:
+      The logits `[h, w, K]` of each head, shallow to deep.
+    """
     net = _Grid(variables, **options)
     level = level or net.depth
-    return net.unet_pp(np.float64(image), range(1, level + 1) if deep_supervision else [level], level)
+    heads = range(1, level + 1) if deep_supervision else [level]
+    return net.unet_pp(np.asarray(image, np.float64), heads, level)
 
 
-def normalise(x, norm, weights, statistics):
-    """(x - mean) / sqrt(variance + epsilon) * scale + bias; the mean over the image, a group of channels, or as learnt."""
+def normalise(
+    x: np.ndarray, norm: str, weights: Mapping[str, np.ndarray], statistics: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """Computes (x - mean) / sqrt(variance + epsilon) * scale + bias of a map `[H, W, C]`.
+
+    Args:
+      x: the map.
+      norm: "none"; "batch" for trained means and variances, "instance" for those of each channel, "group" for those of
+        each group of channels.
+      weights: `scale` and `bias` `[C]`; empty for "none".
+      statistics: `mean` and `var` `[C]` for "batch", else empty.
+    """
     if norm == "none":
         return x
     if norm == "batch":
@@ -44,10 +80,10 @@ def normalise(x, norm, weights, statistics):
 
 
 class _Grid:
-    """The operators with the weights of one network.
+    """Applies the operators with the weights of one network.
 
-    An image whose sides are no multiples of 2^depth is extended, as the network's docstring says; logits are of the
-    image's size (same) or of the middle (valid).
+    With same padding, the last row and column of the image are repeated until its sides are multiples of 2^depth, and
+    logits have the image's size. With valid padding, logits cover the middle.
     """
 
     def __init__(self, variables, *, widths, padding, norm, upsample, variant):
@@ -57,49 +93,49 @@ class _Grid:
         self.release = variant == "release"
 
     def h(self, name, sources):
-        """H: twice 3x3 convolution, normalisation, ReLU, over the concatenation of the sources."""
+        """Returns H of the concatenated sources: twice 3x3 convolution, normalisation, ReLU."""
         x = np.concatenate(sources, -1)
         for k in (0, 1):
             weights = self.weights[name][f"conv_{k}"]
             x = convolution(x, weights["kernel"], weights.get("bias"), self.padding)
             norm = f"norm_{k}"
-            x = normalise(x, self.norm, self.weights[name].get(norm), self.statistics.get(name, {}).get(norm))
+            x = normalise(x, self.norm, self.weights[name].get(norm, {}), self.statistics.get(name, {}).get(norm, {}))
             x = relu(x)
         return x
 
     def u(self, name, x):
-        """U: twice the size; the release has a ReLU after it."""
+        """Returns U, the map at twice its size; the release has a ReLU after it."""
         kernel, bias = self.weights[name]["kernel"], self.weights[name]["bias"]
         transpose = self.upsample == "transpose"
         y = transposed_convolution(x, kernel, 2) if transpose else resize(x, self.upsample) @ kernel
         return relu(y + bias) if self.release else y + bias
 
     def head(self, name, x):
-        """The 1x1 convolution to logits."""
+        """Returns the logits of a 1x1 convolution."""
         return convolution(x, self.weights[name]["kernel"], self.weights[name]["bias"])
 
-    def enter(self, image):
+    def pad_to_multiple(self, image):
         return image if self.padding == "valid" else repeat_border(image, 2**self.depth)
 
-    def leave(self, logits, image, size):
+    def crop_to_input(self, logits, image, size):
         return crop(logits, size) if self.padding == "valid" else logits[: image.shape[0], : image.shape[1]]
 
-    def unet(self, image):
-        skips, x = [], self.enter(image)
+    def unet(self, image: np.ndarray) -> list[np.ndarray]:
+        skips, x = [], self.pad_to_multiple(image)
         for i in range(self.depth + 1):
             x = self.h(f"enc_{i}", [pool(x) if i else x])
             skips.append(x)
         for i in range(self.depth - 1, -1, -1):
             up = self.u(f"up_{i}", x)
             x = self.h(f"dec_{i}", [up, crop(skips[i], up.shape)])
-        return [self.leave(self.head("head", x), image, x.shape)]
+        return [self.crop_to_input(self.head("head", x), image, x.shape)]
 
-    def unet_pp(self, image, heads, level):
-        x = {(0, 0): self.h("x_0_0", [self.enter(image)])}
+    def unet_pp(self, image: np.ndarray, heads: Iterable[int], level: int) -> list[np.ndarray]:
+        x = {(0, 0): self.h("x_0_0", [self.pad_to_multiple(image)])}
         for i in range(1, level + 1):
             x[i, 0] = self.h(f"x_{i}_0", [pool(x[i - 1, 0])])
         for j in range(1, level + 1):
             for i in range(level - j + 1):
                 up = self.u(f"up_{i}_{j}", x[i + 1, j - 1])
                 x[i, j] = self.h(f"x_{i}_{j}", [up, *(crop(x[i, k], up.shape) for k in range(j))])
-        return [self.leave(self.head(f"head_{j}", x[0, j]), image, x[0, level].shape) for j in heads]
+        return [self.crop_to_input(self.head(f"head_{j}", x[0, j]), image, x[0, level].shape) for j in heads]

@@ -1,4 +1,4 @@
-"""Estimates over seeds and images, and p values, of cases whose answers are known."""
+"""Estimates over seeds and images, and p values, in cases whose answers are known."""
 
 import numpy as np
 import pytest
@@ -9,20 +9,20 @@ from unet_jax.evaluation import bootstrap
 
 
 def test_seeds_and_images_are_crossed():
-    """Seeds that are alike add nothing to what is known of the images: the interval is that of one seed."""
+    """Three equal seeds give the interval of one seed."""
     count = {kind: values[:, 1:] for kind, values in some_counts(20, 0).items()}
     one, three = (estimate.resample([count] * num, "val", "iou")["pooled"] for num in (1, 3))
     assert estimate.estimate(three)[2:4] == pytest.approx(estimate.estimate(one)[2:4])
     assert estimate.estimate(three).std == 0
-    # And images that are alike say nothing of the seeds: what is left is the spread of these.
+    # With equal images, the interval is the spread of the seeds.
     same = [
         {"tp": np.full((20, 1), tp), "fp": np.full((20, 1), 100 - tp), "fn": np.zeros((20, 1), int)}
         for tp in (50, 60, 80)
     ]
-    told = estimate.estimate(estimate.resample(same, "val", "iou")["image"])
-    assert told[2:4] == pytest.approx((0.5, 0.8))
-    assert told.std == pytest.approx(np.std([0.5, 0.6, 0.8], ddof=1))
-    # The images of two splits vary apart, as many as there be in each.
+    spread = estimate.estimate(estimate.resample(same, "val", "iou")["image"])
+    assert spread[2:4] == pytest.approx((0.5, 0.8))
+    assert spread.std == pytest.approx(np.std([0.5, 0.6, 0.8], ddof=1))
+    # The images of two splits are drawn independently, also where their number is the same.
     train, val = (estimate.resample([count], split, "iou")["pooled"] for split in ("train", "val"))
     assert estimate.estimate(train - val).low < 0 < estimate.estimate(train - val).high
 
@@ -40,5 +40,6 @@ def test_p_values_of_what_cannot_be_tested():
     assert estimate.p_value(np.full(9, 0.5), np.full(9, 0.5)) == 1
     first = np.random.default_rng(0).uniform(size=40)
     assert estimate.p_value(first, first + 0.01) == pytest.approx(2 / (estimate.PERMUTATIONS + 1))
-    corrected = estimate.holm([0.03, np.nan, 0.01, 0.04])  # the largest is no smaller than the one before it
+    # The largest is no smaller than the one before it.
+    corrected = estimate.holm([0.03, np.nan, 0.01, 0.04])
     assert corrected == pytest.approx([0.06, np.nan, 0.03, 0.06], nan_ok=True)

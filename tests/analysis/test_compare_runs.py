@@ -1,4 +1,4 @@
-"""Runs opened for comparison: their groups and names, and which runs cannot be compared."""
+"""Runs opened for comparison: their groups, their names, and runs that cannot be compared."""
 
 import shutil
 
@@ -8,7 +8,7 @@ from unet_jax.analysis.compare import comparison, runs
 from unet_jax.errors import UserError
 
 
-def test_names_tell_no_more_than_apart():
+def test_names_hold_only_what_distinguishes():
     pp = {"model.name": "unet_pp", "model.deep_supervision": True, "data.train_fraction": 1.0, "train.num_steps": 5}
     unet = {"model.name": "unet", "data.train_fraction": 1.0, "train.num_steps": 7}
     one_head = pp | {"model.deep_supervision": False, "train.num_steps": 6}
@@ -76,7 +76,7 @@ def test_what_is_no_run(make, tmp_path, capsys):
     with pytest.raises(UserError, match=r"metric 'f1'.*iou, dice"):
         comparison.compare([run], metric="f1")
     runs.open_runs([make("b", train__num_steps=9)])
-    assert "step 6 of 9" in capsys.readouterr().out
+    assert "6 of 9" in capsys.readouterr().out
     shutil.rmtree(run / "checkpoints")
     with pytest.raises(UserError, match=r"a.checkpoints .*checkpoint"):
         comparison.compare([run])

@@ -1,4 +1,4 @@
-"""Scores read where an evaluation left them, and made where they are missing."""
+"""Scores read from the files of an evaluation, and made where they are missing."""
 
 import json
 
@@ -19,7 +19,7 @@ from unet_jax.runs import workdir as folder
 def test_splits_are_chosen_as_run_eval_does(make, capsys):
     opened = runs.open_runs([make("a")])
     assert scores.choose_splits(opened) == ("val",)
-    assert "no test split; comparing on val" in capsys.readouterr().out
+    assert "val" in capsys.readouterr().out
     assert scores.choose_splits(opened, ["val", "train", "val"]) == ("val", "train")
     opened[0].facts["splits"]["test"] = 2
     assert scores.choose_splits(opened) == ("test",)
@@ -36,7 +36,7 @@ def test_splits_are_chosen_as_run_eval_does(make, capsys):
         ({"counts": ("tp",)}, "pixel counts"),
     ],
 )
-def test_scores_that_are_of_no_use(make, about, message):
+def test_scores_that_cannot_be_used(make, about, message):
     run, count = make("a"), some_counts(about.pop("num", 6), 0)
     count = {kind: count[kind] for kind in about.pop("counts", bootstrap.COUNTS)}
     write_scores(run, "val", count, **about)
@@ -57,7 +57,7 @@ def test_scores_of_other_images(make):
 
 
 def test_missing_scores_are_made_of_the_whole_images_trained_on(tmp_path, cache_dir, capsys):
-    """A network of zeros, whose every pixel is background: what it misses of a class is all that an image has of it."""
+    """A network of zeros predicts background everywhere, so it misses all pixels of the other classes."""
     config = default.get_config()
     config.model = default.unet()
     config.model.widths, config.data.train_fraction, config.train.num_steps = (2, 2), 0.5, STEP
@@ -72,7 +72,7 @@ def test_missing_scores_are_made_of_the_whole_images_trained_on(tmp_path, cache_
     with Checkpointer(workdir / "checkpoints") as checkpointer:
         checkpointer.save(STEP, jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), dict(shapes)), 0.5)
     comparison.compare([workdir], splits=["train"])
-    assert "scoring 1 of 1: run, train" in capsys.readouterr().err
+    assert "scoring 1 of 1" in capsys.readouterr().err
     content = json.loads((workdir / "eval/train.json").read_text())
     source = dataset.source("train")
     assert len(content["images"]) == len(source) == 3
@@ -82,7 +82,8 @@ def test_missing_scores_are_made_of_the_whole_images_trained_on(tmp_path, cache_
     assert content["fingerprint"] == dataset.fingerprint
     assert (workdir / "eval/train/best.png").exists()
 
-    comparison.compare([workdir], splits=["train"])  # there now
+    # The file exists now.
+    comparison.compare([workdir], splits=["train"])
     assert "scoring" not in capsys.readouterr().err
     content["step"] = 99
     (workdir / "eval/train.json").write_text(json.dumps(content))

@@ -1,21 +1,40 @@
-"""Made-up runs to compare: a config, a checkpoint of one number, and files of pixel counts as an evaluation leaves them."""
+"""Writes made-up runs to compare: a config, a checkpoint of one number, and files of pixel counts as evaluation writes."""
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from unet_jax.configs import default
 from unet_jax.evaluation import bootstrap
 
-# The best checkpoint, and the latest.
+# Steps of the best and of the latest checkpoint.
 STEP, LATER = 3, 6
 NAMES = ("background", "anode", "cathode")
 SPLITS = {"train": 8, "val": 6}
 
 
-def write_run(folder, checkpoints, name, fingerprint="ab" * 32, class_names=NAMES, **values):
-    """Writes a run, scored on train and val, and returns its workdir; `values` are of the config, `__` for a dot in a key."""
+def write_run(
+    folder: Path,
+    checkpoints: Path,
+    name: str,
+    fingerprint: str = "ab" * 32,
+    class_names: Sequence[str] = NAMES,
+    **values: Any,
+) -> Path:
+    """Writes a run with scores on train and val, and returns its workdir.
+
+    Args:
+      folder: the folder that gets the workdir.
+      checkpoints: the checkpoints to copy.
+      name: name of the workdir.
+      fingerprint: fingerprint of the data.
+      class_names: classes of the data.
+      **values: values of the config, with `__` for the dot in a key.
+    """
     config = default.get_config()
     config.model.widths, config.train.num_steps = (2, 4), LATER
     values = {key.replace("__", "."): value for key, value in values.items()}
@@ -36,8 +55,8 @@ def write_run(folder, checkpoints, name, fingerprint="ab" * 32, class_names=NAME
     return workdir
 
 
-def some_counts(num_images, seed):
-    """tp, fp, fn [N, 3]; the last image lacks the last class."""
+def some_counts(num_images: int, seed: int | Sequence[int]) -> dict[str, np.ndarray]:
+    """Draws tp, fp, fn `[N, 3]`; the last image lacks the last class."""
     rng = np.random.default_rng(seed)
     count = {name: rng.integers(10, 60, (num_images, 3)) for name in bootstrap.COUNTS}
     for values in count.values():
@@ -45,8 +64,15 @@ def some_counts(num_images, seed):
     return count
 
 
-def write_scores(workdir, split, count, ids=(), fingerprint="ab" * 32, **about):
-    """WORKDIR/eval/SPLIT.json, the images in another order than that of their ids."""
+def write_scores(
+    workdir: Path,
+    split: str,
+    count: Mapping[str, np.ndarray],
+    ids: Sequence[str] = (),
+    fingerprint: str = "ab" * 32,
+    **about: Any,
+) -> None:
+    """Writes WORKDIR/eval/SPLIT.json, with the images not in the order of their ids."""
     num = len(count["tp"])
     rows = [
         {f"{kind}/{name}": int(count[kind][i, k]) for kind in count for k, name in enumerate(NAMES)}
@@ -61,19 +87,19 @@ def write_scores(workdir, split, count, ids=(), fingerprint="ab" * 32, **about):
     )
 
 
-def kept(workdir, split):
-    """The counts [N, 2] of anode and cathode that a run was given."""
+def kept(workdir: Path, split: str) -> dict[str, np.ndarray]:
+    """Returns the counts `[N, 2]` of anode and cathode that `write_run` wrote."""
     num = json.loads((workdir / "versions.json").read_text())["data"]["splits"][split]
     count = some_counts(num, [*workdir.name.encode(), len(split)])
     return {kind: values[:, 1:] for kind, values in count.items()}
 
 
-def plain(count, images):
-    """Pooled and per-image IoU of some images, class by class."""
+def plain(count: Mapping[str, np.ndarray], images: np.ndarray) -> dict[str, float]:
+    """Computes pooled and per-image IoU of some images, class by class."""
     pooled, per_image = [], []
     for k in range(2):
         tp, fp, fn = (count[kind][images, k] for kind in ("tp", "fp", "fn"))
         union = tp + fp + fn
         pooled.append(tp.sum() / union.sum() if union.sum() else np.nan)
         per_image.append((tp[union > 0] / union[union > 0]).mean() if union.sum() else np.nan)
-    return {"pooled": np.nanmean(pooled), "image": np.nanmean(per_image)}
+    return {"pooled": float(np.nanmean(pooled)), "image": float(np.nanmean(per_image))}

@@ -1,7 +1,9 @@
-"""The comparison: runs opened, grouped and scored, then every group estimated and every two of them tested."""
+"""Compares runs: opens, groups and scores them, estimates every group, and tests every two groups."""
 
 import itertools
+import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 
@@ -18,26 +20,32 @@ METRICS = ("iou", "dice")
 
 
 def compare(
-    workdirs: Sequence, *, splits: Sequence[str] = (), metric: str = "iou", out="", overwrite: bool = False
-) -> dict:
+    workdirs: Sequence[str | os.PathLike],
+    *,
+    splits: Sequence[str] = (),
+    metric: str = "iou",
+    out: str | os.PathLike = "",
+    overwrite: bool = False,
+) -> dict[str, Any]:
     """Compares runs, prints the tables, and writes them with pictures into `out`.
 
     Args:
-      workdirs: of runs on the same data, each with a checkpoint.
-      splits: to compare on; () for test, or val where there is no test.
-      metric: iou or dice.
-      out: folder to write into; "" for none.
-      overwrite: replace scores in a run's folder that are not of its best checkpoint, or lack pixel counts.
+      workdirs: folders of runs on the same data, each with a checkpoint.
+      splits: splits to compare on; () for test, or val where there is no test.
+      metric: "iou" or "dice".
+      out: folder to write into; "" writes nothing.
+      overwrite: replaces scores in a run's folder that belong to another checkpoint, or lack pixel counts.
 
     Returns:
-      What `compare.json` holds.
+      The content of `compare.json`.
 
     Raises:
-      UserError: as `runs.open_runs`, `scores.choose_splits` and `scores.of_runs`; or no such metric.
+      UserError: the metric is unknown, or the runs, their splits or their scores cannot be compared; see
+        `runs.open_runs`, `scores.choose_splits` and `scores.of_runs`.
     """
     if metric not in METRICS:
         raise UserError(f"metric {metric!r} is unknown; known: {', '.join(METRICS)}")
-    out = out and paths.expand(out, "--out")
+    folder_out = paths.expand(out, "--out") if out else None
     opened = runs.open_runs(workdirs)
     splits = scores.choose_splits(opened, splits)
     scored = scores.of_runs(opened, splits, overwrite=overwrite)
@@ -63,14 +71,14 @@ def compare(
         "versions": folder.versions(),
     }
     print(report.text(result))
-    if out:
-        written = report.write(result, out)
+    if folder_out is not None:
+        written = report.write(result, folder_out)
         print(f"\nwritten: {', '.join(map(str, written))}")
     return result
 
 
-def _group(group: Group, splits: Sequence[str], values: Mapping) -> dict:
-    """Returns what the tables say of one group; `gap` is train less val where both are scored."""
+def _group(group: Group, splits: Sequence[str], values: Mapping) -> dict[str, Any]:
+    """Returns the facts and estimates of one group; `gap` is train - val where both are scored, else None."""
     first = group.runs[0]
     gap = None
     if {"train", "val"} <= set(splits):
@@ -99,8 +107,8 @@ def _parameters(run: Run) -> int:
 
 
 def _pairs(groups: Sequence[Group], split: str, metric: str, counts: Mapping, values: Mapping) -> list[dict]:
-    """Compares every two groups that were scored on the same images of the split: the second less the first."""
-    pairs = []
+    """Compares every two groups that were scored on the same images of the split: the second minus the first."""
+    pairs: list[dict[str, Any]] = []
     for first, second in itertools.combinations(groups, 2):
         if split == "train" and first.runs[0].train_fraction != second.runs[0].train_fraction:
             # They were trained on other images.
@@ -108,7 +116,7 @@ def _pairs(groups: Sequence[Group], split: str, metric: str, counts: Mapping, va
         same = first.seeds == second.seeds
         keys = [(group.name, split) for group in (first, second)]
         images = [estimate.per_image(counts[key], metric) for key in keys]
-        pair = {"split": split, "first": first.name, "second": second.name, "same_seeds": same}
+        pair: dict[str, Any] = {"split": split, "first": first.name, "second": second.name, "same_seeds": same}
         for kind in estimate.KINDS:
             figures = estimate.difference(*(values[key][kind] for key in keys), same_seeds=same)
             pair[kind] = dict(zip(("difference", "low", "high"), figures, strict=True))

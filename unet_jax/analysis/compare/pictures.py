@@ -1,9 +1,13 @@
-"""The pictures of a comparison: every group's scores with their intervals, and the gap by the fraction of training images."""
+"""Draws a comparison: the scores of every group with intervals, and the gap by the fraction of training images."""
 
 import textwrap
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from unet_jax.plotting.figures import COLOURS, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TITLES = {"iou": "IoU", "dice": "Dice"}
 KINDS = {"pooled": "pooled", "image": "per image"}
@@ -11,12 +15,12 @@ MARKERS = "os^Dvx"
 
 
 def fractions(result: Mapping) -> dict[float, int]:
-    """Returns the number of training images by the fraction used, for every fraction of a group, smallest first."""
+    """Returns the number of training images by the fraction used, smallest fraction first."""
     return dict(sorted((group["train_fraction"], group["num_train"]) for group in result["groups"]))
 
 
-def scores(result: Mapping):
-    """Draws a panel for each split, with a line for each group: the mean, its 95 % interval, each seed as a hollow point."""
+def scores(result: Mapping) -> "Figure":
+    """Draws a panel for each split, in which each group has its mean, its 95 % interval, and a hollow point per seed."""
     groups, splits = result["groups"], result["splits"]
     names = [textwrap.fill(group["name"], 28, break_long_words=False) for group in groups]
     figure = new_figure(2.2 + 4.2 * len(splits), 1.5 + 0.6 * len(groups))
@@ -37,16 +41,16 @@ def scores(result: Mapping):
         axis.grid(axis="x", alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
     handles, labels = axis.get_legend_handles_labels()
-    title = "lines: 95 % over seeds and images; circles: seeds"
+    title = "lines: 95 % intervals over seeds and images; circles: seeds"
     where = {"loc": "outside lower center", "ncols": 2, "frameon": False}
     figure.legend(handles, labels, title=title, fontsize=9, title_fontsize=9, **where)
     return figure
 
 
-def gap(result: Mapping):
-    """Draws the pooled score on train less that on val by the fraction of training images, with a line for each network.
+def gap(result: Mapping) -> "Figure":
+    """Draws the pooled score on train minus that on val by the fraction of training images, a line for each network.
 
-    Bars are one standard deviation over seeds, points the seeds; networks stand side by side at each fraction.
+    Bars show one standard deviation over seeds, points show the seeds. At each fraction the networks stand side by side.
     """
     by_name = {group["name"]: group for group in result["groups"]}
     num_train = fractions(result)

@@ -1,7 +1,8 @@
-"""The comparison as text, as CSV and JSON, and its pictures written; `result` is that of `comparison.compare`."""
+"""Shows a comparison as text, and writes it as CSV, JSON and pictures; `result` is what `comparison.compare` returns."""
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from etils.epath import Path
 
@@ -15,13 +16,13 @@ GAP = "train - val"
 
 
 def text(result: Mapping) -> str:
-    """Returns the table of the groups, that of every two of them, and what the figures are."""
+    """Returns the table of the groups, the table of every two groups, and notes that explain the numbers."""
     parts = (_groups(result), _differences(result), _pairs(result), _notes(result))
     return "\n" + "\n\n".join(filter(None, parts))
 
 
 def _groups(result: Mapping) -> str:
-    """Returns the table with a line for each group and split, and one for the gap of train to val."""
+    """Returns the table with a line for each group and split, and one for the gap between train and val."""
     metric = pictures.TITLES[result["metric"]]
     rows = [("", "", "seeds", "parameters", "split", *(f"{metric} {title}" for title in KINDS.values()))]
     for number, group in enumerate(result["groups"], 1):
@@ -33,12 +34,12 @@ def _groups(result: Mapping) -> str:
 
 
 def _differences(result: Mapping) -> str:
-    """Returns what differs between the groups, by key, where every one of them has the key."""
+    """Returns the config keys that differ between the groups, where every group has the key."""
     differences = {key: values for key, values in result["differences"].items() if None not in values}
     if not differences:
         return ""
     lines = (f"  {key}: {', '.join(map(str, values))}" for key, values in differences.items())
-    return "\n".join(["what differs, in the order of the groups:", *lines])
+    return "\n".join(["keys that differ, in the order of the groups:", *lines])
 
 
 def _pairs(result: Mapping) -> str:
@@ -57,44 +58,46 @@ def _pairs(result: Mapping) -> str:
 
 
 def _notes(result: Mapping) -> str:
-    """Returns what each figure of the tables is."""
+    """Returns the notes that explain each number of the tables."""
     images = ", ".join(f"{split} {' or '.join(map(str, num))}" for split, num in result["num_images"].items())
     lines = [
-        f"Mean over {', '.join(result['report_classes'])}, of each run's best checkpoint; images: {images}. Mean over seeds ± standard",
-        f"deviation (n - 1), and a 95 % interval over seeds and images ({result['resamples']:,} resamples; with one seed over images",
-        "alone; with few seeds too narrow).",
+        f"Scores: mean over {', '.join(result['report_classes'])}; best checkpoint of each run; images: {images}.",
+        "Mean over seeds ± standard deviation (n - 1), and a 95 % interval over seeds and images",
+        f"({result['resamples']:,} resamples). With one seed it covers images only; with few seeds it is too narrow.",
     ]
     if any(group["gap"] for group in result["groups"]):
-        lines.append(f"{GAP}: the gap, with whole training images, not augmented, those trained on.")
+        lines.append(f"{GAP}: the gap. Training images are scored whole and without augmentation.")
     if result["pairs"]:
         all_paired = all(pair["same_seeds"] for pair in result["pairs"])
         pairing = "by image and seed" if all_paired else "by image, and by seed where both have the same seeds"
-        lines.append(f"Differences are paired {pairing}; their intervals as above.")
+        lines.append(f"Differences are paired {pairing}; intervals as above.")
         lines.append(
-            "p: permutation test, two-sided, of the difference per image, mean over seeds. It speaks of other images,"
+            "p: two-sided permutation test of the difference per image, averaged over seeds. It covers other images"
         )
-        lines.append("for these very trainings; what other seeds would change is in the interval alone.")
+        lines.append("for these trained networks; only the interval covers other seeds.")
         if len(result["groups"]) > 2:
-            lines.append("Holm: corrected for all tests of a split.")
+            lines.append("p, Holm: corrected for all tests of a split.")
     if "train" in result["splits"] and len(result["num_images"]["train"]) > 1:
-        lines.append("No test on train between groups of other data.train_fraction: they were trained on other images.")
+        lines.append(
+            "No test on train between groups of different data.train_fraction: they were trained on different images."
+        )
     return "\n".join(lines)
 
 
 def write(result: Mapping, out: Path) -> list[Path]:
     """Writes the comparison into a folder; files of the same names are replaced.
 
-    They are `compare.json` (all of it), `compare.csv` (a row for each group), `compare.png`, and `gap.png` where there are a
-    gap and several fractions of the training images. A `gap.png` of before is removed.
+    The files are `compare.json` (everything), `compare.csv` (a row for each group), `compare.png`, and `gap.png` where
+    there are a gap and several fractions of the training images. An older `gap.png` is removed.
 
     Args:
-      result: of the comparison.
+      result: from `comparison.compare`.
       out: the folder.
 
     Returns:
-      The files' paths.
+      The paths of the files.
     """
-    files = {
+    files: dict[str, Any] = {
         "compare.json": result,
         "compare.csv": [_row(group, result["metric"]) for group in result["groups"]],
         "compare.png": pictures.scores(result),

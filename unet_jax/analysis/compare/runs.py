@@ -1,6 +1,7 @@
-"""Runs to compare: what each of them is, which differ in their seed alone, and what distinguishes those groups."""
+"""Opens runs to compare, groups those that differ only in their seed, and names the groups by their differences."""
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,15 +18,20 @@ from unet_jax.segmentation import resolve_report_classes
 
 FRACTION = "data.train_fraction"
 LENGTH = tuple(f"train.{key}" for key in durations.LENGTH)
-# Keys that name a group before all others.
+# Keys that come first in the name of a group.
 FIRST = ("model.name", "model.", FRACTION, "data.", *LENGTH)
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run, its network not yet read: `step` is that of its best checkpoint, `facts` tells its data.
+    """Describes a run whose network is not read.
 
-    `keys` is its config by dotted key, without the seed and without keys that no result depends on.
+    Attributes:
+      workdir: its folder.
+      config: its config.
+      facts: facts of its data, from `versions.json`.
+      step: step of its best checkpoint.
+      keys: its config by dotted key, without the seed and the keys that no result depends on.
     """
 
     workdir: Path
@@ -36,41 +42,56 @@ class Run:
 
     @property
     def report_classes(self) -> tuple[str, ...]:
+        """The classes that the scores are means over."""
         return resolve_report_classes(self.facts["class_names"], tuple(self.config.eval.classes))
 
     @property
     def train_fraction(self) -> float:
+        """The fraction of the training images that the run used."""
         return self.config.data.train_fraction
 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Runs that differ in their seed alone, in the order of the seeds."""
+    """Holds runs that differ only in their seed.
+
+    Attributes:
+      name: values of the keys that distinguish the group from the others; see `names`.
+      runs: the runs, in the order of their seeds.
+    """
 
     name: str
     runs: tuple[Run, ...]
 
     @property
     def seeds(self) -> tuple[int, ...]:
+        """The seeds of the runs, in order."""
         return tuple(run.config.seed for run in self.runs)
 
 
-def open_runs(workdirs: Sequence) -> list[Run]:
+def open_runs(workdirs: Sequence[str | os.PathLike]) -> list[Run]:
     """Opens runs for comparison.
 
+    Args:
+      workdirs: folders of runs.
+
+    Returns:
+      The runs, in the order given.
+
     Raises:
-      UserError: there is none, one is no run or has no checkpoint, two are the same run, or they are not on the same
-        data with the same reported classes.
+      UserError: no folder is given, a folder is not a run or has no checkpoint, two are the same run, or the runs differ
+        in their data or reported classes.
     """
     if not workdirs:
         raise UserError("no run to compare; give at least one folder of a run")
-    runs, known = [], {}
+    runs: list[Run] = []
+    known: dict[tuple, Path] = {}
     for workdir in workdirs:
         run = _open(workdir)
         identity = (run.config.seed, _frozen(run.keys))
         if identity in known:
             raise UserError(
-                f"{run.workdir} and {known[identity]} are the same run: one config, seed {run.config.seed}; give it once"
+                f"{run.workdir} and {known[identity]} are the same run (same config, seed {run.config.seed}); give one of them"
             )
         known[identity] = run.workdir
         runs.append(run)
@@ -82,45 +103,49 @@ def open_runs(workdirs: Sequence) -> list[Run]:
 def _open(workdir) -> Run:
     workdir = folder.resolve(workdir)
     if not (workdir / "config.json").is_file():
-        raise UserError(f"{workdir} has no config.json, so no run is there; give folders of runs, as run_train.py made")
+        raise UserError(f"{workdir} is not a run: it has no config.json; give folders that unet-jax train made")
     config, facts = folder.load_config(workdir), folder.load_facts(workdir)
     with Checkpointer(workdir / "checkpoints", read_only=True) as checkpointer:
         step, latest = checkpointer.step_of("best"), checkpointer.latest_step()
     num_steps = read_sections(config).resolve_durations(facts["splits"]["train"]).num_steps
     if (workdir / "metrics.jsonl").exists() and latest < num_steps and not config.train.patience:
-        print(f"note: {workdir} is not finished: step {latest} of {num_steps}")
+        print(f"note: {workdir} is not finished (step {latest} of {num_steps})")
     keys = {
         key: value
         for key, value in flatten_dict(config.to_dict(), sep=".").items()
-        if key != "seed" and (key not in folder.FREE or key == "train.patience")  # patience: where a run ends
+        # Patience decides where a run ends, so a result depends on it.
+        if key != "seed" and (key not in folder.FREE or key == "train.patience")
     }
     return Run(workdir, config, facts, step, keys)
 
 
 def _check_comparable(one: Run, other: Run) -> None:
-    for what, values, remedy in (
-        ("classes", [run.facts["class_names"] for run in (one, other)], "compare runs on one data set"),
+    for name, first, second, remedy in (
+        ("classes", one.facts["class_names"], other.facts["class_names"], "compare runs on one data set"),
         (
             "reported classes (eval.classes)",
-            [run.report_classes for run in (one, other)],
-            "their scores are means over other classes",
+            one.report_classes,
+            other.report_classes,
+            "compare runs with the same eval.classes",
         ),
     ):
-        if sorted(values[0]) != sorted(values[1]):
+        if sorted(first) != sorted(second):
             raise UserError(
-                f"{what} of {one.workdir}: {', '.join(values[0])}; of {other.workdir}: {', '.join(values[1])}; {remedy}"
+                f"{name} of {one.workdir}: {', '.join(first)}; of {other.workdir}: {', '.join(second)}; {remedy}"
             )
-    if one.facts["fingerprint"] != other.facts["fingerprint"]:
+    fingerprints = [run.facts["fingerprint"] for run in (one, other)]
+    if fingerprints[0] != fingerprints[1]:
         differing = [key for key in differences([one.keys, other.keys]) if key.startswith("data.") and key != FRACTION]
-        why = "; ".join(f"{key}: {one.keys.get(key)!r} there, {other.keys.get(key)!r} here" for key in differing)
+        values = [f"{key}: {one.keys.get(key)!r} and {other.keys.get(key)!r}" for key in differing]
         raise UserError(
-            f"{one.workdir} and {other.workdir} are on other data (fingerprint {one.facts['fingerprint'][:12]} there, "
-            f"{other.facts['fingerprint'][:12]} here; {why or 'the contents of the files'}); compare runs on the same images"
+            f"{one.workdir} and {other.workdir} have different data (fingerprints {fingerprints[0][:12]} and "
+            f"{fingerprints[1][:12]}; {'; '.join(values) or 'the contents of the files differ'}); "
+            "compare runs on the same images"
         )
 
 
 def groups(runs: Sequence[Run]) -> list[Group]:
-    """Returns the groups, in the order in which the first run of each was given."""
+    """Groups runs that differ only in their seed; groups are in the order of their first runs."""
     members: dict[tuple, list[Run]] = {}
     for run in runs:
         members.setdefault(_frozen(run.keys), []).append(run)
@@ -130,7 +155,14 @@ def groups(runs: Sequence[Run]) -> list[Group]:
 
 
 def networks(all_groups: Sequence[Group]) -> dict[str, list[Group]]:
-    """Returns, by name, the groups that differ in their fraction of the training images alone, smallest fraction first."""
+    """Returns groups that differ only in their fraction of the training images, under one name.
+
+    Args:
+      all_groups: groups of one comparison.
+
+    Returns:
+      By name without the fraction, the groups, smallest fraction first.
+    """
     members: dict[tuple, list[Group]] = {}
     for group in all_groups:
         members.setdefault(_frozen(_without_fraction(group)), []).append(group)
@@ -140,29 +172,47 @@ def networks(all_groups: Sequence[Group]) -> dict[str, list[Group]]:
 
 
 def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list]:
-    """Returns the keys that differ, in the order in which they name; for each its value in every config, None where missing."""
+    """Returns the keys whose values differ between configs, the most telling keys first.
+
+    Args:
+      configs: values by dotted key.
+
+    Returns:
+      By key, its value in every config; None where the config lacks the key.
+
+    >>> differences([{"model.name": "unet", "seed": 0}, {"model.name": "unet_pp", "seed": 0}])
+    {'model.name': ['unet', 'unet_pp']}
+    """
     keys = dict.fromkeys(key for config in configs for key in config)
     values_of = {key: [config.get(key) for config in configs] for key in sorted(keys, key=_rank)}
     return {key: values for key, values in values_of.items() if any(value != values[0] for value in values)}
 
 
 def names(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Returns a short name for each of several different configs: values of as few keys as distinguish them all.
+    """Returns a short name for each of several different configs: values of as few keys as distinguish them.
 
-    The network comes first. A key is in the names of those configs only that the keys before it leave equal and that it
-    separates: compared with two U-Net++, a U-Net is `unet`. Where nothing differs, the name is that of the network.
+    The network comes first. A key appears only in the names of configs that the keys before it leave equal. Where nothing
+    differs, the name is that of the network.
+
+    Args:
+      configs: values by dotted key.
+
+    >>> unet = {"model.name": "unet"}
+    >>> names([unet, {"model.name": "unet_pp", "model.level": 1}, {"model.name": "unet_pp", "model.level": 2}])
+    ['unet', 'unet_pp level=1', 'unet_pp level=2']
     """
     words_of: list[list[str]] = [[] for _ in configs]
     equal = [list(range(len(configs)))]
     for key, values in differences(configs).items():
-        separated = []
+        separated: list[list[int]] = []
         for members in equal:
             by_value: dict[Any, list[int]] = {}
             for index in members:
                 by_value.setdefault(values[index], []).append(index)
             if len(by_value) > 1:
                 for index in members:
-                    words_of[index] += [_word(key, values[index])] if values[index] is not None else []
+                    if values[index] is not None:
+                        words_of[index].append(_word(key, values[index]))
             separated += by_value.values()
         equal = separated
     return [" ".join(words) or str(config["model.name"]) for words, config in zip(words_of, configs, strict=True)]

@@ -1,4 +1,4 @@
-"""The scores of runs on a split: read where an evaluation left them, made where it did not."""
+"""Reads the scores of runs on a split from the files of an evaluation, and makes those that are missing."""
 
 import json
 import sys
@@ -18,7 +18,13 @@ from unet_jax.runs.load import open_run
 
 
 class Scored(NamedTuple):
-    """A run on a split: its images in the order of their ids, `tp`, `fp`, `fn` [N, K] of the reported classes."""
+    """Holds the counts of a run on a split.
+
+    Attributes:
+      ids: ids of the N images, sorted.
+      counts: `tp`, `fp`, `fn` `[N, K]` of the reported classes.
+      fingerprint: fingerprint of the data that were scored.
+    """
 
     ids: tuple[str, ...]
     counts: dict[str, np.ndarray]
@@ -26,9 +32,14 @@ class Scored(NamedTuple):
 
 
 def choose_splits(runs: Sequence[Run], splits: Sequence[str] = ()) -> tuple[str, ...]:
-    """Returns the splits to compare, each once: those given, or test, or val with a note where there is no test.
+    """Returns the splits to compare, each once.
 
-    Raises UserError for one that is unknown or has no images.
+    Args:
+      runs: runs on the same data.
+      splits: the splits asked for; () for test, or val with a printed note where there is no test.
+
+    Raises:
+      UserError: a split is unknown or has no images.
     """
     known = runs[0].facts["splits"]
     if not splits:
@@ -37,29 +48,31 @@ def choose_splits(runs: Sequence[Run], splits: Sequence[str] = ()) -> tuple[str,
             print("there is no test split; comparing on val instead")
     for split in splits:
         if split not in known:
-            why = "has no images" if split in SPLITS else "is unknown"
-            raise UserError(f"--splits: {split!r} {why}; with images: {', '.join(known)}; choose of these")
+            problem = "has no images" if split in SPLITS else "is unknown"
+            raise UserError(f"--splits: {split!r} {problem}; choose from {', '.join(known)}")
     return tuple(dict.fromkeys(splits))
 
 
 def of_runs(runs: Sequence[Run], splits: Sequence[str], *, overwrite: bool = False) -> dict[tuple[Path, str], Scored]:
     """Returns the scores of every run on every split, by workdir and split.
 
+    Scores are read from `WORKDIR/eval/SPLIT.json`. A missing file is made by scoring the run, as `score_run` does.
+
     Args:
-      runs: on the same data.
-      splits: to read, `WORKDIR/eval/SPLIT.json`. What is not there is scored and written, as by `score_run`.
-      overwrite: replace files that are of no use (`_unusable`).
+      runs: runs on the same data.
+      splits: the splits.
+      overwrite: replaces files that cannot be used: those of another checkpoint or mode, or without pixel counts.
 
     Raises:
-      UserError: a file is of no use, before anything is scored; or two runs were scored on other images.
+      UserError: a file cannot be used (found before anything is scored), or two runs were scored on different images.
     """
     wanted = [(run, split, run.workdir / "eval" / f"{split}.json") for split in splits for run in runs]
     unusable = {path: _unusable(run, split, path) for run, split, path in wanted if path.exists()}
     unusable = {path: why for path, why in unusable.items() if why}
     if unusable and not overwrite:
         path, why = next(iter(unusable.items()))
-        more = f" (and {len(unusable) - 1} more files are of no use)" if len(unusable) > 1 else ""
-        raise UserError(f"{path} {why}{more}; --overwrite scores anew and replaces what is there")
+        more = f" ({len(unusable) - 1} more files cannot be used)" if len(unusable) > 1 else ""
+        raise UserError(f"{path} {why}{more}; --overwrite scores again and replaces the file")
     missing = [(run, split) for run, split, path in wanted if path in unusable or not path.exists()]
     for place, (run, split) in enumerate(missing, 1):
         _score(run, split, f"scoring {place} of {len(missing)}: {run.workdir.name}, {split}")
@@ -69,7 +82,7 @@ def of_runs(runs: Sequence[Run], splits: Sequence[str], *, overwrite: bool = Fal
 
 
 def _unusable(run: Run, split: str, path: Path) -> str:
-    """Returns why a file of scores cannot be used; "" where it can."""
+    """Returns the reason why a file of scores cannot be used; "" if it can."""
     try:
         content = json.loads(path.read_text())
         rows = content["images"]
@@ -77,11 +90,11 @@ def _unusable(run: Run, split: str, path: Path) -> str:
         expected |= {"weights": run.config.eval.weights} if run.config.optim.ema_decay else {}
         other = [f"{key} {content[key]}, not {value}" for key, value in expected.items() if content[key] != value]
     except (ValueError, KeyError, TypeError) as error:
-        return f"is no file of scores ({type(error).__name__}: {error})"
+        return f"is not a file of scores ({type(error).__name__}: {error})"
     if other:
-        return f"is not of the run's best checkpoint as it predicts: {', '.join(other)}"
+        return f"is not of the run's best checkpoint in its eval.mode: {', '.join(other)}"
     if len(rows) != run.facts["splits"].get(split):
-        return f"has {len(rows)} images, {split} of the run has {run.facts['splits'].get(split)}"
+        return f"has {len(rows)} images; {split} of the run has {run.facts['splits'].get(split)}"
     if any(f"{count}/{name}" not in row for row in rows for count in bootstrap.COUNTS for name in run.report_classes):
         return "has no pixel counts of the run's reported classes"
     return ""
@@ -92,10 +105,11 @@ def _score(run: Run, split: str, title: str) -> None:
     dataset = score.open_dataset(opened, run.workdir)
     if dataset.fingerprint != run.facts["fingerprint"]:
         raise UserError(
-            f"the data that {run.workdir} was trained on are not there any more (their contents or options differ); "
-            f"restore them, or score them where they lie now by run_eval.py --split={split} --root=FOLDER"
+            f"the data that {run.workdir} was trained on have changed (contents or options differ); restore them, or score "
+            f"where they are now: unet-jax eval --workdir={run.workdir} --split={split} --root=FOLDER"
         )
-    interval = 0.5 if sys.stderr.isatty() else 10  # a log file needs no line for each batch
+    # A log file needs no line for each batch.
+    interval = 0.5 if sys.stderr.isatty() else 10
     total = run.facts["splits"][split]
     with tqdm(total=total, desc=title, unit="image", dynamic_ncols=True, mininterval=interval) as bar:
         score.write_scores(opened, dataset, split, run.workdir / "eval", split, progress=bar.update)
@@ -117,12 +131,12 @@ def _check_same_images(runs: Sequence[Run], scores: Mapping[tuple[Path, str], Sc
         where = f"{at}/eval/{split}.json and {workdir}/eval/{split}.json"
         if scored.fingerprint != one.fingerprint:
             raise UserError(
-                f"{where} are scores on other data (fingerprint {one.fingerprint[:12]}, {scored.fingerprint[:12]}); "
-                "score both on the same with run_eval.py"
+                f"{where} are scores on different data (fingerprints {one.fingerprint[:12]}, {scored.fingerprint[:12]}); "
+                "score both on the same data with unet-jax eval"
             )
         if scored.ids != one.ids:
             alone = sorted(set(scored.ids) ^ set(one.ids))
             raise UserError(
-                f"{where} are scores of other images ({len(alone)} ids are in one alone, such as {', '.join(alone[:1])!r}); "
-                "score both on the same with run_eval.py"
+                f"{where} are scores of different images ({len(alone)} ids are in only one, such as {alone[0]!r}); "
+                "score both on the same images with unet-jax eval"
             )

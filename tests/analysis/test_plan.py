@@ -1,4 +1,4 @@
-"""The plan of a run: sizes and sums of compiled steps against those done by hand, and what is refused."""
+"""The plan of a run: sizes and sums of compiled steps against those done by hand, and wrong input."""
 
 import dataclasses
 import json
@@ -17,21 +17,15 @@ from unet_jax.programs import plan as program
 from unet_jax.runtime import parallel, roofline
 from unet_jax.runtime.program_cost import Cost
 
-# U-Net of widths 2 and 3, one channel in, three classes out: convolutions without bias in front of BatchNorm's two
-# parameters a channel; then the transposed convolution and the head, which have one.
-NORMS = (2, 2, 3, 3, 2, 2)  # channels of each BatchNorm
-
-
+# U-Net of widths 2 and 3, one channel, three classes: 3x3 convolutions without bias before BatchNorm, which has two
+# parameters per channel; the transposed convolution and the head have a bias.
+# Channels of each BatchNorm:
+NORMS = (2, 2, 3, 3, 2, 2)
 KERNELS = 9 * (1 * 2 + 2 * 2 + 2 * 3 + 3 * 3 + 4 * 2 + 2 * 2) + 4 * 3 * 2 + 2 * 3
-
-
 PARAMETERS = KERNELS + 2 * sum(NORMS) + 2 + 3
-
-
 SIZE = 16
-
-
-EXAMPLE = SIZE * SIZE * (4 + 4 + 1)  # image float32, mask int32, valid bool
+# Bytes of image float32, mask int32, valid bool.
+EXAMPLE = SIZE * SIZE * (4 + 4 + 1)
 
 
 @pytest.fixture(autouse=True)
@@ -44,15 +38,16 @@ def _small(monkeypatch):
 
 @pytest.fixture
 def config(cache_dir):
-    found = default.get_config()
-    found.model = default.unet()
-    found.model.widths = (2, 3)
-    found.loss.weights.dice = 0.0
-    found.augment = dataclasses.asdict(AugmentOptions())  # all off: a third of the compilation
-    found.data.patch = (SIZE, SIZE)
-    found.data.cache_dir = cache_dir
-    found.train.batch_size = 8
-    return found
+    config = default.get_config()
+    config.model = default.unet()
+    config.model.widths = (2, 3)
+    config.loss.weights.dice = 0.0
+    # All off, which saves a third of the compilation.
+    config.augment = dataclasses.asdict(AugmentOptions())
+    config.data.patch = (SIZE, SIZE)
+    config.data.cache_dir = cache_dir
+    config.train.batch_size = 8
+    return config
 
 
 def create(config, **chosen):
@@ -60,33 +55,36 @@ def create(config, **chosen):
 
 
 def test_sizes_and_sums_are_those_done_by_hand(config, monkeypatch):
-    (found,) = create(config)
-    sizes, cost = found.sizes, found.program.cost
+    (one,) = create(config)
+    sizes, cost = one.sizes, one.program.cost
     assert sizes["parameters"] == PARAMETERS
     assert sizes["parameter_bytes"] == 4 * PARAMETERS
     assert sizes["statistics_bytes"] == 4 * 2 * sum(NORMS)
-    assert sizes["optimiser_bytes"] == 4 * (2 * PARAMETERS + 2)  # two moments, and two counts of steps
+    # Two moments, and two counts of steps.
+    assert sizes["optimiser_bytes"] == 4 * (2 * PARAMETERS + 2)
     assert sizes["example_bytes"] == EXAMPLE
-    assert found.program.batch == 2  # of 8, on 4 devices
+    # 8 on 4 devices.
+    assert one.program.batch == 2
     state = 4 + sizes["parameter_bytes"] + sizes["statistics_bytes"] + sizes["optimiser_bytes"]
     assert cost.argument == state + 2 * EXAMPLE
     assert cost.aliased == state
-    # Gradients; of each BatchNorm two sums a channel, forward and back; tp, fp, fn; and the loss's sum and weight.
+    # Gradients; two sums per channel of each BatchNorm, forward and back; tp, fp, fn; the sum and the weight of the loss.
     summed = 4 * PARAMETERS + 2 * 4 * 2 * sum(NORMS) + 3 * 3 * 4
-    assert 0 < found.reduced - summed <= 4 * 4
-    # Two thirds of a step's convolutions are gradients: by the input and by the kernel, but for the first.
+    assert 0 < one.reduced - summed <= 4 * 4
+    # Two thirds of a step's convolutions are gradients, by the input (except in the first) and by the kernel.
     forward = 2 * 2 * 9 * (SIZE**2 * (2 + 4 + 8 + 4) + (SIZE // 2) ** 2 * (6 + 9))
     assert 2 * forward < cost.flops < 6 * forward
 
-    text = report.text([found])
+    text = report.text([one])
     assert f"{PARAMETERS:,}" in text
-    assert f"{found.estimate.binds} binds" in text
-    assert "4 x cpu, 2 images on each (of the config)" in text
-    assert "chips" not in text.split("\n\n")[0]  # nothing is known of links between CPU devices
+    assert f"bound by {one.estimate.binds}" in text
+    assert "4 x cpu, 2 images on each" in text
+    # The links between CPU devices are unknown, so there is no scaling.
+    assert "chips" not in text.split("\n\n")[0]
 
     monkeypatch.setattr(compile, "_facts", lambda *given: pytest.fail("compiled again"))
     (again,) = create(config)
-    assert again.program == found.program
+    assert again.program == one.program
 
 
 def test_a_topology_that_is_not_there_runs_the_same_step(config, monkeypatch):
@@ -95,13 +93,14 @@ def test_a_topology_that_is_not_there_runs_the_same_step(config, monkeypatch):
     local = jax.local_devices()
     here = compile.lower(job.step, job.state, part, local).as_text()
     monkeypatch.setattr(jax, "local_devices", lambda: [])
-    there = compile.lower(job.step, job.state, part, local).as_text()
-    assert "num_partitions = 4" in there
+    absent = compile.lower(job.step, job.state, part, local).as_text()
+    assert "num_partitions = 4" in absent
     for operation in ("convolution", "all_reduce", "dot_general"):
-        assert there.count(f"stablehlo.{operation}") == here.count(f"stablehlo.{operation}")
-    assert there.count("stablehlo.all_reduce") >= 2 * len(NORMS)
-    assert f"tensor<8x{SIZE}x{SIZE}x1xf32>" in there  # 2 images on each of 4
-    assert there.count("tf.aliasing_output") + there.count("jax.buffer_donor") == len(jax.tree.leaves(job.state))
+        assert absent.count(f"stablehlo.{operation}") == here.count(f"stablehlo.{operation}")
+    assert absent.count("stablehlo.all_reduce") >= 2 * len(NORMS)
+    # 2 images on each of 4 devices.
+    assert f"tensor<8x{SIZE}x{SIZE}x1xf32>" in absent
+    assert absent.count("tf.aliasing_output") + absent.count("jax.buffer_donor") == len(jax.tree.leaves(job.state))
 
 
 def test_what_was_compiled_once_is_remembered(monkeypatch, tmp_path):
@@ -109,13 +108,13 @@ def test_what_was_compiled_once_is_remembered(monkeypatch, tmp_path):
     facts = {"cost": dataclasses.asdict(Cost(1.0, 2, 3, 4)), "reduces": 1, "reduced": 5}
     monkeypatch.setattr(compile, "lower", lambda *given: SimpleNamespace(as_text=lambda: text[0]))
     monkeypatch.setattr(compile, "_facts", lambda *given: compiled.append(given) or facts)
-    job, target, said = work.Work(None, None, {}, 8), devices.create_target("local"), []
+    job, target, messages = work.Work(None, None, {}, 8), devices.create_target("local"), []
 
     def program():
-        return compile.program(job, target, 2, cache_dir=str(tmp_path), say=said.append)
+        return compile.program(job, target, 2, cache_dir=str(tmp_path), say=messages.append)
 
     assert program() == program() == Program(2, Cost(1.0, 2, 3, 4), 1, 5)
-    assert (len(compiled), len(said)) == (1, 2)
+    assert (len(compiled), len(messages)) == (1, 2)
     text[0] = "another program"
     program()
     assert len(compiled) == 2
@@ -129,21 +128,21 @@ def test_what_was_compiled_once_is_remembered(monkeypatch, tmp_path):
     monkeypatch.setattr(compile, "STILL_S", 0.01)
     monkeypatch.setattr(compile, "_facts", lambda *given: time.sleep(0.1) or facts)
     program()
-    assert "still compiling" in said[-2]
+    assert "still compiling" in messages[-2]
 
 
-def test_micro_batches_are_counted_as_often_as_they_are_done(config, monkeypatch):
-    """Forward twice, so at least a third more FLOPs than at once, but augmentation and update no more than once."""
+def test_each_micro_batch_is_counted(config):
+    """Each micro-batch goes forward twice, about a third more FLOPs; augmentation and update are done once."""
     (once,) = create(config)
     config.optim.accumulate, config.optim.ema_decay, config.loss.class_weighting = 2, 0.9, "inverse"
-    (found,) = create(config)
-    assert 1.1 < found.program.cost.flops / once.program.cost.flops < 1.5
-    assert 0.9 < found.program.cost.moved / once.program.cost.moved < 2
-    # Each micro-batch's sums of BatchNorm: forward twice, and back.
+    (twice,) = create(config)
+    assert 1.1 < twice.program.cost.flops / once.program.cost.flops < 1.5
+    assert 0.9 < twice.program.cost.moved / once.program.cost.moved < 2
+    # BatchNorm's sums of each micro-batch: forward twice, and back.
     norms = 4 * 2 * sum(NORMS)
-    assert found.program.reduced - once.program.reduced == pytest.approx((2 * 3 - 2) * norms, rel=0.1)
-    assert found.sizes["average_bytes"] == found.sizes["parameter_bytes"] + found.sizes["statistics_bytes"]
-    assert "moving average" in report.text([found])
+    assert twice.program.reduced - once.program.reduced == pytest.approx((2 * 3 - 2) * norms, rel=0.1)
+    assert twice.sizes["average_bytes"] == twice.sizes["parameter_bytes"] + twice.sizes["statistics_bytes"]
+    assert "moving average" in report.text([twice])
     assert "moving average" not in report.text([once])
 
 
@@ -169,17 +168,16 @@ def test_the_batch_that_fits_a_small_memory(config, monkeypatch):
     (one,) = create(config)
     capacity = one.program.peak * 2.5
     monkeypatch.setattr(devices, "_system_memory", lambda: 4 * capacity)
-    own, found = create(config, fit=True)
-    assert own.fits
-    assert (own.is_largest, found.is_largest) == (False, True)
-    assert 1 < found.program.batch < 6
-    assert found.program.peak <= capacity
-    growth = found.program.peak / found.program.batch
-    assert found.program.peak + 1.5 * growth > capacity
-    text = report.text([own, found])
-    assert f"{found.program.batch} images on each (the largest found to fit, by compiling it)" in text
+    configured, largest = create(config, fit=True)
+    assert configured.fits
+    assert (configured.is_largest, largest.is_largest) == (False, True)
+    assert 1 < largest.program.batch < 6
+    assert largest.program.peak <= capacity
+    growth = largest.program.peak / largest.program.batch
+    assert largest.program.peak + 1.5 * growth > capacity
+    assert f"{largest.program.batch} images on each (the largest" in report.text([configured, largest])
     monkeypatch.setattr(devices, "_system_memory", lambda: 4 * (one.program.peak - 1))
-    assert "DOES NOT FIT: lower train.batch_size" in report.text(create(config))
+    assert "DOES NOT FIT" in report.text(create(config))
 
 
 def test_the_program_writes_its_page(config, monkeypatch, tmp_path, capsys):
@@ -191,10 +189,10 @@ def test_the_program_writes_its_page(config, monkeypatch, tmp_path, capsys):
     assert f"written: {out}" in capsys.readouterr().out
     written = json.loads(out.read_text())
     assert written["config"]["model"]["widths"] == [2, 3]
-    (found,) = written["targets"]["local"]["plans"]
-    assert found["sizes"]["parameters"] == PARAMETERS
-    assert found["cost"]["peak"] > found["cost"]["temporary"] > 0
-    step = found["step"]
+    (one,) = written["targets"]["local"]["plans"]
+    assert one["sizes"]["parameters"] == PARAMETERS
+    assert one["cost"]["peak"] > one["cost"]["temporary"] > 0
+    step = one["step"]
     assert step["step_s"] == pytest.approx(max(step["flops_s"], step["memory_s"]) / 0.4)
 
 
@@ -205,7 +203,7 @@ def test_overlapping_masks_are_one_for_each_class(config):
     assert job.example["mask"].shape == (SIZE, SIZE, 3)
 
 
-def test_what_does_not_go_together_is_refused(config, tmp_path):
+def test_wrong_combinations_are_refused(config, tmp_path):
     with pytest.raises(UserError, match="--channels=1 --classes=0"):
         plan.create_plans(config, channels=1)
     config.train.batch_size = 6

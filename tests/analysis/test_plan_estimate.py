@@ -1,4 +1,4 @@
-"""Times by formula, all-reduces, chips and what is printed of them, without compiling anything."""
+"""Times by formula, all-reduces, chips and their report, without compiling anything."""
 
 import dataclasses
 from types import SimpleNamespace
@@ -17,17 +17,23 @@ def test_the_ring():
 
 
 def test_the_longer_bound_binds():
-    found = estimate.estimate(made_up(1, flops=1e12, moved=1e10, reduced=10**9), chips(), 5, efficiency=0.5)
-    assert (found.flops_s, found.memory_s, found.binds) == (1.0, 0.1, "FLOPs")
-    assert found.reduce_s == pytest.approx(0.015)
-    assert found.step_s == pytest.approx(2.015)
-    assert found.images_per_s == pytest.approx(4 * 2 / 2.015)
-    found = estimate.estimate(made_up(1, flops=1e10, moved=1e11), chips(ring=0.0), 5, efficiency=0.25)
-    assert (found.binds, found.step_s, found.reduce_s) == ("memory bandwidth", 4.0, 0.0)
+    step = estimate.estimate(made_up(1, flops=1e12, moved=1e10, reduced=10**9), chips(), 5, efficiency=0.5)
+    assert (step.flops_s, step.memory_s, step.binds) == (1.0, 0.1, "FLOPs")
+    assert step.reduce_s == pytest.approx(0.015)
+    assert step.step_s == pytest.approx(2.015)
+    assert step.images_per_s == pytest.approx(4 * 2 / 2.015)
+    step = estimate.estimate(made_up(1, flops=1e10, moved=1e11), chips(ring=0.0), 5, efficiency=0.25)
+    assert (step.binds, step.step_s, step.reduce_s) == ("memory bandwidth", 4.0, 0.0)
+
+
+def test_a_program_that_does_not_fit_has_no_time():
+    with pytest.raises(ValueError, match="cost is None"):
+        estimate.estimate(Program(2, None), chips(), 5)
 
 
 def test_scaling_keeps_the_batch_of_a_chip():
-    job = made_up(1, flops=1e10)  # a program of one device says nothing of all-reduces
+    # The program of one device has no all-reduces.
+    job = made_up(1, flops=1e10)
     steps = estimate.scaling(job, chips(), gradient_bytes=10**9)
     assert [step.num_devices for step in steps] == [4, 8, 16, 32, 64, 128, 256]
     assert steps[-1].reduce_s == pytest.approx(2 * 255 / 256 * 0.01)
@@ -48,16 +54,19 @@ def test_the_page_of_chips():
     }
     held = plan.Plan(chips(), made_up(50, flops=1e12, moved=1e9, reduces=7, reduced=10**9), sizes, 0.5, False)
     text = report.text([held])
-    assert "FLOPs binds" in text
+    assert "bound by FLOPs" in text
     assert "50.0% of the memory: fits" in text
-    assert "1 GB, 15 ms (7 in the program: gradients 20 B" in text
+    (reduces_line,) = (line for line in text.splitlines() if line.startswith("  all-reduces: "))
+    assert all(value in reduces_line for value in ("1 GB", "15 ms", "7 in", "20 B"))
     assert ["256", "512", "19.9", "ms", "253", "99.0%"] in [line.split() for line in text.splitlines()]
     alone = dataclasses.replace(held, program=made_up(500, moved=1e12))
     text = report.text([alone])
-    assert "memory bandwidth binds" in text
+    assert "bound by memory bandwidth" in text
     assert "DOES NOT FIT" in text
-    assert "gradients alone" in text
-    assert "DOES NOT FIT: more than 100 B" in report.text([dataclasses.replace(held, program=Program(2, None))])
+    assert "gradients only" in text
+    text = report.text([dataclasses.replace(held, program=Program(2, None))])
+    (line,) = (line for line in text.splitlines() if "DOES NOT FIT" in line)
+    assert "100 B" in line
 
 
 @pytest.mark.parametrize(
@@ -80,10 +89,11 @@ def test_a_topology_is_refused(topology, message, monkeypatch):
 def test_the_figures_of_a_chip_reach_its_target(monkeypatch):
     device = SimpleNamespace(device_kind="TPU v5p", platform="tpu")
     monkeypatch.setattr(devices, "tpu_chips", lambda name: [device] * 4)
-    found = devices.create_target("v5p:2x2x1")
-    assert (found.capacity, found.bandwidth, found.flops) == (95e9, 2765e9, 459e12)
-    assert found.ring == 2 * 1200e9 / 6 / 2  # both links of a ring, one direction of each
-    assert (found.platform, found.is_local) == ("tpu", False)
+    target = devices.create_target("v5p:2x2x1")
+    assert (target.capacity, target.bandwidth, target.flops) == (95e9, 2765e9, 459e12)
+    # Both links of a ring, one direction of each.
+    assert target.ring == 2 * 1200e9 / 6 / 2
+    assert (target.platform, target.is_local) == ("tpu", False)
 
 
 def test_all_reduces_are_counted_in_a_programs_text():

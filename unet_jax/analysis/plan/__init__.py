@@ -1,1 +1,1 @@
-"""Plans what a run will cost before a machine is rented: its training step is compiled and not run."""
+"""Plans the memory and time of a run before a machine is rented: compiles its training step without running it."""

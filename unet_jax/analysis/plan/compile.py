@@ -1,4 +1,4 @@
-"""Compiles the training step once, and keeps what it costs in the data cache under the hash of the program."""
+"""Compiles the training step once, and keeps its cost in the data cache under a hash of the program."""
 
 import contextlib
 import dataclasses
@@ -6,8 +6,9 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,19 +22,19 @@ from unet_jax.runtime import compilation_cache, parallel
 from unet_jax.runtime.program_cost import Cost, count_operations
 from unet_jax.storage.digests import json_sha256
 
-# Seconds between two messages that a compilation goes on.
+# Seconds between two messages during a compilation.
 STILL_S = 20
-# Part of the hash. Change it whenever what is counted changes, so that no older cost in the cache is used.
+# Part of the hash. Change it whenever the counting changes, so that older costs in the cache are not used.
 COUNTED = "in all micro-batches"
 
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """The program of one device in a training step, and what it does.
+    """Describes the program of one device in a training step.
 
     Attributes:
       batch: examples of this device.
-      cost: by XLA's count, of all micro-batches; None where it does not fit by the compiler's own plan.
+      cost: XLA's count over all micro-batches; None if the compiler finds that the program does not fit.
       reduces: number of all-reduces.
       reduced: bytes that they sum over the devices.
     """
@@ -45,18 +46,23 @@ class Program:
 
     @property
     def peak(self) -> float:
-        """Bytes held at once; infinite where they do not fit by the compiler's own plan."""
+        """Peak bytes; infinite if the compiler finds that the program does not fit."""
         return self.cost.peak if self.cost else math.inf
 
 
-def lower(step: Callable, state, part, devices: Sequence[jax.Device]) -> jax.stages.Lowered:
-    """Lowers a training step for devices that are there (as training does, by pmap) or not (by shard_map).
+def lower(
+    step: Callable, state: Any, part: Mapping[str, jax.ShapeDtypeStruct], devices: Sequence[jax.Device]
+) -> jax.stages.Lowered:
+    """Lowers a training step for local devices (by pmap, as training does) or for a topology (by shard_map).
 
     Args:
-      step: the body, of one device.
-      state: its shapes.
+      step: the step's body on one device, `(state, batch) -> (state, metrics)`.
+      state: shapes of the state.
       part: shapes of one device's batch, each leaf `[b, ...]`.
-      devices: of this machine, or of a topology.
+      devices: devices of this machine, or of a topology.
+
+    Returns:
+      The lowered program.
     """
     n = len(devices)
     if devices[0] in jax.local_devices():
@@ -78,11 +84,18 @@ def lower(step: Callable, state, part, devices: Sequence[jax.Device]) -> jax.sta
     return jax.jit(mapped, donate_argnums=0).lower(placed(state, whole, 0), placed(part, split, n))
 
 
-def program(work: Work, target: Target, batch: int, *, cache_dir: str = "", say: Callable) -> Program:
-    """Compiles the step with `batch` examples a device, unless the cache has its cost; `say` gets a message before and after.
+def program(work: Work, target: Target, batch: int, *, cache_dir: str = "", say: Callable[[str], None]) -> Program:
+    """Compiles the step for `batch` examples on each device, or reads its cost from the cache.
 
-    The key is a hash of the lowered program, the versions and flags of the compiler and the devices, so a changed config,
+    The key is a hash of the lowered program, the compiler's versions and flags, and the devices, so a changed config,
     network or library is compiled again.
+
+    Args:
+      work: the step.
+      target: the devices.
+      batch: examples on each device.
+      cache_dir: folder of the data cache; "" for the default.
+      say: called with a message before, during and after a compilation.
     """
     lowered = lower(work.step, work.state, work.rows(batch), target.devices)
     facts = cache.remember(
@@ -95,28 +108,30 @@ def program(work: Work, target: Target, batch: int, *, cache_dir: str = "", say:
 
 
 def _compiler(target: Target) -> list:
-    """Returns everything that the compiled program depends on, besides the program itself."""
-    versions = [metadata.version(name) for name in ("jax", "jaxlib", *(["libtpu"] if not target.is_local else []))]
+    """Returns everything that the compiled program depends on except the lowered program."""
+    packages = ["jax", "jaxlib"] if target.is_local else ["jax", "jaxlib", "libtpu"]
+    versions = [metadata.version(name) for name in packages]
     flags = [os.environ.get(name, "") for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS")]
-    # For a CPU, XLA compiles for its instructions.
+    # XLA compiles for the instructions of this CPU.
     machine = compilation_cache.cache_dir().name if target.platform == "cpu" else ""
     return [versions, flags, machine, target.name, target.kind, len(target.devices)]
 
 
-def _compile(lowered, work: Work, target: Target, batch: int, say) -> dict:
+def _compile(lowered: jax.stages.Lowered, work: Work, target: Target, batch: int, say: Callable[[str], None]) -> dict:
     say(f"compiling for {target.name}, {len(target.devices)} devices, {batch} images on each ...")
     begin = time.perf_counter()
     with _still(say, begin):
         facts = _facts(lowered, target.platform)
     if facts["cost"] and work.accumulate > 1:
         facts["cost"] |= _of_all_rounds(facts["cost"], work, batch)
-    say(f"... {time.perf_counter() - begin:.0f} s" + ("" if facts["cost"] else ": more than the memory holds"))
+    outcome = "" if facts["cost"] else ": does not fit in memory"
+    say(f"... {time.perf_counter() - begin:.0f} s{outcome}")
     return facts
 
 
 @contextlib.contextmanager
-def _still(say, begin: float):
-    """Says every STILL_S seconds that the work inside goes on: XLA does not report progress."""
+def _still(say: Callable[[str], None], begin: float) -> Iterator[None]:
+    """Prints a message every STILL_S seconds while the body runs, as XLA does not report progress."""
     done = threading.Event()
 
     def repeat():
@@ -132,7 +147,8 @@ def _still(say, begin: float):
         thread.join()
 
 
-def _facts(lowered, platform: str) -> dict:
+def _facts(lowered: jax.stages.Lowered, platform: str) -> dict:
+    """Compiles a program and counts its cost and its all-reduces."""
     try:
         executable = parallel.compile_lowered(lowered, platform)
     except jax.errors.JaxRuntimeError as error:
@@ -145,14 +161,15 @@ def _facts(lowered, platform: str) -> dict:
 
 
 def _of_all_rounds(cost: dict, work: Work, batch: int) -> dict[str, float]:
-    """Multiplies the work on a micro-batch by their number: XLA counts a loop's body once.
+    """Multiplies the work of a micro-batch by the number of micro-batches, as XLA counts a loop's body once.
 
-    The body's fraction of the count follows from a step with twice as many micro-batches of half as many rows each, whose
-    count lacks half of the body. Both are lowered for one local device and counted before they are compiled.
+    A second step has twice as many micro-batches with half as many rows each, so XLA counts half of its body. The two
+    counts give the body's fraction. Both steps are lowered for one local device and counted before they are compiled.
 
     Returns:
       FLOPs and bytes moved.
     """
+    assert work.finer is not None
     n = work.accumulate
     rows = work.rows(-(-batch // (2 * n)) * 2 * n)
     whole, halved = (

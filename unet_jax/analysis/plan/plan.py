@@ -1,10 +1,11 @@
-"""Plans each target: the config's batch, and on request the largest that fits."""
+"""Plans the training step for each target: with the config's batch, and on request with the largest that fits."""
 
 import dataclasses
 import functools
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -18,20 +19,20 @@ VERSIONS = ("unet_jax", "jax", "jaxlib", "flax", "optax")
 
 
 def print_progress(text: str) -> None:
-    """Prints to stderr; the report goes to stdout."""
+    """Prints a message to stderr, as the report goes to stdout."""
     print(text, file=sys.stderr, flush=True)
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """One program on one target.
+    """Describes one program on one target.
 
     Attributes:
-      target: what it was compiled for.
-      program: what a device has to do.
-      sizes: from `work.Work.sizes`.
+      target: the devices that it was compiled for.
+      program: the program of one device.
+      sizes: sizes in bytes, from `work.Work.sizes`.
       efficiency: the assumed fraction of the roofline.
-      is_largest: whether the batch is the largest found to fit, and not the config's.
+      is_largest: True for the largest batch that was found to fit, False for the config's batch.
     """
 
     target: Target
@@ -42,7 +43,7 @@ class Plan:
 
     @property
     def fits(self) -> bool:
-        """Whether the device holds it."""
+        """True if the program fits in a device's memory."""
         return self.program.peak <= self.target.capacity
 
     @property
@@ -52,17 +53,17 @@ class Plan:
 
     @functools.cached_property
     def estimate(self) -> Estimate:
-        """The step on the target's devices; not defined where the program does not fit."""
+        """The estimated step on the target's devices; undefined if the program does not fit."""
         return estimate(self.program, self.target, self.sizes["parameter_bytes"], self.efficiency)
 
     @functools.cached_property
     def scaling(self) -> tuple[Estimate, ...]:
-        """The same batch on each of 4 to 256 chips of the kind."""
+        """The estimated step with the same batch on each of 4 to 256 chips of this kind."""
         return scaling(self.program, self.target, self.sizes["parameter_bytes"], self.efficiency)
 
-    def to_json(self) -> dict:
-        """Returns everything as plain values; bytes, seconds, FLOPs."""
-        facts = {
+    def to_json(self) -> dict[str, Any]:
+        """Returns everything as plain values, in bytes, seconds and FLOPs."""
+        facts: dict[str, Any] = {
             "batch_per_device": self.program.batch,
             "is_largest": self.is_largest,
             "fits": self.fits,
@@ -88,22 +89,27 @@ def create_plans(
     overlapping: bool = False,
     say: Callable[[str], None] = print_progress,
 ) -> list[Plan]:
-    """Plans a run of `config` for each of `topologies`: "local", or a TPU's such as "v5e:2x2".
+    """Plans a run for each of several targets.
 
     Args:
-      config: as in `configs/default.py`.
-      topologies: what to compile for.
-      fit: whether to search for the largest batch of a device, too.
+      config: config of the run.
+      topologies: "local", or TPU topologies such as "v5e:2x2".
+      fit: also searches for the largest batch that fits a device.
       efficiency: the fraction of the roofline that a step is assumed to reach.
-      channels, classes, overlapping: of the data, in place of the config's data set; 0 to open that.
-      say: called with messages on what is compiled.
+      channels: channels of an image; 0 opens the config's data set.
+      classes: classes of a mask, background included; 0 opens the config's data set.
+      overlapping: True for masks that may overlap, with `classes`.
+      say: called with messages about what is compiled.
+
+    Returns:
+      For each topology the plan of the config's batch and, with `fit`, the plan of the largest batch.
 
     Raises:
-      UserError: bad input; or with `fit`, not even one image fits.
+      UserError: the config, a topology or the data are wrong; or, with `fit`, not even one image fits.
     """
     dataset = work.open_data(config, channels, classes, overlapping)
     targets = [devices.create_target(name, config.model.dtype) for name in dict.fromkeys(topologies)]
-    # All before the first is compiled, which may take minutes: an error in the last one is raised at once.
+    # All jobs come before the first compilation, which may take minutes, so that an error is raised at once.
     jobs = [(work.create_work(config, dataset, target.devices), target) for target in targets]
     plans = []
     for job, target in jobs:
@@ -121,12 +127,14 @@ def versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in VERSIONS}
 
 
-def to_json(plans: Sequence[Plan]) -> dict:
+def to_json(plans: Sequence[Plan]) -> dict[str, Any]:
     """Returns all plans as plain values, by target."""
-    targets: dict[str, dict] = {}
+    targets: dict[str, dict[str, Any]] = {}
     for plan in plans:
         target = plan.target
-        facts = {key: getattr(target, key) for key in ("kind", "capacity", "flops", "bandwidth", "ring", "origin")}
+        facts: dict[str, Any] = {
+            key: getattr(target, key) for key in ("kind", "capacity", "flops", "bandwidth", "ring", "origin")
+        }
         entry = targets.setdefault(target.name, {**facts, "num_devices": len(target.devices), "plans": []})
         entry["plans"].append(plan.to_json())
     return {"versions": versions(), "efficiency": plans[0].efficiency, "targets": targets}

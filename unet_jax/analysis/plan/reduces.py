@@ -1,6 +1,7 @@
-"""Counts the all-reduces of a compiled program in its text; those of a loop's body as often as the loop runs it.
+"""Counts the all-reduces in the text of a compiled program.
 
-The text is the only public form of a compiled program that has them: `cost_analysis` does not count communication.
+The text is the only public form of a compiled program that has them: `cost_analysis` does not count communication. An
+all-reduce in a loop counts once for every round of the loop.
 """
 
 import math
@@ -13,12 +14,18 @@ LOOP = re.compile(r' while\(.*body=%?([\w.-]+).*"known_trip_count":\{"n":"(\d+)"
 
 
 def count_reduces(text: str) -> tuple[int, int]:
-    """Counts the all-reduces in a run of the program, and the bytes of their results.
+    """Counts the all-reduces in one run of a program.
 
     Args:
-      text: of an XLA executable (`.as_text()`). A loop without a known number of rounds counts once.
+      text: text of an XLA executable (`.as_text()`). The body of a loop with an unknown number of rounds counts once.
+
+    Returns:
+      The number of all-reduces, and the bytes of their results.
+
+    >>> count_reduces("  %sum = f32[2,4]{1,0} all-reduce(%gradient), channel_id=1")
+    (1, 32)
     """
-    # By the name of a loop's body: the computation that the loop stands in, and its rounds.
+    # By the name of a loop's body, the computation that holds the loop, and the number of rounds.
     loops: dict[str, tuple[str, int]] = {}
     reduces, inside = [], ""
     for line in text.splitlines():
@@ -37,5 +44,5 @@ def count_reduces(text: str) -> tuple[int, int]:
 
 
 def _array_bytes(dtype: str, shape: str) -> int:
-    bits = 8 if dtype == "pred" else int(re.search(r"\d+", dtype)[0])
+    bits = 8 if dtype == "pred" else int(re.sub(r"\D", "", dtype))
     return math.prod(int(n) for n in shape.split(",") if n) * max(bits // 8, 1)

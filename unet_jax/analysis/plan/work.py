@@ -1,7 +1,7 @@
-"""Builds the config's training step by shapes alone: nothing is computed."""
+"""Builds the config's training step from shapes, without computing anything."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -16,15 +16,15 @@ from unet_jax.training.state import count_parameters
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """A training step to compile.
+    """Describes a training step to compile.
 
     Attributes:
       step: the body, `(state, batch) -> (state, metrics)`.
       state: shapes of the run's state.
       example: shapes of one example of a batch: image, mask, valid.
       batch_size: examples of a step over all devices.
-      accumulate: number of micro-batches that a device's examples are split into; they are a multiple of it.
-      finer: the step with twice as many micro-batches; None where there is one.
+      accumulate: number of micro-batches of a device; its examples are a multiple of it.
+      finer: the step with twice as many micro-batches; None if `accumulate` is 1.
     """
 
     step: Callable
@@ -40,7 +40,7 @@ class Work:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Bytes of the parts of the state and of an example, and how many parameters there are."""
+        """Bytes of each part of the state and of an example, and the number of parameters."""
         return {
             "parameters": count_parameters(self.state.params),
             "parameter_bytes": tree_bytes(self.state.params),
@@ -51,24 +51,34 @@ class Work:
         }
 
 
-def tree_bytes(tree) -> int:
-    """Returns the bytes of all leaves."""
+def tree_bytes(tree: Any) -> int:
+    """Returns the bytes of all leaves of arrays or shapes.
+
+    >>> tree_bytes({"a": jnp.zeros((2, 3), jnp.float32), "b": jnp.zeros(5, jnp.bool_)})
+    29
+    """
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
 def open_data(config: ConfigDict, channels: int = 0, classes: int = 0, overlapping: bool = False) -> Dataset:
-    """Opens the config's data set as training does; with `channels` and `classes` a data set without examples in its place.
+    """Opens the config's data set as training does, or makes up one without examples.
+
+    Args:
+      config: config of the run.
+      channels: channels of an image; with `classes`, a data set without examples is made up.
+      classes: classes of a mask, background included.
+      overlapping: True for masks that may overlap, in a made-up data set.
 
     Raises:
-      UserError: the data are not there, or only one of the two is given.
+      UserError: the data cannot be opened, or only one of `channels` and `classes` is given.
     """
     if bool(channels) != bool(classes):
-        raise UserError(f"--channels={channels} --classes={classes}: give both, or none to ask the config's data set")
+        raise UserError(f"--channels={channels} --classes={classes}: give both, or none to use the config's data set")
     if not channels:
         try:
             return create_dataset(config)
         except UserError as error:
-            raise UserError(f"{error}; or give --channels and --classes, and no data are needed") from error
+            raise UserError(f"{error}; or plan without data: give --channels and --classes") from error
     return Dataset(
         name=config.data.name,
         class_names=tuple(f"class_{number}" for number in range(classes)),
@@ -80,14 +90,19 @@ def open_data(config: ConfigDict, channels: int = 0, classes: int = 0, overlappi
     )
 
 
-def create_work(config: ConfigDict, dataset: Dataset, devices) -> Work:
-    """Builds the step of a run of `config` on `devices`, with the checks of a run.
+def create_work(config: ConfigDict, dataset: Dataset, devices: Sequence[jax.Device] | None) -> Work:
+    """Builds the training step of a run, with the checks of a run.
+
+    Args:
+      config: config of the run.
+      dataset: the data set, from `open_data`.
+      devices: devices that share the batch; None for all local ones.
 
     Raises:
-      UserError: the config is not one that trains, or its batch does not divide over the devices.
+      UserError: the config does not train, or its batch does not divide over the devices.
     """
     if not dataset.sources:
-        # The names and weights of its classes are unknown, and how many examples an epoch has.
+        # The names and weights of the classes, and the number of examples, are unknown.
         config = ConfigDict(config.to_dict())
         config.eval.classes, config.loss.class_weighting = (), ""
         config.train.update(num_steps=1, num_epochs=0.0, num_examples=0)
@@ -107,14 +122,14 @@ def create_work(config: ConfigDict, dataset: Dataset, devices) -> Work:
     batch_size, accumulate, finer = config.train.batch_size, config.optim.accumulate, None
     if accumulate > 1:
         config = ConfigDict(config.to_dict())
-        # Durations in epochs or examples would be fewer steps of a larger batch.
+        # With a larger batch, durations in epochs or examples would be fewer steps.
         in_steps = parts.durations
         config.train.update(num_steps=in_steps.num_steps, num_epochs=0.0, num_examples=0)
         config.train.update(eval_every=in_steps.eval_every, eval_every_epochs=0.0, eval_every_examples=0)
         config.optim.update(boundaries=in_steps.boundaries, warmup_steps=in_steps.warmup_steps)
         config.optim.update(warmup_epochs=0.0, warmup_examples=0)
         config.optim.accumulate *= 2
-        # It divides over the devices as before.
+        # So that a device's examples stay a multiple of the micro-batches.
         config.train.batch_size *= 2
         finer = build_experiment(config, devices, dataset).create_step()
     return Work(step, state, example, batch_size, accumulate, finer)

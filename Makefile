@@ -16,7 +16,7 @@ help:
 	@echo "make test-fast   the quick part of it: a minute"
 	@echo "make lint        ruff and mypy"
 	@echo "make format      formats the code"
-	@echo "make docs        builds the documentation into site/"
+	@echo "make docs        builds the documentation into build/site/"
 	@echo "make wheel       builds the package into dist/"
 	@echo "make clean       deletes $(VENV) and what was built"
 	@echo
@@ -81,4 +81,4 @@ $(STAMP): requirements.txt pyproject.toml $(if $(PYTHON),FORCE)
 FORCE:
 
 clean:
-	rm -rf $(VENV) *.egg-info build dist site
+	rm -rf $(VENV) *.egg-info build dist

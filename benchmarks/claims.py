@@ -24,7 +24,7 @@ RUNS = "runs/evidence"
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A command of `unet_jax.analysis` on runs: patterns of their names, its other arguments, and the picture it draws."""
+    """A command of `unet-jax` on runs: patterns of their names, its other arguments, and the picture it draws."""
 
     name: str
     module: str
@@ -42,7 +42,7 @@ class Claim:
     def command(self, folder: str, names: Sequence[str], out: str) -> list[str]:
         """Returns what follows `python`."""
         given = [f"{folder}/{name}" if self.positional else f"--workdir={folder}/{name}" for name in names]
-        return ["-m", f"unet_jax.analysis.{self.module}", *given, *self.arguments, f"--out={out}"]
+        return ["-m", f"unet_jax.programs.{self.module}", *given, *self.arguments, f"--out={out}"]
 
 
 def _names(data: str, *variants: str) -> tuple[str, ...]:
@@ -116,7 +116,8 @@ def write(claim: Claim, names: Sequence[str], printed: str, workdir: Path) -> No
     out = workdir / "claims" / claim.name
     picture = PICTURES / f"claim_{claim.name}.png"
     shutil.copyfile(out / claim.picture, picture)
-    command = " ".join(["python", *claim.command(RUNS, _shortened(names), f"{RUNS}/claims/{claim.name}")])
+    _, _, *arguments = claim.command(RUNS, _shortened(names), f"{RUNS}/claims/{claim.name}")
+    command = " ".join(["unet-jax", claim.module, *arguments])
     table = re.sub(r"^written: .*\n?", "", printed.replace(str(workdir), RUNS), flags=re.MULTILINE).strip()
     text = f"```text\n$ {command}\n\n{table}\n```\n\n![{claim.name}](../images/{picture.name})"
     tables.rewrite(PAGE, claim.name, text)

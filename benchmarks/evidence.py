@@ -15,7 +15,7 @@ stopped goes on; one that fails does not stop the others. Rows whose folder is n
 Results go to benchmarks/results.csv and from there into README.md and docs/explanation/results.md; another --results file leaves
 the docs alone, and its tables are printed. --pictures copies the best, median and worst image of a run on the
 synthetic X-rays into docs/images/ and prints where those of the other sets lie. --claims analyses the runs that are done, by the
-commands of unet_jax.analysis, and writes docs/explanation/claims.md (claims.py).
+commands of unet-jax, and writes docs/explanation/claims.md (claims.py).
 """
 
 import json

@@ -3,7 +3,7 @@
     python benchmarks/memory.py --config=configs/default.py --config.data.patch='(256, 256)' --config.data.size='(256, 256)'
     python benchmarks/memory.py --config=configs/default.py --config.model.remat='(0, 1)'
 
-Planned is the peak of a device by `unet_jax.analysis.plan`. Measured is how far the process's resident memory rises
+Planned is the peak of a device by `unet-jax plan`. Measured is how far the process's resident memory rises
 from before there is a state or a batch to the peak of two steps, on one device; the program is compiled before.
 """
 

@@ -1,6 +1,6 @@
 """U-Net++ on a folder of battery X-rays: electrode stack and protruding plates, as masks of their own.
 
-    python run_train.py --config=configs/battery_xray.py:FOLDER --workdir=runs/battery_xray
+    unet-jax train --config=battery_xray:FOLDER --workdir=runs/battery_xray
 
 FOLDER holds images/, masks3/ (ids 0 background, 1 stack, 2 plate) and index.csv (id,split).
 

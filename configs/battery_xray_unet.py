@@ -1,6 +1,6 @@
 """U-Net on a folder of battery X-rays, otherwise as `battery_xray`: what the nested skips are compared with.
 
-    python run_train.py --config=configs/battery_xray_unet.py:FOLDER --workdir=runs/battery_xray_unet
+    unet-jax train --config=battery_xray_unet:FOLDER --workdir=runs/battery_xray_unet
 
 FOLDER as for configs/battery_xray.py.
 

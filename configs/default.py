@@ -1,12 +1,13 @@
 """U-Net++ with deep supervision on the embedded synthetic X-rays: what `make train` runs, and every key there is.
 
-    python run_train.py --config=configs/default.py --workdir=runs/electrodes
+    unet-jax train --config=default --workdir=runs/electrodes
 
 Hardware: two CPU cores, 4 minutes. Score on test, three seeds: pooled IoU anode .917 ± .003, cathode .921 ± .003,
 mean .919 ± .001.
 
 Any key can be set on the command line: --config.optim.learning_rate=3e-4. Types are checked. A recipe of augmentation goes
-behind a colon, here and in every config, where a folder is given behind that: default.py:nnunet, nuclei.py:FOLDER:unet.
+behind a colon, here and in every config, where a folder is given behind that: default:nnunet, nuclei:FOLDER:unet. Another
+network with its default options: --config.model=unet (a key of NETWORKS below); --config.model.KEY=VALUE changes one.
 """
 
 from ml_collections import ConfigDict
@@ -114,7 +115,7 @@ def get_config(arg: str = "") -> ConfigDict:
 def augment() -> ConfigDict:
     """Every option of augmentation. A pair is (least, most) of what is drawn; grey values change in the order of the keys.
 
-    To see what the network will see: python -m unet_jax.analysis.preview --config=CONFIG --out=sheet.png
+    To see what the network will see: unet-jax preview --config=CONFIG --out=sheet.png
     """
     return ConfigDict(
         {
@@ -229,7 +230,7 @@ def unet() -> ConfigDict:
             "norm": "batch",  # none, batch, group, instance
             "upsample": "transpose",  # transpose, bilinear, nearest
             "encoder": "",  # "" for nodes of its own; or vgg16, vgg16_bn, resnet34, resnet50, densenet121, ...: README.md
-            "encoder_weights": "",  # a file of unet_jax.programs.from_torch that the encoder starts from; "" for at random
+            "encoder_weights": "",  # a file of `unet-jax from-torch` that the encoder starts from; "" for at random
             "dropout": 0.0,
             "dtype": "float32",  # of the computation: float32, bfloat16 (or float64, see Network); parameters are float32
             "activation": "softmax",  # softmax, or sigmoid: each channel a mask of its own, and masks may overlap
@@ -317,7 +318,8 @@ def image_folder(root: str) -> ConfigDict:
             "num_classes": 0,  # 0: the number of names, else the largest id in the masks + 1
             "mask_values": (),  # pixel values that stand for class 0, 1, ..., e.g. (0, 255); () if they are ids
             "palette": (),  # an RGB triple per class, for RGB masks
-            # A CSV id,split[,group] instead of ROOT/index.csv; images that it does not name are left out.
+            # A CSV id,split[,group] instead of ROOT/index.csv; images that it does not name are left out. A path, or the name
+            # of a file of configs/splits, which the package ships: dsb2018.csv.
             "split_file": "",
             "split_fractions": (0.7, 0.15, 0.15),  # of train, val, test where there is no such file
         }
@@ -368,5 +370,5 @@ def tfds(name: str) -> ConfigDict:
 
 
 def splits(name: str) -> str:
-    """The split file configs/splits/NAME.csv, as any checkout of the project finds it: a run may move between two."""
+    """The split file configs/splits/NAME.csv, which every installation of the package finds: a run may move between two."""
     return f"configs/splits/{name}.csv"

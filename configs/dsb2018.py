@@ -1,6 +1,6 @@
 """U-Net++ on the nuclei of the Data Science Bowl 2018, read as the organisers ship them; otherwise as configs/nuclei.py.
 
-    python run_train.py --config=configs/dsb2018.py:ROOT --workdir=runs/dsb2018
+    unet-jax train --config=dsb2018:ROOT --workdir=runs/dsb2018
 
 ROOT holds stage1_train/ID/images and stage1_train/ID/masks. The split, configs/splits/dsb2018.csv (468 train, 64 val),
 keeps the tiles of one field of view together; images that it does not name are left out.

@@ -1,6 +1,6 @@
 """FC-DenseNet on the embedded synthetic X-rays, about as many parameters as `electrodes_unet`'s, otherwise as the default.
 
-    python run_train.py --config=configs/electrodes_fc_densenet.py --workdir=runs/electrodes_fc_densenet
+    unet-jax train --config=electrodes_fc_densenet --workdir=runs/electrodes_fc_densenet
 
 Hardware: two CPU cores. Score on test, one seed, with two minutes of steps (--config.train.num_steps=79): mean pooled IoU
 .787. docs/results.md has the run. On CPUs the first compilation takes a minute or more, most of

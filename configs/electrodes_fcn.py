@@ -1,6 +1,6 @@
 """FCN-8s on the embedded synthetic X-rays, about as many parameters as `electrodes_unet`'s: what skips as sums of scores do.
 
-    python run_train.py --config=configs/electrodes_fcn.py --workdir=runs/electrodes_fcn
+    unet-jax train --config=electrodes_fcn --workdir=runs/electrodes_fcn
 
 Hardware: two CPU cores. Score on test, one seed, with two minutes of steps (--config.train.num_steps=223): pooled IoU
 anode .534, cathode .535, mean .534. docs/results.md has the run.
@@ -8,10 +8,10 @@ anode .534, cathode .535, mean .534. docs/results.md has the run.
 The three scores are trained at once. In stages, as its authors did, each run starts from the best weights of the one before
 and adds a score that begins at zero:
 
-    python run_train.py --config=configs/electrodes_fcn.py --workdir=runs/fcn_32 --config.model.stride=32
-    python run_train.py --config=configs/electrodes_fcn.py --workdir=runs/fcn_16 --config.model.stride=16 \
+    unet-jax train --config=electrodes_fcn --workdir=runs/fcn_32 --config.model.stride=32
+    unet-jax train --config=electrodes_fcn --workdir=runs/fcn_16 --config.model.stride=16 \
         --config.train.init_from=runs/fcn_32
-    python run_train.py --config=configs/electrodes_fcn.py --workdir=runs/fcn_8 --config.train.init_from=runs/fcn_16
+    unet-jax train --config=electrodes_fcn --workdir=runs/fcn_8 --config.train.init_from=runs/fcn_16
 
 The authors lower the learning rate by a hundred with each stage: --config.optim.learning_rate=2e-5, then 2e-7.
 """

@@ -1,6 +1,6 @@
 """U-Net with a ResNet-34 for its encoder on the embedded synthetic X-rays: an encoder from classification, as an example.
 
-    python run_train.py --config=configs/electrodes_resnet34.py --workdir=runs/electrodes_resnet34
+    unet-jax train --config=electrodes_resnet34 --workdir=runs/electrodes_resnet34
 
 It starts at random; --config.model.encoder_weights=FILE starts the encoder from torchvision's weights, once converted
 (unet_jax/programs/from_torch.py).

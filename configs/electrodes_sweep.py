@@ -1,7 +1,7 @@
 """A sweep on the embedded synthetic X-rays: U-Net++ with and without deep supervision and of two levels, three seeds each.
 
-    python run_train.py --config=configs/electrodes_sweep.py --workdir=runs/sweep --sweep_index=0
-    python -m unet_jax.analysis.compare runs/sweep/* --out=runs/compared
+    unet-jax train --config=electrodes_sweep --workdir=runs/sweep --sweep_index=0
+    unet-jax compare runs/sweep/* --out=runs/compared
 
 Points 0 to 8; each run gets a folder of its own in --workdir, and any other key can be set by a flag, as always. As an array
 job of Slurm (`sbatch --array=0-8`): --sweep_index=$SLURM_ARRAY_TASK_ID.

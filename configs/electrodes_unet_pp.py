@@ -1,6 +1,6 @@
 """U-Net++ with four levels on the embedded synthetic X-rays: larger and longer than the default.
 
-    python run_train.py --config=configs/electrodes_unet_pp.py --workdir=runs/electrodes_unet_pp
+    unet-jax train --config=electrodes_unet_pp --workdir=runs/electrodes_unet_pp
 
 Hardware: two CPU cores; time and score: not measured yet.
 """

@@ -1,6 +1,6 @@
 """U-Net++ on membranes in electron micrographs (ISBI 2012).
 
-    python run_train.py --config=configs/em.py:FOLDER --workdir=runs/em
+    unet-jax train --config=em:FOLDER --workdir=runs/em
 
 FOLDER holds images/, masks/ (ids 0 cell interior, 1 membrane) and index.csv (id,split), in blocks of neighbouring
 slices: a split by single slices would put near copies on both sides.

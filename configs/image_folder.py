@@ -1,6 +1,6 @@
 """U-Net++ on a folder of your own images and masks; as many classes as the masks have.
 
-    python run_train.py --config=configs/image_folder.py:FOLDER --workdir=runs/mine
+    unet-jax train --config=image_folder:FOLDER --workdir=runs/mine
 
 FOLDER holds images/ and masks/ with files of the same names (PNG, TIFF, BMP; images also JPEG); a mask's pixel values
 are class ids 0, 1, ... and 255 for "do not count". If the masks hold 0 and 255: --config.data.mask_values="(0, 255)".

@@ -1,6 +1,6 @@
 """U-Net++ on the membranes of ISBI 2012, read as the organisers ship them; otherwise as configs/em.py.
 
-    python run_train.py --config=configs/isbi2012.py:ROOT --workdir=runs/isbi2012
+    unet-jax train --config=isbi2012:ROOT --workdir=runs/isbi2012
 
 ROOT holds train-volume.tif and train-labels.tif. The split, configs/splits/isbi2012.csv, is one of whole blocks of
 slices (20 train, 4 val, 6 test).

@@ -1,6 +1,6 @@
 """U-Net++ on the nuclei of the Data Science Bowl 2018, with the loss and windows of its papers (96 x 96).
 
-    python run_train.py --config=configs/nuclei.py:FOLDER --workdir=runs/nuclei
+    unet-jax train --config=nuclei:FOLDER --workdir=runs/nuclei
 
 FOLDER holds images/, masks/ (ids 0 background, 1 nucleus) and index.csv (id,split,group): tiles of one field of view
 share a group, and a split by image alone would put them on both sides.

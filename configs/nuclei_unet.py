@@ -1,6 +1,6 @@
 """U-Net on the nuclei of the Data Science Bowl 2018: as configs/nuclei.py, but for the network and how its loss is put.
 
-    python run_train.py --config=configs/nuclei_unet.py:FOLDER --workdir=runs/nuclei_unet
+    unet-jax train --config=nuclei_unet:FOLDER --workdir=runs/nuclei_unet
 
 FOLDER as for configs/nuclei.py. The loss is half the binary cross entropy and the Dice, as two terms, so that the first
 can be exchanged for that with U-Net's map of weights: --config.data.weight_map=True

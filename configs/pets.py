@@ -1,6 +1,6 @@
 """U-Net++ on the cats and dogs of Oxford-IIIT Pet, as TensorFlow Datasets prepares them.
 
-    python run_train.py --config=configs/pets.py --workdir=runs/pets
+    unet-jax train --config=pets --workdir=runs/pets
 
 The set must have been prepared as ArrayRecord, once, where TensorFlow is installed:
 python -c "import tensorflow_datasets as tfds; tfds.builder('oxford_iiit_pet', file_format='array_record').download_and_prepare()"

@@ -1,6 +1,6 @@
 """The shortest run that goes through everything: tiny U-Net++ on a few small synthetic X-rays; proves an installation.
 
-    python run_train.py --config=configs/smoke.py --workdir=runs/smoke
+    unet-jax train --config=smoke --workdir=runs/smoke
 
 Hardware: anything; two CPU cores need about half a minute, most of it compilation. Its scores mean nothing.
 """

@@ -1,6 +1,6 @@
 """U-Net++ exactly as published, trained as its authors did, on nuclei (Zhou et al., DLMIA 2018, and their code).
 
-    python run_train.py --config=configs/unet_pp_paper.py:FOLDER --workdir=runs/unet_pp_paper
+    unet-jax train --config=unet_pp_paper:FOLDER --workdir=runs/unet_pp_paper
 
 FOLDER as for configs/nuclei.py. From paper and code: the network (dropout 0.5 after every ReLU, no normalisation), 96 x 96
 windows, half the binary cross entropy less Dice at each of four heads with weight 1, Adam with a rate of 3e-4 and their

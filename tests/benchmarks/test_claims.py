@@ -45,7 +45,7 @@ def done(tmp_path, monkeypatch):
 def test_every_claim_has_rows_and_a_command():
     for claim in claims.CLAIMS:
         assert claim.matching_rows()
-        assert importlib.util.find_spec(f"unet_jax.analysis.{claim.module}")
+        assert importlib.util.find_spec(f"unet_jax.programs.{claim.module}")
         assert len({row.data for row in claim.matching_rows()}) == 1
     assert {row.name for row in claims.CLAIMS[0].matching_rows()} == {
         f"electrodes-{name}-2min-seed0" for name in ("fcn", "unet", "unet_pp")
@@ -60,10 +60,10 @@ def test_a_claim_is_made_of_the_runs_that_are_done(done):
     programs = Printing("gap.png")
     assert claims.run_all("gap-*", results, workdir, programs) == ["gap-electrodes"]
     (command,) = programs.commands
-    assert command[:2] == ("-m", "unet_jax.analysis.compare")
+    assert command[:2] == ("-m", "unet_jax.programs.compare")
     assert sum(argument.startswith(str(workdir)) for argument in command) == 8
     text = page.read_text()
-    assert "$ python -m unet_jax.analysis.compare runs/evidence/battery_xray-unet-2min-* " in text
+    assert "$ unet-jax compare runs/evidence/battery_xray-unet-2min-* " in text
     assert "a table of" in text
     assert "runs/evidence/battery_xray-unet-2min-seed0 " not in text
     assert "written" not in text

@@ -78,7 +78,7 @@ def test_config_builds(name, cache_dir, tmp_path):
     assert heads[-1].shape == (1, *config.data.patch, experiment.module.num_classes)
     assert set(config) == set(default.get_config())
     assert set(experiment.report_classes) <= set(experiment.dataset.class_names)
-    assert f"configs/{name}.py" in importlib.import_module(f"configs.{name}").__doc__
+    assert f"unet-jax train --config={name}" in importlib.import_module(f"configs.{name}").__doc__
 
 
 def test_defaults_own_every_key():
@@ -98,8 +98,9 @@ def test_defaults_own_every_key():
 
 def test_defaults_have_every_option_of_every_network():
     """And the network's alone: `build` refuses any other."""
+    assert set(default.NETWORKS) == set(registry.MODELS)
     for name in registry.MODELS:
-        options = getattr(default, name)().to_dict()
+        options = default.NETWORKS[name]().to_dict()
         assert options.pop("name") == name
         network = registry.MODELS[name]
         fields = {field.name for field in dataclasses.fields(network)} - {"parent", "name", "num_classes", "axis_name"}

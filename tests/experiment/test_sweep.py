@@ -95,6 +95,7 @@ def test_a_config_that_is_no_sweep(tmp_path):
     [
         (["--config=configs/electrodes_sweep.py", "--sweep_index=9"], ["--sweep_index=9", "0 to 8"]),
         (["--config=configs/electrodes_sweep.py", "--sweep_index=0", "--config.seed=3"], ["--config.seed", "sweep"]),
+        (["--config=electrodes_sweep", "--sweep_index=0", "--config.model=unet"], ["--config.model.name", "sweep"]),
     ],
 )
 def test_the_program_tells_an_error_in_one_line(arguments, named, tmp_path):

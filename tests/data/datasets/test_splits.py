@@ -1,5 +1,7 @@
 """Splits come from the index as written, or from a hash that never moves an image."""
 
+import os
+
 import numpy as np
 import pytest
 from helpers.originals import SPLITS
@@ -101,7 +103,8 @@ def test_a_relative_split_file_is_found_in_two_places(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     name = default.splits("isbi2012")
     assert name == "configs/splits/isbi2012.csv"  # nothing of where this checkout lies
-    assert splits.find_file(name) == SPLITS / "isbi2012.csv"
+    for shipped in (name, "isbi2012.csv"):
+        assert os.path.samefile(splits.find_file(shipped), SPLITS / "isbi2012.csv")
     (tmp_path / "configs/splits").mkdir(parents=True)
     (tmp_path / name).write_text("id,split\na,val\n")
     assert splits.assign("a", None, name) == {"a": ("val", "a")}

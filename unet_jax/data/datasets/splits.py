@@ -17,7 +17,7 @@ from unet_jax.storage.paths import expand
 
 # Columns of a split file.
 COLUMNS = ("id", "split", "group")
-PROJECT = Path(__file__).absolute().parents[3]
+PACKAGE = Path(__file__).absolute().parents[2]
 
 
 def assign(
@@ -81,17 +81,20 @@ def assign(
 
 
 def find_file(split_file: str) -> Path:
-    """Returns the path of `split_file`: a relative path is looked up in the current folder, then in the project.
+    """Returns the path of `split_file`.
+
+    A relative path is looked up in the current folder, then among the files that the package ships: there
+    `configs/splits/dsb2018.csv` and `dsb2018.csv` are the same file.
 
     Raises:
-      UserError: it is in neither.
+      UserError: there is no such file.
     """
     path = expand(split_file, "data.split_file")
-    for candidate in (path, PROJECT / path):
+    for candidate in (path, PACKAGE / path, PACKAGE / "configs" / "splits" / path):
         # False, not an error, where a folder may not be read.
         if candidate.exists():
             return candidate
-    looked = f"neither in {os.getcwd()} nor in {PROJECT}" if not path.is_absolute() else "not there"
+    looked = f"neither in {os.getcwd()} nor in {PACKAGE}" if not path.is_absolute() else "not there"
     raise UserError(
         f"{path}: the split file is {looked}; set data.split_file (of a trained run: in its config.json) to where it lies"
     )

@@ -1,0 +1,109 @@
+"""--config: a shipped name or a path, a network exchanged as a whole, and keys that flags set after that."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+from unet_jax.configs import default
+from unet_jax.errors import UserError
+from unet_jax.runtime import cli
+from unet_jax.runtime.config_file import ConfigFile, find_config, load_config, shipped_names
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """Returns the flags of a program that is called with some arguments."""
+
+    def read(*arguments):
+        values = flags.FlagValues()
+        cli.define_config(values)
+        monkeypatch.setattr(sys, "argv", ["program", *arguments])
+        cli.run(lambda: None, "A program.", values)
+        return values
+
+    return read
+
+
+def test_the_shipped_configs_are_those_of_the_project():
+    assert shipped_names() == sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
+
+
+def test_a_name_and_a_path_with_and_without_an_argument(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = find_config("smoke")
+    assert file.argument is None
+    assert load_config(file).model.widths == (4, 8)
+    assert find_config("default:").argument == ""
+    assert find_config("image_folder:a/b:nnunet") == ConfigFile(file.path.with_name("image_folder.py"), "a/b:nnunet")
+    (tmp_path / "mine.py").touch()
+    assert find_config("mine.py:x") == ConfigFile(Path("mine.py"), "x")
+    (tmp_path / "smoke").touch()
+    assert find_config("smoke").path == Path("smoke")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("smok", r"--config=smok: .*did you mean smoke\?.*battery_xray, .*configs/mine\.py"),
+        ("mine/smoke.py", r"--config=mine/smoke\.py: .*mine/a\.py, mine/b\.py"),
+        ("smoke.py", r"--config=smoke\.py: .*no \.py file"),
+    ],
+)
+def test_what_is_not_there_is_an_error_that_lists_what_is(tmp_path, monkeypatch, text, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    for name in "ab":
+        (tmp_path / "mine" / f"{name}.py").touch()
+    with pytest.raises(UserError, match=message):
+        find_config(text)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [("", "get_config"), ("def get_config():\n    return {}", "dict.*ConfigDict"), ("1 / 0", "ZeroDivisionError")],
+)
+def test_a_file_that_is_no_config(tmp_path, body, message):
+    (tmp_path / "mine.py").write_text(body)
+    with pytest.raises(UserError, match=rf"mine\.py: .*{message}"):
+        load_config(find_config(f"{tmp_path}/mine.py"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["--config.model=fcn", "--config.model.stride=16"],
+        ["--config.model.stride=16", "--config.model=fcn"],
+        ["-config.model", "fcn", "-config.model.stride", "16"],
+    ],
+)
+def test_a_network_is_exchanged_and_then_changed(read, changes):
+    values = (
+        read(changes[0], "--config=smoke", *changes[1:]) if changes[0][:2] == "--" else read("-config=smoke", *changes)
+    )
+    assert values.config.model.to_dict() == {**default.fcn().to_dict(), "stride": 16}
+    assert values.config.train.num_steps == 20
+    assert set(cli.config_keys(values)) == {"model.name", "model.stride"}
+    assert Path(cli.config_file(values)).name == "smoke.py"
+
+
+def test_every_network_can_be_chosen(read):
+    for name, section in default.NETWORKS.items():
+        assert read("--config=default", f"--config.model={name}").config.model.to_dict() == section().to_dict()
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--config.model=vnet", "--config.model=vnet: .*unet_pp, unet, fcn, fc_densenet"),
+        ("--config.model.stride=8", "--config.model.stride: .*deep_supervision"),
+    ],
+)
+def test_wrong_networks_and_options(read, capsys, flag, message):
+    with pytest.raises(SystemExit, match="2"):
+        read("--config=smoke", flag)
+    assert re.search(message, capsys.readouterr().err)

@@ -74,7 +74,7 @@ def main(root: str) -> None:
     if len(window) != 2 or not all(isinstance(n, int) and n > 0 for n in window):
         raise UserError(f"--patch={window}: give (height, width) in pixels, two whole numbers above 0")
     out = None if FLAGS.out is None else paths.expand(FLAGS.out, "--out")
-    survey = survey_folder(root, **{name: FLAGS[name].value for name in OPTIONS})
+    survey = survey_folder(root, **{name: getattr(FLAGS, name) for name in OPTIONS})
     warnings = find_warnings(survey, window)
     if survey.images:
         print(f"{root}\n\n{format_survey(survey)}\n")

@@ -38,7 +38,7 @@ def main(*workdirs: str) -> None:
     from unet_jax.analysis.compare import comparison
 
     names = ("splits", "metric", "out", "overwrite")
-    comparison.compare(workdirs, **{name: FLAGS[name].value for name in names})
+    comparison.compare(workdirs, **{name: getattr(FLAGS, name) for name in names})
 
 
 def run() -> None:

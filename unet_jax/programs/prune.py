@@ -53,8 +53,8 @@ def main() -> None:
     from unet_jax.runs.stop_signal import Interrupted
 
     names = ("max_iou_drop", "split", "level", "rounds", "overwrite", "retrain")
-    options = {name: FLAGS[name].value for name in names}
-    options |= {name: FLAGS[name].value or "" for name in ("mode", "out", "root")}
+    options = {name: getattr(FLAGS, name) for name in names}
+    options |= {name: getattr(FLAGS, name) or "" for name in ("mode", "out", "root")}
     try:
         pruning.prune(FLAGS.workdir, **options)
     except Interrupted as stopped:

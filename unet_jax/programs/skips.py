@@ -52,7 +52,7 @@ def main() -> None:
     from unet_jax.analysis.skips.study import study
 
     names = ("split", "mean", "boundary_distance", "similarity", "checkpoint", "out", "root")
-    study(FLAGS.workdir, mode=FLAGS.mode or "", **{name: FLAGS[name].value for name in names})
+    study(FLAGS.workdir, mode=FLAGS.mode or "", **{name: getattr(FLAGS, name) for name in names})
 
 
 def run() -> None:

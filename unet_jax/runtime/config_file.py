@@ -1,8 +1,8 @@
 """Config files by path or by name: finds the file that --config asks for, runs it, and exchanges its network."""
 
 import difflib
-import importlib.util
 import sys
+import types
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,11 +69,11 @@ def load_config(file: ConfigFile) -> ConfigDict:
       UserError: the file fails, or its `get_config` does not return a `ConfigDict`.
     """
     try:
-        spec = importlib.util.spec_from_file_location(MODULE, file.path)
-        module = importlib.util.module_from_spec(spec)
+        module = types.ModuleType(MODULE)
+        module.__file__ = str(file.path)
         # A class that the file defines finds its module there.
         sys.modules[MODULE] = module
-        spec.loader.exec_module(module)
+        exec(compile(file.path.read_bytes(), str(file.path), "exec"), vars(module))
         config = module.get_config(*([] if file.argument is None else [file.argument]))
     except Exception as error:
         raise UserError(f"--config={file}: {type(error).__name__}: {error}") from error

@@ -21,7 +21,8 @@ def test_there_are_examples():
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_examples(name):
+def test_examples(name, cache_dir, monkeypatch):
+    monkeypatch.setenv("UNET_JAX_CACHE", cache_dir)
     result = doctest.testmod(importlib.import_module(name))
     assert result.attempted > 0
     assert result.failed == 0

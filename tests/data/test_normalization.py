@@ -1,4 +1,4 @@
-"""Normalisation of each type of image, against NumPy; of constant images and tiny numbers, too."""
+"""Normalisation of each pixel type is compared with NumPy, also for constant images and tiny numbers."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ RNG = np.random.default_rng(0)
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_integer_images_keep_their_bits(dtype):
-    """The formula that the published figures were made with."""
+    """The published figures were made with this formula."""
     top = np.iinfo(dtype).max
     almost_constant = np.full((400, 500, 1), top, dtype)
     almost_constant[7, 9] = top - 1
@@ -36,7 +36,7 @@ def test_float_images_have_unit_variance_at_any_scale(scale, offset):
 
 
 def test_a_scaled_float_image_is_the_same_image():
-    """A threshold for the standard deviation, such as 1e-6, would turn it to 0."""
+    """With a threshold on the standard deviation, such as 1e-6, the image would become 0."""
     image = RNG.random((40, 50, 1)).astype(np.float32)
     np.testing.assert_allclose(normalize(image * np.float32(1e-9)), normalize(image), atol=1e-5)
 
@@ -44,7 +44,7 @@ def test_a_scaled_float_image_is_the_same_image():
 @pytest.mark.parametrize("value", [0.0, 0.1, 1.0, 1e-42, 1e-30, 12345.678, 3e38])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (123, 457, 1), (64, 64, 3)])
 def test_a_constant_float_image_becomes_zero(value, shape):
-    """Also where its standard deviation is not 0 in float64, because its mean is rounded."""
+    """This also holds where the rounded mean gives a standard deviation above 0 in float64."""
     np.testing.assert_array_equal(normalize(np.full(shape, value, np.float32)), 0)
 
 

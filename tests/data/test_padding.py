@@ -14,6 +14,7 @@ def test_padded_size_is_a_multiple_that_the_network_takes():
 def test_mirroring_is_numpys_reflection(n):
     image = np.arange(n * 3).reshape(n, 3, 1)
     want = np.pad(image, ((4, 7), (1, 9), (0, 0)), "reflect" if n > 1 else "symmetric")
-    if n == 1:  # NumPy has no reflection of one pixel: it is repeated
+    # NumPy cannot reflect an axis of one pixel; it is repeated here.
+    if n == 1:
         want = np.pad(np.repeat(image, 12, 0), ((0, 0), (1, 9), (0, 0)), "reflect")
     np.testing.assert_array_equal(padding.pad_image(image, (n + 11, 13), (4, 1)), want)

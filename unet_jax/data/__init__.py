@@ -1,7 +1,7 @@
-"""From image files to batches: data sets, their prepared form, loading, augmentation, and a look at a folder."""
+"""Turns image files into batches: reads, prepares, checks and loads data sets, and augments their images."""
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     if name == "load":
         # Imported on use: the room itself imports nothing.
         from unet_jax.data.datasets.registry import load_dataset

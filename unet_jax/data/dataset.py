@@ -1,11 +1,20 @@
 """Describes a data set to the rest of the code: classes, channels, and random access to the examples of each split."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from unet_jax.errors import UserError
 
 SPLITS = ("train", "val", "test")
+
+
+class ExampleSource(Protocol):
+    """Gives random access to the Examples of a split: `len(source)` and `source[index]`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> dict[str, Any]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,13 +24,13 @@ class Dataset:
     Attributes:
       name: name in the table of data sets.
       class_names: names by class id.
-      channels: channels of every image.
+      channels: number of channels of every image.
       overlapping: True where masks are `[H, W, K]` 0/1, False where they are ids `[H, W]`.
-      fingerprint: hex hash of contents and config.
-      dtype: "uint8" or "uint16", of every image.
-      sources: random access to the examples of each split that has any.
-      palette: RGB per class, or ().
-      remedy: ends the error about an empty split: what gives it examples.
+      fingerprint: hash of the contents and the config, in hex digits.
+      dtype: pixel type of every image, "uint8" or "uint16".
+      sources: the examples of each split that has any.
+      palette: RGB colour of each class, or ().
+      remedy: last part of the error about an empty split; names the setting that gives it examples.
     """
 
     name: str
@@ -30,24 +39,26 @@ class Dataset:
     overlapping: bool
     fingerprint: str
     dtype: str
-    sources: dict[str, Any] = dataclasses.field(repr=False)
+    sources: Mapping[str, ExampleSource] = dataclasses.field(repr=False)
     palette: tuple[tuple[int, int, int], ...] = ()
-    remedy: str = "choose one of these"
+    remedy: str = "choose one of them"
 
     @property
     def splits(self) -> dict[str, int]:
         """Returns the number of examples of each split that has any."""
         return {split: len(source) for split, source in self.sources.items()}
 
-    def source(self, split: str) -> Any:
-        """Returns random access to the examples of `split`; raises `UserError` if it is unknown or empty."""
+    def source(self, split: str) -> ExampleSource:
+        """Returns the examples of `split`.
+
+        Raises:
+          UserError: the split is unknown or empty.
+        """
         if split in self.sources:
             return self.sources[split]
         if split in SPLITS:
             raise empty_split_error(self.name, split, self.splits, self.remedy)
-        raise UserError(
-            f"data set {self.name!r}: split {split!r} is unknown; {_have(self.splits)}; choose one of these"
-        )
+        raise UserError(f"data set {self.name!r}: split {split!r} is unknown; {_have(self.splits)}; choose one of them")
 
 
 def empty_split_error(name: str, split: str, counts: dict[str, int], remedy: str) -> UserError:

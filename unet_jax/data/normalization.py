@@ -1,4 +1,4 @@
-"""Normalisation of pixel values, the same in training, evaluation and prediction."""
+"""Normalises pixel values in the same way in training, evaluation and prediction."""
 
 import numpy as np
 
@@ -10,27 +10,27 @@ NORMALIZATIONS = ("image", "range")
 def statistics(image: np.ndarray, mode: str = "image") -> tuple[np.float32, np.float32]:
     """Returns the offset and the divisor that `normalize` uses for an image.
 
-    With the mode "image" they are mean and standard deviation of all pixels and channels. The divisor is 1 only where the
-    standard deviation is 0 as a float32. A larger threshold would blank images of small numbers, such as floats in physical
-    units. Rounding needs none: the mean of a constant image rounds to its value, so the image becomes 0 with any divisor.
+    In the mode "image" they are the mean and the standard deviation over all pixels and channels. If the standard deviation
+    is 0 as a float32, the divisor is 1. No larger threshold is used: it would turn images of small numbers, such as floats
+    in physical units, into 0. A constant image becomes 0 with any divisor, because its mean rounds to its value.
 
     Args:
       image: the whole image, uint8, uint16 or float32 `[H, W, C]`.
-      mode: "image"; or "range": the divisor is the largest value of the type, 255 or 65535, and 1 for float32, whose values
-        are in 0..1 already.
+      mode: "image" or "range". In the mode "range" the offset is 0, and the divisor is the largest value of the type: 255
+        or 65535. For float32, whose values are expected in 0..1, it is 1.
 
     Raises:
-      UserError: the type or the mode is another one.
+      UserError: the pixel type or the mode is not one of these.
     """
     if image.dtype not in (np.uint8, np.uint16, np.float32):
-        raise UserError(f"image is {image.dtype}; give uint8, uint16 or float32 pixels")
+        raise UserError(f"image has pixels of type {image.dtype}; give uint8, uint16 or float32 pixels")
     is_float = image.dtype == np.float32
     if mode == "range":
         return np.float32(0), np.float32(1 if is_float else np.iinfo(image.dtype).max)
     if mode == "image":
         mean = image.mean(dtype=np.float64)
         if is_float:
-            # Not from the mean of the squares: the difference loses every digit where the mean is large.
+            # The mean of the squares minus the squared mean would lose every digit where the mean is large.
             std = image.std(dtype=np.float64)
         else:
             std = np.sqrt(max(np.square(image, dtype=np.float64).mean() - mean**2, 0.0))
@@ -40,12 +40,18 @@ def statistics(image: np.ndarray, mode: str = "image") -> tuple[np.float32, np.f
 
 
 def normalize(image: np.ndarray, mode: str = "image", stats: tuple[np.float32, np.float32] | None = None) -> np.ndarray:
-    """Returns a normalised image, float32 `[H, W, C]`.
+    """Returns the normalised image, float32 `[H, W, C]`.
+
+    >>> image = np.array([[[0], [255]]], np.uint8)
+    >>> normalize(image).ravel().tolist()
+    [-1.0, 1.0]
+    >>> normalize(image, "range").ravel().tolist()
+    [0.0, 1.0]
 
     Args:
       image: uint8, uint16 or float32 `[H, W, C]`.
-      mode: "image": zero mean and unit variance over all pixels and channels; "range": 0..1.
-      stats: the `statistics` of the whole image, if `image` is a window of it.
+      mode: "image" for zero mean and unit variance over all pixels and channels; "range" for values in 0..1.
+      stats: the `statistics` of the whole image; needed if `image` is only a window of it.
     """
     offset, divisor = statistics(image, mode) if stats is None else stats
     return (image.astype(np.float32) - offset) / divisor

@@ -1,4 +1,4 @@
-"""Image, mask and every per-pixel array move alike; each change has the stated strength and is off at 0."""
+"""Image, mask and every per-pixel array move in the same way; each change has the stated strength and is off at 0."""
 
 import functools
 
@@ -17,7 +17,7 @@ KEYS = jax.random.split(jax.random.key(0), N)
 
 
 def example(size=(6, 6)):
-    """The mask's ids, encoded in the image's grey values, in an order that no symmetry leaves as it is."""
+    """Returns an example whose grey values encode the ids of the mask, in an order that every symmetry changes."""
     ids = np.random.default_rng(0).permutation(size[0] * size[1]).reshape(size)
     mask = ids % 5
     made = {"image": mask[..., None] / 2 - 1.0, "mask": mask, "valid": ids > 3, "weight": ids, "tags": ids[..., None]}
@@ -31,7 +31,7 @@ def compiled(**options):
 
 
 def many(one, **options):
-    """`one` under N keys, by vmap inside jit."""
+    """Returns `one` augmented with N keys, by vmap inside jit."""
     made = compiled(**options)(KEYS, one)
     assert {k: (v.shape[1:], v.dtype) for k, v in made.items()} == {k: (v.shape, v.dtype) for k, v in one.items()}
     return jax.tree.map(np.asarray, made)
@@ -51,7 +51,7 @@ def orders(made):
         ((4, 6), {"flip": True, "quarter_turns": True}, 4),
     ],
 )
-def test_everything_moves_alike(size, options, symmetries):
+def test_everything_moves_in_the_same_way(size, options, symmetries):
     one = example(size)
     made = many(one, **options)
     np.testing.assert_array_equal(made["image"][..., 0], made["mask"] / 2 - 1.0)
@@ -71,7 +71,8 @@ def test_grey_values_keep_their_order_and_leave_the_mask():
     made = many(one, **GREY)
     for key in ("mask", "valid", "weight"):
         np.testing.assert_array_equal(made[key], np.broadcast_to(one[key], made[key].shape))
-    for image in made["image"]:  # equal ids stay equal, larger stay larger: the mask can still be read off the image
+    # Equal ids stay equal and larger ones stay larger, so the mask can still be read from the image.
+    for image in made["image"]:
         levels = np.unique(np.round(image, 4))
         assert len(levels) == 5
         np.testing.assert_array_equal(np.searchsorted(levels, np.round(image[..., 0], 4)), one["mask"])
@@ -116,12 +117,12 @@ def test_pure_in_the_key_and_off_when_zero():
     off = many(one, **OFF)
     for key, value in one.items():
         np.testing.assert_array_equal(off[key], np.broadcast_to(value, off[key].shape), err_msg=key)
-    # One that is off leaves the draws of the others as they are.
+    # An option that is off does not change the draws of the others.
     np.testing.assert_array_equal(a["mask"], many(one, flip=True, quarter_turns=True)["mask"])
 
 
-def test_the_draws_of_a_key_stay_those_they_were():
-    """Runs are repeated by them. Computed before there was a warp, or any change but these six."""
+def test_the_draws_of_a_key_never_change():
+    """A run can only be repeated with the same draws. These values were computed when there were only six changes."""
     keys = jax.random.split(jax.random.key(3), 16)
     six = {"flip": True, "quarter_turns": True, "brightness": 0.1, "contrast": 0.2, "gamma": 0.2, "noise": 0.05}
     for size, weights, pixels in (

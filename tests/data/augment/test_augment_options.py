@@ -1,4 +1,4 @@
-"""Every option's domain is held, and all are off unless they are set."""
+"""Values outside the domain of an option are errors, and all options are off by default."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Each change of grey values against a plain one, and its options mean what they say."""
+"""Each change of grey values is compared with a plain implementation, and each option has its stated range."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ KEYS = jax.random.split(jax.random.key(0), 128)
 
 
 def many(image=IMAGE, **options):
-    """The image under every key."""
+    """Returns the image changed with every key."""
     return np.asarray(
         jax.jit(jax.vmap(lambda key: augment(key, {"image": jnp.asarray(image)}, **options)["image"]))(KEYS)
     )
@@ -45,7 +45,7 @@ def test_blur_draws_its_sigma_from_the_range():
 
 
 @pytest.mark.parametrize("zoom", [1.0, 0.8, 0.5, 0.37, 0.01])
-def test_low_resolution_there_by_nearest_and_back_by_cubic(zoom):
+def test_low_resolution_reduces_by_nearest_and_enlarges_by_cubic(zoom):
     def kernel(x):
         x = np.abs(x)
         far = np.where(x < 2, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2, 0)
@@ -70,7 +70,8 @@ def test_low_resolution_draws_its_factor_from_the_range():
     half = low_resolution(IMAGE, 0.5)
     np.testing.assert_allclose(many(low_resolution=(0.5, 0.5)), np.broadcast_to(half, (128, *IMAGE.shape)), atol=1e-5)
     lost = [np.abs(made - IMAGE).mean() for made in many(low_resolution=(0.5, 1.0))]
-    assert min(lost) < 0.1 * max(lost)  # next to 1, and well below
+    # Some factors are near 1, others far below.
+    assert min(lost) < 0.1 * max(lost)
     assert len(np.unique(lost)) > 8
 
 
@@ -78,7 +79,8 @@ def test_cutout_hides_rectangles_behind_the_mean():
     boxes = np.array([[[1.5, 4.0], [-3.0, 2.5]], [[10.0, 99.0], [20.2, 20.9]], [[7.0, 7.0], [24.0, 24.0]]])
     expected = IMAGE.copy()
     expected[2:5, :3] = IMAGE.mean((0, 1))
-    expected[7, 24] = IMAGE.mean((0, 1))  # the second lies between columns
+    # The second box lies between two columns.
+    expected[7, 24] = IMAGE.mean((0, 1))
     np.testing.assert_allclose(cutout(IMAGE, boxes), expected, atol=1e-6)
 
 
@@ -90,7 +92,8 @@ def test_cutout_draws_number_size_and_place():
         assert low - 1e-5 <= drawn.min() < low + 0.05
         assert high - 0.05 < drawn.max() <= high + 1e-5
     hidden = (many(cutout=2, cutout_size=(0.2, 0.2)) != IMAGE).all(-1).mean((1, 2))
-    assert 0.05 < hidden.max() <= 0.11  # two rectangles of 4 hundredths, rounded to pixels
+    # Two rectangles, each 4 % of the image, rounded to pixels.
+    assert 0.05 < hidden.max() <= 0.11
     assert hidden.min() > 0
 
 
@@ -111,17 +114,19 @@ def test_multiply_and_inverted_gamma():
 
 
 def test_chances():
-    """Each has its own, and what does not take place leaves no trace."""
+    """Each change has its own chance, and a change that does not take place changes nothing."""
     every = {"multiply": 0.3, "brightness": 0.3, "noise": 0.1, "cutout": 2, "low_resolution": (0.5, 0.7)}
     rare = {"multiply": 0.2, "brightness": 0.2, "noise": 0.2, "cutout": 0.2, "low_resolution": 0.2}
     still = (many(**every, probability=rare) == IMAGE).all((1, 2, 3))
-    assert 0.2 < still.mean() < 0.48  # 0.8^5 is 0.33
+    # The expected mean is 0.8^5 = 0.33.
+    assert 0.2 < still.mean() < 0.48
 
     options = AugmentOptions(
         **every, rotate=10.0, probability={"rotate": 0.1, "noise": 0.5, "cutout": 0.9, "gamma": 0.5}
     )
     drawn = jax.jit(jax.vmap(lambda key: draw_chances(key, options)))(jax.random.split(jax.random.key(1), 2000))
-    assert set(drawn) == {"rotate", "noise", "cutout"}  # gamma is off, and the others always take place
+    # Gamma is off, and the others always take place.
+    assert set(drawn) == {"rotate", "noise", "cutout"}
     for name, chance in (("rotate", 0.1), ("noise", 0.5), ("cutout", 0.9)):
         assert abs(np.mean(drawn[name]) - chance) < 0.04
     assert abs(np.corrcoef(np.stack(list(drawn.values())).astype(float)) - np.eye(3)).max() < 0.1
@@ -134,4 +139,5 @@ def test_one_that_never_takes_place_is_off():
     np.testing.assert_array_equal(off, many(**both))
     sometimes = many(**both, probability={"contrast": 0.5})
     alike = np.isclose(sometimes, many(**both), atol=1e-5).all((1, 2, 3))
-    assert 0.3 < alike.mean() < 0.7  # where it takes place, it and the brightness are as they were
+    # Where the contrast changes, contrast and brightness are the same as with a probability of 1.
+    assert 0.3 < alike.mean() < 0.7

@@ -1,4 +1,4 @@
-"""A map moves what it says to where it says, every array with it, and each array is read by its own rule."""
+"""A map moves every array as stated, and each kind of array is read with its interpolation."""
 
 import itertools
 
@@ -43,14 +43,16 @@ def test_a_quarter_turn_and_a_whole_shift(how):
     image = RNG.normal(size=(7, 7, 2)).astype(np.float32)
     turned = sample(image, affine((7, 7), angle=np.pi / 2), how)
     np.testing.assert_allclose(turned, np.rot90(image), atol=1e-5)
-    shifted = sample(image, affine((7, 7), shift=(3.0, -2.0)), how)  # down and to the left
+    # Down and to the left.
+    shifted = sample(image, affine((7, 7), shift=(3.0, -2.0)), how)
     padded = np.pad(image, ((3, 3), (2, 2), (0, 0)), mode="reflect")
     np.testing.assert_array_equal(shifted, np.roll(padded, (3, -2), (0, 1))[3:-3, 2:-2])
 
 
 def test_an_affine_map_is_the_inverse_of_the_motion():
     angle, factor, lean, shift = 0.4, 1.3, 0.2, np.array([2.5, -1.25])
-    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])  # of (down, right)
+    # It acts on (down, right).
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     motion = rotation @ np.array([[1, 0], [lean, 1]]) * factor
     centre = np.array([2.0, 3.5])
     from_there = np.linalg.solve(motion, grid((5, 8)).reshape(2, -1) - (centre + shift)[:, None]) + centre[:, None]
@@ -65,7 +67,8 @@ def test_interpolations_beyond_every_border():
         expected = map_coordinates(image, places.astype(np.float64), order=order, mode="mirror")
         np.testing.assert_allclose(sample(image, places, how), expected, atol=1e-4)
 
-    def kernel(x):  # Keys' own form, with a = -1/2
+    # The form in Keys' paper, with a = -1/2.
+    def kernel(x):
         x = abs(x)
         return 1.5 * x**3 - 2.5 * x**2 + 1 if x <= 1 else -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2 if x < 2 else 0.0
 
@@ -95,7 +98,7 @@ def test_windows_of_few_pixels(size):
 
 @pytest.mark.parametrize("points", [2, 3, 5])
 def test_displacements_are_bicubic_between_the_points(points):
-    """Keys' interpolation is Hermite's with central differences as slopes, and the border goes on as it is."""
+    """Keys' interpolation is Hermite's with central differences as slopes; beyond the border the outer points are repeated."""
     nodes = RNG.normal(size=(2, points, points))
 
     def along_last(values, n):
@@ -117,11 +120,12 @@ def test_elastic_displacements_have_their_strength_at_the_points():
     np.testing.assert_allclose(moved.std(0), 10, rtol=0.15)
     assert abs(moved.std() - 10) < 0.3
     assert abs(moved.mean()) < 0.4
-    assert abs(np.corrcoef(moved.T) - np.eye(18)).max() < 0.2  # each point and direction its own
+    # Each point and each direction has a different draw.
+    assert abs(np.corrcoef(moved.T) - np.eye(18)).max() < 0.2
 
 
 def scene(size=48):
-    """A smooth image, its bright pixels as a mask, and other arrays of known contents."""
+    """Returns a smooth image, its bright pixels as a mask, and other arrays that follow from it."""
     y, x = grid((size, size)) / size
     image = np.sin(7 * y + 3 * x**2) + np.cos(9 * x - 4 * y)
     return {
@@ -150,10 +154,12 @@ def test_every_array_moves_with_the_image(warped):
     one = scene()
     assert {k: (v.shape[1:], v.dtype) for k, v in made.items()} == {k: (v.shape, v.dtype) for k, v in one.items()}
     image = made["image"][..., 0]
-    assert (image - np.asarray(one["image"])[..., 0]).std((1, 2)).min() > 0.3  # each was moved
+    # Every image was moved.
+    assert (image - np.asarray(one["image"])[..., 0]).std((1, 2)).min() > 0.3
     for name, threshold in (("mask", 0.3), ("valid", -0.9)):
         differ = made[name].astype(bool) != (image > threshold)
-        assert np.abs(image - threshold)[differ].max() < 0.3  # on the outline alone
+        # They differ only on the outline.
+        assert np.abs(image - threshold)[differ].max() < 0.3
         assert differ.mean() < 0.03
     np.testing.assert_array_equal(made["instances"] > 0, made["mask"] == 1)
     assert set(np.unique(made["instances"])) <= {0, 7, 900}
@@ -162,7 +168,7 @@ def test_every_array_moves_with_the_image(warped):
     np.testing.assert_array_equal(made["index"], 4)
 
 
-def test_pure_in_the_key_and_alike_alone_or_in_a_batch(warped):
+def test_pure_in_the_key_and_the_same_alone_or_in_a_batch(warped):
     made, keys, options = warped
     assert len({row.tobytes() for row in made["mask"]}) == len(keys)
     alone = jax.jit(lambda key: augment(key, scene(), **options))(keys[5])
@@ -172,7 +178,7 @@ def test_pure_in_the_key_and_alike_alone_or_in_a_batch(warped):
 
 @pytest.mark.parametrize("size", [(6, 6), (4, 6)])
 def test_flips_and_turns_are_those_without_a_warp(size):
-    """The same draws, and the same pixels, to within the millionth of a pixel that the warp moves them."""
+    """A warp by a millionth of a pixel gives the same draws, and the same pixels to within that distance."""
     one = {"image": jnp.asarray(RNG.normal(size=(*size, 1)), jnp.float32)}
     one["mask"] = jnp.arange(size[0] * size[1]).reshape(size)
     keys = jax.random.split(jax.random.key(2), 64)
@@ -202,4 +208,5 @@ def test_what_the_window_does_not_hold_is_void():
         one | {"mask": jnp.ones((12, 12, 2), jnp.int32)}, places, AugmentOptions(fill_mode="void")
     )["mask"]
     np.testing.assert_array_equal(overlapping, np.where(outside, 0, 1)[..., None].repeat(2, -1))
-    np.testing.assert_array_equal(spatial.inside(affine((3, 3), shift=(0.5, 0.0)), (3, 3)), True)  # still on a pixel
+    # Half a pixel is still on a pixel.
+    np.testing.assert_array_equal(spatial.inside(affine((3, 3), shift=(0.5, 0.0)), (3, 3)), True)

@@ -1,4 +1,4 @@
-"""The page: fractions by split, the commonest sizes, and errors of one kind shortened."""
+"""The report: fractions by split, the most frequent sizes, and only a few errors of each kind."""
 
 import re
 
@@ -10,7 +10,7 @@ from unet_jax.data.check.survey import survey_folder
 from unet_jax.errors import UserError
 
 
-def test_shares_and_sizes(folder):
+def test_fractions_and_sizes(folder):
     mask = np.zeros((12, 10), np.uint8)
     mask[:3] = 1
     mask[3:6] = 255

@@ -1,4 +1,4 @@
-"""The sheet shows masks over their own images, every split, and no more tiles than it has room for."""
+"""The sheet shows each mask over its image, images of every split, and no more tiles than it has room for."""
 
 import numpy as np
 import pytest
@@ -7,11 +7,12 @@ from unet_jax.data.check import contact_sheet
 from unet_jax.data.check.survey import survey_folder
 from unet_jax.plotting import drawing
 
-TITLE = 26  # pixels of the strip above a tile
+# Height of the strip above a tile, in pixels.
+TITLE = 26
 
 
 @pytest.fixture
-def found(folder):
+def survey(folder):
     mask = np.zeros((40, 60), np.uint8)
     mask[10:30, 20:40] = 1
     mask[:5] = 255
@@ -22,23 +23,26 @@ def found(folder):
     return survey_folder(str(folder.root))
 
 
-def test_masks_lie_over_their_images(found):
-    tile = contact_sheet.draw_sheet(found)[TITLE : TITLE + contact_sheet.TILE, : contact_sheet.TILE]
-    top = (contact_sheet.TILE - 160) // 2  # 40 x 60 pixels, four times enlarged
-    assert tile[top + 40, 80].tolist() == list(drawing.FOREGROUND[0])  # the outline's corner
+def test_masks_lie_over_their_images(survey):
+    tile = contact_sheet.draw_sheet(survey)[TITLE : TITLE + contact_sheet.TILE, : contact_sheet.TILE]
+    # The image of 40 x 60 pixels is enlarged four times.
+    top = (contact_sheet.TILE - 160) // 2
+    # The corner of the outline.
+    assert tile[top + 40, 80].tolist() == list(drawing.FOREGROUND[0])
     assert tile[top + 30, 80].tolist() == [100] * 3
     assert tile[top + 80, 120].tolist() == np.rint(0.85 * 100 + 0.15 * np.array(drawing.FOREGROUND[0])).tolist()
-    assert tile[top + 4, 120].tolist() == [int(0.3 * 100 + 0.7 * 90)] * 3  # void
+    # Void is greyed out.
+    assert tile[top + 4, 120].tolist() == [int(0.3 * 100 + 0.7 * 90)] * 3
     assert tile[top - 2, 120].tolist() == list(drawing.PAPER)
 
 
-def test_every_split_is_shown(found):
-    chosen = contact_sheet.choose_images(found, 24)
+def test_every_split_is_shown(survey):
+    chosen = contact_sheet.choose_images(survey, 24)
     assert len(chosen) == 24
     assert [sum(image.split == split for image in chosen) for split in ("train", "val", "test")] == [21, 2, 1]
     assert chosen[0].row.id == "i00"
     assert chosen[20].row.id == "i35"
-    picture = contact_sheet.draw_sheet(found)
+    picture = contact_sheet.draw_sheet(survey)
     width = contact_sheet.COLUMNS * (contact_sheet.TILE + drawing.GAP)
     assert (picture.shape[1], picture.shape[0] // (contact_sheet.TILE + TITLE)) == (width, 4)
 
@@ -54,7 +58,7 @@ def test_pairs_stand_side_by_side(folder):
     assert left.std() > 10
 
 
-def test_a_folder_without_a_split_of_its_own(folder):
+def test_a_folder_with_one_split_or_none(folder):
     for id_ in "abc":
         folder.pair(id_)
     folder.write("index.csv", "id,split\n" + "".join(f"{id_},test\n" for id_ in "abc"))

@@ -1,4 +1,6 @@
-"""Each warning is given where its reason is there, and none where it is not."""
+"""Each warning is given if there is a reason for it, and only then."""
+
+import re
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ MASK[50:60, 30:70] = 2
 
 @pytest.fixture
 def clean(folder):
-    """Six images of which nothing is to be said."""
+    """Returns a folder of six images without a reason for a warning."""
     for seed, id_ in enumerate("abcdef"):
         folder.pair(id_, scene(seed), MASK)
     folder.write("index.csv", "id,split\na,train\nb,train\nc,train\nd,train\ne,val\nf,test\n")
@@ -23,9 +25,9 @@ def clean(folder):
 
 
 def warned(folder, window=(64, 64), **options):
-    found = survey_folder(str(folder.root), **options)
-    assert not found.errors
-    return find_warnings(found, window)
+    survey = survey_folder(str(folder.root), **options)
+    assert not survey.errors
+    return find_warnings(survey, window)
 
 
 def test_a_clean_folder(clean):
@@ -35,7 +37,7 @@ def test_a_clean_folder(clean):
 def test_images_alike_across_splits(clean):
     clean.pair("e", scene(0)[::-1], MASK)
     (line,) = warned(clean)
-    assert line.startswith("images in different splits look alike: train/a and val/e (1.00); if they")
+    assert " train/a and val/e (1.00);" in line
     assert "group in index.csv" in line
     clean.write("index.csv", "id,split\na,val\nb,train\nc,train\nd,train\ne,val\nf,test\n")
     assert warned(clean) == []
@@ -47,26 +49,28 @@ def test_of_many_pairs_few_are_named_and_all_are_counted(clean, monkeypatch):
         clean.pair(id_, scene(0), MASK)
     (line,) = warned(clean)
     assert line.count(" (1.00), ") == 4
-    assert ", ... (9 pairs); if they" in line
+    assert ", ... (9 pairs);" in line
 
 
 def test_classes_that_a_split_lacks(clean):
     clean.pair("e", scene(4), MASK % 2)
     (line,) = warned(clean)
-    assert line.startswith("class 'class_2' (2) is not in val, so it is not scored there")
+    assert line.startswith("class 'class_2' (2) is not in val,")
+    assert "scored" in line
     for id_ in "abcd":
         clean.write(f"masks/{id_}.png", MASK % 2)
     (line,) = warned(clean)
-    assert line.startswith("class 'class_2' (2) is not in train and val, so it is not learnt")
-    assert any(line.startswith("class 'class_3' (3) is in no mask") for line in warned(clean, num_classes=4))
+    assert line.startswith("class 'class_2' (2) is not in train and val,")
+    assert "learnt" in line
+    assert any(line.startswith("class 'class_3' (3) ") for line in warned(clean, num_classes=4))
 
 
 def test_masks_with_nothing_in_them(clean):
     clean.write("masks/a.png", np.full_like(MASK, 255))
     clean.write("masks/b.png", np.where(MASK == 2, 255, 0).astype(np.uint8))
     void, empty = warned(clean)
-    assert void.startswith("masks hold nothing but void: train/a; ")
-    assert empty.startswith("masks hold nothing but background: train/b; ")
+    assert "void: train/a; " in void
+    assert "background: train/b; " in empty
     for id_ in "abcdef":
         clean.write(f"masks/{id_}.png", np.where(MASK, MASK, 255).astype(np.uint8))
     assert any("of all pixels are void (255)" in line for line in warned(clean))
@@ -77,7 +81,7 @@ def test_sixteen_bits_that_are_hardly_used(clean):
         clean.write(f"images/{id_}.png", scene(seed).astype(np.uint16) * 257)
     (line,) = warned(clean)
     most = max(len(np.unique(scene(seed))) for seed in range(6))
-    assert line.startswith(f"16-bit images hold no more than {most} grey values each: ")
+    assert re.match(rf"16-bit images .* {most} grey values", line)
     assert "train/a, train/b, train/c, train/d, ... (6 images)" in line
     fine = np.random.default_rng(0).integers(-120, 120, (90, 120, 1))
     for seed, id_ in enumerate("abcdef"):
@@ -86,18 +90,18 @@ def test_sixteen_bits_that_are_hardly_used(clean):
     for seed, id_ in enumerate("abcdef"):
         clean.write(f"images/{id_}.png", (scene(seed).astype(int) * 12 + 130 + fine).astype(np.uint16))
     (line,) = warned(clean)
-    assert "of 0..65535; keep data.normalize='image'" in line
+    assert re.search(r"of 0\.\.65535; .*data\.normalize='image'", line)
 
 
 def test_constant_and_small_images(clean):
     clean.write("images/a.png", np.full((90, 120), 9, np.uint8))
     (line,) = warned(clean)
-    assert line.startswith("images hold one grey value alone: train/a; ")
+    assert "one grey value: train/a; " in line
     small = warned(clean, window=(91, 64))[-1]
-    assert small.startswith("images are smaller than a training window of 91 x 64 (height x width): train/a, ")
+    assert re.search(r"smaller .* 91 x 64 .*: train/a, ", small)
     assert warned(clean, window=(90, 120)) == [line]
     assert "smaller" in warned(clean, window=(90, 121))[-1]
 
 
-def test_nothing_seen_nothing_said(folder):
+def test_an_empty_folder_gives_no_warning(folder):
     assert find_warnings(survey_folder(str(folder.root)), (64, 64)) == []

@@ -1,4 +1,4 @@
-"""A picture is known again under noise, other light, mirrored, turned or scaled, and another one is not taken for it."""
+"""A copy is found if it is noisier, brighter, mirrored, turned or scaled; other pictures are not taken for copies."""
 
 import cv2
 import numpy as np
@@ -52,7 +52,8 @@ def test_pairs_across_splits_count_the_most_alike_first(monkeypatch):
     noisy = COPIES["noisy"]
     thumbnails = np.stack([duplicates.thumbnail(image) for image in (IMAGE, noisy, scene(1), IMAGE, noisy)])
     splits = ["train", "train", "val", "test", "val"]
-    for block in (duplicates.BLOCK, 1):  # pairs of every two blocks
+    # With blocks of one, each pair is in a different block.
+    for block in (duplicates.BLOCK, 1):
         monkeypatch.setattr(duplicates, "BLOCK", block)
         pairs, number = duplicates.find_duplicates(thumbnails, splits)
         assert number == 5
@@ -75,7 +76,7 @@ def test_the_most_alike_of_many_pairs_are_kept(monkeypatch):
         assert number == 100
 
 
-def test_empty_images_are_like_nothing():
+def test_constant_images_are_like_no_other():
     flat = np.full((30, 40, 1), 7, np.uint16)
     assert not duplicates.thumbnail(flat).any()
     assert not alike(flat, flat)

@@ -1,4 +1,4 @@
-"""The nuclei of the Data Science Bowl 2018 from the organisers' folders."""
+"""The nuclei of the Data Science Bowl 2018 are read from the organisers' folders."""
 
 import shutil
 
@@ -18,7 +18,7 @@ def grey(height, width):
 
 
 def few(height, width, count):
-    """Nuclei that overlap."""
+    """Returns masks of nuclei that overlap."""
     return RNG.random((count, height, width)) < 0.3
 
 
@@ -37,7 +37,7 @@ def load(root, cache_dir, **options):
     return load_dataset("dsb2018", root=str(root), cache_dir=cache_dir, **options)
 
 
-# In the second all images are grey.
+# In the second case all images are grey.
 @pytest.mark.parametrize("chosen", ["a1,train,7\nb2,val,\nc3,train,7\n", "a1,train,7\nc3,test,\n"])
 def test_examples_are_those_of_the_pictures_in_a_folder(original, cache_dir, chosen):
     split_file = original / "splits.csv"
@@ -86,20 +86,21 @@ def test_fields_are_found_once_and_divided_whole(tmp_path, cache_dir, monkeypatc
     dataset = load(tmp_path, cache_dir, split_fractions=(0.5, 0.25, 0.25))
     group_of = {e["id"]: (e["group"], split) for split in dataset.splits for e in examples(dataset, split)}
     fields = {frozenset(id_ for id_ in images if id_.endswith(f"-{field}")) for field in range(12)}
-    found = {group: frozenset(i for i in images if group_of[i][0] == group) for group, _ in group_of.values()}
-    assert set(found.values()) == fields
+    ids_of = {group: frozenset(i for i in images if group_of[i][0] == group) for group, _ in group_of.values()}
+    assert set(ids_of.values()) == fields
     assert all(len({group_of[id_][1] for id_ in field}) == 1 for field in fields)
     assert len(dataset.splits) == 3
-    assert all(group == min(ids) for group, ids in found.items())
+    assert all(group == min(ids) for group, ids in ids_of.items())
     load(tmp_path, cache_dir)
     assert len(searches) == 1
-    (tmp_path / "only.csv").write_text("id\n" + "\n".join(images))  # names the images, and no split
+    # This file names the images but gives no split.
+    (tmp_path / "only.csv").write_text("id\n" + "\n".join(images))
     drawn = load(tmp_path, cache_dir, split_fractions=(0.5, 0.25, 0.25), split_file=str(tmp_path / "only.csv"))
     assert drawn.fingerprint == dataset.fingerprint
     (tmp_path / "by_image.csv").write_text(
         "id,split\n" + "".join(f"{i},{'val' if '0-' in i else 'train'}\n" for i in images)
     )
-    warning = "by_image.csv: has splits and no groups"
+    warning = "by_image.csv: has splits"
     assert warning not in capfd.readouterr().err
     assert load(tmp_path, cache_dir, split_file=str(tmp_path / "by_image.csv")).splits == {"train": 36, "val": 12}
     assert warning in capfd.readouterr().err

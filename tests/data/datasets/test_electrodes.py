@@ -1,4 +1,4 @@
-"""The synthetic X-rays: repeatable, true to their own masks and metadata, and not to be solved by a threshold."""
+"""The synthetic X-rays are repeatable, agree with their masks and metadata, and cannot be segmented by a threshold."""
 
 import dataclasses
 import json
@@ -24,7 +24,7 @@ def renders():
 
 
 def tip(mask, end):
-    """x of the farthest pixel of a plate, on the side where it ends; a plate's root lies on the image's border."""
+    """Returns x of the farthest pixel of a plate on the side where it ends; its root lies on the image's border."""
     columns = np.flatnonzero(mask.any(0))
     return columns.max() if abs(columns.max() - end) < abs(columns.min() - end) else columns.min()
 
@@ -46,7 +46,8 @@ def test_shapes_and_types(renders):
     assert (one["instances"].shape, one["instances"].dtype) == (SIZE, np.uint16)
     json.dumps(one["plates"])
     ends = {plate["end_position"][0] > SIZE[1] / 2 for one in renders for plate in one["plates"]}
-    assert ends == {True, False}  # stacks end to the left and to the right
+    # Stacks end to the left and to the right.
+    assert ends == {True, False}
 
 
 def test_sixteen_bits_hold_the_same_picture_more_finely(renders):
@@ -78,7 +79,8 @@ def test_where_plates_overlap_the_stated_rule_decides():
     kinds, spans = ("anode", "cathode", "anode", "cathode"), ((0, 3), (1, 4), (2, 6), (20, 21))
     covered = np.zeros((4, 1, 12), bool)
     for row, span in zip(covered[:, 0], spans, strict=True):
-        row[slice(*span)] = True  # the last plate lies outside the image
+        # The last plate lies outside the image.
+        row[slice(*span)] = True
     sheet = xray.Sheet("", np.zeros(12), 1.0, 0.0, 0.0, 0.0, 1.0)
     plates = [
         stack.Plate(slot, [dataclasses.replace(sheet, kind=kind)], (10.0 * slot, 0.0))
@@ -89,10 +91,12 @@ def test_where_plates_overlap_the_stated_rule_decides():
     assert truth["instances"][0, :8].tolist() == [1, 2, 2, 2, 3, 3, 0, 0]
     assert truth["overlapping"][0, :7].tolist() == [[0, 1, 0]] + 3 * [[0, 1, 1]] + 2 * [[0, 1, 0]] + [[1, 0, 0]]
     assert [plate["overlaps"] for plate in truth["plates"]] == [True, True, True]
-    assert [plate["overhang"] for plate in truth["plates"]] == [-10, None, -10]  # 30 px: the unseen cathode counts
+    # The unseen cathode, whose end is at 30 px, counts.
+    assert [plate["overhang"] for plate in truth["plates"]] == [-10, None, -10]
     covered[1] = False
     truth = _truth(plates, covered, mirrored=True)
-    assert truth["instances"][0, :7].tolist() == [1, 1, 2, 2, 2, 2, 0]  # of one kind, the lower lies over the upper
+    # Of two plates of the same kind, the lower one lies over the upper one.
+    assert truth["instances"][0, :7].tolist() == [1, 1, 2, 2, 2, 2, 0]
     assert [plate["end_position"] for plate in truth["plates"]] == [[11.0, 0.0], [-9.0, 0.0]]
 
 
@@ -105,7 +109,8 @@ def test_ends_and_overhangs_agree_with_the_instances():
         for plate in plates:
             x, y = plate["end_position"]
             mask = one["instances"] == plate["instance"]
-            if 3 < y < SIZE[0] - 4 and not plate["overlaps"]:  # else the border or another plate hides a part
+            # Otherwise the border or another plate hides a part of the plate.
+            if 3 < y < SIZE[0] - 4 and not plate["overlaps"]:
                 tips[plate["instance"]] = tip(mask, x)
                 assert abs(tips[plate["instance"]] - x) <= 1.5
                 assert abs(np.flatnonzero(mask[:, tips[plate["instance"]]]).mean() - y) <= 1.5
@@ -123,7 +128,7 @@ def test_ends_and_overhangs_agree_with_the_instances():
 
 
 def test_missing_plates_leave_the_stack():
-    full, thinned = (render(0, 1, size=SIZE, physics={"missing": share}) for share in (0.0, 0.5))
+    full, thinned = (render(0, 1, size=SIZE, physics={"missing": missing}) for missing in (0.0, 0.5))
     assert len(thinned["plates"]) < len(full["plates"])
     nothing = render(0, 1, size=SIZE, physics={"missing": 1.0})
     assert nothing["plates"] == []
@@ -139,10 +144,10 @@ def test_path_length_is_the_integral_over_the_depth(tilt, skew, depth):
     sheet = xray.Sheet("anode", centre, 4.0, 20.3, tilt, skew, 1.0, depth)
     z = np.linspace(-0.5, 0.5, 1001)[:, None, None]
     inside = (np.abs(y[:, None] - centre - tilt * z) <= 2) & (x <= 20.3 + skew * z) & (z >= depth[0]) & (z <= depth[1])
-    rows, share = xray.path_length(sheet, y, x)
-    found = np.zeros((y.size, x.size))
-    found[rows] = share
-    np.testing.assert_allclose(found, inside.mean(0), atol=4e-3)
+    rows, fractions = xray.path_length(sheet, y, x)
+    whole = np.zeros((y.size, x.size))
+    whole[rows] = fractions
+    np.testing.assert_allclose(whole, inside.mean(0), atol=4e-3)
 
 
 def test_attenuation_follows_beer_and_lambert():
@@ -160,13 +165,19 @@ def test_noise_falls_with_the_number_of_photons():
         physics = xray.Physics(vignette=(0.0, 0.0), read_noise=(0.0, 0.0), photons=(photons, photons))
         image = xray.detect(depth, np.random.default_rng(0), physics, bits=16).astype(float)
         spread.append(image.std() / image.mean())
-    assert 8 < spread[0] / spread[1] < 12  # the square root of 100
+    # The expected ratio is the square root of 100.
+    assert 8 < spread[0] / spread[1] < 12
 
 
 def best_threshold_iou(images: np.ndarray, masks: np.ndarray, class_id: int) -> float:
-    """The best IoU with a class that one grey threshold reaches, of either polarity, over all pixels pooled.
+    """Returns the best IoU with a class that one grey threshold reaches, over all pixels together.
 
-    images and masks (ids): integer arrays of the same number of pixels. NaN when the class is absent.
+    The threshold may be a lower or an upper limit. The result is NaN if the class is absent.
+
+    Args:
+      images: integer grey values.
+      masks: class ids, as many as grey values.
+      class_id: the class.
     """
     levels, grey = np.unique(images, return_inverse=True)
     is_class = (np.asarray(masks) == class_id).ravel()
@@ -176,8 +187,8 @@ def best_threshold_iou(images: np.ndarray, masks: np.ndarray, class_id: int) -> 
         return float("nan")
     best = 0.0
     for order in (slice(None), slice(None, None, -1)):
-        found, marked = hits[order].cumsum(), total[order].cumsum()
-        best = max(best, float((found / (marked + hits.sum() - found)).max()))
+        correct, marked = hits[order].cumsum(), total[order].cumsum()
+        best = max(best, float((correct / (marked + hits.sum() - correct)).max()))
     return best
 
 
@@ -195,8 +206,8 @@ def test_best_threshold_is_the_best_of_all():
     for class_id in (0, 1, 2):
         truth, scores = masks == class_id, []
         for threshold in range(30, 100):
-            for found in (images <= threshold, images >= threshold):
-                scores.append((found & truth).sum() / (found | truth).sum())
+            for marked in (images <= threshold, images >= threshold):
+                scores.append((marked & truth).sum() / (marked | truth).sum())
         assert best_threshold_iou(images, masks, class_id) == pytest.approx(max(scores))
     assert np.isnan(best_threshold_iou(images, masks, 3))
 
@@ -214,7 +225,8 @@ def test_data_set_holds_the_renders(cache_dir):
                 np.testing.assert_array_equal(example[key], one[key])
             assert json.loads(example["plates"]) == one["plates"]
             seen.add(example["id"])
-    assert len(seen) == 7  # no image in two splits
+    # No image is in two splits.
+    assert len(seen) == 7
 
 
 @pytest.mark.parametrize("module", ["rendering", "xray", "stack"])

@@ -1,4 +1,4 @@
-"""Tiles cut from one picture find each other; others stay apart."""
+"""Tiles of one picture are found to be one field; others stay apart."""
 
 import itertools
 
@@ -11,18 +11,18 @@ from unet_jax.data.datasets import fields_of_view
 RNG = np.random.default_rng(0)
 
 
-def found(images):
-    """The sets of ids that share a field."""
-    of = fields_of_view.find_fields(images.items())
-    assert of.keys() == images.keys()
-    parts = {frozenset(id_ for id_ in of if of[id_] == field) for field in of.values()}
-    assert all(of[id_] == min(i for i in of if of[i] == of[id_]) for id_ in of)
+def ids_by_field(images):
+    """Returns the sets of ids that share a field."""
+    fields = fields_of_view.find_fields(images.items())
+    assert fields.keys() == images.keys()
+    parts = {frozenset(id_ for id_ in fields if fields[id_] == field) for field in fields.values()}
+    assert all(fields[id_] == min(i for i in fields if fields[i] == fields[id_]) for id_ in fields)
     return parts
 
 
 @pytest.fixture(scope="module")
 def cut():
-    """Twelve fields of 2 x 2 and four of 1 x 3 tiles, in mixed order: ids by field, images by id."""
+    """Returns twelve fields of 2 x 2 tiles and four of 1 x 3, in mixed order: the ids of each field, and images by id."""
     images, parts = {}, []
     for rows, columns, number in ((2, 2, 12), (1, 3, 4)):
         for _ in range(number):
@@ -34,42 +34,44 @@ def cut():
 
 def test_tiles_of_a_picture_are_one_field(cut):
     parts, images = cut
-    assert found(images) == parts
+    assert ids_by_field(images) == parts
     coloured = {id_: np.concatenate([image, image // 2, image], -1) for id_, image in images.items()}
-    assert found(coloured) == parts
+    assert ids_by_field(coloured) == parts
 
 
 def test_near_copies_are_one_field(cut):
     image, other = tiles(RNG, 1, 1)[0], tiles(RNG, 1, 1)[0]
     noisy = (image + RNG.normal(0, 4, image.shape)).clip(0, 255).astype(np.uint8)
-    assert found({"a": image, "b": noisy, "c": other}) == {frozenset("ab"), frozenset("c")}
+    assert ids_by_field({"a": image, "b": noisy, "c": other}) == {frozenset("ab"), frozenset("c")}
 
 
-def test_alike_edges_of_another_brightness_are_no_join():
-    """One bright nucleus at the same height correlates perfectly; the step between the edges tells the two apart."""
+def test_similar_edges_of_another_brightness_do_not_join():
+    """Two edges with one bright nucleus at the same height correlate perfectly; the step between them separates the two."""
     profile = np.exp(-(((np.arange(40) - 20) / 4) ** 2))
     dim, bright = (RNG.normal(size=(40, 40)) * 0.5 + 20 for _ in range(2))
     dim[:, -4:] += 20 * profile[:, None]
     bright[:, :4] += 200 * profile[:, None]
     images = {"a": dim.astype(np.uint8)[..., None], "b": bright.astype(np.uint8)[..., None]}
-    assert len(found(images)) == 2
-    assert len(found(images | {"b": images["a"][:, ::-1]})) == 1  # the mirrored tile begins as the other ends
+    assert len(ids_by_field(images)) == 2
+    # The mirrored tile begins as the other ends.
+    assert len(ids_by_field(images | {"b": images["a"][:, ::-1]})) == 1
 
 
 def test_constant_tiles_and_other_sizes_stay_apart():
     flat = {name: np.full((8, 8, 1), 9, np.uint8) for name in "ab"}
     sizes = {f"{h}x{w}": np.arange(h * w, dtype=np.uint8).reshape(h, w, 1) for h, w in ((8, 9), (9, 8), (1, 1), (4, 1))}
-    assert all(len(part) == 1 for part in found(flat | sizes))
+    assert all(len(part) == 1 for part in ids_by_field(flat | sizes))
 
 
 def test_only_the_best_match_of_both_is_a_join():
     first, second = tiles(RNG, 1, 2)
     rival = tiles(RNG, 1, 1)[0]
-    blend = np.linspace(1, 0, 40)[None, :, None]  # its end is like the first's, only noisy
+    # Its end is like the end of the first tile, only noisy.
+    blend = np.linspace(1, 0, 40)[None, :, None]
     rival[:, -40:] = rival[:, -40:] * blend + first[:, -40:] * (1 - blend)
     rival[:, -1] = (first[:, -1] + RNG.normal(0, 8, first[:, -1].shape)).clip(0, 255)
     assert np.corrcoef(rival[:, -1, 0], second[:, 0, 0])[0, 1] > fields_of_view.JOIN
-    assert found({"a": first, "b": second, "c": rival}) == {frozenset("ab"), frozenset("c")}
+    assert ids_by_field({"a": first, "b": second, "c": rival}) == {frozenset("ab"), frozenset("c")}
 
 
 def test_the_order_of_images_does_not_count(cut):

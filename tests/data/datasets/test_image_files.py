@@ -1,4 +1,4 @@
-"""Every format of image and mask comes back exactly; any other file is an error of one line that names it."""
+"""Every format of image and mask is read exactly; any other file is an error of one line that names it."""
 
 import struct
 import zlib
@@ -12,7 +12,7 @@ from unet_jax.data.datasets import image_files
 from unet_jax.errors import UserError
 
 
-def test_every_image_format_comes_back_exactly(folder):
+def test_every_image_format_is_read_exactly(folder):
     rgb = RNG.integers(0, 256, (12, 10, 3)).astype(np.uint8)
     alpha = np.dstack([rgb, GREY])
     repeated = np.repeat(GREY[..., None], 3, -1)
@@ -39,7 +39,7 @@ def test_every_image_format_comes_back_exactly(folder):
         np.testing.assert_array_equal(examples[name]["mask"], IDS)
 
 
-def test_sixteen_bits_and_sizes_of_their_own(folder):
+def test_sixteen_bits_and_different_sizes(folder):
     rgb16 = RNG.integers(0, 65536, (7, 9, 3)).astype(np.uint16)
     grey16 = RNG.integers(0, 65536, (5, 3)).astype(np.uint16)
     folder.pair("a", rgb16, IDS[:7, :9], ".tif")
@@ -102,7 +102,7 @@ def test_other_pixels_are_named(folder):
 
 
 def png(rows, bits, colour_type):
-    """PNG bytes of any bit depth: Pillow and OpenCV write only some."""
+    """Returns PNG bytes of any bit depth; Pillow and OpenCV can write only some."""
     data = b""
     for row in rows:
         if bits == 16:

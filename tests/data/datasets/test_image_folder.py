@@ -1,4 +1,4 @@
-"""A folder becomes a data set; what is wrong with it is an error of one line with file, value and remedy."""
+"""A folder becomes a data set; every fault is an error of one line that names file, value and remedy."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,8 @@ def test_mask_values_are_mapped_only_when_given(folder):
     folder.pair("a", mask=(IDS % 2 * 255).astype(np.uint8))
     folder.raises(r"a\.png: .*0 and 255; .*mask_values=\(0, 255\)")
     np.testing.assert_array_equal(folder.examples(mask_values=(0, 255))["a"]["mask"], IDS % 2)
-    np.testing.assert_array_equal(folder.examples(mask_values=(0, 1))["a"]["mask"], IDS % 2 * 255)  # void
+    # Here 255 is void.
+    np.testing.assert_array_equal(folder.examples(mask_values=(0, 1))["a"]["mask"], IDS % 2 * 255)
     folder.raises(r"a\.png: .*values 0 .*mask_values=\(7, 255\)", mask_values=(7, 255))
 
 
@@ -74,7 +75,8 @@ def test_prepared_anew_only_when_contents_change(folder, monkeypatch):
     monkeypatch.setattr(image_folder.ImageFolder, "example", lambda *args: prepared.append(args) or example(*args))
     folder.pair("a"), folder.pair("b")
     first = folder.create()
-    again = folder.create(class_names=("ground", "anode", "cathode"))  # names do not touch what is stored
+    # Names do not change what is stored.
+    again = folder.create(class_names=("ground", "anode", "cathode"))
     assert len(prepared) == 2
     assert again.class_names[1] == "anode"
     folder.write("masks/b.png", IDS[::-1].copy())
@@ -105,7 +107,8 @@ def test_masks_of_background_and_void_need_mask_values(folder):
     folder.pair("a", mask=void)
     folder.raises(r"a\.png: .*0 and 255; .*mask_values=\(0, 1\) .*void")
     folder.raises(r"a\.png: .*mask_values=\(0, 1, 2\) .*void", num_classes=3)
-    folder.pair("b")  # a mask of ids shows that 255 is void
+    # A mask of ids shows that 255 is void.
+    folder.pair("b")
     np.testing.assert_array_equal(folder.examples()["a"]["mask"], void)
 
 

@@ -1,4 +1,4 @@
-"""The rules that weigh classes by their pixels: values by hand, what counts, and counted once."""
+"""Class weights from the pixels: values computed by hand, the pixels that count, and that they are counted once."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,8 @@ from unet_jax.data.loading.class_weights import class_weights
 from unet_jax.data.store.sources import Subset
 from unet_jax.errors import UserError
 
-# Two images of 12 pixels, the second with 4 void ones: 13, 5 and 2 pixels of 20 valid ones; class 2 in the first alone.
+# Two images of 12 pixels. The second has 4 void pixels. Of 20 valid pixels the classes have 13, 5 and 2; class 2 is only in
+# the first image.
 MASKS = [[0] * 6 + [1] * 4 + [2] * 2, [0] * 7 + [1] + [255] * 4]
 
 
@@ -57,7 +58,7 @@ def test_pixels_are_counted_once_per_content_and_fraction(tmp_path, capfd):
     assert class_weights(dataset(Subset(Masks(MASKS[:1] * 2), 0.5)), "inverse", str(tmp_path)) != both[0]
 
 
-def test_a_fraction_of_the_images_counts_its_own(tmp_path):
+def test_with_a_fraction_of_the_images_only_these_count(tmp_path):
     options = {"size": (32, 40), "num_train": 6, "num_val": 1, "num_test": 1, "cache_dir": str(tmp_path)}
     half = load_dataset("electrodes", train_fraction=0.5, **options)
     source = half.source("train")

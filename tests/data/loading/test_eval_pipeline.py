@@ -1,4 +1,4 @@
-"""Evaluation sees every image once and whole, whatever the batch size and the number of processes."""
+"""Evaluation sees every image once and whole, with any batch size and any number of processes."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Windows that show foreground: how many, of which class, where, and always the same."""
+"""Windows that show foreground: their number, their class, their place, and that they are repeatable."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ SIZE = (60, 80)
 
 
 def example(spots=(), overlapping=False):
-    """An image whose pixels tell where they lie; `spots`: (y, x, class), all else is class 0."""
+    """Returns an example whose pixel values are their positions; `spots` are (y, x, class), all other pixels class 0."""
     image = np.arange(SIZE[0] * SIZE[1]).reshape(*SIZE, 1).astype(np.uint16)
     mask = np.zeros(SIZE, np.uint8)
     for y, x, k in spots:
@@ -26,7 +26,7 @@ def batches(examples, fraction, count=12, **options):
 
 
 def centres(batch):
-    """(y, x) in the image of each window's middle."""
+    """Returns the (y, x) in the image of each window's middle."""
     middle = batch["image"][:, batch["image"].shape[1] // 2, batch["image"].shape[2] // 2, 0]
     return list(zip(*np.divmod(np.rint(middle * 65535).astype(int), SIZE[1]), strict=True))
 
@@ -34,7 +34,7 @@ def centres(batch):
 @pytest.mark.parametrize(("fraction", "counts"), [(0.0, {0}), (0.33, {2, 3}), (0.5, {4}), (1.0, {8})])
 @pytest.mark.parametrize("overlapping", [False, True])
 def test_a_fraction_of_each_batch_is_centred_on_foreground(fraction, counts, overlapping):
-    """Two lone pixels: an ordinary window meets one in its very middle once in two thousand draws."""
+    """The image has two foreground pixels. An ordinary window has one of them in its middle once in 2000 draws."""
     made = batches([example([(30, 40, 1), (20, 50, 2)], overlapping)], fraction)
     hits = [sum(centre in ((30, 40), (20, 50)) for centre in centres(batch)) for batch in made]
     assert set(hits) == counts
@@ -45,7 +45,8 @@ def test_classes_are_drawn_evenly_and_void_is_none():
     spots = [(y, x, 1) for y in range(20, 40) for x in range(20, 40)] + [(50, 70, 2)]
     one = example([*spots, *((0, x, 255) for x in range(80))])
     hits = [centre == (50, 70) for batch in batches([one], 1.0, count=40) for centre in centres(batch)]
-    assert 0.4 < np.mean(hits) < 0.6  # of 320, though class 1 has 400 times the pixels
+    # Of 320 windows, half are centred on class 2, although class 1 has 400 times the pixels.
+    assert 0.4 < np.mean(hits) < 0.6
     inside = [centre for batch in batches([one], 1.0, count=40) for centre in centres(batch) if centre != (50, 70)]
     assert all(20 <= y < 40 and 20 <= x < 40 for y, x in inside)
     assert len(set(inside)) > 100
@@ -54,7 +55,7 @@ def test_classes_are_drawn_evenly_and_void_is_none():
 @pytest.mark.parametrize("spot", [(0, 0), (59, 79), (1, 77)])
 @pytest.mark.parametrize("margin", [0, 2])
 def test_at_the_rim_the_window_stays_in_the_image(spot, margin):
-    """And what the network answers for holds the pixel."""
+    """The part of the window that the network predicts holds the pixel."""
     for batch in batches([example([(*spot, 1)])], 1.0, count=2, margin=margin, patch=(13, 11)):
         inner = tuple(slice(margin, n - margin) for n in (13, 11))
         assert (batch["mask"][:, *inner] == 1).sum((1, 2)).tolist() == [1] * 8
@@ -67,7 +68,7 @@ def test_in_a_small_image_the_window_holds_it_whole():
 
 
 def test_other_windows_stay_as_they_were():
-    """Windows that need no foreground, and windows of images without any."""
+    """Windows that need no foreground do not change, nor do windows of images without foreground."""
     nothing, some = example(), example([(30, 40, 1)])
     for with_fraction, plain in zip(batches([nothing], 1.0), batches([nothing], 0.0), strict=True):
         np.testing.assert_array_equal(with_fraction["image"], plain["image"])

@@ -1,4 +1,4 @@
-"""Two processes of one job: one prepares while the other waits, whatever becomes of it."""
+"""Two processes of one job: one prepares while the other waits, also if the first fails."""
 
 import hashlib
 import os
@@ -19,7 +19,8 @@ from unet_jax import data
 from unet_jax.data.datasets.electrodes.builder import Electrodes
 from unet_jax.errors import UserError
 
-if index == "0":  # slow: the other would be there first if it did not wait
+# Process 0 is slow: the other would be first if it did not wait.
+if index == "0":
     counts = Electrodes.counts
     Electrodes.counts = lambda self: time.sleep(0.5) or counts(self)
 
@@ -36,7 +37,8 @@ def show(what, cache_dir):
 show("shared", shared)
 show("again", shared)
 show("local", f"{local}{index}")
-show("none", sys.executable)  # a file: nothing can be prepared there
+# A file, so nothing can be prepared there.
+show("none", sys.executable)
 
 from pathlib import Path
 from unet_jax.data.datasets import from_files
@@ -44,7 +46,8 @@ from unet_jax.data.datasets import from_files
 surveys, survey_rows = [], from_files.survey_rows
 from_files.survey_rows = lambda *args: surveys.append(1) or time.sleep(0.3 * (index == "0")) or survey_rows(*args)
 for what, where in (("broken", shared), ("missing", shared), ("whole", shared), ("one", f"{local}{index}")):
-    name = ("broken", "whole")[int(index)] if what == "one" else what  # "one": a disk of its own is broken
+    # For "one", each process reads its own folder, and that of process 0 is broken.
+    name = ("broken", "whole")[int(index)] if what == "one" else what
     try:
         print(what, data.load("image_folder", root=str(Path(shared).with_name(name)), cache_dir=where).splits, flush=True)
     except UserError as error:
@@ -62,7 +65,7 @@ def write_folder(root):
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
-    """(stdout by first word, stderr) of each process."""
+    """Returns (stdout by first word, stderr) of each process."""
     root = tmp_path_factory.mktemp("job")
     write_folder(root / "whole"), write_folder(root / "broken")
     (root / "broken/masks/a.png").write_bytes(b"none")
@@ -85,7 +88,7 @@ def job(tmp_path_factory):
 
 
 def preparations(err):
-    """How often each part of the program prepared, by its name."""
+    """Returns the number of preparations of each part of the program, by its name."""
     counts, part = {}, ""
     for line in err.splitlines():
         if line.endswith(" begins"):
@@ -102,28 +105,28 @@ def test_one_prepares_and_both_read_the_same(job):
     assert [preparations(err)[part] for err in (first_err, second_err) for part in ("shared", "again")] == [1, 0, 0, 0]
 
 
-def test_on_disks_of_their_own_each_prepares(job):
+def test_with_local_disks_each_prepares(job):
     (first, first_err), (second, second_err) = job
     assert first["local"] == second["local"] == first["shared"]
     assert [preparations(err)["local"] for err in (first_err, second_err)] == [1, 1]
 
 
-def test_an_error_is_that_of_all_and_leaves_none_waiting(job):
+def test_all_processes_get_the_error_and_none_waits_on(job):
     for out, _ in job:
         assert "data.cache_dir" in out["none"]
 
 
-def test_one_process_checks_and_all_get_its_errors(job):
+def test_one_process_checks_and_all_get_the_errors(job):
     (first, _), (second, _) = job
     for out in (first, second):
         assert "broken/masks/a.png: " in out["broken"]
         assert "missing" in out["missing"]
         assert out["whole"] == "{'train': 1}"
-    # Process 0 alone surveyed the folder "whole": the other then read what was remembered. Both surveyed the rest.
+    # Only process 0 surveyed the folder "whole"; the other read the result from the cache. Both surveyed the rest.
     assert (first["surveys"], second["surveys"]) == ("3", "2")
 
 
-def test_an_error_of_one_alone_leaves_the_other_its_data(job):
+def test_after_an_error_of_one_process_the_other_has_its_data(job):
     (first, _), (second, _) = job
     assert "broken/masks/a.png: " in first["one"]
     assert second["one"] == "{'train': 1}"

@@ -1,4 +1,4 @@
-"""A training batch is a pure function of (seed, step), and padding invents no class."""
+"""A training batch is a pure function of (seed, step), and padding adds no class."""
 
 import numpy as np
 import pytest
@@ -20,14 +20,16 @@ def test_the_batch_is_a_function_of_seed_and_step(overlapping):
         "mask": ((8, 16, 12, 3) if overlapping else (8, 16, 12), "int32"),
         "valid": ((8, 16, 12), "bool"),
     }
-    for step in (0, 4):  # a restart at any step, with any number of threads, with and without the cache
+    # The batches are the same after a restart at any step, with any number of threads, with and without the cache.
+    for step in (0, 4):
         for num_threads in (1, 2):
             again = train_pipeline.train_batches(
                 Images(2, overlapping), start_step=step, num_threads=num_threads, cache_bytes=step * 1000, **OPTIONS
             )
             for s in range(step, 6):
                 assert_same_batch(next(again), batches[s])
-    for count in (2, 4):  # the processes' rows, in order
+    # The rows of all processes, in order, are the rows of the batch.
+    for count in (2, 4):
         parts = [
             train_pipeline.train_dataset(Images(2, overlapping), process_index=p, process_count=count, **OPTIONS)
             for p in range(count)
@@ -51,34 +53,36 @@ def test_windows_are_cut_everywhere_and_masks_with_them():
     batch = {key: np.concatenate([dataset[s][key] for s in range(40)]) for key in dataset[0]}
     value, valid = values(batch), batch["valid"]
     np.testing.assert_array_equal(batch["mask"][valid], class_of(value[valid]))
-    assert set(np.unique(batch["mask"][~valid])) == {255}  # no class is invented
+    # Padding adds no class.
+    assert set(np.unique(batch["mask"][~valid])) == {255}
     for row in range(0, 320, 7):
         index = value[row].min() // 5000
         h, w = SIZES[index]
         place = value[row] - 5000 * index
         assert len(np.unique(place[valid[row]])) == valid[row].sum() == min(h, 16) * min(w, 12)
-        y, x = np.divmod(place, w)  # neighbours in the window are neighbours in the image, mirrored or not
+        # Neighbours in the window are neighbours in the image, mirrored or not.
+        y, x = np.divmod(place, w)
         assert (np.abs(np.diff(y, axis=0)) == (h > 1)).all()
         assert (np.abs(np.diff(x, axis=1)) == 1).all()
-    shown = value[value.min((1, 2)) // 5000 == 5] - 5 * 5000  # 16 x 16 pixels under a window of 16 x 12
+    # Image 5 has 16 x 16 pixels, the window 16 x 12.
+    shown = value[value.min((1, 2)) // 5000 == 5] - 5 * 5000
     assert set(shown[:, 0, 0]) == {0, 1, 2, 3, 4}
 
 
 @pytest.mark.parametrize("size", [(64, 64), (10, 40)])
-def test_a_network_that_loses_a_margin_is_taught_every_pixel(size):
+def test_a_network_that_loses_a_margin_learns_every_pixel(size):
     image = np.arange(size[0] * size[1]).reshape(*size, 1).astype(np.uint16)
     options = {"batch_size": 64, "patch": (64, 64), "margin": 4, "seed": 0, "normalize": "range"}
     example = {"image": image, "mask": class_of(image[..., 0]), "id": "", "group": ""}
     batches = train_pipeline.train_batches([example], cache_bytes=0, **options)
-    taught = set()
+    seen = set()
     for batch, _ in zip(batches, range(10), strict=False):
         value, valid = values(batch)[:, 4:-4, 4:-4], batch["valid"][:, 4:-4, 4:-4]
         np.testing.assert_array_equal(batch["mask"][batch["valid"]], class_of(values(batch)[batch["valid"]]))
-        assert (
-            valid.sum((1, 2)) == min(size[0], 56) * min(size[1], 56)
-        ).all()  # no target is spent on what lies outside
-        taught |= set(value[valid].tolist())
-    assert taught == set(range(image.size))
+        # The part that the network predicts does not reach beyond the image.
+        assert (valid.sum((1, 2)) == min(size[0], 56) * min(size[1], 56)).all()
+        seen |= set(value[valid].tolist())
+    assert seen == set(range(image.size))
 
 
 def test_the_weight_map_is_cut_as_the_image_is():
@@ -93,7 +97,8 @@ def test_the_weight_map_is_cut_as_the_image_is():
         batch = dataset[step]
         weight = batch.pop("weight")
         assert weight.dtype == np.float32
-        np.testing.assert_array_equal(weight, batch["image"][..., 0])  # both in units of 1 / 65535, mirrored alike
+        # Both are in units of 1 / 65535 and mirrored in the same way.
+        np.testing.assert_array_equal(weight, batch["image"][..., 0])
         assert_same_batch(batch, plain[step])
     for batch in eval_pipeline.eval_batches(Weighted(), batch_size=4):
         assert "weight" not in batch

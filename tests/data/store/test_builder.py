@@ -1,4 +1,4 @@
-"""A preparation runs once per content, is whole or not there, and never imports TensorFlow."""
+"""A preparation runs once per content, is complete or absent, and never imports TensorFlow."""
 
 import json
 import os
@@ -28,7 +28,8 @@ def make(split, index, overlapping):
 
 class Toy(Builder):
     runs = 0
-    meanwhile = None  # called once, in the middle of a preparation
+    # Called once, in the middle of a preparation.
+    meanwhile = None
 
     def counts(self):
         Toy.runs += 1
@@ -74,7 +75,8 @@ def test_prepared_once_per_config_and_fingerprint(toy, capfd):
     assert Toy.runs == 3
     out, err = capfd.readouterr()
     assert out == ""
-    assert [line.split(",")[0] for line in err.splitlines()] == ["preparing the data set toy"] * 3  # no progress bars
+    # There are no progress bars.
+    assert [line.split(",")[0] for line in err.splitlines()] == ["preparing the data set toy"] * 3
 
 
 def test_an_interrupted_preparation_is_begun_anew(toy, tmp_path):
@@ -95,7 +97,8 @@ def test_a_killed_preparation_is_never_read_and_later_removed(toy, tmp_path):
         folder.mkdir(parents=True)
     os.utime(killed[0], (time.time() - 2 * 24 * 3600,) * 2)
     assert len(toy()["train"]) == 12
-    assert [folder.exists() for folder in killed] == [False, True]  # the new one may belong to a running process
+    # The new one may belong to a running process.
+    assert [folder.exists() for folder in killed] == [False, True]
 
 
 def test_two_preparations_at_once_agree(toy, tmp_path):
@@ -152,7 +155,8 @@ def test_a_fresh_file_is_not_remembered(tmp_path):
     stamp = path.stat().st_mtime_ns
     one = cache.file_digests([path], folder)[str(path)]
     path.write_bytes(b"two")
-    os.utime(path, ns=(stamp, stamp))  # within one tick of the file system's clock
+    # The change is within one tick of the file system's clock.
+    os.utime(path, ns=(stamp, stamp))
     assert cache.file_digests([path], folder)[str(path)] != one
 
 
@@ -191,7 +195,7 @@ for name, options in sets.items():
 try:
     load("tfds:oxford_iiit_pet", cache_dir=folder, data_dir=folder)
 except UserError as error:
-    assert "is not prepared in" in str(error)
+    assert str(error).startswith("tfds:oxford_iiit_pet: ")
 print([name for name in sys.modules if name.split(".")[0] in ("tensorflow", "torch")])
 """
 

@@ -1,4 +1,4 @@
-"""A fraction of the training images: how many, which, and that the rest stays as it was."""
+"""A fraction of the training images: how many and which, and that the other splits stay as they are."""
 
 import itertools
 
@@ -44,5 +44,5 @@ def test_a_fraction_is_not_the_first_images():
 
 @pytest.mark.parametrize("fraction", [0.0, -0.5, 1.5, float("nan")])
 def test_bad_fractions_are_named(tmp_path, fraction):
-    with pytest.raises(UserError, match=rf"data\.train_fraction {fraction} .*0.*1"):
+    with pytest.raises(UserError, match=rf"data\.train_fraction {fraction}: .*0.*1"):
         load(tmp_path, train_fraction=fraction)

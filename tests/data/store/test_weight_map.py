@@ -1,4 +1,4 @@
-"""U-Net's map of weights: by hand, by its formula over the whole image, prepared once, and an error without cells."""
+"""U-Net's weight map: values by hand, its formula over the whole image, one preparation, and an error without cells."""
 
 import numpy as np
 import pytest
@@ -11,33 +11,39 @@ OPTIONS = {"size": (32, 40), "num_train": 4, "num_val": 1, "num_test": 1}
 
 
 def two_squares():
-    """5 x 5 pixels each, columns 10 to 14 and 18 to 22: three columns between them."""
+    """Returns two cells of 5 x 5 pixels, in columns 10 to 14 and 18 to 22, with three columns between them."""
     instances = np.zeros((40, 40), np.uint16)
-    instances[10:15, 10:15], instances[10:15, 18:23] = 1, 7  # numbers may have gaps
+    # The numbers may have gaps.
+    instances[10:15, 10:15], instances[10:15, 18:23] = 1, 7
     return instances
 
 
 def test_by_hand():
     weights = weight_map(two_squares(), sigma=5.0) / UNIT
     by_hand = {
-        (12, 15): 1 + 3,  # between them, each pixel has d1 + d2 = 4
+        # Between them each pixel has d1 + d2 = 4.
+        (12, 15): 1 + 3,
         (12, 16): 2 + 2,
         (12, 17): 3 + 1,
-        (9, 16): 2 * np.sqrt(1 + 4),  # a row above them: to (10, 14) and (10, 18)
-        (12, 14): 0 + 4,  # on a border
-        (12, 13): 1 + 5,  # inside a cell: 1 to its own border, 5 to the other's
+        # In the row above them: to (10, 14) and (10, 18).
+        (9, 16): 2 * np.sqrt(1 + 4),
+        # On a border.
+        (12, 14): 0 + 4,
+        # Inside a cell: 1 to its border, 5 to that of the other cell.
+        (12, 13): 1 + 5,
         (12, 12): 2 + 6,
         (12, 6): 4 + 12,
     }
     for place, distance in by_hand.items():
         assert weights[place] == pytest.approx(np.exp(-(distance**2) / 50), abs=0.5 / UNIT), place
-    assert 10 * weights[12, 16] == pytest.approx(7.2615, abs=1e-4)  # the paper's w0 = 10
+    # With the paper's w0 = 10.
+    assert 10 * weights[12, 16] == pytest.approx(7.2615, abs=1e-4)
     assert weights[39, 39] == 0
     np.testing.assert_array_equal(weight_map(two_squares().T), weight_map(two_squares()).T)
 
 
 def test_equals_the_formula_over_the_whole_image():
-    """Every distance to every border pixel, without windows: cells that touch, at the rim, in two parts."""
+    """All distances to all border pixels, without windows; some cells touch, lie at the rim, or have two parts."""
     rng = np.random.default_rng(0)
     instances = np.zeros((50, 60), np.uint16)
     for number in range(1, 12):
@@ -48,7 +54,8 @@ def test_equals_the_formula_over_the_whole_image():
     distances = []
     for number in np.unique(instances[instances > 0]):
         cell = instances == number
-        outside = np.pad(~cell, 1)  # beyond the rim: not outside the cell
+        # Beyond the rim of the image is not outside the cell.
+        outside = np.pad(~cell, 1)
         neighbours = outside[:-2, 1:-1] | outside[2:, 1:-1] | outside[1:-1, :-2] | outside[1:-1, 2:]
         rows, columns = np.nonzero(cell & neighbours)
         distances.append(np.sqrt(((y[..., None] - rows) ** 2 + (x[..., None] - columns) ** 2).min(-1)))
@@ -71,7 +78,8 @@ def test_prepared_once_for_training_alone(tmp_path, capfd):
     plain = load_dataset("electrodes", **options)
     for _ in range(2):
         weighed = load_dataset("electrodes", weight_map=True, weight_map_sigma=2.0, **options)
-    assert weighed.fingerprint == plain.fingerprint  # the prepared images are the same, and read, not made again
+    # The prepared images are read again, not made again.
+    assert weighed.fingerprint == plain.fingerprint
     err = capfd.readouterr().err
     assert (err.count("preparing the data set electrodes"), err.count("preparing the data set weight_maps")) == (1, 1)
     for index in range(4):
@@ -104,5 +112,5 @@ def test_missing_instances_and_bad_widths_are_named(folder):
     ):
         load_dataset("image_folder", **options)
     for sigma in (0.0, -1.0, float("nan")):
-        with pytest.raises(UserError, match=rf"data\.weight_map_sigma {sigma} .*above 0"):
+        with pytest.raises(UserError, match=rf"data\.weight_map_sigma {sigma}: .*above 0"):
             load_dataset("image_folder", weight_map_sigma=sigma, **options)

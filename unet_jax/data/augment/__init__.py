@@ -1,1 +1,1 @@
-"""Random changes of one training window, in JAX on the device."""
+"""Changes training windows at random, in JAX on the device."""

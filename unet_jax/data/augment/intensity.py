@@ -1,4 +1,4 @@
-"""Changes a window's grey values, as a lens, a detector and an exposure change the same scene."""
+"""Changes the grey values of a window, as another lens, detector or exposure would."""
 
 import math
 
@@ -10,20 +10,22 @@ from unet_jax.data.augment.cubic import cubic_weights
 from unet_jax.data.augment.options import AugmentOptions
 from unet_jax.data.padding import mirrored
 
-# Changes that were added after the first five; they do not alter the keys of those. A new one goes to the end.
+# Changes that were added after the first five. Their position here sets their key, so a new one goes to the end.
 LATE = ("blur", "low_resolution", "multiply", "inverted_gamma", "cutout")
 
 
 def change_grey_values(
     key: jax.Array, image: jax.Array, options: AugmentOptions, chances: dict[str, jax.Array]
 ) -> jax.Array:
-    """Applies the changes that are on, in the order of `options`; all channels alike, except noise.
+    """Applies the changes that are on, in the order of the fields of `options`.
+
+    Every channel is changed in the same way, but each gets different noise.
 
     Args:
       key: a PRNG key.
       image: float32 `[h, w, c]`.
       options: the options of augmentation.
-      chances: bool by change: whether it happens; changes that it does not name always happen.
+      chances: for each change, True where it happens; a change that is not named always happens.
     """
     contrast_key, brightness_key, gamma_key, sigma_key, noise_key = jax.random.split(key, 5)
 
@@ -65,15 +67,29 @@ def change_grey_values(
 
 
 def gamma(key: jax.Array, image: jax.Array, strength: float) -> jax.Array:
-    """Raises the window, scaled to 0..1, to the power exp(U(-strength, strength)); its least and largest values stay."""
+    """Applies a random gamma curve that keeps the smallest and the largest value.
+
+    The window is scaled to 0..1, raised to the power exp(U(-strength, strength)), and scaled back.
+
+    Args:
+      key: a PRNG key.
+      image: float32 `[h, w, c]`.
+      strength: largest absolute value of the exponent's logarithm.
+    """
     low = image.min()
     extent = jnp.maximum(image.max() - low, 1e-6)
     exponent = jnp.exp(jax.random.uniform(key, (), minval=-strength, maxval=strength))
     return low + extent * ((image - low) / extent) ** exponent
 
 
-def blur(image: jax.Array, sigma, radius: int) -> jax.Array:
-    """Blurs by a Gaussian of standard deviation `sigma` >= 0 pixels, cut off beyond `radius`; mirrored at the border."""
+def blur(image: jax.Array, sigma: float | jax.Array, radius: int) -> jax.Array:
+    """Blurs the image with a Gaussian; beyond its border the image is mirrored.
+
+    Args:
+      image: float32 `[h, w, c]`.
+      sigma: standard deviation in pixels, at least 0.
+      radius: pixels at which the Gaussian is cut off.
+    """
     rows, columns = (_gaussian(n, sigma, radius) for n in image.shape[:2])
     mirrored_rows, mirrored_columns = (mirrored(-radius, n + radius, n) for n in image.shape[:2])
     wide = image[mirrored_rows][:, mirrored_columns]
@@ -81,27 +97,32 @@ def blur(image: jax.Array, sigma, radius: int) -> jax.Array:
 
 
 def _gaussian(n, sigma, radius):
-    """Returns the weights `[n, n + 2 radius]` of the pixels of an axis, and of `radius` beyond its ends, in each pixel."""
+    """Returns the weights `[n, n + 2 radius]`: each row blurs one pixel of an axis that is `radius` longer at each end."""
     distance = np.arange(-radius, n + radius)[None] - np.arange(n)[:, None]
     squares = np.where(abs(distance) <= radius, distance.astype(np.float32) ** 2, np.inf)
-    # A sigma below 1e-3 changes nothing.
+    # Any sigma below 1e-3 leaves the image as it is.
     weights = jnp.exp(-squares / (2 * jnp.maximum(sigma, 1e-3) ** 2))
     return weights / weights.sum(1, keepdims=True)
 
 
-def low_resolution(image: jax.Array, zoom) -> jax.Array:
-    """Reduces the image to round(zoom * size) pixels by nearest, 0 < zoom <= 1, and enlarges it again by cubic (Keys).
+def low_resolution(image: jax.Array, zoom: float | jax.Array) -> jax.Array:
+    """Reduces the image to round(zoom * size) pixels and enlarges it again.
 
-    Isensee et al., "nnU-Net" (Nature Methods, 2021), supplementary note 4: simulation of low resolution.
+    It is reduced by nearest neighbour and enlarged by cubic interpolation (Keys). This is the simulation of low resolution of
+    Isensee et al., "nnU-Net" (Nature Methods, 2021), supplementary note 4.
+
+    Args:
+      image: float32 `[h, w, c]`.
+      zoom: factor of the size, above 0 and at most 1.
     """
     rows, columns = (_low_resolution_weights(n, zoom) for n in image.shape[:2])
     return jnp.einsum("hi,wj,ijc->hwc", rows, columns, image, precision="highest")
 
 
 def _low_resolution_weights(n, zoom):
-    """Returns the weights `[n, n]` of the pixels of an axis in each pixel of the result."""
+    """Returns the weights `[n, n]`: each row makes one pixel of the result from the pixels of an axis."""
     small = jnp.maximum(jnp.round(zoom * n), 1).astype(jnp.int32)
-    # Position among the small image's pixels, in units of 1 / 2n pixels: a whole number, so it is exact.
+    # Position among the pixels of the small image, in units of 1 / 2n pixels: a whole number, so it is exact.
     position = (2 * jnp.arange(n) + 1) * small - n
     before, fraction = position // (2 * n), position % (2 * n) / (2 * n)
     weights = jnp.zeros((n, n))
@@ -112,10 +133,17 @@ def _low_resolution_weights(n, zoom):
     return weights
 
 
-def draw_boxes(key: jax.Array, size: tuple[int, int], number: int, fractions: tuple[float, float]) -> jax.Array:
-    """Draws rectangles `[number, 2, 2]`: (first, last) position on each axis, centres anywhere in the window.
+def draw_boxes(key: jax.Array, size: tuple[int, ...], number: int, fractions: tuple[float, float]) -> jax.Array:
+    """Draws rectangles whose centres lie anywhere in the window.
 
-    Height and width are between these `fractions` of the window's.
+    Args:
+      key: a PRNG key.
+      size: (height, width) of the window.
+      number: number of rectangles.
+      fractions: smallest and largest height and width of a rectangle, as fractions of the window's.
+
+    Returns:
+      `[number, 2, 2]`: (first, last) position of each rectangle on each axis, in pixels.
     """
     centre_key, size_key = jax.random.split(key)
     sides = jnp.array(size, jnp.float32)[None]
@@ -125,9 +153,13 @@ def draw_boxes(key: jax.Array, size: tuple[int, int], number: int, fractions: tu
 
 
 def cutout(image: jax.Array, boxes: jax.Array) -> jax.Array:
-    """Sets the pixels whose centres lie in one of the boxes to the image's mean, channel by channel.
+    """Sets the pixels whose centres lie in a box to the mean of the image, for each channel.
 
     After DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout" (2017).
+
+    Args:
+      image: float32 `[h, w, c]`.
+      boxes: the result of `draw_boxes`.
     """
     rows, columns = (
         (jnp.arange(n)[None] >= boxes[:, axis, :1]) & (jnp.arange(n)[None] <= boxes[:, axis, 1:])

@@ -1,4 +1,4 @@
-"""Holds the options of augmentation: every option, its unit, its value that is off, and its domain."""
+"""Defines the options of augmentation: their units, their domains, and their default values, which are off."""
 
 import dataclasses
 import math
@@ -18,7 +18,7 @@ GREY_CHANGES = (
     "noise",
     "cutout",
 )
-# In the order in which their chances are drawn. A new one goes to the end, so that the draws of the others stay.
+# The changes that have a probability. Their position sets the key of their draw, so a new one goes to the end.
 BY_CHANCE = (*WARPS, *GREY_CHANGES)
 INTERPOLATIONS = ("linear", "cubic")
 FILL_MODES = ("mirror", "void")
@@ -26,33 +26,35 @@ FILL_MODES = ("mirror", "void")
 
 @dataclasses.dataclass(frozen=True)
 class AugmentOptions:
-    """Holds the options of `augment`; by default all are off. An option that is off costs nothing and draws nothing.
+    """Holds the options of `augment`. By default all are off; an option that is off costs nothing and draws nothing.
 
-    A pair is the range (least, most) of a uniform draw. Grey values are those of the normalised image. `elastic` to `shift`
-    are one sampling map, applied after flips and turns. `blur` to `cutout` change grey values, in this order.
+    U(a, b) is a uniform draw from a to b; a pair (a, b) is the range of such a draw. Grey values are those of the normalised
+    image. `elastic`, `rotate`, `scale`, `shear` and `shift` are warps: together they are one sampling map, applied after
+    flips and turns. `blur` to `cutout` change grey values, in the order given here.
 
     Attributes:
       flip: mirrors up-down and left-right, each with probability 1/2.
       quarter_turns: turns by 0, 90, 180 or 270 degrees with equal probability; a window that is not square by 0 or 180.
-      elastic: standard deviation in pixels of the displacements of a coarse grid's points; 0 for none.
-      elastic_grid: points of that grid on each axis; the outer ones are the window's corners.
-      rotate: degrees; angle ~ U(-rotate, rotate) about the centre.
-      scale: range of the factor, above 1 enlarges; log factor ~ U.
-      shear: degrees; angle ~ U(-shear, shear) by which upright lines lean over.
-      shift: pixels; ~ U(-shift, shift) on each axis.
-      interpolation: "linear" or "cubic", of the image.
-      fill_mode: the pixels from outside the window: "mirror", or "void", which are not valid.
-      blur: range of the standard deviation of a Gaussian in pixels ~ U.
-      low_resolution: range of the factor of the image's size ~ U; reduced by nearest, enlarged by cubic.
-      multiply: factor ~ U(1 - multiply, 1 + multiply); below 1.
-      contrast: x -> m + f (x - m), m the window's mean, f ~ U(1 - contrast, 1 + contrast); below 1.
-      brightness: adds b ~ U(-brightness, brightness).
-      inverted_gamma: gamma of the negative image.
-      gamma: x -> lo + r ((x - lo) / r)^g over the window's range r = hi - lo, log g ~ U(-gamma, gamma).
-      noise: adds normal noise to each pixel, its standard deviation ~ U(0, noise).
-      cutout: number of rectangles of the image that are set to its mean.
-      cutout_size: range of their height and width ~ U, as fractions of the window's.
-      probability: of each change in `BY_CHANCE`; 1 where it is not named.
+      elastic: standard deviation, in pixels, of the random displacements of the points of a coarse grid; 0 for none.
+      elastic_grid: number of points of that grid on each axis; the outer points lie on the window's border.
+      rotate: largest angle in degrees; turns by U(-rotate, rotate) about the window's centre.
+      scale: range of the factor, drawn uniformly in its logarithm; above 1 enlarges.
+      shear: largest angle in degrees; upright lines lean over by U(-shear, shear).
+      shift: largest distance in pixels; shifts by U(-shift, shift) on each axis.
+      interpolation: "linear" or "cubic"; interpolation of the image in a warp.
+      fill_mode: pixels that a warp takes from outside the window: "mirror" for mirrored ones, "void" for ones that are not
+        valid.
+      blur: range of the standard deviation of a Gaussian blur, in pixels.
+      low_resolution: range of the factor of the image's size; reduced by nearest, enlarged again by cubic.
+      multiply: multiplies by U(1 - multiply, 1 + multiply); below 1.
+      contrast: x -> m + f (x - m), with m the window's mean and f ~ U(1 - contrast, 1 + contrast); below 1.
+      brightness: adds U(-brightness, brightness).
+      inverted_gamma: as `gamma`, but of the negative image.
+      gamma: x -> lo + r ((x - lo) / r)^g, with r = hi - lo the window's range and log g ~ U(-gamma, gamma).
+      noise: adds normal noise to each pixel; its standard deviation is U(0, noise).
+      cutout: number of rectangles that are set to the image's mean.
+      cutout_size: range of their height and width, as fractions of the window's.
+      probability: probability of each change in `BY_CHANCE`; a change that is not named has 1.
 
     Raises:
       UserError: a value is outside its domain.
@@ -87,11 +89,17 @@ class AugmentOptions:
             _require(_is_number(value) and 0 <= value < most, name, value, f"choose at least 0 and below {most}")
         _require(_is_number(self.rotate) and 0 <= self.rotate <= 180, "rotate", self.rotate, "choose 0 to 180 degrees")
         _pair(
-            self, "scale", lambda low: low > 0, math.inf, "two factors above 0, the smaller first, (1.0, 1.0) for none"
+            self, "scale", lambda low: low > 0, math.inf, "two factors above 0, the smaller first; (1.0, 1.0) for none"
         )
-        _pair(self, "blur", lambda low: low >= 0, math.inf, "two numbers of pixels from 0 on, the smaller first")
-        _pair(self, "low_resolution", lambda low: low > 0, 1, "two factors above 0 up to 1, the smaller first")
-        _pair(self, "cutout_size", lambda low: low > 0, 1, "two parts of the window above 0 up to 1, the smaller first")
+        _pair(self, "blur", lambda low: low >= 0, math.inf, "two numbers of pixels from 0, the smaller first")
+        _pair(self, "low_resolution", lambda low: low > 0, 1, "two factors above 0 and up to 1, the smaller first")
+        _pair(
+            self,
+            "cutout_size",
+            lambda low: low > 0,
+            1,
+            "two fractions of the window above 0 and up to 1, the smaller first",
+        )
         for name, least in {"elastic_grid": 2, "cutout": 0}.items():
             value = getattr(self, name)
             allowed = _is_number(value) and float(value).is_integer() and value >= least
@@ -99,18 +107,18 @@ class AugmentOptions:
         for name, known in {"interpolation": INTERPOLATIONS, "fill_mode": FILL_MODES}.items():
             _require(getattr(self, name) in known, name, repr(getattr(self, name)), f"choose {' or '.join(known)}")
         for name, value in self.probability.items():
-            _require(name in BY_CHANCE, f"probability.{name}", value, f"name one of {', '.join(BY_CHANCE)}")
+            _require(name in BY_CHANCE, f"probability.{name}", value, f"choose one of {', '.join(BY_CHANCE)}")
             _require(_is_number(value) and 0 <= value <= 1, f"probability.{name}", value, "choose 0 to 1")
 
     def on(self, name: str) -> bool:
-        """Returns True where that option changes anything."""
+        """Returns True if the option `name` can change anything."""
         off = getattr(type(self), name)
         value = getattr(self, name)
         return (tuple(value) if isinstance(off, tuple) else value) != off and self.probability.get(name, 1) > 0
 
     @property
     def warps(self) -> bool:
-        """Returns True where a warp is on, so that pixels are interpolated."""
+        """Returns True if a warp is on, so that pixels are interpolated."""
         return any(map(self.on, WARPS))
 
 

@@ -1,1 +1,1 @@
-"""Checks a folder of images and masks before a training."""
+"""Checks a folder of images and masks before training."""

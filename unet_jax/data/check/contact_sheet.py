@@ -1,4 +1,4 @@
-"""Draws small pictures of a folder's images with their masks on one sheet, to see at a glance whether they fit."""
+"""Draws small pictures of the images of a folder with their masks on one sheet, to see if they fit."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,16 @@ MOST_IMAGES, MOST_PAIRS = 24, 12
 
 
 def draw_sheet(survey: Survey) -> np.ndarray:
-    """Draws up to `MOST_IMAGES` images of all splits with outlined masks and a legend, RGB uint8; void is greyed out."""
+    """Draws up to `MOST_IMAGES` images of all splits with outlined masks and a legend.
+
+    Void is greyed out.
+
+    Args:
+      survey: the survey of the folder.
+
+    Returns:
+      The sheet, RGB uint8 `[H, W, 3]`.
+    """
     chosen = choose_images(survey, MOST_IMAGES)
     colours = drawing.class_colours(survey.class_names, survey.palette)[1:]
     legend = list(zip(survey.class_names[1:], colours, strict=True))
@@ -27,17 +36,28 @@ def draw_sheet(survey: Survey) -> np.ndarray:
 
 
 def draw_alike_sheet(survey: Survey) -> np.ndarray:
-    """Draws the first `MOST_PAIRS` pairs of images that look alike, each pair side by side, RGB uint8."""
+    """Draws the first `MOST_PAIRS` pairs of similar images, each pair side by side.
+
+    Args:
+      survey: the survey of the folder.
+
+    Returns:
+      The sheet, RGB uint8 `[H, W, 3]`.
+    """
     pairs = survey.alike[:MOST_PAIRS]
     tiles = [_tile(survey.images[place], survey, ()) for i, j, _ in pairs for place in (i, j)]
     return tile_sheet(tiles, 2 if len(pairs) < 3 else 4, [])
 
 
 def choose_images(survey: Survey, most: int) -> list[ImageStats]:
-    """Chooses examples of every split, evenly spread over it.
+    """Chooses images of every split, evenly spread over the split.
 
-    val and test get as many as their fraction of all images, at least 2; train gets the rest. Images without a split, because
-    the split file could not be used, count as train.
+    val and test get a number in proportion to their size, at least 2; train gets the rest. Images without a split count as
+    train: they exist if the split file could not be used.
+
+    Args:
+      survey: the survey of the folder.
+      most: largest number of images.
     """
     by_split = {split: survey.images_of(split) for split in SPLITS}
     by_split["train"] = [image for image in survey.images if image.split not in SPLITS[1:]]
@@ -52,11 +72,11 @@ def choose_images(survey: Survey, most: int) -> list[ImageStats]:
 
 
 def _tile(stats: ImageStats, survey: Survey, colours: Sequence[drawing.Colour]) -> np.ndarray:
-    """Draws one image in a square of `TILE` pixels below its name, with the masks of classes 1.. in `colours`."""
+    """Draws one image below its name, in a square of `TILE` pixels, with the masks of class 1, 2, ... in `colours`."""
     path, mask, *_ = stats.row.paths
     image = drawing.to_display(image_files.read_image(path))
     factor = TILE / max(image.shape[:2])
-    # Masks are enlarged by whole factors.
+    # Masks can only be enlarged by whole factors.
     factor = max(1, int(factor)) if factor >= 1 else factor
     image = drawing.resize(image, factor)
     if len(colours):

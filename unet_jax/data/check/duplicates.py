@@ -1,11 +1,12 @@
-"""Finds images that show the same thing by their thumbnails: on both sides of a split they make scores too good.
+"""Finds images that show the same thing, by their thumbnails. In different splits they make scores too good.
 
-A thumbnail is the grey image averaged into 64 × 64 cells, minus a blurred copy, scaled to length 1. The product of two
-thumbnails is their normalised cross-correlation: 1 for the same picture, about 0 for two different ones. Averaging removes
-noise; scaling removes brightness and contrast. The blurred copy removes what all images of one kind share (without this,
-X-rays of different cells of one type look like copies). A copy that was mirrored, turned by quarters, scaled, saved as
-JPEG, made noisier or moved by a pixel or two is found. Overlapping tiles and neighbouring slices of a stack are not found:
-give them one group in index.csv.
+A thumbnail is the grey image averaged into 64 × 64 cells, minus a blurred copy of itself, scaled to length 1. The product of
+two thumbnails is their normalised cross-correlation: 1 for the same picture, about 0 for two different ones. Averaging
+removes noise; scaling removes brightness and contrast. Subtracting the blurred copy removes what all images of one kind
+share. Without this, X-rays of different cells of one type look like copies.
+
+A copy is found if it was mirrored, turned by quarters, scaled, saved as JPEG, made noisier, or moved by a pixel or two.
+Overlapping tiles and neighbouring slices of a stack are not found: give them the same group in index.csv.
 """
 
 from collections.abc import Sequence
@@ -15,20 +16,21 @@ import numpy as np
 
 # Cells of a thumbnail along each side.
 SIDE = 64
-# Standard deviation of the Gaussian, in cells.
+# Standard deviation of the Gaussian blur, in cells.
 BLUR = 4.0
-# Correlation from which two images look alike: above different X-rays of one product line, below two frames of one film.
+# Smallest correlation of two images that look alike. Different X-rays of one product line have less, two frames of one film
+# more.
 ALIKE = 0.83
-# Pairs that are kept: the frames of one video make millions.
+# Largest number of pairs that are kept: the frames of one video would make millions.
 MOST = 1000
-# Thumbnails that are compared at once: 4 MiB of products.
+# Thumbnails that are compared at the same time; this makes 4 MiB of products.
 BLOCK = 1024
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
-    """Returns the thumbnail float32 `[SIDE, SIDE]` of an image `[H, W, C]`; all 0 where the image is constant."""
+    """Returns the thumbnail of an image `[H, W, C]`, float32 `[SIDE, SIDE]`; all 0 if the image is constant."""
     grey = image.mean(-1, dtype=np.float32)
-    small = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    small: np.ndarray = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     small -= cv2.GaussianBlur(small, (0, 0), BLUR)
     small -= small.mean()
     length = np.linalg.norm(small)
@@ -38,22 +40,23 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
 def find_duplicates(thumbnails: np.ndarray, splits: Sequence[str]) -> tuple[list[tuple[int, int, float]], int]:
     """Finds pairs of images in different splits whose thumbnails correlate by `ALIKE` or more.
 
-    All eight ways to lay one thumbnail over the other are tried. The time is that of a matrix product, and grows with the
-    square of the number of images: seconds for thousands.
+    All eight mirrored and turned views of a thumbnail are tried. The time is that of a matrix product and grows with the
+    square of the number of images: a few thousand images take seconds.
 
     Args:
       thumbnails: `[N, SIDE, SIDE]`, see `thumbnail`.
       splits: the split of each image.
 
     Returns:
-      The `MOST` most similar pairs as (i, j, correlation), the most similar first, and the number of all pairs.
+      The `MOST` most similar pairs as (i, j, correlation), the most similar first; and the number of all such pairs.
     """
-    splits = np.asarray(splits)
+    split_of = np.asarray(splits)
     names = sorted(set(splits))
-    pairs, number = [], 0
+    pairs: list[tuple[int, int, float]] = []
+    number = 0
     for place, first in enumerate(names):
-        left = np.flatnonzero(splits == first)
-        right = np.flatnonzero(np.isin(splits, names[place + 1 :]))
+        left = np.flatnonzero(split_of == first)
+        right = np.flatnonzero(np.isin(split_of, names[place + 1 :]))
         for a in (left[i : i + BLOCK] for i in range(0, len(left), BLOCK)):
             for b in (right[i : i + BLOCK] for i in range(0, len(right), BLOCK)):
                 alike = _most_alike(thumbnails[a], thumbnails[b])
@@ -67,7 +70,7 @@ def find_duplicates(thumbnails: np.ndarray, splits: Sequence[str]) -> tuple[list
 
 
 def _most_alike(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Returns the greatest correlation of each of `a` with each of `b`, over mirroring and quarter turns."""
+    """Returns the largest correlation of each of `a` with each of `b`, over mirroring and quarter turns."""
     flat, alike = b.reshape(len(b), -1).T, np.full((len(a), len(b)), -1, np.float32)
     for turns in range(4):
         turned = np.rot90(a, turns, (1, 2))

@@ -1,4 +1,4 @@
-"""Formats a survey as text on one page: fractions of the classes by split, sizes, grey values."""
+"""Formats a survey as one page of text: the fractions of the classes by split, the sizes, the grey values."""
 
 import collections
 from collections.abc import Iterable, Sequence
@@ -12,19 +12,28 @@ from unet_jax.errors import UserError
 from unet_jax.plotting.text_table import format_table
 from unet_jax.segmentation import VOID_ID
 
-# Rows of the table of sizes.
+# Largest number of rows of the table of sizes.
 MOST_SIZES = 6
-# Errors that are listed of those with the same remedy.
+# Largest number of errors with the same remedy that are listed.
 MOST_ALIKE = 3
 
 
 def format_survey(survey: Survey) -> str:
-    """Returns the tables of a survey that has at least one image without an error."""
+    """Returns the tables of a survey.
+
+    Args:
+      survey: a survey with at least one image.
+    """
     return "\n\n".join([_class_table(survey), _size_table(survey), _describe_pixels(survey)])
 
 
 def shorten(errors: Sequence[UserError], most: int = MOST_ALIKE) -> list[str]:
-    """Returns the errors as lines; of those with the same remedy (the text after the last semicolon) only the first few."""
+    """Returns the errors as lines; of errors with the same remedy only the first few.
+
+    Args:
+      errors: the errors. Their remedy is the text after the last semicolon.
+      most: largest number of errors with the same remedy.
+    """
     by_remedy = collections.defaultdict(list)
     for error in map(str, errors):
         by_remedy[error.rpartition("; ")[2]].append(error)
@@ -37,7 +46,7 @@ def shorten(errors: Sequence[UserError], most: int = MOST_ALIKE) -> list[str]:
 
 
 def _class_table(survey: Survey) -> str:
-    """Returns images, groups and the classes' fractions of the valid pixels, by split."""
+    """Returns a table by split: numbers of images and groups, and the classes' fractions of the valid pixels."""
     columns = [split for split in (*SPLITS, "") if survey.images_of(split)]
     counts = {split: survey.counts(split) for split in columns}
     images = {split: survey.images_of(split) for split in columns}
@@ -52,7 +61,7 @@ def _class_table(survey: Survey) -> str:
 
 
 def _size_table(survey: Survey) -> str:
-    """Returns the commonest sizes and the range of all."""
+    """Returns a table of the most frequent sizes, and the range of all sizes."""
     sizes = collections.Counter(image.size for image in survey.images)
     listed = [(size, n) for size, n in sizes.most_common(MOST_SIZES) if n > 1 or len(sizes) <= MOST_SIZES]
     rows = [["height x width", "images"], *([f"{size[0]} x {size[1]}", str(number)] for size, number in listed)]
@@ -65,12 +74,15 @@ def _size_table(survey: Survey) -> str:
 
 
 def _describe_pixels(survey: Survey) -> str:
-    """Returns the kinds of pixels and the range of grey values."""
+    """Returns the pixel types and the range of grey values."""
     kinds = collections.Counter((image.dtype, image.channels) for image in survey.images)
     named = [f"{dtype}, {'grey' if channels == 1 else 'RGB'} ({number})" for (dtype, channels), number in kinds.items()]
     low, high = min(image.low for image in survey.images), max(image.high for image in survey.images)
     levels = _spread([image.levels for image in survey.images])
-    return f"pixels {'; '.join(named)}\ngrey values {low}..{high}, but for one pixel in a thousand; levels in an image {levels}"
+    return (
+        f"pixels {'; '.join(named)}\n"
+        f"grey values {low}..{high}, without the 0.1 % darkest and brightest pixels; levels in an image {levels}"
+    )
 
 
 def _spread(values: Iterable[int]) -> str:

@@ -1,4 +1,4 @@
-"""Reads every file of an `image_folder` once: collects all errors, and what each image and mask holds."""
+"""Reads every file of an `image_folder` once. Collects all errors, and statistics of each image and mask."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,24 +12,24 @@ from unet_jax.data.datasets.classes import check_class_settings, name_classes
 from unet_jax.errors import UserError
 from unet_jax.segmentation import VOID_ID
 
-# The splits without which a run does not begin.
+# Splits that a training run needs.
 NEEDED = ("train", "val")
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageStats:
-    """Holds what a survey keeps of one example.
+    """Holds the statistics of one example.
 
     Attributes:
       row: its id, group and paths.
       split: its split, or "".
       size: (height, width) in pixels.
-      channels: channels of the image.
-      dtype: "uint8" or "uint16".
-      counts: pixels by class id, int64 `[256]`; 255 is void.
+      channels: number of channels of the image.
+      dtype: pixel type, "uint8" or "uint16".
+      counts: number of pixels by class id, int64 `[256]`; 255 is void.
       levels: number of different grey values.
-      low: the grey value below which one pixel in a thousand lies.
-      high: the grey value above which one pixel in a thousand lies.
+      low: grey value below which one pixel in a thousand lies.
+      high: grey value above which one pixel in a thousand lies.
       thumbnail: see `duplicates.thumbnail`.
     """
 
@@ -46,7 +46,7 @@ class ImageStats:
 
     @property
     def num_pixels(self) -> int:
-        """Returns height times width."""
+        """Returns the number of pixels, height times width."""
         return self.size[0] * self.size[1]
 
 
@@ -58,11 +58,11 @@ class Survey:
       root: the folder.
       class_names: names by class id.
       palette: RGB by class id, or ().
-      mask_values: values by class id, or ().
-      errors: the errors with which training would end.
+      mask_values: values in the masks by class id, or ().
+      errors: all errors of the folder; training would end with the first.
       images: the examples without an error, in the order of the splits.
-      alike: the pairs of `duplicates.find_duplicates`: two positions in `images`, and the correlation.
-      num_alike: number of all such pairs.
+      alike: pairs of similar images from `duplicates.find_duplicates`: two positions in `images`, and the correlation.
+      num_alike: number of all such pairs; `alike` may hold only some.
     """
 
     root: str
@@ -75,11 +75,11 @@ class Survey:
     num_alike: int
 
     def counts(self, split: str = "") -> np.ndarray:
-        """Returns the pixels by class id, int64 `[256]`, of one split or of all."""
+        """Returns the number of pixels by class id, int64 `[256]`, of one split, or of all with ""."""
         return sum((image.counts for image in self.images_of(split)), np.zeros(256, np.int64))
 
     def images_of(self, split: str = "") -> list[ImageStats]:
-        """Returns the images of one split, or all."""
+        """Returns the images of one split, or all images with ""."""
         return [image for image in self.images if split in ("", image.split)]
 
 
@@ -94,9 +94,20 @@ def survey_folder(
     split_file: str = "",
     split_fractions: Sequence[float] = (0.7, 0.15, 0.15),
 ) -> Survey:
-    """Reads the folder `root` as `load_image_folder` does with the same options, but continues after an error.
+    """Reads the folder `root` as `load_image_folder` does, but continues after an error.
 
-    Errors of the folder are in the result's `errors`.
+    Args:
+      root: as in `load_image_folder`.
+      masks_dir: as in `load_image_folder`.
+      class_names: as in `load_image_folder`.
+      num_classes: as in `load_image_folder`.
+      mask_values: as in `load_image_folder`.
+      palette: as in `load_image_folder`.
+      split_file: as in `load_image_folder`.
+      split_fractions: as in `load_image_folder`.
+
+    Returns:
+      The survey; errors of the folder are in its `errors`.
 
     Raises:
       UserError: an option has a bad value.
@@ -117,7 +128,7 @@ def survey_folder(
         image_folder.ImageFolder, all_rows, reading, known_classes, errors.append, keep_stats
     )
     counts = {split: len(listed) for split, listed in rows.items() if listed}
-    # With images in the split "" there is an error about the split file already.
+    # If images are in the split "", `errors` has one about the split file already.
     if all_rows and "" not in counts:
         lacking = [split for split in NEEDED if split not in counts]
         errors += [empty_split_error("image_folder", split, counts, image_folder.REMEDY) for split in lacking]
@@ -147,7 +158,7 @@ def _image_stats(row: from_files.Row, split: str, pixels: np.ndarray, ids: np.nd
         channels=pixels.shape[-1],
         dtype=str(pixels.dtype),
         counts=np.bincount(ids.ravel(), minlength=256),
-        levels=np.count_nonzero(histogram),
+        levels=int(np.count_nonzero(histogram)),
         low=int(low),
         high=int(high),
         thumbnail=duplicates.thumbnail(pixels),

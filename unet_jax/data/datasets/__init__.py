@@ -1,1 +1,1 @@
-"""Readers of data sets: they turn image files and their annotations into examples."""
+"""Reads data sets: turns image files and their annotations into examples."""

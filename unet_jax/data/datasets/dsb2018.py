@@ -4,19 +4,20 @@
     ROOT/stage1_train/ID/masks/*.png     one picture per nucleus, 0 outside it
 
 ROOT may also be the folder `stage1_train` itself. Classes: 0 background, 1 nucleus. Instances are numbered in the order of
-the masks' names; a pixel of two nuclei belongs to the first. An image whose channels are all equal is read as grey. A set
-of grey images alone has one channel; with a coloured image among them all become RGB.
+the masks' names; a pixel of two nuclei belongs to the first. An image whose channels are all equal is read as grey. If all
+images are grey, the data set has one channel; else all images become RGB.
 
 Leakage: many images are tiles of one field of view, cut apart and shuffled. A split by image puts tiles of one field on
-both sides, and the score is too good; most published figures for these data have this fault. Where no split file gives the
-splits, `fields_of_view` finds the fields from the tiles' edges, each field is a `group`, and whole fields are divided. A
-split file is followed: `group` is its column, else the id. A line on stderr warns where it has splits and no group at all.
+both sides, and the score is too good. Most published figures for these data have this fault. Without splits in a split
+file, `fields_of_view` finds the fields from the tiles' edges. Each field is then a `group`, and whole fields are divided. A
+split file with splits is used as it is: `group` is its column, else the id. If it has no groups, a line on stderr warns.
 
 No split is published, and the original masks have known errors. Polarity and brightness differ: most images are
-fluorescence, nuclei bright on dark; stained tissue and bright field are dark on bright.
+fluorescence, with bright nuclei on a dark ground; stained tissue and bright field have dark nuclei on a bright ground.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from etils.epath import Path
@@ -37,7 +38,10 @@ class Dsb2018(from_files.FromFiles):
     """Reads an image and the masks of its nuclei."""
 
     @staticmethod
-    def read(id_, paths, reading, on_error=raise_error):
+    def read(
+        id_: str, paths: Sequence[str], reading: Mapping[str, Any], on_error: Callable[[UserError], None] = raise_error
+    ) -> dict[str, np.ndarray]:
+        """Returns image, mask and instances of one example; see `FromFiles.read`."""
         image = read_image(paths[0])
         instances = np.zeros(image.shape[:2], np.uint16)
         for number, path in enumerate(paths[1:], 1):
@@ -49,7 +53,7 @@ class Dsb2018(from_files.FromFiles):
 
 
 def read_image(path: str) -> np.ndarray:
-    """Returns the image without alpha, uint8 `[H, W, C]`; C is 1 where all channels are equal, else 3."""
+    """Returns the image without alpha, uint8 `[H, W, C]`; C is 1 if all channels are equal, else 3."""
     image = image_files.read_image(path)
     return image[..., :1] if (image == image[..., :1]).all() else image
 
@@ -61,13 +65,13 @@ def load_dsb2018(
     split_file: str = "",
     split_fractions: Sequence[float] = (0.7, 0.15, 0.15),
 ) -> Dataset:
-    """Returns the data set below `root`, prepared once per content.
+    """Returns the data set in `root`, prepared once per content.
 
     Args:
       root: the folder that holds stage1_train, or stage1_train itself.
       cache_dir: folder of prepared data; "" means $UNET_JAX_CACHE or ~/.cache/unet_jax/data.
       split_file: a CSV `id,split[,group]`; images that it does not name are left out.
-      split_fractions: fractions of train, val and test, where no split file gives the splits. A hash of a field's name
+      split_fractions: fractions of train, val and test, used if no split file gives the splits. A hash of a field's name
         chooses its split.
 
     Raises:
@@ -111,14 +115,14 @@ def _find_stage1_train(root: str) -> tuple[Path, list[str]]:
 
 
 def _check_images_exist(base: Path, ids: list[str]) -> None:
-    """Raises `UserError` for a folder with masks or an `images` folder but no image: the copy is broken."""
+    """Raises UserError for a folder that has masks/ or images/ but no image: such a copy is broken."""
     lacking = sorted(
         {path.parent.name for part in ("images", "masks") for path in paths.glob(base, f"*/{part}")} - set(ids)
     )
     if lacking:
         raise UserError(
             f"{base / lacking[0]}: has no images/{lacking[0]}.png; unpack stage1_train.zip again ({LAYOUT}), or remove the "
-            f"folder ({len(lacking)} such)"
+            f"folder ({len(lacking)} such folders)"
         )
 
 

@@ -1,11 +1,11 @@
-"""Finds the images that are tiles of one field of view, from their pixels, so that each field stays in one split.
+"""Finds images that are tiles of one field of view, from their pixels, so that each field stays in one split.
 
-Two tiles of one size belong together where an edge of one continues in the opposite edge of the other. Three conditions must
+Two tiles of the same size are linked if an edge of one continues in the opposite edge of the other. Three conditions must
 hold: each tile is the best match of the other; the grey values along the two edges correlate by more than `JOIN`; the step
-between the edges is at most `STEP` times the steps inside the tiles. (The correlation alone would join any two edges that
-each show one bright object at the same height.) Near copies, whose thumbnails correlate by more than `COPY`, also belong
-together. A field is a connected part of the graph of these links. A wrong link makes a field too large, which leaks
-nothing. A missed link cuts a field into parts, which may then lie in two splits.
+between the edges is at most `STEP` times the steps inside the tiles. (The correlation alone would link any two edges that
+show one bright object at the same height.) Near copies, whose thumbnails correlate by more than `COPY`, are linked as well.
+A field is a connected part of the graph of these links. A wrong link makes a field too large, which leaks nothing. A missed
+link cuts a field into parts, which may then lie in two splits.
 """
 
 from collections import defaultdict
@@ -21,12 +21,12 @@ THUMBNAIL = 32
 
 
 def find_fields(images: Iterable[tuple[str, np.ndarray]]) -> dict[str, str]:
-    """Returns the field of each image by id; a field is named after the first of its ids in sorted order.
+    """Returns the field of each image by id. A field is named after the first of its ids in sorted order.
 
     Args:
       images: pairs of id and pixels `[H, W, C]`, read one at a time.
     """
-    by_size = defaultdict(dict)
+    by_size: dict[tuple[int, ...], dict[str, tuple]] = defaultdict(dict)
     for id_, pixels in images:
         grey = pixels.mean(-1, dtype=np.float32)
         by_size[grey.shape][id_] = (*_edges(grey), *_edges(grey.T), _thumbnail(grey))
@@ -55,13 +55,13 @@ def _thumbnail(grey: np.ndarray) -> np.ndarray:
 
 
 def _joins(ends: np.ndarray, starts: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Returns bool `[N, N]`: True where tile j continues tile i; ends and starts are `[N, length]`, inside `[N]`."""
+    """Returns bool `[N, N]`, True where tile j continues tile i; ends and starts are `[N, length]`, inside is `[N]`."""
     r = _correlation(ends, starts)
     np.fill_diagonal(r, -1)
     i = np.arange(len(r))
     j = r.argmax(1)
     step = np.abs(ends[i] - starts[j]).mean(1)
-    # At least half a grey level: the steps of flat tiles come from rounding alone.
+    # At least half a grey level, because the steps inside flat tiles come from rounding only.
     usual = np.maximum((inside[i] + inside[j]) / 2, 0.5)
     joined = (r.argmax(0)[j] == i) & (r[i, j] > JOIN) & (step <= STEP * usual)
     linked = np.zeros(r.shape, bool)

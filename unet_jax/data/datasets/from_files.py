@@ -1,10 +1,10 @@
-"""Makes data sets of files, whatever their layout.
+"""Makes data sets from files, for any layout of the files.
 
-A data set lists the files of each example and reads one example from them. This file hashes every file, checks every
-example before the first one is stored, and prepares the set once per content.
+A data set lists the files of each example and defines how one example is read from them. This module hashes every file,
+checks every example before the first one is stored, and prepares the set once per content.
 
-Grey and RGB images may be mixed: all become RGB, grey repeated three times. 8- and 16-bit images may not be mixed: their
-grey values mean different things.
+Grey and RGB images may be mixed: all become RGB, and a grey channel is repeated three times. 8- and 16-bit images may not be
+mixed, because their grey values mean different things.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ from unet_jax.storage.digests import json_sha256
 
 
 class Row(NamedTuple):
-    """Holds one example: id, group, and the paths of its files: the image first, then the files of its mask."""
+    """Holds the id, the group and the paths of one example: first the image, then the files of its mask."""
 
     id: str
     group: str
@@ -31,26 +31,29 @@ class Row(NamedTuple):
 
 
 class FromFiles(Builder):
-    """Reads the examples of `inputs["rows"]`, the rows of each split; a subclass defines `read`."""
+    """Stores the examples of `inputs["rows"]`, the rows of each split. A subclass defines `read`."""
 
     @staticmethod
     def read(
         id_: str, paths: Sequence[str], reading: Mapping[str, Any], on_error: Callable[[UserError], None] = raise_error
     ) -> dict[str, np.ndarray]:
-        """Returns image, mask and, where there are any, instances, from the files of one example.
+        """Returns image, mask and, if the example has them, instances, from the files of one example.
 
         Args:
-          id_: the example's id.
-          paths: the paths of its `Row`.
-          reading: the options of `dataset_from_files`.
-          on_error: gets every error in the files; where it returns, the other files are still read.
+          id_: id of the example.
+          paths: paths of its `Row`.
+          reading: as in `dataset_from_files`.
+          on_error: gets every error in the files. If it returns, the other files are still read, and the result lacks what
+            could not be read.
         """
         raise NotImplementedError
 
-    def counts(self):
+    def counts(self) -> dict[str, int]:
+        """Returns the number of rows of each split."""
         return {split: len(rows) for split, rows in self.inputs["rows"].items()}
 
-    def example(self, split, index):
+    def example(self, split: str, index: int) -> dict[str, Any]:
+        """Returns the Example of a row; a grey image is repeated to the channels of the data set."""
         id_, group, paths = self.inputs["rows"][split][index]
         example = self.read(id_, paths, self.settings)
         if example["image"].shape[-1] != self.settings["channels"]:
@@ -59,8 +62,13 @@ class FromFiles(Builder):
 
 
 def by_split(assigned: Mapping[str, tuple[str, str]], paths: Callable[[str], tuple[str, ...]]) -> dict[str, list[Row]]:
-    """Returns the rows of each split, in the order of `assigned`: (split, group) by id, from `splits.assign`."""
-    rows = {split: [] for split in SPLITS}
+    """Returns the rows of each split, in the order of `assigned`.
+
+    Args:
+      assigned: (split, group) by id, the result of `splits.assign`.
+      paths: gives the paths of an example for its id.
+    """
+    rows: dict[str, list[Row]] = {split: [] for split in SPLITS}
     for id_, (split, group) in assigned.items():
         rows.setdefault(split, []).append(Row(id_, group, paths(id_)))
     return rows
@@ -75,7 +83,7 @@ def dataset_from_files(
     known_classes: int,
     class_names: Sequence[str] = (),
     instances: bool,
-    palette: image_files.Palette = (),
+    palette: Sequence[tuple[int, int, int]] = (),
     remedy: str,
     cache_dir: str = "",
 ) -> Dataset:
@@ -84,11 +92,11 @@ def dataset_from_files(
     Args:
       builder_cls: reads the examples.
       rows: the rows of each split.
-      readers: source files whose code decides what is stored; after a change of one the set is prepared again.
-      reading: handed to `read`; with the files' contents it decides what an example is.
-      known_classes: K, or 0 where it follows from the masks.
-      class_names: by class id; () means background, class_1, ...
-      instances: True where every example has an instance map.
+      readers: source files whose code decides what is stored. If one of them changes, the set is prepared again.
+      reading: options given to `read`. An example depends on them and on the contents of its files only.
+      known_classes: number of classes K, or 0 to count the classes in the masks.
+      class_names: names by class id; () means background, class_1, ...
+      instances: True if every example has an instance map.
       palette: as in `Dataset`.
       remedy: as in `Dataset`.
       cache_dir: folder of prepared data; "" means $UNET_JAX_CACHE or ~/.cache/unet_jax/data.
@@ -132,10 +140,11 @@ def survey_rows(
     Args:
       builder_cls: reads the examples.
       rows: the rows of all splits.
-      reading: handed to `read`.
-      known_classes: K, or 0 where it follows from the masks.
-      on_error: gets every error, also for 8- and 16-bit images mixed. Where it returns and no row is left, channels is 0.
-      on_example: gets each row without an error, and its example, from two threads.
+      reading: options given to `read`.
+      known_classes: number of classes K, or 0 to count the classes in the masks.
+      on_error: gets every error, and one if 8- and 16-bit images are mixed. If it returns and every row has an error,
+        channels is 0.
+      on_example: called with each row without an error and its example; two threads call it.
     """
 
     def read_one(row):
@@ -164,7 +173,7 @@ def survey_rows(
     rows, channels, dtypes, values = zip(*facts_by_row, strict=True)
     if len(set(dtypes)) > 1:
         eight, sixteen = (rows[dtypes.index(dtype)].paths[0] for dtype in ("uint8", "uint16"))
-        on_error(UserError(f"{sixteen}: is 16-bit and {eight} is 8-bit; convert the images to one depth"))
+        on_error(UserError(f"{sixteen}: is 16-bit, but {eight} is 8-bit; convert all images to the same depth"))
     masks = [row.paths[1] for row in rows]
     num_classes = count_classes(masks, values, known_classes, reading.get("mask_values", ()), on_error)
     return {"channels": max(channels), "dtype": dtypes[0], "num_classes": num_classes}

@@ -1,16 +1,19 @@
 """Reads a folder of images and masks as a data set.
 
     ROOT/images/ID.*     PNG, TIFF, BMP or JPEG; 8- or 16-bit; grey, RGB or RGBA (alpha is dropped); any sizes
-    ROOT/masks/ID.*      PNG, TIFF or BMP: class ids 0..K-1 and 255 = void, a palette image, or RGB with `palette`
-    ROOT/instances/ID.*  optional: instance numbers, 0 = background
-    ROOT/index.csv       optional: id,split[,group]; without it the split is a hash of the id
+    ROOT/masks/ID.*      PNG, TIFF or BMP: class ids 0..K-1 and 255 for void, a palette image, or RGB with `palette`
+    ROOT/instances/ID.*  optional: instance numbers, 0 for background
+    ROOT/index.csv       optional: id,split[,group]; without it a hash of the id chooses the split
 
-Where all masks hold nothing but 0 and 255, `mask_values` must say whether 255 is a class.
+If all masks hold only 0 and 255, `mask_values` must say whether 255 is a class.
 
-Grey and RGB images may be mixed, 8- and 16-bit images may not: see `from_files`.
+Grey and RGB images may be mixed; 8- and 16-bit images may not. See `from_files`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 from unet_jax.data.dataset import Dataset
 from unet_jax.data.datasets import from_files, image_files, splits
@@ -19,17 +22,24 @@ from unet_jax.data.datasets.from_files import dataset_from_files
 from unet_jax.errors import UserError, collect_errors, raise_error
 from unet_jax.storage.paths import expand
 
-# Source files whose code decides what is stored, in addition to `image_files` and `from_files`.
+# Source files whose code decides what is stored; `image_files` and `from_files` are added to them.
 READERS = (__file__,)
-# Ends the error about an empty split.
+# Last part of the error about an empty split.
 REMEDY = "set data.split_fractions or write index.csv with id,split"
 
 
 class ImageFolder(from_files.FromFiles):
-    """Reads examples of an image, a mask and perhaps an instance map, each a separate file."""
+    """Reads examples of an image, a mask and possibly an instance map, each from a separate file."""
 
     @staticmethod
-    def read(id_, paths, reading, on_error=raise_error):
+    def read(
+        id_: str,
+        paths: Sequence[str],
+        reading: Mapping[str, Any],
+        on_error: Callable[[UserError], None] = raise_error,
+    ) -> dict[str, np.ndarray]:
+        """Returns image, mask and, if the example has them, instances; see `FromFiles.read`. An empty path is skipped."""
+
         def ids(path):
             return image_files.to_ids(image_files.read_labels(path), path, reading["mask_values"], reading["palette"])
 
@@ -62,13 +72,14 @@ def load_image_folder(
       root: the folder described above.
       cache_dir: folder of prepared data; "" means $UNET_JAX_CACHE or ~/.cache/unet_jax/data.
       masks_dir: name of the folder of masks in `root`.
-      class_names: by class id; () means background, class_1, ... for `num_classes` classes.
-      num_classes: K; 0 means the number of `class_names`, `palette` or `mask_values`, else the largest id found + 1.
-      mask_values: the values that stand for class 0, 1, ... in the masks, e.g. (0, 255); () means they are ids.
-      palette: an RGB triple per class; RGB masks are mapped by it exactly, and pictures are drawn with it.
-      split_file: a CSV of the form of `index.csv`, used in its place; images that it does not name are left out. ""
+      class_names: names by class id; () means background, class_1, ...
+      num_classes: number of classes K; 0 means the number of `class_names`, `palette` or `mask_values`, else the largest id
+        in the masks + 1.
+      mask_values: values of class 0, 1, ... in the masks, e.g. (0, 255); () means that the values are ids.
+      palette: an RGB triple per class. RGB masks are mapped with it, and pictures are drawn with it.
+      split_file: a CSV with the columns of `index.csv`, used instead of it; images that it does not name are left out. ""
         means `index.csv`, which must name every image.
-      split_fractions: fractions of train, val and test where there is no such file or it has no column `split`.
+      split_fractions: fractions of train, val and test, used if there is no such file or it has no column `split`.
 
     Raises:
       UserError: something is wrong with the folder; the message names the file, the value and the remedy.
@@ -98,15 +109,20 @@ def find_rows(
     split_file: str = "",
     on_error: Callable[[UserError], None] = raise_error,
 ) -> dict[str, list[from_files.Row]]:
-    """Returns the rows of each split, paired by file name; no file but the split file is opened.
+    """Returns the rows of each split: images, masks and instances, paired by file name.
+
+    Only the split file is opened.
 
     Args:
       root: as in `load_image_folder`.
       masks_dir: as in `load_image_folder`.
       split_fractions: as in `load_image_folder`.
       split_file: as in `load_image_folder`.
-      on_error: gets every error. Where it returns, a missing path is None, a file without an image is skipped, and so is
-        the second of two files with one name. Images without a split are in the split "".
+      on_error: gets every error in the folder. If it returns, a missing path is empty; a file without an image is skipped,
+        and so is the second of two files with the same name. Images without a split are in the split "".
+
+    Raises:
+      UserError: `root` is empty.
     """
     if not root:
         raise UserError("image_folder: root is not set; set it to the folder that holds images/ and masks/")
@@ -123,7 +139,7 @@ def find_rows(
     assigned = {id_: ("", id_) for id_ in ids}
     with collect_errors(on_error):
         assigned = splits.assign(ids, split_fractions, split_file, index=base / "index.csv", on_error=on_error)
-    return from_files.by_split(assigned, lambda id_: tuple(listed.get(name, {}).get(id_) for name in folders))
+    return from_files.by_split(assigned, lambda id_: tuple(listed.get(name, {}).get(id_, "") for name in folders))
 
 
 def _check_pairs(folders, listed, on_error) -> None:
@@ -135,9 +151,9 @@ def _check_pairs(folders, listed, on_error) -> None:
     for name, paths in listed.items():
         unpaired = [id_ for id_ in images if id_ not in paths]
         for id_ in unpaired:
-            where = f"{id_}.* in {folders[name]} ({len(unpaired)} such)"
-            on_error(UserError(f"{images[id_]}: has no file {where}; add it or move the image away"))
+            where = f"{id_}.* in {folders[name]} ({len(unpaired)} such images)"
+            on_error(UserError(f"{images[id_]}: has no file {where}; add the file or move the image away"))
         unpaired = [id_ for id_ in paths if id_ not in images]
         for id_ in unpaired:
-            where = f"{id_}.* in {folders['images']} ({len(unpaired)} such)"
-            on_error(UserError(f"{paths[id_]}: has no file {where}; add the image or move the file away"))
+            where = f"{id_}.* in {folders['images']} ({len(unpaired)} such files)"
+            on_error(UserError(f"{paths[id_]}: has no image {where}; add the image or move the file away"))

@@ -1,23 +1,25 @@
-"""Reads `isbi2012`: membranes in electron micrographs, the challenge of ISBI 2012, as its organisers ship it.
+"""Reads `isbi2012`: membranes in electron micrographs, from the challenge of ISBI 2012, as its organisers ship it.
 
     ROOT/train-volume.tif   30 slices of 512 x 512 pixels, 8-bit grey
-    ROOT/train-labels.tif   the same 30: 255 in a cell's interior, 0 on a membrane
+    ROOT/train-labels.tif   the labels of these slices: 255 in a cell's interior, 0 on a membrane
 
-Classes: 0 interior, 1 membrane. In the raw labels it is the reverse: a published score for the value 255 is a score of the
-interior, which covers four fifths of the pixels and is much higher than the membranes' score.
+Classes: 0 interior, 1 membrane. The raw labels are the other way round: a published score for the value 255 is a score of
+the interior. The interior covers four fifths of the pixels, and its score is much higher than that of the membranes.
 
-The slices are one block of tissue from top to bottom, so neighbours are near copies, and a split by single slices would
-measure memory. Without a split file the first 20 are train, the next 4 val and the last 6 test, and each of these blocks
-is one `group`. An id is the slice's number, "00" to "29".
+The slices are one block of tissue from top to bottom. Neighbours are near copies, so a split by single slices would measure
+memory. Without a split file the first 20 slices are train, the next 4 val and the last 6 test, and each of these blocks is
+one `group`. An id is the number of the slice, "00" to "29".
 
-Instances are the cells as the challenge's scores see them: the 4-connected parts of the interior of one slice. A cell whose
-parts meet only in another slice has several numbers, and a number means nothing in the next slice.
+Instances are the cells as the challenge scores them: the 4-connected parts of the interior of one slice. A cell whose parts
+meet only in another slice has several numbers. The same number in two slices means nothing.
 
 The labels of `test-volume.tif` are not published. The data may be used for non-commercial work on segmentation; cite
 Cardona et al. 2010 (PLoS Biology 8(10): e1000502).
 """
 
 import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import skimage.measure
@@ -35,15 +37,18 @@ CLASS_NAMES = ("interior", "membrane")
 RAW_VALUES = (255, 0)
 NUM_SLICES = 30
 NAMES = ("train-volume.tif", "train-labels.tif")
-# The split of each block, named after its first and last slice.
+# Split of each block; a block is named after its first and last slice.
 BLOCKS = {"00-19": "train", "20-23": "val", "24-29": "test"}
 
 
 class Isbi2012(from_files.FromFiles):
-    """Reads a slice of both stacks by its number."""
+    """Reads the slice of both stacks that has the id as its number."""
 
     @staticmethod
-    def read(id_, paths, reading, on_error=raise_error):
+    def read(
+        id_: str, paths: Sequence[str], reading: Mapping[str, Any], on_error: Callable[[UserError], None] = raise_error
+    ) -> dict[str, np.ndarray]:
+        """Returns image, mask and instances of one slice; see `FromFiles.read`."""
         image, labels = (_pages(path)[int(id_)] for path in paths)
         image_files.check_size(labels, paths[1], image)
         mask = image_files.to_ids(labels, paths[1], reading["raw_values"])
@@ -57,11 +62,11 @@ def load_isbi2012(root: str = "", *, cache_dir: str = "", split_file: str = "") 
     Args:
       root: the folder that holds both files.
       cache_dir: folder of prepared data; "" means $UNET_JAX_CACHE or ~/.cache/unet_jax/data.
-      split_file: a CSV `id,split[,group]` for slices "00" to "29"; slices that it does not name are left out. "" takes
-        the blocks described above.
+      split_file: a CSV `id,split[,group]` for slices "00" to "29"; slices that it does not name are left out. "" means the
+        blocks described above.
 
     Raises:
-      UserError: a file is missing, is no stack of 30 8-bit slices, or holds other labels than 0 and 255.
+      UserError: a file is missing, is not a stack of 30 8-bit slices, or holds labels that are neither 0 nor 255.
     """
     if not root:
         raise UserError(f"isbi2012: root is not set; set it to the folder that holds {' and '.join(NAMES)}")
@@ -70,12 +75,14 @@ def load_isbi2012(root: str = "", *, cache_dir: str = "", split_file: str = "") 
     missing = [name for name, path in zip(NAMES, paths, strict=True) if not Path(path).is_file()]
     if missing:
         raise UserError(
-            f"isbi2012: {root} has no {' and no '.join(missing)}; put {' and '.join(NAMES)} there, the 30-slice stacks "
+            f"isbi2012: {root} has no {' and no '.join(missing)}; put {' and '.join(NAMES)} there, the stacks of 30 slices "
             "of the challenge (for single pictures use image_folder)"
         )
     for path in paths:
         if len(_pages(path)) != NUM_SLICES:
-            raise UserError(f"{path}: holds {len(_pages(path))} slices, not {NUM_SLICES}; copy the original again")
+            raise UserError(
+                f"{path}: holds {len(_pages(path))} slices instead of {NUM_SLICES}; copy the original again"
+            )
     block_of = {f"{slice_:02}": block for block in BLOCKS for slice_ in range(int(block[:2]), int(block[3:]) + 1)}
     assigned = {id_: (BLOCKS[block], block) for id_, block in block_of.items()}
     if split_file:
@@ -100,5 +107,5 @@ def _pages(path: str) -> np.ndarray:
 
 @functools.lru_cache(2)
 def _read_pages(path: str, changed: str) -> np.ndarray:
-    """Returns all slices of a stack, read once for its 30 examples; `changed` is the file's stamp."""
+    """Returns all slices of a stack, which is read once; `changed` is the file's stamp."""
     return image_files.read_pages(path)

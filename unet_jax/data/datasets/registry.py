@@ -1,11 +1,13 @@
-"""Loads data sets by name: each row of the table is a function that prepares a data set and returns it.
+"""Loads data sets by name. Each row of the table is a function that prepares a data set and returns it.
 
-Of the processes of one job, process 0 prepares while the others wait, also where it fails.
+In a job of several processes, process 0 prepares the data set. The others wait until it is done or has failed.
 """
 
 import dataclasses
 import functools
 import inspect
+from collections.abc import Callable
+from typing import Any
 
 from unet_jax.data.dataset import Dataset
 from unet_jax.data.datasets.dsb2018 import load_dsb2018
@@ -18,12 +20,12 @@ from unet_jax.data.store.weight_map import check_sigma, with_weight_maps
 from unet_jax.errors import UserError
 from unet_jax.runtime import processes
 
-DATASETS = {
+DATASETS: dict[str, Callable[..., Dataset]] = {
     "electrodes": load_electrodes,
     "image_folder": load_image_folder,
     "isbi2012": load_isbi2012,
     "dsb2018": load_dsb2018,
-    # NAME is its first argument.
+    # NAME is the first argument of the function.
     "tfds:NAME": load_tfds,
 }
 
@@ -35,25 +37,34 @@ def load_dataset(
     train_fraction: float = 1.0,
     weight_map: bool = False,
     weight_map_sigma: float = 5.0,
-    **options,
+    **options: Any,
 ) -> Dataset:
-    """Prepares a data set (once per content; later calls read the cache) and returns it.
+    """Prepares a data set and returns it.
 
-    Every process of a job must call this, equally often.
+    The preparation runs once per content; later calls read the cache. Every process of a job must call this function, each
+    the same number of times.
+
+    >>> from unet_jax import data
+    >>> dataset = data.load("electrodes", size=(32, 32), num_train=4, num_val=1, num_test=1)
+    >>> dataset.splits, dataset.class_names
+    ({'train': 4, 'val': 1, 'test': 1}, ('background', 'anode', 'cathode'))
+    >>> example = dataset.source("train")[0]
+    >>> example["image"].shape, example["mask"].shape
+    ((32, 32, 1), (32, 32))
 
     Args:
       name: a row of `DATASETS`.
       cache_dir: folder of prepared data; "" means $UNET_JAX_CACHE or ~/.cache/unet_jax/data.
-      train_fraction: fraction of the training images used, above 0 and at most 1, see `sources.Subset`.
-      weight_map: True adds U-Net's weight map to the training images, see `store.weight_map`.
+      train_fraction: fraction of the training images used, above 0 and at most 1; see `sources.Subset`.
+      weight_map: True adds U-Net's weight map to the training examples; see `store.weight_map`.
       weight_map_sigma: width of that map in pixels.
-      **options: those of the data set.
+      **options: the options of the data set.
 
     Raises:
-      UserError: the name or an option is unknown, a value is outside its domain, or there are no instances for the maps.
+      UserError: the name or an option is unknown, a value is outside its domain, or the weight map lacks instances.
     """
     if not 0 < train_fraction <= 1:
-        raise UserError(f"data.train_fraction {train_fraction} must be above 0 and at most 1")
+        raise UserError(f"data.train_fraction {train_fraction}: give a number above 0 and at most 1")
     if weight_map:
         check_sigma(weight_map_sigma)
 
@@ -61,22 +72,22 @@ def load_dataset(
         dataset = _load(name, cache_dir, options)
         return with_weight_maps(dataset, weight_map_sigma, cache_dir) if weight_map else dataset
 
-    # One barrier name for all data sets: processes with different files would otherwise wait at different barriers. The
-    # others load after process 0: on a shared disk they find the prepared data, on a local disk they prepare it too.
+    # All data sets have the same barrier name. Otherwise processes with different files would wait at different barriers.
+    # The others load after process 0: on a shared disk they find the prepared data, on a local disk they prepare it too.
     dataset = processes.process_0_first("load a data set", prepared)
     if train_fraction == 1:
         return dataset
-    sources = dataset.sources | {"train": Subset(dataset.source("train"), train_fraction)}
+    sources = {**dataset.sources, "train": Subset(dataset.source("train"), train_fraction)}
     return dataclasses.replace(dataset, sources=sources)
 
 
 def _load(name: str, cache_dir: str, options: dict) -> Dataset:
     from_tfds = name.startswith("tfds:")
     if name not in DATASETS and not from_tfds:
-        raise UserError(f"data set {name!r} is unknown; known: {', '.join(sorted(DATASETS))}")
+        raise UserError(f"data set {name!r} is unknown; choose one of {', '.join(sorted(DATASETS))}")
     load = functools.partial(DATASETS["tfds:NAME"], name.removeprefix("tfds:")) if from_tfds else DATASETS[name]
     known = [option for option in inspect.signature(load).parameters if option != "cache_dir"]
     for option in options:
         if option not in known:
-            raise UserError(f"data set {name!r} has no option {option!r}; it has: {', '.join(known)}")
+            raise UserError(f"data set {name!r} has no option {option!r}; choose one of {', '.join(known)}")
     return load(cache_dir=cache_dir, **options)

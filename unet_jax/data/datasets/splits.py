@@ -29,23 +29,23 @@ def assign(
     groups: Callable[[], Mapping[str, str]] | None = None,
     on_error: Callable[[UserError], None] = raise_error,
 ) -> dict[str, tuple[str, str]]:
-    """Returns (split, group) of each id: from `split_file`, else from `index` if it exists, else by hash of the group.
+    """Returns (split, group) of each id: from `split_file`, else from `index` if it exists, else by a hash of the group.
 
-    Both are CSV files with a column `id`, and `split` (train, val or test) and `group` where wanted. Case and spaces around
-    these names do not count. Other columns are not read; a column whose name looks like a misspelt one is an error.
+    Both files are CSV with a column `id` and the optional columns `split` (train, val or test) and `group`. Case and spaces
+    around these names do not count. Other columns are not read. A column whose name looks like a misspelt one is an error.
 
-    The group is the column `group`, else (where no split is given) the group of `groups()`, else the id. Where no split is
-    given, it is a hash of the group. Where `groups` is given and the file has splits without groups, a line on stderr
-    warns of it.
+    Without a column `split`, a hash of the group chooses the split. The group of an id is its value in the column `group`.
+    If there is none and the splits are drawn by hash, it is the group in `groups()`; else it is the id. If `groups` is given
+    and the file has splits but no groups, a line on stderr warns.
 
     Args:
       ids: the ids to assign.
-      fractions: fractions of train, val and test; None where a file must give the splits.
-      split_file: chooses ids: those that it does not name are left out, and a line on stderr says how many.
-      index: describes all ids: an id that it does not name is an error.
-      groups: returns known groups by id; called only where splits are drawn.
+      fractions: fractions of train, val and test; None if a file must give the splits.
+      split_file: a file that chooses ids. Ids that it does not name are left out, and a line on stderr counts them.
+      index: a file that describes all ids. An id that it does not name is an error.
+      groups: returns known groups by id; called only if splits are drawn by hash.
       on_error: gets an error for a row whose id is unknown or has a row already, for an unknown split, and for a group in
-        two splits. Where it returns, ids without a valid split are in the split "".
+        two splits. If it returns, ids without a valid split are in the split "".
 
     Raises:
       UserError: the file cannot be used.
@@ -60,16 +60,17 @@ def assign(
         raise UserError(f"{path}: has no column 'split'; add it, with {', '.join(SPLITS)}")
     known = groups() if drawn and groups else {}
     if groups and not drawn and not any(row.get("group") for row in rows.values()):
-        warning = "has splits and no groups: tiles of one field of view may lie on both sides; add a column 'group'"
+        warning = "has splits and no groups: tiles of one field of view may lie in two splits; add a column 'group'"
         print(f"{path}: {warning}", file=sys.stderr)
-    assigned, split_of_group = {}, {}
+    assigned: dict[str, tuple[str, str]] = {}
+    split_of_group: dict[str, str] = {}
     for id_ in chosen:
         if has_file and id_ not in rows:
             assigned[id_] = ("", id_)
             continue
         row = rows.get(id_, {})
         group = row.get("group") or known.get(id_, id_)
-        split = hash_split(group, fractions) if drawn else row["split"]
+        split = row["split"] if fractions is None or not drawn else hash_split(group, fractions)
         if split not in SPLITS:
             on_error(UserError(f"{path}: id {id_!r} has split {split!r}; use one of {', '.join(SPLITS)}"))
             split = ""
@@ -91,7 +92,7 @@ def find_file(split_file: str) -> Path:
     """
     path = expand(split_file, "data.split_file")
     for candidate in (path, PACKAGE / path, PACKAGE / "configs" / "splits" / path):
-        # False, not an error, where a folder may not be read.
+        # In a folder that may not be read, `exists` is False and raises nothing.
         if candidate.exists():
             return candidate
     looked = f"neither in {os.getcwd()} nor in {PACKAGE}" if not path.is_absolute() else "not there"
@@ -101,29 +102,37 @@ def find_file(split_file: str) -> Path:
 
 
 def _match(rows: Mapping[str, dict], ids: list[str], path: Path, subset: bool, on_error) -> list[str]:
-    """Returns the ids to assign, in their order: all, or with `subset` those that have a row."""
+    """Returns the ids to assign, in their order: all of them, or with `subset` only those that have a row."""
     missing = sorted(set(rows) - set(ids))
-    # The first error may be the only one seen: it names a few ids.
+    # Only the first error may be shown, so each names a few ids.
     for start in range(0, len(missing), 3):
         few = missing[start : start + 3]
         subject = f"id {few[0]!r} has" if len(few) == 1 else f"ids {', '.join(map(repr, few))} have"
-        on_error(UserError(f"{path}: {subject} no image; remove the row or add the image ({len(missing)} such)"))
+        on_error(UserError(f"{path}: {subject} no image; remove the row or add the image ({len(missing)} such rows)"))
     left_out = [id_ for id_ in ids if id_ not in rows]
     if left_out and len(left_out) == len(ids):
-        on_error(UserError(f"{path}: names no image; give it a row for each that is to be used"))
+        on_error(UserError(f"{path}: names no image; add a row for each image to use"))
     elif left_out and subset:
-        print(f"{path}: {len(left_out)} of {len(ids)} images are not named there and left out", file=sys.stderr)
+        print(f"{path}: leaves out {len(left_out)} of {len(ids)} images, which it does not name", file=sys.stderr)
     else:
         for id_ in left_out:
-            problem = f"is an image without a row; add the row or remove the image ({len(left_out)} such)"
+            problem = f"is an image without a row; add the row or remove the image ({len(left_out)} such images)"
             on_error(UserError(f"{path}: id {id_!r} {problem}"))
     return [id_ for id_ in ids if id_ in rows] if subset else ids
 
 
 def hash_split(group: str, fractions: Sequence[float]) -> str:
-    """Returns the split of `group`: a hash gives it a number in [0, 1), the fractions cut that line into the three splits.
+    """Returns the split of a group, chosen by a hash of its name.
 
-    It depends on the group's name alone, so no image changes its split when others are added.
+    The hash gives a number in [0, 1), and the fractions cut this interval into the three splits. The split depends on the
+    name alone, so no image changes its split when others are added.
+
+    >>> [hash_split(name, (0.7, 0.15, 0.15)) for name in ("image0", "image1", "image2")]
+    ['train', 'val', 'train']
+
+    Args:
+      group: name of the group.
+      fractions: fractions of train, val and test.
     """
     place = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big") / 2**64
     train, val, _ = fractions
@@ -131,7 +140,11 @@ def hash_split(group: str, fractions: Sequence[float]) -> str:
 
 
 def check_fractions(fractions: Sequence[float]) -> tuple[float, ...]:
-    """Returns the fractions of train, val and test as floats; raises `UserError` unless three add up to 1."""
+    """Returns the fractions of train, val and test as floats.
+
+    Raises:
+      UserError: the fractions are not three numbers of at least 0 that add up to 1.
+    """
     try:
         numbers = tuple(map(float, fractions))
     except (TypeError, ValueError):
@@ -158,7 +171,7 @@ def _read(index: Path, on_error: Callable[[UserError], None]) -> dict[str, dict[
         similar = set(difflib.get_close_matches(column, COLUMNS, cutoff=0.75)) - set(columns)
         if similar:
             raise UserError(
-                f"{index}: column {column!r} looks like {similar.pop()!r}; rename it to that, or to something else"
+                f"{index}: column {column!r} looks like {similar.pop()!r}; rename it to that, or to a name that does not"
             )
     rows = {}
     for row in listed:

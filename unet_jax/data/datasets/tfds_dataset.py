@@ -1,12 +1,12 @@
 """Reads `tfds:NAME`: a TensorFlow Datasets set of images and masks that has been prepared as ArrayRecord.
 
-Reading needs no TensorFlow; most sets need it to be prepared, once, in an environment that has it:
+Reading needs no TensorFlow. Most sets need TensorFlow to be prepared; this is done once, in an environment that has it:
 
     python -c "import tensorflow_datasets as tfds; tfds.builder('NAME', file_format='array_record').download_and_prepare()"
 
 NAME may include a config and a version: oxford_iiit_pet, my_set/my_config:1.2.0. Examples are read from the prepared files
-as they are, in their order; each is checked once before the first step. Their `group` is their id, because TFDS has no
-groups: check that no scene has images on both sides of a split.
+as they are, in their order. Each is checked once, before the first step. TFDS has no groups, so the `group` of an example is
+its id: check that no scene has images in two splits.
 """
 
 import dataclasses
@@ -44,23 +44,23 @@ def load_tfds(
     mask_values: Sequence[int] = (),
     splits: Mapping[str, str] | None = None,
 ) -> Dataset:
-    """Returns the prepared set `dataset` as train, val and test.
+    """Returns a prepared set of TFDS as train, val and test.
 
     Args:
-      dataset: its name in TFDS.
-      cache_dir: folder of what is remembered; "" means $UNET_JAX_CACHE or ~/.cache/unet_jax/data.
-      data_dir: where TFDS keeps its sets; "" for the default of TFDS ($TFDS_DATA_DIR or ~/tensorflow_datasets).
-      image_key: the feature that holds the image (8 or 16 bits, grey or RGB).
-      mask_key: the feature that holds the mask (whole numbers).
-      id_key: the feature whose value names an example; "" for its split and its index there.
+      dataset: name of the set in TFDS.
+      cache_dir: folder where the result of the check is kept; "" means $UNET_JAX_CACHE or ~/.cache/unet_jax/data.
+      data_dir: folder of the prepared sets; "" means the default of TFDS ($TFDS_DATA_DIR or ~/tensorflow_datasets).
+      image_key: feature that holds the image (8 or 16 bits, grey or RGB).
+      mask_key: feature that holds the mask (whole numbers).
+      id_key: feature whose value is the id of an example; "" makes the id from its split and its index there.
       class_names: as in `image_folder`.
       num_classes: as in `image_folder`.
       mask_values: as in `image_folder`.
-      splits: the TFDS expression for each of train, val and test, e.g. {"train": "train[:90%]", "val": "train[90%:]",
-        "test": "test"}; "" leaves a split out. They may not share an example.
+      splits: TFDS expression for each of train, val and test, e.g. {"train": "train[:90%]", "val": "train[90%:]", "test":
+        "test"}; "" leaves a split out. Two splits must not share an example. None means all of "train" as train.
 
     Raises:
-      UserError: the set is not there, is no ArrayRecord, or an example is not as the options say.
+      UserError: the set is missing, is not stored as ArrayRecord, or an example does not fit the options.
     """
     known_classes, mask_values, _ = check_class_settings(class_names, num_classes, mask_values, ())
     builder = _open(dataset, data_dir)
@@ -73,7 +73,7 @@ def load_tfds(
         try:
             sources[split] = TfdsSource(builder, split, splits[split], keys, mask_values)
         except Exception as error:
-            # For example, a file that dataset_info.json lists is missing.
+            # This happens, for example, if a file that dataset_info.json lists is missing.
             raise UserError(
                 f"tfds:{dataset}: split {splits[split]!r} cannot be opened ({image_files.one_line(error)}); prepare the set again"
             ) from error
@@ -81,7 +81,7 @@ def load_tfds(
     paths = sorted({piece[0] for pieces in parts.values() for piece in pieces})
     for path in paths:
         if not os.path.exists(path):
-            raise UserError(f"tfds:{dataset}: {path} is not there; prepare the set again")
+            raise UserError(f"tfds:{dataset}: {path} is missing; prepare the set again")
     digests = file_digests(paths, cache_dir)
     stored = {
         split: [[Path(file).name, digests[file], *part] for file, *part in pieces] for split, pieces in parts.items()
@@ -105,7 +105,7 @@ def load_tfds(
 
 
 def _open(dataset: str, data_dir: str):
-    """Returns the builder of the prepared files, without the code that made them."""
+    """Returns a builder that reads the prepared files; it does not need the code that made them."""
     options = {"data_dir": os.path.expanduser(data_dir)} if data_dir else {}
     arguments = "".join(f", {key}={value!r}" for key, value in (options | {"file_format": "array_record"}).items())
     program = f"import tensorflow_datasets as tfds; tfds.builder({dataset!r}{arguments}).download_and_prepare()"
@@ -113,17 +113,17 @@ def _open(dataset: str, data_dir: str):
         builder = tfds.core.read_only_builder.builder_from_files(dataset, **options)
     except tfds.core.DatasetNotFoundError as error:
         raise UserError(
-            f"tfds:{dataset}: is not prepared in {data_dir or tfds.core.constants.DATA_DIR}; set data.data_dir, or make "
-            f"it where TensorFlow is installed: python -c {shlex.quote(program)}"
+            f"tfds:{dataset}: is not prepared in {data_dir or tfds.core.constants.DATA_DIR}; set data.data_dir, or "
+            f"prepare it where TensorFlow is installed: python -c {shlex.quote(program)}"
         ) from error
     except Exception as error:
-        # The name is malformed, there are two versions, or a file may not be read.
+        # Possible reasons: the name is malformed, there are two versions, or a file may not be read.
         raise UserError(
             f"tfds:{dataset}: cannot be opened ({image_files.one_line(error)}); set data.data_dir"
         ) from error
     if tfds.core.FileFormat.ARRAY_RECORD not in builder.info.available_file_formats():
         raise UserError(
-            f"tfds:{dataset}: is stored as {builder.info.file_format.value} in {builder.data_path}, which has no random "
+            f"tfds:{dataset}: is stored as {builder.info.file_format.value} in {builder.data_path}, without random "
             "access; convert it where TensorFlow is installed: tfds convert_format --out_file_format=array_record "
             f"--dataset_version_dir={shlex.quote(str(builder.data_path))}"
         )
@@ -135,23 +135,24 @@ def _check_keys(builder, keys: Keys) -> None:
     for option, key in (("image_key", keys.image), ("mask_key", keys.mask), ("id_key", keys.id_)):
         if key not in features and (key or option != "id_key"):
             raise UserError(
-                f"tfds:{builder.info.name}: data.{option}={key!r} is none of its features: {', '.join(sorted(features))}"
+                f"tfds:{builder.info.name}: data.{option}={key!r} is not a feature; choose one of "
+                f"{', '.join(sorted(features))}"
             )
 
 
 def _parts(builder, splits: Mapping[str, str]) -> dict[str, list]:
-    """Returns [file, first, end] of each piece of each split; raises `UserError` where splits share examples."""
+    """Returns [file, first, end] of each piece of each split; raises UserError if two splits share examples."""
     parts = {}
     for split, expression in splits.items():
         if split not in SPLITS:
-            raise UserError(f"data.splits has {split!r}; it has: {', '.join(SPLITS)}")
+            raise UserError(f"data.splits has no split {split!r}; choose from {', '.join(SPLITS)}")
         try:
             pieces = builder.info.splits[expression].file_instructions
         except (ValueError, KeyError) as error:
             counts = ", ".join(f"{name} ({info.num_examples})" for name, info in builder.info.splits.items())
             raise UserError(
-                f"tfds:{builder.info.name}: data.splits.{split}={expression!r} is no split of it; it has {counts}, and "
-                'parts are written "train[:90%]"'
+                f"tfds:{builder.info.name}: data.splits.{split}={expression!r} is not a split; choose from {counts}, or a "
+                'part such as "train[:90%]"'
             ) from error
         parts[split] = [[str(p.filename), p.skip, p.skip + _taken(p)] for p in pieces if _taken(p)]
     for split, pieces in parts.items():
@@ -172,10 +173,10 @@ def _taken(piece) -> int:
 
 
 def _check(dataset: str, sources: Mapping[str, TfdsSource], known_classes: int, mask_values) -> dict:
-    """Reads every example once, and returns what they have in common: channels, dtype and num_classes."""
+    """Reads every example once; returns what all examples have in common: channels, dtype and num_classes."""
     total = sum(map(len, sources.values()))
     if not total:
-        raise UserError(f"tfds:{dataset}: no split has an example; set data.splits")
+        raise UserError(f"tfds:{dataset}: no split has an example; set data.splits to splits that have some")
     print(f"checking the {total} examples of tfds:{dataset}, once ...", file=sys.stderr, flush=True)
 
     def read_one(place):
@@ -202,7 +203,7 @@ def _check(dataset: str, sources: Mapping[str, TfdsSource], known_classes: int, 
     num_repeated = len(ids) - len(set(ids))
     if num_repeated:
         raise UserError(
-            f"tfds:{dataset}: {num_repeated} examples bear the id of another; set data.id_key to another, or to ''"
+            f"tfds:{dataset}: {num_repeated} examples have the same id as another one; set data.id_key to another feature, or to ''"
         )
     masks = [f"tfds:{dataset} {id_}" for id_ in ids]
     return {

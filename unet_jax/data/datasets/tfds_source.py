@@ -1,4 +1,4 @@
-"""Reads examples of a prepared TensorFlow Datasets set at random; see `tfds_dataset`."""
+"""Gives random access to the examples of a prepared TensorFlow Datasets set; see `tfds_dataset`."""
 
 import dataclasses
 import io
@@ -15,7 +15,13 @@ from unet_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Keys:
-    """Names the features that make an Example; `id_` "" for none."""
+    """Names the features from which an Example is made.
+
+    Attributes:
+      image: feature that holds the image.
+      mask: feature that holds the mask.
+      id_: feature whose value is the id, or "" for none.
+    """
 
     image: str
     mask: str
@@ -23,9 +29,13 @@ class Keys:
 
 
 class TfdsSource:
-    """Gives random access to a part of a prepared set: `len(source)`, `source[i]` -> Example."""
+    """Gives random access to a part of a prepared set: `len(source)` and `source[index]`, which is an Example.
 
-    def __init__(self, builder, split: str, expression: str, keys: Keys, mask_values: Sequence[int]):
+    Attributes:
+      channels: number of channels to which a grey image is repeated; 0 keeps the channels of each image.
+    """
+
+    def __init__(self, builder: Any, split: str, expression: str, keys: Keys, mask_values: Sequence[int]):
         features = builder.info.features
         skipped = {k for k, v in features.items() if isinstance(v, tfds.features.Image)} - {keys.image, keys.mask}
         whole = {key: tfds.decode.SkipDecoding() for key in skipped}
@@ -33,7 +43,6 @@ class TfdsSource:
         encoded = {key: tfds.decode.SkipDecoding() for key in (keys.image, keys.mask) if _is_image(features[key])}
         self._encoded = builder.as_data_source(expression, decoders=whole | encoded)
         self._name, self._split, self._keys, self._mask_values = f"tfds:{builder.info.name}", split, keys, mask_values
-        # 0: as many as the image has.
         self.channels = 0
 
     def __len__(self) -> int:
@@ -47,10 +56,10 @@ class TfdsSource:
         image = image[..., None] if image.ndim == 2 else image
         if image.ndim != 3 or image.shape[-1] not in (1, 2, 3, 4) or image.dtype not in (np.uint8, np.uint16):
             raise UserError(
-                f"{where}: feature {self._keys.image!r} is {image.dtype} {image.shape}; give data.image_key an image of 8 "
-                "or 16 bits, grey or RGB"
+                f"{where}: feature {self._keys.image!r} is {image.dtype} {image.shape}; set data.image_key to an image of "
+                "8 or 16 bits, grey or RGB"
             )
-        # Without alpha.
+        # Alpha is dropped.
         image = image[..., : 1 if image.shape[-1] < 3 else 3]
         if self.channels > image.shape[-1]:
             image = np.repeat(image, self.channels, -1)
@@ -58,15 +67,15 @@ class TfdsSource:
         values = values[..., 0] if values.ndim == 3 and values.shape[-1] == 1 else values
         if values.ndim != 2 or values.dtype.kind not in "uib":
             raise UserError(
-                f"{where}: feature {self._keys.mask!r} is {values.dtype} {values.shape}; give data.mask_key a mask of whole "
-                "numbers, one channel"
+                f"{where}: feature {self._keys.mask!r} is {values.dtype} {values.shape}; set data.mask_key to a mask of whole "
+                "numbers with one channel"
             )
         mask = image_files.to_ids(values.astype(np.uint8) if values.dtype == bool else values, where, self._mask_values)
         image_files.check_size(mask, where, image)
         return {"image": image, "mask": mask, "id": id_, "group": id_}
 
     def size(self, index: int) -> tuple[int, int]:
-        """Returns (height, width) of an image, from the header of its file where it is stored as one."""
+        """Returns (height, width) of an image in pixels, read from the header of its file if it is stored as a file."""
         stored = self._encoded[index][self._keys.image]
         if not isinstance(stored, bytes):
             return np.shape(stored)[:2]

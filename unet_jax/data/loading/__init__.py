@@ -1,1 +1,1 @@
-"""From prepared examples to batches, on the host."""
+"""Makes batches from prepared examples, on the host."""

@@ -1,8 +1,9 @@
-"""Computes class weights from the pixels of the training images; void pixels count nowhere.
+"""Computes class weights from the pixels of the training images. Void pixels do not count.
 
-- `inverse`: w_k = c / f_k, where f_k is the fraction of class k in all pixels and c makes the mean weight 1;
-- `median`: w_k = median(f) / f_k, where f_k is the fraction of class k in the pixels of those images that show it (median
-  frequency balancing, Eigen & Fergus 2015).
+- `inverse`: w_k = c / f_k. f_k is the fraction of class k in all pixels; c makes the mean weight 1.
+- `median`: w_k = median(f) / f_k. f_k is the fraction of class k in the pixels of the images that show class k. This is
+  median frequency balancing: Eigen and Fergus, "Predicting Depth, Surface Normals and Semantic Labels with a Common
+  Multi-Scale Convolutional Architecture" (ICCV 2015).
 """
 
 import sys
@@ -10,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from unet_jax.data.dataset import Dataset
+from unet_jax.data.dataset import Dataset, ExampleSource
 from unet_jax.data.store.cache import file_digests, remember
 from unet_jax.errors import UserError
 from unet_jax.runtime import processes
@@ -21,15 +22,28 @@ RULES = ("inverse", "median")
 
 
 def check_rule(rule: str) -> None:
-    """Raises UserError unless `rule` is one of `RULES`."""
+    """Checks the name of a rule.
+
+    Raises:
+      UserError: `rule` is not one of `RULES`.
+    """
     if rule not in RULES:
-        raise UserError(f"loss.class_weighting {rule!r} is unknown; known: {', '.join(RULES)}, or '' for none")
+        raise UserError(f"loss.class_weighting {rule!r} is unknown; choose {', '.join(RULES)}, or '' for none")
 
 
 def class_weights(dataset: Dataset, rule: str, cache_dir: str = "") -> tuple[float, ...]:
-    """Returns one weight per class of `dataset`; its pixels are counted once per content.
+    """Returns one weight per class of `dataset`.
 
-    With a fraction of the training images only that fraction counts. Every process of a job must call this, equally often.
+    The pixels are counted once; later calls with the same images read the counts from the cache. If the data set holds only
+    a fraction of the training images, only these are counted. Every process of a job must call this function, each the same
+    number of times.
+
+    Class 0 has 6 pixels here and class 1 has 2; `inverse` gives the weights the ratio 2 / 6 and the mean 1:
+
+    >>> source = [{"mask": np.array([[0, 0, 0, 1], [0, 0, 0, 1]], np.uint8)}]
+    >>> dataset = Dataset("toy", ("background", "cell"), 1, False, "doctest", "uint8", {"train": source})
+    >>> class_weights(dataset, "inverse")
+    (0.5, 1.5)
 
     Args:
       dataset: the data set.
@@ -42,7 +56,7 @@ def class_weights(dataset: Dataset, rule: str, cache_dir: str = "") -> tuple[flo
     check_rule(rule)
     source, num_classes = dataset.source("train"), len(dataset.class_names)
     code = list(file_digests((__file__,), cache_dir).values())
-    # The number of images tells which images a `Subset` holds.
+    # The images of a `Subset` follow from their number, so the number stands for them in the key.
     key = json_sha256([code, dataset.fingerprint, len(source)])
     counts = processes.process_0_first(
         "count the pixels of a data set", lambda: remember(key, lambda: count_pixels(source, num_classes), cache_dir)
@@ -51,7 +65,7 @@ def class_weights(dataset: Dataset, rule: str, cache_dir: str = "") -> tuple[flo
     for name, number in zip(dataset.class_names, pixels, strict=True):
         if not number:
             raise UserError(
-                f"loss.class_weighting {rule!r}: class {name!r} has no pixel in the {len(source)} training images; give "
+                f"loss.class_weighting {rule!r}: class {name!r} has no pixel in the {len(source)} training images; set "
                 "loss.class_weights instead"
             )
     if rule == "inverse":
@@ -63,8 +77,17 @@ def class_weights(dataset: Dataset, rule: str, cache_dir: str = "") -> tuple[flo
     return tuple(map(float, weights))
 
 
-def count_pixels(source, num_classes: int) -> dict[str, list[int]]:
-    """Returns `pixels` of each class, and `of_images`: the valid pixels of all images that show the class."""
+def count_pixels(source: ExampleSource, num_classes: int) -> dict[str, list[int]]:
+    """Counts the pixels of the masks by class.
+
+    Args:
+      source: the examples.
+      num_classes: number of classes K.
+
+    Returns:
+      `pixels`, the K numbers of pixels of each class, and `of_images`, the K numbers of valid pixels of all images that
+      show the class.
+    """
     print(f"counting the pixels of {len(source)} training images by class, once ...", file=sys.stderr, flush=True)
 
     def count_one(index):

@@ -1,11 +1,13 @@
-"""Makes evaluation batches on the host: pads whole images to a few sizes, so that few programs are compiled."""
+"""Makes evaluation batches on the host. Whole images are padded to a few sizes, so that few programs are compiled."""
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import grain
 import numpy as np
 
+from unet_jax.data.dataset import ExampleSource
 from unet_jax.data.loading.windows import cut_window, rows_per_process
 from unet_jax.data.normalization import statistics
 from unet_jax.data.padding import padded_size
@@ -14,27 +16,41 @@ from unet_jax.segmentation import VOID_ID
 
 
 def balanced_batch_size(num: int, batch_size: int, multiple: int = 1) -> int:
-    """Returns the rows of a batch, a multiple of `multiple`, that spread `num` images over the fewest batches.
+    """Returns the number of rows of a batch with which `num` images need the fewest batches.
 
-    All batches then have one shape and little filling: 9 images in batches of at most 8 are two batches of 5, and 1 image
-    is one batch of 1.
+    All batches then have the same shape and few empty rows. 9 images in batches of at most 8 give two batches of 5 rows:
+
+    >>> balanced_batch_size(9, batch_size=8)
+    5
+
+    Args:
+      num: number of images.
+      batch_size: largest number of rows, if that is a multiple of `multiple`.
+      multiple: the result is a multiple of this.
     """
     batches = -(-num // batch_size)
     return -(-num // (batches * multiple)) * multiple
 
 
 def eval_plan(
-    source,
+    source: ExampleSource,
     *,
     batch_size: int,
     pad_multiple: int = 64,
     input_size: Callable[[int], int] = lambda n: n,
     multiple: int = 1,
 ) -> list[tuple[tuple[int, int], list[int]]]:
-    """Returns (padded size, positions in `source`) of each batch: images of one padded size share batches, in order.
+    """Returns the padded size of each batch and the positions of its images in `source`.
 
-    The batches of one size have `balanced_batch_size` rows; positions of -1 fill the last one up. The number of different
-    sizes is the number of compilations that an evaluation costs.
+    Images of the same padded size share batches, in their order. All batches of one size have `balanced_batch_size` rows;
+    the last one is filled up with positions of -1. An evaluation compiles one program per size.
+
+    Args:
+      source: the examples.
+      batch_size: largest number of rows of a batch.
+      pad_multiple: heights and widths are rounded up to a multiple of this.
+      input_size: gives the network's input size for a size of its output.
+      multiple: the number of rows of a batch is a multiple of this.
     """
     groups: dict[tuple[int, int], list[int]] = {}
     for index in range(len(source)):
@@ -48,7 +64,7 @@ def eval_plan(
 
 
 def eval_batches(
-    source,
+    source: ExampleSource,
     *,
     batch_size: int,
     normalize: str = "image",
@@ -59,43 +75,43 @@ def eval_batches(
     process_index: int = 0,
     process_count: int = 1,
     num_threads: int = 2,
-) -> Iterator[dict]:
+) -> Iterator[dict[str, np.ndarray]]:
     """Yields every image of `source` exactly once and whole, in batches.
 
-    Each image is mirrored out to `padded_size`, its origin at `margin`: what surrounds an image depends on that image
-    alone, never on the other images of its batch. Batches of one padded size have the same number of rows, and the last is
-    filled up with rows of index -1, size 0 and nothing valid. All processes yield the same number of batches, each process
-    its rows of them.
+    Each image is padded to `padded_size` by mirroring, with its first pixel at (`margin`, `margin`). So its surroundings
+    depend on that image alone, never on the other images of the batch. Batches of the same padded size have the same number
+    of rows. The last of them is filled up with rows of index -1, size 0 and no valid pixel. All processes yield the same
+    number of batches; each process yields its rows of every batch.
 
     Args:
-      source: random access to Examples.
-      batch_size: most rows of a batch, of all processes together.
+      source: the examples.
+      batch_size: largest number of rows of a batch, over all processes.
       normalize: "image" or "range", see `normalization.normalize`.
       pad_multiple: heights and widths are rounded up to a multiple of this.
       input_size: gives the network's input size for a size of its output.
       margin: pixels that the network loses at each border.
-      multiple: the number of rows of a batch is a multiple of this.
+      multiple: the number of rows of a batch, over all processes, is a multiple of this.
       process_index: index of this process.
       process_count: number of processes.
-      num_threads: threads that make batches.
+      num_threads: number of threads that make batches.
 
     Yields:
-      The batches of `train_pipeline.train_dataset`, without weight; also index int32 `[B]` (position in `source`) and size
-      int32 `[B, 2]` (height, width of the image).
+      Batches as those of `train_pipeline.train_dataset`, without weight. In addition, index int32 `[B]` is the position in
+      `source`, and size int32 `[B, 2]` the height and width of the image.
 
     Raises:
-      UserError: the batch does not divide over the processes.
+      UserError: the batch size is not a multiple of the number of processes.
     """
     rows_per_process(batch_size, process_count)
     multiple = math.lcm(multiple, process_count)
     plan = eval_plan(source, batch_size=batch_size, pad_multiple=pad_multiple, input_size=input_size, multiple=multiple)
 
-    def load(batch):
+    def load(batch: tuple[tuple[int, int], list[int]]) -> dict[str, np.ndarray]:
         size, indices = batch
         rows = len(indices) // process_count
         indices = indices[process_index * rows : (process_index + 1) * rows]
         examples = [source[index] if index >= 0 else None for index in indices]
-        # A process may have nothing but filling: the first example of the source then gives the shapes.
+        # A process may have empty rows only. The first example of the source then gives the shapes.
         template = next((example for example in examples if example), None) or source[0]
         made = [_padded(e or template, size, margin, normalize, filling=e is None) for e in examples]
         return {key: np.stack([m[key] for m in made]) for key in made[0]} | {"index": np.array(indices, np.int32)}
@@ -104,8 +120,10 @@ def eval_batches(
     return iter(grain.MapDataset.source(plan).map(load).to_iter_dataset(read_ahead))
 
 
-def _padded(example, size, margin, mode, filling) -> dict[str, np.ndarray]:
-    """Returns one row of a batch; `filling` gives the same shapes with nothing valid."""
+def _padded(
+    example: dict[str, Any], size: tuple[int, int], margin: int, mode: str, filling: bool
+) -> dict[str, np.ndarray]:
+    """Returns one row of a batch; with `filling`, a row of the same shapes without a valid pixel."""
     made = cut_window(example, (-margin, -margin), size, mode, statistics(example["image"], mode))
     made["size"] = np.array(example["mask"].shape[:2], np.int32)
     if filling:

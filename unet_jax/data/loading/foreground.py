@@ -1,7 +1,8 @@
 """Chooses windows that show foreground, for a fraction of each batch, so that rare classes are seen (as in nnU-Net).
 
-Foreground are the classes from id 1, or channel 1, up; void is no foreground. First a class is drawn, each class that is
-present being equally likely, then one of its pixels. The window is centred on that pixel as far as the image reaches.
+Foreground is every class but class 0 (channel 0 where masks overlap); void is not foreground. First a class is drawn from
+those that the image shows, all equally likely; then one of its pixels. The window is centred on that pixel and moved into
+the image where it would leave it.
 """
 
 import math
@@ -10,29 +11,43 @@ from collections.abc import Sequence
 import numpy as np
 
 from unet_jax.checks import number
+from unet_jax.data.dataset import ExampleSource
 from unet_jax.errors import UserError
 from unet_jax.segmentation import VOID_ID
 
-# Of the windows, those that show foreground.
+# Domain of the fraction of windows that show foreground.
 FRACTION = number(least=0, most=1)
 
 
 def wants_foreground(position: int, fraction: float) -> bool:
-    """Returns True for a `fraction` of the positions, evenly spread."""
+    """Returns True for a `fraction` of the positions, evenly spread.
+
+    >>> [wants_foreground(position, 0.5) for position in range(4)]
+    [False, True, False, True]
+    """
     return math.floor((position + 1) * fraction) > math.floor(position * fraction)
 
 
-def check_any(source) -> None:
-    """Raises UserError where no example of `source` shows foreground; reads the masks up to the first that does."""
+def check_any(source: ExampleSource) -> None:
+    """Checks that an example shows foreground; reads the masks up to the first that does.
+
+    Raises:
+      UserError: no example of `source` shows foreground.
+    """
     if not any(_present(source[index]["mask"]).size for index in range(len(source))):
         raise UserError(
-            f"data.foreground_fraction: none of the {len(source)} training images shows another class than class 0; set it "
-            "to 0, or correct the masks"
+            f"data.foreground_fraction: all {len(source)} training images show class 0 only; set it to 0, or correct the "
+            "masks"
         )
 
 
 def random_pixel(mask: np.ndarray, rng: np.random.Generator) -> tuple[int, int] | None:
-    """Returns (y, x) of a random foreground pixel of ids `[H, W]` or 0/1 masks `[H, W, K]`; None, and no draw, without any."""
+    """Returns (y, x) of a random foreground pixel; None, without a draw, if the mask shows no foreground.
+
+    Args:
+      mask: class ids `[H, W]`, or 0/1 masks `[H, W, K]`.
+      rng: gives the random numbers.
+    """
     present = _present(mask)
     if not present.size:
         return None
@@ -52,12 +67,14 @@ def _present(mask: np.ndarray) -> np.ndarray:
 
 
 def centred(pixel: Sequence[int], window: Sequence[int], slack: Sequence[int]) -> list[int]:
-    """Returns the start of the window around a pixel, moved so that it lies in the image, or the image in it.
+    """Returns the (y, x) start of the window around a pixel.
+
+    The window is moved until it lies in the image. Where it is larger than the image, it is moved until it holds the image.
 
     Args:
       pixel: (y, x) of the pixel.
       window: (height, width) of the window.
-      slack: the image's size minus the window's on each axis, negative where the window is larger.
+      slack: (height, width) of the image minus those of the window; negative where the window is larger.
     """
     return [
         min(max(center - size // 2, min(room, 0)), max(room, 0))

@@ -1,4 +1,4 @@
-"""Cuts a window out of an example: image, mask, validity and weight map stay aligned, mirrored beyond the image."""
+"""Cuts windows out of examples. Image, mask, validity and weight map stay aligned, and are mirrored beyond the image."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,13 +19,13 @@ def cut_window(
     mode: str,
     stats: tuple[np.float32, np.float32],
 ) -> dict[str, np.ndarray]:
-    """Returns image, mask and valid of one window; outside the image ids are void, and overlapping masks are 0.
+    """Returns image, mask and valid of one window. Outside the image, ids are void and overlapping masks are 0.
 
     Args:
       example: `image` uint8 or uint16 `[H, W, C]` and `mask` `[H, W]` or `[H, W, K]`.
       start: (y, x) of the window's first pixel, which may lie outside the image.
       size: (height, width) of the window.
-      mode: how grey values are normalised, see `normalization.normalize`.
+      mode: "image" or "range", see `normalization.normalize`.
       stats: the `normalization.statistics` of the whole image.
 
     Returns:
@@ -45,14 +45,29 @@ def cut_window(
 
 
 def cut_weight(example: Mapping[str, Any], start: Sequence[int], size: Sequence[int]) -> dict[str, np.ndarray]:
-    """Returns the window of the weight map, 0 to 1, mirrored beyond the image; {} where the example has no map."""
+    """Returns the window of the weight map, or an empty dict if the example has no map.
+
+    Args:
+      example: may hold `weight`, uint16 `[H, W]` in units of 1 / `UNIT`.
+      start: (y, x) of the window's first pixel, which may lie outside the image.
+      size: (height, width) of the window.
+
+    Returns:
+      weight float32 `[h, w]`, 0 to 1, mirrored beyond the image.
+    """
     if "weight" not in example:
         return {}
     return {"weight": mirrored_window(example["weight"], start, size).astype(np.float32) / UNIT}
 
 
 def rows_per_process(batch_size: int, process_count: int) -> int:
-    """Returns the rows of a batch that each process makes; raises `UserError` where the batch does not divide."""
+    """Returns the number of rows of a batch that each process makes.
+
+    Raises:
+      UserError: the batch size is not a positive multiple of the number of processes.
+    """
     if batch_size < 1 or batch_size % process_count:
-        raise UserError(f"batch_size={batch_size} does not divide over {process_count} processes; choose a multiple")
+        raise UserError(
+            f"batch_size={batch_size} does not divide evenly over {process_count} processes; choose a positive multiple"
+        )
     return batch_size // process_count

@@ -1,1 +1,1 @@
-"""Examples prepared once, kept as ArrayRecord, and read at random."""
+"""Prepares examples once, stores them as ArrayRecord files, and reads them at random."""

@@ -1,8 +1,8 @@
-"""Prepares examples once: a TFDS builder writes ArrayRecord files, a source reads them at random; without TensorFlow.
+"""Prepares examples once, without TensorFlow: a TFDS builder writes ArrayRecord files, a source reads them at random.
 
-A prepared data set lies in `CACHE/NAME/KEY/`, where KEY is a hash of the builder's version, its config and the
-fingerprint of what it reads. The folder appears by one rename when it is whole, so a killed preparation leaves only a
-temporary folder behind, and of two processes that prepare at once the slower one takes the other's result.
+A prepared data set lies in `CACHE/NAME/KEY/`. KEY is a hash of the builder's version, its config and the fingerprint of its
+input. The preparation writes into a temporary folder and renames it at the end. So a killed preparation leaves only a
+temporary folder behind, and if two processes prepare at the same time, the slower one takes the other's result.
 """
 
 import contextlib
@@ -25,50 +25,51 @@ from unet_jax.data.dataset import SPLITS
 from unet_jax.data.store.cache import cache_folder, cache_write_error
 from unet_jax.storage.digests import json_sha256
 
-# Features of one channel.
+# Features with one channel.
 GREY = ("mask", "instances", "weight")
 # Features that are stored as PNG.
 PIXELS = ("image", *GREY)
-# Run lengths of row differences: 2.4x faster to write than OpenCV's choice, 1.6x faster to read, no larger (dsb2018).
+# Run lengths of row differences. On dsb2018, compared with OpenCV's default: written 2.4 times and read 1.6 times as fast,
+# and no larger.
 PNG_OPTIONS = {
     cv2.IMWRITE_PNG_COMPRESSION: 1,
     cv2.IMWRITE_PNG_STRATEGY: cv2.IMWRITE_PNG_STRATEGY_RLE,
     cv2.IMWRITE_PNG_FILTER: cv2.IMWRITE_PNG_FILTER_UP,
 }
-# Raised when the stored form of an example changes, so that old caches are not read.
+# Version of the stored form of an example. A new number keeps old caches from being read.
 FORMAT = 1
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Stores examples: the base of every data set. A subclass gives the number of examples and the examples.
+class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]  # TFDS has no types
+    """Stores the examples of a data set. A subclass defines `counts` and `example`.
 
     Attributes:
-      settings: the config given to `prepare`. These keys are read here: `channels`; `dtype` ("uint8" or "uint16");
-        `overlapping` (masks are `[H, W, K]` 0/1 with K <= 16, stored as bits of one number); `num_classes`; `instances`
-        (True where every example has an instance map, default False).
-      inputs: the inputs given to `prepare`, e.g. where the files lie. They must not change the examples.
+      settings: the config given to `prepare`. This class reads the keys `channels`; `dtype` ("uint8" or "uint16");
+        `overlapping` (masks are `[H, W, K]` 0/1 with K <= 16, stored as bits of one number); `num_classes`; and
+        `instances` (True if every example has an instance map; default False).
+      inputs: the inputs given to `prepare`, e.g. the paths of the files. They must not change the examples.
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    # TFDS would look next to the code for checksums of downloads, with a package that it does not install. Nothing is
+    # With a path, TFDS would look there for checksums of downloads, with a package that it does not install. Nothing is
     # downloaded here.
     code_path = None
 
     def __init_subclass__(cls, **kwargs):
-        # `DATASETS` is the only table of names.
+        # TFDS must not register the class: `DATASETS` is the only table of names.
         super().__init_subclass__(**(kwargs | {"skip_registration": True}))
 
-    def __init__(self, *, settings: dict, inputs: dict | None = None, **kwargs):
+    def __init__(self, *, settings: dict[str, Any], inputs: dict[str, Any] | None = None, **kwargs: Any):
         self.settings = settings
         self.inputs = inputs or {}
         super().__init__(**kwargs)
 
     def counts(self) -> dict[str, int]:
-        """Returns the number of examples of each split; a split with none is not stored."""
+        """Returns the number of examples of each split; a split without examples is not stored."""
         raise NotImplementedError
 
     def example(self, split: str, index: int) -> dict[str, Any]:
-        """Returns the Example (image, mask, id, group, optional instances) at `index` of `split`, as NumPy arrays."""
+        """Returns the Example at `index` of `split`: image, mask, id, group and, if the set has them, instances."""
         raise NotImplementedError
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -83,7 +84,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         features |= {"id": tfds.features.Text(), "group": tfds.features.Text()}
         if self.settings.get("instances"):
             features["instances"] = grey16
-        # Not shuffled: the order of a split is the builder's, so an index means the same example everywhere.
+        # Without shuffling a split keeps the builder's order, so an index means the same example everywhere.
         return tfds.core.DatasetInfo(
             builder=self, features=tfds.features.FeaturesDict(features), disable_shuffling=True
         )
@@ -103,18 +104,18 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 def _png(array: np.ndarray) -> bytes:
-    """Encodes `[H, W]` or RGB `[H, W, C]` as PNG: TFDS takes bytes as they are, and would need TensorFlow for an array."""
+    """Encodes `[H, W]` or RGB `[H, W, C]` as PNG. TFDS stores bytes as they are; for an array it would need TensorFlow."""
     if array.ndim == 3 and array.shape[-1] == 3:
-        # OpenCV writes BGR.
+        # OpenCV expects BGR.
         array = array[..., ::-1]
     flat_options = [number for option in PNG_OPTIONS.items() for number in option]
     return cv2.imencode(".png", array, flat_options)[1].tobytes()
 
 
 class Source:
-    """Gives random access to one prepared split: `len(source)`, `source[i]` -> Example."""
+    """Gives random access to one prepared split: `len(source)` and `source[index]`, which is an Example."""
 
-    def __init__(self, records, num_classes: int, overlapping: bool):
+    def __init__(self, records: Any, num_classes: int, overlapping: bool):
         self._records = records
         skip = {key: tfds.decode.SkipDecoding() for key in PIXELS if key in records.dataset_info.features}
         self._encoded = dataclasses.replace(records, decoders=skip)
@@ -133,27 +134,37 @@ class Source:
         return {key: value.decode() if isinstance(value, bytes) else value for key, value in example.items()}
 
     def size(self, index: int) -> tuple[int, int]:
-        """Returns (height, width) of an image, from the header of its PNG."""
+        """Returns (height, width) of an image in pixels, read from the header of its PNG."""
         width, height = struct.unpack(">II", self._encoded[index]["image"][16:24])
         return height, width
 
 
-def cache_key(builder_cls: type[Builder], config: dict, fingerprint: str) -> str:
-    """Returns 64 hex digits that differ whenever the builder's version, its config or the contents it reads differ."""
+def cache_key(builder_cls: type[Builder], config: dict[str, Any], fingerprint: str) -> str:
+    """Returns 64 hex digits that identify a prepared data set.
+
+    Args:
+      builder_cls: the builder; its name and version count.
+      config: as in `prepare`.
+      fingerprint: as in `prepare`.
+    """
     return json_sha256([FORMAT, builder_cls.name, str(builder_cls.VERSION), config, fingerprint])
 
 
 def prepare(
-    builder_cls: type[Builder], config: dict, fingerprint: str, cache_dir: str = "", inputs: dict | None = None
+    builder_cls: type[Builder],
+    config: dict[str, Any],
+    fingerprint: str,
+    cache_dir: str = "",
+    inputs: dict[str, Any] | None = None,
 ) -> dict[str, Source]:
     """Runs the builder unless its result is in the cache, and returns a source for each split that has examples.
 
     Args:
       builder_cls: the builder.
-      config: JSON-able; it becomes the builder's `settings`.
-      fingerprint: stands for everything else that the examples depend on (for files: the hash of their contents).
+      config: the builder's `settings`; can be written as JSON.
+      fingerprint: text that changes with everything else that the examples depend on, e.g. the hash of the files.
       cache_dir: folder of prepared data, see `cache.cache_folder`.
-      inputs: handed to the builder; not a part of the key.
+      inputs: the builder's `inputs`; not part of the key.
 
     Raises:
       UserError: the cache cannot be written.
@@ -167,7 +178,7 @@ def prepare(
             print(f"preparing the data set {builder_cls.name}, once, into {final} ...", file=sys.stderr, flush=True)
             _run(builder_cls, config, inputs, final)
     except OSError as error:
-        # It comes from the cache: for a file that it cannot read, the builder raises UserError.
+        # The error comes from the cache: for a file that cannot be read the builder raises a UserError.
         raise cache_write_error(folder, error) from error
     builder = _builder(builder_cls, config, final)
     sources = {}
@@ -178,7 +189,7 @@ def prepare(
 
 
 def _run(builder_cls, config, inputs, final: Path) -> None:
-    """Prepares into a temporary folder, which becomes `final` by one rename."""
+    """Prepares the data set in a temporary folder and renames that to `final`."""
     working = final.with_name(f".preparing-{uuid.uuid4().hex}")
     try:
         with _quiet():
@@ -186,7 +197,7 @@ def _run(builder_cls, config, inputs, final: Path) -> None:
         try:
             working.rename(final)
         except OSError:
-            # Where the folder exists, another process was faster, and it holds the same.
+            # If the folder exists, another process was faster and has written the same.
             if not final.exists():
                 raise
     finally:
@@ -198,7 +209,7 @@ def _builder(builder_cls, config, data_dir, inputs=None) -> Builder:
 
 
 def _remove_abandoned(folder: Path, age: float = 24 * 3600) -> None:
-    """Deletes the folders that killed preparations left behind; a day is longer than any preparation."""
+    """Deletes folders that killed preparations left behind; no preparation takes as long as `age`, in seconds."""
     for path in folder.glob(".preparing-*"):
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > age:
@@ -207,7 +218,7 @@ def _remove_abandoned(folder: Path, age: float = 24 * 3600) -> None:
 
 @contextlib.contextmanager
 def _quiet():
-    """Silences the progress bars, prints and log lines with which TFDS reports a preparation."""
+    """Silences the progress bars, prints and log lines of TFDS during a preparation."""
     verbosity = absl.logging.get_verbosity()
     absl.logging.set_verbosity(absl.logging.ERROR)
     tfds.disable_progress_bar()

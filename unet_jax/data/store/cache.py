@@ -1,4 +1,4 @@
-"""Gives the folder of prepared data, and remembers facts about files so that they are not read again."""
+"""Finds the folder of prepared data, and remembers facts about files so that they are not read again."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import pathlib
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from etils.epath import Path
 
@@ -14,14 +15,14 @@ from unet_jax.storage import json_file
 from unet_jax.storage.digests import file_sha256
 from unet_jax.storage.paths import in_bucket
 
-# Files read at once: a bucket answers each request in tens of milliseconds, whatever the size.
+# Files that are read at the same time: a bucket needs tens of milliseconds for each request, whatever the size.
 READERS = 8
 
 
 def cache_folder(cache_dir: str = "") -> pathlib.Path:
-    """Returns `cache_dir`, else $UNET_JAX_CACHE, else ~/.cache/unet_jax/data.
+    """Returns the folder of prepared data: `cache_dir`, else $UNET_JAX_CACHE, else ~/.cache/unet_jax/data.
 
-    Records are read at random, by a library that maps local files, so the folder must be local.
+    The folder must be local, because the library that reads the records maps local files.
 
     Raises:
       UserError: the folder is in a bucket.
@@ -29,28 +30,32 @@ def cache_folder(cache_dir: str = "") -> pathlib.Path:
     folder = cache_dir or os.environ.get("UNET_JAX_CACHE") or "~/.cache/unet_jax/data"
     if in_bucket(folder):
         raise UserError(
-            f"data.cache_dir={folder} is in a bucket; give a local folder (the images may stay in the bucket)"
+            f"data.cache_dir={folder} is in a bucket; set it to a local folder (the images may stay in the bucket)"
         )
     return pathlib.Path(folder).expanduser()
 
 
 def stamp(path: str | Path) -> str:
-    """Returns a text that changes with the file: path, size and time of its last change.
+    """Returns a text that changes with the file. It holds the path, the size and the time of the last change.
 
     Raises:
-      UserError: the file is not there or may not be read.
+      UserError: the file is missing or may not be read.
     """
     return _stamp_and_time(path)[0]
 
 
 def file_digests(paths: Iterable[str | Path], cache_dir: str = "") -> dict[str, str]:
-    """Returns the sha256 of each file's contents by path; a file is read again only where its `stamp` has changed.
+    """Returns the sha256 of each file's contents by path.
 
-    The memo lies in `CACHE/digests.json`. A file modified within the last 2 s is not remembered: it could change again
-    with the same size and time stamp.
+    The digests are kept in `CACHE/digests.json`, and a file is read again only if its `stamp` has changed. The digest of a
+    file that changed less than 2 s ago is not kept: the file could change again with the same size and time.
+
+    Args:
+      paths: the files, local or in a bucket.
+      cache_dir: folder of prepared data, see `cache_folder`.
 
     Raises:
-      UserError: a file cannot be read; the error names it.
+      UserError: a file cannot be read, or the digests cannot be written.
     """
     memo_path = cache_folder(cache_dir) / "digests.json"
     memo = _read_json(memo_path)
@@ -83,8 +88,17 @@ def _stamp_and_time(path: str | Path) -> tuple[str, float]:
         raise read_error(path, error) from error
 
 
-def remember(key: str, compute: Callable[[], dict], cache_dir: str = "") -> dict:
-    """Returns `compute()`, a JSON-able dict, which is kept in the cache under `key` and computed once."""
+def remember(key: str, compute: Callable[[], dict[str, Any]], cache_dir: str = "") -> dict[str, Any]:
+    """Returns the result of `compute`, which is called once and then read from the cache.
+
+    Args:
+      key: name of the result in the cache; must change with everything that the result depends on.
+      compute: returns a dict that can be written as JSON. An empty one is not kept.
+      cache_dir: folder of prepared data, see `cache_folder`.
+
+    Raises:
+      UserError: the cache cannot be written.
+    """
     path = cache_folder(cache_dir) / "facts" / f"{key}.json"
     facts = _read_json(path)
     if not facts:
@@ -94,15 +108,17 @@ def remember(key: str, compute: Callable[[], dict], cache_dir: str = "") -> dict
 
 
 def read_error(path: str | Path, error: OSError) -> UserError:
-    """Returns the error for a file that is not there or may not be read."""
-    return UserError(f"{path}: cannot be read ({error.strerror or error}); check that it is there and readable")
+    """Returns the error for a file that is missing or may not be read."""
+    return UserError(
+        f"{path}: cannot be read ({error.strerror or error}); check that it exists and that you may read it"
+    )
 
 
 def cache_write_error(folder: str | Path, error: OSError) -> UserError:
-    """Returns the error for a data folder that cannot be made or written to."""
+    """Returns the error for a folder of prepared data that cannot be created or written to."""
     return UserError(
         f"{folder}: prepared data cannot be written there ({error.strerror or error}); "
-        "set data.cache_dir or $UNET_JAX_CACHE to a folder that can be written to"
+        "set data.cache_dir or $UNET_JAX_CACHE to a folder that you may write to"
     )
 
 

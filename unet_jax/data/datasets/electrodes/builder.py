@@ -1,12 +1,12 @@
-"""Builds `electrodes`: synthetic edge-on X-rays of a stacked battery, the data set that needs no download.
+"""Builds `electrodes`: synthetic edge-on X-rays of a stacked battery. This data set needs no download.
 
-Anodes and cathodes alternate, clamped at one side of the image. At the other side the anodes protrude by the overhang, which
-is what an inspection measures. `stack` draws the geometry, `physics` computes the image of it, `render` puts both together.
+Anodes and cathodes alternate and are clamped at one side of the image. At the other side the anodes protrude by the
+overhang, which an inspection measures. `stack` draws the geometry, `physics` computes its image, and `render` combines them.
 
-Classes: 0 background, 1 anode, 2 cathode. A pixel belongs to a plate when the ray through its centre runs inside the
-plate for at least half of the plate's depth along the beam; of a plate with a folded corner, each part counts by itself.
-Where plates overlap in projection, the overlapping masks set every class present. Ids and instances show one plate:
-cathodes lie over anodes, and of two plates of one kind the lower in the image lies over the upper.
+Classes: 0 background, 1 anode, 2 cathode. A pixel belongs to a plate if the ray through its centre runs inside the plate for
+at least half of the plate's depth along the beam. If a corner of the plate is folded, this holds for each part separately.
+Where plates overlap in projection, the overlapping masks set every class that is present. Ids and instances show one plate:
+a cathode lies over an anode, and of two plates of the same kind the lower one in the image lies over the upper one.
 """
 
 import hashlib
@@ -26,15 +26,17 @@ from unet_jax.data.store.builder import Builder, prepare
 
 
 class Electrodes(Builder):
-    """Stores the data set by TFDS: each Example has instances, and `plates`, the metadata as JSON."""
+    """Stores the rendered X-rays. Each Example has instances, and `plates`, the metadata of the plates as JSON."""
 
     name = "electrodes"
 
     def counts(self) -> dict[str, int]:
+        """Returns the number of images of each split."""
         return self.settings["counts"]
 
     def example(self, split: str, index: int) -> dict[str, Any]:
-        # Splits take turns, so that they share no image, and one that grows keeps those it had.
+        """Renders the image at `index` of `split`."""
+        # The splits take the images in turn. So they share none, and a split that grows keeps the images it had.
         index = index * len(SPLITS) + SPLITS.index(split)
         options = {key: self.settings[key] for key in ("seed", "bits", "physics")}
         truth = rendering.render(index=index, size=tuple(self.settings["size"]), **options)
@@ -70,18 +72,18 @@ def load_electrodes(
 ) -> Dataset:
     """Returns the data set, prepared once.
 
-    Example i of train, val and test is `render(seed, 3 i)`, `render(seed, 3 i + 1)` and `render(seed, 3 i + 2)`; its
-    feature `plates` is the metadata as JSON.
+    Example i is `render(seed, 3 * i)` in train, `render(seed, 3 * i + 1)` in val and `render(seed, 3 * i + 2)` in test. Its
+    feature `plates` is the metadata of the plates as JSON.
 
     Args:
       cache_dir: folder of prepared data; "" means $UNET_JAX_CACHE or ~/.cache/unet_jax/data.
-      size: (height, width) in px, as in `render`.
-      bits: 8 or 16 per pixel.
+      size: (height, width) in pixels, as in `render`.
+      bits: bits per pixel, 8 or 16.
       seed: as in `render`.
       num_train: number of training images.
       num_val: number of validation images.
       num_test: number of test images.
-      overlapping: True gives masks `[H, W, 3]` instead of ids.
+      overlapping: True for 0/1 masks `[H, W, 3]` instead of ids.
       physics: as in `render`.
 
     Raises:
@@ -108,14 +110,14 @@ def load_electrodes(
         channels=1,
         overlapping=bool(overlapping),
         fingerprint=fingerprint,
-        dtype=config["dtype"],
+        dtype=f"uint{bits}",
         sources=prepare(Electrodes, config, fingerprint, cache_dir),
         remedy="set data.num_train, data.num_val or data.num_test",
     )
 
 
 def _fingerprint(config: dict) -> str:
-    """Returns the hash of the config and of the code from which the images follow."""
+    """Returns the hash of the config and of the code that makes the images."""
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     for module in (__file__, rendering.__file__, xray.__file__, stack.__file__):
         digest.update(Path(module).read_bytes())

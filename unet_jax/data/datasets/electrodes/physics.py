@@ -1,8 +1,8 @@
 """Computes the physics of the `electrodes` X-rays: bent plates, path lengths along the beam, and the detector.
 
-Lengths are image pixels, pixel centres lie at whole numbers, x runs right and y down. A stack is built as seen with its
-ends to the right; `render` mirrors it. Along the beam the depth z runs from -1/2 to 1/2, and attenuation is
-the optical depth of a ray that stays inside the material over the whole depth.
+Lengths are image pixels (px). Pixel centres lie at whole numbers; x runs right and y down. A stack is built with its ends to
+the right; `render` mirrors half of them. Along the beam the depth z runs from -1/2 to 1/2. An attenuation is the optical
+depth of a ray that stays inside the material over the whole depth.
 """
 
 import dataclasses
@@ -13,40 +13,40 @@ from scipy import ndimage
 
 from unet_jax.errors import UserError
 
-# Sub-rays per pixel and axis. Odd: the middle sub-ray of a pixel runs through its centre and decides the mask.
+# Sub-rays per pixel and axis. It is odd, so that the middle one runs through the centre of the pixel and decides the mask.
 SUPERSAMPLE = 3
 
 
 @dataclasses.dataclass(frozen=True)
 class Physics:
-    """Holds the options of the X-ray: each pair is a range from which every image draws a value, uniformly.
+    """Holds the options of the X-ray. A pair is a range from which each image draws a value, uniformly.
 
     Attributes:
-      anode_thickness: px, of a plate.
-      cathode_thickness: px, of a plate.
-      gap: px between neighbouring plates: separator and electrolyte.
-      overhang: px by which anodes end beyond the cathodes.
-      ragged: px, standard deviation of the plates' ends.
-      wave: px, standard deviation of the deflection of a free plate end.
-      slope: px per px, rotation of the stack in the image.
-      tilt: px by which a plate rises from the near end of the beam to the far end.
-      cone: px of further tilt per px from the central ray (cone beam).
-      skew: px by which a plate's end recedes along the beam.
-      anode_attenuation: optical depth: graphite on copper.
-      cathode_excess: times the anode's: NMC on aluminium absorbs more.
-      filling_attenuation: optical depth: soaked separators between the plates.
+      anode_thickness: thickness of an anode, px.
+      cathode_thickness: thickness of a cathode, px.
+      gap: distance between neighbouring plates, filled by separator and electrolyte, px.
+      overhang: distance by which anodes end beyond the cathodes, px.
+      ragged: standard deviation of the positions of the plates' ends, px.
+      wave: standard deviation of the deflection of a free plate end, px.
+      slope: rotation of the stack in the image, px per px.
+      tilt: distance by which a plate rises from the near end of the beam to the far end, px.
+      cone: additional tilt per px of distance from the central ray (cone beam), px.
+      skew: distance by which the end of a plate recedes along the beam, px.
+      anode_attenuation: optical depth of an anode (graphite on copper).
+      cathode_excess: optical depth of a cathode (NMC on aluminium), as a multiple of the anode's.
+      filling_attenuation: optical depth of the soaked separators between the plates.
       wall_attenuation: optical depth of the case wall.
       wall: probability of a case wall, for each of the three open sides.
       missing: probability that a plate is missing.
       folded: probability that a corner of a plate is folded over.
-      source_blur: px, Gaussian sigma of the focal spot's penumbra.
-      detector_blur: px, Gaussian sigma of the scintillator.
+      source_blur: Gaussian sigma of the focal spot's penumbra, px.
+      detector_blur: Gaussian sigma of the scintillator, px.
       exposure: open beam as a fraction of full scale; above 1 it saturates.
       vignette: fraction by which the open beam varies over the image.
       scatter: ratio of scattered to transmitted radiation.
-      glare: fraction of the light that the scintillator spreads over some 5 px.
-      photons: number detected per pixel in the open beam.
-      read_noise: standard deviation as a fraction of full scale, of pixels and lines.
+      glare: fraction of the light that the scintillator spreads over about 5 px.
+      photons: number of photons detected per pixel in the open beam.
+      read_noise: standard deviation of the noise of pixels and lines, as a fraction of full scale.
 
     Raises:
       UserError: a range is not ordered or leaves its domain.
@@ -88,17 +88,30 @@ class Physics:
                     raise UserError(f"electrodes: {field.name}={value} is not a probability; give 0 to 1")
                 continue
             if np.ndim(value) != 1 or len(value) != 2 or not value[0] <= value[1] or not all(map(math.isfinite, value)):
-                raise UserError(f"electrodes: {field.name}={value} is not a range; give (smallest, largest)")
+                raise UserError(
+                    f"electrodes: {field.name}={value} is not a range; give two numbers, (smallest, largest)"
+                )
             if field.name not in signed and (value[0] < 0 or (value[0] == 0 and field.name in positive)):
-                raise UserError(f"electrodes: {field.name}={value} reaches below its domain; give larger values")
+                least = "above 0" if field.name in positive else "of at least 0"
+                raise UserError(f"electrodes: {field.name}={value} is too small; give numbers {least}")
 
 
 @dataclasses.dataclass
 class Sheet:
-    """Describes a bent sheet: `|y - centre(x) - tilt z| <= thickness / 2` and `x <= end + skew z` for z in `depth`."""
+    """Describes a bent sheet: `|y - centre(x) - tilt z| <= thickness / 2` and `x <= end + skew z` for z in `depth`.
+
+    Attributes:
+      kind: "anode", "cathode" or "separator".
+      centre: y of the middle plane at z = 0, `[columns]`, on the columns of the sub-rays.
+      thickness: thickness, px.
+      end: x of the end at z = 0.
+      tilt: rise of the sheet over the whole depth, px.
+      skew: distance by which the end recedes over the whole depth, px.
+      attenuation: optical depth over the whole depth.
+      depth: first and last z.
+    """
 
     kind: str
-    # `[columns]`, y of the middle plane at z = 0, on the supersampled columns.
     centre: np.ndarray
     thickness: float
     end: float
@@ -108,7 +121,7 @@ class Sheet:
     depth: tuple[float, float] = (-0.5, 0.5)
 
     def tip(self, x: np.ndarray) -> tuple[float, float]:
-        """Returns x and y of the middle of the end, on the sub-rays' columns x."""
+        """Returns x and y of the middle of the end; `x` are the columns of the sub-rays."""
         z = sum(self.depth) / 2
         end = self.end + self.skew * z
         return end, float(np.interp(end, x, self.centre)) + self.tilt * z
@@ -119,24 +132,30 @@ def _nonzero(value: float) -> float:
 
 
 def grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns y `[height * SUPERSAMPLE]` and x `[width * SUPERSAMPLE]` of the sub-rays in pixels."""
+    """Returns y `[height * SUPERSAMPLE]` and x `[width * SUPERSAMPLE]` of the sub-rays, in px."""
     offset = (SUPERSAMPLE - 1) / 2
-    return tuple((np.arange(n * SUPERSAMPLE) - offset) / SUPERSAMPLE for n in (height, width))
+    y, x = ((np.arange(n * SUPERSAMPLE) - offset) / SUPERSAMPLE for n in (height, width))
+    return y, x
 
 
 def centres(of_rays: np.ndarray) -> np.ndarray:
-    """Reduces an array over the sub-rays to those through the centres of the pixels, `[H, W]`."""
+    """Returns the values of the sub-rays through the centres of the pixels, `[H, W]`."""
     middle = SUPERSAMPLE // 2
     return of_rays[middle::SUPERSAMPLE, middle::SUPERSAMPLE]
 
 
 def path_length(sheet: Sheet, y: np.ndarray, x: np.ndarray) -> tuple[slice, np.ndarray]:
-    """Returns the fraction of the depth that the ray at (y, x) spends inside the sheet, in closed form.
+    """Computes the fraction of the depth that the ray at (y, x) spends inside the sheet, in closed form.
 
-    A ray is inside while three inequalities hold that are linear in z, so its path is the intersection of three intervals.
+    A ray is inside while three inequalities hold. They are linear in z, so its path is the intersection of three intervals.
+
+    Args:
+      sheet: the sheet.
+      y: y of the sub-rays, see `grid`.
+      x: x of the sub-rays, see `grid`.
 
     Returns:
-      The rows that the sheet can reach, a slice of y, and the fractions `[rows, columns]`.
+      The rows that the sheet can reach, as a slice of y, and the fractions `[rows, columns]`.
     """
     tilt, skew = _nonzero(sheet.tilt), _nonzero(sheet.skew)
     reach = sheet.thickness / 2 + abs(tilt) / 2
@@ -153,10 +172,20 @@ def path_length(sheet: Sheet, y: np.ndarray, x: np.ndarray) -> tuple[slice, np.n
 
 
 def detect(optical_depth: np.ndarray, rng: np.random.Generator, physics: Physics, bits: int) -> np.ndarray:
-    """Turns optical depths of the sub-rays into grey levels `[H, W]` uint8 or uint16.
+    """Turns the optical depths of the sub-rays into grey levels.
 
-    Transmission exp(-optical depth) (Beer-Lambert) is averaged over a pixel's sub-rays *after* the exponential, blurred
-    by the focal spot, joined by scatter, counted in photons (Poisson), spread by the scintillator, read and rounded.
+    The transmission of a sub-ray is exp(-optical depth) (Beer-Lambert). It is averaged over the sub-rays of a pixel, after
+    the exponential, and blurred by the focal spot. Scatter is added. The photons are counted (Poisson), their light is spread
+    by the scintillator, and the result is read with noise and rounded.
+
+    Args:
+      optical_depth: `[H * SUPERSAMPLE, W * SUPERSAMPLE]`.
+      rng: gives the random numbers.
+      physics: the options of the X-ray.
+      bits: bits per pixel, 8 or 16.
+
+    Returns:
+      Grey levels `[H, W]`, uint8 or uint16.
     """
 
     def draw(name):
@@ -168,10 +197,10 @@ def detect(optical_depth: np.ndarray, rng: np.random.Generator, physics: Physics
     angle, bowl = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.5)
     beam = 1 + draw("vignette") * ((u * np.cos(angle) + v * np.sin(angle)) / 2 - bowl * (u * u + v * v) / 2)
     primary = ndimage.gaussian_filter(beam * transmission, draw("source_blur"), mode="nearest")
-    # Scatter has lost the object's detail: the mean of what passes, leaning towards the brighter side.
+    # Scatter keeps no detail of the object. It is the mean of the transmitted beam, higher towards the brighter side.
     lean = ndimage.gaussian_filter(primary, 0.12 * max(height, width), mode="nearest", truncate=2.0)
     scatter = draw("scatter")
-    # The open beam stays near 1.
+    # The division keeps the open beam near 1.
     signal = (primary + scatter * lean) / (1 + scatter)
     photons = draw("photons")
     counted = rng.poisson(photons * signal) / photons

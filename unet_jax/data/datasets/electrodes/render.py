@@ -1,6 +1,6 @@
-"""Renders one synthetic X-ray with its ground truth: masks, instances, and the plates with their overhang."""
+"""Renders one synthetic X-ray and its ground truth: masks, instances, and the plates with their overhang."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from unet_jax.data.datasets.electrodes import stack
 from unet_jax.errors import UserError
 
 CLASS_NAMES = ("background", "anode", "cathode")
-# Pixels; in a smaller image there is no room for a stack.
+# Smallest height and width in px: a smaller image has no room for a stack.
 SMALLEST = 32
 
 
@@ -23,24 +23,32 @@ def render(
     bits: int = 8,
     physics: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Renders one X-ray and its ground truth, a pure function of the arguments.
+    """Renders one X-ray and its ground truth, as a pure function of the arguments.
 
     Args:
-      seed: selects the image together with `index`; not negative.
-      index: not negative.
-      size: height and width in px. Plates keep their thickness: a larger image shows more of them.
-      bits: 8 or 16 per pixel.
+      seed: seed; `seed` and `index` together select the image. At least 0.
+      index: number of the image, at least 0.
+      size: height and width in px. Plates keep their thickness, so a larger image shows more of them.
+      bits: bits per pixel, 8 or 16.
       physics: fields of `physics.Physics` to change.
 
     Returns:
-      image uint8 or uint16 `[H, W, 1]`, brighter where more passes; mask uint8 `[H, W]`; overlapping uint8 `[H, W, 3]`
-      0/1, channel 0 where no plate is; instances uint16 `[H, W]`, 0 or a plate's number; plates, a list of dicts from
-      top to bottom for every plate that has a pixel in the image:
-        instance: its number, from 1; kind: "anode" or "cathode";
-        end_position: [x, y] in px of the middle of its end, pixel centres at whole numbers, perhaps outside the image;
-        overhang: px by which an anode ends beyond the farther reaching of the cathodes next to it, negative where it
-          falls short, null for cathodes and where no cathode is next to it;
-        folded: whether a corner is folded over; overlaps: whether it shares a pixel with another plate.
+      A dict:
+
+      - image: uint8 or uint16 `[H, W, 1]`; brighter means more transmission.
+      - mask: class ids, uint8 `[H, W]`.
+      - overlapping: 0/1 masks of all classes, uint8 `[H, W, 3]`; channel 0 is where no plate is.
+      - instances: uint16 `[H, W]`, 0 or the number of a plate.
+      - plates: a dict for every plate that has a pixel in the image, from top to bottom:
+
+        - instance: number of the plate, from 1.
+        - kind: "anode" or "cathode".
+        - end_position: [x, y] of the middle of its end, in px; may lie outside the image. Pixel centres lie at whole
+          numbers.
+        - overhang: distance in px by which an anode ends beyond its neighbouring cathodes; the one that reaches farther
+          counts. Negative if the anode ends before it; None for a cathode, and for an anode without a neighbouring cathode.
+        - folded: True if a corner is folded over.
+        - overlaps: True if the plate shares a pixel with another plate.
 
     Raises:
       UserError: an argument is outside its domain.
@@ -76,7 +84,7 @@ def _truth(plates: list[stack.Plate], covered: np.ndarray, mirrored: bool) -> di
     instances = np.zeros((height, width), np.uint16)
     seen = [n for n in range(len(plates)) if covered[n].any()]
     anodes_first = sorted(enumerate(seen, 1), key=lambda item: plates[item[1]].kind)
-    # The later plate lies over the earlier.
+    # A later plate lies over an earlier one.
     for number, n in anodes_first:
         overlapping[covered[n], CLASS_NAMES.index(plates[n].kind)] = 1
         instances[covered[n]] = number
@@ -99,21 +107,34 @@ def _truth(plates: list[stack.Plate], covered: np.ndarray, mirrored: bool) -> di
     return {"mask": mask, "overlapping": overlapping, "instances": instances, "plates": rows}
 
 
-def check_settings(*, size, bits, **counts) -> None:
-    """Raises `UserError` unless `size`, `bits` and each of `counts` are inside their domains."""
+def check_settings(*, size: Sequence[int], bits: int, **counts: int) -> None:
+    """Checks the options of a rendering.
+
+    Args:
+      size: (height, width) in px.
+      bits: bits per pixel.
+      **counts: other options, which are whole numbers of at least 0.
+
+    Raises:
+      UserError: a value is outside its domain.
+    """
     for name, value in counts.items():
         if not is_whole(value) or value < 0:
-            raise UserError(f"electrodes: {name}={value!r} is not a count; give a whole number, 0 or more")
+            raise UserError(f"electrodes: {name}={value!r}: give a whole number of at least 0")
     if len(size) != 2 or not all(is_whole(n) and n >= SMALLEST for n in size):
-        raise UserError(f"electrodes: size={size!r} is no image size; give (height, width) of {SMALLEST} px or more")
+        raise UserError(f"electrodes: size={size!r}: give (height, width) in pixels, at least {SMALLEST} each")
     if bits not in (8, 16):
-        raise UserError(f"electrodes: bits={bits!r} is not offered; give 8 or 16")
+        raise UserError(f"electrodes: bits={bits!r}: give 8 or 16")
 
 
 def to_physics(physics: Mapping[str, Any] | None) -> xray.Physics:
-    """Returns the `Physics` with these fields changed; raises `UserError` on an unknown field or a bad value."""
+    """Returns the default `Physics` with these fields changed.
+
+    Raises:
+      UserError: a field is unknown, or a value is outside its domain.
+    """
     known = xray.Physics.__dataclass_fields__
     for name in physics or {}:
         if name not in known:
-            raise UserError(f"electrodes: physics has no {name!r}; it has: {', '.join(known)}")
+            raise UserError(f"electrodes: physics has no field {name!r}; choose one of {', '.join(known)}")
     return xray.Physics(**(physics or {}))

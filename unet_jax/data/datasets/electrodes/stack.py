@@ -1,4 +1,4 @@
-"""Draws the stacked plates of one synthetic X-ray: where each plate lies, bends and ends, and what lies around it."""
+"""Draws the geometry of one synthetic X-ray: the plates with their places, bends and ends, and what lies around them."""
 
 import dataclasses
 
@@ -9,22 +9,34 @@ from unet_jax.data.datasets.electrodes.physics import Physics, Sheet
 
 @dataclasses.dataclass
 class Plate:
-    """Describes one electrode: a sheet, or two side by side along the beam when a corner is folded over."""
+    """Describes one electrode.
 
-    # Place in the stack from the top, counting missing plates.
+    Attributes:
+      slot: place in the stack from the top; missing plates count.
+      sheets: one sheet, or two side by side along the beam if a corner is folded over. The first has the end that is
+        measured.
+      end: (x, y) of the middle of its end, px.
+    """
+
     slot: int
-    # The first holds the end that counts.
     sheets: list[Sheet]
-    # x, y of the middle of its end, px.
     end: tuple[float, float]
 
     @property
     def kind(self) -> str:
+        """Returns "anode" or "cathode"."""
         return self.sheets[0].kind
 
 
 def overhang(plate: Plate, plates: list[Plate]) -> float | None:
-    """Returns by how many px an anode ends beyond the farther reaching of its neighbouring cathodes; None without any."""
+    """Returns the overhang: the distance in px by which an anode ends beyond its neighbouring cathodes.
+
+    The cathode that reaches farther counts. The result is negative if the anode ends before it. It is None for a cathode, and for an anode without a neighbouring cathode.
+
+    Args:
+      plate: the plate.
+      plates: all plates of the stack.
+    """
     ends = [p.end[0] for p in plates if p.kind == "cathode" and abs(p.slot - plate.slot) == 1]
     return plate.end[0] - max(ends) if plate.kind == "anode" and ends else None
 
@@ -32,7 +44,13 @@ def overhang(plate: Plate, plates: list[Plate]) -> float | None:
 def build(
     rng: np.random.Generator, physics: Physics, y: np.ndarray, x: np.ndarray
 ) -> tuple[list[Plate], list[Sheet], np.ndarray]:
-    """Draws a stack for the sub-rays y and x.
+    """Draws a stack.
+
+    Args:
+      rng: gives the random numbers.
+      physics: the options of the X-ray.
+      y: y of the sub-rays, see `physics.grid`.
+      x: x of the sub-rays, see `physics.grid`.
 
     Returns:
       The plates from top to bottom, the separators, and the optical depth `[y, x]` of filling and case walls.
@@ -50,11 +68,11 @@ def build(
     # x where the cathodes end.
     front = rng.uniform(0.25, 0.9 - reach / width) * width
     ends = {"cathode": front, "anode": front + reach}
-    # px per px, of the line through the ends.
+    # Slope of the line through the ends, px per px.
     lean = rng.normal(0, 0.04)
     ragged, wave, skew = draw("ragged"), draw("wave"), draw("skew") * rng.choice((-1, 1))
     tilt, cone, axis = draw("tilt"), draw("cone"), rng.uniform(0.3, 0.7) * height
-    # The stack bends as a whole; the deflection of a single plate grows outwards from the clamped root.
+    # The whole stack bends. In addition, each plate has a deflection that grows from its clamped root to its free end.
     along = (x - front) / width
     shared = draw("slope") * (x - width / 2) + rng.normal(0, 4) * along**2 + rng.normal(0, 0.4) * np.sin(7 * along)
     free = np.clip((x - front + 6) / (reach + 6), 0, 1.6) ** 2
@@ -63,11 +81,11 @@ def build(
     for slot in range(max(3, round((bottom - top) / step))):
         kind = ("anode", "cathode")[(slot + first) % 2]
         missing = rng.random() < physics.missing
-        # Where a plate is missing, the others close up.
+        # If a plate is missing, its neighbours move closer together.
         middle += step * rng.uniform(0.2, 0.5) if missing else step + rng.normal(0, 0.4)
-        # Neighbours tend to bend the same way.
+        # Neighbouring plates tend to bend in the same direction.
         drift = 0.6 * drift + rng.normal(0, wave)
-        # A stronger tilt would leave no core.
+        # The tilt is kept below the thickness, so that some rays stay inside the plate over the whole depth.
         limit = 0.8 * thickness[kind]
         sheet = Sheet(
             kind=kind,
@@ -94,7 +112,7 @@ def build(
 
 
 def _fold(rng: np.random.Generator, sheet: Sheet, x: np.ndarray, step: float) -> list[Sheet]:
-    """Splits a sheet along the beam; the smaller part curls up or down near its end, and thereby ends earlier."""
+    """Splits a sheet along the beam; the smaller part curls up or down near its end, so it ends earlier."""
     split, length = rng.uniform(0.0, 0.2), rng.uniform(10, 25)
     curl = rng.choice((-1, 1)) * rng.uniform(0.5, 1.2) * step
     bent = sheet.centre + curl * np.clip((x - sheet.end) / length + 1, 0, 1.2) ** 2
@@ -105,18 +123,18 @@ def _fold(rng: np.random.Generator, sheet: Sheet, x: np.ndarray, step: float) ->
 
 
 def _ramp(distance: np.ndarray, width: float) -> np.ndarray:
-    """Rises from 0 to 1 over `width` px around distance 0: the covered fraction of the depth at a skewed edge."""
+    """Returns a ramp from 0 to 1 over `width` px around distance 0: the covered fraction of the depth at a skewed edge."""
     return np.clip(distance / width + 0.5, 0.0, 1.0)
 
 
 def _filling(y, x, top, bottom, front, soft) -> np.ndarray:
-    """Returns the fraction of the depth that soaked separators fill: between the outer plates, behind the cathodes' ends."""
+    """Returns the fraction of the depth that soaked separators fill, between the outer plates and up to the cathodes' ends."""
     inside = np.minimum(_ramp(y[:, None] - top, 3.0), _ramp(bottom - y[:, None], 3.0))
     return inside * _ramp(front[:, None] - x, soft)
 
 
 def _walls(rng: np.random.Generator, physics: Physics, y, x, clear: tuple[float, float, float]) -> np.ndarray:
-    """Returns the optical depth of the case above, below and before the ends, each present by chance, outside what is `clear`."""
+    """Returns the optical depth of the case walls above, below and in front of the ends, outside `clear`; each is there by chance."""
     depth = np.zeros((y.size, x.size))
     across, along = y[:, None], x[None, :]
     for outward in (clear[0] - across, across - clear[1], along - clear[2]):

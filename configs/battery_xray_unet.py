@@ -1,10 +1,10 @@
-"""U-Net on a folder of battery X-rays, otherwise as `battery_xray`: what the nested skips are compared with.
+"""Trains U-Net on a folder of battery X-rays; all else is as in `battery_xray`. It shows what the nested skips of U-Net++ add.
 
     unet-jax train --config=battery_xray_unet:FOLDER --workdir=runs/battery_xray_unet
 
-FOLDER as for configs/battery_xray.py.
+FOLDER as in `battery_xray`.
 
-Hardware: two CPU cores; time and score at equal minutes: docs/results.md.
+Hardware: two CPU cores. docs/explanation/results.md has the time, and the score after equal minutes.
 """
 
 from ml_collections import ConfigDict
@@ -13,7 +13,12 @@ from unet_jax.configs import battery_xray, default
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """`arg` is the data's folder, as --config.data.root=FOLDER sets it, or FOLDER:RECIPE, with one of augmentation."""
+    """Returns the config.
+
+    Args:
+      arg: FOLDER, the folder of the data, as --config.data.root=FOLDER sets it; or FOLDER:RECIPE, with a recipe of
+        augmentation.
+    """
     config = battery_xray.get_config(arg)
     widths = config.model.widths
     config.model = default.unet()

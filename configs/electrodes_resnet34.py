@@ -1,12 +1,12 @@
-"""U-Net with a ResNet-34 for its encoder on the embedded synthetic X-rays: an encoder from classification, as an example.
+"""Trains U-Net with a ResNet-34 encoder on the synthetic X-rays: an example of an encoder from classification.
 
     unet-jax train --config=electrodes_resnet34 --workdir=runs/electrodes_resnet34
 
-It starts at random; --config.model.encoder_weights=FILE starts the encoder from torchvision's weights, once converted
-(unet_jax/programs/from_torch.py).
+The encoder starts from random weights. With --config.model.encoder_weights=FILE it starts from torchvision's weights, which
+`unet-jax from-torch` converts.
 
-Hardware: two CPU cores. Score on test, one seed, with two minutes of steps (--config.train.num_steps=164): pooled IoU
-anode .905, cathode .909, mean .907. docs/results.md has the run.
+Hardware: two CPU cores. Score on test, one seed, after two minutes of steps (--config.train.num_steps=164): pooled IoU
+anode 0.905, cathode 0.909, mean 0.907. docs/explanation/results.md has the run.
 """
 
 from ml_collections import ConfigDict
@@ -15,7 +15,11 @@ from unet_jax.configs import default
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """The default experiment with the plain network on an encoder of five levels; `arg` names a recipe of augmentation."""
+    """Returns the config.
+
+    Args:
+      arg: a recipe of augmentation, or "".
+    """
     config = default.get_config(arg)
     config.model = default.unet()
     config.model.update({"encoder": "resnet34", "widths": (16, 32, 64, 128, 256, 512)})

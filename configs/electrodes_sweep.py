@@ -1,12 +1,13 @@
-"""A sweep on the embedded synthetic X-rays: U-Net++ with and without deep supervision and of two levels, three seeds each.
+"""Trains a sweep on the synthetic X-rays: U-Net++ with and without deep supervision, and with two levels, three seeds each.
 
     unet-jax train --config=electrodes_sweep --workdir=runs/sweep --sweep_index=0
     unet-jax compare runs/sweep/* --out=runs/compared
 
-Points 0 to 8; each run gets a folder of its own in --workdir, and any other key can be set by a flag, as always. As an array
-job of Slurm (`sbatch --array=0-8`): --sweep_index=$SLURM_ARRAY_TASK_ID.
+The points have the numbers 0 to 8. Each run gets a folder in --workdir, and flags can set all other keys. In an array job of
+Slurm (`sbatch --array=0-8`), give --sweep_index=$SLURM_ARRAY_TASK_ID.
 
-Hardware: two CPU cores, four minutes a point, of as many steps as `default`. Scores at equal minutes: docs/results.md.
+Hardware: two CPU cores, four minutes for each point, with as many steps as `default`. docs/explanation/results.md has the
+scores after equal minutes.
 """
 
 from ml_collections import ConfigDict
@@ -15,12 +16,16 @@ from unet_jax.configs import default
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """The default experiment, which the points change."""
+    """Returns the config.
+
+    Args:
+      arg: a recipe of augmentation, or "".
+    """
     return default.get_config(arg)
 
 
 def get_sweep() -> list[dict]:
-    """Networks by seeds, the seeds of a network one after the other."""
+    """Returns the changes of each point: every network with every seed, the seeds of a network one after the other."""
     networks = (
         {"model.name": "unet_pp", "model.deep_supervision": True},
         {"model.name": "unet_pp", "model.deep_supervision": False},

@@ -1,4 +1,4 @@
-"""U-Net++ with four levels on the embedded synthetic X-rays: larger and longer than the default.
+"""Trains U-Net++ with four levels on the synthetic X-rays: a larger network and a longer run than the default.
 
     unet-jax train --config=electrodes_unet_pp --workdir=runs/electrodes_unet_pp
 
@@ -11,7 +11,11 @@ from unet_jax.configs import default
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """The default experiment with one level and 160 steps more; `arg` names a recipe of augmentation."""
+    """Returns the config.
+
+    Args:
+      arg: a recipe of augmentation, or "".
+    """
     config = default.get_config(arg)
     config.model.widths = (16, 32, 64, 128, 256)
     config.train.update({"num_steps": 480, "eval_every": 160})

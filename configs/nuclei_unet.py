@@ -1,12 +1,12 @@
-"""U-Net on the nuclei of the Data Science Bowl 2018: as configs/nuclei.py, but for the network and how its loss is put.
+"""Trains U-Net on the nuclei of the Data Science Bowl 2018. The network differs from `nuclei`, and how its loss is written.
 
     unet-jax train --config=nuclei_unet:FOLDER --workdir=runs/nuclei_unet
 
-FOLDER as for configs/nuclei.py. The loss is half the binary cross entropy and the Dice, as two terms, so that the first
-can be exchanged for that with U-Net's map of weights: --config.data.weight_map=True
---config.loss.weights.binary_cross_entropy=0 --config.loss.weights.weighted_cross_entropy=.5
+FOLDER as in `nuclei`. The loss is half the binary cross entropy and the Dice loss, as two terms. So the first can be
+exchanged for the cross entropy with U-Net's weight map: --config.data.weight_map=True
+--config.loss.weights.binary_cross_entropy=0 --config.loss.weights.weighted_cross_entropy=0.5
 
-Hardware: two CPU cores; time and score: docs/results.md.
+Hardware: two CPU cores. docs/explanation/results.md has time and score.
 """
 
 from ml_collections import ConfigDict
@@ -15,7 +15,12 @@ from unet_jax.configs import default, nuclei
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """`arg` is the data's folder, as --config.data.root=FOLDER sets it, or FOLDER:RECIPE, with one of augmentation."""
+    """Returns the config.
+
+    Args:
+      arg: FOLDER, the folder of the data, as --config.data.root=FOLDER sets it; or FOLDER:RECIPE, with a recipe of
+        augmentation.
+    """
     config = nuclei.get_config(arg)
     widths = config.model.widths
     config.model = default.unet()

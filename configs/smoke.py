@@ -1,8 +1,8 @@
-"""The shortest run that goes through everything: tiny U-Net++ on a few small synthetic X-rays; proves an installation.
+"""Trains a tiny U-Net++ on a few small synthetic X-rays. The run goes through every part and so tests an installation.
 
     unet-jax train --config=smoke --workdir=runs/smoke
 
-Hardware: anything; two CPU cores need about half a minute, most of it compilation. Its scores mean nothing.
+Hardware: any; two CPU cores need about half a minute, most of it for compilation. The scores mean nothing.
 """
 
 from ml_collections import ConfigDict
@@ -11,7 +11,11 @@ from unet_jax.configs import default
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """The default experiment, made small; `arg` names a recipe of augmentation."""
+    """Returns the config.
+
+    Args:
+      arg: a recipe of augmentation, or "".
+    """
     config = default.get_config(arg)
     config.model.widths = (4, 8)
     config.data.update({"patch": (32, 32), "size": (64, 64), "num_train": 16, "num_val": 8, "num_test": 8})

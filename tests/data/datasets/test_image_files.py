@@ -92,10 +92,10 @@ def test_unreadable_files_are_named(folder, suffix, capfd):
 
 def test_other_pixels_are_named(folder):
     folder.pair("a", GREY.astype(np.float32), image_suffix=".tif")
-    folder.raises(r"a\.tif: .*float32.*8- or 16-bit")
+    folder.raises(r"a\.tif: .*float32")
     pages = [Image.fromarray(GREY), Image.fromarray(GREY)]
     pages[0].save(folder.root / "images/a.tif", save_all=True, append_images=pages[1:])
-    folder.raises(r"a\.tif: .*2 pages")
+    folder.raises(r"a\.tif: .*\b2\b")
     folder.write("images/a.tif", GREY)
     folder.pair("b", GREY.astype(np.uint16))
     folder.raises(r"b\.png: .*16-bit.*a\.tif.*8-bit")
@@ -127,7 +127,7 @@ def test_masks_of_two_and_four_bits_keep_their_ids(folder):
 @pytest.mark.parametrize(("colour_type", "channels"), [(4, 2), (2, 3), (6, 4)])
 def test_16_bit_masks_with_colour_or_alpha_are_named(folder, colour_type, channels):
     folder.pair("a", mask=png(np.dstack([IDS.astype(np.uint16)] * channels), 16, colour_type))
-    folder.raises(r"a\.png: .*16 bits.*8-bit")
+    folder.raises(r"a\.png: .*\b16\b.*\b8\b")
 
 
 def test_grey_with_alpha_stays_grey(folder):

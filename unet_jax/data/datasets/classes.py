@@ -50,7 +50,7 @@ def check_class_settings(
     for setting, values in {"class_names": class_names, "mask_values": mask_values, "palette": colours}.items():
         repeated = [value for value, count in Counter(values).items() if count > 1]
         if repeated:
-            raise UserError(f"{setting} holds {repeated[0]!r} twice; give each class its own")
+            raise UserError(f"{setting} holds {repeated[0]!r} twice; give each class a different one")
     known_classes = _known_classes(class_names, num_classes, mask_values, colours)
     rgb = tuple((int(red), int(green), int(blue)) for red, green, blue in colours)
     return known_classes, tuple(map(int, mask_values)), rgb

@@ -76,8 +76,8 @@ def read_image(path: str | Path) -> np.ndarray:
       path: the file, local or in a bucket.
 
     Raises:
-      UserError: the file is empty, cannot be read, is a TIFF with an orientation or several pages, or its pixels are
-        neither 8- nor 16-bit unsigned.
+      UserError: the file is empty, cannot be read, is a TIFF with several pages or whose orientation tag is not 1, or its
+        pixels are neither 8- nor 16-bit unsigned.
     """
     data = _read(path)
     if data[:4] in TIFF:
@@ -112,7 +112,7 @@ def read_labels(path: str | Path) -> np.ndarray:
 
     Raises:
       UserError: the file is a JPEG (its compression changes ids), has 16 bits with colour or alpha (Pillow would keep 8
-        bits), is empty, cannot be read, has an orientation, or holds several pages.
+        bits), is empty, cannot be read, or is a TIFF with several pages or whose orientation tag is not 1.
     """
     data = _read(path)
     if data[:4] in TIFF:

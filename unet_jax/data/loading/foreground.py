@@ -1,7 +1,7 @@
 """Chooses windows that show foreground, for a fraction of each batch, so that rare classes are seen (as in nnU-Net).
 
-Foreground is every class but class 0 (channel 0 where masks overlap); void is not foreground. First a class is drawn from
-those that the image shows, all equally likely; then one of its pixels. The window is centred on that pixel and moved into
+Foreground means all classes except class 0, and where masks overlap, all channels except channel 0. Void is not foreground.
+First a class is drawn from those that the image shows, all equally likely; then one of its pixels. The window is centred on that pixel and moved into
 the image where it would leave it.
 """
 

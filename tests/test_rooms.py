@@ -18,7 +18,7 @@ ROOMS = (
     ("storage",),
     ("runtime",),
     ("plotting",),
-    ("data", "models", "checkpoints"),
+    ("data", "models", "checkpoints", "pretrained"),
     ("inference",),
     ("evaluation",),
     ("training",),

@@ -97,6 +97,35 @@ def test_a_bad_folder_is_refused_before_anything_is_written(tmp_path):
     assert not out.exists()
 
 
+def test_files_and_folders_are_listed_once(tmp_path):
+    write_images(tmp_path / "images")
+    (tmp_path / "other").mkdir()
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "other/y.png")
+    given = [tmp_path / "other/y.png", tmp_path / "images", tmp_path / "images/../images/x1.tif"]
+    assert [path.name for path in folder.list_inputs(given)] == [
+        "y.png",
+        "x0.png",
+        "x1.tif",
+        "x2.BMP",
+        "x3.png",
+        "x4.jpg",
+    ]
+
+
+def test_two_images_of_one_name_are_an_error_before_anything_is_written(tmp_path):
+    write_images(tmp_path / "images")
+    (tmp_path / "other").mkdir()
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "other/x2.tif")
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match=r"other/x2\.tif .*images/x2\.BMP"):
+        predict_folder(predictor(), [tmp_path / "images", tmp_path / "other"], out)
+    with pytest.raises(UserError, match=r"other/x3\.tif"):
+        predict_folder(predictor(), [tmp_path / "other/x3.tif"], out)
+    with pytest.raises(UserError, match="no image"):
+        predict_folder(predictor(), [], out)
+    assert not out.exists()
+
+
 def test_masks_of_ids_that_differ_in_a_sign_do_not_share_a_file(tmp_path):
     ids = ["a b", "a_b", "a/b", "a%2Fb"]
     source = [example | {"id": id_} for example, id_ in zip(examples(4), ids, strict=True)]

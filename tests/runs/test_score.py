@@ -10,11 +10,9 @@ import jax
 import numpy as np
 import pytest
 from helpers.originals import write_isbi2012, write_tfds
-from PIL import Image
 
 import unet_jax
 from unet_jax.configs import isbi2012, pets
-from unet_jax.data.datasets.electrodes.render import render
 from unet_jax.errors import UserError
 from unet_jax.evaluation import evaluate
 from unet_jax.experiment.build import create_dataset
@@ -107,22 +105,6 @@ def test_a_mean_over_one_head_is_refused(trained, tmp_path):
             ask(tmp_path / "run", mode="accurate")
     assert unet_jax.load(tmp_path / "run", mode="fast").mode == "fast"
     assert unet_jax.load(tmp_path / "run").mode == "accurate"  # the config's: of one head
-
-
-def test_predict_images_with_fast_mode(trained, tmp_path, capsys):
-    (tmp_path / "in").mkdir()
-    for index, size in enumerate(((40, 50), (33, 70))):
-        image = render(5, index, size=size)["image"][..., 0]
-        Image.fromarray(image).save(tmp_path / "in" / f"cell_{index}.png")
-    score.predict_images(trained[0], tmp_path / "in", tmp_path / "out", mode="fast")
-    ids = np.asarray(Image.open(tmp_path / "out/ids/cell_1.png"))
-    cathode = np.asarray(Image.open(tmp_path / "out/masks/cathode/cell_1.png"))
-    assert ids.shape == (33, 70)
-    np.testing.assert_array_equal(cathode, (ids == 2) * np.uint8(255))
-    assert (tmp_path / "out/overlays/cell_0.png").exists()
-    assert "2 images" in capsys.readouterr().out
-    with pytest.raises(UserError, match=r"cell_0.*--overwrite"):
-        score.predict_images(trained[0], tmp_path / "in", tmp_path / "out", mode="fast")
 
 
 def test_the_data_may_have_moved(cache_dir, tmp_path):

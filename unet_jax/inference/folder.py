@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import os
 import re
 from collections.abc import Callable, Sequence
 
@@ -9,8 +10,8 @@ import numpy as np
 from etils.epath import Path
 from PIL import Image
 
+from unet_jax.data.batch_size import balanced_batch_size
 from unet_jax.data.datasets import image_files
-from unet_jax.data.loading.eval_pipeline import balanced_batch_size
 from unet_jax.errors import UserError
 from unet_jax.inference.predictor import Predictor, forward
 from unet_jax.inference.throughput import ThroughputMeter
@@ -22,8 +23,8 @@ from unet_jax.storage.write_errors import report_write_errors
 
 def predict_folder(
     predictor: Predictor,
-    images_dir: str | Path,
-    out_dir: str | Path,
+    images: str | os.PathLike | Sequence[str | os.PathLike],
+    out_dir: str | os.PathLike,
     *,
     batch_size: int = 4,
     overwrite: bool = False,
@@ -32,7 +33,7 @@ def predict_folder(
     process_count: int = 1,
     progress: Callable[[int], None] = lambda num_images: None,
 ) -> dict:
-    """Predicts every image file of a folder (not of its subfolders), at the size of the source.
+    """Predicts image files, at the size of the source: those of a folder (not of its subfolders), or a list.
 
     Writes for an image NAME.ext:
 
@@ -45,7 +46,7 @@ def predict_folder(
 
     Args:
       predictor: the network.
-      images_dir: the folder of images.
+      images: a folder of images, or a list of image files and of such folders.
       out_dir: the folder of the results.
       batch_size: images in a batch, rounded up to fill the devices.
       overwrite: replaces results that are there.
@@ -58,13 +59,11 @@ def predict_folder(
       `num_images`, `num_compiles`, `seconds`, `images_per_s` (as in `evaluate`), and `folders`, those written.
 
     Raises:
-      UserError: the folder is absent or has no image, files cannot be read or written, two would have one name, or a result
-        is there and `overwrite` is not set.
+      UserError: a file or folder is absent, a folder has no image, files cannot be read or written, two images would have
+        one name, or a result is there and `overwrite` is not set.
     """
-    images_dir, out_dir = expand(images_dir, "--images"), expand(out_dir, "--out")
-    paths = list(image_files.list_images(images_dir).values())
-    if not paths:
-        raise UserError(f"{images_dir}: has no image; looked for {', '.join(image_files.SUFFIXES)}")
+    paths = list_inputs([images] if isinstance(images, str | os.PathLike) else images)
+    out_dir = expand(out_dir, "--out")
     writer = MaskFolder(predictor, out_dir, overlays=True, palette=palette)
     with report_write_errors():
         for path in (folder / f"{path.stem}.png" for path in paths for folder in writer.folders):
@@ -84,6 +83,38 @@ def predict_folder(
             progress(len(chunk))
     counts = {"num_images": len(paths), "num_compiles": len(program.shapes) - num_shapes}
     return counts | throughput.read() | {"folders": [str(folder) for folder in writer.folders]}
+
+
+def list_inputs(inputs: Sequence[str | os.PathLike]) -> list[Path]:
+    """Returns the paths of the image files that are given, alone or by their folders, each once.
+
+    Args:
+      inputs: image files, and folders of image files; each local or in a bucket.
+
+    Raises:
+      UserError: none is given, a file or folder is absent, a folder has no image, or two files have one name without the
+        suffix: their results would share a file.
+    """
+    by_name: dict[str, Path] = {}
+    for given in inputs:
+        path = expand(given, "image")
+        files = [path]
+        if path.is_dir():
+            files = list(image_files.list_images(path).values())
+            if not files:
+                raise UserError(f"{path}: has no image; looked for {', '.join(image_files.SUFFIXES)}")
+        elif not path.exists():
+            raise UserError(f"{path}: is neither an image file nor a folder of images; check the path")
+        for file in files:
+            twin = by_name.setdefault(file.stem, file)
+            if os.path.abspath(twin) != os.path.abspath(file):
+                raise UserError(
+                    f"{file} and {twin} have one name, {file.stem}, and their results would share a file; rename one, or "
+                    "predict them into two folders"
+                )
+    if not by_name:
+        raise UserError("no image is given; give image files or a folder of images")
+    return list(by_name.values())
 
 
 class MaskFolder:

@@ -60,12 +60,12 @@ def main() -> None:
     if images is not None and (FLAGS.split or FLAGS.root):
         raise UserError("--images predicts a folder; --split and --root are for scoring: leave one of the two out")
     # After the flags: --help needs no jax.
-    from unet_jax.runs import score
+    from unet_jax.runs import predict, score
 
     chosen = {"checkpoint": FLAGS.checkpoint, "mode": FLAGS.mode or "", "level": FLAGS.level}
     chosen["weights"] = FLAGS.weights or ""
     if images is not None:
-        score.predict_images(FLAGS.workdir, images, out, overwrite=FLAGS.overwrite, **chosen)
+        predict.predict_images(FLAGS.workdir, images, out, overwrite=FLAGS.overwrite, **chosen)
     else:
         score.score_run(FLAGS.workdir, split=FLAGS.split or "", root=FLAGS.root or "", **chosen)
 

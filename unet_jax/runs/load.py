@@ -1,24 +1,32 @@
-"""Loading of a trained run: `load_predictor` gives its network, `open_run` also its config and data facts."""
+"""Loading of a trained network: `load_predictor` gives the network, `open_model` also its config and data facts.
+
+A network is that of a run, by the run's folder, or one that the package ships, by its name. A shipped network needs
+neither Orbax nor the libraries that prepare data, so both are imported only where a run is opened.
+"""
 
 import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
-from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.errors import UserError
-from unet_jax.experiment.build import channel_names, create_module
-from unet_jax.experiment.sections import WEIGHTS
+from unet_jax.experiment.sections import WEIGHTS, read_model
 from unet_jax.inference.predictor import Predictor, select_heads
-from unet_jax.runs.workdir import load_config, load_facts, resolve
+from unet_jax.models.network import Network
+from unet_jax.pretrained import shipped
+from unet_jax.runtime import parallel
+from unet_jax.storage import paths
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run opened for use.
+    """A trained network, opened for use.
 
     Attributes:
-      config: of the run.
+      config: the config of its run.
       facts: what it was trained on, as of `workdir.data_facts`.
       step: the step that was restored.
       weights: "raw" or "ema".
@@ -26,40 +34,57 @@ class Run:
     """
 
     config: ConfigDict
-    facts: dict
+    facts: dict[str, Any]
     step: int
     weights: str
     predictor: Predictor
 
 
 def load_predictor(
-    workdir, *, checkpoint: str | int = "best", mode: str = "", level: int = 0, weights: str = "", devices=None
+    model: str | os.PathLike,
+    *,
+    checkpoint: str | int = "best",
+    mode: str = "",
+    level: int = 0,
+    weights: str = "",
+    devices: Sequence[jax.Device] | None = None,
 ) -> Predictor:
-    """Loads the network of a run: `unet_jax.load(workdir).predict(array) -> masks, probabilities`.
+    """Loads a trained network.
+
+    >>> import numpy as np
+    >>> predictor = load_predictor("electrodes")
+    >>> predictor.class_names, predictor.channels
+    (('background', 'anode', 'cathode'), 1)
 
     Args:
-      workdir: of `run_train.py`; the run may be finished or still training. Its data need not be there.
-      checkpoint: "best", "latest" or a step.
+      model: the folder of a run, or the name of a network that the package ships (`unet_jax/pretrained/`). A name with a
+        slash, and that of an existing folder, is a folder. The run may be finished or still training. Its data need not
+        be there.
+      checkpoint: "best", "latest" or a step. A shipped network has one checkpoint, "best".
       mode: "accurate" (mean over the heads, for a network with several), "fast" (one head), or "" for the config's
         `eval.mode`.
-      level: U-Net++'s pruning level; only the parameters it needs are read. 0 is the network as trained.
+      level: U-Net++'s pruning level; of a run, only the parameters that it needs are read. 0 is the network as trained.
       weights: "raw", "ema" (their moving average, of a run with `optim.ema_decay`), or "" for the config's `eval.weights`.
       devices: to run on; all local ones by default, whatever the number trained on.
 
     Raises:
-      UserError: no such run, checkpoint, mode, level or weights, or the checkpoint is damaged.
+      UserError: no such run, shipped network, checkpoint, mode, level or weights; or the checkpoint is damaged.
     """
-    run = open_run_with_mode(workdir, checkpoint=checkpoint, mode=mode, level=level, weights=weights, devices=devices)
-    return run.predictor
+    return open_model(model, checkpoint=checkpoint, mode=mode, level=level, weights=weights, devices=devices).predictor
 
 
-def open_run_with_mode(workdir, *, mode: str = "", **options) -> Run:
-    """Opens a run as `open_run` does, for a user who gives a mode.
+def open_model(model: str | os.PathLike, *, mode: str = "", **options: Any) -> Run:
+    """Opens a run or a shipped network for a user who may give a mode.
+
+    Args:
+      model: as of `load_predictor`.
+      mode: as of `load_predictor`.
+      **options: checkpoint, level, weights and devices, as of `load_predictor`.
 
     Raises:
-      UserError: as `open_run`; or the mode is "accurate", the mean over several heads, and the network has one head.
+      UserError: as `load_predictor`; or the mode is "accurate", the mean over several heads, and the network has one head.
     """
-    run = open_run(workdir, mode=mode, **options)
+    run = open_shipped(model, mode=mode, **options) if is_shipped_name(model) else open_run(model, mode=mode, **options)
     module = run.predictor.module
     if mode == "accurate" and not module.deep_supervision:
         why = ", as it was trained without deep supervision" if module.levels != (0,) else ""
@@ -70,11 +95,31 @@ def open_run_with_mode(workdir, *, mode: str = "", **options) -> Run:
     return run
 
 
+def is_shipped_name(model: str | os.PathLike) -> bool:
+    """Returns False for what can only be a folder: a text with a slash, "" and the name of an existing folder.
+
+    >>> is_shipped_name("electrodes"), is_shipped_name("runs/electrodes"), is_shipped_name("gs://bucket/electrodes")
+    (True, False, False)
+    """
+    text = os.fspath(model)
+    return bool(text) and "/" not in text and os.sep not in text and not os.path.isdir(os.path.expanduser(text))
+
+
 def open_run(
-    workdir, *, checkpoint: str | int = "best", mode: str = "", level: int = 0, weights: str = "", devices=None
+    workdir: str | os.PathLike,
+    *,
+    checkpoint: str | int = "best",
+    mode: str = "",
+    level: int = 0,
+    weights: str = "",
+    devices: Sequence[jax.Device] | None = None,
 ) -> Run:
-    """Restores a run; arguments and errors as of `load_predictor`."""
-    workdir = resolve(workdir)
+    """Restores a run from its folder; the other arguments and the errors are those of `load_predictor`."""
+    from unet_jax.checkpoints.checkpointer import Checkpointer
+    from unet_jax.experiment.build import create_module
+    from unet_jax.runs.workdir import load_config, load_facts
+
+    workdir = paths.resolve(workdir, "--workdir")
     config, facts = load_config(workdir), load_facts(workdir)
     module = create_module(config, facts["class_names"], facts["overlapping"])
     # Without a gradient there is nothing to compute again, and analyses look inside the network.
@@ -95,6 +140,38 @@ def open_run(
     return Run(config, facts, step, weights, predictor)
 
 
+def open_shipped(
+    name: str | os.PathLike,
+    *,
+    checkpoint: str | int = "best",
+    mode: str = "",
+    level: int = 0,
+    weights: str = "",
+    devices: Sequence[jax.Device] | None = None,
+) -> Run:
+    """Reads a network that the package ships; the other arguments are those of `load_predictor`.
+
+    Raises:
+      UserError: the name, mode or level is unknown, the network's file is damaged, or the network does not have the
+        checkpoint or the weights.
+    """
+    network = shipped.read(os.fspath(name))
+    record, config = network.record, ConfigDict(network.record["config"])
+    step, kind = record["step"], record["weights"]
+    if str(checkpoint) not in ("best", "latest", str(step)):
+        raise UserError(f"checkpoint {checkpoint}: the shipped network {name} has one, of step {step}; leave it out")
+    if weights and weights != kind:
+        _check_weights(weights, config)
+        raise UserError(
+            f"weights {weights!r}: the shipped network {name} has its {kind!r} weights alone; leave them out"
+        )
+    module = read_model(config).build(record["num_classes"], axis_name=parallel.AXIS).without_remat()
+    predictor = create_predictor(
+        config, module, record["data"], network.variables, mode=mode, level=level, devices=devices
+    )
+    return Run(config, record["data"], step, kind, predictor)
+
+
 def _check_weights(weights: str, config: ConfigDict) -> None:
     if weights not in WEIGHTS:
         raise UserError(f"weights {weights!r} is unknown; known: {', '.join(WEIGHTS)}")
@@ -103,13 +180,31 @@ def _check_weights(weights: str, config: ConfigDict) -> None:
 
 
 def create_predictor(
-    config, module, facts: dict, variables, *, mode: str = "", level: int = 0, devices=None
+    config: ConfigDict,
+    module: Network,
+    facts: Mapping[str, Any],
+    variables: Mapping[str, Any],
+    *,
+    mode: str = "",
+    level: int = 0,
+    devices: Sequence[jax.Device] | None = None,
 ) -> Predictor:
-    """Returns a Predictor that treats images as the config's training did; `facts` as of `workdir.data_facts`."""
+    """Returns a Predictor that treats images as the config's training did.
+
+    Args:
+      config: the config of the run.
+      module: the run's network.
+      facts: what it was trained on, as of `workdir.data_facts`.
+      variables: its variables, or the subset that `mode` and `level` need.
+      mode: "accurate" or "fast"; "" for the config's `eval.mode`.
+      level: U-Net++'s pruning level; 0 for the network as trained.
+      devices: to run on; all local ones by default.
+    """
     return Predictor(
         module=module,
         variables=variables,
-        class_names=channel_names(module, facts["class_names"]),
+        # Of two classes on one channel, the Predictor takes the second.
+        class_names=tuple(facts["class_names"]),
         channels=facts["channels"],
         report_classes=tuple(config.eval.classes),
         normalize=config.data.normalize,

@@ -1,4 +1,4 @@
-"""Uses of a trained run: scores on a split, masks of a folder of images. `run_eval.py` calls these functions."""
+"""Scores of a trained run on a split, for `run_eval.py`."""
 
 from collections.abc import Callable
 
@@ -10,9 +10,9 @@ from unet_jax.errors import UserError
 from unet_jax.evaluation import report
 from unet_jax.evaluation.evaluate import evaluate
 from unet_jax.experiment.build import create_dataset
-from unet_jax.inference.folder import MaskFolder, file_name, predict_folder
+from unet_jax.inference.folder import MaskFolder, file_name
 from unet_jax.runs import shared_workdir
-from unet_jax.runs.load import Run, open_run_with_mode
+from unet_jax.runs.load import Run, open_model
 from unet_jax.runs.workdir import resolve
 from unet_jax.runtime import processes
 
@@ -39,7 +39,7 @@ def score_run(
     workdir = resolve(workdir)
     # All processes have closed the run's checkpoints when this returns.
     processes.barrier("before scoring")
-    run = open_run_with_mode(workdir, devices=devices, **chosen)
+    run = open_model(workdir, devices=devices, **chosen)
     shared_workdir.check_same_step(run.step, workdir)
     if dataset is None:
         dataset = open_dataset(run, workdir, root)
@@ -122,28 +122,6 @@ def write_scores(
     # Every process has written the masks of its images by now: `evaluate` sums over all of them.
     processes.on_process_0(write)
     return summary
-
-
-def predict_images(workdir, images, out, *, overwrite: bool = False, devices=None, **chosen) -> dict:
-    """Predicts a folder of images with a run's network and prints what was written; see `predict_folder`."""
-    if processes.process_count() > 1:
-        raise UserError(f"--images={images} is for one process; start it without --multiprocess")
-    run = open_run_with_mode(workdir, devices=devices, **chosen)
-    result = predict_folder(
-        run.predictor,
-        images,
-        out,
-        batch_size=run.config.eval.batch_size,
-        overwrite=overwrite,
-        palette=run.facts["palette"],
-    )
-    print(
-        f"{result['num_images']} images with the checkpoint of step {run.step}, {result['images_per_s']:.1f} images/s, "
-        f"{result['num_compiles']} compiled sizes; written to:"
-    )
-    for path in result["folders"]:
-        print(f"  {path}")
-    return result
 
 
 def open_dataset(run: Run, workdir: Path, root: str = "") -> Dataset:

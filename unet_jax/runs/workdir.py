@@ -187,7 +187,7 @@ def load_config(workdir) -> ConfigDict:
     path = resolve(workdir) / "config.json"
     if not path.exists():
         raise UserError(f"--workdir={workdir} has no config.json, so no run is there; train first with run_train.py")
-    config = ConfigDict(_tuples(json.loads(path.read_text())))
+    config = ConfigDict(json_file.tuples(json.loads(path.read_text())))
     try:
         read_sections(config)
     except UserError as error:
@@ -226,7 +226,7 @@ def versions() -> dict:
 
 def _check_same(workdir, new_config: dict, facts: dict) -> None:
     """Raises UserError if the run in `workdir` has another config or other data."""
-    conflict = resume_conflict(load_config(workdir).to_dict(), _tuples(new_config), FREE)
+    conflict = resume_conflict(load_config(workdir).to_dict(), json_file.tuples(new_config), FREE)
     if conflict:
         raise UserError(f"--workdir={workdir} holds {conflict}")
     before = load_facts(workdir)["fingerprint"]
@@ -235,13 +235,6 @@ def _check_same(workdir, new_config: dict, facts: dict) -> None:
             f"--workdir={workdir} holds a run on other data (fingerprint {before[:12]} there, "
             f"{facts['fingerprint'][:12]} now); restore the files, or give another --workdir"
         )
-
-
-def _tuples(value):
-    """Returns the value with JSON's lists as tuples, as configs hold them."""
-    if isinstance(value, dict):
-        return {key: _tuples(item) for key, item in value.items()}
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _git(*arguments: str) -> str:

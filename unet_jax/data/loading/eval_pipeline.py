@@ -7,29 +7,13 @@ from typing import Any
 import grain
 import numpy as np
 
+from unet_jax.data.batch_size import balanced_batch_size
 from unet_jax.data.dataset import ExampleSource
 from unet_jax.data.loading.windows import cut_window, rows_per_process
 from unet_jax.data.normalization import statistics
 from unet_jax.data.padding import padded_size
 from unet_jax.data.store.sources import size_of
 from unet_jax.segmentation import VOID_ID
-
-
-def balanced_batch_size(num: int, batch_size: int, multiple: int = 1) -> int:
-    """Returns the number of rows of a batch with which `num` images need the fewest batches.
-
-    All batches then have the same shape and few empty rows. 9 images in batches of at most 8 give two batches of 5 rows:
-
-    >>> balanced_batch_size(9, batch_size=8)
-    5
-
-    Args:
-      num: number of images.
-      batch_size: largest number of rows, if that is a multiple of `multiple`.
-      multiple: the result is a multiple of this.
-    """
-    batches = -(-num // batch_size)
-    return -(-num // (batches * multiple)) * multiple
 
 
 def eval_plan(

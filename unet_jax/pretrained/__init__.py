@@ -1,0 +1,1 @@
+"""The trained networks that the package ships, and the reader of their files."""

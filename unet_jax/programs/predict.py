@@ -1,0 +1,64 @@
+"""Turns images into masks with a trained network: one that the package ships, or that of a run.
+
+    unet-jax predict --model=electrodes scan.png --out=masks
+    unet-jax predict --model=runs/battery scans/ more/scan_7.tif --out=masks --mode=fast
+
+IMAGE is an image file or a folder of them, on the local disk or in a bucket. --model is the folder of a run, or the name
+of a shipped network. A name with a slash, and that of an existing folder, is a folder. OUT gets for each image a PNG of
+class ids (ids/), a mask of 0 and 255 for each reported class (masks/CLASS/), and an overlay (overlays/).
+
+Status: 2 for bad input, with one line that says what; then nothing is written.
+"""
+
+from absl import flags
+
+from unet_jax.runtime import cli
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("model", None, "A shipped network by its name, or the folder of a run.", FLAGS, required=True)
+flags.DEFINE_string("out", None, "Folder of the masks; made if it does not exist.", FLAGS, required=True)
+flags.DEFINE_string("checkpoint", "best", "Of a run: best (on val), latest, or a step.", FLAGS)
+flags.DEFINE_enum(
+    "mode",
+    None,
+    ["accurate", "fast"],
+    "accurate: mean over the heads; fast: one head. Default: eval.mode of the run.",
+    FLAGS,
+)
+flags.DEFINE_integer(
+    "level", 0, "U-Net++'s pruning level: runs only the nodes it needs. 0: as trained.", flag_values=FLAGS
+)
+flags.DEFINE_enum(
+    "weights",
+    None,
+    ["raw", "ema"],
+    "raw: as trained; ema: their moving average, where the run kept one. Default: eval.weights of the run.",
+    FLAGS,
+)
+flags.DEFINE_bool("overwrite", False, "Replace results that are in --out already.", FLAGS)
+
+
+def main(*images: str) -> None:
+    """Predicts the image files and folders `images`, and prints what was written."""
+    # After the flags: --help needs no jax.
+    from unet_jax.runs import predict
+
+    predict.predict_images(
+        FLAGS.model,
+        images,
+        FLAGS.out,
+        checkpoint=FLAGS.checkpoint,
+        mode=FLAGS.mode or "",
+        level=FLAGS.level,
+        weights=FLAGS.weights or "",
+        overwrite=FLAGS.overwrite,
+    )
+
+
+def run() -> None:
+    """Runs the command `predict`."""
+    cli.run(main, __doc__, FLAGS, arguments=("IMAGE...",))
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,58 @@
+"""Masks of image files with a trained network, for `unet-jax predict` and `run_eval.py --images`."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from unet_jax.errors import UserError
+from unet_jax.inference.folder import predict_folder
+from unet_jax.runs.load import open_model
+from unet_jax.runtime import processes
+
+
+def predict_images(
+    model: str | os.PathLike,
+    images: str | os.PathLike | Sequence[str | os.PathLike],
+    out: str | os.PathLike,
+    *,
+    overwrite: bool = False,
+    devices: Sequence[jax.Device] | None = None,
+    **chosen: Any,
+) -> dict[str, Any]:
+    """Predicts image files with a trained network and prints what was written.
+
+    Args:
+      model: the folder of a run, or the name of a shipped network, as of `load.load_predictor`.
+      images: a folder of images, or a list of image files and folders.
+      out: the folder of the results; see `predict_folder` for what lies there.
+      overwrite: replaces results that are there.
+      devices: to run on; all local ones by default.
+      **chosen: checkpoint, mode, level and weights, as of `load.load_predictor`.
+
+    Returns:
+      The result of `predict_folder`.
+
+    Raises:
+      UserError: several processes share the job, or as `load.open_model` and `predict_folder`.
+    """
+    if processes.process_count() > 1:
+        raise UserError(f"images {images}: one process predicts them; start it without --multiprocess")
+    run = open_model(model, devices=devices, **chosen)
+    result = predict_folder(
+        run.predictor,
+        images,
+        out,
+        batch_size=run.config.eval.batch_size,
+        overwrite=overwrite,
+        palette=run.facts["palette"],
+    )
+    noun = "image" if result["num_images"] == 1 else "images"
+    print(
+        f"{result['num_images']} {noun} with the checkpoint of step {run.step}, {result['images_per_s']:.1f} images/s, "
+        f"sizes compiled: {result['num_compiles']}; written to:"
+    )
+    for path in result["folders"]:
+        print(f"  {path}")
+    return result

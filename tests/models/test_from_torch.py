@@ -154,8 +154,8 @@ def test_files_that_are_no_state_dict(tmp_path, monkeypatch):
         "empty.npz": "arrays",
         "none.npz": r"torch\.save\(",
         "weights.h5": r"\.safetensors, \.pt, \.pth, \.npz",
-        "a.pth": "package torch.*extra torch",
-        "a.safetensors": "package safetensors.*extra torch",
+        "a.pth": "package torch.*unet-jax.torch",
+        "a.safetensors": "package safetensors.*unet-jax.torch",
     }.items():
         with pytest.raises(UserError, match=f"{name}.*{said}"):
             state_dict.read_state_dict(tmp_path / name)

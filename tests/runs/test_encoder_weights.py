@@ -86,7 +86,7 @@ def test_grey_images_sum_the_first_kernel_and_say_so(file):
 def test_a_shallower_network_leaves_deeper_levels_out(file):
     variables, said = load(file, widths=(3, 2))
     unused = len(arrays_of()) - len(arrays_of(depth=2))
-    assert f"{unused} of levels that the network does not have" in said
+    assert f"; {unused} arrays" in said
     assert "block_2_0" in variables["params"]["encoder"]
     assert "block_3_0" not in variables["params"]["encoder"]
 
@@ -126,7 +126,7 @@ def test_other_files_are_refused(file, tmp_path):
     (tmp_path / "pickled.npz").write_bytes(pickle.dumps({"a": 1}))
     for name, said in {
         "other.npz": r"resnet34.*model\.encoder.*'small'",
-        "foreign.npz": r"unet_jax\.programs\.from_torch",
+        "foreign.npz": r"from-torch",
         "pickled.npz": r"\.npz",
         "none.npz": "No such file",
     }.items():

@@ -1,9 +1,12 @@
 """The networks and their encoders, from images to the logits of one head or more."""
 
+from typing import Any
 
-def __getattr__(name: str):
+
+def __getattr__(name: str) -> Any:
     if name in ("build", "MODELS"):
-        from unet_jax.models import registry  # on use: the room itself imports nothing
+        # On use: the room itself imports nothing.
+        from unet_jax.models import registry
 
         return getattr(registry, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

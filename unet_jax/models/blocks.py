@@ -1,26 +1,27 @@
 """The operators that the networks are built of: H (node), D (pool) and U (up-sampling).
 
-Forms are chosen to be fast on a CPU and deterministic on a GPU, gradients included: no select-and-scatter, no gather.
+Each operator is written in a form that is fast on a CPU and deterministic on a GPU. This holds for the gradients too: there
+is no select-and-scatter and no gather.
 
-- D: 2x2 maximum, stride 2, by reshape. Where pixels tie, they share the gradient.
+- D: 2x2 maximum with stride 2 (Ronneberger et al. 2015, section 2). Where pixels tie, they share the gradient.
 - U: doubles height and width and brings the channels to those of the level above, without an activation.
-  "transpose" is the papers' 2x2 transposed convolution with stride 2: as the windows do not overlap, one matrix product
-  followed by depth-to-space. "bilinear" and "nearest" resize and reduce channels by a 1x1 convolution: the 3x3
-  convolutions of the next node read the neighbourhood already. A 1x1 convolution commutes with
-  interpolation (its weights sum to one), so it runs first, on a quarter of the pixels, with the same result.
+  "transpose" is the papers' 2x2 transposed convolution with stride 2 ("up-conv 2x2"). Its windows do not overlap, so it is
+  one matrix product followed by depth-to-space. "bilinear" and "nearest" resize, and reduce the channels by a 1x1
+  convolution: the 3x3 convolutions of the next node read the neighbourhood already. A 1x1 convolution commutes with
+  interpolation, whose weights sum to one. So it runs first, on a quarter of the pixels, with the same result.
 - H: (3x3 convolution, normalisation, ReLU, dropout) twice, over the concatenation of its sources.
 
-Initialisation, unless a network brings another: He normal for the convolutions, std sqrt(2 / fan-in) (Ronneberger et
-al. 2015, section 3; Zhou et al. 2018), Glorot uniform for up-sampling, which is linear (Zhou et al.'s code); both papers'
-biases start at 0.
+Initialisation, unless a network brings another one: He normal for the convolutions, std sqrt(2 / fan-in) (Ronneberger et
+al. 2015, section 3; Zhou et al. 2018), and Glorot uniform for up-sampling, which is linear (Zhou et al.'s code). In both
+papers the biases start at 0.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 from unet_jax.models.conv import conv_general_dilated
 
@@ -30,8 +31,11 @@ def max_pool(x: jax.Array) -> jax.Array:
 
     The gradient compares each of the four pixels with the maximum. XLA may recompute `x` with other rounding in the
     backward pass; then no pixel equals the maximum. The barrier prevents that. Some compilers without optimisation ignore
-    the barrier. For them the maximum is taken in pairs: its gradient is then 0, where that of a maximum over an axis
-    would divide by 0.
+    the barrier. For them the maximum is taken in pairs: its gradient is then 0, and not the division by 0 that the gradient
+    of a maximum over an axis has.
+
+    >>> float(max_pool(jnp.arange(4.0).reshape(1, 2, 2, 1)).item())
+    3.0
 
     Raises:
       ValueError: a side is odd.
@@ -66,9 +70,16 @@ def upsample_bilinear_2x(x: jax.Array) -> jax.Array:
 
 
 def conv_transpose_2x2(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Computes the 2x2 transposed convolution with stride 2: y[2i+a, 2j+b, o] = sum_c x[i, j, c] kernel[a, b, c, o].
+    """Computes the 2x2 transposed convolution with stride 2.
 
-    `[B, h, w, C]`, `[2, 2, C, O]` -> `[B, 2h, 2w, O]`.
+        y[2i + a, 2j + b, o] = sum over c of x[i, j, c] kernel[a, b, c, o]
+
+    Args:
+      x: `[B, h, w, C]`.
+      kernel: `[2, 2, C, O]`.
+
+    Returns:
+      `[B, 2h, 2w, O]`.
     """
     batch, height, width, channels = x.shape
     features = kernel.shape[-1]
@@ -83,18 +94,26 @@ UPSAMPLE_2X = {"bilinear": upsample_bilinear_2x, "nearest": upsample_nearest_2x}
 class UpSample(nn.Module):
     """Computes U: `[B, h, w, C]` -> `[B, 2h, 2w, features]`, linear.
 
-    Parameters: `bias` `[features]` and `kernel`, for "transpose" `[2, 2, C, features]` (row, column, in, out; from
-    PyTorch's `ConvTranspose2d` by `weight.permute(2, 3, 0, 1)`, from Keras' `Conv2DTranspose` by swapping the last two
-    axes, from flax's `nn.ConvTranspose` by reversing the first two), else `[C, features]`.
+    Parameters: `bias` `[features]`, and `kernel`. The kernel of "transpose" is `[2, 2, C, features]` (row, column, in, out);
+    that of the other methods is `[C, features]`. To convert a kernel to the former: from PyTorch's `ConvTranspose2d` by
+    `weight.permute(2, 3, 0, 1)`, from Keras' `Conv2DTranspose` by swapping the last two axes, from flax's
+    `nn.ConvTranspose` by reversing the first two.
+
+    Attributes:
+      features: channels of the result.
+      method: "transpose", "bilinear" or "nearest".
+      dtype: of the computation; parameters are float32.
+      kernel_init: the initializer of the kernel.
     """
 
     features: int
     method: str
-    dtype: Any
+    dtype: DTypeLike
     kernel_init: Callable = nn.initializers.glorot_uniform()
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Returns `[B, 2h, 2w, features]` of a map `[B, h, w, C]`."""
         window = (2, 2) if self.method == "transpose" else ()
         shape = (*window, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
@@ -104,8 +123,15 @@ class UpSample(nn.Module):
         return y + bias.reshape(1, 1, 1, -1)
 
 
-def batch_norm(train: bool, dtype: Any, axis_name: str | None, name: str) -> nn.BatchNorm:
-    """Builds the BatchNorm of every network here, over the mapped axis too; its statistics are float32 for any dtype."""
+def batch_norm(train: bool, dtype: DTypeLike, axis_name: str | None, name: str) -> nn.BatchNorm:
+    """Builds the BatchNorm that every network uses; its statistics are float32 for any dtype.
+
+    Args:
+      train: takes mean and variance of the batch; without it, the running averages are used.
+      dtype: of the computation.
+      axis_name: the mapped axis over which mean and variance are taken, too; None for none.
+      name: of the submodule.
+    """
     return nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=dtype, axis_name=axis_name, name=name)
 
 
@@ -114,12 +140,16 @@ class Dropout(nn.Dropout):
 
     Each example has its own mask, folded from the key and the example's position in the batch of all devices along
     `axis_name`. So the masks are the same on any number of devices.
+
+    Attributes:
+      axis_name: the mapped axis that the batch is spread over; None for none.
     """
 
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, deterministic: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, deterministic: bool) -> jax.Array:  # type: ignore[override] # flax's takes a key too
+        """Returns `x` with some activations set to 0, or unchanged where `deterministic` is True."""
         if deterministic or self.rate == 0:
             return x
         key, keep = self.make_rng(self.rng_collection), 1 - self.rate
@@ -132,32 +162,52 @@ class Dropout(nn.Dropout):
 
 
 def num_groups(features: int) -> int:
-    """Returns the groups of group normalisation: the largest divisor of the width up to 16 with 2 or more channels a group.
+    """Returns the number of groups of group normalisation for a map of `features` channels.
 
-    That is 16 for powers of two from 32, the published widths; 7, 14, 14, 14, 16 for the wide U-Net's 35, 70, 140, 280,
-    560; and 1 for a prime. One channel a group would be instance normalisation, which turns a 1x1 map into zeros.
+    It is the largest divisor of the channels up to 16 that leaves 2 or more channels in a group. One channel in a group would
+    be instance normalisation, which turns a 1x1 map into zeros.
+
+    >>> [num_groups(features) for features in (32, 64, 35, 70, 7)]
+    [16, 16, 7, 14, 1]
     """
     return max(n for n in range(1, 17) if features % n == 0 and (n == 1 or features // n >= 2))
 
 
 class Block(nn.Module):
-    """Computes H: concatenates its sources, then twice 3x3 convolution, normalisation, ReLU, dropout (one rate for each).
+    """Computes H: concatenates its sources, then twice 3x3 convolution, normalisation, ReLU, dropout.
 
-    Sources are `[B, H, W, C_k]` of equal size, the result `[B, H, W, features]` ("same": zeros beyond the border) or
-    `[B, H-4, W-4, features]` ("valid"). Statistics are float32 for any dtype. Only without normalisation
-    is there a bias: normalisation would subtract it again.
+    Convolutions have a bias only without normalisation, which would subtract it again. Statistics are float32 for any
+    dtype.
+
+    Attributes:
+      features: channels of the result.
+      padding: "same" (zeros beyond the border) or "valid".
+      norm: "none", "batch", "group" or "instance".
+      dropout: the rate after the first and after the second ReLU.
+      dtype: of the computation; parameters are float32.
+      axis_name: the mapped axis over which BatchNorm takes its mean and variance.
+      kernel_init: the initializer of the kernels.
     """
 
     features: int
     padding: str
     norm: str
     dropout: tuple[float, float]
-    dtype: Any
+    dtype: DTypeLike
     axis_name: str | None = None
     kernel_init: Callable = nn.initializers.he_normal()
 
     @nn.compact
     def __call__(self, sources: Sequence[jax.Array], train: bool) -> jax.Array:
+        """Returns the map of the node.
+
+        Args:
+          sources: maps `[B, H, W, C_k]` of equal size.
+          train: takes the statistics of the batch and drops activations.
+
+        Returns:
+          `[B, H, W, features]` with "same" padding, `[B, H - 4, W - 4, features]` with "valid".
+        """
         x = jnp.concatenate(sources, axis=-1) if len(sources) > 1 else sources[0]
         for k in range(2):
             x = nn.Conv(
@@ -175,6 +225,7 @@ class Block(nn.Module):
         return x
 
     def normalise(self, x: jax.Array, train: bool, name: str) -> jax.Array:
+        """Normalises a map `[B, H, W, C]` by the submodule called `name`; without normalisation returns it unchanged."""
         if self.norm == "batch":
             return batch_norm(train, self.dtype, self.axis_name, name)(x)
         if self.norm == "group":

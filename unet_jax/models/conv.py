@@ -1,4 +1,4 @@
-"""The 3x3 convolution, with the weight gradient in the form that a CPU runs fastest.
+"""The 3x3 convolution, whose weight gradient has the form that a CPU runs fastest.
 
 The weight gradient correlates the input x with the gradient g of the output over all pixels of the batch:
 
@@ -7,15 +7,15 @@ The weight gradient correlates the input x with the gradient g of the output ove
 XLA writes it as a convolution whose window is the whole map and whose channels are the batch. A CPU runs that at less
 than half the speed of the forward convolution, and needs the same time again to transpose both arrays. Here the images
 of the batch are stacked into one tall image of one channel, with rows of zeros between them. Then g is the window as it
-lies in memory, and only x is transposed. The sum is the same up to rounding. Small maps gain nothing, and other devices
-are fast with the plain form.
+lies in memory, and only x is transposed. The sum is the same up to rounding. Small maps gain nothing from it, and devices
+that are no CPU are fast with the plain form.
 
 The convolution and its weight gradient are each a JAX primitive, linear in either argument. Each primitive's transpose
 is written with the other one, so JAX derives every kind of derivative: forward, reverse, and of any order.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -23,17 +23,19 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 NHWC = ("NHWC", "HWIO", "NHWC")
-# Maps of at least so many pixels, 16 x 16, take the tall form.
+# Maps with at least this number of pixels (16 x 16) take the tall form.
 LEAST_PIXELS = 256
 
 
 def plain(x: jax.Array, kernel: jax.Array, padding: str) -> jax.Array:
-    """Convolves: `[B, H, W, C]`, `[3, 3, C, O]` -> `[B, H, W, O]` ("SAME") or `[B, H-2, W-2, O]` ("VALID")."""
+    """Convolves `[B, H, W, C]` with `[3, 3, C, O]`; returns `[B, H, W, O]` ("SAME") or `[B, H - 2, W - 2, O]` ("VALID")."""
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=NHWC)
 
 
-def plain_input_gradient(x, kernel: jax.Array, g: jax.Array, padding: str) -> jax.Array:
-    """Returns dx `[B, H, W, C]` as automatic differentiation writes it; of `x` only shape and dtype are used."""
+def plain_input_gradient(
+    x: jax.Array | jax.ShapeDtypeStruct, kernel: jax.Array, g: jax.Array, padding: str
+) -> jax.Array:
+    """Returns dx `[B, H, W, C]` as automatic differentiation writes it; only the shape and the dtype of `x` are used."""
     x = jax.ShapeDtypeStruct(x.shape, x.dtype)
     return jax.linear_transpose(lambda x: plain(x, kernel, padding), x)(g)[0]
 
@@ -45,7 +47,7 @@ def plain_kernel_gradient(x: jax.Array, g: jax.Array, padding: str) -> jax.Array
 
 
 def tall_kernel_gradient(x: jax.Array, g: jax.Array, padding: str) -> jax.Array:
-    """Returns dw `[3, 3, C, O]`, computed from the batch as one tall image (see the module's text)."""
+    """Returns dw `[3, 3, C, O]`, computed from the batch as one tall image; the module's docstring explains it."""
     border = 1 if padding == "SAME" else 0
     x = jnp.pad(x, ((0, 0), (border, border), (border, border), (0, 0)))
     batch, height, width, channels = x.shape
@@ -63,7 +65,7 @@ def kernel_gradient(x: jax.Array, g: jax.Array, padding: str) -> jax.Array:
 
 
 def create_primitive(name: str, function: Callable) -> Primitive:
-    """Makes a primitive that runs as `function(a, b, padding)`, alone, in a compiled program and under `vmap`."""
+    """Creates a primitive that runs as `function(a, b, padding)`: alone, in a compiled program, and under `vmap`."""
     compiled = jax.jit(function, static_argnames="padding")
 
     def result_type(a, b, padding):
@@ -83,8 +85,8 @@ def create_primitive(name: str, function: Callable) -> Primitive:
 _conv_p = create_primitive("conv3x3", plain)
 _kernel_gradient_p = create_primitive("conv3x3_kernel_gradient", kernel_gradient)
 
-# The transposes, first with respect to the first argument, then to the second. `out` is the cotangent of the result; the
-# argument that is asked for has a shape, but no value.
+# The transposes: first with respect to the first argument, then to the second. `out` is the cotangent of the result. The
+# argument whose cotangent is computed has a shape, but no value.
 ad.defbilinear(
     _conv_p,
     lambda out, x, kernel, padding: plain_input_gradient(x.aval, kernel, out, padding),
@@ -98,21 +100,43 @@ ad.defbilinear(
 
 
 def conv3x3(x: jax.Array, kernel: jax.Array, padding: str) -> jax.Array:
-    """Computes `plain`, whose weight gradient on a CPU takes the tall form."""
+    """Convolves as `plain` does; on a CPU its weight gradient takes the tall form."""
     return _conv_p.bind(x, kernel, padding=padding)
 
 
 def conv_general_dilated(
-    x, kernel, strides, padding, *, lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count, precision
-):
-    """Applies `conv3x3`, in the form that `nn.Conv(..., conv_general_dilated=...)` wants of a function.
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: Sequence[int],
+    padding: str,
+    *,
+    lhs_dilation: Sequence[int],
+    rhs_dilation: Sequence[int],
+    dimension_numbers: object,
+    feature_group_count: int,
+    precision: object,
+) -> jax.Array:
+    """Applies `conv3x3`; has the arguments that `nn.Conv(..., conv_general_dilated=...)` passes to such a function.
+
+    Args:
+      x: `[B, H, W, C]`.
+      kernel: `[3, 3, C, O]`.
+      strides: 1 along each axis.
+      padding: "SAME" or "VALID".
+      lhs_dilation: 1 along each axis.
+      rhs_dilation: 1 along each axis.
+      dimension_numbers: not used, as flax always convolves `[B, H, W, C]`.
+      feature_group_count: 1.
+      precision: None.
 
     Raises:
       ValueError: the convolution is not 3x3, or has a stride, a dilation, groups or a precision.
     """
     ones = (*strides, *lhs_dilation, *rhs_dilation, feature_group_count)
     if kernel.shape[:2] != (3, 3) or set(ones) != {1} or precision is not None:
-        raise ValueError("conv3x3 is a 3x3 convolution of stride 1, not dilated, not grouped, of default precision")
-    # flax always convolves `[B, H, W, C]`.
+        raise ValueError(
+            f"kernel {kernel.shape}, strides {strides}, dilations {lhs_dilation} and {rhs_dilation}, groups "
+            f"{feature_group_count}, precision {precision}: conv3x3 takes a 3x3 kernel and the defaults of all others"
+        )
     del dimension_numbers
     return conv3x3(x, kernel, padding)

@@ -1,29 +1,33 @@
-"""FC-DenseNet (Jegou et al.: "The One Hundred Layers Tiramisu: Fully Convolutional DenseNets for Semantic Segmentation",
-CVPR Workshops 2017).
+"""FC-DenseNet (Jegou, Drozdzal, Vazquez, Romero, Bengio, CVPR Workshops 2017).
 
-A layer H = BatchNorm, ReLU, 3x3 convolution to `growth_rate` maps, dropout. A dense block of n layers over its input x, [ ] being
-concatenation, has the new maps
+The paper: "The One Hundred Layers Tiramisu: Fully Convolutional DenseNets for Semantic Segmentation".
+
+A layer H is BatchNorm, ReLU, 3x3 convolution to `growth_rate` maps, and dropout (table 1). [ ] is concatenation. A dense
+block of n layers over its input x makes new maps (section 3.1, figure 2):
 
     h_l = H_l([x, h_0, ..., h_{l-1}]),    new(x) = [h_0, ..., h_{n-1}],    all(x) = [x, new(x)]
 
-and with d blocks on the way down
+With d blocks on the way down, the network is (section 3.2, figure 1):
 
     a_0 = all(first(image)),    a_i = all(TD(a_{i-1})),    n_d = new(TD(a_{d-1}))
     a'_i = all([TU(n_{i+1}), a_i]),    n_i its new maps,                  i = d-1 .. 0
     logits = 1x1 convolution of a'_0
 
-TD = BatchNorm, ReLU, 1x1 convolution that keeps the number of maps, dropout, 2x2 maximum with stride 2. TU = 3x3 transposed
-convolution with stride 2 that keeps the number of maps: of the new ones of the block below alone, which is what keeps the
-way up affordable. It makes 2h + 1 rows and columns of h; the last goes, so that they fit the skip. The order within [ ] is that
-of the authors' code; it only permutes the weights.
+TD is BatchNorm, ReLU, a 1x1 convolution that keeps the number of maps, dropout, and a 2x2 maximum with stride 2. TU is a
+3x3 transposed convolution with stride 2 that keeps the number of maps. It reads the new maps of the block below alone, which
+makes the way up affordable. It makes 2h + 1 rows and columns of h; the last one is dropped, so that they fit the skip. The
+order within [ ] is that of the authors' code; another order would only permute the weights.
 
 Submodules: `first`, the layers `down_i_l`, `bottleneck_l` and `up_i_l`, `transition_down_i` from level i down,
-`transition_up_i` up to level i, `head`; levels i from 0, the image's resolution, layers l from 0. For 3 channels and 11
-classes there are, trained and with the statistics of BatchNorm, 9,322,091 / 9,425,163 ("103"), 3,463,243 / 3,502,923 ("67")
-and 1,376,795 / 1,397,963 ("56"): with a bias in every convolution. Layers begin with BatchNorm, which takes the bias of
-what they read out again in training, so only those that the head reads raw, of `first`, `down_0_l`, `up_0_l` and
-`transition_up_0`, have a gradient that is not rounding; on other numbers of devices the rest drift apart, without effect.
-Every kernel starts He uniform (section 4.1): within sqrt(6 / fan-in), TU's fan-in being 9 times its maps.
+`transition_up_i` up to level i, and `head`. Levels i count from 0, the image's resolution; layers l count from 0.
+
+Parameters for 3 channels and 11 classes, without and with the statistics of BatchNorm: 9,322,091 and 9,425,163 ("103"),
+3,463,243 and 3,502,923 ("67"), 1,376,795 and 1,397,963 ("56"). Every convolution has a bias. Layers begin with BatchNorm,
+which in training subtracts the bias of what they read. So most biases have a gradient that is only rounding, and drift
+apart on other numbers of devices, without effect. The exceptions are the biases that the head reads without BatchNorm:
+those of `first`, `down_0_l`, `up_0_l` and `transition_up_0`.
+
+Every kernel starts He uniform, within sqrt(6 / fan-in) (section 4.1); the fan-in of TU is 9 times its maps.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,6 +36,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 from unet_jax.checks import is_whole
 from unet_jax.errors import UserError
@@ -45,8 +50,18 @@ _HE_UNIFORM = nn.initializers.he_uniform()
 def conv_transpose_3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Computes the 3x3 transposed convolution with stride 2, without its last row and column.
 
-    y[2i, .] = x[i, .] k[0, .] + x[i-1, .] k[2, .] and y[2i+1, .] = x[i, .] k[1, .], columns alike: one matrix product for the
-    nine weights, then additions. `[B, h, w, C]`, `[3, 3, C, O]` -> `[B, 2h, 2w, O]`.
+    Along the rows, and likewise along the columns, it is
+
+        y[2i] = x[i] k[0] + x[i-1] k[2],    y[2i + 1] = x[i] k[1]
+
+    So one matrix product gives the terms of all nine weights, and additions follow.
+
+    Args:
+      x: `[B, h, w, C]`.
+      kernel: `[3, 3, C, O]`.
+
+    Returns:
+      `[B, 2h, 2w, O]`.
     """
     batch, height, width, channels = x.shape
     features = kernel.shape[-1]
@@ -65,16 +80,25 @@ def _later(x, axis):
 
 
 class DenseLayer(nn.Module):
-    """Computes BatchNorm, ReLU, convolution of `size` x `size`, dropout; `[B, H, W, C]` -> `[B, H, W, features]`."""
+    """Computes BatchNorm, ReLU, convolution and dropout.
+
+    Attributes:
+      features: maps of the result.
+      size: height and width of the convolution's kernel.
+      dropout: the rate.
+      dtype: of the computation; parameters are float32.
+      axis_name: the mapped axis over which BatchNorm takes its mean and variance.
+    """
 
     features: int
     size: int
     dropout: float
-    dtype: Any
+    dtype: DTypeLike
     axis_name: str | None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Returns `[B, H, W, features]` of a map `[B, H, W, C]`."""
         x = nn.relu(batch_norm(train, self.dtype, self.axis_name, "norm")(x))
         x = nn.Conv(
             self.features,
@@ -90,14 +114,18 @@ class DenseLayer(nn.Module):
 class TransitionUp(nn.Module):
     """Computes TU: `[B, h, w, C]` -> `[B, 2h, 2w, C]`, linear.
 
-    Parameters: `bias` `[C]` and `kernel` `[3, 3, C, C]` (row, column, in, out; from PyTorch's `ConvTranspose2d` by
-    `weight.permute(2, 3, 0, 1)`, from flax's `nn.ConvTranspose` by reversing the first two).
+    Parameters: `bias` `[C]`, and `kernel` `[3, 3, C, C]` (row, column, in, out). To convert a kernel: from PyTorch's
+    `ConvTranspose2d` by `weight.permute(2, 3, 0, 1)`, from flax's `nn.ConvTranspose` by reversing the first two axes.
+
+    Attributes:
+      dtype: of the computation; parameters are float32.
     """
 
-    dtype: Any
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Returns `[B, 2h, 2w, C]` of a map `[B, h, w, C]`."""
         channels = x.shape[-1]
         kernel = self.param("kernel", _HE_UNIFORM, (3, 3, channels, channels), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
@@ -106,14 +134,17 @@ class TransitionUp(nn.Module):
 
 
 class FCDenseNet(Network):
-    """FC-DenseNet, with one head; takes and returns any size. Dropout is after the convolution of every layer and every TD.
+    """FC-DenseNet, with one head; takes and returns any size.
+
+    Dropout follows the convolution of every layer and of every TD (table 1).
 
     Attributes:
-      variant: "103", "67" or "56", a published network; "" for any other, given by the next three options.
+      variant: "103", "67" or "56" fixes the next three options to those of the published network (table 2 for "103"); ""
+        fixes none.
       stem_features: maps of the first convolution.
       growth_rate: maps that a layer adds.
-      layers_per_block: layers of the blocks on the way down, of the bottleneck, and of the blocks on the way up: an odd
-        number of blocks.
+      layers_per_block: layers of the blocks on the way down, of the bottleneck, and of the blocks on the way up. The number of
+        blocks is odd.
     """
 
     VARIANTS: ClassVar[dict[str, dict[str, Any]]] = {
@@ -129,7 +160,8 @@ class FCDenseNet(Network):
     dropout: float = 0.2
 
     @nn.nowrap
-    def check(self):
+    def check(self) -> None:
+        """Raises UserError where an option has a value that the network cannot take."""
         super().check()
         for option, value in (("stem_features", self.stem_features), ("growth_rate", self.growth_rate)):
             if not is_whole(value) or value < 1:
@@ -137,8 +169,8 @@ class FCDenseNet(Network):
         number = len(self.layers_per_block) if are_counts(self.layers_per_block) else 0
         if number < 3 or number % 2 == 0:
             raise UserError(
-                f"layers_per_block={self.layers_per_block!r}: give positive whole numbers, one for each block down, the "
-                "bottleneck and each block up, three or another odd number of them, such as (2, 3, 4, 3, 2)."
+                f"layers_per_block={self.layers_per_block!r}: give an odd number of positive whole numbers, at least three: one "
+                "for each block down, one for the bottleneck, and one for each block up, such as (2, 3, 4, 3, 2)."
             )
 
     @property
@@ -153,14 +185,25 @@ class FCDenseNet(Network):
 
     @property
     def kernel_init(self) -> Callable:
+        """The initializer of the convolutions' kernels: He uniform."""
         return _HE_UNIFORM
 
     def layer(self, name: str, features: int, size: int) -> DenseLayer:
-        """Builds a layer, or the convolution of TD, under this name."""
+        """Builds a layer, or the convolution of a TD, as the submodule `name`."""
         return DenseLayer(features, size, self.dropout, jnp.dtype(self.dtype), self.axis_name, name=name)
 
     def block(self, name: str, number: int, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Returns (new(x), all(x)) of a dense block of that `number` of layers."""
+        """Computes a dense block.
+
+        Args:
+          name: the layers are the submodules `name_0`, `name_1`, ...
+          number: of layers.
+          x: `[B, H, W, C]`.
+          train: takes the statistics of the batch and drops activations.
+
+        Returns:
+          new(x) `[B, H, W, number * growth_rate]` and all(x) `[B, H, W, C + number * growth_rate]`.
+        """
         maps = [x]
         for k in range(number):
             maps.append(self.layer(f"{name}_{k}", self.growth_rate, 3)(jnp.concatenate(maps, axis=-1), train))
@@ -168,10 +211,16 @@ class FCDenseNet(Network):
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> tuple[jax.Array]:
-        """`[B, H, W, C]` -> (logits `[B, H, W, K]` float32,)."""
+        """Returns one head, logits `[B, H, W, K]` float32, of images `[B, H, W, C]`."""
         dtype = jnp.dtype(self.dtype)
-        convolution = {"kernel_init": _HE_UNIFORM, "dtype": dtype, "conv_general_dilated": conv_general_dilated}
-        x = nn.Conv(self.stem_features, (3, 3), name="first", **convolution)(self.pad_to_multiple(images))
+        x = nn.Conv(
+            self.stem_features,
+            (3, 3),
+            kernel_init=_HE_UNIFORM,
+            dtype=dtype,
+            conv_general_dilated=conv_general_dilated,
+            name="first",
+        )(self.pad_to_multiple(images))
         skips = []
         for i in range(self.depth):
             _, x = self.block(f"down_{i}", self.layers_per_block[i], x, train)

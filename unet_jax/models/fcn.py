@@ -1,30 +1,33 @@
 """FCN (Long, Shelhamer, Darrell: "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015).
 
-The trunk is VGG-16, its fully connected layers as convolutions: five blocks of 2, 2, 3, 3, 3 convolutions of 3x3, a 2x2
-maximum with stride 2 after each, then 7x7 (fc6) and 1x1 (fc7); ReLU after all. S is a 1x1 convolution to the classes, U_f
-the up-sampling by f:
+The trunk is VGG-16, whose fully connected layers have become convolutions (section 3.1): five blocks of 2, 2, 3, 3, 3
+convolutions of 3x3, each block with a 2x2 maximum of stride 2 after it, then 7x7 (fc6) and 1x1 (fc7); a ReLU after every
+convolution. S is a 1x1 convolution to the classes, U_f up-sampling by f. The skips add scores (section 4.2, figure 3):
 
     s_32 = S(fc7),      s_16 = U_2(s_32) + S(pool4),      s_8 = U_2(s_16) + S(pool3)
     logits = U_32(s_32), U_16(s_16) or U_8(s_8)           for stride 32, 16 or 8
 
-Submodules are `conv_1_1` .. `conv_5_3`, `fc_6`, `fc_7`, `score_fr`, `score_pool4`, `score_pool3`: the names of stride 32
-are a part of those of 16, and these of those of 8, so that each may start from the one before (`train.init_from`), as
+Submodules are `conv_1_1` .. `conv_5_3`, `fc_6`, `fc_7`, `score_fr`, `score_pool4`, `score_pool3`. The names of stride 32
+are a subset of those of 16, and these of those of 8. So each network may start from the one before (`train.init_from`), as
 the authors trained. Scores start at zero, as theirs: a new one changes nothing until it is trained. As published (default
-widths, 3 channels) the trunk has 134,260,544 parameters, and with stride 8 and 21 classes there are 134,362,751.
+widths, 3 channels) the trunk has 134,260,544 parameters, and with stride 8 and 21 classes the network has 134,362,751.
 
-U_f is the authors' transposed convolution of 2f x 2f weights and stride f, no bias, fixed to linear interpolation. Its
+U_f is the authors' transposed convolution of 2f x 2f weights and stride f, without bias, fixed to linear interpolation. Its
 weights are computed, so they are no parameters.
 
-The image gets 100 zeros on each side and conv_1_1 pads no more. Maxima are in ceil mode, as the authors' framework has
-them: at an odd size the last window holds what is left. Floor mode would leave images of less than 26 pixels without
-a single window of fc6. Where pixels lie, in pixels of the image: the first convolution's map starts at -99, pixel j of pool k
-is the middle of its window, fc6 starts at pool5's pixel 3, and U_f puts its source's pixel t at f t + f - 1/2:
+The image gets 100 zeros on each side, and conv_1_1 pads no more. Maxima are in ceil mode, as in the authors' framework: at
+an odd size the last window holds what is left. Floor mode would leave images of less than 26 pixels without a single window
+of fc6.
+
+Positions, in pixels of the image: the map of the first convolution starts at -99, pixel j of pool k is the middle of its
+window, fc6 starts at pixel 3 of pool5, and U_f puts pixel t of its source at f t + f - 1/2:
 
     pool3 8 j - 95.5    pool4 16 j - 91.5    fc7 32 j + 12.5
     U_2(s_32) 16 j - 11.5    U_2(s_16) 8 j - 23.5    U_32(s_32) j - 19    U_16(s_16) j - 27    U_8(s_8) j - 31
 
-So the sums start at pixel 5 of pool4 and 9 of pool3, the logits at 19, 27 or 31: the published crops, exact at any size
-because every window is counted from the top left. What is to the right and below is enough from 1 pixel up.
+So the sums start at pixel 5 of pool4 and 9 of pool3, and the logits at 19, 27 or 31. These are the published crops. They are
+exact at any size, because every window is counted from the top left. On the right and below there are enough pixels for any
+image of 1 pixel or more.
 """
 
 from collections.abc import Sequence
@@ -43,26 +46,44 @@ from unet_jax.models.network import Network, are_counts
 BLOCKS = (2, 2, 3, 3, 3)
 # Zeros on each side of the image.
 BORDER = 100
-# Name of the score, pool, and the pixel of the pool where the sum starts.
+# Of each skip: the name of its score, its pool, and the pixel of the pool where the sum starts.
 SKIPS = (("score_pool4", 4, 5), ("score_pool3", 3, 9))
 # By stride: the number of skips, and the pixel where the logits start.
 STRIDES = {32: (0, 19), 16: (1, 27), 8: (2, 31)}
 
 
 def ceil_pool(x: jax.Array) -> jax.Array:
-    """Computes the 2x2 maximum with stride 2 in ceil mode, of a map that is nowhere negative; `[B, H, W, C]`.
+    """Computes the 2x2 maximum with stride 2 in ceil mode, of a map that is nowhere negative.
 
     Zeros make an odd size even: after a ReLU they change no maximum.
+
+    >>> ceil_pool(jnp.ones((1, 5, 8, 1))).shape
+    (1, 3, 4, 1)
+
+    Args:
+      x: `[B, H, W, C]`.
+
+    Returns:
+      `[B, ceil(H / 2), ceil(W / 2), C]`.
     """
     ends = [(0, size % 2) for size in x.shape[1:3]]
     return max_pool(jnp.pad(x, ((0, 0), *ends, (0, 0))))
 
 
 def upsample(x: jax.Array, factor: int) -> jax.Array:
-    """Computes U_f: `[B, h, w, K]` -> `[B, f (h + 1), f (w + 1), K]`, each channel by itself, zeros beyond the border.
+    """Computes U_f on each channel by itself, with zeros beyond the border.
 
-    The transposed convolution with weights 1 - |a - (f - 1/2)| / f, a = 0 .. 2f - 1, on either axis. Of these each pixel
-    meets two, whatever f: y[f q + r] = w_r x[q] + (1 - w_r) x[q-1], w_r = (r + 1/2) / f.
+    Along each axis U_f is the transposed convolution with the weights 1 - |a - (f - 1/2)| / f, a = 0 .. 2f - 1. Each pixel
+    of the result reads two of them, whatever f is:
+
+        y[f q + r] = w_r x[q] + (1 - w_r) x[q-1],    w_r = (r + 1/2) / f
+
+    Args:
+      x: `[B, h, w, K]`.
+      factor: f.
+
+    Returns:
+      `[B, f (h + 1), f (w + 1), K]`.
     """
     for axis in (1, 2):
         ends = [(0, 0)] * 4
@@ -79,15 +100,17 @@ def upsample(x: jax.Array, factor: int) -> jax.Array:
 
 
 def window(x: jax.Array, start: int, height: int, width: int) -> jax.Array:
-    """Returns `height` x `width` pixels of a map `[B, H, W, C]` from (`start`, `start`) on."""
+    """Returns the `height` x `width` pixels of a map `[B, H, W, C]` that begin at row and column `start`."""
     return x[:, start : start + height, start : start + width]
 
 
 class FCN(Network):
-    """FCN, with one head; takes and returns any size. Dropout is after the ReLU of fc6 and of fc7.
+    """FCN, with one head; takes and returns any size.
+
+    Dropout follows the ReLU of fc6 and that of fc7.
 
     Attributes:
-      stride: of the finest map that is scored: 32, 16 or 8.
+      stride: the stride of the finest map that is scored: 32, 16 or 8.
       widths: channels of the five blocks, and of fc6 and fc7.
     """
 
@@ -96,14 +119,15 @@ class FCN(Network):
     dropout: float = 0.5
 
     @nn.nowrap
-    def check(self):
+    def check(self) -> None:
+        """Raises UserError where an option has a value that the network cannot take."""
         super().check()
         if not is_whole(self.stride) or self.stride not in STRIDES:
             raise UserError(f"stride={self.stride!r} is not for FCN: choose from {', '.join(map(str, STRIDES))}.")
         if not are_counts(self.widths) or len(self.widths) != 6:
             raise UserError(
-                f"widths={self.widths!r}: give six positive whole numbers, of the five blocks and of fc6 and fc7, such as "
-                "(8, 16, 32, 64, 64, 128)."
+                f"widths={self.widths!r}: give six positive whole numbers, five for the blocks and one for fc6 and fc7, such "
+                "as (8, 16, 32, 64, 64, 128)."
             )
 
     @property
@@ -116,7 +140,7 @@ class FCN(Network):
         return window(x, STRIDES[self.stride][1], *images.shape[1:3])
 
     def conv(self, name: str, features: int, size: int, padding: str) -> nn.Conv:
-        """Builds a convolution of `size` x `size` of the trunk."""
+        """Builds a convolution of the trunk, `size` x `size`, as the submodule `name`."""
         return nn.Conv(
             features,
             (size, size),
@@ -128,13 +152,13 @@ class FCN(Network):
         )
 
     def score(self, name: str) -> nn.Conv:
-        """Builds S; at least float32, as every network's head."""
+        """Builds S as the submodule `name`; at least float32, as every network's head."""
         dtype = jnp.promote_types(self.dtype, jnp.float32)
         return nn.Conv(self.num_classes, (1, 1), kernel_init=nn.initializers.zeros, dtype=dtype, name=name)
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> tuple[jax.Array]:
-        """`[B, H, W, C]` -> (logits `[B, H, W, K]` float32,)."""
+        """Returns one head, logits `[B, H, W, K]` float32, of images `[B, H, W, C]`."""
         sides = (BORDER, BORDER)
         x = jnp.pad(self.pad_to_multiple(images), ((0, 0), sides, sides, (0, 0)))
         pools = {}

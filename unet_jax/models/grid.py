@@ -20,12 +20,12 @@ class Grid(Network):
 
     Attributes:
       widths: channels of each level, shallow to deep; the depth is one less than their number.
-      padding: "same" takes any size and returns it; "valid" returns only pixels whose whole context is in the image.
-        Each 3x3 convolution then removes 2 pixels at its level, `margin` in total, and a size is legal when every D gets
-        an even one. With "bilinear" the outermost up-sampled pixels depend on repeated ones, so tiles join without a
-        seam only with "transpose" and "nearest".
-      norm: normalisation between convolution and ReLU.
-      upsample: U, see `blocks`.
+      padding: "same" takes any size and returns it. "valid" returns only pixels whose whole context is in the image: each
+        3x3 convolution removes 2 pixels at its level, `margin` in total, and a size is legal where every D gets an even
+        one. With "bilinear" the outermost up-sampled pixels depend on repeated ones. So tiles join without a seam only
+        with "transpose" and "nearest".
+      norm: the normalisation between convolution and ReLU.
+      upsample: the method of U, see `blocks`.
       encoder: one of `ENCODERS`, which replaces the contracting path, the nodes x^{i,0}, as submodule `encoder`; "" for
         the grid's own nodes. Most encoders start at stride 2, so level 0 has no skip. `widths` then sets the decoder; its
         last entry must equal the encoder's channels at that level.
@@ -48,7 +48,8 @@ class Grid(Network):
     }
 
     @nn.nowrap
-    def check(self):
+    def check(self) -> None:
+        """Raises UserError where an option has a value that the network cannot take."""
         super().check()
         if not are_counts(self.widths) or len(self.widths) < 2:
             raise UserError(f"widths={self.widths!r}: give two or more positive whole numbers, such as (32, 64, 128).")
@@ -60,7 +61,7 @@ class Grid(Network):
             self.check_encoder()
 
     @nn.nowrap
-    def check_encoder(self):
+    def check_encoder(self) -> None:
         """Raises UserError where the encoder is unknown, or does not fit the other options."""
         if self.encoder not in tuple(ENCODERS):
             raise UserError(f"encoder={self.encoder!r}: choose from '', {', '.join(ENCODERS)}.")
@@ -74,16 +75,18 @@ class Grid(Network):
         if self.depth not in channels:
             deepest = max(channels)
             raise UserError(
-                f"widths={self.widths!r}: encoder {self.encoder!r} has levels to {deepest}, give 2 to {deepest + 1} widths."
+                f"widths={self.widths!r}: the deepest level of encoder {self.encoder!r} is {deepest}; give 2 to {deepest + 1} "
+                "widths."
             )
         if self.widths[-1] != channels[self.depth]:
             raise UserError(
                 f"widths={self.widths!r}: encoder {self.encoder!r} has {channels[self.depth]} channels at level "
-                f"{self.depth}, the deepest; give {channels[self.depth]} as the last."
+                f"{self.depth}, the deepest; give {channels[self.depth]} as the last width."
             )
 
     @nn.nowrap
     def without_remat(self) -> Self:
+        """Returns the network without recomputation: same parameters and results, for use without a backward pass."""
         return self.clone(remat=()) if self.remat else self
 
     @property
@@ -98,26 +101,34 @@ class Grid(Network):
 
     @property
     def margin(self) -> int:
-        """The pixels that a valid network loses per axis, half on each side; 0 for a same one."""
+        """The pixels that valid padding removes along each axis, half on each side; 0 with same padding."""
         return 12 * self.multiple - 8 if self.padding == "valid" else 0
 
     def output_size(self, size: int) -> int:
+        """Returns the height (width) of the logits for an image of this height (width), in pixels.
+
+        Raises:
+          UserError: padding is valid and the size is not legal; the message gives the nearest legal ones.
+        """
         if self.padding == "valid" and self.input_size(size - self.margin) != size:
             above = self.input_size(size - self.margin)
             below = above - self.multiple
             near = f"{below} and {above}" if below >= self.input_size(1) else f"{above}"
             kind = type(self).__name__
-            raise UserError(f"{size} pixels do not fit a valid {kind} of depth {self.depth}: the next legal: {near}.")
+            raise UserError(
+                f"{size} pixels do not fit a valid {kind} of depth {self.depth}; the nearest legal sizes: {near}."
+            )
         return size - self.margin
 
     def input_size(self, size: int) -> int:
+        """Returns the smallest legal height (width) of an image whose logits are at least this high (wide), in pixels."""
         if self.padding == "same":
             return size
-        # Logits of 2^depth t - 4 (2^depth - 1) pixels come from t pixels at the bottom: congruent to 4 modulo 2^depth.
+        # t pixels at the deepest level give logits of 2^depth t - 4 (2^depth - 1) pixels, which is 4 modulo 2^depth.
         return self.margin + max(size, 1) + (4 - max(size, 1)) % self.multiple
 
     def pad_to_multiple(self, images: jax.Array) -> jax.Array:
-        """Does as every network, but with valid padding appends nothing and raises on sizes that cannot be halved."""
+        """Pads as every network does; with valid padding appends nothing and raises UserError on sizes that are not legal."""
         if self.padding == "valid" and images.ndim == 4 and 0 not in images.shape:
             for size in images.shape[1:3]:
                 self.output_size(size)
@@ -125,19 +136,20 @@ class Grid(Network):
         return super().pad_to_multiple(images)
 
     def crop_to_input(self, x: jax.Array, images: jax.Array) -> jax.Array:
-        """Does as every network, but with valid padding returns the middle of the map."""
+        """Crops as every network does; with valid padding returns the middle of the map."""
         if self.padding == "valid":
-            return center_crop(x, tuple(self.output_size(size) for size in images.shape[1:3]))
+            height, width = images.shape[1:3]
+            return center_crop(x, (self.output_size(height), self.output_size(width)))
         return super().crop_to_input(x, images)
 
     @property
     def up_init(self) -> Callable:
-        """The initializer of U's kernels."""
+        """The initializer of the kernels of U."""
         return nn.initializers.glorot_uniform()
 
     def node(self, name: str, level: int, dropout: tuple[float, float] = (0.0, 0.0)) -> Block:
-        """Builds H of this level under this name; `dropout` after its first and its second ReLU."""
-        # Argument 2, `train`, picks a branch.
+        """Builds H of a level as the submodule `name`; `dropout` is the rate after its first and after its second ReLU."""
+        # Argument 2, `train`, decides between two programs, so it is static.
         block = nn.remat(Block, static_argnums=2) if level in self.remat else Block
         return block(
             self.widths[level],
@@ -151,7 +163,7 @@ class Grid(Network):
         )
 
     def encode(self, image: jax.Array, train: bool, depth: int) -> dict[int, jax.Array]:
-        """Returns the encoder's maps by level, down to this depth; empty without an encoder."""
+        """Returns the encoder's maps by level, down to level `depth`; empty without an encoder."""
         if not self.encoder:
             return {}
         dtype = jnp.dtype(self.dtype)
@@ -159,5 +171,5 @@ class Grid(Network):
         return dict(zip(encoder.levels, encoder(image, train), strict=True))
 
     def up(self, name: str, level: int) -> UpSample:
-        """Builds U to the channels of this level under this name."""
+        """Builds U to the channels of a level as the submodule `name`."""
         return UpSample(self.widths[level], self.upsample, jnp.dtype(self.dtype), self.up_init, name=name)

@@ -15,6 +15,16 @@ from unet_jax.errors import UserError
 class Network(nn.Module):
     """Maps images to the logits of one head or more.
 
+    >>> from unet_jax import models
+    >>> network = models.build("unet_pp", num_classes=3, widths=(8, 16, 32), deep_supervision=True)
+    >>> network.num_heads, network.levels, network.multiple
+    (2, (1, 2), 4)
+    >>> network.at_level(1, one_head=True).levels
+    (1,)
+    >>> valid = models.build("unet", num_classes=2, padding="valid")
+    >>> valid.output_size(572), valid.input_size(388)
+    (388, 572)
+
     A subclass adds its options as fields, their allowed values to `CHOICES` and `check`, and `multiple`. One that returns
     fewer pixels than it takes overrides `output_size` and `input_size`. One with several levels or heads overrides
     `deep_supervision`, `levels`, `num_heads` and `at_level`.
@@ -24,8 +34,8 @@ class Network(nn.Module):
         made smaller. "" fixes nothing.
       num_classes: K, the channels of the logits; 1 only with sigmoid.
       dropout: the fraction of activations set to 0 in training; the network's docstring says where.
-      dtype: of the computation: float32, bfloat16, or float64 where jax_enable_x64 is set. Parameters, statistics and
-        logits are float32, or the wider type that they are given in.
+      dtype: the type of the computation: float32, bfloat16, or float64 where jax_enable_x64 is set. Parameters, statistics
+        and logits are float32, or the wider type that they are given in.
       activation: turns logits into probabilities; not applied here, but used by loss, metrics and prediction.
       axis_name: the mapped axis over which BatchNorm takes its mean and variance, and Dropout counts its examples.
     """
@@ -42,20 +52,20 @@ class Network(nn.Module):
         "dtype": ("float32", "bfloat16", "float64"),
         "activation": ("softmax", "sigmoid"),
     }
-    # Without an annotation, so that it is no option here; U-Net++ has it as one.
+    # With an annotation it would be an option of every network; it is one of U-Net++ alone.
     deep_supervision = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name, None)
             if isinstance(field.default, tuple) and isinstance(value, Sequence) and not isinstance(value, str):
-                # jit needs a module that can be hashed, and a list from a config cannot.
+                # jit needs a module that can be hashed. A list from a config cannot be hashed.
                 setattr(self, field.name, tuple(value))
         self.check()
         super().__post_init__()
 
     @nn.nowrap
-    def check(self):
+    def check(self) -> None:
         """Raises UserError where an option has a value that the network cannot take."""
         for option, allowed in ({"variant": tuple(self.VARIANTS)} | self.CHOICES).items():
             if getattr(self, option) not in allowed:
@@ -70,11 +80,13 @@ class Network(nn.Module):
         if self.dtype == "float64" and not jax.config.jax_enable_x64:
             raise UserError("dtype='float64': JAX has it only with JAX_ENABLE_X64=1 in the environment.")
         if not is_whole(self.num_classes) or self.num_classes < 1:
-            raise UserError(f"num_classes={self.num_classes!r}: give a whole number from 1.")
+            raise UserError(f"num_classes={self.num_classes!r}: give a whole number of at least 1.")
         if self.num_classes == 1 and self.activation == "softmax":
-            raise UserError("num_classes=1 with activation='softmax' is 1 everywhere: give activation='sigmoid'.")
+            raise UserError(
+                "num_classes=1 with activation='softmax': the probability would be 1 everywhere; give activation='sigmoid'."
+            )
         if not is_number(self.dropout) or not 0 <= self.dropout < 1:
-            raise UserError(f"dropout={self.dropout!r}: give a number from 0 to less than 1.")
+            raise UserError(f"dropout={self.dropout!r}: give a number of at least 0 and less than 1.")
 
     @property
     def multiple(self) -> int:
@@ -83,7 +95,7 @@ class Network(nn.Module):
 
     @property
     def options(self) -> dict[str, Any]:
-        """Every option by name, the arguments of `build` among them."""
+        """Every option by its name; these are the arguments of `build`."""
         names = (field.name for field in dataclasses.fields(self) if field.name not in ("parent", "name"))
         return {name: getattr(self, name) for name in names}
 
@@ -94,16 +106,16 @@ class Network(nn.Module):
 
     @property
     def num_heads(self) -> int:
-        """The number of logits that the network returns."""
+        """The number of heads, which is the length of the tuple that the network returns."""
         return 1
 
     @nn.nowrap
     def at_level(self, level: int, *, one_head: bool = False) -> Self:
-        """Returns the part of the network that a level needs, to be applied to the same variables.
+        """Returns the part of the network that a level needs; it is applied to the same variables.
 
         Args:
           level: one of `levels`, or 0 for the network as it is.
-          one_head: leaves only the level's own head, instead of the heads of all levels up to it.
+          one_head: keeps only the head of the level; without it, the heads of all levels up to it are kept.
 
         Raises:
           UserError: the level has no trained head.
@@ -136,10 +148,13 @@ class Network(nn.Module):
         return size
 
     def pad_to_multiple(self, images: jax.Array) -> jax.Array:
-        """Checks `[B, H, W, C]`, casts it, and repeats its last row and column up to a `multiple`.
+        """Casts images `[B, H, W, C]` and repeats their last row and column up to a `multiple`.
 
-        Repeated pixels add no edge to the image, as zeros would. They are appended at the end only, so pixel (0, 0) stays
-        where it is.
+        Repeated pixels add no edge to the image; zeros would. They are appended at the end only, so pixel (0, 0) stays where
+        it is.
+
+        Raises:
+          UserError: the images have another rank, or one of their sizes is 0.
         """
         if images.ndim != 4 or 0 in images.shape:
             raise UserError(f"images of shape {images.shape}: give [batch, height, width, channels], none of them 0.")
@@ -147,15 +162,15 @@ class Network(nn.Module):
         return jnp.pad(images.astype(self.dtype), ((0, 0), *ends, (0, 0)), mode="edge")
 
     def crop_to_input(self, x: jax.Array, images: jax.Array) -> jax.Array:
-        """Removes from a map at the images' resolution the pixels that `pad_to_multiple` appended."""
+        """Removes the pixels that `pad_to_multiple` appended from a map at the resolution of the images."""
         return x[:, : images.shape[1], : images.shape[2]]
 
     def head(self, name: str) -> nn.Conv:
-        """Builds the 1x1 convolution to the logits; at least float32, so that bfloat16 ends before the loss."""
+        """Builds the 1x1 convolution to the logits as the submodule `name`; it computes in float32 or a wider type."""
         dtype = jnp.promote_types(self.dtype, jnp.float32)
         return nn.Conv(self.num_classes, (1, 1), kernel_init=self.kernel_init, dtype=dtype, name=name)
 
 
 def are_counts(values: Any) -> bool:
-    """Returns True for a tuple of whole numbers from 1 up."""
+    """Returns True for a tuple of whole numbers of at least 1."""
     return isinstance(values, tuple) and all(is_whole(value) and value >= 1 for value in values)

@@ -5,9 +5,10 @@
     level j = ReLU(BN(layers of the block))
     next block: 2x2 mean of a 1x1 convolution of level j to `compression` of its channels
 
-The map of a level is thus what its transition, or after the last block the classifier, reads. The networks for CIFAR have a
-3x3 convolution of stride 1 as their stem, whose maps are the first of level 0: their blocks are levels 0 to 2. Modules:
-`stem_conv`, `stem_norm`, `layer_LEVEL_K`, `norm_LEVEL` and `transition_LEVEL`, from this level to the next.
+Thus the map of a level is what its transition reads, or, after the last block, what the classifier reads (section 3, table 1).
+The networks for CIFAR have a 3x3 convolution of stride 1 as their stem, whose maps are the first of level 0: their blocks are
+levels 0 to 2. Submodules: `stem_conv`, `stem_norm`, `layer_LEVEL_K`, `norm_LEVEL` and `transition_LEVEL`, from this level to
+the next.
 """
 
 from collections.abc import Sequence
@@ -20,13 +21,19 @@ from unet_jax.models.encoders.encoder import Encoder, Layers, max_pool_3x3, mean
 
 
 class DenseLayer(Layers):
-    """Appends new maps: `[B, H, W, C]` -> `[B, H, W, C + growth_rate]`."""
+    """Appends new maps to its input.
+
+    Attributes:
+      growth_rate: k, the number of new maps.
+      bottleneck: True puts a 1x1 convolution to 4 k channels before the 3x3.
+    """
 
     growth_rate: int
     bottleneck: bool
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Returns `[B, H, W, C + growth_rate]` of a map `[B, H, W, C]`."""
         y = x
         convolutions = [(self.growth_rate, 3)]
         if self.bottleneck:
@@ -38,15 +45,15 @@ class DenseLayer(Layers):
 
 
 class DenseNet(Encoder):
-    """Levels 1 to 5, the stem being level 1; those for small images, as CIFAR's, levels 0 to 2.
+    """DenseNet as an encoder: levels 1 to 5, where the stem is level 1; for small images, as CIFAR's, levels 0 to 2.
 
     Attributes:
-      layers_per_block: of each dense block.
+      layers_per_block: the number of layers of each dense block.
       growth_rate: k, the new maps of a layer.
       features: channels of the stem.
-      bottleneck: whether a 1x1 convolution to 4 k channels stands before each 3x3.
-      compression: the share of channels that a transition keeps.
-      small_images: whether the stem is 3x3, without stride, pool and normalisation.
+      bottleneck: True puts a 1x1 convolution to 4 k channels before each 3x3.
+      compression: the fraction of channels that a transition keeps.
+      small_images: True makes the stem a 3x3 convolution without stride, pool and normalisation.
     """
 
     layers_per_block: Sequence[int] = (6, 12, 24, 16)
@@ -58,11 +65,12 @@ class DenseNet(Encoder):
 
     @property
     def first_level(self) -> int:
-        """Returns the level of the first block."""
+        """The level of the first block."""
         return 0 if self.small_images else 2
 
     @property
     def widths(self) -> dict[int, int]:
+        """Channels of the map of each level, shallow to deep."""
         widths, channels = {} if self.small_images else {1: self.features}, self.features
         for level, layers in enumerate(self.layers_per_block, self.first_level):
             widths[level] = channels + layers * self.growth_rate
@@ -70,11 +78,12 @@ class DenseNet(Encoder):
         return widths
 
     def reduced(self, channels: int) -> int:
-        """Returns how many of so many channels a transition keeps."""
+        """Returns the number of channels that a transition keeps."""
         return int(channels * self.compression)
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> tuple[jax.Array, ...]:
+        """Returns the maps of `levels`, shallow to deep, of images `[B, H, W, C]`."""
         maps = []
         if self.small_images:
             x = self.conv(self.features, 3, "stem_conv")(images)

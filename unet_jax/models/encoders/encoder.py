@@ -1,15 +1,16 @@
-"""The base class of the encoders: levels of their maps, PyTorch's convolution, normalisation and pools.
+"""The base class of the encoders: the levels of their maps, PyTorch's convolution, normalisation and pools.
 
-Strides, paddings and epsilons are those of torchvision's networks, so that its weights give its features. Pools are
-written without select-and-scatter in their gradients, as in `models/blocks.py`. Images have multiples of 2^depth pixels
-on a side.
+Strides, paddings and epsilons are those of torchvision's networks, so that its weights give its features. The gradients of
+the pools need no select-and-scatter, as in `models/blocks.py`. Height and width of the images are multiples of 2^depth
+pixels.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 from unet_jax.models.blocks import batch_norm
 from unet_jax.models.conv import conv_general_dilated
@@ -23,11 +24,14 @@ class Layers(nn.Module):
       axis_name: the mapped axis over which BatchNorm takes its mean and variance.
     """
 
-    dtype: Any
+    dtype: DTypeLike
     axis_name: str | None
 
     def conv(self, features: int, size: int, name: str, *, stride: int = 1, bias: bool = False) -> nn.Conv:
-        """Builds a `size` x `size` convolution with (size - 1) / 2 zeros on every side; "SAME" has fewer at the start."""
+        """Builds a `size` x `size` convolution as the submodule `name`, with (size - 1) / 2 zeros on every side.
+
+        Flax's "SAME" has fewer zeros at the start where the stride is 2.
+        """
         border = (size // 2, size // 2)
         return nn.Conv(
             features,
@@ -42,21 +46,22 @@ class Layers(nn.Module):
         )
 
     def norm(self, name: str, train: bool) -> nn.BatchNorm:
-        """Builds BatchNorm; Flax's momentum of 0.9 is PyTorch's of 0.1."""
+        """Builds BatchNorm as the submodule `name`; Flax's momentum of 0.9 is PyTorch's of 0.1."""
         return batch_norm(train, self.dtype, self.axis_name, name)
 
 
 class Encoder(Layers):
-    """Maps images `[B, H, W, C]` to a tuple of maps, one per level of `levels`; level j is `[B, H / 2^j, W / 2^j, widths[j]]`.
+    """Maps images `[B, H, W, C]` to a tuple of maps, one per level of `levels`.
 
-    A subclass has its options as fields, `widths`, and `__call__(images, train)`, whose modules of level j are built for a
-    `depth` of j and more: a shallower encoder's variables are a subset of a deeper one's by name.
+    The map of level j is `[B, H / 2^j, W / 2^j, widths[j]]`. A subclass has its options as fields, `widths`, and
+    `__call__(images, train)`. The submodules of level j are built for a `depth` of j and more. So the variables of a
+    shallower encoder are, by their names, a subset of those of a deeper one.
 
     Attributes:
       depth: the deepest level that is built; 0 for all.
     """
 
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
     axis_name: str | None = None
     depth: int = 0
 
@@ -75,9 +80,9 @@ class Encoder(Layers):
 
 
 def max_pool_3x3(x: jax.Array) -> jax.Array:
-    """Computes the 3x3 maximum with stride 2, with a border of -inf; `[B, H, W, C]` -> `[B, ceil(H / 2), ceil(W / 2), C]`.
+    """Computes the 3x3 maximum with stride 2 and a border of -inf: `[B, H, W, C]` -> `[B, ceil(H / 2), ceil(W / 2), C]`.
 
-    Along an axis the maximum of three shifted maps, by stride 2. Pixels that tie share the gradient.
+    Along each axis it is the maximum of three shifted maps, at every second pixel. Pixels that tie share the gradient.
     """
     for axis in (1, 2):
         size = x.shape[axis]

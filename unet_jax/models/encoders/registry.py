@@ -1,8 +1,8 @@
 """The table of encoders: networks from image classification, whose maps replace a grid's contracting path.
 
-`ENCODERS[name](depth=..., dtype=..., axis_name=...)` gives a linen module `(images, train) -> tuple of maps`, one per
-level; level j has stride 2^j. To add one: write its file with a subclass of `encoder.Encoder`, add its row; the tests run
-over the table.
+`ENCODERS[name](depth=..., dtype=..., axis_name=...)` builds a linen module `(images, train) -> tuple of maps`, one map per
+level; level j has stride 2^j. To add one: write its file with a subclass of `encoder.Encoder`, and add its row. The tests
+run over the table.
 """
 
 import functools
@@ -22,7 +22,7 @@ ENCODERS: dict[str, Callable[..., Encoder]] = {
     "densenet169": functools.partial(DenseNet, layers_per_block=(6, 12, 32, 32)),
     "densenet201": functools.partial(DenseNet, layers_per_block=(6, 12, 48, 32)),
     "densenet161": functools.partial(DenseNet, layers_per_block=(6, 12, 36, 24), growth_rate=48, features=96),
-    # Those for CIFAR: L = 40, k = 12, and with bottlenecks and compression L = 100, k = 12.
+    # For CIFAR: L = 40, k = 12; and L = 100, k = 12 with bottlenecks and compression (DenseNet's table 2).
     "densenet40": functools.partial(
         DenseNet,
         layers_per_block=(12, 12, 12),

@@ -9,29 +9,34 @@ from unet_jax.errors import UserError
 
 
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
-    """Returns the file's arrays by name, floats as float32.
+    """Returns the arrays of a file by name, floats as float32.
 
-    - .safetensors by the library safetensors;
+    - .safetensors is read by the library safetensors;
     - .pt and .pth by PyTorch, which loads tensors only (`weights_only`);
-    - .npz by NumPy: for a machine without either, `numpy.savez(PATH, **{k: v.numpy() for k, v in state.items()})`.
+    - .npz by NumPy. It is for a machine without these libraries; another machine writes it by
+      `numpy.savez(PATH, **{k: v.numpy() for k, v in state.items()})`.
+
+    Args:
+      path: of the file.
 
     Raises:
-      UserError: no such file, another kind, not readable as its kind, not a state dict, or the library is not installed.
+      UserError: there is no such file, it is of another kind, cannot be read as its kind, or is no state dict; or the library
+        is not installed.
     """
     path = Path(path).expanduser()
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise UserError(f"{path}: the kinds of files are {', '.join(READERS)}; give one of them.")
+        raise UserError(f"{path}: is no file of weights; give one that ends in {', '.join(READERS)}.")
     if not path.is_file():
         raise UserError(f"{path}: no such file; save it with torch.save(network.state_dict(), PATH) first.")
     try:
         state = reader(path)
     except ImportError as error:
         raise UserError(
-            f"{path}: reading {path.suffix} needs the package {error.name}; install it: it is in the extra torch."
+            f"{path}: reading {path.suffix} needs the package {error.name}; install it: pip install 'unet-jax[torch]'."
         ) from error
     except Exception as error:
-        # Three libraries, each of which raises other kinds of errors for a damaged file.
+        # For a damaged file, each of the three libraries raises its own kinds of errors.
         why = (str(error) or type(error).__name__).strip().splitlines()[0]
         raise UserError(f"{path} cannot be read as {path.suffix} ({why}); save its state dict again.") from error
     if not state:
@@ -40,20 +45,20 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _safetensors(path: Path) -> dict[str, np.ndarray]:
-    # An extra, so only imported where it is used.
-    from safetensors.numpy import load_file
+    # An extra, so it is imported only here.
+    from safetensors.numpy import load_file  # type: ignore[import-not-found] # an extra
 
     return load_file(path)
 
 
 def _torch(path: Path) -> dict[str, np.ndarray]:
-    # An extra, so only imported where it is used.
-    import torch
+    # An extra, so it is imported only here.
+    import torch  # type: ignore[import-not-found] # an extra
 
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        # Its text advises to run the file's code.
+        # The error's text advises the reader to run the code in the file.
         raise ValueError("damaged, or it holds more than tensors") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ValueError("not a dictionary of tensors")

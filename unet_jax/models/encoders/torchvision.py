@@ -1,10 +1,12 @@
 """Converts torchvision's names and layouts of weights to ours.
 
-Of convolutions PyTorch has `[out, in, height, width]`, we have `[height, width, in, out]`; of BatchNorm its weight, bias,
-running_mean and running_var are our scale, bias, mean and var. The classifier and the counts of batches are not used.
+The kernel of a convolution is `[out, in, height, width]` in PyTorch and `[height, width, in, out]` here. BatchNorm's weight,
+bias, running_mean and running_var are called scale, bias, mean and var here. The classifier and the counts of batches are not
+used.
 """
 
 import re
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -23,14 +25,14 @@ LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "runnin
 
 
 def convert_state_dict(encoder: Encoder, state: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Converts a state dict of torchvision's network to our arrays.
+    """Converts a state dict of torchvision's network to the arrays of an encoder.
 
     Args:
-      encoder: of `ENCODERS`, all of its levels.
+      encoder: one of `ENCODERS`, built with all of its levels.
       state: arrays by torchvision's names, or by those of its older DenseNet files (`norm.1` for `norm1`).
 
     Returns:
-      Our arrays, float32 by path, and the names that were left out.
+      The encoder's arrays, float32 by path, and torchvision's names that were left out.
 
     Raises:
       UserError: an array is missing, left over, or of another shape.
@@ -53,7 +55,9 @@ def convert_state_dict(encoder: Encoder, state: dict[str, np.ndarray]) -> tuple[
         ],
     }
     raise_weight_mismatch(
-        problems, "these are not the encoder's weights", "give the state dict of torchvision's network of this name"
+        problems,
+        "the file does not hold the encoder's weights",
+        "give the state dict of torchvision's network of this name",
     )
     return {path: _layout(renamed[name]) for path, name in names.items()}, left_out
 
@@ -64,23 +68,28 @@ def _layout(array) -> np.ndarray:
 
 
 def torchvision_name(encoder: Encoder, path: str) -> str:
-    """Returns torchvision's name of our variable of this path, such as `params/block_2_0/conv_1/kernel`."""
+    """Returns torchvision's name of the variable with this path.
+
+    >>> torchvision_name(ResNet(), "params/block_2_0/conv_1/kernel")
+    'layer1.0.conv2.weight'
+    """
     _, *modules, leaf = path.split("/")
     return f"{_MODULES[type(encoder)](encoder, *modules)}.{LEAVES[leaf]}"
 
 
 def _vgg(encoder: VGG, module: str) -> str:
-    """Returns its place in `features`, where each convolution is followed by its normalisation, a ReLU and, last, the pool."""
+    """Returns the place in `features`: a level's convolutions, each with its normalisation and ReLU, and then its pool."""
     kind, level, k = _parts(module)
     before = sum(encoder.convs[:level]) + k
-    index = before * (3 if encoder.batch_norm else 2) + level + (kind == "norm")
-    return f"features.{index}"
+    index = before * (3 if encoder.batch_norm else 2) + level
+    return f"features.{index + 1 if kind == 'norm' else index}"
 
 
-def _resnet(_: ResNet, block: str, module: str = "") -> str:
+def _resnet(encoder: ResNet, block: str, module: str = "") -> str:
+    del encoder
     if not module:
         return {"stem_conv": "conv1", "stem_norm": "bn1"}[block]
-    _, level, k = _parts(block)
+    level, k = _parts(block)[1:]
     inside = {"shortcut_conv": "downsample.0", "shortcut_norm": "downsample.1"}.get(module)
     if inside is None:
         kind, number = module.split("_")
@@ -90,15 +99,16 @@ def _resnet(_: ResNet, block: str, module: str = "") -> str:
 
 def _densenet(encoder: DenseNet, layer: str, module: str = "") -> str:
     if module:
-        _, level, k = _parts(layer)
+        level, k = _parts(layer)[1:]
         kind, number = module.split("_")
         return f"features.denseblock{level - 1}.denselayer{k + 1}.{kind}{int(number) + 1}"
-    kind, level = layer.split("_")
-    if kind == "stem":
-        return f"features.{level}0"  # stem_conv and stem_norm
-    if kind == "norm" and int(level) == max(encoder.widths):
+    if layer in ("stem_conv", "stem_norm"):
+        return f"features.{layer.removeprefix('stem_')}0"
+    kind, number = layer.split("_")
+    level = int(number)
+    if kind == "norm" and level == max(encoder.widths):
         return "features.norm5"
-    return f"features.transition{int(level) - 1}.{'norm' if kind == 'norm' else 'conv'}"
+    return f"features.transition{level - 1}.{'norm' if kind == 'norm' else 'conv'}"
 
 
 def _parts(name: str) -> tuple[str, int, int]:
@@ -107,4 +117,4 @@ def _parts(name: str) -> tuple[str, int, int]:
     return kind, int(level), int(number)
 
 
-_MODULES = {VGG: _vgg, ResNet: _resnet, DenseNet: _densenet}
+_MODULES: dict[type[Encoder], Callable[..., str]] = {VGG: _vgg, ResNet: _resnet, DenseNet: _densenet}

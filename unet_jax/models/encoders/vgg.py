@@ -3,8 +3,9 @@
     level 0 = 3x3 convolutions of the image, a ReLU after each
     level j = 3x3 convolutions of the 2x2 maximum of level j-1,             j = 1 .. 4
 
-Unlike the other encoders it has a map at full resolution, so the last up-sampling has a skip. The maximum after level 4
-feeds the classifier alone and is left out. Modules: `conv_LEVEL_K` and, with normalisation, `norm_LEVEL_K`.
+This is configuration D of the paper's table 1. Unlike the other encoders it has a map at full resolution, so the last
+up-sampling has a skip. The maximum after level 4 feeds the classifier alone and is left out. Submodules: `conv_LEVEL_K` and,
+with normalisation, `norm_LEVEL_K`.
 """
 
 from collections.abc import Sequence
@@ -18,12 +19,12 @@ from unet_jax.models.encoders.encoder import Encoder
 
 
 class VGG(Encoder):
-    """Levels 0 to 4.
+    """VGG as an encoder: levels 0 to 4.
 
     Attributes:
-      convs: convolutions of each level from 0.
-      features: their channels.
-      batch_norm: whether BatchNorm stands between convolution and ReLU; the convolution keeps its bias, as torchvision's.
+      convs: the number of convolutions of each level.
+      features: the channels of the convolutions of each level.
+      batch_norm: True puts BatchNorm between convolution and ReLU; the convolution keeps its bias, as in torchvision.
     """
 
     convs: Sequence[int] = (2, 2, 3, 3, 3)
@@ -34,10 +35,12 @@ class VGG(Encoder):
 
     @property
     def widths(self) -> dict[int, int]:
+        """Channels of the map of each level, shallow to deep."""
         return dict(enumerate(self.features))
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> tuple[jax.Array, ...]:
+        """Returns the maps of `levels`, shallow to deep, of images `[B, H, W, C]`."""
         x, maps = images, []
         for level in self.levels:
             x = max_pool(x) if level else x

@@ -1,12 +1,14 @@
 """Reads and writes an encoder's weights: NumPy's .npz, one float32 array per variable by its path (`params/stem_conv/kernel`).
 
-The file also holds `encoder`, the name in `ENCODERS`. `unet_jax.programs.from_torch` writes such files; nothing in them is
-ever unpickled.
+The file also holds `encoder`, the name in `ENCODERS`. `unet-jax from-torch` writes such files; nothing in them is ever
+unpickled.
 """
 
 import uuid
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from flax import traverse_util
@@ -30,7 +32,7 @@ def write_encoder_weights(path: Path, name: str, arrays: dict[str, np.ndarray]) 
     working = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with working.open("wb") as file:
-            np.savez(file, encoder=np.array(name), **arrays)
+            np.savez(file, allow_pickle=False, encoder=np.array(name), **arrays)
         working.replace(path)
     finally:
         working.unlink(missing_ok=True)
@@ -45,7 +47,7 @@ def read_encoder_weights(path: str | Path) -> tuple[str, dict[str, np.ndarray]]:
     arrays = read_npz(path, "model.encoder_weights")
     if "encoder" not in arrays:
         raise UserError(
-            f"{path} was not written by unet_jax.programs.from_torch: convert torchvision's weights with it."
+            f"{path} was not written by unet-jax from-torch: convert torchvision's weights with that command."
         )
     return str(arrays.pop("encoder")), arrays
 
@@ -55,7 +57,7 @@ def read_npz(path: str | Path, what: str) -> dict[str, np.ndarray]:
 
     Args:
       path: of the file.
-      what: the flag or key that gave the path, for the error.
+      what: the flag or key that gave the path; the error names it.
 
     Raises:
       UserError: the file cannot be read.
@@ -68,16 +70,16 @@ def read_npz(path: str | Path, what: str) -> dict[str, np.ndarray]:
         raise UserError(f"{what}={path} cannot be read as .npz ({why}); give a file of arrays.") from error
 
 
-def load_encoder_weights(variables: dict, path: str | Path, name: str) -> tuple[dict, str]:
-    """Replaces the encoder's variables of a network by those of a file.
+def load_encoder_weights(variables: dict[str, Any], path: str | Path, name: str) -> tuple[dict[str, Any], str]:
+    """Replaces the variables of a network's encoder by those of a file.
 
     If the network reads one channel and the file three, the first kernel is summed over its channels: a grey image then
     gives the same result as three equal channels. Arrays of levels that the network does not have are not used.
 
     Args:
-      variables: of a network with an encoder, `params` and, where it normalises, `batch_stats`.
-      path: of a file that `write_encoder_weights` wrote.
-      name: of the network's encoder.
+      variables: `params` of a network with an encoder, and `batch_stats` where it normalises by batch statistics.
+      path: a file that `write_encoder_weights` wrote.
+      name: the network's encoder, by its name in `ENCODERS`.
 
     Returns:
       The variables, and a line that says what was loaded.
@@ -111,18 +113,18 @@ def load_encoder_weights(variables: dict, path: str | Path, name: str) -> tuple[
         "with NaN or Inf": [key for key in common if not np.isfinite(arrays[key]).all()],
     }
     raise_weight_mismatch(
-        problems, f"{path} does not fit encoder {name}", "convert the weights again with unet_jax.programs.from_torch"
+        problems, f"{path} does not fit encoder {name}", "convert the weights again with unet-jax from-torch"
     )
     loaded = traverse_util.unflatten_dict({key: arrays[key].astype(np.float32) for key in wanted}, sep="/")
     unused = len(arrays) - len(wanted)
     if unused:
-        note += f"; {unused} of levels that the network does not have stay out"
+        note += f"; {unused} arrays of levels that the network does not have are left out"
     placed = {kind: {**tree, PREFIX: loaded[kind]} if kind in loaded else tree for kind, tree in variables.items()}
     return placed, f"{len(wanted)} arrays of {path} loaded into encoder {name}{note}"
 
 
-def flatten(variables: dict) -> dict:
-    """Returns the leaves by path, with slashes."""
+def flatten(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the leaves by their paths, such as `params/stem_conv/kernel`."""
     return traverse_util.flatten_dict(variables, sep="/")
 
 
@@ -133,11 +135,14 @@ def raise_weight_mismatch(problems: dict[str, list[str]], what: str, remedy: str
       problems: names by kind of problem.
       what: the subject of the message.
       remedy: the end of the message.
+
+    Raises:
+      UserError: there is a problem.
     """
-    found = []
+    parts = []
     for kind, names in problems.items():
         if names:
             listed = [*names[:SHOWN], "..."] if len(names) > SHOWN else names
-            found.append(f"{len(names)} {kind} ({', '.join(listed)})")
-    if found:
-        raise UserError(f"{what}: {'; '.join(found)}; {remedy}.")
+            parts.append(f"{len(names)} {kind} ({', '.join(listed)})")
+    if parts:
+        raise UserError(f"{what}: {'; '.join(parts)}; {remedy}.")

@@ -50,27 +50,27 @@ pytestmark = pytest.mark.usefixtures("quick_compile")
             "fc_densenet",
             {"stem_features": 4, "growth_rate": 3, "layers_per_block": (1, 2, 1)},
             {"down_0": 0, "bottleneck": 1, "up_0_0": 2},
-            # The skip is read by the layer, and by the head, which reads the whole block.
+            # The layer reads the skip, and so does the head, which reads the whole block.
             {"down_0 -> up_0_0": [(r, "in", c, n) for r in ("head", "up_0_0") for c, n in ((6, 4), (10, 3))]},
         ),
     ],
 )
 def test_nodes_and_skips_of_every_network(name, options, nodes, skips, monkeypatch):
     monkeypatch.setitem(ENCODERS, "small", functools.partial(ResNet, blocks=(1, 1), features=2))
-    found = graph(name, **options)
-    assert found.column == nodes
-    assert {skip.name: [tuple(place) for place in skip.places] for skip in found.skips} == skips
-    assert not {(skip.source, skip.reader) for skip in found.skips} & set(found.edges)
+    network = graph(name, **options)
+    assert network.column == nodes
+    assert {skip.name: [tuple(place) for place in skip.places] for skip in network.skips} == skips
+    assert not {(skip.source, skip.reader) for skip in network.skips} & set(network.edges)
     if name == "fc_densenet":
-        assert [place.name for place in found.nodes[0].places] == ["down_0_0", "first", "transition_down_0"]
-        assert found.joins[0].maps == {"U": list(range(6)), "down_0": list(range(6, 13))}
+        assert [place.name for place in network.nodes[0].places] == ["down_0_0", "first", "transition_down_0"]
+        assert network.joins[0].maps == {"U": list(range(6)), "down_0": list(range(6, 13))}
     if name == "fcn":
-        assert [skip.source for skip in found.skips] == ["conv_3", "conv_4"]
-        assert ("fc", "logits_0") in found.edges
+        assert [skip.source for skip in network.skips] == ["conv_3", "conv_4"]
+        assert ("fc", "logits_0") in network.edges
 
 
 def cka(x, y):
-    """From Gram matrices: HSIC(K, M) / sqrt(HSIC(K, K) HSIC(M, M)), HSIC(K, M) = tr(K H M H), H = 1 - 1/n."""
+    """Computes CKA from Gram matrices: HSIC(K, M) / sqrt(HSIC(K, K) HSIC(M, M)), HSIC(K, M) = tr(K H M H), H = 1 - 1/n."""
     h = np.eye(len(x)) - 1 / len(x)
     k, m = x @ x.T, y @ y.T
     return np.trace(k @ h @ m @ h) / np.sqrt(np.trace(k @ h @ k @ h) * np.trace(m @ h @ m @ h))

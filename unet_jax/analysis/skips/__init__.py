@@ -1,1 +1,1 @@
-"""Measures what the skip connections of trained networks contribute: localisation, boundaries, similar maps."""
+"""Measures the contribution of skip connections in trained networks: localisation, boundaries, similar maps."""

@@ -1,7 +1,7 @@
-"""Finds the nodes and skip connections of any network, from who reads whom (`analysis/wiring.py`) and how large its maps are.
+"""Finds the nodes and skip connections of any network from its wiring (`analysis/wiring.py`) and the sizes of its maps.
 
-U is a submodule that gives more pixels than it takes. Submodules at one level that read each other, with the same U behind
-them, are one node: enc_i, x^{i,j}, a dense block, the convolutions of FCN between two pools.
+U is a submodule whose output has more pixels than its input. Submodules at one level that read each other, with the same
+U before them, are one node: enc_i, x^{i,j}, a dense block, the convolutions of FCN between two pools.
 
 A skip connection is any input that is joined with an up-sampled map and does not derive from it. Inputs with the same
 up-sampling history count as one: the maps of a dense block are one skip, x^{i,0} and x^{i,1} are two. In networks that add
@@ -15,16 +15,23 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from flax import linen as nn
 
 from unet_jax.analysis import wiring
+from unet_jax.models.network import Network
 
-# Pixels. At this size neither margins nor borders hide how often a map was halved.
+# Height and width in pixels. At this size, margins and borders do not hide how often a map was halved.
 LARGE = 2048
 
 
 class Place(NamedTuple):
-    """Channels of a map that passes between submodules: of the input ("in") or of the output ("out") of `name`."""
+    """Names channels of a map that passes between submodules.
+
+    Attributes:
+      name: the submodule.
+      end: "in" for its input, "out" for its output.
+      first: the first of the channels.
+      channels: their number.
+    """
 
     name: str
     end: str
@@ -33,9 +40,14 @@ class Place(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A node or a skip connection, and the places where its map is replaced.
+    """Describes a node or a skip connection.
 
-    A skip leads from the node `source` to the node `reader`; for a node both are its name.
+    Attributes:
+      kind: "node" or "skip".
+      name: its name.
+      source: the node that a skip leads from; for a node, its name.
+      reader: the node that a skip leads to; for a node, its name.
+      places: the places where its map is replaced.
     """
 
     kind: str
@@ -46,7 +58,14 @@ class Part(NamedTuple):
 
 
 class Join(NamedTuple):
-    """The maps that a node concatenates: the name of what reads them, their channels there by name, "U" first."""
+    """Describes the maps that a node concatenates.
+
+    Attributes:
+      node: name of the node.
+      level: its level.
+      reader: the submodule that reads the maps.
+      maps: by name, "U" first, the channels of each map in the reader's input.
+    """
 
     node: str
     level: int
@@ -55,9 +74,15 @@ class Join(NamedTuple):
 
 
 class Graph(NamedTuple):
-    """Of each node its level and its column (the nodes on the longest way to it), and what connects them.
+    """Describes the nodes of a network and their connections.
 
-    `edges` are the pairs (source, reader) that are no skip connections.
+    Attributes:
+      level: level by node: how often its maps were halved.
+      column: column by node: the number of nodes on the longest path to it.
+      nodes: the nodes.
+      skips: the skip connections.
+      joins: the maps that nodes concatenate.
+      edges: pairs (source, reader) that are not skip connections.
     """
 
     level: dict[str, int]
@@ -68,13 +93,21 @@ class Graph(NamedTuple):
     edges: tuple[tuple[str, str], ...]
 
 
-def find(module: nn.Module, variables: Any, channels: int) -> Graph:
-    """Finds the graph of a network for images with `channels` channels; its weights do not matter."""
+def find(module: Network, variables: Any, channels: int) -> Graph:
+    """Finds the graph of a network.
+
+    Args:
+      module: the network.
+      variables: its variables, none of them 0.
+      channels: channels of the image.
+    """
     return _Finder(module, variables, channels).graph()
 
 
 class _Finder:
-    def __init__(self, module: nn.Module, variables: Any, channels: int):
+    """Derives the graph from the wiring and the levels of a network."""
+
+    def __init__(self, module: Network, variables: Any, channels: int):
         size = module.input_size(max(32, module.multiple))
         image = np.random.default_rng(0).normal(size=(1, size, size, channels)).astype(np.float32)
         self.reads = wiring.reads(module, variables, image)
@@ -86,21 +119,23 @@ class _Finder:
             self.level[reader] = min(self.level[source.name] for source in self.reads[reader])
 
     def sources(self, name: str) -> list[wiring.Source]:
-        """Returns what a submodule reads; `name` is the whole submodule (NAME) or one of its maps (NAME_k)."""
+        """Returns the sources of a submodule; `name` is the submodule (NAME) or one of its maps (NAME_k)."""
         return self.reads.get(name) or self.reads.get(name.rpartition("_")[0], [])
 
-    @functools.cache  # noqa: B019 - lives as long as the search
+    # The cache lives as long as the search.
+    @functools.cache  # noqa: B019
     def behind(self, name: str) -> frozenset[str]:
         """Returns every submodule that a map depends on."""
         direct = {source.name for source in self.sources(name)} - {"image"}
         return frozenset(direct).union(*(self.behind(source) for source in direct))
 
     def ups_behind(self, name: str) -> frozenset[str]:
+        """Returns every U that a map depends on."""
         return self.behind(name) & self.ups
 
     @functools.cached_property
     def node_of(self) -> dict[str, str]:
-        """Maps a submodule, or one of its maps, to its node; U and what gives logits have none."""
+        """Maps a submodule, or one of its maps, to its node; U and the submodules that give logits have no node."""
         inner = sorted(self.read - self.ups - self.tops)
         root = {name: name for name in inner}
 
@@ -124,8 +159,8 @@ class _Finder:
         return [node for source in self.sources(name) if source.name != "image" for node in self.nodes_of(source.name)]
 
     def joined(self) -> dict[tuple, list[tuple[str, wiring.Source]]]:
-        """Returns (reader, source) of each skip connection, by the U that it is joined with and the set of U behind it."""
-        pairs: dict[tuple, list] = {}
+        """Returns (reader, source) of each skip, by the U that it is joined with and the set of U before it."""
+        pairs: dict[tuple, list[tuple[str, wiring.Source]]] = {}
         for reader, sources in self.reads.items():
             for up in (source.name for source in sources if source.name in self.ups):
                 for source in sources:
@@ -134,6 +169,7 @@ class _Finder:
         return pairs
 
     def skips(self) -> list[Part]:
+        """Returns the skip connections: inputs joined with an up-sampled map, then the finer summands of sums."""
         parts = []
         for pairs in self.joined().values():
             last = max(pairs, key=lambda pair: pair[1].first)[1].name
@@ -149,6 +185,7 @@ class _Finder:
         return parts
 
     def joins(self) -> list[Join]:
+        """Returns the maps that each node concatenates with an up-sampled one."""
         joins: dict[str, Join] = {}
         for (up, _), pairs in self.joined().items():
             reader = next(reader for reader, _ in pairs if reader in self.node_of)
@@ -162,11 +199,13 @@ class _Finder:
         return list(joins.values())
 
     def graph(self) -> Graph:
+        """Returns the graph, with nodes in the order of their columns."""
         skips = self.skips()
         node_of = self.node_of | {reader: reader for reader in self.sums}
         level = {node: self.level[name] for name, node in node_of.items()}
         skipped = {(reader, source.name) for pairs in self.joined().values() for reader, source in pairs}
-        skipped |= {(skip.reader, skip.name) for skip in skips}  # of sums
+        # The skips of sums.
+        skipped |= {(skip.reader, skip.name) for skip in skips}
         edges = {
             (source, node)
             for name, node in node_of.items()
@@ -199,29 +238,31 @@ class _Finder:
         )
 
     def members(self, node: str) -> list[str]:
+        """Returns the submodules of a node."""
         return sorted(name for name, node_of_name in self.node_of.items() if node_of_name == node)
 
 
-def _sizes(module: nn.Module, variables: Any, channels: int) -> tuple[dict[str, int], set[str]]:
-    """Returns how often each map was halved, and the submodules that give more pixels than they take; by shapes alone."""
+def _sizes(module: Network, variables: Any, channels: int) -> tuple[dict[str, int], set[str]]:
+    """Returns how often each map was halved, and the submodules U that enlarge a map; only shapes are computed."""
     size = module.input_size(math.ceil(LARGE / module.multiple) * module.multiple)
-    taken, given = {}, {}
+    inputs: dict[str, int] = {}
+    outputs: dict[str, int] = {}
 
     def note(pixels, name, x):
         pixels[name] = x.shape[1]
         return x
 
     def trace(variables, image):
-        with wiring.tapped(functools.partial(note, taken), functools.partial(note, given)):
+        with wiring.tapped(functools.partial(note, inputs), functools.partial(note, outputs)):
             return module.apply(variables, image)
 
     jax.eval_shape(trace, variables, jax.ShapeDtypeStruct((1, size, size, channels), np.float32))
-    level = {name: max(0, round(math.log2(size / pixels))) for name, pixels in given.items()}
-    return level, {name for name, pixels in given.items() if name in taken and pixels > taken[name]}
+    level = {name: max(0, round(math.log2(size / pixels))) for name, pixels in outputs.items()}
+    return level, {name for name, pixels in outputs.items() if name in inputs and pixels > inputs[name]}
 
 
 def _stem(group: list[str]) -> str:
-    """Names a node after its submodules: the name of the only one, or the commonest one without a number at the end."""
+    """Names a node after its only submodule, or by the commonest name of its submodules without the final number."""
     if len(group) == 1:
         return group[0]
     stems = Counter(stem for stem in (name.rpartition("_")[0] for name in sorted(group)) if stem)

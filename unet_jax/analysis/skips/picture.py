@@ -1,24 +1,28 @@
-"""Draws a study: the networks' nodes and skips coloured by what they are worth, or bars of how similar maps are."""
+"""Draws a study: nodes and skips coloured by the points that they are worth, or bars of the similarity of maps."""
 
 import math
 import re
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unet_jax.analysis.skips.localise import METRICS, OF
+from unet_jax.analysis.skips.localise import MEANS, METRICS
 from unet_jax.analysis.skips.study_result import RunResult, Study
 from unet_jax.plotting.figures import COLOURS, new_figure
 
-# The radius of a node, and the distance between two levels; a column is 1 wide, which is `INCHES` inches.
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# The radius of a node and the distance between two levels, in columns; a column is `INCHES` inches wide.
 RADIUS, ROW = 0.42, 1.75
 INCHES = 0.72
 DROPS = "YlOrRd"
 
 
-def draw_networks(study: Study):
-    """Draws a column of panels for each run, a row for each mean and metric, with one scale of colours for all.
+def draw_networks(study: Study) -> "Figure":
+    """Draws a column of panels for each run and a row for each mean and metric, with one colour scale.
 
-    The scale goes by the square root: a skip costs a few points where a node costs all.
+    The scale is a square root, because a skip costs a few points and a node all of them.
     """
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
@@ -40,7 +44,7 @@ def draw_networks(study: Study):
         for run, frame, axis in zip(runs, frames, row, strict=True):
             together = next(s for s in run.scores if (s.kind, s.mean) == ("skips", mean)).drops[f"{metric}/mean"]
             title = f"{run.name}: {named} {run.scores[0].scores[f'{metric}/mean']:.4f}\n"
-            title += f"lost with the mean of {OF[mean]}; all skips at once: {_number(together)}"
+            title += f"points lost with the mean of {MEANS[mean]}; all skips together: {_number(together)}"
             axis.set_title(title, loc="left", fontsize=9)
             _network(axis, run, mean, f"{metric}/mean", colour)
             axis.set_xlim(frame[0], frame[1])
@@ -48,7 +52,7 @@ def draw_networks(study: Study):
             axis.set_aspect("equal")
             axis.set_axis_off()
     bar = figure.colorbar(colour, ax=axes, shrink=0.6, aspect=30, pad=0.01)
-    bar.set_label(f"points lost, of the mean over {', '.join(study.classes)}", fontsize=9)
+    bar.set_label(f"points lost, mean over {', '.join(study.classes)}", fontsize=9)
     return figure
 
 
@@ -57,7 +61,7 @@ def _place(run: RunResult, node: str) -> tuple[float, float]:
 
 
 def _lift(run: RunResult, source: str, reader: str) -> float:
-    """Returns how high above its row a skip bows, over the nodes that stand between its ends."""
+    """Returns the height of a skip's arc above its row, which passes over the nodes between its ends."""
     (x0, y0), (x1, y1) = _place(run, source), _place(run, reader)
     between = sum(x0 < x < x1 and y == y0 for x, y in (_place(run, node) for node in run.graph.level))
     return 0.0 if y0 != y1 or not between else 0.4 + 0.36 * between
@@ -78,7 +82,7 @@ def _network(axis, run: RunResult, mean: str, metric: str, colour) -> None:
     def arrow(source, reader, **style):
         ends = _place(run, source), _place(run, reader)
         lift, length = _lift(run, source, reader), math.dist(*ends)
-        # An arc3 passes at half of its `rad`, which is in lengths of the chord, above the chord's middle.
+        # An arc3 passes above the middle of its chord at half of `rad`, which is in units of the chord's length.
         bow = f"arc3,rad={-2 * lift / length}"
         shrink = 72 * INCHES * RADIUS
         axis.add_patch(
@@ -94,15 +98,15 @@ def _network(axis, run: RunResult, mean: str, metric: str, colour) -> None:
         drop = drops["skip", skip.name]
         middle = arrow(skip.source, skip.reader, color="#555555", linewidth=4.2, zorder=2)
         arrow(skip.source, skip.reader, color=_tint(colour, drop), linewidth=3.0, zorder=3)
-        label = f"{_number(drop)}" if "->" in skip.name else f"{skip.name} {_number(drop)}"
+        label = _number(drop) if "->" in skip.name else f"{skip.name} {_number(drop)}"
         box = {"boxstyle": "round,pad=0.12", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
         axis.text(*middle, label, fontsize=7.5, ha="center", va="center", zorder=4, bbox=box)
     for node in run.graph.level:
-        drop = drops.get(("node", node))
-        face = (1.0, 1.0, 1.0) if drop is None else _tint(colour, drop)
+        node_drop = drops.get(("node", node))
+        face = (1.0, 1.0, 1.0) if node_drop is None else _tint(colour, node_drop)
         axis.add_patch(Circle(_place(run, node), RADIUS, facecolor=face, edgecolor="#555555", linewidth=0.8, zorder=5))
         ink = "white" if np.dot(face[:3], (0.3, 0.59, 0.11)) < 0.45 else "black"
-        label = "sum" if drop is None else f"{_label(node)}\n{_number(drop)}"
+        label = "sum" if node_drop is None else f"{_label(node)}\n{_number(node_drop)}"
         axis.text(*_place(run, node), label, fontsize=7.5, color=ink, ha="center", va="center", zorder=6)
 
 
@@ -118,8 +122,8 @@ def _label(node: str) -> str:
     return re.sub(r"^x_(\d+)_(\d+)$", r"$x^{\1,\2}$", node).replace("bottleneck", "bottom").replace("encoder", "map")
 
 
-def draw_bars(study: Study):
-    """Draws the similarity of U with the skips of the last node of each level: the nearest skip, and the farthest where there are several."""
+def draw_bars(study: Study) -> "Figure":
+    """Draws the similarity of U and the skips at the last node of each level: nearest skip, and farthest if several."""
     series: dict[str, dict[int, float]] = {}
     for run in study.runs:
         for level in sorted({pair.level for pair in run.pairs}):
@@ -136,16 +140,16 @@ def draw_bars(study: Study):
     width = 0.8 / len(series)
     colours = {run.name: COLOURS[k % len(COLOURS)] for k, run in enumerate(study.runs)}
     for k, (name, values) in enumerate(series.items()):
-        run, _, which = name.rpartition(": ")
+        run_name, _, kind = name.rpartition(": ")
         x = [levels.index(level) + (k - (len(series) - 1) / 2) * width for level in values]
-        faint = {"alpha": 0.45, "hatch": "///"} if which == "farthest skip" else {}
-        bars = axis.bar(x, list(values.values()), 0.92 * width, color=colours[run], label=name, **faint)
+        faint = {"alpha": 0.45, "hatch": "///"} if kind == "farthest skip" else {}
+        bars = axis.bar(x, list(values.values()), 0.92 * width, color=colours[run_name], label=name, **faint)
         axis.bar_label(bars, fmt="%.2f", fontsize=7, padding=1)
     axis.set_xticks(range(len(levels)), [f"level {level}" for level in levels])
     axis.set_ylim(0, 1.05)
     axis.set_ylabel("linear CKA with the up-sampled map U")
     axis.set_title(
-        f"Maps that the last node of each level joins, {study.num_images} images of {study.split}", loc="left"
+        f"Maps joined by the last node of each level, {study.num_images} images of {study.split}", loc="left"
     )
     axis.grid(axis="y", alpha=0.3)
     axis.set_axisbelow(True)

@@ -1,4 +1,4 @@
-"""A study as text, as CSV and as JSON."""
+"""Shows a study as text, and writes it as CSV, JSON and a picture."""
 
 import dataclasses
 import math
@@ -8,13 +8,21 @@ from etils.epath import Path
 
 from unet_jax.analysis.results import write_results
 from unet_jax.analysis.skips import picture
-from unet_jax.analysis.skips.localise import METRICS, OF
+from unet_jax.analysis.skips.localise import MEANS, METRICS
 from unet_jax.analysis.skips.study_result import RunResult, Study
 from unet_jax.plotting.text_table import format_table
 
 
 def text(run: RunResult, classes: Sequence[str]) -> str:
-    """Returns the table of one run: scores of the network as it is, then the points that each replacement costs."""
+    """Returns the table of one run as text.
+
+    Args:
+      run: the run and its results.
+      classes: the reported classes.
+
+    Returns:
+      The scores of the network as it is and the points that each replacement costs, or the similarities of maps.
+    """
     title = f"{run.name}: {run.network}, checkpoint of step {run.step}, {run.mode}"
     return "\n".join([title, *(_drops(run, classes) if run.scores else _pairs(run))])
 
@@ -32,7 +40,7 @@ def _drops(run: RunResult, classes: Sequence[str]) -> list[str]:
     for score, line in zip(replaced, score_lines, strict=True):
         if score.mean != mean:
             mean = score.mean
-            lines.append(f"points lost with the mean of {OF[mean]} in place of")
+            lines.append(f"points lost, replaced by the mean of {MEANS[mean]}:")
         lines.append(line)
     return lines
 
@@ -48,15 +56,27 @@ def _pairs(run: RunResult) -> list[str]:
 def write(study: Study, out: Path) -> list[Path]:
     """Writes a study into a folder; files of the same names are replaced.
 
-    They are `skips.json`, `skips.csv` and `skips.png`, or `similarity.json` and so on where maps were compared.
+    Args:
+      study: the study.
+      out: the folder.
+
+    Returns:
+      The paths of `skips.json`, `skips.csv` and `skips.png`, or, where maps were compared, of `similarity.json`,
+      `similarity.csv` and `similarity.png`.
     """
-    with_scores = bool(study.runs[0].scores)
-    name, to_rows, draw = (
-        ("skips", _score_rows, picture.draw_networks) if with_scores else ("similarity", _pair_rows, picture.draw_bars)
-    )
-    rows = [row for run in study.runs for row in to_rows(run)]
-    files = {f"{name}.json": dataclasses.asdict(study), f"{name}.csv": rows, f"{name}.png": draw(study)}
-    return write_results(out, files)
+    if study.runs[0].scores:
+        name, rows, drawn = (
+            "skips",
+            [row for run in study.runs for row in _score_rows(run)],
+            picture.draw_networks(study),
+        )
+    else:
+        name, rows, drawn = (
+            "similarity",
+            [row for run in study.runs for row in _pair_rows(run)],
+            picture.draw_bars(study),
+        )
+    return write_results(out, {f"{name}.json": dataclasses.asdict(study), f"{name}.csv": rows, f"{name}.png": drawn})
 
 
 def _score_rows(run: RunResult) -> list[dict]:

@@ -1,20 +1,21 @@
-"""Compares the maps that a node concatenates: linear CKA (Kornblith, Norouzi, Lee, Hinton: "Similarity of Neural
-Network Representations Revisited", ICML 2019, section 3).
+"""Compares the maps that a node concatenates by linear CKA.
 
-With X [n, p] and Y [n, q] two maps' channels at the same n pixels, each channel less its mean:
+Source: Kornblith, Norouzi, Lee, Hinton: "Similarity of Neural Network Representations Revisited", ICML 2019, section 3.
+X `[n, p]` and Y `[n, q]` are the channels of two maps at the same n pixels, minus the mean of each channel:
 
     CKA(X, Y) = ||Y^T X||_F^2 / (||X^T X||_F ||Y^T Y||_F)
 
-It is 1 for maps that are equal up to a rotation of their channels and one scale, and at least 0. It needs no more of the
-pixels than the products of channels, so it is taken over all pixels of all images and nothing is sampled. Many pixels leave
-little of the bias that CKA has where n is not far above p.
+It lies between 0 and 1, and is 1 for maps that are equal up to a rotation of their channels and one scale. It needs only
+the products of channels, so it is computed over all pixels of all images, without sampling. With so many pixels, the bias
+that CKA has for small n / p is negligible.
 """
 
 import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -24,9 +25,15 @@ from unet_jax.inference.predictor import Predictor
 
 
 class Pair(NamedTuple):
-    """The CKA of two maps, `a` and `b`, that a node of the level concatenates; `distance` is how many skips lie before `b`.
+    """Holds the CKA of two maps that a node concatenates.
 
-    Of the maps [U, x^{i,0}, ..., x^{i,j-1}], U is "U", and the last skip, the nearest to the node, has distance 0.
+    Attributes:
+      node: name of the node.
+      level: its level.
+      a: name of the first map; "U" is the up-sampled one.
+      b: name of the second map.
+      distance: the number of skips between `b` and the node: of [U, x^{i,0}, ..., x^{i,j-1}] the last has 0.
+      cka: the similarity, 0 to 1.
     """
 
     node: str
@@ -39,14 +46,26 @@ class Pair(NamedTuple):
 
 @dataclasses.dataclass
 class Products:
-    """Means [C] and products of centred channels [C, C] over `pixels` pixels, in float64; a batch's are added to it."""
+    """Accumulates the means and products of centred channels over pixels, in float64.
+
+    Attributes:
+      pixels: the number of pixels.
+      mean: mean of each channel, `[C]`.
+      products: sums of the products of centred channels, `[C, C]`.
+    """
 
     pixels: int = 0
     mean: Any = 0.0
     products: Any = 0.0
 
     def add(self, pixels: int, mean: np.ndarray, products: np.ndarray) -> None:
-        """Adds pixels with their own mean and products about it (Chan, Golub, LeVeque 1983): nothing large cancels."""
+        """Adds pixels, without cancellation of large numbers (Chan, Golub, LeVeque 1983).
+
+        Args:
+          pixels: the number of pixels.
+          mean: their mean of each channel, `[C]`.
+          products: sums of the products of their channels, centred by `mean`, `[C, C]`.
+        """
         total = self.pixels + pixels
         step = mean.astype(np.float64) - self.mean
         self.products = self.products + products.astype(np.float64)
@@ -56,7 +75,20 @@ class Products:
 
 
 def linear_cka(products: np.ndarray, a: list[int], b: list[int]) -> float:
-    """Computes CKA of the channels `a` and `b` from the products of all centred channels `[C, C]`; NaN where one is constant."""
+    """Computes the CKA of two groups of channels.
+
+    Args:
+      products: products of all centred channels, `[C, C]`.
+      a: channels of the first group.
+      b: channels of the second group.
+
+    Returns:
+      CKA, 0 to 1; NaN if all channels of a group are constant.
+
+    >>> x = np.array([[1.0, 2.0, 0.0], [-1.0, -2.0, 0.0]])
+    >>> linear_cka(x.T @ x, [0], [1]), linear_cka(x.T @ x, [0], [2])
+    (1.0, nan)
+    """
     between, within_a, within_b = (products[np.ix_(x, y)] for x, y in ((a, b), (a, a), (b, b)))
     norms = np.linalg.norm(within_a) * np.linalg.norm(within_b)
     return float(np.linalg.norm(between) ** 2 / norms) if norms > 0 else float("nan")
@@ -65,21 +97,21 @@ def linear_cka(products: np.ndarray, a: list[int], b: list[int]) -> float:
 def compare_maps(
     predictor: Predictor,
     graph: Graph,
-    source,
+    source: Any,
     *,
     batch_size: int,
     progress: Callable[[int, int], None] = lambda done, number: None,
 ) -> list[Pair]:
-    """Compares every pair of maps at every node of `graph` that concatenates some, over all pixels that the network sees.
+    """Compares every pair of maps at every node that concatenates some, over all pixels of the maps.
 
-    Those are the images' pixels and, where they were padded, their mirrored ones, at the size of the maps.
+    Images are padded as in an evaluation, and the mirrored pixels count.
 
     Args:
-      predictor: of the trained network.
-      graph: of `predictor.network`.
+      predictor: the trained network.
+      graph: the graph of `predictor.network`.
       source: random access to Examples.
-      batch_size: of a forward pass.
-      progress: called with how many images are done, of how many.
+      batch_size: batch size of a forward pass.
+      progress: called with the number of images that are done, and their total.
     """
     sizes = {join.reader: 1 + max(c for channels in join.maps.values() for c in channels) for join in graph.joins}
     places = {reader: Place(reader, "in", 0, size) for reader, size in sizes.items()}
@@ -101,8 +133,10 @@ def compare_maps(
     return pairs
 
 
-def map_products(module: replace.Replaceable, mode: str, variables, batch) -> dict:
-    """Returns of each image and place its `pixels` `[B]`, `mean` `[B, C]` and `products` `[B, C, C]` of centred channels."""
+def map_products(
+    module: replace.Replaceable, mode: str, variables: Any, batch: Mapping[str, jax.Array]
+) -> dict[str, Any]:
+    """Returns by place, for each image, `pixels` `[B]`, `mean` `[B, C]`, and `products` `[B, C, C]` of centred channels."""
 
     def each(x):
         x = x.astype(jnp.float32).reshape(len(x), -1, x.shape[-1])

@@ -1,4 +1,4 @@
-"""What a study of skip connections finds."""
+"""Holds the results of a study of skip connections."""
 
 import dataclasses
 
@@ -9,7 +9,18 @@ from unet_jax.analysis.skips.similarity import Pair
 
 @dataclasses.dataclass(frozen=True)
 class RunResult:
-    """A run and its results: `scores` where maps were replaced, `pairs` where they were compared."""
+    """Holds a run and its results.
+
+    Attributes:
+      name: name of the run.
+      workdir: its folder.
+      network: name of the network's class.
+      step: step of the checkpoint.
+      mode: "accurate" or "fast".
+      graph: the graph of the network.
+      scores: scores with maps replaced; empty where maps were compared.
+      pairs: similarities of maps; empty where maps were replaced.
+    """
 
     name: str
     workdir: str
@@ -23,7 +34,16 @@ class RunResult:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """The results of runs on the same images."""
+    """Holds the results of runs on the same images.
+
+    Attributes:
+      split: the split.
+      num_images: its number of images.
+      boundary_distance: distance of boundary IoU from the contour, in image diagonals.
+      classes: the reported classes.
+      runs: the results of each run.
+      versions: versions of the packages.
+    """
 
     split: str
     num_images: int

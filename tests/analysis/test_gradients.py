@@ -1,4 +1,4 @@
-"""Gradient flow: depth out of the traced program, norms against a plain gradient, runs side by side."""
+"""Gradient flow: depth from the traced program, norms against a plain gradient, several runs."""
 
 import csv
 import json
@@ -34,19 +34,20 @@ OFF = dict.fromkeys(("flip", "quarter_turns", "brightness", "contrast", "gamma",
 AUGMENT = OFF | {"brightness": 0.5}
 LOSS = create_loss(weights={"cross_entropy": 1.0, "dice": 0.5}, activation="softmax", num_classes=3)
 TX, SCHEDULE = create_optimizer(name="sgd", learning_rate=0.1, num_steps=9, grad_clip=1e-3)
-LAST = 2  # step of the run's checkpoint
+# Step of the run's checkpoint.
+LAST = 2
 
 
 @pytest.fixture(autouse=True)
 def quick_compile():
-    """The compiler does not optimise: each program runs once or twice."""
+    """Turns the compiler's optimisation off, as each program runs once or twice."""
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
 
 
-def test_depth_is_the_longest_way_from_the_image():
-    """Not the order in which the code runs: U-Net++'s x_2_0 runs after x_0_1 and lies as deep as it."""
+def test_depth_is_the_longest_path_from_the_image():
+    """The order of the code does not matter: U-Net++'s x_2_0 runs after x_0_1, but is less deep."""
     assert depths(models.build("unet_pp", num_classes=2, widths=(2, 3, 4), deep_supervision=True), 1) == {
         "x_0_0/conv_0": 1,
         "x_0_0/conv_1": 2,
@@ -106,14 +107,14 @@ def test_every_kernel_has_a_depth(name, options):
     kernels = {
         name.removesuffix("/kernel") for name in flatten_dict(shapes["params"], sep="/") if name.endswith("kernel")
     }
-    found = depths(module, 1)
-    assert found.keys() == kernels
-    assert list(found.values()) == sorted(found.values())
-    assert set(found.values()) == set(range(1, max(found.values()) + 1))
+    by_layer = depths(module, 1)
+    assert by_layer.keys() == kernels
+    assert list(by_layer.values()) == sorted(by_layer.values())
+    assert set(by_layer.values()) == set(range(1, max(by_layer.values()) + 1))
 
 
 def made(dropout):
-    """A small network with a state of step 5, and the batch of 4 that comes next."""
+    """Returns a small network, a state of step 5, and the batch of 4 that comes next."""
     module = models.build("unet", num_classes=3, widths=(2, 4), dropout=dropout)
     rng = np.random.default_rng(0)
     image = rng.normal(size=(4, 16, 16, 1)).astype(np.float32)
@@ -124,7 +125,7 @@ def made(dropout):
 
 
 def test_norms_are_those_of_the_plain_gradient():
-    """Of the loss of the whole batch, on one device and without augmentation."""
+    """The plain gradient is that of the whole batch, on one device and without augmentation."""
     module, state, batch = made(dropout=0.0)
 
     def plain_loss(params):
@@ -136,8 +137,8 @@ def test_norms_are_those_of_the_plain_gradient():
     loss, grads = create_host_gradient(module, LOSS, seed=0, augmentation=OFF)(state, batch)
     assert loss == pytest.approx(float(plain_value), rel=1e-5)
     state.params["dec_0"]["conv_1"]["kernel"][:] = 0
-    found = layers(state.params, grads, depths(module, 1))
-    assert [layer.name for layer in found] == [
+    measured = layers(state.params, grads, depths(module, 1))
+    assert [layer.name for layer in measured] == [
         "enc_0/conv_0",
         "enc_0/conv_1",
         "enc_1/conv_0",
@@ -147,7 +148,7 @@ def test_norms_are_those_of_the_plain_gradient():
         "dec_0/conv_1",
         "head",
     ]
-    for layer in found:
+    for layer in measured:
         g, w = (flatten_dict(tree, sep="/")[f"{layer.name}/kernel"] for tree in (plain, state.params))
         norm = math.sqrt(float((np.asarray(g, np.float64) ** 2).sum()))
         assert layer.norm == pytest.approx(norm, rel=1e-4)
@@ -159,16 +160,17 @@ def test_norms_are_those_of_the_plain_gradient():
 
 
 def test_gradient_is_what_the_step_acts_on_before_clipping():
-    """With the step's own augmentation and dropout, which change it."""
+    """Augmentation and dropout are those of the step, and change the gradient."""
     module, state, batch = made(dropout=0.3)
     devices = jax.local_devices()[:2]
     step = create_train_step(module, LOSS, TX, SCHEDULE, seed=7, augmentation=AUGMENT)
-    _, told = parallel.pmap_step(step, devices)(parallel.replicate(state, devices), parallel.shard(batch, devices))
+    _, metrics = parallel.pmap_step(step, devices)(parallel.replicate(state, devices), parallel.shard(batch, devices))
     gradient_of = create_host_gradient(module, LOSS, seed=7, augmentation=AUGMENT, devices=devices)
     loss, grads = gradient_of(state, batch)
-    assert loss == pytest.approx(float(told["loss"]), rel=1e-5)
-    assert float(optax.tree.norm(grads)) == pytest.approx(float(told["grad_norm"]), rel=1e-4)
-    assert float(told["grad_norm"]) > 1e-2  # far above the clip
+    assert loss == pytest.approx(float(metrics["loss"]), rel=1e-5)
+    assert float(optax.tree.norm(grads)) == pytest.approx(float(metrics["grad_norm"]), rel=1e-4)
+    # Far above the clip.
+    assert float(metrics["grad_norm"]) > 1e-2
     assert gradient_of(state.replace(step=np.int32(6)), batch)[0] != pytest.approx(loss, rel=1e-3)
 
 
@@ -185,7 +187,7 @@ def config(cache_dir):
 
 @pytest.fixture(scope="module")
 def run(config, tmp_path_factory):
-    """A run as a training would leave it, with a checkpoint of its last step."""
+    """Writes a run as training does, with a checkpoint of its last step."""
     parts = build_experiment(config)
     workdir = folder.open_workdir(
         tmp_path_factory.mktemp("runs") / "trained", config, parts.dataset, config.train.num_steps
@@ -196,21 +198,22 @@ def run(config, tmp_path_factory):
     return Path(workdir)
 
 
-def test_runs_side_by_side(run, config, tmp_path, capsys):
-    """One whose steps are both there, and its config, never trained."""
+def test_a_trained_run_and_a_config(run, config, tmp_path, capsys):
+    """Both steps of the run need no training; the config was never trained."""
     files = sorted(run.rglob("*"))
     flows = compare([run, str(run)], ["0", "latest"], out=tmp_path / "one")
     assert sorted(run.rglob("*")) == files
     assert [(flow.run, flow.step) for flow in flows] == [("trained", 0), ("trained", LAST)]
     with Image.open(tmp_path / "one/gradients.png") as picture:
         one_panel_less = picture.size[0]
-    said = capsys.readouterr().out
-    assert f"trained: step 0 as it was, {LAST} as it was; 0 steps to train" in said
+    printed = capsys.readouterr().out
+    assert "; 0 steps to train" in printed
 
     both = compare([run], [0], config=config, config_name="small", out=tmp_path / "two")
     assert [(flow.run, flow.step) for flow in both] == [("trained", 0), ("small", 0)]
     assert both[0] == flows[0]
-    assert both[1].layers == flows[0].layers  # the run's step 0 is that of its config
+    # The run's step 0 is that of its config.
+    assert both[1].layers == flows[0].layers
     assert flows[1].layers != flows[0].layers
     with (tmp_path / "two/gradients.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -224,7 +227,7 @@ def test_runs_side_by_side(run, config, tmp_path, capsys):
     first, last = flows[0].layers[0], flows[0].layers[-1]
     ratio = first.relative / last.relative
     assert flows[0].first_over_last() == ratio
-    line = next(line for line in said.splitlines() if line.startswith("trained        0"))
+    line = next(line for line in printed.splitlines() if line.startswith("trained        0"))
     assert line.split()[2:] == [
         "8",
         f"{flows[0].loss:.4f}",
@@ -250,7 +253,7 @@ def test_bad_input_comes_before_any_work(run, config, tmp_path):
             compare(workdirs, steps, **options)
 
 
-def test_runs_of_one_name_are_told_apart(run, tmp_path, monkeypatch):
+def test_runs_of_one_name_are_distinguished(run, tmp_path, monkeypatch):
     other = tmp_path / "trained"
     other.mkdir()
     for name in ("config.json", "versions.json"):
@@ -262,8 +265,8 @@ def test_runs_of_one_name_are_told_apart(run, tmp_path, monkeypatch):
 
 
 def flow_of(run, *measured, step=0):
-    found = [Layer(f"layer_{k}", depth, relative, relative, relative) for k, (depth, relative) in enumerate(measured)]
-    return Flow(run, step, 1.0, tuple(found))
+    rows = [Layer(f"layer_{k}", depth, relative, relative, relative) for k, (depth, relative) in enumerate(measured)]
+    return Flow(run, step, 1.0, tuple(rows))
 
 
 def test_the_line_goes_through_the_geometric_mean_of_a_depth():

@@ -1,1 +1,1 @@
-"""Measures how much of the loss's gradient reaches each convolution, from the image to the output."""
+"""Measures how much of the loss's gradient reaches each convolution of a network."""

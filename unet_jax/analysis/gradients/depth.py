@@ -1,54 +1,64 @@
-"""Computes how deep each convolution lies: the number of kernels on the longest way from the image through it.
+"""Computes the depth of each convolution: the number of kernels on the longest path from the image through it.
 
-Found in the traced program, whatever the network: 1 is a convolution that reads the image, and any other lies one deeper
-than the deepest of those whose maps it reads. The order in which a network's code runs its parts does not matter.
+The depth follows from the traced program of any network. A convolution that reads the image has depth 1; any other lies one
+deeper than the deepest convolution whose maps it reads. The order in which the code runs its parts does not matter.
 """
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
-from jax.extend.core import Literal
+from jax.extend.core import Literal, Var
+
+from unet_jax.models.network import Network
 
 
-def depths(module: nn.Module, channels: int) -> dict[str, int]:
-    """Returns the depth of every kernel that the heads read, by its layer's name such as "x_0_0/conv_1", shallow to deep.
+def depths(module: Network, channels: int) -> dict[str, int]:
+    """Returns the depth of every kernel that the heads read, without computing anything.
 
-    Transposed and 1x1 convolutions count, poolings and normalisations do not. Layers of one depth are in the order in
-    which they run. Nothing is computed.
+    Transposed and 1x1 convolutions count; poolings and normalisations do not.
 
     Args:
       module: the network.
-      channels: of the images.
+      channels: channels of the images.
+
+    Returns:
+      By name of the layer, such as "x_0_0/conv_1", its depth, shallow to deep. Layers of one depth are in the order in
+      which they run.
     """
-    # A recomputed node would be a program in the program.
+    # A recomputed node would be a nested program.
     module = module.without_remat()
     size = module.input_size(max(32, module.multiple))
     image = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
     variables = jax.eval_shape(module.init, jax.random.key(0), image)
     program = jax.make_jaxpr(module.apply)(variables, image).jaxpr
-    *leaves, image = program.invars
+    *leaves, image_input = program.invars
     names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in jax.tree.leaves_with_path(variables)]
-    made_of = {leaf: {name} for name, leaf in zip(names, leaves, strict=True) if is_kernel(name)}
-    depth, depth_of_layer = {image: 0}, {}
+    # The kernels that a value is made of, before it meets the image.
+    made_of: dict[Var, set[str]] = {leaf: {name} for name, leaf in zip(names, leaves, strict=True) if is_kernel(name)}
+    depth: dict[Var, int] = {image_input: 0}
+    depth_of_layer: dict[str, int] = {}
     for equation in program.eqns:
         inputs = [x for x in equation.invars if not isinstance(x, Literal)]
-        read = set().union(*(made_of.get(x, ()) for x in inputs))
-        ways = [depth[x] for x in inputs if x in depth]
-        if not ways:
-            # A kernel is first brought into another shape or type.
+        read: set[str] = set().union(*(made_of.get(x, ()) for x in inputs))
+        paths = [depth[x] for x in inputs if x in depth]
+        if not paths:
+            # Before the convolution, a kernel may change its shape or type.
             made_of |= dict.fromkeys(equation.outvars, read)
             continue
-        depth |= dict.fromkeys(equation.outvars, max(ways) + bool(read))
+        depth |= dict.fromkeys(equation.outvars, max(paths) + bool(read))
         for name in read:
-            depth_of_layer.setdefault(layer_of(name), max(ways) + 1)
+            depth_of_layer.setdefault(layer_of(name), max(paths) + 1)
     return dict(sorted(depth_of_layer.items(), key=lambda item: item[1]))
 
 
 def is_kernel(name: str) -> bool:
-    """Returns whether this is the name, in the variables or the parameters, of a convolution's weights."""
+    """Returns True for the name of a convolution's weights, in the variables or in the parameters."""
     return name.rpartition("/")[2] == "kernel"
 
 
 def layer_of(name: str) -> str:
-    """Returns the layer's name from that of its kernel: "params/x_0_0/conv_1/kernel" -> "x_0_0/conv_1"."""
+    """Returns the name of the layer that a kernel belongs to.
+
+    >>> layer_of("params/x_0_0/conv_1/kernel")
+    'x_0_0/conv_1'
+    """
     return name.removeprefix("params/").removesuffix("/kernel")

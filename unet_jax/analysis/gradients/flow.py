@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
@@ -20,9 +21,14 @@ MEASURES = ("relative", "norm", "rms")
 
 
 class Layer(NamedTuple):
-    """A convolution's kernel w and the gradient g of the loss for it.
+    """Holds the gradient g of the loss for the kernel w of one convolution.
 
-    `depth` is from `depth.depths`; `norm` is |g|, `rms` |g| / sqrt(number of weights), `relative` |g| / |w|: NaN for w = 0.
+    Attributes:
+      name: name of the layer.
+      depth: depth of the layer, from `depth.depths`.
+      norm: |g|.
+      rms: |g| / sqrt(number of weights).
+      relative: |g| / |w|; NaN for w = 0.
     """
 
     name: str
@@ -34,9 +40,13 @@ class Layer(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Flow:
-    """The gradient of a run at a step: of the loss of the batch that the state after `step` steps is trained on next.
+    """Holds the gradient of a run at a step.
 
-    `layers` are shallow to deep.
+    Attributes:
+      run: name of the run.
+      step: the number of steps done. The batch is the one that this state is trained on next.
+      loss: loss of the batch.
+      layers: gradients by layer, shallow to deep.
     """
 
     run: str
@@ -49,13 +59,29 @@ class Flow:
         return float(np.nanmedian([layer.relative for layer in self.layers]))
 
     def first_over_last(self, measure: str = "relative") -> float:
-        """Returns the measure of the layer next to the image over that of the deepest head; NaN where the latter is 0."""
+        """Returns the measure of the layer that reads the image, divided by that of the deepest head.
+
+        Args:
+          measure: "relative", "norm" or "rms".
+
+        Returns:
+          The ratio; NaN if the measure of the deepest head is 0.
+        """
         first, last = (getattr(self.layers[place], measure) for place in (0, -1))
         return first / last if last else math.nan
 
 
 def measure(run: str, replay: Replay, steps: Sequence[int]) -> Iterator[Flow]:
-    """Yields the gradient at each of the steps, in order, training on in between; errors as for `Replay.states`."""
+    """Yields the gradient at each step, in order, and trains the run between the steps.
+
+    Args:
+      run: name of the run.
+      replay: the run.
+      steps: the steps.
+
+    Raises:
+      UserError: as for `Replay.states`.
+    """
     parts, config = replay.parts, replay.config
     depth = depths(parts.module, parts.dataset.channels)
     gradient_of = create_host_gradient(
@@ -72,20 +98,28 @@ def measure(run: str, replay: Replay, steps: Sequence[int]) -> Iterator[Flow]:
 
 
 def create_host_gradient(
-    module: nn.Module, loss: Loss, *, seed: int, augmentation: Mapping[str, float], accumulate: int = 1, devices=None
+    module: nn.Module,
+    loss: Loss,
+    *,
+    seed: int,
+    augmentation: Mapping[str, Any],
+    accumulate: int = 1,
+    devices: Sequence[jax.Device] | None = None,
 ) -> Callable[[TrainState, Mapping], tuple[float, Any]]:
-    """Creates `gradient_of(state, batch)`: the loss and the whole gradient that a step would use, before clipping, on the host.
+    """Creates a function that computes the loss and its gradient as a training step does, before clipping.
 
-    It includes frozen parts: the gradient is the loss's, whether or not the optimiser uses it. `batch` is that of all
-    devices.
+    The gradient includes frozen parts, which the optimiser does not use.
 
     Args:
-      module: as for `training.step.create_gradient_fn`, and so the next ones.
-      loss: of the training.
-      seed: of the run.
-      augmentation: the options.
+      module: the network.
+      loss: loss of the training.
+      seed: seed of the run.
+      augmentation: options of the augmentation.
       accumulate: number of micro-batches.
-      devices: to run on; all local ones by default.
+      devices: devices to run on; all local ones by default.
+
+    Returns:
+      `gradient_of(state, batch)`, which returns the loss and the gradient, on the host. The batch is that of all devices.
     """
     gradient = create_gradient_fn(module, loss, seed=seed, augmentation=augmentation, accumulate=accumulate)
 
@@ -93,8 +127,8 @@ def create_host_gradient(
         grads, (value, _) = gradient(state, batch)
         return state, (value, grads)
 
-    # Filled at the first call, for its shapes.
-    compiled = []
+    # Filled at the first call, which gives the shapes.
+    compiled: list[Callable] = []
 
     def gradient_of(state, batch):
         arguments = parallel.replicate(state, devices), parallel.shard(batch, devices)
@@ -106,13 +140,13 @@ def create_host_gradient(
     return gradient_of
 
 
-def layers(params: Any, grads: Any, depth: dict[str, int]) -> list[Layer]:
+def layers(params: Any, grads: Any, depth: Mapping[str, int]) -> list[Layer]:
     """Returns the gradient of every kernel, shallow to deep.
 
     Args:
       params: the network's parameters, on the host.
-      grads: the gradient for them.
-      depth: of each layer, from `depth.depths`.
+      grads: the gradient for the parameters.
+      depth: depth of each layer, from `depth.depths`.
     """
     weights, grads = (
         {

@@ -1,4 +1,4 @@
-"""Gradients as a table, as CSV and as a picture."""
+"""Shows gradients as a table, and writes them as CSV and as a picture."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,23 +11,22 @@ from unet_jax.analysis.results import write_results
 from unet_jax.plotting.figures import COLOURS, new_figure
 from unet_jax.plotting.text_table import format_table
 
-# More runs begin again, with the next dashes.
+# Further runs use these colours again, with the next dashes.
 RUN_COLOURS = (*COLOURS, "#000000")
 DASHES = ("-", "--", ":", "-.")
 
 
 def table(flows: Sequence[Flow]) -> str:
-    """Returns a line for each run and step, and what its columns say."""
+    """Returns a table with a line for each run and step, and notes that explain its columns."""
     titles = ("run", "   step", "layers", "  loss", "  median", "first/last", "(of |g|)", "(of RMS)")
     rows = [titles, *map(_cells, flows)]
     return "\n".join(
         [
             format_table(rows, rules=(1,)),
             "",
-            "g: the gradient of the batch's loss for a convolution's kernel w, before clipping. median: of |g| / |w| over the "
-            "layers.",
-            "first/last: |g| / |w| of the layer that reads the image over that of the deepest head; then the same ratio of |g|,",
-            "and of g's root mean square over the weights.",
+            "g: gradient of the batch's loss for a convolution's kernel w, before clipping. median: of |g| / |w| over the layers.",
+            "first/last: |g| / |w| of the layer that reads the image, divided by that of the deepest head; then the same ratio",
+            "of |g|, and of the root mean square of g over the weights.",
         ]
     )
 
@@ -41,12 +40,12 @@ def write(flows: Sequence[Flow], asked: Mapping[str, Mapping[str, int]], out: st
     """Writes `gradients.csv` and `gradients.png` into a folder; files of the same names are replaced.
 
     Args:
-      flows: of every run and step.
-      asked: the step of each run by what was asked for ("0", "latest"); the picture has a panel for each.
+      flows: gradients of every run and step.
+      asked: by step as asked for ("0", "latest"), the step of each run; the picture has a panel for each.
       out: the folder; made if missing.
 
     Returns:
-      The files' paths.
+      The paths of the files.
     """
     rows = [
         {
@@ -64,18 +63,25 @@ def write(flows: Sequence[Flow], asked: Mapping[str, Mapping[str, int]], out: st
 
 
 def fractions(flow: Flow) -> list[float]:
-    """Returns how deep each layer lies: 0 reads the image, 1 is the deepest head."""
+    """Returns the depth of each layer as a fraction: 0 reads the image, 1 is the deepest head."""
     deepest = flow.layers[-1].depth
     return [(layer.depth - 1) / max(deepest - 1, 1) for layer in flow.layers]
 
 
 def line(flow: Flow) -> tuple[list[float], list[float]]:
-    """Returns |g| / |w| by depth: the geometric mean of the layers of one depth, without those that are 0 or NaN."""
+    """Returns |g| / |w| by depth: the geometric mean over the layers of one depth, without 0 and NaN.
+
+    Args:
+      flow: the gradients.
+
+    Returns:
+      The depths as fractions, and the means.
+    """
     by_place: dict[float, list[float]] = {}
     for place, layer in zip(fractions(flow), flow.layers, strict=True):
         if layer.relative > 0:
             by_place.setdefault(place, []).append(math.log(layer.relative))
-    return list(by_place), [math.exp(np.mean(logs)) for logs in by_place.values()]
+    return list(by_place), [math.exp(float(np.mean(logs))) for logs in by_place.values()]
 
 
 def _draw(flows: Sequence[Flow], asked: Mapping[str, Mapping[str, int]]):
@@ -97,7 +103,7 @@ def _draw(flows: Sequence[Flow], asked: Mapping[str, Mapping[str, int]]):
         axis.set_yscale("log")
         axis.set_title(_title(label, [places[run] for run in runs]), loc="left", fontsize=10)
         axis.set_xlabel("depth: 0 reads the image, 1 the deepest head", fontsize=9)
-        # In every row: where the last one is not full, a panel has none below it.
+        # In every row, because a last row that is not full leaves panels without one below.
         axis.tick_params(labelbottom=True)
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
@@ -110,7 +116,7 @@ def _draw(flows: Sequence[Flow], asked: Mapping[str, Mapping[str, int]]):
         runs,
         loc="outside lower center",
         ncols=columns,
-        title="dots: layers; lines: the geometric mean of those of one depth",
+        title="dots: layers; lines: geometric mean of the layers of one depth",
         fontsize=8,
         title_fontsize=8,
         frameon=False,

@@ -1,4 +1,4 @@
-"""A run pruned: what is told of its levels, and what the folder of the chosen level holds."""
+"""A pruned run: the comparison of its levels, and the folder of the chosen level."""
 
 import csv
 import json
@@ -29,15 +29,12 @@ from unet_jax.training.state import create_state
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
-
 ROOT = Path(__file__).parents[2]
-
-
 STEP = 3
 
 
 def write_run(config, workdir):
-    """A run as a training would leave it, but of weights drawn at random: what is tested needs no good ones."""
+    """Writes a run as training does, but with random weights, as the tests need no good ones."""
     parts = build_experiment(config)
     workdir = folder.open_workdir(workdir, config, parts.dataset, config.train.num_steps)
     sizes = {"patch": parts.loading_options["patch"], "channels": parts.dataset.channels}
@@ -58,7 +55,7 @@ def write_run(config, workdir):
 
 
 def score(config, workdir, **chosen):
-    """The summary of a run's network on val."""
+    """Returns the summary of a run's network on val."""
     source = create_dataset(config).source("val")
     return evaluate(load_predictor(workdir, **chosen), source, batch_size=4)[0]
 
@@ -81,7 +78,7 @@ def run(config, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pruned(run, tmp_path_factory):
-    """The folder of level 1, what was returned, and what was read of the checkpoint to write it."""
+    """Returns the folder of level 1, the result, and the arguments of `restore` when the folder was written."""
     asked, restore = [], Checkpointer.restore
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Checkpointer, "restore", lambda self, *args: asked.append(args) or restore(self, *args))
@@ -89,40 +86,43 @@ def pruned(run, tmp_path_factory):
         return out, pruning.prune(run, max_iou_drop=100, rounds=2, out=out), asked[-1]
 
 
-def test_table_tells_every_level_and_mode(run, pruned):
+def test_table_has_every_level_and_mode(run, pruned):
     out, result, _ = pruned
     with (out / "prune.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["level"], row["mode"]) for row in rows] == [(k, m) for k in "12" for m in ("accurate", "fast")]
-    for row, told in zip(rows, result["levels"], strict=True):
+    for row, measured in zip(rows, result["levels"], strict=True):
         predictor = load_predictor(run, mode=row["mode"], level=int(row["level"]))
         assert int(row["parameters"]) == optax.tree.size(predictor.variables["params"])
-        assert told["argument_bytes"] == 4 * (sum(x.size for x in jax.tree.leaves(predictor.variables)) + 32 * 32)
-        assert told["output_bytes"] == 4 * 32 * 32 * 3
-        assert 0 < told["p50_ms"] <= told["p95_ms"]
-        assert told["iou_pooled_low"] <= told["iou_pooled"] <= told["iou_pooled_high"]
-        assert told["paper_faster"] is None  # of another depth
+        assert measured["argument_bytes"] == 4 * (sum(x.size for x in jax.tree.leaves(predictor.variables)) + 32 * 32)
+        assert measured["output_bytes"] == 4 * 32 * 32 * 3
+        assert 0 < measured["p50_ms"] <= measured["p95_ms"]
+        assert measured["iou_pooled_low"] <= measured["iou_pooled"] <= measured["iou_pooled_high"]
+        # The depth is not the paper's.
+        assert measured["paper_faster"] is None
     assert float(rows[0]["flops"]) < float(rows[2]["flops"])
     assert int(rows[1]["peak_bytes"]) < int(rows[3]["peak_bytes"])
     assert json.loads((out / "prune.json").read_text())["levels"] == result["levels"]
     assert (out / "prune.png").read_bytes().startswith(b"\x89PNG")
     text = report.text(result)
-    assert "one image of 32 x 32" in text
-    assert "Level 1 is chosen (pooled IoU, accurate)" in text
+    assert "32 x 32" in text
+    assert "Level 1 is chosen" in text
     assert "paper" not in text
 
 
 def test_scores_are_those_of_an_evaluation(run, pruned, config):
-    assert len({row["iou_pooled"] for row in pruned[1]["levels"]}) == 3  # at level 1 both modes are the same
+    # At level 1 both modes are the same.
+    assert len({row["iou_pooled"] for row in pruned[1]["levels"]}) == 3
     for row in pruned[1]["levels"]:
         scores = score(config, run, mode=row["mode"], level=row["level"])
         assert row["iou_pooled"] == scores["iou_pooled/mean"]
         assert row["iou_image"] == scores["iou_image/mean"]
 
 
-def test_nodes_go_with_their_last_reader(pruned):
+def test_a_map_is_freed_after_its_last_reader(pruned):
     memory = pruned[1]["memory"]
-    one = 4 * 32 * 32  # bytes of a channel
+    # Bytes of a channel.
+    one = 4 * 32 * 32
     expected = {"x_0_0": 4 * one, "x_0_1": 4 * one, "x_0_2": 4 * one, "x_1_0": 2 * one, "x_1_1": 2 * one}
     assert memory["nodes"] == {**expected, "x_2_0": one // 2}
     assert memory["keeping_bytes"] > memory["held_bytes"]
@@ -131,19 +131,20 @@ def test_nodes_go_with_their_last_reader(pruned):
 def test_pruned_folder_is_a_run_of_that_level_alone(run, pruned):
     out, result, (step, like) = pruned
     assert (step, result["level"]) == (STEP, 1)
-    assert set(like["params"]) == {"x_0_0", "x_1_0", "up_0_1", "x_0_1", "head_1"}  # nothing else was read
-    there = open_run(out)
-    assert (there.step, there.config.model.level, there.config.eval.mode) == (STEP, 1, "accurate")
-    assert there.config.loss.head_weights == (0.25,)
+    assert set(like["params"]) == {"x_0_0", "x_1_0", "up_0_1", "x_0_1", "head_1"}
+    small = open_run(out)
+    assert (small.step, small.config.model.level, small.config.eval.mode) == (STEP, 1, "accurate")
+    assert small.config.loss.head_weights == (0.25,)
     assert json.loads((out / "versions.json").read_text())["pruned"]["from"] == str(run)
     sizes = [
         sum(p.stat().st_size for p in Path(path, "checkpoints").rglob("*") if p.is_file() and "state" in p.parts)
         for path in (out, run)
     ]
     assert sizes[0] < sizes[1] / 2
-    assert sorted(p.name for p in out.parent.iterdir()) == ["small"]  # no working folder is left
-    own = score_run(out, split="val")
-    assert own["iou_pooled/mean"] == result["levels"][0]["iou_pooled"]
+    # No working folder is left.
+    assert sorted(p.name for p in out.parent.iterdir()) == ["small"]
+    scores = score_run(out, split="val")
+    assert scores["iou_pooled/mean"] == result["levels"][0]["iou_pooled"]
     with Checkpointer(out / "checkpoints", read_only=True) as checkpointer:
         assert checkpointer.best_step() == STEP
 
@@ -161,7 +162,8 @@ def test_output_is_that_of_the_wholes_head_bit_by_bit(run, pruned):
 
 
 def test_what_is_there_is_kept(run, pruned, config, tmp_path, monkeypatch):
-    monkeypatch.setattr(levels, "measure", None)  # every refusal comes before the timing
+    # Every error comes before the timing.
+    monkeypatch.setattr(levels, "measure", None)
     before = (pruned[0] / "prune.json").read_text()
     with pytest.raises(UserError, match=r"small .*--out.*--overwrite"):
         pruning.prune(run, out=pruned[0])
@@ -181,7 +183,7 @@ def test_what_is_there_is_kept(run, pruned, config, tmp_path, monkeypatch):
         ({"level": 3}, "level 3 .*0, 1, 2"),
         ({"mode": "slow"}, "mode 'slow'.*accurate, fast"),
         ({"split": "all"}, r"split 'all'.*train \(4\), val \(3\)"),
-        ({"max_iou_drop": -1}, "max_iou_drop -1 .*0 to 100"),
+        ({"max_iou_drop": -1}, "max_iou_drop.*-1.*0 to 100"),
     ):
         with pytest.raises(UserError, match=message):
             pruning.prune(run, **arguments)
@@ -195,7 +197,8 @@ def test_what_was_pruned_comes_back_where_replacing_it_fails(run, tmp_path, monk
     move, before = paths.move, (target / "config.json").read_text()
 
     def failing(source, place):
-        if place == target and not source.name.endswith(".old"):  # what stood there may come back
+        # The old folder may be moved back.
+        if place == target and not source.name.endswith(".old"):
             raise KeyboardInterrupt
         move(source, place)
 
@@ -205,13 +208,14 @@ def test_what_was_pruned_comes_back_where_replacing_it_fails(run, tmp_path, monk
             extract.write(run, target, **arguments)
     assert (target / "config.json").read_text() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "small"]
-    extract.write(run, tmp_path / "link", **arguments)  # a link is replaced, not followed
+    # A link is replaced, not followed.
+    extract.write(run, tmp_path / "link", **arguments)
     assert not (tmp_path / "link").is_symlink()
     assert (target / "config.json").read_text() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "small"]
 
 
-def test_level_may_be_said_and_replaces_what_was_pruned(run, pruned, config, tmp_path, monkeypatch):
+def test_a_given_level_replaces_the_pruned_network(run, pruned, config, tmp_path, monkeypatch):
     measured = {(row["level"], row["mode"]): row for row in pruned[1]["levels"]}
     monkeypatch.setattr(levels, "measure", lambda *_: measured)
     monkeypatch.setattr(levels, "node_memory", lambda *_: pruned[1]["memory"])
@@ -228,17 +232,22 @@ def test_level_may_be_said_and_replaces_what_was_pruned(run, pruned, config, tmp
     pruning.prune(run, **arguments)
     result = pruning.prune(run, **arguments, level=2, overwrite=True, retrain=True)
     assert (result["level"], load_predictor(tmp_path / "out").mode) == (2, "fast")
-    assert "--level says so; the rule chooses level 1" in result["reason"]
+    assert "--level=2" in result["reason"]
+    assert "level 1" in result["reason"]
     changed = {key: value for key, value in alone[0].to_dict().items() if value != config.to_dict()[key]}
     assert set(changed) == {"model", "eval"}
     assert (alone[0].model.level, alone[0].loss.head_weights) == (2, (0.25, 0.75))
-    told = json.loads((tmp_path / "out/prune.json").read_text())["retrained"]
+    retrained = json.loads((tmp_path / "out/prune.json").read_text())["retrained"]
     scores = score(config, run / "retrained-level2-fast", mode="fast")
-    assert told["iou_pooled"] == scores["iou_pooled/mean"]
+    assert retrained["iou_pooled"] == scores["iou_pooled/mean"]
     embedded = result["levels"][3]["iou_pooled"]
-    assert told["embedded_minus_alone"] == pytest.approx(embedded - told["iou_pooled"])
-    assert told["embedded_minus_alone_low"] < told["embedded_minus_alone"] < told["embedded_minus_alone_high"]
-    assert f"embedded {embedded:.4f}, alone {told['iou_pooled']:.4f}" in report.comparison(result)
+    assert retrained["embedded_minus_alone"] == pytest.approx(embedded - retrained["iou_pooled"])
+    assert (
+        retrained["embedded_minus_alone_low"]
+        < retrained["embedded_minus_alone"]
+        < retrained["embedded_minus_alone_high"]
+    )
+    assert f"embedded {embedded:.4f}, alone {retrained['iou_pooled']:.4f}" in report.comparison(result)
 
 
 def call(*arguments):

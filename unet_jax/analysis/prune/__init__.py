@@ -1,1 +1,1 @@
-"""Finds how far a trained U-Net++ can be pruned: scores and times every level, and writes one of them as a workdir."""
+"""Prunes a trained U-Net++: scores and times every level, and writes one of them as a workdir."""

@@ -1,9 +1,10 @@
-"""U-Net++ at every level and in both modes: its scores, its size, and its speed compared with the deepest level's."""
+"""Measures U-Net++ at every level and in both modes: scores, size, and speed compared with the deepest level."""
 
 import dataclasses
 import functools
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,26 +22,41 @@ from unet_jax.training.state import count_parameters
 # Times faster than L4, read off figure 3 of Zhou et al. (DLMIA 2018): 15.6, 22.8, 36.3 and 54.6 s for 10,000 images.
 PAPER_DEPTH, PAPER_FASTER = 4, {1: 3.5, 2: 2.4, 3: 1.5, 4: 1.0}
 
-Key = tuple[int, str]  # level, mode
+# (level, mode)
+Key = tuple[int, str]
 
 
 def deepest(module: nn.Module) -> int:
-    """Returns the deepest trained level of a network whose levels all have a trained head; UserError for any other network."""
+    """Returns the deepest trained level of a network.
+
+    Args:
+      module: the network as trained.
+
+    Raises:
+      UserError: the network has no levels, or its lower levels have no trained heads.
+    """
     if module.levels == (0,):
         raise UserError(
-            f"the run's network is a {type(module).__name__}, which has no levels to prune to; "
-            "train model.name 'unet_pp' with model.deep_supervision True"
+            f"the run's network is a {type(module).__name__}, which has no levels to prune; "
+            "train model.name=unet_pp with model.deep_supervision=True"
         )
     if not module.deep_supervision:
         raise UserError(
-            "the run's network has one head (model.deep_supervision False), so neither lower levels nor the mode "
-            "'accurate' of several heads; train with model.deep_supervision True"
+            "the run's network has one head (model.deep_supervision=False), so its lower levels have none; "
+            "train with model.deep_supervision=True"
         )
     return module.levels[-1]
 
 
 def create_predictors(whole: Predictor) -> dict[Key, Predictor]:
-    """Creates predictors of each level in each mode, with those variables only that they need; `whole` reads all heads."""
+    """Creates a predictor of each level in each mode, with only the variables that it needs.
+
+    Args:
+      whole: predictor of the whole network, with all heads.
+
+    Raises:
+      UserError: the network cannot be pruned; see `deepest`.
+    """
     predictors = {}
     for level in range(1, deepest(whole.module) + 1):
         for mode in MODES:
@@ -49,8 +65,8 @@ def create_predictors(whole: Predictor) -> dict[Key, Predictor]:
     return predictors
 
 
-def subset(whole: Predictor, network: nn.Module) -> dict:
-    """Returns those of the whole's variables that a part of its network has."""
+def subset(whole: Predictor, network: nn.Module) -> dict[str, Any]:
+    """Returns the variables of `whole` that `network`, a part of its network, needs."""
     size = whole.module.input_size(whole.pad_multiple)
     images = jax.ShapeDtypeStruct((1, size, size, whole.channels), "float32")
 
@@ -61,22 +77,25 @@ def subset(whole: Predictor, network: nn.Module) -> dict:
 
 
 def choose(iou: Mapping[int, float], max_iou_drop: float) -> tuple[int, str]:
-    """Chooses the smallest level whose score lies at most `max_iou_drop` points (percent) below the deepest level's.
+    """Chooses the smallest level whose score lies at most `max_iou_drop` points (percent) below that of the deepest.
 
     Args:
-      iou: by level, 0 to 1, all of one mode.
-      max_iou_drop: in points: 0.5 is 0.005 of IoU.
+      iou: IoU by level, 0 to 1, all in one mode.
+      max_iou_drop: largest drop, in points: 0.5 is 0.005 of IoU.
 
     Returns:
       The level, and the reason in words.
 
     Raises:
-      UserError: the deepest level has no score, as no image has a reported class.
+      UserError: the deepest level has no score, because no image has a reported class.
+
+    >>> choose({1: 0.80, 2: 0.896, 3: 0.90}, max_iou_drop=0.5)[0]
+    2
     """
     last = max(iou)
     if np.isnan(iou[last]):
         raise UserError(
-            "no image of the split has a reported class (eval.classes), so no level has a score; take another split"
+            "no image of the split has a reported class (eval.classes), so no level has a score; choose another split"
         )
     drop = {level: 100 * (iou[last] - score) for level, score in iou.items()}
     # A comparison with NaN is false.
@@ -84,19 +103,24 @@ def choose(iou: Mapping[int, float], max_iou_drop: float) -> tuple[int, str]:
     losses = {k: f"level {k} loses {drop[k]:.2f}" for k in iou}
     if level == last:
         below = f" ({losses[last - 1]})" if last - 1 in losses else ""
-        return level, f"no smaller level is within {max_iou_drop:g} points of it{below}"
+        return level, f"no smaller level lies within {max_iou_drop:g} points of it{below}"
     lost = f"{drop[level]:.2f} points below" if drop[level] > 0 else f"{-drop[level]:.2f} points above"
     below = f"; {losses[level - 1]}" if level - 1 in losses else ""
     return level, (
-        f"its {iou[level]:.4f} is {lost} level {last}'s {iou[last]:.4f}, and at most {max_iou_drop:g} below are allowed{below}"
+        f"its {iou[level]:.4f} is {lost} level {last}'s {iou[last]:.4f}; at most {max_iou_drop:g} points below are allowed{below}"
     )
 
 
-def timing_images(source, predictor: Predictor, limit: int) -> tuple[list[np.ndarray], int]:
-    """Returns at most `limit` images float32 `[h, w, C]` of the split's commonest padded size, and how many have that size.
+def timing_images(source: Any, predictor: Predictor, limit: int) -> tuple[list[np.ndarray], int]:
+    """Chooses images for the timing: those of the commonest padded size, the larger of two equally common ones.
 
-    The images are as the network takes them, spread evenly over those of that size; of two equally common sizes it is the
-    larger.
+    Args:
+      source: random access to Examples.
+      predictor: the trained network.
+      limit: the largest number of images, which are spread evenly over those of that size.
+
+    Returns:
+      The images as the network takes them, float32 `[h, w, C]`, and the number of all images of that size.
     """
     sizes = [predictor.padded_size(*size_of(source, index)) for index in range(len(source))]
     number, _, size = max((count, size[0] * size[1], size) for size, count in Counter(sizes).items())
@@ -106,12 +130,19 @@ def timing_images(source, predictor: Predictor, limit: int) -> tuple[list[np.nda
 
 
 def create_program(
-    predictor: Predictor, shape: tuple[int, ...], device, fn: Callable = forward
+    predictor: Predictor, shape: tuple[int, ...], device: jax.Device, fn: Callable = forward
 ) -> tuple[Cost, Callable[[np.ndarray], object]]:
-    """Compiles the forward pass for one image `shape` = [h, w, C] on one device.
+    """Compiles the forward pass of one image on one device.
 
-    Returns what it costs, and a function that takes such an image from the host's memory to its probabilities on the
-    device and waits for them.
+    Args:
+      predictor: the trained network.
+      shape: shape of the image, `[h, w, C]`.
+      device: the device.
+      fn: the function of a batch, `(network, mode, variables, batch) -> outputs`.
+
+    Returns:
+      The cost, and a function that takes an image from the host's memory to its probabilities on the device and waits for
+      them.
     """
     variables = parallel.replicate(predictor.variables, [device])
     part = functools.partial(fn, predictor.network, predictor.mode)
@@ -120,12 +151,21 @@ def create_program(
     return Cost.of(program), lambda image: jax.block_until_ready(program(variables, {"image": image[None, None]}))
 
 
-def measure(predictors: Mapping[Key, Predictor], images: list[np.ndarray], rounds: int, device) -> dict[Key, dict]:
-    """Measures size, work, memory and time of each, one image at a time on one device, all in turn.
+def measure(
+    predictors: Mapping[Key, Predictor], images: Sequence[np.ndarray], rounds: int, device: jax.Device
+) -> dict[Key, dict[str, Any]]:
+    """Measures size, work, memory and time of each predictor, one image at a time on one device, in turns.
 
-    Returns by level and mode: `parameters`, `flops`, `temporary_bytes`, `argument_bytes`, `output_bytes`, `peak_bytes` (as
-    in `Cost`), `p50_ms`, `p95_ms`, `faster` (the p50 of the deepest level in the same mode over this one) and, for a
-    network of the paper's depth in the mode that it timed, `paper_faster` (else None).
+    Args:
+      predictors: predictors by level and mode.
+      images: images of one shape, `[h, w, C]`.
+      rounds: the number of times that each predictor is timed.
+      device: the device.
+
+    Returns:
+      By level and mode: `parameters`; `flops`, `temporary_bytes`, `argument_bytes`, `output_bytes` and `peak_bytes` as in
+      `Cost`; `p50_ms` and `p95_ms`; `faster`, the p50 of the deepest level in the same mode divided by this p50; and
+      `paper_faster`, the paper's value for a network of its depth in mode "fast", else None.
     """
     programs = {key: create_program(predictor, images[0].shape, device) for key, predictor in predictors.items()}
     runs = {key: lambda number, run=run: run(images[number % len(images)]) for key, (_, run) in programs.items()}
@@ -151,21 +191,38 @@ def measure(predictors: Mapping[Key, Predictor], images: list[np.ndarray], round
     return rows
 
 
-def scores(predictor: Predictor, summary: Mapping, rows: list[Mapping], draws: np.ndarray) -> dict[str, float]:
-    """Returns `iou_pooled` and `iou_image`, means over the reported classes, each with `..._low` and `..._high` of 95 %."""
+def scores(predictor: Predictor, summary: Mapping, rows: Sequence[Mapping], draws: np.ndarray) -> dict[str, float]:
+    """Returns the scores of an evaluation with their 95 % intervals over images.
+
+    Args:
+      predictor: the trained network.
+      summary: scores, from `evaluate`.
+      rows: rows of the images, from `evaluate`.
+      draws: resamples of the images, `[R, N]`, from `bootstrap.draw`.
+
+    Returns:
+      `iou_pooled` and `iou_image`, means over the reported classes, and the ends of each interval, `..._low` and
+      `..._high`.
+    """
     samples = bootstrap.scores(bootstrap.counts(rows, predictor.class_names), draws, predictor.report_channels)
-    row = {}
+    row: dict[str, float] = {}
     for name in ("iou_pooled", "iou_image"):
         low, high = bootstrap.interval(samples[name])
         row |= {name: summary[f"{name}/mean"], f"{name}_low": low, f"{name}_high": high}
     return row
 
 
-def node_memory(predictor: Predictor, shape: tuple[int, ...], device) -> dict:
-    """Computes what the maps of the nodes take for one image `shape` = `[h, w, C]`, and what it would cost to keep them all.
+def node_memory(predictor: Predictor, shape: tuple[int, ...], device: jax.Device) -> dict[str, Any]:
+    """Computes the memory of the nodes' maps for one image.
 
-    Returns `nodes`, the bytes of each node's map by name, and `keeping_bytes`, temporaries and output of a forward pass
-    that keeps every map to its end, as it returns them all; the usual one lets a map go with its last reader.
+    Args:
+      predictor: the trained network.
+      shape: shape of the image, `[h, w, C]`.
+      device: the device.
+
+    Returns:
+      `nodes`, the bytes of each node's map by name, and `keeping_bytes`, the bytes of temporaries and output of a forward
+      pass that returns all maps. The usual pass frees a map after its last reader.
     """
     part = functools.partial(forward_and_nodes, predictor.network, predictor.mode)
     image = jax.ShapeDtypeStruct((1, *shape), "float32")
@@ -177,8 +234,10 @@ def node_memory(predictor: Predictor, shape: tuple[int, ...], device) -> dict:
     }
 
 
-def forward_and_nodes(module: nn.Module, mode: str, variables, batch):
-    """Computes `forward`, and with it the map of every node by its name."""
+def forward_and_nodes(
+    module: nn.Module, mode: str, variables: Any, batch: Mapping[str, jax.Array]
+) -> tuple[jax.Array, Any]:
+    """Returns the probabilities of `forward`, and the map of every node by its name."""
 
     def is_node(part: nn.Module, method: str) -> bool:
         return isinstance(part, Block) and method == "__call__"

@@ -1,4 +1,7 @@
-"""Prunes a run of U-Net++: scores and times every level, and writes the smallest that is good enough."""
+"""Prunes a run of U-Net++: scores and times every level, and writes the smallest one that is good enough."""
+
+import os
+from typing import Any
 
 import jax
 from etils.epath import Path
@@ -17,58 +20,61 @@ from unet_jax.runs.load import open_run
 
 
 def prune(
-    workdir,
+    workdir: str | os.PathLike,
     *,
     max_iou_drop: float = 0.5,
     split: str = "val",
     mode: str = "",
     level: int = 0,
     rounds: int = 40,
-    out="",
+    out: str | os.PathLike = "",
     overwrite: bool = False,
     root: str = "",
     retrain: bool = False,
     dataset: Dataset | None = None,
-) -> dict:
-    """Compares the levels of a run, prints a table, and writes the one chosen as a workdir with the comparison in it.
+) -> dict[str, Any]:
+    """Compares the levels of a run, prints a table, and writes the chosen level as a workdir, with the comparison.
 
-    Scores are those of the best checkpoint on `split`, on all local devices; times are of one image on the first of them.
+    Scores are those of the best checkpoint on `split`, on all local devices. Times are of one image on the first device.
 
     Args:
-      workdir: of a U-Net++ trained with deep supervision.
-      max_iou_drop: how many points of pooled mean IoU the level may lie below the deepest one, both in `mode`.
-      split: to score; val, as a level chosen on test would make its score there too good.
-      mode: in which levels are compared and the pruned network predicts; "" for the run's `eval.mode`.
-      level: to write in place of the one that the rule chooses; 0 for that one.
-      rounds: turns of each level and mode that are timed.
+      workdir: folder of a run of U-Net++, trained with deep supervision.
+      max_iou_drop: points of pooled mean IoU that the level may lie below the deepest one in the same mode.
+      split: the split to score; a level chosen on test makes its score there too good.
+      mode: "accurate" or "fast": the mode in which levels are compared and the pruned network predicts; "" for the run's
+        `eval.mode`.
+      level: the level to write; 0 for the level that the rule chooses.
+      rounds: the number of times that each level is timed in each mode.
       out: folder to write into; "" for WORKDIR/pruned-levelN.
-      overwrite: replace a pruned network that is there.
-      root: the data set's folder, if it is not where the config says.
-      retrain: also train that level alone, into WORKDIR/retrained-levelN-MODE, and compare the two.
-      dataset: the run's data set, if it is open already.
+      overwrite: replaces a pruned network in that folder.
+      root: folder of the data set; "" if it is where the config says.
+      retrain: also trains that level alone, into WORKDIR/retrained-levelN-MODE, and compares the two.
+      dataset: the run's data set, if it is already open.
 
     Returns:
-      What `prune.json` holds.
+      The content of `prune.json`.
 
     Raises:
-      UserError: another network, no such mode, level or split, or a folder that is not free; before anything is timed.
+      UserError: `max_iou_drop` is not from 0 to 100, the network has no levels, the mode, level or split is unknown, or
+        the folder is not free. All of this is found before anything is timed.
     """
-    workdir = folder.resolve(workdir)
+    run_dir = folder.resolve(workdir)
     if not 0 <= max_iou_drop <= 100:
         raise UserError(
-            f"max_iou_drop {max_iou_drop} is not from 0 to 100; give points of IoU that may be lost, such as 0.5"
+            f"max_iou_drop={max_iou_drop}: give the points of IoU that may be lost, from 0 to 100, such as 0.5"
         )
     if out:
         extract.check_free(out, overwrite)
-    run = open_run(workdir, mode="accurate")
+    run = open_run(run_dir, mode="accurate")
     mode = mode or run.config.eval.mode
     deepest = levels.deepest(run.predictor.module)
-    select_heads(run.predictor.module, mode, level)  # raises where there is no such mode or level
-    dataset = dataset or score.open_dataset(run, workdir, root)
-    # Decoded once, scored often.
+    # Raises an error if the mode or level is unknown.
+    select_heads(run.predictor.module, mode, level)
+    dataset = dataset or score.open_dataset(run, run_dir, root)
+    # Images are decoded once and scored often.
     source = InMemory(dataset.source(split), run.config.data.cache_bytes)
     predictors = levels.create_predictors(run.predictor)
-    print(f"scoring {len(source)} images of {split} at {deepest} levels in two modes, then timing these", flush=True)
+    print(f"scoring {len(source)} images of {split} at {deepest} levels in two modes, then timing them", flush=True)
     batch_size = run.config.eval.batch_size
     scored = {key: evaluate(predictor, source, batch_size=batch_size) for key, predictor in predictors.items()}
     draws = bootstrap.draw(len(source), seed=run.config.seed)
@@ -77,18 +83,18 @@ def prune(
     iou = {k: scores[k, mode]["iou_pooled"] for k in range(1, deepest + 1)}
     chosen, reason = levels.choose(iou, max_iou_drop)
     if level:
-        reason = f"--level says so; the rule chooses level {chosen}: {reason}"
+        reason = f"--level={level} was given; the rule chooses level {chosen}: {reason}"
     chosen = level or chosen
-    out = folder.resolve(out or workdir / f"pruned-level{chosen}")
-    extract.check_free(out, overwrite)
+    place = folder.resolve(out or run_dir / f"pruned-level{chosen}")
+    extract.check_free(place, overwrite)
 
     device = jax.local_devices()[0]
     images, num_of_size = levels.timing_images(source, run.predictor, rounds)
     measured = levels.measure(predictors, images, rounds, device)
     whole = measured[deepest, "fast"]
     memory = levels.node_memory(predictors[deepest, "fast"], images[0].shape, device)
-    result = {
-        "workdir": str(workdir),
+    result: dict[str, Any] = {
+        "workdir": str(run_dir),
         "step": run.step,
         "split": split,
         "num_images": len(source),
@@ -109,8 +115,8 @@ def prune(
     }
     print(report.text(result), flush=True)
     extract.write(
-        workdir,
-        out,
+        run_dir,
+        place,
         level=chosen,
         mode=mode,
         step=run.step,
@@ -119,20 +125,23 @@ def prune(
         split=split,
         max_iou_drop=max_iou_drop,
     )
-    written = report.write(result, out)
-    print(f"\npruned network  {out}\ntable and plot  {', '.join(map(str, written))}", flush=True)
+    written = report.write(result, place)
+    print(f"\npruned network  {place}\ntable and plot  {', '.join(map(str, written))}", flush=True)
     if retrain:
-        result["retrained"] = _retrain(run, workdir, chosen, mode, root, source, scored[chosen, mode], draws)
+        result["retrained"] = _retrain(run, run_dir, chosen, mode, root, source, scored[chosen, mode], draws)
         print(f"\n{report.comparison(result)}")
-        write_results(out, {"prune.json": result})
+        write_results(place, {"prune.json": result})
     return result
 
 
-def _retrain(run, workdir: Path, level: int, mode: str, root: str, source, embedded, draws) -> dict:
-    """Trains the level alone with the run's config; `embedded` is how `evaluate` scored that level of the whole on `source`."""
+def _retrain(run, workdir: Path, level: int, mode: str, root: str, source, embedded, draws) -> dict[str, Any]:
+    """Trains the level alone with the run's config, and compares it with the level of the whole network.
+
+    `embedded` is what `evaluate` returned for that level of the whole network on `source`.
+    """
     alone_dir = workdir / f"retrained-level{level}-{mode}"
     config = extract.level_config(score.config_with_root(run, root), level, mode)
-    # Not from a network whose other levels were trained with it.
+    # The start must not come from a network that was trained with other levels.
     config.train.init_from = ""
     loop.train_and_evaluate(config, alone_dir)
     alone_run = open_run(alone_dir, mode=mode)
@@ -142,7 +151,7 @@ def _retrain(run, workdir: Path, level: int, mode: str, root: str, source, embed
         bootstrap.scores(bootstrap.counts(rows, predictor.class_names), draws, predictor.report_channels)["iou_pooled"]
         for _, rows in (embedded, alone)
     ]
-    # From the same draws, so that what makes an image hard cancels.
+    # With the same draws, the difficulty of an image cancels.
     low, high = bootstrap.interval(samples[0] - samples[1])
     return {
         "workdir": str(alone_dir),

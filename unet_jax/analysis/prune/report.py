@@ -1,7 +1,8 @@
-"""The comparison of the levels as text, as CSV and JSON, and as a picture."""
+"""Shows the comparison of the levels as text, and writes it as CSV, JSON and a picture."""
 
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from etils.epath import Path
 
@@ -9,11 +10,18 @@ from unet_jax.analysis.results import write_results
 from unet_jax.plotting.figures import new_figure
 from unet_jax.plotting.text_table import format_table
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 MIB = 2**20
 
 
 def text(result: Mapping) -> str:
-    """Returns the table, what its columns say, the memory of the nodes, and the choice; `result` is that of `pruning.prune`."""
+    """Returns the table, notes that explain its columns, the memory of the nodes, and the choice.
+
+    Args:
+      result: from `pruning.prune`.
+    """
     height, width = result["image_size"][:2]
     with_paper = any(row["paper_faster"] for row in result["levels"])
     titles = [
@@ -24,7 +32,7 @@ def text(result: Mapping) -> str:
         "peak MiB",
         "p50 ms",
         "p95 ms",
-        "faster",
+        "speedup",
         "IoU pooled",
         "IoU per image",
     ]
@@ -33,7 +41,7 @@ def text(result: Mapping) -> str:
     if with_paper:
         for row, cell in zip(rows, ["paper", *map(_paper_cell, result["levels"])], strict=True):
             row.insert(8, cell)
-        note = " paper: the same, read off figure 3 of DLMIA 2018, another task and machine."
+        note = " paper: the same, read from figure 3 of DLMIA 2018 (different task and machine)."
     scores = (len(rows[0]) - 2, len(rows[0]) - 1)
     table = format_table(rows, left=(0, 1, *scores), rules=(1,))
     memory, last = result["memory"], result["levels"][-1]["level"]
@@ -42,19 +50,19 @@ def text(result: Mapping) -> str:
             "",
             table,
             "",
-            f"IoU: mean over {', '.join(result['classes'])} of {result['num_images']} images of {result['split']}, checkpoint "
-            f"of step {result['step']}, with 95 % intervals over images ({result['resamples']:,} bootstrap samples).",
+            f"IoU: mean over {', '.join(result['classes'])}; {result['num_images']} images of {result['split']}; checkpoint "
+            f"of step {result['step']}; 95 % intervals over images ({result['resamples']:,} bootstrap samples).",
             f"Speed, work and memory: one image of {height} x {width}, the commonest padded size ("
             f"{result['num_images_of_size']} of {result['num_images']} images, {result['num_images_timed']} of them timed), "
             f"on one device ({result['device']}).",
             "  ms: the forward pass, from an image in the host's memory to probabilities on the device; "
-            f"{result['rounds']} turns, all levels and modes in turn.",
-            f"  faster: than the deepest level in the same mode, by p50.{note}",
+            f"{result['rounds']} rounds, all levels and modes in turn.",
+            f"  speedup: p50 of the deepest level in the same mode, divided by this p50.{note}",
             "  GFLOP, peak MiB: of the compiled program, by XLA's count; peak is temporaries + arguments (parameters, image)"
             " + output.",
-            f"Memory of nodes: fast at L{last} holds {memory['held_bytes'] / MIB:.2f} MiB, temporaries and output; made to keep "
-            f"all its {len(memory['nodes'])} nodes to the end, whose maps are {sum(memory['nodes'].values()) / MIB:.2f} MiB "
-            f"together, it holds {memory['keeping_bytes'] / MIB:.2f} MiB.",
+            f"Memory of nodes: fast at L{last} holds {memory['held_bytes'] / MIB:.2f} MiB of temporaries and output. The maps "
+            f"of its {len(memory['nodes'])} nodes are {sum(memory['nodes'].values()) / MIB:.2f} MiB; a program that keeps them "
+            f"all to the end holds {memory['keeping_bytes'] / MIB:.2f} MiB.",
             "",
             f"Level {result['level']} is chosen (pooled IoU, {result['mode']}): {result['reason']}.",
         ]
@@ -62,32 +70,44 @@ def text(result: Mapping) -> str:
 
 
 def comparison(result: Mapping) -> str:
-    """Returns the line that compares a level trained within the whole network with the same level trained alone."""
+    """Returns the line that compares a level trained within the whole network with the same level trained alone.
+
+    Args:
+      result: from `pruning.prune` with `retrain`.
+    """
     alone = result["retrained"]
     gap, low, high = (alone[f"embedded_minus_alone{end}"] for end in ("", "_low", "_high"))
     return (
         f"level {alone['level']}, {alone['mode']}, pooled IoU on {result['split']}: embedded {_number(alone['iou_pooled'] + gap)}, "
         f"alone {_number(alone['iou_pooled'])}; embedded - alone {gap:+.4f} [{low:+.4f}, {high:+.4f}] "
-        "(95 % over images; one seed each, and seeds differ, too)"
+        "(95 % interval over images; one seed each, so it does not cover the spread of seeds)"
     )
 
 
 def write(result: Mapping, out: str | Path) -> list[Path]:
-    """Writes `prune.json` (all of it), `prune.csv` (a line per level and mode) and `prune.png` into `out`."""
+    """Writes `prune.json` (everything), `prune.csv` (a line per level and mode) and `prune.png` into `out`.
+
+    Args:
+      result: from `pruning.prune`.
+      out: the folder.
+
+    Returns:
+      The paths of the files.
+    """
     return write_results(out, {"prune.json": result, "prune.csv": result["levels"], "prune.png": _plot(result)})
 
 
-def _plot(result: Mapping):
-    """Draws IoU, pooled and per image, over milliseconds, with intervals; a line per mode, the chosen level ringed."""
+def _plot(result: Mapping) -> "Figure":
+    """Draws IoU over milliseconds with intervals, a line per mode, and a circle around the chosen level."""
     figure = new_figure(10, 4.5)
     titles = {"iou_pooled": "IoU pooled", "iou_image": "IoU per image"}
-    # By mode: colour, and where the label stands.
+    # By mode: the colour, and the offset of the label in points.
     styles = {"accurate": ("#0072b2", (-18, 5)), "fast": ("#d55e00", (6, -12))}
     for axis, (name, title) in zip(figure.subplots(1, 2, sharex=True), titles.items(), strict=True):
         for mode, (colour, place) in styles.items():
             rows = [row for row in result["levels"] if row["mode"] == mode and not math.isnan(row[name])]
             x, y = [row["p50_ms"] for row in rows], [row[name] for row in rows]
-            # A percentile interval may leave its own estimate out, where few images make it lopsided.
+            # With few images a percentile interval may not contain its estimate.
             below = [max(row[name] - row[f"{name}_low"], 0) for row in rows]
             above = [max(row[f"{name}_high"] - row[name], 0) for row in rows]
             axis.errorbar(x, y, yerr=(below, above), marker="o", markersize=4, capsize=3, color=colour, label=mode)
@@ -96,7 +116,7 @@ def _plot(result: Mapping):
                 if (row["level"], mode) == (result["level"], result["mode"]):
                     axis.plot(row["p50_ms"], value, "o", markersize=13, fillstyle="none", color=colour)
         axis.set_title(title, loc="left", fontsize=10)
-        axis.set_xlabel("ms an image (p50)")
+        axis.set_xlabel("ms per image (p50)")
         axis.set_xlim(left=0)
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from flax import linen as nn
 
 from unet_jax.analysis import wiring
-from unet_jax.models.network import Network
 
 # Height and width in pixels. At this size, margins and borders do not hide how often a map was halved.
 LARGE = 2048
@@ -93,7 +93,7 @@ class Graph(NamedTuple):
     edges: tuple[tuple[str, str], ...]
 
 
-def find(module: Network, variables: Any, channels: int) -> Graph:
+def find(module: nn.Module, variables: Any, channels: int) -> Graph:
     """Finds the graph of a network.
 
     Args:
@@ -107,7 +107,7 @@ def find(module: Network, variables: Any, channels: int) -> Graph:
 class _Finder:
     """Derives the graph from the wiring and the levels of a network."""
 
-    def __init__(self, module: Network, variables: Any, channels: int):
+    def __init__(self, module: nn.Module, variables: Any, channels: int):
         size = module.input_size(max(32, module.multiple))
         image = np.random.default_rng(0).normal(size=(1, size, size, channels)).astype(np.float32)
         self.reads = wiring.reads(module, variables, image)
@@ -242,7 +242,7 @@ class _Finder:
         return sorted(name for name, node_of_name in self.node_of.items() if node_of_name == node)
 
 
-def _sizes(module: Network, variables: Any, channels: int) -> tuple[dict[str, int], set[str]]:
+def _sizes(module: nn.Module, variables: Any, channels: int) -> tuple[dict[str, int], set[str]]:
     """Returns how often each map was halved, and the submodules U that enlarge a map; only shapes are computed."""
     size = module.input_size(math.ceil(LARGE / module.multiple) * module.multiple)
     inputs: dict[str, int] = {}

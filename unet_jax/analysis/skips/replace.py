@@ -11,12 +11,12 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from unet_jax.analysis import wiring
 from unet_jax.analysis.skips.graph import Place
 from unet_jax.data.loading import eval_pipeline
 from unet_jax.inference.predictor import Predictor
-from unet_jax.models.network import Network
 
 # Means by place (`key`), float32 `[channels]`.
 Means = dict[str, np.ndarray]
@@ -47,7 +47,7 @@ class Replaceable:
       places: the places where a map may be replaced.
     """
 
-    network: Network
+    network: nn.Module
     places: tuple[Place, ...]
 
     @property
@@ -144,7 +144,7 @@ def replace_places(predictor: Predictor, places: Sequence[Place]) -> Predictor:
     replacement = Replacement(np.zeros(len(places), bool), np.array(False), nothing)
     variables = {"network": predictor.variables, "replacement": replacement}
     # `Replaceable` has what a predictor needs of a network.
-    return dataclasses.replace(predictor, module=cast(Network, network), variables=variables, level=0)
+    return dataclasses.replace(predictor, module=cast(nn.Module, network), variables=variables, level=0)
 
 
 def replacing(predictor: Predictor, places: Sequence[Place], means: Means | None = None) -> Predictor:

@@ -1,4 +1,4 @@
-"""A run killed twice, once in a save, and resumed: as the program checks it, and that the check sees a difference."""
+"""A run killed twice, once in a save, and resumed: the program finds it equal, and the comparison finds differences."""
 
 import json
 import os
@@ -35,12 +35,13 @@ def test_killed_run_gives_the_same_bits_and_differences_show(tmp_path, cache_dir
         env=os.environ | quick | {"XLA_FLAGS": "", "PYTHONWARNINGS": ""},
         capture_output=True,
         text=True,
-        timeout=1200,  # four starts, on however busy a machine
+        # Four starts, also on a busy machine.
+        timeout=1200,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "leaves of checkpoint 12 bit by bit, 15 rows of metrics.jsonl" in done.stdout
-    assert "after 2 kills, 1 of them in a save" in done.stdout
+    assert "checkpoint 12 bit by bit, 15 rows" in done.stdout
+    assert "2 kills, 1 of them" in done.stdout
     one, other = tmp_path / "verify_resume/undisturbed", tmp_path / "verify_resume/killed"
     starts = [json.loads((workdir / "versions.json").read_text())["starts"] for workdir in (one, other)]
     assert [len(s) for s in starts] == [1, 3]
@@ -61,19 +62,18 @@ def test_killed_run_gives_the_same_bits_and_differences_show(tmp_path, cache_dir
     (spoilt / "metrics.jsonl").write_text(text.replace(row, json.dumps(json.loads(row) | {"loss": 9.0})))
     differences, _ = compare(one, spoilt)
     assert len(differences) == 2
-    assert differences[0].startswith("metrics.jsonl from step 5 (train) on: loss ")
-    assert differences[0].endswith(" undisturbed, 9.0 killed")
-    assert differences[1] == f"1 of {len(leaves)} leaves of checkpoint 12, by 0.5 at most: {name}"
+    assert all(part in differences[0] for part in ("metrics.jsonl", "step 5 (train)", "loss", "9.0 killed"))
+    assert all(part in differences[1] for part in (f"1 of {len(leaves)} leaves of checkpoint 12", "0.5", name))
     (spoilt / "metrics.jsonl").write_text("".join(text.splitlines(keepends=True)[:3]))
     shutil.rmtree(spoilt / "checkpoints")
     with Checkpointer(spoilt / "checkpoints") as checkpointer:
         checkpointer.save(10, leaves)
     differences, _ = compare(one, spoilt)
-    assert differences[0] == "metrics.jsonl from step 4 (train) on: only the undisturbed run has that row"
-    assert differences[1] == "the last checkpoint is of step 12, and of step 10"
+    assert all(part in differences[0] for part in ("metrics.jsonl", "step 4 (train)", "only the undisturbed run"))
+    assert all(part in differences[1] for part in ("checkpoint", "12 undisturbed", "10 killed"))
 
 
-def test_config_is_shortened_whatever_unit_its_durations_have():
+def test_config_is_shortened_in_any_unit_of_durations():
     config = default.get_config()
     config.train.update({"num_steps": 0, "num_epochs": 90.0, "eval_every": 0, "eval_every_examples": 1000})
     config.optim.update({"warmup_steps": 0, "warmup_epochs": 5.0, "schedule": "step", "boundaries": (30, 60)})
@@ -99,10 +99,10 @@ def test_a_run_that_fails_or_ends_too_soon_is_an_error(tmp_path):
     moments = [kills.Moment(1, False)]
     for code, message in (("print('error: no'); exit(2)", r"status 2 \(error: no\)"), ("", r"0 of 1 kills.*--steps")):
         with pytest.raises(UserError, match=message):
-            kills.run_killed([sys.executable, "-c", code], tmp_path, tmp_path / "log", moments, seed=0, tell=print)
+            kills.run_killed([sys.executable, "-c", code], tmp_path, tmp_path / "log", moments, seed=0, report=print)
 
 
-def test_no_child_outlives_a_verification_that_is_ended(tmp_path):
+def test_a_terminated_verification_ends_its_child(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     child = kills.Child(["sleep", "600"], tmp_path / "log")
     with pytest.raises(SystemExit, match="143"), child:

@@ -1,1 +1,1 @@
-"""Commands that look at networks, data and runs."""
+"""Analyses of networks, data and runs."""

@@ -1,10 +1,11 @@
-"""Finds which part of a network reads which, in which order: it changes one output and sees whose input changes.
+"""Finds which submodule of a network reads which, and in which order, by changing one output at a time.
 
-Every submodule's output is held at what it was, and one of them is raised. What then differs at the input of a submodule's
-first layer are the channels that it reads from that one, and from nothing in between.
+The outputs of all submodules are held fixed, and one of them is raised. The channels that then change at the input of a
+submodule's first layer are those that it reads directly from the raised one.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import jax
@@ -17,9 +18,16 @@ Tap = Callable[[str, jax.Array], jax.Array]
 
 
 class Source(NamedTuple):
-    """What a submodule reads from another: its name ("image" for the image), and where in the reader's input it lies.
+    """Describes what a submodule reads from another one.
 
-    `first` is the first of its `channels` channels there; `pooled` is true where its map was halved in between, not cropped.
+    Attributes:
+      name: the submodule that is read; "image" for the image.
+      first: the first of its channels in the reader's input.
+      channels: the number of its channels.
+      pooled: True if its map was halved in between, and not only cropped.
+
+    >>> str(Source("x_0_0", first=0, channels=2, pooled=True))
+    'D(x_0_0):2'
     """
 
     name: str
@@ -28,25 +36,29 @@ class Source(NamedTuple):
     pooled: bool
 
     def __str__(self) -> str:
-        return f"{f'D({self.name})' if self.pooled else self.name}:{self.channels}"
+        name = f"D({self.name})" if self.pooled else self.name
+        return f"{name}:{self.channels}"
 
 
-def _as_it_is(name: str, x: jax.Array) -> jax.Array:
+def _unchanged(name: str, x: jax.Array) -> jax.Array:
     return x
 
 
 def reads(module: nn.Module, variables: Any, image: Any) -> dict[str, list[Source]]:
-    """Returns what each submodule and each head's logits (`logits_0`, ...) read, in the order of their input's channels.
+    """Returns the sources of each submodule and of each head's logits (`logits_0`, ...).
 
-    Where a submodule NAME gives several maps, each is a source: NAME_0, NAME_1, ... Dropout is not a source.
+    If a submodule NAME gives several maps, each is a source: NAME_0, NAME_1, ... Dropout is not a source.
 
     Args:
-      module: a network whose parts are the submodules that it names itself.
-      variables: its variables, none of them 0: what a zero hides is not found.
-      image: `[1, H, W, C]`, of a size that it takes.
+      module: the network, which names its submodules itself.
+      variables: its variables, none of them 0, as a zero hides a source.
+      image: `[1, H, W, C]`, of a size that the network takes.
+
+    Returns:
+      By reader, its sources in the order of the channels of its input.
 
     Raises:
-      ValueError: a submodule reads another's channels scattered between those of a third.
+      ValueError: a submodule reads channels of another one that do not follow each other.
     """
     image = np.asarray(image)
 
@@ -57,7 +69,7 @@ def reads(module: nn.Module, variables: Any, image: Any) -> dict[str, list[Sourc
             module.apply(variables, image)
         return maps
 
-    # Positive, so that a ReLU behind a submodule passes what is raised.
+    # Positive, so that a ReLU after a submodule passes the change.
     held = jax.tree.map(lambda x: np.abs(x) + 1, jax.device_get(outputs(variables, image)))
 
     @jit_without_optimization
@@ -88,20 +100,26 @@ def reads(module: nn.Module, variables: Any, image: Any) -> dict[str, list[Sourc
 
 
 def _raised(x: np.ndarray) -> np.ndarray:
-    """Raises every pixel by 1 and one of each 2x2 above all others: cropped, a map has pixels raised by 1; halved, it has none."""
+    """Raises every pixel by 1, and one of each 2x2 pixels above all others.
+
+    A cropped map then has pixels raised by 1; a halved map has none.
+    """
     raised = x + 1
     raised[:, ::2, ::2] += 2 * np.abs(x).max() + 2
     return raised
 
 
-def tapped(on_input: Tap = _as_it_is, on_output: Tap = _as_it_is):
-    """Creates a context in which a network's `apply` passes every map between its submodules through two functions.
+def tapped(on_input: Tap = _unchanged, on_output: Tap = _unchanged) -> AbstractContextManager[None]:
+    """Creates a context in which every map between the submodules of a network passes through two functions.
 
-    `on_input(NAME, x)` gets what the first layer of a submodule is given (of a node that joins several maps, what its first
-    convolution is), `on_output(NAME, x)` what the submodule gives; what they return replaces it. The maps of a submodule that
-    gives several are called NAME_0, NAME_1, ...; Dropout is skipped.
+    The maps of a submodule NAME that gives several are called NAME_0, NAME_1, ...; Dropout is skipped.
+
+    Args:
+      on_input: `on_input(NAME, x)` gets the input of a submodule's first layer (for a node that joins several maps, of its
+        first convolution), and returns the map that replaces it.
+      on_output: `on_output(NAME, x)` gets the output of a submodule, and returns the map that replaces it.
     """
-    entered = set()
+    entered: set[str] = set()
 
     def intercept(next_function, args, kwargs, context):
         path = context.module.path

@@ -1,1 +1,1 @@
-"""Kills and resumes a run, and compares it bit by bit with an undisturbed one."""
+"""Kills and resumes a run, and compares it bit by bit with an uninterrupted one."""

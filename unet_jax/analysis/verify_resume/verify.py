@@ -1,12 +1,14 @@
-"""Proof that a killed and resumed run gives the same bits as an undisturbed one.
+"""Checks that a killed and resumed run gives the same bits as an uninterrupted one.
 
-WORKDIR/verify_resume/config.py     the config of both runs, shortened
-WORKDIR/verify_resume/undisturbed/  a workdir; undisturbed.log is what that run printed
-WORKDIR/verify_resume/killed/       a workdir; killed.log is what all its starts printed
+WORKDIR/verify_resume/config.py     the shortened config of both runs
+WORKDIR/verify_resume/undisturbed/  workdir of the uninterrupted run; undisturbed.log has its output
+WORKDIR/verify_resume/killed/       workdir of the killed run; killed.log has the output of all its starts
 """
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -19,74 +21,81 @@ from unet_jax.storage import paths
 from unet_jax.storage.write_errors import report_write_errors
 from unet_jax.tracking.metrics_file import read_metrics
 
-# What a row tells of the process that wrote it: how long it took, and what it had compiled before.
+# Columns of metrics.jsonl about the process that wrote the row, such as its times; they may differ.
 PROCESS = ("step_s", "images_per_s", "data_wait", "matmul_utilization", "seconds", "num_compiles")
 
 
 def verify_resume(
     config: ConfigDict,
-    workdir,
+    workdir: str | os.PathLike,
     *,
     command: Sequence[str],
     num_steps: int = 12,
     num_kills: int = 3,
-    tell: Callable = print,
+    report: Callable[[str], None] = print,
 ) -> bool:
-    """Trains the config's first steps twice, the second time with SIGKILLs between, and compares what is left.
+    """Trains the config's first steps twice, the second time with SIGKILLs, and compares the results.
 
-    The devices are left to the child processes: this one asks for none before they have ended.
+    The devices are left to the child processes; this process uses none before they end.
 
     Args:
-      config: as of `configs/default.py`.
-      workdir: gets the folder `verify_resume`; what else is in it is not touched.
-      command: of a program that trains, without `--config` and `--workdir`.
-      num_steps: of both runs; see `shorten`.
-      num_kills: at moments drawn by the config's seed, a third of them, rounded up, in a save.
-      tell: is given the lines of the report.
+      config: config of the runs.
+      workdir: local folder that gets the folder `verify_resume`; its other files are not touched.
+      command: command of a program that trains, without `--config` and `--workdir`.
+      num_steps: steps of both runs; see `shorten`.
+      num_kills: kills of the second run, at moments that follow from the config's seed; a third, rounded up, in a save.
+      report: called with each line of the report.
 
     Returns:
       True if every leaf of the last checkpoint and every row of metrics.jsonl are the same.
 
     Raises:
-      UserError: the folder is there already, a run failed, or was too short for that many kills.
+      UserError: the folder exists already, a run failed, or it was too short for so many kills.
     """
     place = Path(paths.resolve_local(workdir, "--workdir")) / "verify_resume"
     if place.exists():
-        raise UserError(f"{place} is there already, from an earlier check; remove it, or give another --workdir")
+        raise UserError(f"{place} exists already, from an earlier check; remove it, or give another --workdir")
     config, changed = shorten(config, num_steps)
     with report_write_errors():
         place.mkdir(parents=True)
         (place / "config.py").write_text(_as_file(config))
-    tell("shortened: " + ", ".join(f"{key}={value!r}" for key, value in changed.items()))
+    report("shortened: " + ", ".join(f"{key}={value!r}" for key, value in changed.items()))
 
-    def training(name):
+    def training(name: str) -> tuple[list[str], Path]:
+        """Returns the command of one run, and its log."""
         return [*command, f"--config={place / 'config.py'}", f"--workdir={place / name}"], place / f"{name}.log"
 
     with kills.Child(*training("undisturbed")) as child:
         child.finish()
-    tell(f"undisturbed: trained into {place / 'undisturbed'}")
+    report(f"undisturbed: trained into {place / 'undisturbed'}")
     moments = kills.draw_moments(num_kills, num_steps, config.seed)
     again, log = training("killed")
-    done = kills.run_killed(again, place / "killed", log, moments, seed=config.seed, tell=tell)
-    differences, seen = compare(place / "undisturbed", place / "killed")
+    done = kills.run_killed(again, place / "killed", log, moments, seed=config.seed, report=report)
+    differences, compared = compare(place / "undisturbed", place / "killed")
     in_saves = sum(bool(kill.save) for kill in done)
     for line in differences:
-        tell(f"different: {line}")
+        report(f"different: {line}")
     if not differences:
-        tell(f"equal: {seen}, after {len(done)} kills, {in_saves} of them in a save")
+        report(f"equal: {compared}, after {len(done)} kills, {in_saves} of them in a save")
     return not differences
 
 
-def shorten(config: ConfigDict, num_steps: int) -> tuple[ConfigDict, dict]:
-    """The config of a run of that many steps with three evaluations, six saves and a row for each step.
+def shorten(config: ConfigDict, num_steps: int) -> tuple[ConfigDict, dict[str, Any]]:
+    """Returns the config of a short run with three evaluations, six saves and a row of metrics for each step.
 
-    A warm-up becomes a quarter of the run, boundaries of the rate become its middle.
+    A warm-up becomes a quarter of the run. Boundaries of the learning rate become the middle of the run.
+
+    Args:
+      config: config of the run.
+      num_steps: steps of the short run.
 
     Returns:
-      The new config, and the keys that are changed with their values.
+      The new config, and the changed keys with their new values.
     """
     given = {f"optim.{key}" for key in durations.WARMUP if config.optim[key]}
-    values = {f"train.{key}": 0 for key in (*durations.LENGTH, *durations.EVERY)} | dict.fromkeys(given, 0)
+    values: dict[str, Any] = {f"train.{key}": 0 for key in (*durations.LENGTH, *durations.EVERY)} | dict.fromkeys(
+        given, 0
+    )
     values |= {"train.num_steps": num_steps, "train.eval_every": max(num_steps // 3, 1), "train.log_every": 1}
     values["checkpoint.every"] = max(num_steps // 6, 1)
     if given:
@@ -99,37 +108,45 @@ def shorten(config: ConfigDict, num_steps: int) -> tuple[ConfigDict, dict]:
 
 
 def compare(one: Path, other: Path) -> tuple[list[str], str]:
-    """How two workdirs differ, a line each, and what was looked at: the rows of metrics.jsonl, the last checkpoint."""
+    """Compares the rows of metrics.jsonl and the last checkpoint of two workdirs.
+
+    Args:
+      one: workdir of the uninterrupted run.
+      other: workdir of the killed run.
+
+    Returns:
+      A line for each difference, and a summary of what was compared.
+    """
     rows, differences = [_rows(one), _rows(other)], []
     parted = next((i for i in range(max(map(len, rows))) if rows[0][i : i + 1] != rows[1][i : i + 1]), None)
     if parted is not None:
-        differences.append(
-            "metrics.jsonl from " + _first_difference(*(r[parted] if parted < len(r) else {} for r in rows))
-        )
+        first = [of_run[parted] if parted < len(of_run) else {} for of_run in rows]
+        differences.append(f"metrics.jsonl from {_first_difference(*first)}")
     (step, leaves), (other_step, others) = (_last_checkpoint(workdir) for workdir in (one, other))
     if step != other_step:
-        differences.append(f"the last checkpoint is of step {step}, and of step {other_step}")
+        differences.append(f"the last checkpoint is of step {step} undisturbed, {other_step} killed")
     unequal = [name for name in sorted({*leaves, *others}) if not _same(leaves.get(name), others.get(name))]
     if unequal:
         greatest = max(_distance(leaves.get(name), others.get(name)) for name in unequal)
         differences.append(
-            f"{len(unequal)} of {len({*leaves, *others})} leaves of checkpoint {step}, by {greatest:.3g} at most: "
+            f"{len(unequal)} of {len({*leaves, *others})} leaves of checkpoint {step}, by at most {greatest:.3g}: "
             + ", ".join(unequal)
         )
     return differences, f"{len(leaves)} leaves of checkpoint {step} bit by bit, {len(rows[0])} rows of metrics.jsonl"
 
 
 def _rows(workdir: Path) -> list[dict]:
-    """What the rows tell of the run; the last one of each start tells of the process alone."""
+    """Returns the rows of metrics without the columns of the process; the last row of each start is only about it."""
     rows = (row for row in read_metrics(workdir / "metrics.jsonl") if row["split"] != "run")
     return [{key: value for key, value in row.items() if key not in PROCESS} for row in rows]
 
 
 def _first_difference(one: dict, other: dict) -> str:
+    """Describes how two rows differ; an empty one is missing."""
     row = one or other
     where = f"step {row['step']} ({row['split']}) on: "
     if not one or not other:
-        return where + f"only the {'undisturbed' if one else 'killed'} run has that row"
+        return where + f"only the {'undisturbed' if one else 'killed'} run has this row"
     keys = [key for key in {**one, **other} if one.get(key) != other.get(key)]
     return where + ", ".join(f"{key} {one.get(key)} undisturbed, {other.get(key)} killed" for key in keys)
 
@@ -141,14 +158,14 @@ def _last_checkpoint(workdir: Path) -> tuple[int, dict[str, np.ndarray]]:
 
 
 def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
-    """In type, shape and every bit: 0 is not -0, and NaN is the same NaN."""
+    """Returns True if type, shape and every bit are the same: 0 differs from -0, and NaN equals the same NaN."""
     if one is None or other is None:
         return False
     return (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
 
 
 def _distance(one: np.ndarray | None, other: np.ndarray | None) -> float:
-    """The greatest between two elements; infinite where they do not stand side by side, or one is not finite."""
+    """Returns the largest difference of two elements; infinite for different shapes, or if one is not finite."""
     if one is None or other is None or one.shape != other.shape:
         return np.inf
     gap = np.abs(one.astype(np.float64) - other.astype(np.float64)).max(initial=0)
@@ -165,7 +182,7 @@ def _like(before, value):
 
 
 def _as_file(config: ConfigDict) -> str:
-    """The config as a file of `--config`."""
+    """Returns the text of a config file for `--config`."""
     return (
         "from ml_collections import ConfigDict\n\n\n"
         f'def get_config(arg=""):\n    return ConfigDict({config.to_dict()!r})\n'

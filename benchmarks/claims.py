@@ -1,9 +1,9 @@
-"""The claims of the networks' papers as commands on the runs of the evidence, with what they print and draw.
+"""The claims of the networks' papers: commands on the runs of the evidence, what they print and what they draw.
 
     python benchmarks/evidence.py --claims
 
-runs those whose runs are done, and puts commands, tables and pictures into docs/explanation/claims.md, between the marks that stand
-there; `--only=PATTERN` chooses by their names.
+runs the commands whose runs are done. It puts command, table and picture into docs/explanation/claims.md, between the marks
+there. `--only=PATTERN` chooses claims by name.
 """
 
 import dataclasses
@@ -14,35 +14,50 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import rows, tables
+from benchmarks.programs import Programs
 from unet_jax.errors import UserError
 
 PAGE = rows.ROOT / "docs" / "explanation" / "claims.md"
 PICTURES = rows.ROOT / "docs" / "images"
-# The folder of the runs, as the page writes it.
+# The folder of the runs, as it stands on the page.
 RUNS = "runs/evidence"
 
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A command of `unet-jax` on runs: patterns of their names, its other arguments, and the picture it draws."""
+    """A command of `unet-jax` on runs.
+
+    Args:
+      name: names the block on the page, and the picture.
+      program: the command, such as "skips".
+      runs: patterns of the names of the runs.
+      picture: the picture that the command draws.
+      arguments: its other arguments.
+      positional: True if the runs are positional arguments, False if each is a --workdir.
+    """
 
     name: str
-    module: str
+    program: str
     runs: tuple[str, ...]
     picture: str
     arguments: tuple[str, ...] = ()
-    # The runs are positional arguments, not --workdir.
     positional: bool = False
 
     def matching_rows(self) -> list[rows.Row]:
-        """Returns the rows it is about, in the order of its patterns."""
+        """Returns the rows whose names match, in the order of the patterns."""
         every = [row for pattern in self.runs for row in rows.ROWS if fnmatch.fnmatch(row.name, pattern)]
         return list(dict.fromkeys(every))
 
     def command(self, folder: str, names: Sequence[str], out: str) -> list[str]:
-        """Returns what follows `python`."""
+        """Returns the command and its arguments, as they follow `unet-jax`.
+
+        Args:
+          folder: the folder of the runs.
+          names: the names of the runs, or patterns of them.
+          out: the folder for the results.
+        """
         given = [f"{folder}/{name}" if self.positional else f"--workdir={folder}/{name}" for name in names]
-        return ["-m", f"unet_jax.programs.{self.module}", *given, *self.arguments, f"--out={out}"]
+        return [self.program, *given, *self.arguments, f"--out={out}"]
 
 
 def _names(data: str, *variants: str) -> tuple[str, ...]:
@@ -86,25 +101,39 @@ CLAIMS = (
 )
 
 
-def run_all(only: str, results: tables.Results, workdir: Path, programs) -> list[str]:
-    """Runs those claims whose runs are done, writes them into the page, and returns the names of the others.
+def run_all(only: str, results: tables.Results, workdir: Path, programs: Programs) -> list[str]:
+    """Runs the claims whose runs are done and writes them into the page.
 
-    A claim over fractions and seeds needs one run that is done for every pattern. Raises UserError where `only`, a pattern of
-    names, chooses none.
+    A claim over fractions and seeds needs one run that is done for each of its patterns.
+
+    Args:
+      only: a pattern of the names of claims.
+      results: says which runs are done.
+      workdir: the folder of the runs.
+      programs: runs the commands.
+
+    Returns:
+      The names of the claims that were not written.
+
+    Raises:
+      UserError: no claim matches `only`.
     """
     not_done, chosen = [], [claim for claim in CLAIMS if fnmatch.fnmatch(claim.name, only)]
     if not chosen:
-        raise UserError(f"--only={only}: no such claim; there are: {', '.join(claim.name for claim in CLAIMS)}")
+        raise UserError(
+            f"--only={only}: no claim has such a name; the claims are {', '.join(claim.name for claim in CLAIMS)}"
+        )
     for claim in chosen:
         names = [row.name for row in claim.matching_rows() if results.done(row.name) and (workdir / row.name).is_dir()]
         if not all(fnmatch.filter(names, pattern) for pattern in claim.runs):
-            print(f"{claim.name}: its runs are not done in {workdir}")
+            print(f"{claim.name}: the runs that it needs are not done in {workdir}")
             not_done.append(claim.name)
             continue
         print(f"\n== {claim.name}", flush=True)
         out = workdir / "claims" / claim.name
         out.mkdir(parents=True, exist_ok=True)
-        if programs.run(*claim.command(str(workdir), names, str(out)), output=out / "printed.txt"):
+        program, *arguments = claim.command(str(workdir), names, str(out))
+        if programs.run("-m", f"unet_jax.programs.{program}", *arguments, output=out / "printed.txt"):
             not_done.append(claim.name)
             continue
         write(claim, names, (out / "printed.txt").read_text(), workdir)
@@ -112,19 +141,25 @@ def run_all(only: str, results: tables.Results, workdir: Path, programs) -> list
 
 
 def write(claim: Claim, names: Sequence[str], printed: str, workdir: Path) -> None:
-    """Puts a claim's command, its table and its picture between its marks of the page, the picture into docs/images."""
+    """Writes a claim's command, what it printed and its picture into the page, and the picture into docs/images.
+
+    Args:
+      claim: the claim.
+      names: the names of its runs.
+      printed: what the command printed.
+      workdir: the folder of the runs.
+    """
     out = workdir / "claims" / claim.name
     picture = PICTURES / f"claim_{claim.name}.png"
     shutil.copyfile(out / claim.picture, picture)
-    _, _, *arguments = claim.command(RUNS, _shortened(names), f"{RUNS}/claims/{claim.name}")
-    command = " ".join(["unet-jax", claim.module, *arguments])
+    command = " ".join(["unet-jax", *claim.command(RUNS, _shortened(names), f"{RUNS}/claims/{claim.name}")])
     table = re.sub(r"^written: .*\n?", "", printed.replace(str(workdir), RUNS), flags=re.MULTILINE).strip()
     text = f"```text\n$ {command}\n\n{table}\n```\n\n![{claim.name}](../images/{picture.name})"
     tables.rewrite(PAGE, claim.name, text)
 
 
 def _shortened(names: Sequence[str]) -> list[str]:
-    """Returns the names, with one pattern in the place of the seeds and fractions of a network."""
+    """Returns the names; those of one network with several seeds or fractions become one pattern."""
     heads = [re.sub(r"-seed\d.*", "", name) for name in names]
     return list(
         dict.fromkeys(f"{head}-*" if heads.count(head) > 1 else name for head, name in zip(heads, names, strict=True))

@@ -1,16 +1,17 @@
-"""How far training on several devices departs from training on one, after some steps of the same batches.
+"""Measures how far training on several devices departs from training on one, after some steps of the same batches.
 
     python benchmarks/devices.py --config=configs/default.py --starts=10
     python benchmarks/devices.py --config=configs/smoke.py --config.model.widths='(2, 3)' --devices=1,2,4,8
 
-On a CPU the devices are made. Every start has its own weights and its own batches; augmentation and dropout draw what the
-config's seed says, in every start the same. The step is compiled as training compiles it.
-Printed are, over the starts, the median and the largest of: the greatest difference of a weight; the norm of the difference
-of all weights as a fraction of the distance trained; and the relative difference of the last step's loss.
+On a CPU the devices are simulated. Each start has other weights and other batches. Augmentation and dropout follow the
+config's seed and are the same in every start. The step is compiled as training compiles it.
 
-Sums over devices are taken in another order, which alone moves a weight by about 1e-7. But where a value lies so near to 0
-that rounding decides on which side, ReLU lets its gradient through on one number of devices and not on the other; and Adam
-divides by the size of a gradient, however small. From then on the two differ by more.
+Prints the median and the largest over the starts of: the largest difference of a weight; the norm of the difference of all
+weights as a fraction of the distance trained; the relative difference of the last step's loss.
+
+Sums over devices are taken in another order, which alone moves a weight by about 1e-7. But a value may lie so near to 0
+that rounding decides its sign. Then ReLU passes its gradient on one number of devices and not on the other, and Adam divides
+by the size of a gradient, however small. From then on the two runs differ by more.
 """
 
 import dataclasses
@@ -20,22 +21,39 @@ from pathlib import Path
 
 import numpy as np
 from absl import flags
+from ml_collections import ConfigDict
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has its own folder there, not the project's
+# Python puts the folder of a script on the path, not the project's.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from unet_jax.errors import UserError
 from unet_jax.plotting.text_table import format_table
 from unet_jax.runtime import cli
 
-flags.DEFINE_list("devices", ["1", "2", "4"], "Numbers of devices; the others are compared with the first.")
-flags.DEFINE_integer("starts", 10, "How many starts: seeds of the weights and of the batches.", lower_bound=1)
-flags.DEFINE_integer("steps", 20, "Steps of each.", lower_bound=1)
+flags.DEFINE_list("devices", ["1", "2", "4"], "Numbers of devices; all are compared with the first.")
+flags.DEFINE_integer("starts", 10, "Number of starts; each has another seed for weights and batches.", lower_bound=1)
+flags.DEFINE_integer("steps", 20, "Steps of each start.", lower_bound=1)
 
 WITHIN = 2e-5
 
 
-def measure(config, counts: Sequence[int], starts: int, num_steps: int) -> dict[int, list[tuple[float, float, float]]]:
-    """Returns, for every number of devices but the first, the three differences of each start."""
+def measure(
+    config: ConfigDict, counts: Sequence[int], starts: int, num_steps: int
+) -> dict[int, list[tuple[float, float, float]]]:
+    """Trains on each number of devices and compares the results with those of the first number.
+
+    Args:
+      config: the config.
+      counts: numbers of devices.
+      starts: how many starts.
+      num_steps: steps of each start.
+
+    Returns:
+      The three differences of each start, by number of devices, without the first number.
+
+    Raises:
+      UserError: there are fewer devices than one of `counts`.
+    """
     import jax
     import jax.numpy as jnp
     import optax
@@ -45,7 +63,7 @@ def measure(config, counts: Sequence[int], starts: int, num_steps: int) -> dict[
     from unet_jax.runtime import parallel
 
     if max(counts) > jax.local_device_count():
-        raise UserError(f"--devices={max(counts)}: there are {jax.local_device_count()}")
+        raise UserError(f"--devices={max(counts)}: there are {jax.local_device_count()} devices; give no larger number")
     devices = {n: jax.local_devices()[:n] for n in counts}
     for some in devices.values():
         parallel.check_batch_size(config.train.batch_size, some)
@@ -78,8 +96,8 @@ def measure(config, counts: Sequence[int], starts: int, num_steps: int) -> dict[
     return differences
 
 
-def table(differences: dict[int, list], first: int) -> str:
-    """Returns a row for each number of devices."""
+def table(differences: dict[int, list[tuple[float, float, float]]], first: int) -> str:
+    """Returns the table of `measure`'s differences: a row for each number of devices; `first` is the number compared with."""
     rows = [("devices", "a weight", "of the distance", "loss, relative", f"all weights within {WITHIN:.0e}")]
     for n, by_start in differences.items():
         columns = [f"{np.median(values):.1e} to {np.max(values):.1e}" for values in zip(*by_start, strict=True)]
@@ -89,6 +107,7 @@ def table(differences: dict[int, list], first: int) -> str:
 
 
 def main() -> None:
+    """Measures and prints the table."""
     import jax
 
     given = flags.FLAGS.devices

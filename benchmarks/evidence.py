@@ -1,4 +1,4 @@
-"""Every result of the README by one command: trains, scores and tabulates each run, and goes on where it was stopped.
+"""Makes every result of the docs by one command: trains, scores and tabulates each run, and continues one that was stopped.
 
     python benchmarks/evidence.py --list
     python benchmarks/evidence.py --battery_xray=FOLDER --nuclei=FOLDER --em=FOLDER
@@ -7,15 +7,15 @@
     python benchmarks/evidence.py --pictures
     python benchmarks/evidence.py --claims
 
-A row is a run: a config, a data set, a seed and minutes. First the seconds a step of all networks of a data set are
-measured, in turn (step_seconds.py); the number of steps that fill the minutes is then fixed and on file, so the same
-command trains the same bits however fast the machine is that day. A row that is done is not run again; one that was
-stopped goes on; one that fails does not stop the others. Rows whose folder is not given are left out, with a note.
+A row is a run: a config, a data set, a seed and minutes. First step_seconds.py measures the seconds a step of all networks of
+a data set, in turn. The number of steps that fills the minutes is then fixed and written to the file of results, so the
+same command trains the same bits whatever the machine's speed is that day. A row that is done is not run again. One that was
+stopped continues. One that fails does not stop the others. Rows whose folder is not given are left out, with a note.
 
-Results go to benchmarks/results.csv and from there into README.md and docs/explanation/results.md; another --results file leaves
-the docs alone, and its tables are printed. --pictures copies the best, median and worst image of a run on the
-synthetic X-rays into docs/images/ and prints where those of the other sets lie. --claims analyses the runs that are done, by the
-commands of unet-jax, and writes docs/explanation/claims.md (claims.py).
+Results go to benchmarks/results.csv and from there into README.md and docs/explanation/results.md. With another --results
+file the docs stay as they are, and the tables are printed. --pictures copies the best, the median and the worst image of a
+run on the synthetic X-rays into docs/images/, and prints where those of the other data sets are. --claims analyses the runs
+that are done and writes docs/explanation/claims.md (claims.py).
 """
 
 import json
@@ -32,7 +32,8 @@ from pathlib import Path
 
 from absl import flags
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has its own folder there, not the project's
+# Python puts the folder of a script on the path, not the project's.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import claims, rows, tables
 from benchmarks.programs import Programs
@@ -45,41 +46,62 @@ RESULTS_PAGE = ROOT / "docs" / "explanation" / "results.md"
 SHOWN = ("best", "median", "worst")
 FOLDERS = [name for name, data in rows.DATA.items() if data.folder]
 
-flags.DEFINE_string("only", "*", "Rows to run, as a pattern of their names; --list shows them.")
-flags.DEFINE_string("workdir", "runs/evidence", "Folder of the runs, one folder each.")
-flags.DEFINE_string("results", str(RESULTS), "The CSV file.")
-flags.DEFINE_float("minutes", 0.0, "Of training steps, in place of the rows' own: for a trial.")
+flags.DEFINE_string(
+    "only", "*", "Rows to run, as a pattern of their names; --list shows the names. With --claims: of the claims."
+)
+flags.DEFINE_string("workdir", "runs/evidence", "Folder of the runs; each has a folder in it.")
+flags.DEFINE_string("results", str(RESULTS), "The CSV file of the results.")
+flags.DEFINE_float("minutes", 0.0, "Minutes of training steps, in place of those of the rows: for a trial.")
 flags.DEFINE_bool("list", False, "Print the rows with their state and command; run nothing.")
 flags.DEFINE_bool("table", False, "Write the tables from the CSV; run nothing.")
 flags.DEFINE_bool(
     "claims", False, "Run the commands of docs/explanation/claims.md on runs that are done; train nothing."
 )
-flags.DEFINE_bool("pictures", False, "Copy and name the pictures of runs that are done; run nothing.")
+flags.DEFINE_bool("pictures", False, "Copy the pictures of runs that are done, or print their paths; run nothing.")
 for _name in FOLDERS:
-    flags.DEFINE_string(_name, "", f"Folder of {_name}'s images and masks.")
+    flags.DEFINE_string(_name, "", f"Folder with the images and masks of {_name}.")
 
 
 def check_folders(chosen: list[rows.Row], folders: dict[str, str], explicit: bool) -> list[rows.Row]:
-    """The rows whose data are there.
+    """Returns the rows whose data are there.
 
-    Raises UserError for a folder that does not exist, and, where the rows were chosen by the user, for one not given.
+    Args:
+      chosen: the rows to check.
+      folders: the folder of each data set; "" where none was given.
+      explicit: True if the user chose the rows by name.
+
+    Raises:
+      UserError: a folder does not exist, or one is not given and `explicit` is True.
     """
     for name, folder in folders.items():
         if folder and not Path(folder).is_dir():
-            raise UserError(f"--{name}={folder}: no such folder; give the one that holds images/ and masks")
+            raise UserError(f"--{name}={folder}: no such folder; give the folder that holds images/ and masks/")
     missing = [name for name in dict.fromkeys(row.data for row in chosen) if name in folders and not folders[name]]
     if missing and explicit:
-        raise UserError(f"the rows chosen need a folder: give --{missing[0]}=FOLDER")
+        raise UserError(f"--{missing[0]} is missing, which the chosen rows need; give --{missing[0]}=FOLDER")
     for name in missing:
-        print(f"left out, as --{name}=FOLDER is not given: {sum(row.data == name for row in chosen)} row(s) of {name}")
+        print(f"--{name}=FOLDER is not given: {sum(row.data == name for row in chosen)} row(s) of {name} are left out")
     return [row for row in chosen if row.data not in missing]
 
 
-def measure(data: str, every: list[rows.Row], results: tables.Results, workdir: Path, folder: str, programs) -> bool:
-    """Puts speed and number of steps on file, of all rows of a data set that lack them; False where that failed.
+def measure(
+    data: str, every: list[rows.Row], results: tables.Results, workdir: Path, folder: str, programs: Programs
+) -> bool:
+    """Writes speed and number of steps of all rows of a data set that lack them to the file of results.
 
-    What is compared is measured at one time: all networks of the set, whichever are to be run now. One that came later is
-    measured in turn with those on file, and counts by what it takes beside them.
+    All networks of the data set are measured at one time, also those that are not to be run now. A network that was added
+    later is measured in turn with the others. Its speed is scaled by how much slower or faster the others are this time.
+
+    Args:
+      data: the data set.
+      every: all rows.
+      results: the file of results.
+      workdir: the folder of the runs.
+      folder: the folder of the data.
+      programs: runs step_seconds.py.
+
+    Returns:
+      False if the measurement failed.
     """
     of_data = [row for row in every if row.data == data]
     speeds = {}
@@ -94,7 +116,7 @@ def measure(data: str, every: list[rows.Row], results: tables.Results, workdir: 
             return False
         measured = json.loads(out.read_text())
         drift = [seconds / measured[variant]["seconds_per_step"] for variant, (seconds, _) in speeds.items()]
-        # The machine may not be as fast as it was.
+        # The machine may be slower or faster than it was.
         drift = statistics.median(drift or [1.0])
         for variant, result in measured.items():
             speeds.setdefault(variant, (drift * result["seconds_per_step"], result["parameters"]))
@@ -107,24 +129,24 @@ def measure(data: str, every: list[rows.Row], results: tables.Results, workdir: 
             config=row.experiment.config,
             seed=row.seed,
             minutes=f"{row.minutes:g}",
-            num_steps=rows.steps_in(row.minutes, speeds[row.experiment.beside or row.variant][0]),
+            num_steps=rows.steps_in(row.minutes, speeds[row.experiment.adds_to or row.variant][0]),
             seconds_per_step=f"{seconds:.4f}",
             parameters=parameters,
         )
     return True
 
 
-def run_row(row: rows.Row, results: tables.Results, workdir: Path, folder: str, programs) -> bool:
-    """Trains and scores one row, or goes on with it; False where that was stopped or failed."""
+def run_row(row: rows.Row, results: tables.Results, workdir: Path, folder: str, programs: Programs) -> bool:
+    """Trains and scores one row, or continues it; returns False if that was stopped or failed."""
     num_steps, split = int(results[row.name]["num_steps"]), rows.DATA[row.data].split
     run, begin = workdir / row.name, time.time()
     scores = run / "eval" / f"{split}.json"
     print(f"\n== {row.name}: {num_steps} steps", flush=True)
     marks = dict.fromkeys([*results[row.name].get("commit", "").split(), code_mark()])
-    # On file before the start: the code may change while it runs.
+    # Written before the start, because the code may change while it runs.
     results.update(row.name, commit=" ".join(marks))
     failed = programs.run("run_train.py", f"--workdir={run}", *rows.train_flags(row, num_steps, folder))
-    # A training scores test where there is one.
+    # A training scores the split test if there is one.
     if not failed and not (scores.exists() and scores.stat().st_mtime >= begin):
         failed = programs.run("run_eval.py", f"--workdir={run}", f"--split={split}")
     wall = float(results[row.name].get("wall_minutes", 0)) + (time.time() - begin) / 60
@@ -134,16 +156,16 @@ def run_row(row: rows.Row, results: tables.Results, workdir: Path, folder: str, 
     return not failed
 
 
-def describe(row: rows.Row, run: Path, num_steps: int) -> dict:
-    """The columns of a finished run, from what it left in its folder."""
-    # On use: what runs nothing needs no jax.
+def describe(row: rows.Row, run: Path, num_steps: int) -> dict[str, object]:
+    """Returns the columns of a finished run, from the files in its folder."""
+    # Imported here because --list and --table need no jax.
     from unet_jax.tracking.metrics_file import read_metrics
 
     split = rows.DATA[row.data].split
     scored = json.loads((run / "eval" / f"{split}.json").read_text())
     start = json.loads((run / "versions.json").read_text())["starts"][-1]
     lines = read_metrics(run / "metrics.jsonl")
-    # Each line is about the steps since the one before.
+    # A line is about the steps since the line before.
     train = [line for line in lines if line["split"] == "train"]
     before = [0, *(line["step"] for line in train)]
     seconds = sum(line["step_s"] * (line["step"] - last) for line, last in zip(train, before, strict=False))
@@ -164,9 +186,9 @@ def describe(row: rows.Row, run: Path, num_steps: int) -> dict:
 
 
 def code_mark(root: Path = ROOT) -> str:
-    """The commit, with a "+" where what a run depends on differs from it, new files included; "unknown" without git.
+    """Returns the commit, with a "+" if files that a run depends on differ from it or are new; "unknown" without git.
 
-    The results, which every run changes, do not count.
+    The file of results does not count, because every run changes it.
     """
 
     def git(*arguments: str) -> str:
@@ -180,9 +202,9 @@ def code_mark(root: Path = ROOT) -> str:
 
 
 def write_tables(every: list[rows.Row], results: tables.Results) -> None:
-    """The tables into README.md and docs/explanation/results.md, which name the CSV: it is made where it is not there.
+    """Writes the tables into README.md and docs/explanation/results.md; prints those of another --results file.
 
-    The tables of another file than the project's own are printed.
+    The docs name the CSV file, so it is made if it does not exist.
     """
     if results.path.resolve() != RESULTS:
         known = [row for row in every if results[row.name]]
@@ -190,24 +212,26 @@ def write_tables(every: list[rows.Row], results: tables.Results) -> None:
         return
     if not RESULTS.exists():
         results.write()
-    tables.rewrite(ROOT / "README.md", "results", tables.summary(every, results))
-    tables.rewrite(RESULTS_PAGE, "runs", tables.runs(every, results))
-    tables.rewrite(RESULTS_PAGE, "beside", tables.beside(every, results))
+    tables.rewrite(ROOT / "README.md", "results", tables.highlights(every, results))
+    for mark, table in (("results", tables.summary), ("runs", tables.runs), ("additions", tables.additions)):
+        tables.rewrite(RESULTS_PAGE, mark, table(every, results))
     shown = [f"![The {name} image](../images/{_picture(name).name})" for name in SHOWN if _picture(name).exists()]
     tables.rewrite(RESULTS_PAGE, "pictures", "\n\n".join(shown) or "Not made yet.")
-    print("tables written: README.md, docs/explanation/results.md")
+    print("wrote the tables of README.md and docs/explanation/results.md")
 
 
 def copy_pictures(every: list[rows.Row], results: tables.Results, workdir: Path) -> None:
-    """Names the best, median and worst image of the first U-Net++ run of each set; those of the synthetic set to docs/images/."""
+    """Prints where the best, median and worst image of the first U-Net++ run of each data set are.
+
+    Those of the synthetic data set are copied to docs/images/: only synthetic images may be shown.
+    """
     for data, about in rows.DATA.items():
         row = next(row for row in every if row.data == data and row.variant == "unet_pp")
         folder = workdir / row.name / "eval" / about.split
         if not (results.done(row.name) and all((folder / f"{name}.png").exists() for name in SHOWN)):
-            print(f"{data}: {row.name} is not done in {workdir}, so it has no pictures")
+            print(f"{data}: {row.name} is not done in {workdir}; there are no pictures")
             continue
         print(f"{data}: {', '.join(str(folder / f'{name}.png') for name in SHOWN)}")
-        # Synthetic images may be shown.
         if not about.folder and results.path.resolve() == RESULTS:
             for name in SHOWN:
                 shutil.copyfile(folder / f"{name}.png", _picture(name))
@@ -217,8 +241,10 @@ def _picture(name: str) -> Path:
     return ROOT / "docs" / "images" / f"electrodes_{name}.png"
 
 
-def run_all(chosen, every, results: tables.Results, workdir: Path, folders: dict[str, str]) -> list[str]:
-    """Runs those of the `chosen` rows that are not done, and returns the names of those that are not done after it."""
+def run_all(
+    chosen: list[rows.Row], every: list[rows.Row], results: tables.Results, workdir: Path, folders: dict[str, str]
+) -> list[str]:
+    """Runs the chosen rows that are not done; returns the names of those that are still not done."""
     workdir.mkdir(parents=True, exist_ok=True)
     with Programs() as programs:
         for data in dict.fromkeys(row.data for row in chosen if not results.done(row.name)):
@@ -231,7 +257,7 @@ def run_all(chosen, every, results: tables.Results, workdir: Path, folders: dict
                 try:
                     run_row(row, results, workdir, folder, programs)
                 except Exception:
-                    # What one row left is not as it should be; the others go on.
+                    # The files of one row are not as they should be; the others continue.
                     traceback.print_exc()
     return [row.name for row in chosen if not results.done(row.name)]
 
@@ -241,9 +267,9 @@ def main() -> None:
     results, workdir = tables.Results(values.results), Path(values.workdir).expanduser().absolute()
     if values.claims:
         with Programs() as programs:
-            left = claims.run_all(values.only, results, workdir, programs)
-        if left:
-            print(f"\nnot done: {', '.join(left)}", file=sys.stderr)
+            not_done = claims.run_all(values.only, results, workdir, programs)
+        if not_done:
+            print(f"\nnot done: {', '.join(not_done)}", file=sys.stderr)
             sys.exit(1)
         return
     chosen, every = rows.select(values.only, values.minutes), rows.select(minutes=values.minutes)
@@ -251,10 +277,12 @@ def main() -> None:
         name: str(Path(values[name].value).expanduser().absolute()) if values[name].value else "" for name in FOLDERS
     }
     if values.minutes and results.path.resolve() == RESULTS:
-        raise UserError("--minutes is for a trial, which has no place among the results: give --results=FILE.csv, too")
+        raise UserError(
+            f"--minutes={values.minutes} is a trial and would be written to the project's results; give --results=FILE.csv too"
+        )
     if values.list:
         for row in chosen:
-            state = "done" if results.done(row.name) else tables.NOT_RUN
+            state = "done" if results.done(row.name) else "not run"
             steps = int(results[row.name].get("num_steps", 0))
             flags_ = " ".join(rows.train_flags(row, steps)) if steps else "(number of steps not measured yet)"
             print(f"{row.name}  [{state}]  {flags_}")
@@ -265,10 +293,10 @@ def main() -> None:
         write_tables(every, results)
         return
     chosen = check_folders(chosen, folders, explicit=values.only != "*")
-    left = run_all(chosen, every, results, workdir, folders)
+    not_done = run_all(chosen, every, results, workdir, folders)
     write_tables(every, results)
-    if left:
-        print(f"\nnot done: {', '.join(left)}; the same command goes on with them", file=sys.stderr)
+    if not_done:
+        print(f"\nnot done: {', '.join(not_done)}; the same command continues them", file=sys.stderr)
         sys.exit(1)
 
 

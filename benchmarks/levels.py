@@ -1,10 +1,10 @@
-"""Times U-Net++ pruned to each level, in turn, against what its FLOPs promise.
+"""Times U-Net++ pruned to each level, in turn, and compares the times with the FLOPs.
 
     python benchmarks/levels.py
 
-One forward pass of 4 images of 96 x 96 x 3, widths 32 to 512, as in step.py. For each level: seconds (the median over
-all rounds), GFLOP, how many times faster than level 4 it is, how many times fewer FLOPs it has, and the quotient of the
-two: 1 where pruning saves time as it saves work. The papers' own speed-ups: 3.5, 2.4 and 1.5 (DLMIA 2018, figure 3).
+The work is a forward pass of 4 images of 96 x 96 x 3, widths 32 to 512, as in step.py. For each level: seconds (median over
+all rounds), GFLOP, how many times faster than level 4 it is, how many times fewer FLOPs it has, and the quotient of the two,
+which is 1 where pruning saves as much time as work. The paper's speed-ups are 3.5, 2.4 and 1.5 (DLMIA 2018, figure 3).
 """
 
 import statistics
@@ -13,7 +13,8 @@ from pathlib import Path
 
 from absl import flags
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has its own folder there, not the project's
+# Python puts the folder of a script on the path, not the project's.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from unet_jax.plotting.text_table import format_table
 from unet_jax.runtime import cli
@@ -21,16 +22,18 @@ from unet_jax.runtime.program_cost import in_turns
 
 
 def define_flags() -> None:
-    flags.DEFINE_integer("batch", 4, "Images a pass.", lower_bound=1)
+    """Defines the flags."""
+    flags.DEFINE_integer("batch", 4, "Images in a pass.", lower_bound=1)
     flags.DEFINE_integer("size", 96, "Height and width of an image in pixels.", lower_bound=1)
-    flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of the computation.")
-    flags.DEFINE_integer("rounds", 15, "Turns of each level.", lower_bound=1)
+    flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "The type of the computation.")
+    flags.DEFINE_integer("rounds", 15, "Number of turns; each level runs once a turn.", lower_bound=1)
 
 
 LEVELS = (1, 2, 3, 4)
 
 
 def main() -> None:
+    """Times the levels and prints the table."""
     from benchmarks.work import create_work
 
     values = flags.FLAGS
@@ -44,7 +47,7 @@ def main() -> None:
 
 
 def table(seconds: dict[int, float], gflop: dict[int, float]) -> str:
-    """Returns a line for each level."""
+    """Returns the table: a row for each level, with its seconds and GFLOP."""
     deepest = max(seconds)
     rows = [("level", "seconds", "GFLOP", "faster", "fewer FLOPs", "quotient")]
     for level in seconds:

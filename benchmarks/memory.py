@@ -3,8 +3,8 @@
     python benchmarks/memory.py --config=configs/default.py --config.data.patch='(256, 256)' --config.data.size='(256, 256)'
     python benchmarks/memory.py --config=configs/default.py --config.model.remat='(0, 1)'
 
-Planned is the peak of a device by `unet-jax plan`. Measured is how far the process's resident memory rises
-from before there is a state or a batch to the peak of two steps, on one device; the program is compiled before.
+Planned is the peak of one device by `unet-jax plan`. Measured is the resident memory of the process at the peak of two steps
+on one device, minus that before there is a state or a batch. The program is compiled before.
 """
 
 import ctypes
@@ -12,8 +12,10 @@ import sys
 from pathlib import Path
 
 from absl import flags
+from ml_collections import ConfigDict
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has its own folder there, not the project's
+# Python puts the folder of a script on the path, not the project's.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from unet_jax.errors import UserError
 from unet_jax.runtime import cli
@@ -22,19 +24,19 @@ STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def resident(key: str) -> int:
-    """Returns the bytes of this process: `VmRSS` now, `VmHWM` at most since `forget_peak`."""
+    """Returns resident bytes of this process: for `VmRSS` those of now, for `VmHWM` the most since `forget_peak`."""
     (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith(f"{key}:"))
     return 1024 * int(line.split()[1])
 
 
 def forget_peak() -> None:
-    """Gives what is free back to the system, and begins a new peak."""
+    """Gives free memory back to the system and starts a new peak."""
     ctypes.CDLL(None).malloc_trim(0)
     RESET.write_text("5")
 
 
-def measure(config) -> tuple[int, int]:
-    """Measures the bytes of one device's training step: (planned, measured)."""
+def measure(config: ConfigDict) -> tuple[int, int]:
+    """Returns the bytes that one device's training step is planned to take, and those that it takes."""
     import jax
 
     from unet_jax.analysis.plan import compile, work
@@ -54,7 +56,7 @@ def measure(config) -> tuple[int, int]:
         source, batch_size=whole.batch_size, seed=config.seed, **parts.loading_options
     )
     batch = next(batches)
-    # Compiles the program that creates a state.
+    # This compiles the program that creates a state.
     state = parts.create_state()
     jax.block_until_ready(state)
     del state
@@ -68,11 +70,12 @@ def measure(config) -> tuple[int, int]:
 
 
 def main() -> None:
+    """Measures and prints both numbers."""
     import jax
 
     if sys.platform != "linux" or jax.default_backend() != "cpu":
         raise UserError(
-            f"this measures the memory of a CPU under Linux, not of {jax.default_backend()}; set JAX_PLATFORMS=cpu"
+            f"the platform is {sys.platform} with {jax.default_backend()}, and this measures a CPU under Linux; set JAX_PLATFORMS=cpu"
         )
     planned, measured = measure(flags.FLAGS.config)
     print(f"planned {planned / 2**20:,.0f} MiB, measured {measured / 2**20:,.0f} MiB ({planned / measured - 1:+.1%})")

@@ -1,52 +1,63 @@
-"""Running the project's programs one at a time, stopped with care."""
+"""Runs the project's programs one at a time, so that a request to stop reaches each of them once."""
 
 import contextlib
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import FrameType, TracebackType
 
 from benchmarks.rows import ROOT
 
 
 class Programs:
-    """Runs Python programs of the project one at a time, and passes a request to stop on to the one that runs, once.
+    """A context that runs Python programs of the project one at a time.
 
-    A child has a process group of its own: a Ctrl-C from the terminal would reach it twice otherwise, and a second one
-    ends a training without saving.
+    It passes the first Ctrl-C or SIGTERM on to the program that runs, and starts no other one. A program runs in a new
+    process group: otherwise a Ctrl-C in the terminal would reach it a second time, and a training that gets two ends
+    without saving.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.stopping = False
         self._child: subprocess.Popen | None = None
-        self._told = False
+        self._signalled = False
 
-    def __enter__(self):
+    def __enter__(self) -> "Programs":
         self._before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
-    def __exit__(self, *_):
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def run(self, *command: str, output: Path | None = None) -> int:
-        """Runs `python command` in the project's root to its end; its exit status, not 0 where it was stopped.
+    def run(self, *command: str | Path, output: Path | None = None) -> int:
+        """Runs `python COMMAND` in the project's folder to its end.
 
-        What it prints goes to the file `output`, where one is given.
+        Args:
+          command: a script or `-m MODULE`, and its arguments.
+          output: the file for what the program prints; the terminal if it is None.
+
+        Returns:
+          The exit status; not 0 if the program failed or was stopped.
         """
         if self.stopping:
             return 1
         with output.open("w") if output else contextlib.nullcontext() as file:
             self._child = subprocess.Popen([sys.executable, *map(str, command)], cwd=ROOT, process_group=0, stdout=file)
-            if self.stopping:  # between the look above and the start
-                self._tell()
+            # A signal may have come between the check above and the start.
+            if self.stopping:
+                self._terminate()
             return self._child.wait()
 
-    def _stop(self, number, frame):
+    def _stop(self, number: int, frame: FrameType | None) -> None:
         self.stopping = True
-        self._tell()
+        self._terminate()
 
-    def _tell(self):
-        if not self._told and self._child and self._child.poll() is None:
-            self._told = True  # for good: no other child is started after this one
+    def _terminate(self) -> None:
+        if not self._signalled and self._child and self._child.poll() is None:
+            # Never reset: no other program is started after this one.
+            self._signalled = True
             self._child.terminate()

@@ -1,9 +1,9 @@
-"""The runs behind the README's results: which config, which data, which seed, how many minutes.
+"""The runs behind the results: which config, which data, which seed, how many minutes.
 
-Experiments of one data set are compared at equal minutes and differ in the network alone (except the one that is trained
-as its authors did). An experiment `beside` another has its network and its number of steps, and one addition to the
-training: its score shows the gain, its seconds a step the cost. References are figures that are given, not run:
-floors by a threshold, and another library.
+Experiments of one data set are compared at equal minutes. They differ in the network alone, except the one that is trained
+as its authors trained it. An experiment that adds to another (`adds_to`) has the other's network and number of steps, and
+one addition to the training: its score shows the gain, its seconds a step show the cost. References are figures that were
+given to this project and not run here: scores of a threshold, and of another library.
 """
 
 import dataclasses
@@ -23,7 +23,13 @@ LEAST_STEPS = 3
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """A data set of the results: the split to score, evaluations during a run, and whether it is a folder to be given."""
+    """A data set of the results.
+
+    Args:
+      split: the split to score.
+      num_evals: the number of evaluations during a run.
+      folder: True if the user gives a folder with the data; False if the data are made.
+    """
 
     split: str
     num_evals: int
@@ -32,22 +38,31 @@ class Data:
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A network on a data set: its name in the table, the config and the flags on top of it.
+    """A network on a data set.
 
-    `beside` names the experiment of the data set whose number of steps it takes; "" for one of its own.
+    Args:
+      network: its name in the tables.
+      config: the name of its config.
+      flags: config keys that it sets, and their values.
+      adds_to: the experiment of the data set whose number of steps it takes; "" if its own speed sets the number.
     """
 
     network: str
     config: str
     flags: tuple[tuple[str, object], ...] = ()
-    beside: str = ""
+    adds_to: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One run: an experiment, `EXPERIMENTS[data][variant]`, with a seed, for so many minutes of training steps.
+    """One run of the experiment `EXPERIMENTS[data][variant]`.
 
-    `train_fraction` is the fraction of the training images; with fewer, the run takes the same number of steps.
+    Args:
+      data: the data set.
+      variant: the experiment.
+      minutes: minutes of training steps.
+      seed: the seed of the run.
+      train_fraction: fraction of the training images used. The number of steps does not depend on it.
     """
 
     data: str
@@ -58,17 +73,19 @@ class Row:
 
     @property
     def name(self) -> str:
+        """Returns the name of the run, which is also the name of its folder."""
         suffix = "" if self.train_fraction == 1 else f"-share{self.train_fraction:g}"
         return f"{self.data}-{self.variant}-{self.minutes:g}min-seed{self.seed}{suffix}"
 
     @property
     def experiment(self) -> Experiment:
+        """Returns the experiment that it is a run of."""
         return EXPERIMENTS[self.data][self.variant]
 
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """Figures that are given: pooled IoU by class, their mean, and the mean IoU per image."""
+    """Figures that were given to this project and not run here: pooled IoU by class, and the mean IoU per image."""
 
     data: str
     what: str
@@ -89,7 +106,7 @@ ADDED = {
     "foreground": ("a third of the windows on the foreground", {"data.foreground_fraction": 0.33}),
     "ema": ("moving average of the weights", {"optim.ema_decay": 0.99, "eval.weights": "ema"}),
 }
-# Its cross entropy replaces the plain one, to which it would be equal with w0 = 0.
+# The weighted cross entropy replaces the plain one. With w0 = 0 the two would be equal.
 WEIGHT_MAP = {
     "data.weight_map": True,
     "loss.weights.binary_cross_entropy": 0.0,
@@ -99,7 +116,7 @@ WEIGHT_MAP = {
 
 def _added(config: str, **more: tuple[str, dict]) -> dict[str, Experiment]:
     return {
-        f"unet_{name}": Experiment(f"U-Net, {what}", config, tuple(flags.items()), beside="unet")
+        f"unet_{name}": Experiment(f"U-Net, {what}", config, tuple(flags.items()), adds_to="unet")
         for name, (what, flags) in (ADDED | more).items()
     }
 
@@ -129,7 +146,7 @@ EXPERIMENTS = {
     "em": {"unet_pp": Experiment("U-Net++, deep supervision", "em")},
 }
 
-# Trainings whose seconds a step alone are of interest (step_seconds.py).
+# Trainings that step_seconds.py times and that no row runs.
 NO_AUGMENTATION = {"augment.flip": False, "augment.quarter_turns": False} | {
     f"augment.{name}": 0.0 for name in ("brightness", "contrast", "gamma", "noise")
 }
@@ -142,12 +159,13 @@ TIMED = {
     }
 }
 
-# Networks of similar parameter counts, trained on several fractions of the training images to see the gap of train to val.
+# Networks of similar parameter counts that are trained on several fractions of the training images, to see the gap between
+# the scores on train and on val.
 SHARED = {"electrodes": ("unet", "unet_pp"), "battery_xray": ("unet", "unet_pp")}
 
 
 def _two_minutes(data: str) -> Iterator[Row]:
-    """The networks of a data set take turns, seed by seed, so that a drift of the machine's speed meets all alike."""
+    """Yields the rows of a data set, its networks in turn for each seed: a drift of the machine's speed affects all equally."""
     for seed in range(3):
         yield from (Row(data, variant, 2, seed) for variant in EXPERIMENTS[data])
         yield from (Row(data, variant, 2, seed, fraction) for fraction in (0.25, 0.5) for variant in SHARED[data])
@@ -163,6 +181,16 @@ ROWS = (
     Row("em", "unet_pp", 25),
 )
 
+# The rows of the README, as (data, variant, minutes).
+HIGHLIGHTS = (
+    ("electrodes", "unet", 2),
+    ("electrodes", "unet_pp", 2),
+    ("battery_xray", "unet", 2),
+    ("battery_xray", "unet_pp", 2),
+    ("nuclei", "unet", 2),
+    ("em", "unet_pp", 25),
+)
+
 REFERENCES = (
     Reference("battery_xray", "PyTorch, U-Net++ plainly trained, 20 minutes", {"stack": 0.806, "plate": 0.761}),
     Reference("nuclei", "floor: Otsu's threshold of each image", {"nucleus": 0.673}, 0.765),
@@ -172,15 +200,20 @@ REFERENCES = (
 
 
 def select(pattern: str = "*", minutes: float = 0.0) -> list[Row]:
-    """Selects the rows whose name matches `pattern`, in order; `minutes` above 0 replaces their own, for a trial.
+    """Selects the rows whose name matches a pattern, in the order of `ROWS`.
 
-    Raises UserError where none matches, with the names there are.
+    Args:
+      pattern: a shell pattern.
+      minutes: replaces the minutes of the rows, for a trial; 0 keeps them.
+
+    Raises:
+      UserError: no row matches, or `minutes` is negative.
     """
     if minutes < 0:
-        raise UserError(f"--minutes={minutes} must be above 0; leave it out for the rows' own")
+        raise UserError(f"--minutes={minutes} must be above 0; leave it out to keep the minutes of the rows")
     chosen = [row for row in ROWS if fnmatch.fnmatch(row.name, pattern)]
     if not chosen:
-        raise UserError(f"--only={pattern}: no such row; there are: {', '.join(row.name for row in ROWS)}")
+        raise UserError(f"--only={pattern}: no row has such a name; the rows are {', '.join(row.name for row in ROWS)}")
     if minutes:
         # Rows that differ in minutes alone become one.
         chosen = list(dict.fromkeys(dataclasses.replace(row, minutes=minutes) for row in chosen))
@@ -188,23 +221,34 @@ def select(pattern: str = "*", minutes: float = 0.0) -> list[Row]:
 
 
 def create_config(data: str, variant: str, folder: str = "") -> ConfigDict:
-    """Creates the config of an experiment, its flags applied."""
+    """Creates the config of an experiment and applies its flags.
+
+    Args:
+      data: the data set.
+      variant: the experiment.
+      folder: the folder of the data, for a data set that has one.
+    """
     experiment = (EXPERIMENTS[data] | TIMED.get(data, {}))[variant]
-    module = importlib.import_module(f"configs.{experiment.config}")
+    module = importlib.import_module(f"unet_jax.configs.{experiment.config}")
     config = module.get_config(folder) if DATA[data].folder else module.get_config()
     config.update_from_flattened_dict(dict(experiment.flags))
     return config
 
 
 def steps_in(minutes: float, seconds_per_step: float) -> int:
-    """Returns how many steps fit into so many minutes."""
+    """Returns how many steps fit into `minutes`, at least `LEAST_STEPS`."""
     return max(int(60 * minutes / seconds_per_step), LEAST_STEPS)
 
 
 def train_flags(row: Row, num_steps: int, folder: str = "FOLDER") -> list[str]:
-    """Returns the flags of run_train.py for a run of `num_steps`, without --workdir: seed, steps, the experiment's changes.
+    """Returns the flags of run_train.py for a run, without --workdir: the experiment's changes, seed, steps.
 
-    The learning rate ends with the last step; a warm-up longer than a third of the run (a trial) is cut to that.
+    The learning rate ends with the last step. A warm-up longer than a third of the run, as in a trial, is cut to a third.
+
+    Args:
+      row: the run.
+      num_steps: its number of steps.
+      folder: the folder of its data.
     """
     data, experiment = DATA[row.data], row.experiment
     flags = dict(experiment.flags) | {

@@ -3,14 +3,14 @@
     python benchmarks/step.py --model=unet_pp --mode=train
     python benchmarks/step.py --model=unet_pp --mode=train --json --peer="PYTHON PEER.py"
 
-The work: 4 images of 96 x 96 x 3, three classes, widths 32 to 512, BatchNorm, cross entropy, Adam; float32 unless
---dtype says bfloat16 (of the computation; weights stay float32). --peer is a command that takes --model --mode --batch
---size --dtype --repeats and ends its output with a line of JSON that has "median_s"; a --level above 0 is passed on, too.
+The work: 4 images of 96 x 96 x 3, three classes, widths 32 to 512, BatchNorm, cross entropy, Adam. The computation is float32,
+or bfloat16 with --dtype; weights stay float32. --peer is a command that takes --model --mode --batch --size --dtype --repeats
+and ends its output with a line of JSON that has "median_s". A --level above 0 is passed on, too.
 
-Peer and project take turns, A B A B, --rounds times, --repeats steps a turn, of which the median counts. Speeds drift
-with the machine, so only times of one round are compared: the median of these ratios (project over peer; below 1 the
-project is faster) is the result. A matrix product, on all devices at once, is timed in every round; the project's FLOPs a
-second over those of that product are its matmul utilisation. --json adds one last line.
+Peer and project take turns, A B A B, for --rounds rounds. A turn is --repeats steps, of which the median counts. The speed of a
+machine drifts, so only times of one round are compared. The result is the median of these ratios (project over peer; below 1
+the project is faster). A matrix product on all devices is timed in every round. The project's FLOPs a second divided by those
+of the product are its matmul utilization. --json prints the result as one last line.
 """
 
 import json
@@ -22,36 +22,39 @@ from pathlib import Path
 
 from absl import flags
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has its own folder there, not the project's
+# Python puts the folder of a script on the path, not the project's.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from unet_jax.errors import UserError
 from unet_jax.runtime import cli
 
 
 def define_flags() -> None:
+    """Defines the flags."""
     flags.DEFINE_enum("model", "unet_pp", ["unet", "unet_pp"], "The network.")
     flags.DEFINE_enum("mode", "train", ["train", "predict"], "A training step, or a forward pass.")
-    flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of the computation.")
-    flags.DEFINE_integer("batch", 4, "Images a step.", lower_bound=1)
+    flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "The type of the computation.")
+    flags.DEFINE_integer("batch", 4, "Images in a step.", lower_bound=1)
     flags.DEFINE_integer("size", 96, "Height and width of an image in pixels.", lower_bound=1)
-    flags.DEFINE_integer("level", 0, "Of unet_pp: only the nodes of levels 1 to this; 0 for all four.", 0, 4)
-    flags.DEFINE_integer("rounds", 5, "Turns of peer and project.", lower_bound=1)
-    flags.DEFINE_integer("repeats", 8, "Steps a turn.", lower_bound=1)
-    flags.DEFINE_string("peer", "", "The peer's command; none by default.")
-    flags.DEFINE_bool("json", False, "Print one last line of JSON.")
+    flags.DEFINE_integer("level", 0, "For unet_pp: only the nodes of levels 1 to this one; 0 means all four.", 0, 4)
+    flags.DEFINE_integer("rounds", 5, "Number of rounds.", lower_bound=1)
+    flags.DEFINE_integer("repeats", 8, "Steps in a turn.", lower_bound=1)
+    flags.DEFINE_string("peer", "", "The peer's command; without it the project is timed alone.")
+    flags.DEFINE_bool("json", False, "Print the result as a last line of JSON.")
 
 
 WARM_UP = 2
 
 
 def main() -> None:
-    # After the flags: --help needs no jax.
+    """Times project and peer and prints the result."""
+    # Imported here because --help needs no jax.
     from benchmarks import work
     from unet_jax.tracking.meter import peak_memory
 
     values = flags.FLAGS
     if values.level and values.model != "unet_pp":
-        raise UserError(f"--level={values.level}: only unet_pp has levels; leave it out for {values.model}")
+        raise UserError(f"--level={values.level}: {values.model} has no levels; leave it out, or give --model=unet_pp")
     what = work.create_work(
         values.model, values.mode, batch=values.batch, size=values.size, dtype=values.dtype, level=values.level
     )
@@ -66,8 +69,8 @@ def main() -> None:
         matmul_s = statistics.median(matmul.seconds() for _ in range(values.repeats))
         utilization = what.gflop / project_s / (matmul.gflop / matmul_s)
         rounds.append({"peer_s": peer_s, "project_s": project_s, "utilization": utilization})
-        beside = f", peer {peer_s:.4f} s, ratio {project_s / peer_s:.3f}" if peer_s else ""
-        print(f"round {number}: project {project_s:.4f} s{beside}", flush=True)
+        compared = f", peer {peer_s:.4f} s, ratio {project_s / peer_s:.3f}" if peer_s else ""
+        print(f"round {number}: project {project_s:.4f} s{compared}", flush=True)
     result = summary(rounds) | {
         "model": values.model,
         "mode": values.mode,
@@ -83,24 +86,36 @@ def main() -> None:
         print(json.dumps(result))
 
 
-def run_peer(values) -> float:
-    """Returns the median seconds of the peer's turn; UserError where it fails or its last line cannot be read."""
+def run_peer(values: flags.FlagValues) -> float:
+    """Returns the median seconds of the peer's turn.
+
+    Raises:
+      UserError: the peer cannot be run, fails, or ends with another line than JSON with "median_s".
+    """
     passed = ("model", "mode", "batch", "size", "dtype", "repeats", *(("level",) if values.level else ()))
     command = [*shlex.split(values.peer), *(part for name in passed for part in (f"--{name}", str(values[name].value)))]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         return float(json.loads(done.stdout.strip().splitlines()[-1])["median_s"])
     except OSError as error:
-        raise UserError(f"--peer={values.peer}: cannot be run ({error.strerror})") from error
+        raise UserError(f"--peer={values.peer}: cannot be run ({error.strerror}); check the command") from error
     except subprocess.CalledProcessError as error:
         last = (error.stderr.strip().splitlines() or ["no message"])[-1]
-        raise UserError(f"--peer={values.peer}: ended with status {error.returncode}: {last}") from error
+        raise UserError(
+            f"--peer={values.peer}: ended with status {error.returncode}: {last}; run it by hand"
+        ) from error
     except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise UserError(f'--peer={values.peer}: its last line is not JSON with "median_s"') from error
+        raise UserError(
+            f'--peer={values.peer}: its last line is not JSON with "median_s"; let it print such a line last'
+        ) from error
 
 
 def summary(rounds: list[dict]) -> dict:
-    """Returns medians over the rounds: seconds, the matmul utilisation, and, with a peer, the ratio of each round."""
+    """Returns the medians over the rounds: seconds, matmul utilization and, with a peer, the ratios.
+
+    Args:
+      rounds: by round, `project_s`, `utilization` and `peer_s`, which is None without a peer.
+    """
     result = {
         "project_s": round(statistics.median(r["project_s"] for r in rounds), 5),
         "matmul_utilization": round(statistics.median(r["utilization"] for r in rounds), 3),
@@ -114,7 +129,7 @@ def summary(rounds: list[dict]) -> dict:
 
 
 def describe(result: dict) -> list[str]:
-    """Returns the result in words, a line each."""
+    """Returns the lines that describe the result of `summary`."""
     lines = [
         f"{result['model']} {result['mode']} {result['dtype']}: {result['project_s']:.4f} s, {result['gflop']} GFLOP, "
         f"{result['matmul_utilization']:.0%} of the matrix product's speed",

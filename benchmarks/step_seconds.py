@@ -1,13 +1,13 @@
-"""Seconds that a training step takes, of every network of a data set, measured in turn.
+"""Measures the seconds that a training step takes, for every network of a data set, in turn.
 
     python benchmarks/step_seconds.py --data=electrodes
     python benchmarks/step_seconds.py --data=battery_xray --folder=FOLDER
     python benchmarks/step_seconds.py --data=nuclei --folder=FOLDER --networks=unet,unet_elastic,unet_no_augmentation --turns=20
 
-A step is what the training loop does: read a batch, run the step, fetch its metrics; compiled before, in the config's
+A step does what the training loop does: read a batch, run the step, fetch its metrics. It is compiled before, in the config's
 batch size and windows. The networks take turns, A B C A B C, so that a drift of the machine's speed affects all equally. The
 result is the median and the middle half of the seconds, and of the ratio to the first network in the same turn. Logging,
-evaluation and saving are no part of it. Needs a quiet machine.
+evaluation and saving are not included. Needs a quiet machine.
 """
 
 import statistics
@@ -15,11 +15,13 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has its own folder there, not the project's
+# Python puts the folder of a script on the path, not the project's.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import rows
 from unet_jax.errors import UserError
@@ -27,21 +29,24 @@ from unet_jax.runtime import cli
 from unet_jax.storage import json_file
 
 flags.DEFINE_enum("data", None, list(rows.DATA), "The data set.")
-flags.DEFINE_string("folder", "", "Its folder, where it is one.")
+flags.DEFINE_string("folder", "", "The folder of the data set, if it has one.")
 flags.DEFINE_list(
-    "networks", [], "Only these, by their names in benchmarks/rows.py; those of TIMED must be given by name."
+    "networks", [], "The networks to time, by their names in benchmarks/rows.py. Default: all but those of TIMED."
 )
-flags.DEFINE_integer("turns", 5, "How many turns of three steps each takes.", lower_bound=1)
-flags.DEFINE_string("out", "", "A JSON file for the result.")
+flags.DEFINE_integer("turns", 5, "Number of turns; a turn is three steps of each network.", lower_bound=1)
+flags.DEFINE_string("out", "", "A JSON file to write the result to.")
 
 STEPS_A_TURN, WARM_UP = 3, 2
 
 
 class Stepper:
-    """The training steps of one config, one at a time."""
+    """Runs the training steps of one config, one at a time.
 
-    def __init__(self, config: ConfigDict):
+    Args:
+      config: the config; building it prepares its data and compiles its step.
+    """
 
+    def __init__(self, config: ConfigDict) -> None:
         from unet_jax.data.loading import train_pipeline
         from unet_jax.experiment.build import build_experiment
         from unet_jax.runtime import parallel
@@ -61,7 +66,7 @@ class Stepper:
         self._p_step = parallel.compile_step(parallel.pmap_step(body), self._state, batch)
 
     def seconds(self) -> tuple[float, float]:
-        """Runs one more step; returns its seconds, and those of them in which it waited for its batch."""
+        """Runs one more step; returns its seconds, and how many of them it waited for its batch."""
         begin = time.perf_counter()
         batch = self._parallel.shard(next(self._batches))
         waited = time.perf_counter() - begin
@@ -70,16 +75,17 @@ class Stepper:
         return time.perf_counter() - begin, waited
 
 
-def measure(configs: Mapping[str, ConfigDict], num_turns: int = 5) -> dict[str, dict[str, float]]:
+def measure(configs: Mapping[str, ConfigDict], num_turns: int = 5) -> dict[str, dict[str, Any]]:
     """Measures the training steps of several configs in turn.
 
     Args:
-      configs: by name.
-      num_turns: how many turns of `STEPS_A_TURN` steps each takes.
+      configs: the configs by name.
+      num_turns: how many turns of `STEPS_A_TURN` steps each config takes.
 
     Returns:
-      By name: `seconds_per_step` (the median), their `quartiles` (lower, median, upper), the quartiles of the `ratio` to the
-      first config in the same turn, `waiting` (the fraction of that time spent waiting for data), and `parameters`.
+      By name: `seconds_per_step` (the median of the seconds), their `quartiles` (lower, median, upper), the quartiles of the
+      `ratio` to the first config in the same turn, `waiting` (the fraction of the time that was spent waiting for data),
+      and `parameters`.
     """
     steppers = {}
     for name, config in configs.items():
@@ -91,17 +97,17 @@ def measure(configs: Mapping[str, ConfigDict], num_turns: int = 5) -> dict[str, 
     for _ in range(num_turns):
         for name, stepper in steppers.items():
             times[name].append(tuple(zip(*[stepper.seconds() for _ in range(STEPS_A_TURN)], strict=True)))
-    turns = {name: [sum(steps) for steps, _ in of_name] for name, of_name in times.items()}
+    turns = {name: [sum(steps) for steps, _ in taken] for name, taken in times.items()}
     first = next(iter(turns.values()))
     return {
         name: {
-            "seconds_per_step": statistics.median(step for steps, _ in of_name for step in steps),
-            "quartiles": _quartiles([step for steps, _ in of_name for step in steps]),
+            "seconds_per_step": statistics.median(step for steps, _ in taken for step in steps),
+            "quartiles": _quartiles([step for steps, _ in taken for step in steps]),
             "ratio": _quartiles([turn / firsts for turn, firsts in zip(turns[name], first, strict=True)]),
-            "waiting": sum(sum(waits) for _, waits in of_name) / sum(turns[name]),
+            "waiting": sum(sum(waits) for _, waits in taken) / sum(turns[name]),
             "parameters": steppers[name].parameters,
         }
-        for name, of_name in times.items()
+        for name, taken in times.items()
     }
 
 
@@ -110,14 +116,17 @@ def _quartiles(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def main() -> None:
+    """Measures the networks that the flags choose and prints the result."""
     values = flags.FLAGS
     if values.data is None:
-        raise UserError(f"--data is missing; give one of {', '.join(rows.DATA)}")
+        raise UserError(f"--data is missing; give --data=NAME, one of {', '.join(rows.DATA)}")
     known = rows.EXPERIMENTS[values.data] | rows.TIMED.get(values.data, {})
     names = values.networks or list(rows.EXPERIMENTS[values.data])
     for name in names:
         if name not in known:
-            raise UserError(f"--networks={name}: no such network of {values.data}; there are: {', '.join(known)}")
+            raise UserError(
+                f"--networks={name}: {values.data} has no such network; the networks are {', '.join(known)}"
+            )
     measured = measure({name: rows.create_config(values.data, name, values.folder) for name in names}, values.turns)
     for name, result in measured.items():
         low, seconds, high = result["quartiles"]

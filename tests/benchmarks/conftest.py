@@ -12,7 +12,13 @@ SCORES |= {"iou_pooled/mean": 0.91, "iou_image/mean": 0.88}
 
 
 class FakePrograms:
-    """In place of the programs: writes what they would write, and remembers the commands. `fails` names a row."""
+    """Replaces the programs: writes what they would write, and remembers the commands.
+
+    Args:
+      fails: the row whose training fails.
+      split: the split that a training scores.
+      slower: how many times slower the machine is than in another test.
+    """
 
     stopping = False
 
@@ -30,11 +36,11 @@ class FakePrograms:
         values = dict(argument.removeprefix("--").split("=", 1) for argument in self.commands[-1][1:])
         if program.endswith("step_seconds.py"):
             seconds = {"unet": 0.25, "unet_pp_one_head": 0.4, "unet_pp": 0.5}
-            found = {
+            measured = {
                 name: {"seconds_per_step": self.slower * seconds.get(name, 1.0), "parameters": 1000}
                 for name in rows.EXPERIMENTS[values["data"]]
             }
-            Path(values["out"]).write_text(json.dumps(found))
+            Path(values["out"]).write_text(json.dumps(measured))
             return 0
         run = Path(values["workdir"])
         if run.name == self.fails:
@@ -54,13 +60,16 @@ class FakePrograms:
 
 @pytest.fixture
 def work(tmp_path, monkeypatch):
-    """Runs the electrodes rows that match a pattern with fake programs; returns those left, the results, the commands."""
+    """Returns a function that runs the rows that match a pattern with fake programs.
+
+    It returns the names of the rows that are not done, the results, and the commands.
+    """
 
     def run(pattern="electrodes-*", **fake):
         programs = FakePrograms(**fake)
         monkeypatch.setattr(evidence, "Programs", lambda: programs)
         results = tables.Results(tmp_path / "results.csv")
-        left = evidence.run_all(rows.select(pattern), rows.select(), results, tmp_path / "runs", {"em": "DATA"})
-        return left, tables.Results(tmp_path / "results.csv"), programs.commands
+        not_done = evidence.run_all(rows.select(pattern), rows.select(), results, tmp_path / "runs", {"em": "DATA"})
+        return not_done, tables.Results(tmp_path / "results.csv"), programs.commands
 
     return run

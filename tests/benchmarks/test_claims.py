@@ -1,4 +1,4 @@
-"""The claims as commands on the runs of the evidence: on which runs, and what of them gets onto the page."""
+"""The claims as commands on the runs of the evidence: which runs they take, and what they write to the page."""
 
 import importlib.util
 
@@ -8,8 +8,8 @@ from benchmarks import claims, tables
 from unet_jax.errors import UserError
 
 
-class Printing:
-    """In place of the programs: remembers the commands, prints a table and leaves a picture."""
+class FakePrograms:
+    """Replaces the programs: remembers the commands, prints a table and leaves a picture."""
 
     def __init__(self, picture, status=0):
         self.commands, self.picture, self.status = [], picture, status
@@ -23,7 +23,7 @@ class Printing:
 
 @pytest.fixture
 def done(tmp_path, monkeypatch):
-    """Marks runs as done and gives the page."""
+    """Returns a function that marks runs as done, and gives results, folder and page."""
     page = tmp_path / "docs" / "claims.md"
     page.parent.mkdir()
     monkeypatch.setattr(claims, "PICTURES", page.parent)
@@ -45,7 +45,7 @@ def done(tmp_path, monkeypatch):
 def test_every_claim_has_rows_and_a_command():
     for claim in claims.CLAIMS:
         assert claim.matching_rows()
-        assert importlib.util.find_spec(f"unet_jax.programs.{claim.module}")
+        assert importlib.util.find_spec(f"unet_jax.programs.{claim.program}")
         assert len({row.data for row in claim.matching_rows()}) == 1
     assert {row.name for row in claims.CLAIMS[0].matching_rows()} == {
         f"electrodes-{name}-2min-seed0" for name in ("fcn", "unet", "unet_pp")
@@ -57,7 +57,7 @@ def test_a_claim_is_made_of_the_runs_that_are_done(done):
         *(f"battery_xray-{name}-2min-seed{seed}" for name in ("unet", "unet_pp") for seed in (0, 1)),
         *(f"battery_xray-{name}-2min-seed0-share{share}" for name in ("unet", "unet_pp") for share in (0.25, 0.5)),
     )
-    programs = Printing("gap.png")
+    programs = FakePrograms("gap.png")
     assert claims.run_all("gap-*", results, workdir, programs) == ["gap-electrodes"]
     (command,) = programs.commands
     assert command[:2] == ("-m", "unet_jax.programs.compare")
@@ -71,17 +71,17 @@ def test_a_claim_is_made_of_the_runs_that_are_done(done):
     assert page.with_name("claim_gap-battery_xray.png").read_bytes() == b"picture"
 
 
-def test_a_claim_without_its_runs_or_that_fails_is_left(done):
+def test_a_claim_without_its_runs_or_that_fails_is_not_written(done):
     results, workdir, page = done("battery_xray-unet-2min-seed0")
-    assert claims.run_all("reuse-battery*", results, workdir, Printing("reuse.png")) == ["reuse-battery_xray"]
+    assert claims.run_all("reuse-battery*", results, workdir, FakePrograms("reuse.png")) == ["reuse-battery_xray"]
     results, workdir, page = done("battery_xray-unet_pp-20min-seed0")
     before = page.read_text()
-    assert claims.run_all("reuse-battery*", results, workdir, Printing("reuse.png", 1)) == ["reuse-battery_xray"]
+    assert claims.run_all("reuse-battery*", results, workdir, FakePrograms("reuse.png", 1)) == ["reuse-battery_xray"]
     assert page.read_text() == before
-    assert claims.run_all("reuse-battery*", results, workdir, Printing("reuse.png")) == []
+    assert claims.run_all("reuse-battery*", results, workdir, FakePrograms("reuse.png")) == []
     assert "--workdir=runs/evidence/battery_xray-unet_pp-20min-seed0" in page.read_text()
     with pytest.raises(UserError, match=r"--only=x\*.*skips-electrodes"):
-        claims.run_all("x*", results, workdir, Printing("x"))
+        claims.run_all("x*", results, workdir, FakePrograms("x"))
 
 
 def test_the_page_has_a_place_for_every_claim():

@@ -1,4 +1,4 @@
-"""How far several devices part from one: by rounding alone, and by more where the batch is another."""
+"""How far several devices depart from one: by rounding alone, and by more if the batch is another one."""
 
 import jax
 import numpy as np
@@ -22,13 +22,13 @@ def config(cache_dir):
 
 @pytest.mark.usefixtures("quick_compile")
 def test_the_same_batches_and_others(config, monkeypatch, capsys):
-    found = devices.measure(config, (1, 2), starts=2, num_steps=2)
-    assert list(found) == [2]
-    for weight, fraction, loss in found[2]:
+    differences = devices.measure(config, (1, 2), starts=2, num_steps=2)
+    assert list(differences) == [2]
+    for weight, fraction, loss in differences[2]:
         assert 0 <= weight < 1e-3
         assert 0 <= fraction < 0.05
         assert 0 <= loss < 1e-4
-    assert found[2][0] != found[2][1]
+    assert differences[2][0] != differences[2][1]
     assert "start 1, 2 devices: " in capsys.readouterr().out
     shard = parallel.shard
     monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""The runs behind the README's results: they resume, fail alone, and leave on file what they were."""
+"""The runs behind the results: they resume, one that fails stops no other, and the file says what was run."""
 
 import subprocess
 import sys
@@ -16,19 +16,20 @@ def test_folders_are_looked_at_before_any_run(tmp_path, capsys):
         evidence.check_folders(every, none | {"em": str(tmp_path / "nowhere")}, explicit=False)
     with pytest.raises(UserError, match=r"--nuclei=FOLDER"):
         evidence.check_folders(rows.select("nuclei*"), none, explicit=True)
-    there = evidence.check_folders(every, none | {"em": str(tmp_path)}, explicit=False)
-    assert {row.data for row in there} == {"electrodes", "em"}
+    kept = evidence.check_folders(every, none | {"em": str(tmp_path)}, explicit=False)
+    assert {row.data for row in kept} == {"electrodes", "em"}
     assert "--nuclei=FOLDER is not given: 17 row(s) of nuclei" in capsys.readouterr().out
 
 
 def test_done_runs_are_kept_and_speed_is_measured_once(work):
-    left, results, commands = work("electrodes-*-seed0")
-    assert left == []
+    not_done, results, commands = work("electrodes-*-seed0")
+    assert not_done == []
     assert [command[0] for command in commands] == ["benchmarks/step_seconds.py", *["run_train.py"] * 6]
-    assert results["electrodes-unet-2min-seed2"]["num_steps"] == "480"  # measured with the others, not run yet
+    # Measured with the others, but not run yet.
+    assert results["electrodes-unet-2min-seed2"]["num_steps"] == "480"
     assert not results.done("electrodes-unet-2min-seed2")
-    left, results, commands = work("electrodes-*-seed[12]")
-    assert left == []
+    not_done, results, commands = work("electrodes-*-seed[12]")
+    assert not_done == []
     assert [command[0] for command in commands] == ["run_train.py"] * 12
     assert {argument for command in commands for argument in command if "seed=" in argument} == {
         "--config.seed=1",
@@ -53,7 +54,8 @@ def test_a_later_network_is_timed_in_turn_with_the_others(work, monkeypatch):
     monkeypatch.setattr(rows, "ROWS", [rows.Row("electrodes", name, 2) for name in later])
     _, results, commands = work(slower=2.0)
     assert [command[0] for command in commands] == ["benchmarks/step_seconds.py", "run_train.py"]
-    assert results["electrodes-fcn-2min-seed0"]["num_steps"] == "120"  # of 1 s where the others take 0.25 and 0.5
+    # It takes 2 s a step, when the others take twice what is on file: it counts as 1 s.
+    assert results["electrodes-fcn-2min-seed0"]["num_steps"] == "120"
     assert results["electrodes-unet-2min-seed0"]["num_steps"] == "480"
 
 
@@ -67,12 +69,12 @@ def test_a_run_on_a_share_takes_the_steps_of_the_whole(work):
 
 def test_a_failed_row_stops_no_other_and_keeps_its_steps(work):
     failing = "electrodes-unet_pp_one_head-2min-seed0"
-    left, results, commands = work("electrodes-*-seed0", fails=failing)
-    assert left == [failing]
+    not_done, results, commands = work("electrodes-*-seed0", fails=failing)
+    assert not_done == [failing]
     assert results.done("electrodes-unet_pp-2min-seed0")
     (first,) = (command for command in commands if any(argument.endswith(failing) for argument in command))
-    left, results, commands = work("electrodes-*-seed0")
-    assert (left, commands) == ([], [first])
+    not_done, results, commands = work("electrodes-*-seed0")
+    assert (not_done, commands) == ([], [first])
     assert float(results[failing]["wall_minutes"]) >= 0
 
 
@@ -80,13 +82,15 @@ def test_the_commit_is_that_of_the_starts(work, monkeypatch):
     name = "electrodes-unet-2min-seed0"
     marks = iter(["one", "two+", "two+", "three"])
     monkeypatch.setattr(evidence, "code_mark", lambda: next(marks))
-    assert work(name, fails=name)[1][name]["commit"] == "one"  # on file though nothing is finished
+    # On file although nothing is finished.
+    assert work(name, fails=name)[1][name]["commit"] == "one"
     assert work(name, fails=name)[1][name]["commit"] == "one two+"
     assert work(name)[1][name]["commit"] == "one two+"
 
 
 def test_uncommitted_code_is_marked_new_files_included(tmp_path, monkeypatch):
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))  # were there a repository above
+    # Hides a repository above the folder.
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
 
     def git(*arguments):
         return subprocess.run(["git", *arguments], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
@@ -98,7 +102,8 @@ def test_uncommitted_code_is_marked_new_files_included(tmp_path, monkeypatch):
     git("add", ".")
     git("-c", "user.name=A", "-c", "user.email=a@b", "-c", "commit.gpgsign=false", "commit", "-m", "x")
     commit = git("rev-parse", "HEAD")[:12]
-    (tmp_path / "results.csv").write_text("")  # every run changes it
+    # Every run changes this file.
+    (tmp_path / "results.csv").write_text("")
     assert evidence.code_mark(tmp_path) == commit
     (tmp_path / "unet_jax" / "new.py").write_text("")
     assert evidence.code_mark(tmp_path) == commit + "+"
@@ -116,13 +121,14 @@ def test_a_run_without_what_it_promises_stops_no_other(work, monkeypatch, capsys
 
 def test_val_is_scored_where_the_training_scored_test(work, monkeypatch):
     monkeypatch.setattr(rows, "create_config", lambda *_: default.get_config())
-    left, results, commands = work("em*", split="test")
-    assert left == []
+    not_done, results, commands = work("em*", split="test")
+    assert not_done == []
     assert [command[0] for command in commands[1:]] == ["run_train.py", "run_eval.py"]
     assert "--split=val" in commands[-1]
     assert results["em-unet_pp-25min-seed0"]["split"] == "val"
     assert commands[1][2] == "--config=configs/em.py:DATA"
-    assert "configs/em.py:FOLDER" in results["em-unet_pp-25min-seed0"]["command"]  # no one's own folder on file
+    # The folder of the user is not on file.
+    assert "configs/em.py:FOLDER" in results["em-unet_pp-25min-seed0"]["command"]
 
 
 @pytest.mark.parametrize(

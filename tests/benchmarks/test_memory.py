@@ -16,7 +16,8 @@ from unet_jax.runtime import parallel
 def test_what_is_planned_is_about_what_is_taken(cache_dir, monkeypatch):
     monkeypatch.setattr(parallel, "CPU_STEP_OPTIONS", {"xla_backend_optimization_level": 0})
     config = default.get_config()
-    config.augment = dataclasses.asdict(AugmentOptions())  # all off
+    # No augmentation.
+    config.augment = dataclasses.asdict(AugmentOptions())
     config.model.widths = (8, 16)
     config.data.update({"patch": (192, 192), "size": (192, 192), "cache_dir": cache_dir})
     config.data.update({"num_train": 8, "num_val": 1, "num_test": 1})

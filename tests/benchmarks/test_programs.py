@@ -1,4 +1,4 @@
-"""A request to stop reaches the program that runs, once."""
+"""A request to stop reaches the program that runs, and reaches it once."""
 
 import os
 import signal
@@ -22,7 +22,8 @@ def test_a_stop_reaches_the_program_once_and_starts_no_other(tmp_path):
     )
 
     def interrupt():
-        for written in ("ready", "stop"):  # twice, as somebody does who is impatient
+        # Twice, as an impatient user does.
+        for written in ("ready", "stop"):
             while not (tmp_path / "log").exists() or written not in (tmp_path / "log").read_text():
                 time.sleep(0.02)
             os.kill(os.getpid(), signal.SIGINT)
@@ -32,6 +33,7 @@ def test_a_stop_reaches_the_program_once_and_starts_no_other(tmp_path):
         threading.Thread(target=interrupt).start()
         assert programs.run(script) == 130
         assert programs.stopping
-        assert programs.run(script) == 1  # not started
+        # Not started.
+        assert programs.run(script) == 1
     assert (tmp_path / "log").read_text() == "ready stop "
     assert signal.getsignal(signal.SIGINT) is before

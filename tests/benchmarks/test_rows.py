@@ -1,4 +1,4 @@
-"""The runs behind the README's results: which they are, what they compare and the flags of each."""
+"""The runs behind the results: which they are, what they compare and the flags of each."""
 
 import pytest
 
@@ -8,8 +8,9 @@ from unet_jax.errors import UserError
 
 def test_compared_experiments_differ_in_the_network_alone():
     for data, experiments in rows.EXPERIMENTS.items():
-        own = {"unet_pp_paper"} | ({"unet"} if data == "nuclei" else set())  # its loss is put in other terms
-        compared = [name for name, each in experiments.items() if name not in own and not each.beside]
+        # The loss of nuclei's U-Net is the same one in other terms.
+        different = {"unet_pp_paper"} | ({"unet"} if data == "nuclei" else set())
+        compared = [name for name, each in experiments.items() if name not in different and not each.adds_to]
         configs = [rows.create_config(data, variant).to_dict() for variant in compared]
         models = [config.pop("model") for config in configs]
         assert all(config == configs[0] for config in configs)
@@ -22,20 +23,20 @@ def test_compared_experiments_differ_in_the_network_alone():
         assert all(model == shared[0] for model in shared)
 
 
-def test_an_experiment_beside_another_differs_in_its_flags():
-    beside = [(data, name) for data, all_ in rows.EXPERIMENTS.items() for name in all_ if all_[name].beside]
-    assert {name for _, name in beside} == {"unet_elastic", "unet_foreground", "unet_ema", "unet_weight_map"}
-    for data, name in beside:
+def test_an_experiment_that_adds_to_another_differs_in_its_flags():
+    adding = [(data, name) for data, all_ in rows.EXPERIMENTS.items() for name in all_ if all_[name].adds_to]
+    assert {name for _, name in adding} == {"unet_elastic", "unet_foreground", "unet_ema", "unet_weight_map"}
+    for data, name in adding:
         experiment = rows.EXPERIMENTS[data][name]
         assert experiment.flags
-        assert experiment.config == rows.EXPERIMENTS[data][experiment.beside].config
-        config, base = rows.create_config(data, name), rows.create_config(data, experiment.beside)
+        assert experiment.config == rows.EXPERIMENTS[data][experiment.adds_to].config
+        config, base = rows.create_config(data, name), rows.create_config(data, experiment.adds_to)
         assert config != base
         base.update_from_flattened_dict(dict(experiment.flags))
         assert config == base
 
 
-def test_rows_have_names_of_their_own_and_networks_take_turns():
+def test_rows_have_different_names_and_networks_take_turns():
     assert len({row.name for row in rows.ROWS}) == len(rows.ROWS)
     for data, minutes in (("electrodes", 2), ("battery_xray", 2)):
         those = [row for row in rows.ROWS if row.data == data and row.minutes == minutes]
@@ -56,8 +57,10 @@ def test_flags_are_those_of_the_run():
     ]
     fewer = rows.train_flags(rows.Row("electrodes", "unet", 2, 1, 0.25), 300)
     assert "--config.data.train_fraction=0.25" in fewer
-    assert "--config.optim.warmup_steps=3" in rows.train_flags(row, 10)  # a trial
-    assert rows.steps_in(2, 0.35) == 342  # floor, not round: 342.86
+    # A trial.
+    assert "--config.optim.warmup_steps=3" in rows.train_flags(row, 10)
+    # The floor of 342.86.
+    assert rows.steps_in(2, 0.35) == 342
     assert rows.steps_in(0.001, 0.7) == rows.LEAST_STEPS
 
 

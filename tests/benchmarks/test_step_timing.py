@@ -1,4 +1,4 @@
-"""The timing of a step against a peer: what is compared, what is printed, and what a bad peer is told."""
+"""The timing of a step against a peer: what is compared, what is printed, and the error for a bad peer."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def test_ends_with_a_line_of_json_that_has_the_ratio(tmp_path):
         ("raise SystemExit('no such layer')", "status 1.*no such layer"),
     ],
 )
-def test_a_bad_peer_is_told_in_one_line(tmp_path, source, message):
+def test_a_bad_peer_is_an_error_of_one_line(tmp_path, source, message):
     (tmp_path / "peer.py").write_text(source)
 
     class Values:

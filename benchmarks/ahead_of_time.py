@@ -22,27 +22,22 @@ from unet_jax.plotting.text_table import format_table
 from unet_jax.runtime import cli
 from unet_jax.runtime.program_cost import Cost
 
-
-def define_flags() -> None:
-    """Defines the flags."""
-    flags.DEFINE_enum("model", "unet_pp", ["unet", "unet_pp"], "The network, with widths 32 to 512.")
-    flags.DEFINE_enum("dtype", "bfloat16", ["float32", "bfloat16"], "The type of the computation.")
-    flags.DEFINE_integer("batch", 4, "Images on a chip.", lower_bound=1)
-    flags.DEFINE_integer("size", 96, "Height and width of an image in pixels.", lower_bound=1)
-    flags.DEFINE_string("topology", "v5e:2x2", "Generation and arrangement of the chips.")
+FLAGS = flags.FlagValues()
+flags.DEFINE_enum("model", "unet_pp", ["unet", "unet_pp"], "The network, with widths 32 to 512.", flag_values=FLAGS)
+flags.DEFINE_enum("dtype", "bfloat16", ["float32", "bfloat16"], "The type of the computation.", flag_values=FLAGS)
+flags.DEFINE_integer("batch", 4, "Images on a chip.", lower_bound=1, flag_values=FLAGS)
+flags.DEFINE_integer("size", 96, "Height and width of an image in pixels.", lower_bound=1, flag_values=FLAGS)
+flags.DEFINE_string("topology", "v5e:2x2", "Generation and arrangement of the chips.", flag_values=FLAGS)
 
 
 def main() -> None:
     """Compiles both programs and prints what they cost."""
     expect_no_tpu()
-    values = flags.FLAGS
-    ours = cost(values)
+    ours = cost(FLAGS)
     # With None the blocks use flax's convolution.
     with mock.patch("unet_jax.models.blocks.conv_general_dilated", None):
-        plain = cost(values)
-    print(
-        f"{values.model} {values.dtype}, {values.batch} images of {values.size} x {values.size} a chip, {values.topology}"
-    )
+        plain = cost(FLAGS)
+    print(f"{FLAGS.model} {FLAGS.dtype}, {FLAGS.batch} images of {FLAGS.size} x {FLAGS.size} a chip, {FLAGS.topology}")
     rows = [("", "GFLOP", "GB moved", "GB held")]
     for name, program in (("project", ours), ("flax", plain)):
         rows.append((name, f"{program.flops / 1e9:.2f}", f"{program.moved / 1e9:.3f}", f"{program.peak / 1e9:.3f}"))
@@ -65,5 +60,4 @@ def cost(values: flags.FlagValues) -> Cost:
 
 
 if __name__ == "__main__":
-    define_flags()
-    cli.run(main, __doc__)
+    cli.run(main, __doc__, FLAGS)

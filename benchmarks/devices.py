@@ -1,7 +1,7 @@
 """Measures how far training on several devices departs from training on one, after some steps of the same batches.
 
-    python benchmarks/devices.py --config=configs/default.py --starts=10
-    python benchmarks/devices.py --config=configs/smoke.py --config.model.widths='(2, 3)' --devices=1,2,4,8
+    python benchmarks/devices.py --config=default --starts=10
+    python benchmarks/devices.py --config=smoke --config.model.widths='(2, 3)' --devices=1,2,4,8
 
 On a CPU the devices are simulated. Each start has other weights and other batches. Augmentation and dropout follow the
 config's seed and are the same in every start. The step is compiled as training compiles it.
@@ -30,9 +30,13 @@ from unet_jax.errors import UserError
 from unet_jax.plotting.text_table import format_table
 from unet_jax.runtime import cli
 
-flags.DEFINE_list("devices", ["1", "2", "4"], "Numbers of devices; all are compared with the first.")
-flags.DEFINE_integer("starts", 10, "Number of starts; each has another seed for weights and batches.", lower_bound=1)
-flags.DEFINE_integer("steps", 20, "Steps of each start.", lower_bound=1)
+FLAGS = flags.FlagValues()
+cli.define_config(FLAGS)
+flags.DEFINE_list("devices", ["1", "2", "4"], "Numbers of devices; all are compared with the first.", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "starts", 10, "Number of starts; each has another seed for weights and batches.", lower_bound=1, flag_values=FLAGS
+)
+flags.DEFINE_integer("steps", 20, "Steps of each start.", lower_bound=1, flag_values=FLAGS)
 
 WITHIN = 2e-5
 
@@ -110,14 +114,13 @@ def main() -> None:
     """Measures and prints the table."""
     import jax
 
-    given = flags.FLAGS.devices
+    given = FLAGS.devices
     counts = [int(n) for n in given if n.isdecimal() and int(n) > 0]
     if len(counts) < 2 or len(set(counts)) < len(given):
         raise UserError(f"--devices={','.join(given)}: give two or more different numbers, e.g. 1,2,4")
     jax.config.update("jax_num_cpu_devices", max(counts))
-    print(table(measure(flags.FLAGS.config, counts, flags.FLAGS.starts, flags.FLAGS.steps), counts[0]))
+    print(table(measure(FLAGS.config, counts, FLAGS.starts, FLAGS.steps), counts[0]))
 
 
 if __name__ == "__main__":
-    cli.define_config(flags.FLAGS)
-    cli.run(main, __doc__)
+    cli.run(main, __doc__, FLAGS)

@@ -46,20 +46,31 @@ RESULTS_PAGE = ROOT / "docs" / "explanation" / "results.md"
 SHOWN = ("best", "median", "worst")
 FOLDERS = [name for name, data in rows.DATA.items() if data.folder]
 
+FLAGS = flags.FlagValues()
 flags.DEFINE_string(
-    "only", "*", "Rows to run, as a pattern of their names; --list shows the names. With --claims: of the claims."
+    "only",
+    "*",
+    "Rows to run, as a pattern of their names; --list shows the names. With --claims: of the claims.",
+    flag_values=FLAGS,
 )
-flags.DEFINE_string("workdir", "runs/evidence", "Folder of the runs; each has a folder in it.")
-flags.DEFINE_string("results", str(RESULTS), "The CSV file of the results.")
-flags.DEFINE_float("minutes", 0.0, "Minutes of training steps, in place of those of the rows: for a trial.")
-flags.DEFINE_bool("list", False, "Print the rows with their state and command; run nothing.")
-flags.DEFINE_bool("table", False, "Write the tables from the CSV; run nothing.")
+flags.DEFINE_string("workdir", "runs/evidence", "Folder of the runs; each has a folder in it.", flag_values=FLAGS)
+flags.DEFINE_string("results", str(RESULTS), "The CSV file of the results.", flag_values=FLAGS)
+flags.DEFINE_float(
+    "minutes", 0.0, "Minutes of training steps, in place of those of the rows: for a trial.", flag_values=FLAGS
+)
+flags.DEFINE_bool("list", False, "Print the rows with their state and command; run nothing.", flag_values=FLAGS)
+flags.DEFINE_bool("table", False, "Write the tables from the CSV; run nothing.", flag_values=FLAGS)
 flags.DEFINE_bool(
-    "claims", False, "Run the commands of docs/explanation/claims.md on runs that are done; train nothing."
+    "claims",
+    False,
+    "Run the commands of docs/explanation/claims.md on runs that are done; train nothing.",
+    flag_values=FLAGS,
 )
-flags.DEFINE_bool("pictures", False, "Copy the pictures of runs that are done, or print their paths; run nothing.")
+flags.DEFINE_bool(
+    "pictures", False, "Copy the pictures of runs that are done, or print their paths; run nothing.", flag_values=FLAGS
+)
 for _name in FOLDERS:
-    flags.DEFINE_string(_name, "", f"Folder with the images and masks of {_name}.")
+    flags.DEFINE_string(_name, "", f"Folder with the images and masks of {_name}.", flag_values=FLAGS)
 
 
 def check_folders(chosen: list[rows.Row], folders: dict[str, str], explicit: bool) -> list[rows.Row]:
@@ -263,36 +274,35 @@ def run_all(
 
 
 def main() -> None:
-    values = flags.FLAGS
-    results, workdir = tables.Results(values.results), Path(values.workdir).expanduser().absolute()
-    if values.claims:
+    results, workdir = tables.Results(FLAGS.results), Path(FLAGS.workdir).expanduser().absolute()
+    if FLAGS.claims:
         with Programs() as programs:
-            not_done = claims.run_all(values.only, results, workdir, programs)
+            not_done = claims.run_all(FLAGS.only, results, workdir, programs)
         if not_done:
             print(f"\nnot done: {', '.join(not_done)}", file=sys.stderr)
             sys.exit(1)
         return
-    chosen, every = rows.select(values.only, values.minutes), rows.select(minutes=values.minutes)
+    chosen, every = rows.select(FLAGS.only, FLAGS.minutes), rows.select(minutes=FLAGS.minutes)
     folders = {
-        name: str(Path(values[name].value).expanduser().absolute()) if values[name].value else "" for name in FOLDERS
+        name: str(Path(FLAGS[name].value).expanduser().absolute()) if FLAGS[name].value else "" for name in FOLDERS
     }
-    if values.minutes and results.path.resolve() == RESULTS:
+    if FLAGS.minutes and results.path.resolve() == RESULTS:
         raise UserError(
-            f"--minutes={values.minutes} is a trial and would be written to the project's results; give --results=FILE.csv too"
+            f"--minutes={FLAGS.minutes} is a trial and would be written to the project's results; give --results=FILE.csv too"
         )
-    if values.list:
+    if FLAGS.list:
         for row in chosen:
             state = "done" if results.done(row.name) else "not run"
             steps = int(results[row.name].get("num_steps", 0))
             flags_ = " ".join(rows.train_flags(row, steps)) if steps else "(number of steps not measured yet)"
             print(f"{row.name}  [{state}]  {flags_}")
         return
-    if values.table or values.pictures:
-        if values.pictures:
+    if FLAGS.table or FLAGS.pictures:
+        if FLAGS.pictures:
             copy_pictures(every, results, workdir)
         write_tables(every, results)
         return
-    chosen = check_folders(chosen, folders, explicit=values.only != "*")
+    chosen = check_folders(chosen, folders, explicit=FLAGS.only != "*")
     not_done = run_all(chosen, every, results, workdir, folders)
     write_tables(every, results)
     if not_done:
@@ -301,4 +311,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, __doc__)
+    cli.run(main, __doc__, FLAGS)

@@ -20,13 +20,11 @@ from unet_jax.plotting.text_table import format_table
 from unet_jax.runtime import cli
 from unet_jax.runtime.program_cost import in_turns
 
-
-def define_flags() -> None:
-    """Defines the flags."""
-    flags.DEFINE_integer("batch", 4, "Images in a pass.", lower_bound=1)
-    flags.DEFINE_integer("size", 96, "Height and width of an image in pixels.", lower_bound=1)
-    flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "The type of the computation.")
-    flags.DEFINE_integer("rounds", 15, "Number of turns; each level runs once a turn.", lower_bound=1)
+FLAGS = flags.FlagValues()
+flags.DEFINE_integer("batch", 4, "Images in a pass.", lower_bound=1, flag_values=FLAGS)
+flags.DEFINE_integer("size", 96, "Height and width of an image in pixels.", lower_bound=1, flag_values=FLAGS)
+flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "The type of the computation.", flag_values=FLAGS)
+flags.DEFINE_integer("rounds", 15, "Number of turns; each level runs once a turn.", lower_bound=1, flag_values=FLAGS)
 
 
 LEVELS = (1, 2, 3, 4)
@@ -36,12 +34,11 @@ def main() -> None:
     """Times the levels and prints the table."""
     from benchmarks.work import create_work
 
-    values = flags.FLAGS
     works = {
-        level: create_work("unet_pp", "predict", batch=values.batch, size=values.size, dtype=values.dtype, level=level)
+        level: create_work("unet_pp", "predict", batch=FLAGS.batch, size=FLAGS.size, dtype=FLAGS.dtype, level=level)
         for level in LEVELS
     }
-    times = in_turns({level: lambda _, what=what: what.run() for level, what in works.items()}, values.rounds)
+    times = in_turns({level: lambda _, what=what: what.run() for level, what in works.items()}, FLAGS.rounds)
     seconds = {level: statistics.median(times[level]) for level in LEVELS}
     print(table(seconds, {level: work.gflop for level, work in works.items()}))
 
@@ -58,5 +55,4 @@ def table(seconds: dict[int, float], gflop: dict[int, float]) -> str:
 
 
 if __name__ == "__main__":
-    define_flags()
-    cli.run(main, __doc__)
+    cli.run(main, __doc__, FLAGS)

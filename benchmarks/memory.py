@@ -1,7 +1,7 @@
 """Compares the memory that a training step is planned to take with what it takes, on this machine's CPU (Linux).
 
-    python benchmarks/memory.py --config=configs/default.py --config.data.patch='(256, 256)' --config.data.size='(256, 256)'
-    python benchmarks/memory.py --config=configs/default.py --config.model.remat='(0, 1)'
+    python benchmarks/memory.py --config=default --config.data.patch='(256, 256)' --config.data.size='(256, 256)'
+    python benchmarks/memory.py --config=default --config.model.remat='(0, 1)'
 
 Planned is the peak of one device by `unet-jax plan`. Measured is the resident memory of the process at the peak of two steps
 on one device, minus that before there is a state or a batch. The program is compiled before.
@@ -19,6 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from unet_jax.errors import UserError
 from unet_jax.runtime import cli
+
+FLAGS = flags.FlagValues()
+cli.define_config(FLAGS)
 
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -77,10 +80,9 @@ def main() -> None:
         raise UserError(
             f"the platform is {sys.platform} with {jax.default_backend()}, and this measures a CPU under Linux; set JAX_PLATFORMS=cpu"
         )
-    planned, measured = measure(flags.FLAGS.config)
+    planned, measured = measure(FLAGS.config)
     print(f"planned {planned / 2**20:,.0f} MiB, measured {measured / 2**20:,.0f} MiB ({planned / measured - 1:+.1%})")
 
 
 if __name__ == "__main__":
-    cli.define_config(flags.FLAGS)
-    cli.run(main, __doc__)
+    cli.run(main, __doc__, FLAGS)

@@ -28,19 +28,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from unet_jax.errors import UserError
 from unet_jax.runtime import cli
 
-
-def define_flags() -> None:
-    """Defines the flags."""
-    flags.DEFINE_enum("model", "unet_pp", ["unet", "unet_pp"], "The network.")
-    flags.DEFINE_enum("mode", "train", ["train", "predict"], "A training step, or a forward pass.")
-    flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "The type of the computation.")
-    flags.DEFINE_integer("batch", 4, "Images in a step.", lower_bound=1)
-    flags.DEFINE_integer("size", 96, "Height and width of an image in pixels.", lower_bound=1)
-    flags.DEFINE_integer("level", 0, "For unet_pp: only the nodes of levels 1 to this one; 0 means all four.", 0, 4)
-    flags.DEFINE_integer("rounds", 5, "Number of rounds.", lower_bound=1)
-    flags.DEFINE_integer("repeats", 8, "Steps in a turn.", lower_bound=1)
-    flags.DEFINE_string("peer", "", "The peer's command; without it the project is timed alone.")
-    flags.DEFINE_bool("json", False, "Print the result as a last line of JSON.")
+FLAGS = flags.FlagValues()
+flags.DEFINE_enum("model", "unet_pp", ["unet", "unet_pp"], "The network.", flag_values=FLAGS)
+flags.DEFINE_enum("mode", "train", ["train", "predict"], "A training step, or a forward pass.", flag_values=FLAGS)
+flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "The type of the computation.", flag_values=FLAGS)
+flags.DEFINE_integer("batch", 4, "Images in a step.", lower_bound=1, flag_values=FLAGS)
+flags.DEFINE_integer("size", 96, "Height and width of an image in pixels.", lower_bound=1, flag_values=FLAGS)
+flags.DEFINE_integer(
+    "level", 0, "For unet_pp: only the nodes of levels 1 to this one; 0 means all four.", 0, 4, flag_values=FLAGS
+)
+flags.DEFINE_integer("rounds", 5, "Number of rounds.", lower_bound=1, flag_values=FLAGS)
+flags.DEFINE_integer("repeats", 8, "Steps in a turn.", lower_bound=1, flag_values=FLAGS)
+flags.DEFINE_string("peer", "", "The peer's command; without it the project is timed alone.", flag_values=FLAGS)
+flags.DEFINE_bool("json", False, "Print the result as a last line of JSON.", flag_values=FLAGS)
 
 
 WARM_UP = 2
@@ -52,29 +52,28 @@ def main() -> None:
     from benchmarks import work
     from unet_jax.tracking.meter import peak_memory
 
-    values = flags.FLAGS
-    if values.level and values.model != "unet_pp":
-        raise UserError(f"--level={values.level}: {values.model} has no levels; leave it out, or give --model=unet_pp")
+    if FLAGS.level and FLAGS.model != "unet_pp":
+        raise UserError(f"--level={FLAGS.level}: {FLAGS.model} has no levels; leave it out, or give --model=unet_pp")
     what = work.create_work(
-        values.model, values.mode, batch=values.batch, size=values.size, dtype=values.dtype, level=values.level
+        FLAGS.model, FLAGS.mode, batch=FLAGS.batch, size=FLAGS.size, dtype=FLAGS.dtype, level=FLAGS.level
     )
-    matmul = work.create_matmul(values.dtype)
+    matmul = work.create_matmul(FLAGS.dtype)
     for _ in range(WARM_UP):
         what.run()
         matmul.run()
     rounds = []
-    for number in range(1, values.rounds + 1):
-        peer_s = run_peer(values) if values.peer else None
-        project_s = statistics.median(what.seconds() for _ in range(values.repeats))
-        matmul_s = statistics.median(matmul.seconds() for _ in range(values.repeats))
+    for number in range(1, FLAGS.rounds + 1):
+        peer_s = run_peer(FLAGS) if FLAGS.peer else None
+        project_s = statistics.median(what.seconds() for _ in range(FLAGS.repeats))
+        matmul_s = statistics.median(matmul.seconds() for _ in range(FLAGS.repeats))
         utilization = what.gflop / project_s / (matmul.gflop / matmul_s)
         rounds.append({"peer_s": peer_s, "project_s": project_s, "utilization": utilization})
         compared = f", peer {peer_s:.4f} s, ratio {project_s / peer_s:.3f}" if peer_s else ""
         print(f"round {number}: project {project_s:.4f} s{compared}", flush=True)
     result = summary(rounds) | {
-        "model": values.model,
-        "mode": values.mode,
-        "dtype": values.dtype,
+        "model": FLAGS.model,
+        "mode": FLAGS.mode,
+        "dtype": FLAGS.dtype,
         "gflop": round(what.gflop, 1),
         "compile_s": round(what.compile_s, 1),
         "temporary_gb": round(what.temporary_gb, 3),
@@ -82,7 +81,7 @@ def main() -> None:
     }
     for line in describe(result):
         print(line)
-    if values.json:
+    if FLAGS.json:
         print(json.dumps(result))
 
 
@@ -142,5 +141,4 @@ def describe(result: dict) -> list[str]:
 
 
 if __name__ == "__main__":
-    define_flags()
-    cli.run(main, __doc__)
+    cli.run(main, __doc__, FLAGS)

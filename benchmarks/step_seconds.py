@@ -28,13 +28,19 @@ from unet_jax.errors import UserError
 from unet_jax.runtime import cli
 from unet_jax.storage import json_file
 
-flags.DEFINE_enum("data", None, list(rows.DATA), "The data set.")
-flags.DEFINE_string("folder", "", "The folder of the data set, if it has one.")
+FLAGS = flags.FlagValues()
+flags.DEFINE_enum("data", None, list(rows.DATA), "The data set.", flag_values=FLAGS)
+flags.DEFINE_string("folder", "", "The folder of the data set, if it has one.", flag_values=FLAGS)
 flags.DEFINE_list(
-    "networks", [], "The networks to time, by their names in benchmarks/rows.py. Default: all but those of TIMED."
+    "networks",
+    [],
+    "The networks to time, by their names in benchmarks/rows.py. Default: all but those of TIMED.",
+    flag_values=FLAGS,
 )
-flags.DEFINE_integer("turns", 5, "Number of turns; a turn is three steps of each network.", lower_bound=1)
-flags.DEFINE_string("out", "", "A JSON file to write the result to.")
+flags.DEFINE_integer(
+    "turns", 5, "Number of turns; a turn is three steps of each network.", lower_bound=1, flag_values=FLAGS
+)
+flags.DEFINE_string("out", "", "A JSON file to write the result to.", flag_values=FLAGS)
 
 STEPS_A_TURN, WARM_UP = 3, 2
 
@@ -117,17 +123,14 @@ def _quartiles(values: Sequence[float]) -> tuple[float, float, float]:
 
 def main() -> None:
     """Measures the networks that the flags choose and prints the result."""
-    values = flags.FLAGS
-    if values.data is None:
+    if FLAGS.data is None:
         raise UserError(f"--data is missing; give --data=NAME, one of {', '.join(rows.DATA)}")
-    known = rows.EXPERIMENTS[values.data] | rows.TIMED.get(values.data, {})
-    names = values.networks or list(rows.EXPERIMENTS[values.data])
+    known = rows.EXPERIMENTS[FLAGS.data] | rows.TIMED.get(FLAGS.data, {})
+    names = FLAGS.networks or list(rows.EXPERIMENTS[FLAGS.data])
     for name in names:
         if name not in known:
-            raise UserError(
-                f"--networks={name}: {values.data} has no such network; the networks are {', '.join(known)}"
-            )
-    measured = measure({name: rows.create_config(values.data, name, values.folder) for name in names}, values.turns)
+            raise UserError(f"--networks={name}: {FLAGS.data} has no such network; the networks are {', '.join(known)}")
+    measured = measure({name: rows.create_config(FLAGS.data, name, FLAGS.folder) for name in names}, FLAGS.turns)
     for name, result in measured.items():
         low, seconds, high = result["quartiles"]
         lower, ratio, upper = result["ratio"]
@@ -135,9 +138,9 @@ def main() -> None:
             f"{name}: {seconds:.4f} s a step ({low:.4f} to {high:.4f}), {ratio:.3f} ({lower:.3f} to {upper:.3f}) of "
             f"{names[0]}'s, {result['waiting']:.2%} waiting for data, {result['parameters']:,} parameters"
         )
-    if values.out:
-        json_file.write(values.out, measured, indent=1)
+    if FLAGS.out:
+        json_file.write(FLAGS.out, measured, indent=1)
 
 
 if __name__ == "__main__":
-    cli.run(main, __doc__)
+    cli.run(main, __doc__, FLAGS)

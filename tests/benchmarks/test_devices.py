@@ -49,7 +49,7 @@ def test_the_table():
 
 @pytest.mark.parametrize("given", [["1"], ["1", "01"], ["1", "two"], ["0", "1"], ["1", "2", "1"]])
 def test_numbers_that_are_not_several_are_refused(given, monkeypatch):
-    monkeypatch.setattr(devices.flags, "FLAGS", type("Flags", (), {"devices": given}))
+    monkeypatch.setattr(devices, "FLAGS", type("Flags", (), {"devices": given}))
     with pytest.raises(UserError, match=f"--devices={','.join(given)}"):
         devices.main()
 

@@ -1,145 +1,250 @@
-"""U-Net++ with deep supervision on the embedded synthetic X-rays: what `make train` runs, and every key there is.
+"""U-Net++ with deep supervision on the synthetic X-rays. `make train` runs it. It holds every key of a config.
 
     unet-jax train --config=default --workdir=runs/electrodes
 
-Hardware: two CPU cores, 4 minutes. Score on test, three seeds: pooled IoU anode .917 ± .003, cathode .921 ± .003,
-mean .919 ± .001.
+Hardware: two CPU cores, 4 minutes. Score on test, three seeds: pooled IoU anode 0.917 ± 0.003, cathode 0.921 ± 0.003,
+mean 0.919 ± 0.001.
 
-Any key can be set on the command line: --config.optim.learning_rate=3e-4. Types are checked. A recipe of augmentation goes
-behind a colon, here and in every config, where a folder is given behind that: default:nnunet, nuclei:FOLDER:unet. Another
-network with its default options: --config.model=unet (a key of NETWORKS below); --config.model.KEY=VALUE changes one.
+A flag sets any key: --config.optim.learning_rate=3e-4. Its type is checked. A recipe of augmentation stands after a colon,
+in this config and in every other: default:nnunet. Where a config takes a folder, the recipe comes after the folder:
+nuclei:FOLDER:unet. --config.model=unet takes another network with its default options (a key of NETWORKS below);
+--config.model.KEY=VALUE then changes one.
+
+docs/reference/config.md is written from the comments of this file (python docs/generate.py).
 """
 
 from ml_collections import ConfigDict
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """The default experiment; `arg` (after a colon in --config) names one of `RECIPES` of augmentation, "" for ours."""
+    """Returns the default experiment.
+
+    Args:
+      arg: what stands after a colon in --config: one of `RECIPES` of augmentation. "" is the default recipe.
+
+    Raises:
+      ValueError: `arg` is no recipe.
+    """
     if arg not in RECIPES:
         known = ", ".join(filter(None, RECIPES))
         raise ValueError(f"{arg!r} is no recipe of augmentation; known: {known}, or nothing after the colon")
     config = ConfigDict()
-    config.seed = 0  # of initialisation, order of the data, windows, augmentation and dropout
+    # Seed of initialisation, order of the data, windows, augmentation and dropout.
+    config.seed = 0
     config.model = unet_pp()
     config.data = electrodes()
     config.augment = RECIPES[arg]()
     config.loss = ConfigDict(
         {
-            "weights": {  # the weight of each loss; 0 leaves it out
-                "cross_entropy": 1.0,  # needs softmax
-                "binary_cross_entropy": 0.0,  # needs sigmoid: each channel a mask of its own
-                "weighted_cross_entropy": 0.0,  # of either, with U-Net's map of weights: needs data.weight_map
-                "focal": 0.0,  # cross entropy, smaller where the network is sure
+            # Weight of each loss in the sum; 0 leaves the loss out.
+            "weights": {
+                # Needs activation softmax.
+                "cross_entropy": 1.0,
+                # Needs activation sigmoid, where each channel is a mask.
+                "binary_cross_entropy": 0.0,
+                # Cross entropy, binary with sigmoid, weighted by U-Net's map. Needs data.weight_map.
+                "weighted_cross_entropy": 0.0,
+                # Cross entropy, smaller where the network is sure.
+                "focal": 0.0,
+                # 1 - Dice, averaged over the classes.
                 "dice": 1.0,
-                "generalised_dice": 0.0,  # one Dice of all classes, each weighted by the inverse square of its size
-                "tversky": 0.0,  # Dice with one weight for false and one for missed pixels
+                # One Dice of all classes, each weighted by the inverse square of its size.
+                "generalised_dice": 0.0,
+                # Dice with one weight for false pixels and one for missed pixels.
+                "tversky": 0.0,
+                # The Tversky loss to the power 1 / gamma.
                 "focal_tversky": 0.0,
-                "lovasz": 0.0,  # 1 - IoU of each image, made convex: Lovász-softmax, with a sigmoid the Lovász hinge
-                "bce_dice": 0.0,  # U-Net++'s own; needs sigmoid
+                # 1 - IoU of each image, made convex: Lovász-softmax, or the Lovász hinge with sigmoid.
+                "lovasz": 0.0,
+                # The loss of U-Net++. Needs activation sigmoid.
+                "bce_dice": 0.0,
             },
-            "options": {  # of those losses that have any
-                "weighted_cross_entropy": {"w0": 10.0},  # weight of the map, added to the class weights
-                "focal": {"gamma": 2.0},  # exponent of 1 - p; 0 for the plain cross entropy
-                "tversky": {"alpha": 0.3, "beta": 0.7},  # weight of a false pixel, and of a missed one
-                "focal_tversky": {"alpha": 0.3, "beta": 0.7, "gamma": 4 / 3},  # gamma: of the power 1 / gamma
+            # Options of the losses that have any.
+            "options": {
+                "weighted_cross_entropy": {
+                    # Height of the map, which is added to the class weights.
+                    "w0": 10.0,
+                },
+                "focal": {
+                    # Exponent of 1 - p; 0 is the plain cross entropy.
+                    "gamma": 2.0,
+                },
+                "tversky": {
+                    # Weight of a false pixel.
+                    "alpha": 0.3,
+                    # Weight of a missed pixel.
+                    "beta": 0.7,
+                },
+                "focal_tversky": {
+                    # Weight of a false pixel.
+                    "alpha": 0.3,
+                    # Weight of a missed pixel.
+                    "beta": 0.7,
+                    # The exponent is 1 / gamma.
+                    "gamma": 4 / 3,
+                },
             },
-            "class_weights": (),  # one per class; () for equal ones
-            "class_weighting": "",  # instead, from the training pixels: inverse (1 / frequency, mean 1), median; "" for none
-            "head_weights": (),  # one per head, shallow to deep; () for 1 / number of heads (the paper's are 1 each)
+            # One weight per class; () for equal weights.
+            "class_weights": (),
+            # Class weights from the training pixels: inverse (1 / frequency, mean 1) or median; "" to use class_weights.
+            "class_weighting": "",
+            # One weight per head, shallow to deep; () for 1 / number of heads. The U-Net++ paper has 1 each.
+            "head_weights": (),
         }
     )
     config.optim = ConfigDict(
         {
-            "name": "adamw",  # adamw, adam, sgd, rmsprop, lion
-            "learning_rate": 2e-3,  # the peak
-            # After the warm-up. Down to 0 at the last step: cosine, poly, one_cycle (up in the warm-up, nearly to 0); whatever
-            # the last step is: constant, step, plateau (by the score on val).
+            # adamw, adam, sgd, rmsprop or lion.
+            "name": "adamw",
+            # The highest rate.
+            "learning_rate": 2e-3,
+            # The rate after the warm-up. cosine and poly fall to 0 at the last step. one_cycle rises during the warm-up, then
+            # falls nearly to 0. constant, step and plateau (which follows the score on val) ignore the run's length.
             "schedule": "cosine",
-            "warmup_steps": 50,  # steps of the warm-up; or 0, and one of the next two
+            # Length of the warm-up in steps; set the two other units to 0.
+            "warmup_steps": 50,
+            # The same in epochs.
             "warmup_epochs": 0.0,
+            # The same in examples.
             "warmup_examples": 0,
-            "power": 0.9,  # of poly
-            "boundaries": (),  # of step: where the rate falls, in the unit that the run's length is given in
-            "lr_drop_factor": 0.1,  # of step and plateau: what the rate is multiplied by
-            "plateau_patience": 3,  # of plateau: evaluations in a row without a gain, after which the rate falls
-            "plateau_gain": 1e-4,  # of plateau: the least gain of IoU over the best score
-            "weight_decay": 1e-4,  # on kernels only; decoupled for adamw and lion, L2 before the moments for the others
-            "momentum": 0.9,  # of sgd (U-Net's authors: 0.99) and rmsprop; 0 for none
-            "nesterov": False,  # of sgd and rmsprop
-            "b1": 0.9,  # of adam, adamw and lion
-            "b2": 0.999,  # of adam, adamw and lion (lion's authors: 0.99)
-            "rmsprop_decay": 0.9,  # of rmsprop
-            "eps": 1e-8,  # of adam, adamw and rmsprop
-            "grad_clip": 1.0,  # bound on the gradient's global norm; 0 for none
-            "accumulate": 1,  # micro-batches that the batch of a step is split into, to save memory; exact
-            "ema_decay": 0.0,  # of a moving average of the weights, which is scored too, e.g. 0.999; 0 for none
-            "freeze": (),  # patterns of parameters that stay as they are, e.g. ("encoder/*",); BatchNorm's statistics move on
-            "lr_multipliers": (),  # pairs of such a pattern and what the rate is multiplied by, e.g. (("encoder/*", 0.1),)
+            # poly: the exponent.
+            "power": 0.9,
+            # step: when the rate falls, in the unit of the run's length.
+            "boundaries": (),
+            # step, plateau: factor of the rate when it falls.
+            "lr_drop_factor": 0.1,
+            # plateau: evaluations in a row without a gain, after which the rate falls.
+            "plateau_patience": 3,
+            # plateau: smallest gain of IoU over the best score that counts as a gain.
+            "plateau_gain": 1e-4,
+            # On kernels only. Decoupled for adamw and lion; for the others L2, added before the moments.
+            "weight_decay": 1e-4,
+            # sgd, rmsprop: momentum; 0 for none. U-Net's authors use sgd with 0.99.
+            "momentum": 0.9,
+            # sgd, rmsprop: Nesterov's momentum.
+            "nesterov": False,
+            # adam, adamw, lion: decay of the first moment.
+            "b1": 0.9,
+            # adam, adamw: decay of the second moment; lion: decay of its momentum (lion's authors use 0.99).
+            "b2": 0.999,
+            # rmsprop: decay of the mean square.
+            "rmsprop_decay": 0.9,
+            # adam, adamw, rmsprop: added to the denominator.
+            "eps": 1e-8,
+            # Largest global norm of the gradient; 0 for no limit.
+            "grad_clip": 1.0,
+            # Number of micro-batches that the batch of a step is split into. Saves memory, gives the same gradient.
+            "accumulate": 1,
+            # Decay of a moving average of the weights, e.g. 0.999. The average is scored too. 0 for none.
+            "ema_decay": 0.0,
+            # Patterns of parameters that are not trained, e.g. ("encoder/*",). Their BatchNorm statistics still change.
+            "freeze": (),
+            # Pairs (pattern, factor of the rate), e.g. (("encoder/*", 0.1),).
+            "lr_multipliers": (),
         }
     )
     config.train = ConfigDict(
         {
-            "batch_size": 8,  # examples a step, over all devices of all processes and all micro-batches
-            "num_steps": 320,  # how long the run is; or 0, and one of the next two
+            # Examples per step, over all devices, processes and micro-batches.
+            "batch_size": 8,
+            # Length of the run in steps; set the two other units to 0.
+            "num_steps": 320,
+            # The same in epochs.
             "num_epochs": 0.0,
+            # The same in examples.
             "num_examples": 0,
-            "log_every": 20,  # steps between rows of metrics.jsonl; each checkpoint ends a row, too
-            "eval_every": 160,  # steps between evaluations on val, each with a checkpoint of that very state; or 0, and ...
+            # Steps between rows of metrics.jsonl. Each checkpoint ends a row, too.
+            "log_every": 20,
+            # Steps between evaluations on val; set the two other units to 0. Each evaluation saves a checkpoint.
+            "eval_every": 160,
+            # The same in epochs.
             "eval_every_epochs": 0.0,
+            # The same in examples.
             "eval_every_examples": 0,
-            "patience": 0,  # evaluations without a better score after which the run ends early; 0 for never
-            "tensorboard": False,  # also writes WORKDIR/tensorboard: every row, and predictions on val; needs the extra
-            "init_from": "",  # workdir of a run from whose best network this one starts, parameter by name; "" for none
+            # Evaluations without a better score, after which the run ends early; 0 for never.
+            "patience": 0,
+            # Also writes WORKDIR/tensorboard: every row, and predictions on val. Needs the extra tensorboard.
+            "tensorboard": False,
+            # Workdir of another run. This run starts from its best network, parameter by name. "" for none.
+            "init_from": "",
         }
     )
     config.eval = ConfigDict(
         {
-            "batch_size": 8,  # whole images at a time, over all devices
-            "pad_multiple": 64,  # image sizes are padded by mirroring to multiples of this many pixels
-            "mode": "accurate",  # accurate (mean of the heads' probabilities) or fast (the deepest head)
-            # Classes whose masks are written and whose mean is the score; () for all but class 0.
+            # Whole images at a time, over all devices.
+            "batch_size": 8,
+            # Images are padded by mirroring to multiples of this many pixels.
+            "pad_multiple": 64,
+            # accurate (mean of the heads' probabilities) or fast (the deepest head).
+            "mode": "accurate",
+            # Classes that masks are written of. Their mean is the score. () for all but class 0.
             "classes": ("anode", "cathode"),
-            "weights": "raw",  # raw, or ema (of optim.ema_decay): whose score chooses the best, and what a run is used with
-            "num_pictures": 12,  # overlays written with a score, spread evenly over the split; 0 for all
+            # raw, or ema (needs optim.ema_decay): which weights choose the best checkpoint and predict.
+            "weights": "raw",
+            # Number of overlays written with a score, spread evenly over the split; 0 for all.
+            "num_pictures": 12,
         }
     )
     config.checkpoint = ConfigDict(
         {
-            "every": 0,  # steps between checkpoints besides those of the evaluations; 0 for none
-            "latest": 2,  # how many of the latest are kept; the best one on val is always kept
+            # Steps between checkpoints, in addition to those of the evaluations; 0 for none.
+            "every": 0,
+            # Number of latest checkpoints that are kept. The best on val is always kept.
+            "latest": 2,
         }
     )
     return config
 
 
 def augment() -> ConfigDict:
-    """Every option of augmentation. A pair is (least, most) of what is drawn; grey values change in the order of the keys.
+    """Returns every option of augmentation. A pair is (least, most) of what is drawn. Grey values change in the order of the keys.
 
-    To see what the network will see: unet-jax preview --config=CONFIG --out=sheet.png
+    To see the windows that the network gets: unet-jax preview --config=CONFIG --out=sheet.png
     """
     return ConfigDict(
         {
-            "flip": True,  # mirror left-right and top-bottom, each with probability 1/2
-            "quarter_turns": True,  # by 0, 90, 180 or 270 degrees (0 or 180 if the window is not square)
-            "elastic": 0.0,  # std in pixels of random displacements on a coarse grid, bicubic between them; 0 for none
-            "elastic_grid": 3,  # points of that grid on each axis of the window
-            "rotate": 0.0,  # degrees, up to this many either way, about the window's centre
-            "scale": (1.0, 1.0),  # factor, above 1 larger; as often larger as smaller where the pair is (1/s, s)
-            "shear": 0.0,  # degrees, up to this many either way, by which upright lines lean over
-            "shift": 0.0,  # pixels, up to this many either way on each axis
-            "interpolation": "linear",  # of the image in these five: linear, cubic; masks take the nearest pixel
-            "fill_mode": "mirror",  # what these five show from outside the window: mirror, or void (not valid)
-            "blur": (0.0, 0.0),  # std of a Gaussian in pixels
-            "low_resolution": (1.0, 1.0),  # of the image's size: reduced to it and back
-            "multiply": 0.0,  # factor in 1 - m .. 1 + m about 0, with normalize "image" the image's mean
-            "contrast": 0.2,  # factor in 1 - c .. 1 + c about the window's mean
-            "brightness": 0.1,  # added, up to this many standard deviations of the image
-            "inverted_gamma": 0.0,  # as gamma, on the negative
-            "gamma": 0.2,  # exponent in exp(-g) .. exp(g) on the window's range
-            "noise": 0.05,  # standard deviation of added Gaussian noise, at most
-            "cutout": 0,  # rectangles set to the window's mean, their mask kept
-            "cutout_size": (0.1, 0.3),  # their height and width as parts of the window's
-            "probability": {  # that a window undergoes it at all
+            # Mirrors left-right and top-bottom, each with probability 1/2.
+            "flip": True,
+            # Turns by 0, 90, 180 or 270 degrees; by 0 or 180 if the window is not square.
+            "quarter_turns": True,
+            # Elastic deformation: std in pixels of random displacements on a coarse grid, bicubic between them; 0 for none.
+            "elastic": 0.0,
+            # Points of that grid along each axis of the window.
+            "elastic_grid": 3,
+            # Largest rotation in degrees, either way, about the window's centre.
+            "rotate": 0.0,
+            # Range of the factor; above 1 enlarges. (1/s, s) enlarges as often as it shrinks.
+            "scale": (1.0, 1.0),
+            # Largest angle in degrees, either way, by which upright lines lean.
+            "shear": 0.0,
+            # Largest shift in pixels, either way, along each axis.
+            "shift": 0.0,
+            # linear or cubic: how elastic, rotate, scale, shear and shift read the image. Masks take the nearest pixel.
+            "interpolation": "linear",
+            # mirror, or void (not valid): what these five show from outside the window.
+            "fill_mode": "mirror",
+            # Range of the std of a Gaussian in pixels.
+            "blur": (0.0, 0.0),
+            # Range of the factor of the image's size. The image is reduced, then enlarged again.
+            "low_resolution": (1.0, 1.0),
+            # Multiplies grey values by 1 - m .. 1 + m. With data.normalize "image", 0 is the image's mean.
+            "multiply": 0.0,
+            # Multiplies the distance from the window's mean by 1 - c .. 1 + c.
+            "contrast": 0.2,
+            # Adds up to this many standard deviations of the image, either way.
+            "brightness": 0.1,
+            # As gamma, on the negative image.
+            "inverted_gamma": 0.0,
+            # Exponent in exp(-g) .. exp(g), on the window's range of grey values.
+            "gamma": 0.2,
+            # Largest standard deviation of the Gaussian noise that is added.
+            "noise": 0.05,
+            # Number of rectangles that are set to the window's mean. Their mask stays.
+            "cutout": 0,
+            # Range of the rectangles' height and width, as fractions of the window's.
+            "cutout_size": (0.1, 0.3),
+            # Probability that a window undergoes the change at all.
+            "probability": {
                 "elastic": 1.0,
                 "rotate": 1.0,
                 "scale": 1.0,
@@ -160,110 +265,153 @@ def augment() -> ConfigDict:
 
 
 def augment_nnunet() -> ConfigDict:
-    """nnU-Net's default recipe in 2-D: Isensee et al. (Nature Methods, 2021), values of nnU-Net v2's nnUNetTrainer.
+    """Returns nnU-Net's default recipe in 2-D: Isensee et al. (Nature Methods, 2021), values of nnU-Net v2's nnUNetTrainer.
 
-    Theirs differs in this: each channel of an image has draws of its own; the order is noise, blur, multiply, contrast, low
-    resolution, gammas; contrast clips to the old range and gamma keeps mean and variance; a warp reads a larger part of the
-    image instead of the window mirrored, and 0 beyond the image; masks are warped class by class, linearly; rotation is
+    nnU-Net differs in this. It draws for each channel of an image. Its order is noise, blur, multiply, contrast, low
+    resolution, gammas. Contrast clips to the old range, and gamma keeps mean and variance. A warp reads a larger part of the
+    image, where ours mirrors the window, and 0 beyond the image. Masks are warped class by class, linearly. Rotation is
     +-15 degrees where the window is more than 1.5 times as long as wide.
     """
     config = augment()
     config.update({"flip": True, "quarter_turns": False, "brightness": 0.0})
     config.rotate = 180.0
-    config.scale = (0.7, 1.4)  # theirs: a factor of the distances, not of the objects, and uniform, not its logarithm
-    config.blur = (0.5, 1.0)  # theirs: drawn for each axis
-    config.low_resolution = (0.5, 1.0)  # theirs: back by cubic in v1 (and here), linear in v2
+    # nnU-Net: a factor of the distances, not of the objects. It is drawn uniformly, here uniformly in its logarithm.
+    config.scale = (0.7, 1.4)
+    # nnU-Net: drawn for each axis.
+    config.blur = (0.5, 1.0)
+    # nnU-Net: enlarged again by cubic interpolation in v1 (and here), by linear in v2.
+    config.low_resolution = (0.5, 1.0)
     config.multiply = 0.25
     config.contrast = 0.25
-    config.inverted_gamma = config.gamma = 0.38  # 0.68 .. 1.46; theirs: 0.7 .. 1.5, below 1 as often as above
-    config.noise = 0.1  # theirs is called a variance and taken for a standard deviation
+    # 0.68 .. 1.46. nnU-Net: 0.7 .. 1.5, below 1 as often as above.
+    config.inverted_gamma = config.gamma = 0.38
+    # nnU-Net calls this a variance and uses it as a standard deviation.
+    config.noise = 0.1
     config.probability.update({"rotate": 0.2, "scale": 0.2, "multiply": 0.15, "contrast": 0.15, "noise": 0.1})
     config.probability.update({"inverted_gamma": 0.1, "gamma": 0.3})
-    config.probability.update({"blur": 0.1, "low_resolution": 0.125})  # theirs: 0.2, 0.25, and then half the channels
+    # nnU-Net: 0.2 and 0.25, and then half of the channels.
+    config.probability.update({"blur": 0.1, "low_resolution": 0.125})
     return config
 
 
 def augment_unet() -> ConfigDict:
-    """The U-Net paper's: Ronneberger et al. (MICCAI 2015), section 3.1. It gives numbers for the deformation alone.
+    """Returns the recipe of the U-Net paper: Ronneberger et al. (MICCAI 2015), section 3.1.
 
-    Those are for tiles of about 512 pixels. On a window of 96 the same 10 pixels bend five times as strongly, and the map folds
-    onto itself in 6 of 100 windows; with elastic=5 in none of 200.
+    The paper gives numbers for the deformation alone.
+
+    Its numbers are for tiles of about 512 pixels. On a window of 96 the same 10 pixels bend five times as strongly, and the
+    map folds onto itself in 6 of 100 windows; with elastic=5 in none of 200.
     """
     config = augment()
     config.update({"flip": False, "quarter_turns": False, "gamma": 0.0, "noise": 0.0})
-    config.elastic, config.elastic_grid = 10.0, 3  # "10 pixels standard deviation", "a coarse 3 by 3 grid"
-    config.rotate, config.shift = 180.0, 16.0  # "shift and rotation invariance": how much is ours
-    config.brightness, config.contrast = 0.1, 0.2  # "gray value variations": how much is ours
-    config.fill_mode = "mirror"  # as its overlap-tile strategy fills missing context
+    # "10 pixels standard deviation", "a coarse 3 by 3 grid".
+    config.elastic, config.elastic_grid = 10.0, 3
+    # "Shift and rotation invariance"; the amounts are ours.
+    config.rotate, config.shift = 180.0, 16.0
+    # "Gray value variations"; the amounts are ours.
+    config.brightness, config.contrast = 0.1, 0.2
+    # The paper's overlap-tile strategy fills missing context so.
+    config.fill_mode = "mirror"
     return config
 
 
-RECIPES = {"": augment, "nnunet": augment_nnunet, "unet": augment_unet}  # by what --config says after a colon
+# By what stands after a colon in --config.
+RECIPES = {"": augment, "nnunet": augment_nnunet, "unet": augment_unet}
 
 
 def split(arg: str) -> tuple[str, str]:
-    """(folder, recipe) of the "FOLDER" or "FOLDER:RECIPE" after a colon in --config; a folder may have colons itself."""
+    """Returns (folder, recipe) of the "FOLDER" or "FOLDER:RECIPE" after a colon in --config; a folder may contain colons."""
     folder, _, recipe = arg.rpartition(":")
     return (folder, recipe) if recipe in RECIPES and ":" in arg else (arg, "")
 
 
 def unet_pp() -> ConfigDict:
-    """Every option of the nested network."""
+    """Returns every option of U-Net++, the nested network: those of `unet()`, and these."""
     return ConfigDict(
         {
             **unet(),
-            "name": "unet_pp",  # variant: paper
-            "deep_supervision": True,  # a head on each x_0_1 .. x_0_depth instead of the last alone
-            "level": 0,  # builds only the nodes of levels 1..level; 0 for all
+            # The network. Its `variant` is paper, or "" for any.
+            "name": "unet_pp",
+            # True: a head on each node x_0_1 .. x_0_depth. False: one head, on the last.
+            "deep_supervision": True,
+            # Builds only the nodes of levels 1..level; 0 for all.
+            "level": 0,
         }
     )
 
 
 def unet() -> ConfigDict:
-    """Every option of the plain network."""
+    """Returns every option of U-Net."""
     return ConfigDict(
         {
+            # The network.
             "name": "unet",
-            "variant": "",  # makes sure that the other options are those published: paper, release, same, wide; "" for any
-            "widths": (16, 32, 64, 128),  # channels by level; as many levels as values
-            "padding": "same",  # same, or valid: as published, the output smaller than the input
-            "norm": "batch",  # none, batch, group, instance
-            "upsample": "transpose",  # transpose, bilinear, nearest
-            "encoder": "",  # "" for nodes of its own; or vgg16, vgg16_bn, resnet34, resnet50, densenet121, ...: README.md
-            "encoder_weights": "",  # a file of `unet-jax from-torch` that the encoder starts from; "" for at random
+            # paper, release, same or wide: checks that the other options are as published. "" allows any.
+            "variant": "",
+            # Channels of each level. The number of values is the number of levels.
+            "widths": (16, 32, 64, 128),
+            # same, or valid: as published, the output is smaller than the input.
+            "padding": "same",
+            # none, batch, group or instance.
+            "norm": "batch",
+            # transpose, bilinear or nearest.
+            "upsample": "transpose",
+            # A classification network that reads the image: vgg16, vgg16_bn, resnet34, resnet50, densenet121, ...
+            # (docs/how-to/encoders.md). "" for the network's own nodes.
+            "encoder": "",
+            # File of weights that the encoder starts from, made by `unet-jax from-torch`. "" starts at random.
+            "encoder_weights": "",
+            # Fraction of activations that are set to 0 in training.
             "dropout": 0.0,
-            "dtype": "float32",  # of the computation: float32, bfloat16 (or float64, see Network); parameters are float32
-            "activation": "softmax",  # softmax, or sigmoid: each channel a mask of its own, and masks may overlap
-            "remat": (),  # levels whose nodes are computed again for the gradient, to save memory, e.g. (0, 1); slower
+            # Of the computation: float32 or bfloat16 (or float64, see Network). Parameters are float32.
+            "dtype": "float32",
+            # softmax, or sigmoid: each channel is a mask, and masks may overlap.
+            "activation": "softmax",
+            # Levels whose nodes are computed again in the backward pass, e.g. (0, 1). Saves memory, costs time.
+            "remat": (),
         }
     )
 
 
 def fcn() -> ConfigDict:
-    """Every option of the fully convolutional VGG-16."""
+    """Returns every option of FCN, the fully convolutional VGG-16."""
     return ConfigDict(
         {
+            # The network.
             "name": "fcn",
-            "stride": 8,  # of the finest map that is scored: 32, 16 or 8
-            "widths": (8, 16, 32, 64, 64, 80),  # channels of the five blocks, and of fc6 and fc7
-            "dropout": 0.5,  # behind fc6 and fc7
-            "dtype": "float32",  # as of unet, like activation
+            # Stride of the finest map that is scored: 32, 16 or 8.
+            "stride": 8,
+            # Channels of the five blocks, and of fc6 and fc7.
+            "widths": (8, 16, 32, 64, 64, 80),
+            # After fc6 and fc7.
+            "dropout": 0.5,
+            # As in `unet()`.
+            "dtype": "float32",
+            # As in `unet()`.
             "activation": "softmax",
         }
     )
 
 
 def fc_densenet() -> ConfigDict:
-    """Every option of the densely connected network."""
+    """Returns every option of FC-DenseNet, the densely connected network."""
     return ConfigDict(
         {
+            # The network.
             "name": "fc_densenet",
-            "variant": "",  # makes sure that the next three are those published: 103, 67, 56; "" for any
-            "stem_features": 16,  # maps of the first convolution
-            "growth_rate": 8,  # maps that each layer adds
-            "layers_per_block": (2, 3, 4, 5, 4, 3, 2),  # of the blocks down, the bottleneck and the blocks up
-            "dropout": 0.2,  # behind every convolution but the first and the last
-            "dtype": "float32",  # as of unet, like activation
+            # 103, 67 or 56: checks that the next three options are as published. "" allows any.
+            "variant": "",
+            # Maps of the first convolution.
+            "stem_features": 16,
+            # Maps that each layer adds.
+            "growth_rate": 8,
+            # Of the blocks down, the bottleneck and the blocks up.
+            "layers_per_block": (2, 3, 4, 5, 4, 3, 2),
+            # After every convolution but the first and the last.
+            "dropout": 0.2,
+            # As in `unet()`.
+            "dtype": "float32",
+            # As in `unet()`.
             "activation": "softmax",
         }
     )
@@ -273,102 +421,145 @@ NETWORKS = {"unet_pp": unet_pp, "unet": unet, "fcn": fcn, "fc_densenet": fc_dens
 
 
 def pipeline() -> dict:
-    """The keys of `data` that every data set shares."""
+    """Returns every key of `data` that all data sets share."""
     return {
-        "patch": (96, 96),  # height, width of a training window in pixels
-        "normalize": "image",  # image (zero mean, unit variance of the whole image) or range (0..1 by its type)
-        # Of the training images. Independent of the seed; a smaller fraction is a subset of a larger one.
+        # Height and width of a training window in pixels.
+        "patch": (96, 96),
+        # image (zero mean, unit variance of the whole image) or range (0..1, by the image's type).
+        "normalize": "image",
+        # Fraction of the training images used; independent of the seed. A smaller fraction is a subset of a larger one.
         "train_fraction": 1.0,
-        # Of the windows that show a random pixel of a random class other than class 0; nnU-Net uses 0.33.
+        # Fraction of the windows that show a random pixel of a random class other than class 0; nnU-Net uses 0.33.
         "foreground_fraction": 0.0,
-        "weight_map": False,  # True: makes U-Net's weight map from the instances, for weighted_cross_entropy
-        "weight_map_sigma": 5.0,  # width in pixels; the height is loss.options.weighted_cross_entropy.w0
-        "num_threads": 2,  # threads that make batches ahead
-        "cache_bytes": 1 << 30,  # decoded images of a split are kept in memory up to this many bytes
-        "cache_dir": "",  # folder of prepared data; "" for $UNET_JAX_CACHE or ~/.cache/unet_jax/data
+        # Makes U-Net's weight map from the instances, for loss.weights.weighted_cross_entropy.
+        "weight_map": False,
+        # Width of that map in pixels. Its height is loss.options.weighted_cross_entropy.w0.
+        "weight_map_sigma": 5.0,
+        # Threads that make batches ahead.
+        "num_threads": 2,
+        # Decoded images of a split are kept in memory up to this many bytes.
+        "cache_bytes": 1 << 30,
+        # Folder of prepared data; "" for $UNET_JAX_CACHE or ~/.cache/unet_jax/data.
+        "cache_dir": "",
     }
 
 
 def electrodes() -> ConfigDict:
-    """Every option of the synthetic X-rays."""
+    """Returns every option of the synthetic X-rays: the keys of `pipeline()`, and these."""
     return ConfigDict(
         {
+            # The data set.
             "name": "electrodes",
             **pipeline(),
-            "size": (128, 128),  # height, width of an image in pixels
-            "bits": 8,  # per pixel, 8 or 16
-            "seed": 0,  # of the images
-            "num_train": 160,  # number of images in each split
+            # Height and width of an image in pixels.
+            "size": (128, 128),
+            # Bits per pixel: 8 or 16.
+            "bits": 8,
+            # Seed of the images.
+            "seed": 0,
+            # Number of images in train.
+            "num_train": 160,
+            # Number of images in val.
             "num_val": 32,
+            # Number of images in test.
             "num_test": 32,
-            "physics": {},  # fields of data/datasets/electrodes/physics.py's Physics to change, e.g. {"folded": 0.2}
+            # Fields of `Physics` (unet_jax/data/datasets/electrodes/physics.py) to change, e.g. {"folded": 0.2}.
+            "physics": {},
         }
     )
 
 
 def image_folder(root: str) -> ConfigDict:
-    """Every option of a folder of images and masks."""
+    """Returns every option of a folder of images and masks: the keys of `pipeline()`, and these."""
     return ConfigDict(
         {
+            # The data set.
             "name": "image_folder",
             **pipeline(),
-            "root": root,  # ROOT/images, ROOT/MASKS_DIR, optional ROOT/instances and ROOT/index.csv (id,split[,group])
+            # Folder that holds images/ and MASKS_DIR/. It may hold instances/ and index.csv (id,split[,group]).
+            "root": root,
+            # Name of the folder of masks.
             "masks_dir": "masks",
-            "class_names": (),  # by class id; () for background, class_1, ...
-            "num_classes": 0,  # 0: the number of names, else the largest id in the masks + 1
-            "mask_values": (),  # pixel values that stand for class 0, 1, ..., e.g. (0, 255); () if they are ids
-            "palette": (),  # an RGB triple per class, for RGB masks
-            # A CSV id,split[,group] instead of ROOT/index.csv; images that it does not name are left out. A path, or the name
-            # of a file of configs/splits, which the package ships: dsb2018.csv.
+            # Names of the classes, by id; () for background, class_1, ...
+            "class_names": (),
+            # 0: as many as class_names, or the largest id in the masks + 1.
+            "num_classes": 0,
+            # Pixel values of the masks that stand for class 0, 1, ..., e.g. (0, 255); () if they are class ids.
+            "mask_values": (),
+            # An RGB triple per class, for masks in colour.
+            "palette": (),
+            # A CSV id,split[,group] in place of ROOT/index.csv. Images that it does not name are left out. A path, or the name
+            # of a file that the package ships: dsb2018.csv.
             "split_file": "",
-            "split_fractions": (0.7, 0.15, 0.15),  # of train, val, test where there is no such file
+            # Fractions of train, val and test where no file gives the split.
+            "split_fractions": (0.7, 0.15, 0.15),
         }
     )
 
 
 def isbi2012(root: str) -> ConfigDict:
-    """Every option of the membranes of ISBI 2012 as their organisers ship them."""
+    """Returns every option of the membranes of ISBI 2012, in the organisers' files: the keys of `pipeline()`, and these."""
     return ConfigDict(
         {
+            # The data set.
             "name": "isbi2012",
             **pipeline(),
-            "root": root,  # holds train-volume.tif and train-labels.tif
-            "split_file": "",  # a CSV id,split[,group] of slices 00 to 29; "" for blocks of 20 train, 4 val, 6 test
+            # Folder that holds train-volume.tif and train-labels.tif.
+            "root": root,
+            # A CSV id,split[,group] of slices 00 to 29; "" for blocks of 20 train, 4 val, 6 test.
+            "split_file": "",
         }
     )
 
 
 def dsb2018(root: str) -> ConfigDict:
-    """Every option of the nuclei of the Data Science Bowl 2018 as their organisers ship them."""
+    """Returns every option of the Data Science Bowl 2018, in the organisers' files: the keys of `pipeline()`, and these."""
     return ConfigDict(
         {
+            # The data set.
             "name": "dsb2018",
             **pipeline(),
-            "root": root,  # holds stage1_train, or is stage1_train itself
-            "split_file": "",  # a CSV id,split[,group] of the images to use; "" finds the fields of view
-            "split_fractions": (0.7, 0.15, 0.15),  # of train, val, test where there is no split file; fields stay whole
+            # Folder that holds stage1_train, or stage1_train itself.
+            "root": root,
+            # A CSV id,split[,group] of the images to use; "" finds the fields of view.
+            "split_file": "",
+            # Fractions of train, val and test where there is no split file. Fields of view stay whole.
+            "split_fractions": (0.7, 0.15, 0.15),
         }
     )
 
 
 def tfds(name: str) -> ConfigDict:
-    """Every option of a TensorFlow Datasets set that is prepared as ArrayRecord; `name` is its name in TFDS."""
+    """Returns every option of a set that TensorFlow Datasets has prepared as ArrayRecord: the keys of `pipeline()`, and these.
+
+    Args:
+      name: its name in TensorFlow Datasets.
+    """
     return ConfigDict(
         {
+            # tfds:NAME.
             "name": f"tfds:{name}",
             **pipeline(),
-            "data_dir": "",  # folder of the prepared sets; "" for the default of TFDS
-            "image_key": "image",  # the feature that is the image
-            "mask_key": "segmentation_mask",  # the feature that is the mask
-            "id_key": "",  # the feature that names an example; "" for its split and index
-            "class_names": (),  # these three as in image_folder
+            # Folder of the prepared sets; "" for the default of TensorFlow Datasets.
+            "data_dir": "",
+            # Feature that is the image.
+            "image_key": "image",
+            # Feature that is the mask.
+            "mask_key": "segmentation_mask",
+            # Feature that names an example; "" for its split and index.
+            "id_key": "",
+            # As in `image_folder()`.
+            "class_names": (),
+            # As in `image_folder()`.
             "num_classes": 0,
+            # As in `image_folder()`.
             "mask_values": (),
-            "splits": {"train": "train", "val": "", "test": ""},  # TFDS expressions, e.g. "train[:90%]"; "" for none
+            # Expressions of TensorFlow Datasets by split, e.g. "train[:90%]"; "" for none.
+            "splits": {"train": "train", "val": "", "test": ""},
         }
     )
 
 
 def splits(name: str) -> str:
-    """The split file configs/splits/NAME.csv, which every installation of the package finds: a run may move between two."""
+    """Returns the relative path of the split file configs/splits/NAME.csv, which every installation of the package finds."""
     return f"configs/splits/{name}.csv"

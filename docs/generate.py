@@ -71,7 +71,8 @@ def comments_of(source: str) -> dict[tuple[str, ...], str]:
         elif isinstance(node, ast.Dict):
             for key, value in zip(node.keys, node.values, strict=True):
                 if isinstance(key, ast.Constant):
-                    comments[(*path, key.value)] = above(key.lineno)
+                    # A dict on one line has the comment of the key that it belongs to.
+                    comments[(*path, key.value)] = "" if key.lineno == node.lineno else above(key.lineno)
                     visit(value, (*path, key.value))
 
     for node in ast.walk(ast.parse(source)):
@@ -116,12 +117,9 @@ def rows_of(values: dict, comments: dict[tuple[str, ...], str], path: tuple[str,
     for key, meaning in comments.items():
         if len(key) <= len(path) or key[: len(path)] != path:
             continue
-        below = [other for other in comments if other[:-1] == key]
-        explained = any(comments[other] for other in below)
-        if below and not explained:
-            # One row shows the whole dict.
-            below = []
-        elif not meaning and not below and not comments.get(key[:-1]):
+        # Where no key below has a comment, one row shows the whole dict.
+        below = [other for other in comments if len(other) > len(key) and other[: len(key)] == key and comments[other]]
+        if not meaning and not below and not comments.get(key[:-1]):
             raise KeyError(f"configs/default.py: {'.'.join(key)} has no comment above it")
         value = functools.reduce(lambda node, name: node[name], key[len(path) :], values)
         default_value = "" if below else f"`{cell(shown(value))}`"

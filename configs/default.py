@@ -417,7 +417,8 @@ def fc_densenet() -> ConfigDict:
     )
 
 
-NETWORKS = {"unet_pp": unet_pp, "unet": unet, "fcn": fcn, "fc_densenet": fc_densenet}  # by what --config.model= says
+# By the name in --config.model=NAME.
+NETWORKS = {"unet_pp": unet_pp, "unet": unet, "fcn": fcn, "fc_densenet": fc_densenet}
 
 
 def pipeline() -> dict:

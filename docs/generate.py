@@ -7,6 +7,7 @@ A test holds the committed pages equal to what this gives (tests/documents/test_
 
 import ast
 import functools
+import importlib
 import inspect
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from unet_jax.configs import default
+from unet_jax.programs import commands
+from unet_jax.runtime import cli
 
 DOCS = Path(__file__).parent
 NOTE = "<!-- Written by `python docs/generate.py`; do not edit. -->"
@@ -27,6 +30,15 @@ The sections are [seed](#seed), [model](#model), [data](#data), [augment](#augme
 [train](#train), [eval](#eval) and [checkpoint](#checkpoint). This page is written from `configs/default.py`. The defaults are
 those of the config `default`; [another config](../how-to/configs.md) changes some of them.
 """
+COMMANDS_INTRO = """# Commands
+
+`unet-jax COMMAND ...` runs a command. `unet-jax COMMAND --help` prints what stands here. Bad input gives one line, `error: ...`,
+and status 2.
+
+`python -m unet_jax.programs.NAME` does the same; a hyphen of the command is an underscore there. In a checkout,
+`run_train.py` is `unet-jax train`, and `run_eval.py` is `unet-jax eval`.
+"""
+
 # The functions of configs/default.py that make a section.
 ALTERNATIVES = {
     "model": ("unet_pp", "unet", "fcn", "fc_densenet"),
@@ -34,7 +46,10 @@ ALTERNATIVES = {
     "augment": ("augment",),
 }
 SECTION_INTROS = {
-    "model": "One of these networks. In a config file: `config.model = default.unet()`.",
+    "model": (
+        "One of these networks, with its options. By a flag: `--config.model=unet`. "
+        "In a config file: `config.model = default.unet()`."
+    ),
     "data": "One of these data sets. In a config file: `config.data = default.image_folder(FOLDER)`.",
     "augment": (
         "Two recipes set these options at once: `nnunet` and `unet`, after a colon in `--config`. "
@@ -170,7 +185,20 @@ def config_page() -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
-PAGES = {"reference/config.md": config_page}
+def commands_page() -> str:
+    """Returns docs/reference/commands.md."""
+    parts = [NOTE, COMMANDS_INTRO]
+    for group, listed in commands.COMMANDS.items():
+        parts.append(f"## {group}\n")
+        for name, command in listed.items():
+            program = importlib.import_module(commands.module_name(name))
+            line = command.line[0].upper() + command.line[1:]
+            parts.append(f"### {name}\n\n{line}.\n")
+            parts.append(f"```text\n{cli.help_text(program.__doc__, program.FLAGS)}\n```\n")
+    return "\n".join(parts).rstrip() + "\n"
+
+
+PAGES = {"reference/config.md": config_page, "reference/commands.md": commands_page}
 
 
 def main() -> None:

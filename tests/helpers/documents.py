@@ -1,73 +1,95 @@
-"""What a document says, done: its commands in their order, made small, and its Python, on a folder of tiny images."""
+"""The documents of the project: their fenced blocks, their headings and their links."""
 
-import os
+import dataclasses
 import re
-import shlex
-import subprocess
-import sys
+import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image
-
-from unet_jax.data.datasets.electrodes.render import render
+import yaml
 
 ROOT = Path(__file__).parents[2]
-SMALL = [  # of every training, whatever the document sets
-    "--config.model.widths=(4, 8)",
-    "--config.data.patch=(32, 32)",
-    "--config.train.batch_size=4",
-    "--config.train.num_steps=2",
-    "--config.optim.warmup_steps=1",
-    "--config.eval.num_pictures=1",
-]
+DOCS = ROOT / "docs"
+# The title of a block that the suite does not run begins with this, and goes on with the reason.
+NOT_RUN = "Not run by the tests: "
+COMMANDS = ("sh", "bash")
+# Blocks of these languages hold no command.
+SHOWN = ("text", "yaml")
+
+_FENCE = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 
 
-def blocks(text, language):
-    """The fenced blocks of one language in a document, in order."""
-    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A fenced block of a page."""
+
+    page: Path
+    line: int
+    language: str
+    title: str
+    text: str
+
+    @property
+    def is_run(self) -> bool:
+        """The suite runs it."""
+        return self.language in (*COMMANDS, "python") and not self.title
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
 
 
-def links(text):
-    """The files that a document links to."""
-    return re.findall(r"\]\(([^):#]+)[)#]", text)
+def pages() -> list[Path]:
+    """README.md, then the pages of the site in the order of its navigation."""
+    return [
+        ROOT / "README.md",
+        *(DOCS / name for name in _leaves(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])),
+    ]
 
 
-def write_folder(root):
-    """FOLDER of the documents: X-rays of three sizes and their masks."""
-    for name in ("images", "masks"):
-        (root / name).mkdir()
-    for index in range(24):
-        example = render(1, index, size=(40 + 8 * (index % 3), 64))
-        Image.fromarray(example["image"][..., 0]).save(root / "images" / f"cell {index}.png")
-        Image.fromarray(example["mask"]).save(root / "masks" / f"cell {index}.png")
-    return root
+def _leaves(nav) -> Iterator[str]:
+    if isinstance(nav, str):
+        yield nav
+    else:
+        for item in nav.values() if isinstance(nav, dict) else nav:
+            yield from _leaves(item)
 
 
-def commands(text):
-    """Every line of the document's `sh` blocks that begins with python, as lists of words."""
-    lines = [shlex.split(line, comments=True) for block in blocks(text, "sh") for line in block.splitlines()]
-    return [words for words in lines if words and words[0] == "python"]
+def blocks(page: Path) -> list[Block]:
+    """The fenced blocks of a page, in their order."""
+    text = page.read_text()
+    result = []
+    for match in _FENCE.finditer(text):
+        language, info, inside = match.groups()
+        title = re.fullmatch(r' title="(.*)"', info.rstrip())
+        assert title or not info.strip(), f"{page.name}: ```{language}{info}"
+        line = text[: match.start()].count("\n") + 1
+        result.append(Block(page, line, language, title[1] if title else "", inside))
+    return result
 
 
-def run_commands(commands, folder, runs, cache_dir):
-    """Runs the commands in turn.
-
-    FOLDER is `folder`, runs/ is `runs`; a command that fails raises CalledProcessError.
-    """
-    quick = {  # most compile the same programs, and compile far longer than they train
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-    }
-    for _, *arguments in commands:
-        arguments = [a.replace("FOLDER", str(folder)).replace("runs/", f"{runs}/") for a in arguments]
-        if arguments[0] == "run_train.py":
-            arguments += [*SMALL, f"--config.data.cache_dir={cache_dir}"]
-        subprocess.run([sys.executable, *arguments], cwd=ROOT, env=os.environ | quick, check=True, timeout=300)
+def prose(page: Path) -> str:
+    """A page without its fenced blocks and without what stands in backticks."""
+    return re.sub(r"`[^`]*`", "", _FENCE.sub("", page.read_text()))
 
 
-def run_python(text, run, image):
-    """Runs the document's one `python` block with that run and image; returns its names."""
-    (python,) = blocks(text, "python")
-    names = {}
-    exec(python.replace("runs/mine", str(run)).replace("image.png", str(image)), names)
-    return names
+def headings(page: Path) -> list[str]:
+    """The headings of a page, as they are shown."""
+    lines = re.findall(r"^#+ (.*)$", _FENCE.sub("", page.read_text()), flags=re.MULTILINE)
+    return [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", line).replace("`", "").strip() for line in lines]
+
+
+def code_host_slug(heading: str) -> str:
+    """The anchor that a code host gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def site_slug(heading: str) -> str:
+    """The anchor that the site gives a heading."""
+    ascii_only = unicodedata.normalize("NFKD", heading).encode("ascii", "ignore").decode()
+    return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", ascii_only).strip().lower())
+
+
+def links(page: Path) -> list[str]:
+    """What a page links to within the project: FILE, FILE#ANCHOR or #ANCHOR; pictures too."""
+    targets = re.findall(r"\]\(([^)\s]+)\)", prose(page))
+    return [target for target in targets if not re.match(r"\w+:", target)]

@@ -7,8 +7,7 @@ mean 0.919 ± 0.001.
 
 A flag sets any key: --config.optim.learning_rate=3e-4. Its type is checked. A recipe of augmentation stands after a colon,
 in this config and in every other: default:nnunet. Where a config takes a folder, the recipe comes after the folder:
-nuclei:FOLDER:unet. --config.model=unet takes another network with its default options (a key of NETWORKS below);
---config.model.KEY=VALUE then changes one.
+nuclei:FOLDER:unet. --config.model=unet takes another network (a key of `NETWORKS`) with its default options.
 
 docs/reference/config.md is written from the comments of this file (python docs/generate.py).
 """
@@ -489,8 +488,8 @@ def image_folder(root: str) -> ConfigDict:
             "mask_values": (),
             # An RGB triple per class, for masks in colour.
             "palette": (),
-            # A CSV id,split[,group] in place of ROOT/index.csv. Images that it does not name are left out. A path, or the name
-            # of a file that the package ships: dsb2018.csv.
+            # A CSV id,split[,group] in place of ROOT/index.csv: a path, or the name of a shipped file of configs/splits, e.g.
+            # dsb2018.csv. Images that it does not name are left out.
             "split_file": "",
             # Fractions of train, val and test where no file gives the split.
             "split_fractions": (0.7, 0.15, 0.15),
@@ -562,5 +561,5 @@ def tfds(name: str) -> ConfigDict:
 
 
 def splits(name: str) -> str:
-    """Returns the relative path of the split file configs/splits/NAME.csv, which every installation of the package finds."""
+    """Returns the split file configs/splits/NAME.csv, which every installation of the package finds: a run may move between two."""
     return f"configs/splits/{name}.csv"

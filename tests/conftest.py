@@ -23,7 +23,7 @@ TESTS = Path(__file__).parent
 # left alone with one of them at the end, and `make test-fast` leaves them out.
 LONGEST = (
     "test_loop",
-    "test_readme",
+    "test_page_blocks",
     "test_step",
     "test_certify",
     "test_shared_workdir",

@@ -1,4 +1,4 @@
-"""README.md and the pages of docs/: every block is done, or says that it is not; every link and every name is there."""
+"""README.md and the pages of docs/: every block is run or says why not; links, commands, flags and keys are there."""
 
 import csv
 import functools
@@ -11,7 +11,6 @@ import subprocess
 import pytest
 from helpers import documents
 from helpers.documents import COMMANDS, DOCS, NOT_RUN, ROOT, SHOWN
-from helpers.workplace import workplace
 
 from unet_jax.configs import default
 from unet_jax.data.datasets import splits
@@ -20,46 +19,6 @@ from unet_jax.programs import commands as programs
 PAGES = documents.pages()
 BLOCKS = [block for page in PAGES for block in documents.blocks(page)]
 LINKING = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
-# What the blocks of a page print, among other things.
-PRINTED = {
-    "docs/how-to/gpu.md": ("cpu [CpuDevice(id=0)]", "going on from step 10", "\nequal\n", "\n[]\n", "\n[None]\n"),
-    "docs/how-to/plan.md": ("images/s",),
-}
-# Files that the blocks of a page write.
-WRITTEN = {
-    "docs/getting-started/first-run.md": ("runs/smoke/eval/test.json", "runs/smoke/eval/test-latest-fast-level1.json"),
-    "docs/getting-started/own-images.md": (
-        "runs/check/sheet.png",
-        "runs/mine/eval/val.json",
-        *(f"runs/mine/masks/{name}/cell 23.png" for name in ("ids", "overlays", "masks/class_1", "masks/class_2")),
-        "runs/weighted/checkpoints",
-    ),
-    "docs/how-to/prune.md": ("runs/small/prune.json", "runs/small_masks/masks/class_1/cell 23.png"),
-    "docs/how-to/compare.md": ("runs/compared/compare.csv", "runs/similarity/similarity.csv"),
-}
-
-
-def name_of(page):
-    return str(page.relative_to(ROOT))
-
-
-@pytest.fixture(scope="module")
-def place(cache_dir, tmp_path_factory):
-    """A workplace in which runs/mine is trained: several pages use it."""
-    with workplace(tmp_path_factory.mktemp("work"), cache_dir) as place:
-        page = DOCS / "getting-started" / "own-images.md"
-        (train, *_) = [block for block in documents.blocks(page) if "--workdir=runs/mine" in block.text]
-        place.do(train)
-        yield place
-
-
-@pytest.mark.parametrize("page", [page for page in PAGES if any(b.is_run for b in documents.blocks(page))], ids=name_of)
-def test_blocks_are_done(page, place):
-    printed = "\n".join(place.do(block) for block in documents.blocks(page) if block.is_run)
-    for text in PRINTED.get(name_of(page), ()):
-        assert text in f"\n{printed}\n"
-    for file in WRITTEN.get(name_of(page), ()):
-        assert (place.folder / file).exists(), file
 
 
 def test_a_block_that_is_not_run_says_why():
@@ -151,7 +110,7 @@ def anchors(page):
     return {slug for slug, other in slugs.items() if slug == other or not page.is_relative_to(DOCS)}
 
 
-@pytest.mark.parametrize("page", LINKING, ids=name_of)
+@pytest.mark.parametrize("page", LINKING, ids=documents.name_of)
 def test_links_are_there(page):
     for target in documents.links(page):
         file, _, anchor = target.partition("#")

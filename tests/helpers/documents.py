@@ -54,6 +54,11 @@ def _leaves(nav) -> Iterator[str]:
             yield from _leaves(item)
 
 
+def name_of(page: Path) -> str:
+    """The path of a page in the project."""
+    return str(page.relative_to(ROOT))
+
+
 def blocks(page: Path) -> list[Block]:
     """The fenced blocks of a page, in their order."""
     text = page.read_text()

@@ -100,7 +100,8 @@ def get_config(arg: str = "") -> ConfigDict:
             # The rate after the warm-up. cosine and poly fall to 0 at the last step. one_cycle rises during the warm-up, then
             # falls nearly to 0. constant, step and plateau (which follows the score on val) ignore the run's length.
             "schedule": "cosine",
-            # Length of the warm-up in steps; set the two other units to 0.
+            # Length of the warm-up in steps; set the two other units to 0. A warm-up that would not end within the run is
+            # shortened to a tenth of the run, and a line says so.
             "warmup_steps": 50,
             # The same in epochs.
             "warmup_epochs": 0.0,

@@ -1,28 +1,31 @@
 """The sections of a config, each a frozen dataclass that checks itself when it is built; here a `ConfigDict` ends.
 
 `read_sections` turns a whole config into `Sections`. A key that is unknown, a value outside its domain and two values that
-contradict each other are one-line errors, before any data are prepared. What each key means, and its default:
-`configs/default.py`. To add a key: add its row to the section here, and its default there.
+contradict each other are one-line errors, before any data are prepared. `configs/default.py` says what each key means, and
+gives its default. To add a key: add its row to the section here, and its default there.
+
+The sections check what needs no JAX, so such an error appears at once. Only then does `read_sections` import the networks,
+the losses and the data sets, which check their names and options themselves. It starts no device.
 """
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ml_collections import ConfigDict
 
-from unet_jax import models
 from unet_jax.checks import Domain, boolean, check_finite, choice, number, sequence_of, text, whole
 from unet_jax.data.augment.options import AugmentOptions
-from unet_jax.data.loading import foreground
-from unet_jax.data.loading.class_weights import RULES
+from unet_jax.data.loading.options import CLASS_WEIGHTINGS, FOREGROUND_FRACTION
 from unet_jax.data.normalization import NORMALIZATIONS
 from unet_jax.errors import UserError
 from unet_jax.experiment.durations import EVERY, LENGTH, WARMUP, Duration, Durations, one_duration, resolve_durations
-from unet_jax.inference.predictor import MODES
-from unet_jax.models.network import Network
-from unet_jax.training.losses.registry import check_loss_options, create_loss
-from unet_jax.training.optim import ema, optimizer, param_groups, plateau, schedules
+from unet_jax.inference.options import MODES
+from unet_jax.training.losses.options import check_weights
+from unet_jax.training.optim.options import DOMAINS, check_multipliers, check_patterns
+
+if TYPE_CHECKING:
+    from unet_jax.models.network import Network
 
 SEED = whole(0, 2**32 - 1)
 NOT_GIVEN = "0 for not given"
@@ -81,15 +84,16 @@ class ModelSection(Section):
     options: Mapping[str, Any] = setting()
 
     def check(self) -> None:
-        # The network checks its options itself; how many classes there are only the data tell.
-        self.build(num_classes=2)
         if self.encoder_weights and not self.options.get("encoder"):
             raise UserError(
                 f"model.encoder_weights={self.encoder_weights}: the network has no encoder; set model.encoder"
             )
 
-    def build(self, num_classes: int, axis_name: str | None = None) -> Network:
-        """Builds the network; errors as of `models.build`."""
+    def build(self, num_classes: int, axis_name: str | None = None) -> "Network":
+        """Builds the network for `num_classes` output channels; errors as of `models.build`."""
+        # Here, because it imports JAX and Flax.
+        from unet_jax import models
+
         options = {**self.options, "activation": self.activation, "dtype": self.dtype}
         return models.build(self.name, num_classes=num_classes, axis_name=axis_name, **options)
 
@@ -118,7 +122,7 @@ class LoadingSection(Section):
     SECTION = "data"
     patch: tuple[int, int] = setting(sequence_of(whole(1), length=2))
     normalize: str = setting(choice(NORMALIZATIONS))
-    foreground_fraction: float = setting(foreground.FRACTION)
+    foreground_fraction: float = setting(FOREGROUND_FRACTION)
     num_threads: int = setting(whole(1))
     cache_bytes: int = setting(whole(0))
 
@@ -131,11 +135,11 @@ class LossSection(Section):
     weights: Mapping[str, float] = setting()
     options: Mapping[str, Mapping[str, float]] = setting()
     class_weights: tuple[float, ...] = setting()
-    class_weighting: str = setting(choice(("", *RULES)))
+    class_weighting: str = setting(choice(("", *CLASS_WEIGHTINGS)))
     head_weights: tuple[float, ...] = setting()
 
     def check(self) -> None:
-        check_loss_options(self.weights, self.class_weights, self.head_weights, self.options)
+        check_weights(self.weights, self.class_weights, self.head_weights)
         if self.class_weights and self.class_weighting:
             raise UserError(
                 f"loss.class_weights {self.class_weights} and loss.class_weighting {self.class_weighting!r} are both set; "
@@ -148,33 +152,33 @@ class OptimSection(Section):
     """`config.optim`."""
 
     SECTION = "optim"
-    name: str = setting(optimizer.DOMAINS["name"])
-    learning_rate: float = setting(schedules.DOMAINS["learning_rate"])
-    schedule: str = setting(schedules.DOMAINS["schedule"])
+    name: str = setting(DOMAINS["name"])
+    learning_rate: float = setting(DOMAINS["learning_rate"])
+    schedule: str = setting(DOMAINS["schedule"])
     warmup_steps: int = setting(whole(0, why=NOT_GIVEN))
     warmup_epochs: float = setting(number(least=0, why=NOT_GIVEN))
     warmup_examples: int = setting(whole(0, why=NOT_GIVEN))
-    power: float = setting(schedules.DOMAINS["power"])
+    power: float = setting(DOMAINS["power"])
     boundaries: tuple[float, ...] = setting(sequence_of(number()))
-    lr_drop_factor: float = setting(schedules.DOMAINS["lr_drop_factor"])
-    plateau_patience: int = setting(plateau.DOMAINS["plateau_patience"])
-    plateau_gain: float = setting(plateau.DOMAINS["plateau_gain"])
-    weight_decay: float = setting(optimizer.DOMAINS["weight_decay"])
-    momentum: float = setting(optimizer.DOMAINS["momentum"])
+    lr_drop_factor: float = setting(DOMAINS["lr_drop_factor"])
+    plateau_patience: int = setting(DOMAINS["plateau_patience"])
+    plateau_gain: float = setting(DOMAINS["plateau_gain"])
+    weight_decay: float = setting(DOMAINS["weight_decay"])
+    momentum: float = setting(DOMAINS["momentum"])
     nesterov: bool = setting(boolean())
-    b1: float = setting(optimizer.DOMAINS["b1"])
-    b2: float = setting(optimizer.DOMAINS["b2"])
-    rmsprop_decay: float = setting(optimizer.DOMAINS["rmsprop_decay"])
-    eps: float = setting(optimizer.DOMAINS["eps"])
-    grad_clip: float = setting(optimizer.DOMAINS["grad_clip"])
+    b1: float = setting(DOMAINS["b1"])
+    b2: float = setting(DOMAINS["b2"])
+    rmsprop_decay: float = setting(DOMAINS["rmsprop_decay"])
+    eps: float = setting(DOMAINS["eps"])
+    grad_clip: float = setting(DOMAINS["grad_clip"])
     accumulate: int = setting(whole(1))
-    ema_decay: float = setting(ema.DECAY)
+    ema_decay: float = setting(DOMAINS["ema_decay"])
     freeze: tuple[str, ...] = setting()
     lr_multipliers: tuple[tuple[str, float], ...] = setting()
 
     def check(self) -> None:
-        param_groups.check_patterns(self.freeze)
-        param_groups.check_multipliers(self.lr_multipliers)
+        check_patterns(self.freeze)
+        check_multipliers(self.lr_multipliers)
         # Each raises unless the duration is given in one unit.
         _ = self.warmup
 
@@ -293,8 +297,18 @@ class Sections:
                 f"train.batch_size {self.train.batch_size} is no multiple of optim.accumulate {optim.accumulate}: as many "
                 "micro-batches are to make the batch of one step"
             )
-        # Each loss checks its options and the activation itself; how many classes there are only the data tell.
-        create_loss(weights=loss.weights, activation=self.model.activation, num_classes=2, options=loss.options)
+        self._check_tables()
+
+    def _check_tables(self) -> None:
+        """Lets the network, the losses and the data set check their names and options; imports them, and so JAX."""
+        # The number of classes is not known without the data, and no check depends on it.
+        self.model.build(num_classes=2)
+        from unet_jax.training.losses.registry import check_losses
+
+        check_losses(weights=self.loss.weights, activation=self.model.activation, options=self.loss.options)
+        from unet_jax.data.datasets.registry import check_options
+
+        check_options(self.data.name, self.data.options)
 
     def resolve_durations(self, num_examples: int) -> Durations:
         """Returns the durations in steps, of a run on so many training examples; errors as of `resolve_durations`."""
@@ -324,7 +338,7 @@ TOP_KEYS = ("seed", "model", "data", *WHOLE_SECTIONS)
 
 
 def read_sections(config: ConfigDict) -> Sections:
-    """Builds the sections of a whole config; starts JAX's devices, as the loss is built for its own checks.
+    """Builds the sections of a whole config; starts no device.
 
     Raises:
       UserError: a section or a key is missing or unknown, a value is outside its domain, or two contradict each other.

@@ -17,10 +17,9 @@ from unet_jax.data import padding
 from unet_jax.data.normalization import normalize
 from unet_jax.errors import UserError
 from unet_jax.inference.images import check_image, to_channels
+from unet_jax.inference.options import MODES
 from unet_jax.runtime import parallel
 from unet_jax.segmentation import ACTIVATIONS, resolve_report_classes, to_masks, to_probabilities
-
-MODES = ("accurate", "fast")
 
 
 def select_heads(module: nn.Module, mode: str = "accurate", level: int = 0) -> nn.Module:

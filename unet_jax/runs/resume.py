@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from unet_jax.experiment import durations
-from unet_jax.training.optim.schedules import LENGTHLESS
+from unet_jax.training.optim.options import LENGTHLESS
 
 SAME = "give the same config to resume it, or another --workdir"
 

@@ -6,6 +6,7 @@ import pytest
 
 from unet_jax.errors import UserError
 from unet_jax.training.optim import ema
+from unet_jax.training.optim.options import DOMAINS
 
 
 @pytest.mark.parametrize("decay", [0.5, 0.999])
@@ -26,4 +27,4 @@ def test_average_is_the_weighted_mean_of_what_the_steps_left(decay):
 @pytest.mark.parametrize("decay", [1.0, -0.1, float("nan")])
 def test_bad_values_are_named(decay):
     with pytest.raises(UserError, match=rf"optim\.ema_decay {decay}"):
-        ema.DECAY.check("optim.ema_decay", decay)
+        DOMAINS["ema_decay"].check("optim.ema_decay", decay)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from unet_jax.errors import UserError
-from unet_jax.training.optim.schedules import LENGTHLESS, SCHEDULES, create_schedule
+from unet_jax.training.optim.options import LENGTHLESS, SCHEDULES
+from unet_jax.training.optim.schedules import create_schedule
 
 STEPS = 20
 

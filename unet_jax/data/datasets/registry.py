@@ -6,7 +6,7 @@ In a job of several processes, process 0 prepares the data set. The others wait 
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from unet_jax.data.dataset import Dataset
@@ -81,13 +81,25 @@ def load_dataset(
     return dataclasses.replace(dataset, sources=sources)
 
 
-def _load(name: str, cache_dir: str, options: dict) -> Dataset:
-    from_tfds = name.startswith("tfds:")
-    if name not in DATASETS and not from_tfds:
-        raise UserError(f"data set {name!r} is unknown; choose one of {', '.join(sorted(DATASETS))}")
-    load = functools.partial(DATASETS["tfds:NAME"], name.removeprefix("tfds:")) if from_tfds else DATASETS[name]
-    known = [option for option in inspect.signature(load).parameters if option != "cache_dir"]
+def check_options(name: str, options: Iterable[str]) -> None:
+    """Checks the name of a data set and those of its options; reads no data.
+
+    Raises:
+      UserError: the name or an option is unknown.
+    """
+    known = [option for option in inspect.signature(_loader(name)).parameters if option != "cache_dir"]
     for option in options:
         if option not in known:
             raise UserError(f"data set {name!r} has no option {option!r}; choose one of {', '.join(known)}")
-    return load(cache_dir=cache_dir, **options)
+
+
+def _loader(name: str) -> Callable[..., Dataset]:
+    from_tfds = name.startswith("tfds:")
+    if name not in DATASETS and not from_tfds:
+        raise UserError(f"data set {name!r} is unknown; choose one of {', '.join(sorted(DATASETS))}")
+    return functools.partial(DATASETS["tfds:NAME"], name.removeprefix("tfds:")) if from_tfds else DATASETS[name]
+
+
+def _load(name: str, cache_dir: str, options: dict) -> Dataset:
+    check_options(name, options)
+    return _loader(name)(cache_dir=cache_dir, **options)

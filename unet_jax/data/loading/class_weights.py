@@ -12,23 +12,23 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from unet_jax.data.dataset import Dataset, ExampleSource
+from unet_jax.data.loading.options import CLASS_WEIGHTINGS
 from unet_jax.data.store.cache import file_digests, remember
 from unet_jax.errors import UserError
 from unet_jax.runtime import processes
 from unet_jax.segmentation import VOID_ID
 from unet_jax.storage.digests import json_sha256
 
-RULES = ("inverse", "median")
-
 
 def check_rule(rule: str) -> None:
     """Checks the name of a rule.
 
     Raises:
-      UserError: `rule` is not one of `RULES`.
+      UserError: `rule` is not one of `CLASS_WEIGHTINGS`.
     """
-    if rule not in RULES:
-        raise UserError(f"loss.class_weighting {rule!r} is unknown; choose {', '.join(RULES)}, or '' for none")
+    if rule not in CLASS_WEIGHTINGS:
+        choices = ", ".join(CLASS_WEIGHTINGS)
+        raise UserError(f"loss.class_weighting {rule!r} is unknown; choose {choices}, or '' for none")
 
 
 def class_weights(dataset: Dataset, rule: str, cache_dir: str = "") -> tuple[float, ...]:
@@ -47,7 +47,7 @@ def class_weights(dataset: Dataset, rule: str, cache_dir: str = "") -> tuple[flo
 
     Args:
       dataset: the data set.
-      rule: one of `RULES`.
+      rule: one of `CLASS_WEIGHTINGS`.
       cache_dir: folder where the counts are kept; "" means $UNET_JAX_CACHE or ~/.cache/unet_jax/data.
 
     Raises:

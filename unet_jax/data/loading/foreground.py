@@ -10,13 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unet_jax.checks import number
 from unet_jax.data.dataset import ExampleSource
 from unet_jax.errors import UserError
 from unet_jax.segmentation import VOID_ID
-
-# Domain of the fraction of windows that show foreground.
-FRACTION = number(least=0, most=1)
 
 
 def wants_foreground(position: int, fraction: float) -> bool:

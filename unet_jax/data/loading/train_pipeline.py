@@ -13,6 +13,7 @@ import numpy as np
 from unet_jax.checks import is_whole
 from unet_jax.data.dataset import ExampleSource
 from unet_jax.data.loading import foreground
+from unet_jax.data.loading.options import FOREGROUND_FRACTION
 from unet_jax.data.loading.windows import cut_weight, cut_window, rows_per_process
 from unet_jax.data.normalization import NORMALIZATIONS, statistics
 from unet_jax.data.store.sources import InMemory, ShuffledEpochs
@@ -75,7 +76,7 @@ def train_dataset(
         raise UserError(f"seed={seed!r}: give a whole number from 0 to 2^32 - 1")
     if normalize not in NORMALIZATIONS:
         raise UserError(f"normalize={normalize!r} is unknown; use one of {', '.join(NORMALIZATIONS)}")
-    foreground.FRACTION.check("data.foreground_fraction", foreground_fraction)
+    FOREGROUND_FRACTION.check("data.foreground_fraction", foreground_fraction)
     output_shape = [p - 2 * margin for p in patch]
 
     def random_window(element, rng: np.random.Generator):

@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
-from unet_jax.checks import number, sequence_of
 from unet_jax.errors import UserError
 from unet_jax.training.losses.cross_entropy import (
     binary_cross_entropy,
@@ -28,6 +28,7 @@ from unet_jax.training.losses.cross_entropy import (
 )
 from unet_jax.training.losses.loss import Loss
 from unet_jax.training.losses.lovasz import lovasz
+from unet_jax.training.losses.options import check_weights
 from unet_jax.training.losses.overlap import bce_dice, dice, focal_tversky, generalised_dice, tversky
 
 LOSSES = {
@@ -46,9 +47,6 @@ LOSSES = {
 
 # What every builder is given; its other arguments are the loss's options.
 BUILT_WITH = ("activation", "weights")
-# A weight of a loss, a class or a head.
-WEIGHT = number(least=0)
-WEIGHTS = sequence_of(WEIGHT)
 
 
 def create_loss(
@@ -83,19 +81,18 @@ def create_loss(
       losses needs the weight map, so does it.
 
     Raises:
-      UserError: as of `check_loss_options`; or a loss does not go with the activation, an option is outside its domain, or
+      UserError: as `check_weights` and `check_names`; or a loss does not go with the activation, an option is outside its domain, or
         there are not as many class weights as classes.
     """
     options = options or {}
-    check_loss_options(weights, class_weights, head_weights, options)
+    check_weights(weights, class_weights, head_weights)
+    check_names(weights, options)
     if class_weights and len(class_weights) != num_classes:
         raise UserError(f"loss.class_weights {tuple(class_weights)}: there must be {num_classes}, one per class")
     # [1, 1, 1, K] against the channels, [K] when looked up by id: K weights always, 1 each by default.
     by_class = jnp.asarray(class_weights or (1.0,) * num_classes, jnp.float32)
     parts = {
-        name: (LOSSES[name](activation, by_class, **options.get(name, {})), float(weight))
-        for name, weight in weights.items()
-        if weight
+        name: (part, float(weights[name])) for name, part in _build_each(weights, activation, by_class, options).items()
     }
     mapped = [name for name, (part, _) in parts.items() if part.needs_weight_map]
 
@@ -125,32 +122,37 @@ def create_loss(
     return Loss(sums, from_sums, bool(mapped))
 
 
-def check_loss_options(
-    weights: Mapping[str, float],
-    class_weights: Sequence[float],
-    head_weights: Sequence[float],
-    options: Mapping[str, Mapping[str, Any]],
-) -> None:
-    """Checks what can be checked without a network; arguments as for `create_loss`.
+def check_losses(*, weights: Mapping[str, float], activation: str, options: Mapping[str, Mapping[str, Any]]) -> None:
+    """Checks the losses without a network; arguments as for `create_loss`. Starts no device.
 
     Raises:
-      UserError: a loss or an option is unknown, or a weight is negative or not finite, or none is above 0.
+      UserError: a loss or an option is unknown, an option is outside its domain, or a loss needs another activation.
+    """
+    check_names(weights, options)
+    # An array of NumPy: one of JAX would start the devices. How many classes there are matters to no check.
+    _build_each(weights, activation, np.ones(2, np.float32), options)
+
+
+def check_names(weights: Mapping[str, float], options: Mapping[str, Mapping[str, Any]]) -> None:
+    """Checks the names of losses and of their options; arguments as for `create_loss`.
+
+    Raises:
+      UserError: a loss or an option is unknown.
     """
     for key, names in (("weights", weights), ("options", options)):
         unknown = set(names) - set(LOSSES)
         if unknown:
             raise UserError(f"loss.{key}: unknown loss {sorted(unknown)}; known: {', '.join(LOSSES)}")
-    for name, weight in weights.items():
-        WEIGHT.check(f"loss.weights.{name}", weight)
-    if not any(weights.values()):
-        raise UserError(f"loss.weights {dict(weights)}: give at least one loss a weight above 0")
-    for key, values in (("class_weights", class_weights), ("head_weights", head_weights)):
-        WEIGHTS.check(f"loss.{key}", tuple(values))
-        if len(values) and not any(values):
-            raise UserError(f"loss.{key} {tuple(values)}: give at least one weight above 0")
     for name, values in options.items():
         known = [option for option in inspect.signature(LOSSES[name]).parameters if option not in BUILT_WITH]
         for option in values:
             if option not in known:
                 listed = ", ".join(known) or "none"
                 raise UserError(f"loss.options.{name}.{option}: no such option; loss {name} has: {listed}")
+
+
+def _build_each(weights: Mapping[str, float], activation: str, by_class, options) -> dict[str, Loss]:
+    """Builds each loss whose weight is not 0, by name."""
+    return {
+        name: LOSSES[name](activation, by_class, **options.get(name, {})) for name, weight in weights.items() if weight
+    }

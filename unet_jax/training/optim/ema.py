@@ -17,10 +17,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from unet_jax.checks import number
-
-DECAY = number(least=0, below=1, why="0 keeps no average")
-
 
 def update_ema(ema, variables, step: jax.Array, decay: float):
     """Returns the average after one more step.

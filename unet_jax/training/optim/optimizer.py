@@ -6,24 +6,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from unet_jax.checks import check_all, choice, number
+from unet_jax.checks import check_all
 from unet_jax.training.optim import param_groups
+from unet_jax.training.optim.options import OF_THE_OPTIMIZER, check_multipliers, check_patterns
 from unet_jax.training.optim.schedules import create_schedule
 
-OPTIMIZERS = ("adamw", "adam", "sgd", "rmsprop", "lion")
 # Their weight decay does not go through the moments.
 DECOUPLED = ("adamw", "lion")
-# What the options may be, by the names of their keys in `config.optim`.
-DOMAINS = {
-    "name": choice(OPTIMIZERS),
-    "weight_decay": number(least=0, why="0 switches it off"),
-    "grad_clip": number(least=0, why="0 switches it off"),
-    "b1": number(least=0, below=1),
-    "b2": number(least=0, below=1),
-    "momentum": number(least=0, below=1),
-    "rmsprop_decay": number(least=0, below=1),
-    "eps": number(above=0, why="it keeps a step from a division by 0"),
-}
 
 
 def decay_mask(params):
@@ -63,7 +52,7 @@ def create_optimizer(
     of the steps, 0 for none.
 
     Args:
-      name: one of `OPTIMIZERS`.
+      name: one of `options.OPTIMIZERS`.
       learning_rate: the peak of the schedule; it and the five options of the schedule are those of `create_schedule`.
       num_steps: steps of the whole run.
       schedule: the name of the schedule.
@@ -92,9 +81,9 @@ def create_optimizer(
     """
     values = {"name": name, "weight_decay": weight_decay, "grad_clip": grad_clip, "momentum": momentum}
     values |= {"b1": b1, "b2": b2, "rmsprop_decay": rmsprop_decay, "eps": eps}
-    check_all(DOMAINS, values, "optim.")
-    freeze = param_groups.check_patterns(freeze)
-    lr_multipliers = param_groups.check_multipliers(lr_multipliers)
+    check_all(OF_THE_OPTIMIZER, values, "optim.")
+    freeze = check_patterns(freeze)
+    lr_multipliers = check_multipliers(lr_multipliers)
     rate = create_schedule(
         name=schedule,
         learning_rate=learning_rate,

@@ -10,31 +10,7 @@ from collections.abc import Sequence
 import jax
 import optax
 
-from unet_jax.checks import number
 from unet_jax.errors import UserError
-
-FACTOR = number(above=0, why="to leave parameters as they are, name them in optim.freeze")
-
-
-def check_patterns(freeze: Sequence[str]) -> tuple[str, ...]:
-    """Returns the patterns as a tuple; raises UserError unless they are strings."""
-    strings = isinstance(freeze, Sequence) and all(isinstance(pattern, str) and pattern for pattern in freeze)
-    if isinstance(freeze, str) or not strings:
-        raise UserError(f"optim.freeze {freeze!r}: give patterns of parameters' names, such as ('encoder/*',)")
-    return tuple(freeze)
-
-
-def check_multipliers(lr_multipliers: Sequence[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
-    """Returns the pairs as a tuple; raises UserError unless they are patterns with factors above 0."""
-    pairs = lr_multipliers if isinstance(lr_multipliers, tuple | list) else [lr_multipliers]
-    for pair in pairs:
-        if not isinstance(pair, tuple | list) or len(pair) != 2 or not isinstance(pair[0], str):
-            raise UserError(
-                f"optim.lr_multipliers {lr_multipliers!r}: give pairs of a pattern and a factor, such as "
-                "(('encoder/*', 0.1),)"
-            )
-        FACTOR.check(f"optim.lr_multipliers {pair[0]!r}, factor", pair[1])
-    return tuple((pattern, float(factor)) for pattern, factor in pairs)
 
 
 def match_patterns(params, patterns: Sequence[str], key: str):

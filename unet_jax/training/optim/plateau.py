@@ -8,13 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from unet_jax.checks import LAST_STEP, check_all, number, whole
-
-# By the names of their keys in `config.optim`.
-DOMAINS = {
-    "plateau_patience": whole(1, LAST_STEP, why="it counts evaluations"),
-    "plateau_gain": number(above=0, below=1, why="it is a difference of IoU"),
-}
+from unet_jax.checks import check_all
+from unet_jax.training.optim.options import OF_THE_PLATEAU
 
 
 def create_plateau_rule(*, lr_drop_factor: float, patience: int, gain: float) -> optax.GradientTransformationExtraArgs:
@@ -28,7 +23,7 @@ def create_plateau_rule(*, lr_drop_factor: float, patience: int, gain: float) ->
     Raises:
       UserError: patience is not a whole number from 1, or gain not between 0 and 1.
     """
-    check_all(DOMAINS, {"plateau_patience": patience, "plateau_gain": gain}, "optim.")
+    check_all(OF_THE_PLATEAU, {"plateau_patience": patience, "plateau_gain": gain}, "optim.")
     return optax.contrib.reduce_on_plateau(lr_drop_factor, patience, rtol=0.0, atol=gain)
 
 

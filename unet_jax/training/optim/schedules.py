@@ -6,19 +6,10 @@ from collections.abc import Callable, Sequence
 import jax
 import optax
 
-from unet_jax.checks import check_all, choice, number
+from unet_jax.checks import check_all
 from unet_jax.errors import UserError
+from unet_jax.training.optim.options import OF_THE_SCHEDULE
 
-SCHEDULES = ("cosine", "poly", "one_cycle", "step", "constant", "plateau")
-# The same whatever the run's length: a finished run can be made longer.
-LENGTHLESS = ("step", "constant", "plateau")
-# What the options may be, by the names of their keys in `config.optim`.
-DOMAINS = {
-    "schedule": choice(SCHEDULES),
-    "learning_rate": number(above=0),
-    "power": number(above=0),
-    "lr_drop_factor": number(above=0, below=1, why="the rate is multiplied by it"),
-}
 # The fraction of the run that "one_cycle" rises for where no warm-up says how long.
 RISE = 0.3
 # "one_cycle" begins at peak / LOW and ends at that / LAST, as optax and PyTorch have it.
@@ -52,7 +43,7 @@ def create_schedule(
     [0.8, 0.6, 0.4, 0.2, 0.0]
 
     Args:
-      name: one of `SCHEDULES`.
+      name: one of `options.SCHEDULES`.
       learning_rate: the peak.
       num_steps: steps of the whole run; later steps keep the last value.
       warmup_steps: steps of the warm-up, fewer than `num_steps`.
@@ -68,7 +59,7 @@ def create_schedule(
       UserError: a value is outside its domain, or `boundaries` are there without "step", or are not with it.
     """
     values = {"schedule": name, "learning_rate": learning_rate, "power": power, "lr_drop_factor": lr_drop_factor}
-    check_all(DOMAINS, values, "optim.")
+    check_all(OF_THE_SCHEDULE, values, "optim.")
     if not 0 <= warmup_steps < num_steps:
         raise UserError(
             f"optim.warmup_steps: a warm-up of {warmup_steps} steps must be at least 0 and below the run's {num_steps}"

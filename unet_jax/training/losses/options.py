@@ -1,0 +1,31 @@
+"""The weights of losses, classes and heads, and their allowed values.
+
+This file imports no JAX, so that a wrong value is reported before JAX is loaded.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from unet_jax.checks import number, sequence_of
+from unet_jax.errors import UserError
+
+# A weight of a loss, a class or a head.
+WEIGHT = number(least=0)
+WEIGHTS = sequence_of(WEIGHT)
+
+
+def check_weights(
+    weights: Mapping[str, float], class_weights: Sequence[float] = (), head_weights: Sequence[float] = ()
+) -> None:
+    """Checks the weights of losses, classes and heads; arguments as for `registry.create_loss`.
+
+    Raises:
+      UserError: a weight is negative or not finite, or none of a group is above 0.
+    """
+    for name, weight in weights.items():
+        WEIGHT.check(f"loss.weights.{name}", weight)
+    if not any(weights.values()):
+        raise UserError(f"loss.weights {dict(weights)}: give at least one loss a weight above 0")
+    for key, values in (("class_weights", class_weights), ("head_weights", head_weights)):
+        WEIGHTS.check(f"loss.{key}", tuple(values))
+        if len(values) and not any(values):
+            raise UserError(f"loss.{key} {tuple(values)}: give at least one weight above 0")

@@ -80,8 +80,11 @@ def test_meter_pools_over_a_window_and_times_steps_alone(meter, clock):
     assert totals["step_s"] == pytest.approx(8 / 3)
     assert "12.5% waiting for data" in meter.describe()
     assert "matmul_utilization" not in totals  # before it is known
-    meter.set_peak_flops(step_flops=8.0, peak_flops=6.0)
-    assert meter.totals()["matmul_utilization"] == pytest.approx(8 / (8 / 3) / 6)
+    meter.add_peak(step_flops=8.0, peak_flops=3.0)
+    assert meter.totals()["matmul_utilization"] == pytest.approx(8 / (8 / 3) / 3)
+    for peak in (6.0, 5.0):  # the fastest product counts: one that was measured later, or before
+        meter.add_peak(step_flops=8.0, peak_flops=peak)
+        assert meter.totals()["matmul_utilization"] == pytest.approx(8 / (8 / 3) / 6)
     assert "50% matmul utilization" in meter.describe()
 
 

@@ -9,7 +9,7 @@ from unet_jax.runs.score import score_run
 from unet_jax.runs.stop_signal import Interrupted
 from unet_jax.runs.training_run import TrainingRun, open_training_run
 from unet_jax.runtime import parallel, processes
-from unet_jax.runtime.roofline import step_and_peak_flops
+from unet_jax.runtime.roofline import peak_meter, step_flops
 
 
 def train_and_evaluate(config: ConfigDict, workdir, *, devices=None, profile_steps: str = "") -> dict[str, float]:
@@ -76,6 +76,7 @@ def train(run: TrainingRun) -> int:
         if saved:
             with run.meter.paused():
                 evaluate_and_save(run, step, scored=scored)
+                run.measure_peak()
         if stopping:
             run.checkpointer.wait()
             raise Interrupted(f"stopped at step {step} of {run.num_steps} and saved in {run.workdir}")
@@ -90,10 +91,11 @@ def _compile_step(run: TrainingRun, batch) -> None:
     with run.meter.compiling():
         run.p_step = parallel.compile_step(run.p_step, run.state, batch)
     with run.meter.paused():
-        step_flops, peak_flops = step_and_peak_flops(
-            run.p_step, dtype=run.config.model.dtype, accumulate=run.config.optim.accumulate, devices=run.devices
-        )
-        run.meter.set_peak_flops(step_flops, peak_flops)
+        flops = step_flops(run.p_step, accumulate=run.config.optim.accumulate, devices=run.devices)
+        if flops > 0:
+            measure = peak_meter(run.config.model.dtype, run.devices)
+            run.measure_peak = lambda: run.meter.add_peak(flops, measure())
+        run.measure_peak()
 
 
 def _record(run: TrainingRun, step: int, step_metrics) -> None:

@@ -32,7 +32,7 @@ from unet_jax.training.state import TrainState, count_parameters
 
 @dataclasses.dataclass
 class TrainingRun:
-    """An opened run; the loop replaces `state` at every step and `p_step` once, all else stays.
+    """An opened run; the loop replaces `state` at every step, `p_step` and `measure_peak` once; all else stays.
 
     Attributes:
       config: of the run.
@@ -54,6 +54,7 @@ class TrainingRun:
       any_process: `parallel.AnyProcessFlag`.
       checkpointer, writer, meter, curves, progress, profile: what saves and records the run.
       tensorboard: None without `train.tensorboard`, and in all processes but the first.
+      measure_peak: measures the speed of a matrix product for the meter; set by the loop when the step is compiled.
     """
 
     config: ConfigDict
@@ -80,6 +81,7 @@ class TrainingRun:
     progress: Progress
     profile: Profile
     tensorboard: TensorBoardWriter | None
+    measure_peak: Callable[[], None] = lambda: None
 
 
 @contextlib.contextmanager

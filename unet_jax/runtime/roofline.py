@@ -70,29 +70,35 @@ def fastest_rate(run: Callable[[], None], amount: float, rounds: int = 0) -> flo
     return amount / min(seconds)
 
 
-def step_and_peak_flops(p_step, *, dtype: str, accumulate: int = 1, devices=None) -> tuple[float, float]:
-    """(FLOPs of a step, FLOPs a second of a matrix product), both on all local devices; (0, 0) where XLA counts none.
+def step_flops(p_step, *, accumulate: int = 1, devices=None) -> float:
+    """Returns the FLOPs of a training step on all local devices, by XLA's own count; 0 where XLA counts none.
 
-    The FLOPs are XLA's own count, free once the step is compiled; what `model.remat` computes again is among them. XLA
-    counts the body of a loop once, so the micro-batches of `optim.accumulate` are multiplied out. The peak is measured
-    now, in the network's type of number.
+    What `model.remat` computes again is among them. XLA counts the body of a loop once, so the micro-batches of
+    `optim.accumulate` are multiplied out.
 
     Args:
       p_step: as of `parallel.compile_step`.
+      accumulate: micro-batches of a step.
+      devices: to run on; all local ones by default.
     """
-    local = parallel.local_devices(devices)
-    flops = count_operations(p_step).flops * accumulate * len(local)
-    if not flops > 0:
-        return 0.0, 0.0
-    size, times = STEP_PRODUCT.get(local[0].platform, ACCELERATOR_PRODUCT)
-    return flops, fastest_rate(*matmul_run(dtype, size, times, devices), rounds=STEP_ROUNDS)
+    return count_operations(p_step).flops * accumulate * len(parallel.local_devices(devices))
+
+
+def peak_meter(dtype: str, devices=None) -> Callable[[], float]:
+    """Compiles a large matrix product; returns a function that measures its FLOPs per second on all local devices.
+
+    Each call takes the fastest of a few products. It takes some hundredths of a second.
+
+    Args:
+      dtype: the network's type of number.
+      devices: to run on; all local ones by default.
+    """
+    platform = parallel.local_devices(devices)[0].platform
+    run, flops = matmul_run(dtype, *STEP_PRODUCT.get(platform, ACCELERATOR_PRODUCT), devices)
+    return lambda: fastest_rate(run, flops, rounds=STEP_ROUNDS)
 
 
 # (rows and columns, products in a row): on a CPU some hundredths of a second, on an accelerator enough to hide the start.
 STEP_PRODUCT = {"cpu": (1024, 1)}
-
-
 ACCELERATOR_PRODUCT = (4096, 8)
-
-
-STEP_ROUNDS = 4
+STEP_ROUNDS = 8

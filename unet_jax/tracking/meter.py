@@ -21,8 +21,10 @@ class Meter:
     `matmul_utilization` is the FLOPs of a step divided by the step time and by the FLOPs per second of a large matrix
     product. It is not the MFU (model FLOPs utilization) of the literature, which divides the FLOPs that the model needs,
     without recomputation, by the peak in the hardware's data sheet. Here the numerator is what XLA counts in the compiled
-    step, with everything that `model.remat` computes again, and the denominator is measured on the same devices at the
-    start of the run, in the network's number type.
+    step, with everything that `model.remat` computes again. The denominator is measured on the same devices, in the
+    network's number type, at the start of the run and at each evaluation; the fastest product so far counts. A value above
+    100 % is no error: either other programs slowed every product that was measured, or the library of the device computes
+    a convolution with fewer operations than XLA counts (such as Winograd's form in cuDNN).
 
     Args:
       class_names: one per output channel.
@@ -64,14 +66,14 @@ class Meter:
         self._all, self._window = _Sums(), _Sums()
         self._mark = time.perf_counter()
 
-    def set_peak_flops(self, step_flops: float, peak_flops: float) -> None:
-        """Sets what `matmul_utilization` is computed from; without it, or with a peak of 0, there is none.
+    def add_peak(self, step_flops: float, peak_flops: float) -> None:
+        """Adds a measurement for `matmul_utilization`; the largest peak counts. Without any there is no utilization.
 
         Args:
           step_flops: FLOPs of a step, on all local devices.
           peak_flops: FLOPs per second of a matrix product, on all local devices.
         """
-        self._step_flops, self._peak_flops = step_flops, peak_flops
+        self._step_flops, self._peak_flops = step_flops, max(self._peak_flops, peak_flops)
 
     def add(self, step_metrics: Mapping[str, np.ndarray]) -> None:
         """Adds the metrics of one step, host values as of `training/step.py`, and the time since the last call."""

@@ -64,11 +64,31 @@ def test_boundaries_that_the_run_does_not_reach_are_told(given, beyond):
     """The rate of the last step, the 20th, is that of step 19."""
     found = resolve(**given)
     assert len(found.boundaries) == len(given["boundaries"])
-    warnings = found.lines[1:]
+    warnings = [line for line in found.lines if line.startswith("warning: ")]
     assert len(warnings) == len(beyond)
     for line, text in zip(warnings, beyond, strict=True):
-        assert line.startswith("warning: ")
         assert text in line
+
+
+@pytest.mark.parametrize(
+    ("given", "used", "note"),
+    [
+        ({"num_steps": 51, "warmup_steps": 50}, 50, ""),
+        ({"num_steps": 50, "warmup_steps": 50}, 5, "optim.warmup_steps=50"),
+        ({"num_steps": 20}, 2, "optim.warmup_steps=50"),  # that of configs/default.py
+        ({"num_steps": 9}, 0, "optim.warmup_steps=50"),
+        ({"num_steps": 20, "warmup_epochs": 6.0}, 2, "optim.warmup_epochs=6"),
+        ({"num_steps": 20, "warmup_examples": 160}, 2, "optim.warmup_examples=160"),
+    ],
+)
+def test_a_warm_up_that_does_not_end_within_the_run_is_shortened(given, used, note):
+    found = resolve(**given)
+    assert found.warmup_steps == used
+    notes = [line for line in found.lines if line.startswith("note: ")]
+    assert len(notes) == bool(note)
+    for line in notes:
+        assert note in line
+        assert f"{used} steps" in line
 
 
 @pytest.mark.parametrize(

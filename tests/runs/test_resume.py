@@ -6,13 +6,13 @@ from unet_jax.configs import default
 from unet_jax.runs.resume import resume_conflict
 
 
-def conflict(old=None, new=None, free=()):
+def conflict(old=None, new=None, free=(), num_examples=160):
     configs = []
     for changes in (old or {}, new or {}):
         config = default.get_config()
         config.update_from_flattened_dict({"optim.boundaries": (), **changes})
         configs.append(config.to_dict())
-    return resume_conflict(*configs, free)
+    return resume_conflict(*configs, free, num_examples)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "plateau", "step"])
@@ -30,6 +30,21 @@ def test_boundaries_keep_the_unit_of_the_length():
     assert "optim.boundaries" in text
     assert "train.num_steps;" in text
     assert conflict({"optim.schedule": "constant"}, {"optim.schedule": "constant"} | epochs) == ""
+
+
+def test_a_run_whose_warm_up_was_shortened_may_not_run_longer():
+    """Its steps had another rate than those of a longer run have."""
+    short = {"optim.schedule": "constant", "train.num_steps": 20}
+    text = conflict(short, short | {"train.num_steps": 320})
+    assert "train.num_steps: 20 there, 320 now" in text
+    assert "50 steps" in text
+    # Both runs have the shortened one of two steps, or none.
+    assert conflict(short, short | {"train.num_steps": 29}) == ""
+    assert conflict(short | {"optim.warmup_steps": 0}, short | {"optim.warmup_steps": 0, "train.num_steps": 320}) == ""
+    # 5 epochs of 160 examples are 100 steps of 8.
+    epochs = {"optim.schedule": "constant", "optim.warmup_steps": 0, "optim.warmup_epochs": 5.0}
+    assert "10 in the shorter run" in conflict(epochs | {"train.num_steps": 100}, epochs)
+    assert conflict(epochs | {"train.num_steps": 101}, epochs) == ""
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "poly", "one_cycle"])

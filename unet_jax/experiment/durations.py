@@ -51,7 +51,8 @@ class Durations:
       eval_every: from one evaluation to the next.
       warmup_steps: of the warm-up.
       boundaries: at which the schedule "step" lowers the rate.
-      lines: what to print: the first two, and a warning of boundaries that the run does not reach.
+      lines: what to print: the first two, a note of a warm-up that is shortened, and a warning of boundaries that the run
+        does not reach.
     """
 
     num_steps: int
@@ -81,6 +82,19 @@ def one_duration(section: str, values: Mapping[str, float], *, optional: bool = 
         raise UserError(f"{section}.{next(iter(values))} 0: give one of {known} a value of at least 1")
     units = (Duration(unit, value) for unit, value in zip(UNITS, values.values(), strict=True) if value)
     return next(units, Duration("steps", 0))
+
+
+def shorten_warmup(warmup_steps: int, num_steps: int) -> int:
+    """Returns the steps of the warm-up that a run uses: a tenth of the run where the warm-up would not end within it.
+
+    >>> shorten_warmup(50, num_steps=320), shorten_warmup(50, num_steps=20)
+    (50, 2)
+
+    Args:
+      warmup_steps: steps of the warm-up that the config gives.
+      num_steps: steps of the run.
+    """
+    return warmup_steps if warmup_steps < num_steps else num_steps // 10
 
 
 def resolve_durations(
@@ -123,10 +137,17 @@ def resolve_durations(
     if length.unit != "steps":
         text = f"{length.value:g} {length.unit} are {text}"
     lines = [f"{text}, evaluated every {eval_every} steps"]
+    given_warmup = steps(warmup)
+    warmup_steps = shorten_warmup(given_warmup, num_steps)
+    if warmup_steps != given_warmup:
+        lines.append(
+            f"note: optim.{WARMUP[UNITS.index(warmup.unit)]}={warmup.value:g} does not end within the run's {num_steps} steps: "
+            f"the warm-up takes {warmup_steps} steps, a tenth of the run"
+        )
     beyond = [f"{given:g}" for given, step in zip(boundaries, boundary_steps, strict=True) if step >= num_steps]
     if beyond:
         lines.append(
             f"warning: optim.boundaries {', '.join(beyond)} ({length.unit}, as the run's length is given in) are not before "
             f"the end of the run's {num_steps} steps: the rate does not fall there, unless the run is made longer"
         )
-    return Durations(num_steps, eval_every, steps(warmup), boundary_steps, tuple(lines))
+    return Durations(num_steps, eval_every, warmup_steps, boundary_steps, tuple(lines))

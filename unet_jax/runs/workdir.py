@@ -226,7 +226,12 @@ def versions() -> dict:
 
 def _check_same(workdir, new_config: dict, facts: dict) -> None:
     """Raises UserError if the run in `workdir` has another config or other data."""
-    conflict = resume_conflict(load_config(workdir).to_dict(), json_file.tuples(new_config), FREE)
+    conflict = resume_conflict(
+        load_config(workdir).to_dict(),
+        json_file.tuples(new_config),
+        FREE,
+        num_examples=facts["splits"].get("train", 1),
+    )
     if conflict:
         raise UserError(f"--workdir={workdir} holds {conflict}")
     before = load_facts(workdir)["fingerprint"]

@@ -1,4 +1,4 @@
-"""Checkpoints: what is kept, that parts restore, that damage is found and named."""
+"""Checkpoints: which are kept, restoring a part, and detecting and naming damage."""
 
 import jax
 import numpy as np
@@ -19,7 +19,7 @@ def make_state(seed=0):
 
 @pytest.fixture
 def directory(tmp_path):
-    """Five checkpoints: the second is the best, the third scored NaN, the fourth has no score."""
+    """Saves five checkpoints: the second is the best, the third has the score NaN, the fourth has none."""
     with Checkpointer(tmp_path / "checkpoints") as checkpointer:
         for step, score in ((1, 0.3), (2, 0.6), (3, float("nan")), (4, None), (5, 0.5)):
             checkpointer.save(step, make_state(step), score)
@@ -68,8 +68,8 @@ def test_same_state_twice_is_no_error(directory):
         assert checkpointer.step_of("latest") == 5
 
 
-def test_flipped_bits_are_found(directory):
-    """Orbax restores these in silence."""
+def test_a_flipped_bit_is_detected(directory):
+    """Orbax alone restores it without an error."""
     largest = max((directory / "5" / "state").rglob("d/*"), key=lambda path: path.stat().st_size)
     content = bytearray(largest.read_bytes())
     content[len(content) // 2] ^= 1
@@ -91,6 +91,6 @@ def test_a_missing_file_is_named(directory):
 def test_no_checkpoint_at_all(tmp_path):
     with (
         Checkpointer(tmp_path / "new") as checkpointer,
-        pytest.raises(UserError, match=r"/new .*run_train\.py --workdir="),
+        pytest.raises(UserError, match=r"/new .*train --workdir="),
     ):
         checkpointer.step_of("best")

@@ -1,4 +1,4 @@
-"""A folder that cannot be written and a full disk are named before the first step, or without loss after it."""
+"""A folder that cannot be written is an error before the first step; a full disk is one later, and loses no checkpoint."""
 
 import builtins
 import errno
@@ -28,7 +28,7 @@ def test_a_folder_that_can_be_made_is_left_as_it_was(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["checkpoints"]
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder where nobody can write")
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc/self, a folder where nobody can write")
 def test_an_unwritable_workdir_is_found_before_the_data(config, tmp_path, monkeypatch):
     monkeypatch.setattr(training_run, "build_experiment", lambda *_: pytest.fail("the data were prepared"))
     (tmp_path / "file").write_text("")
@@ -46,18 +46,20 @@ def test_an_unwritable_workdir_is_found_before_the_data(config, tmp_path, monkey
 
 def test_little_room_is_a_warning(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda _: SimpleNamespace(free=4_000_000))
-    disk_space.warn_if_disk_is_small(tmp_path, 1_000_000, latest=2, saved=0)  # two, the best, and the one being written
+    # Two latest, the best, and the one that is being written.
+    disk_space.warn_if_disk_is_small(tmp_path, 1_000_000, latest=2, saved=0)
     disk_space.warn_if_disk_is_small(tmp_path, 2_000_000, latest=2, saved=2)
     assert capsys.readouterr().out == ""
     disk_space.warn_if_disk_is_small(tmp_path, 1_000_001, latest=2, saved=0)
     assert re.search(r"4\.00 MB .* 4 .* 1\.00 MB .*checkpoint\.latest is 2", capsys.readouterr().out)
-    disk_space.warn_if_disk_is_small(tmp_path, 4_000_001, latest=2, saved=9)  # the next one at least
+    # At least one more is written.
+    disk_space.warn_if_disk_is_small(tmp_path, 4_000_001, latest=2, saved=9)
     assert re.search(r"4\.00 MB .* 1 .* 4\.00 MB ", capsys.readouterr().out)
 
 
 @pytest.fixture
 def small_files():
-    """No file above 4 KiB can be written: a full disk for the library that writes arrays, but for the error's number."""
+    """Limits files to 4 KiB. For TensorStore that is like a full disk, with another error number."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def limit():
@@ -96,7 +98,7 @@ def test_a_failed_save_is_reported_once_and_others_are_intact(tmp_path, small_fi
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
 def test_a_small_file_that_does_not_fit_any_more(tmp_path, monkeypatch, number):
-    """Orbax writes the digests itself, in the background, and raises the system's own error."""
+    """Orbax writes the digests in the background, without TensorStore, and raises the system's error."""
     open_ = builtins.open
 
     def full(path, *args, **kwargs):
@@ -111,7 +113,8 @@ def test_a_small_file_that_does_not_fit_any_more(tmp_path, monkeypatch, number):
     ):
         checkpointer.save(1, make_state(1))
     assert ("checkpoint.latest" in str(caught.value)) == (number != errno.EROFS)
-    assert " step " not in str(caught.value)  # none was saved before it
+    # No checkpoint was saved before it.
+    assert " step " not in str(caught.value)
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-"""A resumed run names each damaged checkpoint, moves it away, and uses the one before."""
+"""A resumed run names each damaged checkpoint, moves it away, and uses the previous one."""
 
 import errno
 import os
@@ -21,7 +21,7 @@ def make_state(step=0):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """Three checkpoints, the first of them the best, which nobody changes."""
+    """Saves three checkpoints that no test changes; the first is the best."""
     directory = tmp_path_factory.mktemp("whole") / "checkpoints"
     with Checkpointer(directory) as checkpointer:
         for step, score in ((1, 0.6), (2, 0.3), (3, 0.5)):
@@ -81,10 +81,11 @@ def test_the_checkpoint_before_is_used(directory, damage, capsys):
         printed = capsys.readouterr().out
         assert re.search(rf"warning: checkpoint 3 in {directory}.*{why}", printed)
         assert f"moved to {directory}_damaged/3;" in printed
-        assert "going on from the checkpoint before, of step 2" in printed
+        assert re.search(r"warning: .* from .* step 2$", printed, re.MULTILINE)
         assert (directory.parent / "checkpoints_damaged/3").is_dir()
         checkpointer.save(3, make_state(3), 0.5)
-    with Checkpointer(directory) as checkpointer:  # and the same step again, later
+    # The same step can be damaged a second time.
+    with Checkpointer(directory) as checkpointer:
         assert checkpointer.steps() == [1, 2, 3]
         spoil(directory / "3")
         assert restore_latest(checkpointer, make_state())[0] == 2
@@ -94,7 +95,8 @@ def test_the_checkpoint_before_is_used(directory, damage, capsys):
 def test_nothing_whole_is_an_error_and_stays_one(directory, capsys):
     for step in (1, 2, 3):
         truncate(directory / str(step))
-    for _ in range(2):  # the second time, too: a run that started anew would hide what happened
+    # Twice, because the same command must not start from step 0 at the second attempt.
+    for _ in range(2):
         with (
             Checkpointer(directory) as checkpointer,
             pytest.raises(UserError, match=r"checkpoint 3 .*checkpoint 2 .*checkpoint 1 .*--workdir"),
@@ -132,13 +134,13 @@ def test_a_damaged_score_does_not_delete_its_checkpoint(directory, capsys):
         checkpointer.save(4, make_state(4), 0.1)
     printed = capsys.readouterr().out
     assert "checkpoint 1 in" in printed
-    assert "going on from the checkpoint before" not in printed
+    assert not re.search(r" from .* step \d$", printed, re.MULTILINE)
     assert (directory.parent / "checkpoints_damaged/1/state").is_dir()
 
 
 @pytest.mark.parametrize("score", [float("nan"), -1.0])
 def test_an_intact_score_counts_as_written(tmp_path, score):
-    """NaN too, which equals no NaN."""
+    """NaN counts too, although NaN does not equal NaN."""
     with Checkpointer(tmp_path) as checkpointer:
         checkpointer.save(1, make_state(), score)
         checkpointer.wait()

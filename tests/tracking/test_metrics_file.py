@@ -1,4 +1,4 @@
-"""The record of a run: rows kept and dropped, the meter's sums and clock, the bar's text."""
+"""The record of a run: which rows are kept, the meter's sums and clock, the text of the bar."""
 
 import json
 import time
@@ -19,7 +19,7 @@ def step_metrics(loss, tp):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that the test moves."""
+    """Replaces the clock by one that the test moves."""
     now = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     return now
@@ -79,21 +79,24 @@ def test_meter_pools_over_a_window_and_times_steps_alone(meter, clock):
     assert totals["compile_s"] == 20.0
     assert totals["step_s"] == pytest.approx(8 / 3)
     assert "12.5% waiting for data" in meter.describe()
-    assert "matmul_utilization" not in totals  # before it is known
+    # Its two numbers are not set yet.
+    assert "matmul_utilization" not in totals
     meter.add_peak(step_flops=8.0, peak_flops=3.0)
     assert meter.totals()["matmul_utilization"] == pytest.approx(8 / (8 / 3) / 3)
-    for peak in (6.0, 5.0):  # the fastest product counts: one that was measured later, or before
+    # The fastest product counts, whether it was measured later or before.
+    for peak in (6.0, 5.0):
         meter.add_peak(step_flops=8.0, peak_flops=peak)
         assert meter.totals()["matmul_utilization"] == pytest.approx(8 / (8 / 3) / 6)
     assert "50% matmul utilization" in meter.describe()
 
 
-def test_progress_tells_step_loss_iou_speed_and_time_left(meter, clock, capsys):
+def test_progress_shows_step_loss_iou_speed_and_time_left(meter, clock, capsys):
     bar = progress.Progress(start_step=2, num_steps=12)
     clock[0] += 6.0
     meter.add(step_metrics(0.25, 5))
     bar.update(meter)
-    assert "step 3/12" in capsys.readouterr().err  # the first step at once, though no terminal is there
+    # The first step is shown at once, also without a terminal.
+    assert "step 3/12" in capsys.readouterr().err
     bar.print("a line")
     bar.close()
     shown = capsys.readouterr()

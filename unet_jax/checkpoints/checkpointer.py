@@ -1,14 +1,15 @@
-"""Saves and restores checkpoints through Orbax, which only the files of this room know.
+"""Saves and restores checkpoints through Orbax. No file outside this room imports Orbax.
 
-A checkpoint holds host NumPy trees, which restore on any number of devices, and one sha256 per leaf: Orbax notices a
-missing or truncated file, but not a flipped bit.
+A checkpoint holds a tree of NumPy arrays, which can be restored on any number of devices, and one sha256 per leaf. The
+sha256 is needed because Orbax detects a missing or truncated file, but not a flipped bit.
 """
 
 import contextlib
 import functools
 import shutil
 import time
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -22,13 +23,16 @@ from unet_jax.checkpoints.tree import leaf_digest, leaf_digests, leaf_name, name
 from unet_jax.errors import UserError
 from unet_jax.runtime import processes
 from unet_jax.storage import paths
+from unet_jax.storage.paths import PathLike
 from unet_jax.storage.write_errors import report_write_errors, translate_bucket_error
+
+Tree = TypeVar("Tree")
 
 MISFIT = "the config differs from the one that it was trained with"
 
 
 def saved_steps(directory: Path) -> list[int]:
-    """Returns the steps of a folder's finished checkpoints, in order; none where there is no such folder."""
+    """Returns the steps of the finished checkpoints of a folder, in order; [] if there is no such folder."""
     try:
         return sorted(ocp.utils.checkpoint_steps(directory))
     except FileNotFoundError:
@@ -36,17 +40,17 @@ def saved_steps(directory: Path) -> list[int]:
 
 
 class Checkpointer:
-    """Saves a run's states in the background; keeps the latest ones and the best one.
+    """Saves a run's states in the background; keeps the latest checkpoints and the best one.
 
-    A context manager that closes itself, after an error too.
+    A context manager that closes itself, also after an error.
 
     Args:
-      directory: the folder of the checkpoints; made if it does not exist.
+      directory: the folder of the checkpoints; it is made if it does not exist.
       latest: how many of the latest checkpoints to keep.
-      read_only: creates and deletes nothing. All processes but process 0 are read-only in any case.
+      read_only: True: create and delete nothing. Every process except process 0 is read-only in any case.
     """
 
-    def __init__(self, directory, *, latest: int = 2, read_only: bool = False):
+    def __init__(self, directory: PathLike, *, latest: int = 2, read_only: bool = False):
         self.directory = paths.absolute(directory)
         # The step saved last, and the bytes of its state.
         self._last = (0, 0)
@@ -57,24 +61,25 @@ class Checkpointer:
             # Process 0 makes the folder.
             self._manager = processes.process_0_first("open checkpoints", create_manager)
 
-    def save(self, step: int, state, score: float | None = None) -> None:
-        """Starts to save a state in the background, once an earlier save has finished.
+    def save(self, step: int, state: Any, score: float | None = None) -> None:
+        """Waits for an earlier save, then starts to save a state in the background.
 
         Every process calls it; process 0 writes.
 
         Args:
           step: the step of the state. If it is saved already, nothing happens.
           state: a tree of host arrays.
-          score: what "best" compares: higher is better, NaN is worst. None: never the best.
+          score: "best" is the highest score; NaN is the lowest. None: this checkpoint is never the best.
 
         Raises:
-          UserError: the disk is full or cannot be written. The next `save`, `wait` or `close` may raise it as well. What
-            was half written is removed; earlier checkpoints are intact.
+          UserError: the disk is full or cannot be written. The next `save`, `wait` or `close` may raise this error too. The
+            unfinished checkpoint is removed; earlier checkpoints are intact.
+          RuntimeError: Orbax did not save and gave no reason.
         """
         if processes.process_index():
             return
         if step in self._manager.all_steps():
-            # The same state: a run stopped and resumed at this step.
+            # It is the same state: the run was stopped and resumed at this step.
             return
         tree = to_nested_dict(state)
         items = ocp.args.Composite(state=ocp.args.PyTreeSave(tree), digests=ocp.args.JsonSave(leaf_digests(tree)))
@@ -84,7 +89,7 @@ class Checkpointer:
         with self._translate_save_errors():
             saved = self._manager.save(step, args=items, metrics=metrics)
         if not saved:
-            # Orbax skips a save without an error.
+            # Orbax can skip a save without an error.
             raise RuntimeError(f"checkpoint {step} was not saved into {self.directory}")
 
     def steps(self) -> list[int]:
@@ -92,48 +97,69 @@ class Checkpointer:
         return sorted(self._manager.all_steps())
 
     def step_of(self, which: str | int) -> int:
-        """Returns the step that "best", "latest" or a number names; "best" is the latest where none has a score.
+        """Returns the step of a checkpoint.
+
+        Args:
+          which: "best", "latest" or a step. "best" is the latest if no checkpoint has a score.
 
         Raises:
           UserError: there is no such checkpoint.
         """
         steps = self.steps()
         if not steps:
-            raise UserError(f"{self.directory} has no checkpoint; train first (run_train.py --workdir=...)")
+            raise UserError(f"{self.directory} has no checkpoint; train first (unet-jax train --workdir=...)")
         if which == "latest":
             return steps[-1]
         if which == "best":
-            return steps[-1] if self.best_step() is None else self.best_step()
+            best = self.best_step()
+            return steps[-1] if best is None else best
         if not str(which).isdigit() or int(which) not in steps:
             raise UserError(
-                f"checkpoint {which!r} is not in {self.directory}; there are: best, latest, {', '.join(map(str, steps))}"
+                f"checkpoint {which!r} is not in {self.directory}; give one of: best, latest, {', '.join(map(str, steps))}"
             )
         return int(which)
 
     def latest_step(self) -> int | None:
         """Returns the latest saved step, or None."""
         if processes.process_index():
-            # Process 0 may have saved more.
+            # Process 0 may have saved since the folder was read.
             self._manager.reload()
         return self._manager.latest_step()
 
     def best_step(self) -> int | None:
-        """Returns the step with the best score, or None where no checkpoint has a score."""
+        """Returns the step with the best score, or None if no checkpoint has a score."""
         return self._manager.best_step()
 
     def leaf_names(self, step: int) -> set[str]:
-        """Returns the names of all leaves saved at `step`, such as "params/enc_0/conv_0/kernel"; reads no array."""
+        """Returns the names of all leaves saved at `step`, such as "params/enc_0/conv_0/kernel". Reads no array."""
         return set(self._digests(step))
 
     def verify_score(self, step: int) -> None:
-        """Raises DamagedCheckpoint where `step` was saved with a score that is missing or differs now."""
+        """Checks the score of a checkpoint.
+
+        Args:
+          step: a saved step.
+
+        Raises:
+          DamagedCheckpoint: `step` was saved with a score, and the score is now missing or another one.
+        """
         if damage := self._manager.score_damage(step):
             raise self._damaged(step, damage)
 
     def move_to_damaged(self, step: int) -> Path:
-        """Moves a checkpoint to `checkpoints_damaged/`, next to the folder, so that it is never used; returns its new path."""
+        """Moves a checkpoint to `checkpoints_damaged/`, next to the folder, so that it is never used.
+
+        Args:
+          step: a saved step.
+
+        Returns:
+          The new path of the checkpoint.
+
+        Raises:
+          UserError: the checkpoint cannot be moved.
+        """
         folder = self.directory.with_name(f"{self.directory.name}_damaged")
-        # The same step may be damaged more than once.
+        # The same step may have been damaged before.
         names = (str(step), *(f"{step}.{number}" for number in range(2, 1000)))
         target = next(folder / name for name in names if not (folder / name).exists())
         with report_write_errors():
@@ -143,24 +169,31 @@ class Checkpointer:
         return target
 
     def read_leaves(self, step: int) -> dict[str, np.ndarray]:
-        """Reads every leaf saved at `step`, by its name; raises what `restore` raises."""
+        """Reads every leaf saved at `step`, by its name.
+
+        Args:
+          step: a saved step.
+
+        Raises:
+          UserError: as for `restore`.
+        """
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self._metadata(step))
         return named_leaves(self.restore(step, like))
 
-    def restore(self, step: int, like, misfit: str = MISFIT) -> Any:
+    def restore(self, step: int, like: Tree, misfit: str = MISFIT) -> Tree:
         """Reads the state of `step`, or a part of it, and compares each leaf with its digest.
 
         Args:
           step: a saved step.
           like: a tree of arrays or `jax.ShapeDtypeStruct` with the structure, shapes and types to read. It may be a part
-            of what was saved (the parameters alone, or those of a smaller network): the rest is not read.
-          misfit: the end of the error message where a leaf has another shape or type.
+            of the saved state (only the parameters, or those of a smaller network). The rest is not read.
+          misfit: the end of the error message if a leaf has another shape or type.
 
         Returns:
           A tree like `like` of NumPy arrays.
 
         Raises:
-          DamagedCheckpoint: a file is missing or cut off, or a leaf is not what was written.
+          DamagedCheckpoint: a file is missing or truncated, or a leaf differs from what was saved.
           UserError: a leaf of `like` was not saved, or has another shape or type; or the folder cannot be read.
         """
         digests = self._digests(step)
@@ -184,10 +217,10 @@ class Checkpointer:
             name = leaf_name(path)
             leaf = leaves[name]
             if digests[name] != leaf_digest(leaf):
-                raise self._damaged(step, f"{name} is not what was written (sha256 differs)")
+                raise self._damaged(step, f"{name} is not what was written (its sha256 differs)")
             if np.shape(leaf) != np.shape(wanted) or leaf.dtype != wanted.dtype:
                 raise UserError(
-                    f"checkpoint {step} in {self.directory}: {name} is {leaf.dtype}{list(np.shape(leaf))}, the network "
+                    f"checkpoint {step} in {self.directory}: {name} is {leaf.dtype}{list(np.shape(leaf))}, but the network "
                     f"has {wanted.dtype}{list(np.shape(wanted))}; {misfit}"
                 )
             return leaf
@@ -197,7 +230,7 @@ class Checkpointer:
     def _digests(self, step: int) -> dict[str, str]:
         digests = self._read(step, digests=ocp.args.JsonRestore())["digests"]
         if not isinstance(digests, dict) or not digests:
-            raise self._damaged(step, "digests/metadata holds none")
+            raise self._damaged(step, "digests/metadata holds no digest")
         return digests
 
     def _damaged(self, step: int, damage: str) -> DamagedCheckpoint:
@@ -216,16 +249,16 @@ class Checkpointer:
             return self._manager.restore(step, args=ocp.args.Composite(**items))
 
     @contextlib.contextmanager
-    def _translate_save_errors(self):
-        """Turns the errors of a save into a UserError that names the checkpoint and what is left.
+    def _translate_save_errors(self) -> Iterator[None]:
+        """Turns the errors of a save into a UserError that names the checkpoint and where the run can go on from.
 
-        A save fails in the background: Orbax raises its error from whichever method is called next.
+        A save fails in the background. Orbax raises its error from the method that is called next.
         """
         try:
             yield
         except Exception as error:
             if bucket_error := translate_bucket_error(error):
-                # Orbax ignores what is left of it in the bucket, and removes it when the run goes on.
+                # Orbax ignores the unfinished checkpoint in the bucket, and removes it when the run goes on.
                 fallback = disk_space.describe_fallback(self._manager.latest_step())
                 raise UserError(
                     f"checkpoint {self._last[0]} could not be written into {self.directory}: {bucket_error}; {fallback}"
@@ -240,7 +273,7 @@ class Checkpointer:
 
     def _remove_failed_save(self) -> None:
         step, _ = self._last
-        # Repeated, because another thread may still write a part of it and make the folder again.
+        # Repeated, because another thread may still write a part of the checkpoint, and so make the folder again.
         for _ in range(20):
             for half in self._unfinished(step):
                 shutil.rmtree(half, ignore_errors=True)
@@ -253,7 +286,11 @@ class Checkpointer:
         return [path for path in self.directory.iterdir() if path.name.startswith(f"{step}.orbax-checkpoint-tmp")]
 
     def wait(self) -> None:
-        """Waits until every save is on the disk; raises what `save` raises. Every process calls it."""
+        """Waits until every save is on the disk. Every process calls it.
+
+        Raises:
+          UserError: as for `save`.
+        """
         self._wait_for_save()
         processes.barrier("saved")
 
@@ -262,11 +299,15 @@ class Checkpointer:
             self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits until every save is on the disk and closes Orbax's manager; raises what `save` raises."""
+        """Waits until every save is on the disk, and closes Orbax's manager.
+
+        Raises:
+          UserError: as for `save`.
+        """
         try:
             self._wait_for_save()
         finally:
-            # Orbax writes its own metadata as late as here, which a bucket may refuse.
+            # Orbax writes its metadata only now, and a bucket may refuse it.
             with self._translate_save_errors():
                 self._manager.close()
 

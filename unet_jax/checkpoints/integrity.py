@@ -1,7 +1,9 @@
-"""What a damaged checkpoint is and how that is reported; `checkpointer.py` finds it, `recover.py` goes on without it."""
+"""Defines and reports a damaged checkpoint. `checkpointer.py` detects damage; `recover.py` goes on without the checkpoint."""
 
 import contextlib
 import errno
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -10,14 +12,17 @@ from unet_jax.checkpoints.tree import leaf_digest
 from unet_jax.errors import UserError
 from unet_jax.storage.write_errors import first_line, translate_bucket_error
 
-REMEDY = "evaluate another one (run_eval.py --checkpoint=STEP); a run that resumes goes on from the one before"
+REMEDY = "evaluate another one (unet-jax eval --checkpoint=STEP); a run that resumes goes on from the previous one"
 
 
 class DamagedCheckpoint(UserError):
-    """Says that a checkpoint is not what was written.
+    """Reports that the content of a checkpoint differs from what was saved.
+
+    Args:
+      what: the checkpoint, its damaged part and the reason, without the remedy.
 
     Attributes:
-      what: which checkpoint, which part of it, and why, without the remedy.
+      what: the same text.
     """
 
     def __init__(self, what: str):
@@ -25,33 +30,40 @@ class DamagedCheckpoint(UserError):
         self.what = what
 
     def __reduce__(self):
-        # Pickled between processes from `what` alone; from the message it would name the remedy twice.
+        # Errors are pickled between processes. Made again from the whole message, this one would name the remedy twice.
         return DamagedCheckpoint, (self.what,)
 
 
 def score_with_digest(score: float) -> dict[str, float | str]:
-    """Returns a score as it is saved: with its sha256, so that a flipped bit is found."""
+    """Returns a score in the form in which it is saved: with its sha256, so that a flipped bit is detected.
+
+    >>> is_score_intact(score_with_digest(0.5)), is_score_intact(score_with_digest(0.5) | {"score": 0.75})
+    (True, False)
+    """
     return {"score": float(score), "sha256": leaf_digest(np.float64(score))}
 
 
-def is_score_intact(saved) -> bool:
-    """Returns whether `saved` is what `score_with_digest` wrote."""
+def is_score_intact(saved: Any) -> bool:
+    """Returns True if `saved` is a score with the sha256 that `score_with_digest` gave it."""
     score = saved.get("score") if isinstance(saved, dict) else None
     return isinstance(score, float) and saved.get("sha256") == leaf_digest(np.float64(score))
 
 
 def describe_read_error(error: Exception) -> str:
-    """Returns the first line of a message, without the specification of a file that may stand behind it."""
+    """Returns the first line of an error's message, without the file specification that TensorStore appends."""
     return first_line(error).split(" [tensorstore_spec=")[0].split(" [source ")[0]
 
 
 @contextlib.contextmanager
-def raise_if_damaged(item: str):
-    """Turns the errors of reading `item` inside the context into those of a user.
+def raise_if_damaged(item: str) -> Iterator[None]:
+    """Turns errors that occur while `item` is read inside the context into errors for the user.
+
+    Args:
+      item: what is read, for the message.
 
     Raises:
-      DamagedCheckpoint: what was read is not what was written.
-      UserError: it may well be whole: the bucket refuses, there is no permission, or the disk fails.
+      DamagedCheckpoint: a file is missing, or does not have the content that was saved.
+      UserError: the item may be intact, but the bucket refuses, permission is missing, or the disk fails.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Orbax's manager of a folder of checkpoints, set up for this project; `checkpointer.py` saves and reads through it."""
+"""Sets up Orbax's manager of a folder of checkpoints for this project; `checkpointer.py` saves and reads through it."""
 
 import json
 import math
@@ -14,20 +14,20 @@ from unet_jax.runtime import processes
 
 
 def open_manager(directory: Path, *, latest: int, read_only: bool) -> "Manager":
-    """Opens a folder of checkpoints for this process alone; process 0 makes the folder, the others only read.
+    """Opens a folder of checkpoints for this process alone. Process 0 makes the folder; the other processes only read.
 
     Args:
       directory: the folder of the checkpoints.
-      latest: how many of the latest to keep, besides the best.
-      read_only: creates and deletes nothing.
+      latest: how many of the latest checkpoints to keep, in addition to the best.
+      read_only: True: create and delete nothing.
     """
     silence_orbax()
     process = processes.process_index()
     read_only = read_only or process > 0
     if not read_only:
-        # Orbax does not make it for one process of several.
+        # Orbax does not make the folder for one process of several.
         directory.mkdir(parents=True, exist_ok=True)
-    # Each process by itself: the tree is whole in all, so none has to wait for another, least of all a dead one.
+    # Each process works alone. All of them hold the complete tree, so none has to wait for another, which may have died.
     alone = ocp.options.MultiprocessingOptions(
         primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"process_{process}"
     )
@@ -38,9 +38,9 @@ def open_manager(directory: Path, *, latest: int, read_only: bool) -> "Manager":
             create=False,
             read_only=read_only,
             multiprocessing_options=alone if several else ocp.options.MultiprocessingOptions(),
-            # Removes what a killed run had half written.
+            # Removes an unfinished checkpoint of a run that was killed.
             cleanup_tmp_directories=not read_only,
-            # Without it best_step() is the latest.
+            # Without `best_fn`, best_step() would return the latest.
             best_fn=_score,
             best_mode="max",
             preservation_policy=policies.AnyPreservationPolicy(
@@ -54,25 +54,27 @@ def open_manager(directory: Path, *, latest: int, read_only: bool) -> "Manager":
 
 
 class Manager(ocp.CheckpointManager):
-    """Orbax's manager, which also opens a folder where a score is damaged: that checkpoint has no score and is never the best.
+    """Opens a folder of checkpoints even if a score in it is damaged.
 
-    Orbax reads all scores when it opens a folder, and fails at the first that it cannot read.
+    Orbax reads all scores when it opens a folder, and fails at the first one that it cannot read. Here a checkpoint with a
+    damaged score counts as one without a score, so it is never the best.
     """
 
-    def metrics(self, step: int):
+    def metrics(self, step: int) -> dict[str, float | str] | None:
+        """Returns the score of `step` as it was saved, or None if it is missing or damaged."""
         return None if self.score_damage(step) else super().metrics(step)
 
     def score_damage(self, step: int) -> str:
-        """Returns why the score of `step` cannot be trusted; "" where it can, and where none was written."""
+        """Returns why the score of `step` is damaged, or "" if it is intact or none was written."""
         try:
             metrics = super().metrics(step)
         except ValueError as error:
-            # Of JSON or of its encoding.
+            # The file is not JSON, or not UTF-8.
             return f"metrics/metrics, its score, cannot be read ({integrity.describe_read_error(error)})"
         if metrics is None:
             return "metrics/metrics, its score, is missing" if self._was_scored(step) else ""
         if "sha256" not in metrics:
-            return "metrics/metrics, its score, has no sha256, so another version wrote it"
+            return "metrics/metrics, its score, has no sha256: another version wrote it"
         return "" if integrity.is_score_intact(metrics) else "metrics/metrics, its score, is not what was written"
 
     def _was_scored(self, step: int) -> bool:
@@ -80,11 +82,11 @@ class Manager(ocp.CheckpointManager):
             metadata = json.loads((self.directory / str(step) / "_CHECKPOINT_METADATA").read_text())
             return "metrics" in metadata["item_handlers"]
         except (OSError, ValueError, LookupError, TypeError):
-            # It cannot be known, and the state does not need it.
+            # Nobody can know; the state can be used without its score.
             return False
 
 
 def _score(metrics: Mapping[str, float]) -> float:
     score = metrics["score"]
-    # A NaN among the scores would delete the best checkpoint.
+    # Orbax would delete the best checkpoint if a score were NaN.
     return -math.inf if math.isnan(score) else score

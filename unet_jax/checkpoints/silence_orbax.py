@@ -1,4 +1,4 @@
-"""Silences Orbax, so that the one line that says what went wrong is not lost among others."""
+"""Silences Orbax, so that the one line which explains an error is not lost among its log lines."""
 
 import sys
 
@@ -8,9 +8,9 @@ from absl import logging as absl_logging
 def silence_orbax() -> None:
     """Stops Orbax's logging, and the tracebacks that its threads print after a save has failed.
 
-    Orbax logs each phase of each save, and errors that it raises as well. When a save fails, its event loop is closed;
-    each array that was still to be written then ends in a `RuntimeError` in a thread, where nothing can catch it. Python
-    prints it through `sys.unraisablehook`, so that is the one place to drop it.
+    Orbax logs each phase of each save, and also the errors that it raises. When a save fails, Orbax closes its event loop.
+    Each array that is not yet written then raises a `RuntimeError` in a thread, where no caller can catch it. Python prints
+    such errors through `sys.unraisablehook`, which is therefore the only place to drop them.
     """
     absl_logging.set_verbosity(absl_logging.FATAL)
     if not isinstance(sys.unraisablehook, _DropClosedLoopErrors):
@@ -18,7 +18,7 @@ def silence_orbax() -> None:
 
 
 class _DropClosedLoopErrors:
-    """A `sys.unraisablehook` that drops "Event loop is closed" and passes all others to the hook before it."""
+    """A `sys.unraisablehook` that drops "Event loop is closed" and passes every other error to the previous hook."""
 
     def __init__(self, previous_hook):
         self._previous_hook = previous_hook

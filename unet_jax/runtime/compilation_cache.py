@@ -1,4 +1,4 @@
-"""Keeps compiled programs on the disk, so that the second run of an experiment starts at once."""
+"""Keeps compiled programs on the disk, so that a later run of the same experiment does not compile again."""
 
 import hashlib
 import os
@@ -7,28 +7,30 @@ from pathlib import Path
 
 
 def cache_dir() -> Path:
-    """Returns `~/.cache/unet_jax/compiled/KIND` (or under $XDG_CACHE_HOME); KIND is a hash of the machine's processor.
+    """Returns `~/.cache/unet_jax/compiled/KIND` (or below $XDG_CACHE_HOME), where KIND is a hash of the processor's kind.
 
-    XLA compiles for the instructions of one processor. Machines that share a home folder may have others, which lack some.
+    XLA compiles for the instructions of one kind of processor. Another machine with the same home folder may lack some of
+    these instructions, so each kind of processor has a folder.
     """
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         instructions = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
     except OSError:
-        # Not on Linux.
+        # Only Linux has this file.
         instructions = ""
     kind = hashlib.sha256(f"{platform.machine()} {platform.processor()} {instructions}".encode()).hexdigest()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "unet_jax" / "compiled" / kind[:12]
 
 
 def enable(on: bool = True) -> None:
-    """Makes JAX keep what it compiles and read it again; must be called before JAX is imported.
+    """Makes JAX keep compiled programs on the disk. Must be called before JAX is imported.
 
-    $JAX_COMPILATION_CACHE_DIR and JAX's other variables take precedence. The name of a file is a hash of the program, its
-    options and the versions, so a wrong one is never read; deleting the folder is always safe.
+    $JAX_COMPILATION_CACHE_DIR and JAX's other variables take precedence. The name of each file is a hash of the program,
+    its options and the versions of the libraries, so JAX never reads a program that does not fit. Deleting the folder is
+    always safe.
 
     Args:
-      on: False turns JAX's cache off.
+      on: False: JAX keeps no compiled program.
     """
     if not on:
         os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"

@@ -1,8 +1,8 @@
-"""Joins this process to a job of several processes, and ends it after an error so that no other waits for it.
+"""Joins this process to a job of several processes. Ends it after an error, so that no other process waits for it.
 
-A collective waits for all processes, without end if one has died. So a process that fails exits at once, without JAX's
-orderly shutdown, which is a collective too. The others notice the broken connection in seconds; or JAX's coordinator ends
-them `HEARTBEAT_S` after the last sign of life of the dead process, whatever they wait for.
+A collective operation waits for all processes, and waits forever if one has died. So a process that fails exits at once. It
+skips JAX's orderly shutdown, because that is a collective operation too. The other processes notice the broken connection
+within seconds. If they do not, JAX's coordinator ends them `HEARTBEAT_S` after the last sign of life of the dead process.
 """
 
 import contextlib
@@ -10,22 +10,24 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Iterator
 
 from unet_jax.errors import UserError
 from unet_jax.storage.write_errors import first_line
 
-# A process without a sign of life for as long counts as dead.
+# Seconds without a sign of life after which a process counts as dead.
 HEARTBEAT_S = 60
 
-# Process 0 exits as much later after an error: its end ends the others at once, before they could print their own errors.
+# Seconds that process 0 waits before it exits after an error. Its exit ends the other processes at once, and they need
+# this time to print their errors.
 EXIT_DELAY_S = 2
 
-# The environment variables that hold how many processes a launcher has started.
+# Environment variables that hold the number of processes that a launcher has started.
 LAUNCHERS = {"Slurm": "SLURM_STEP_NUM_TASKS", "Open MPI": "OMPI_COMM_WORLD_SIZE"}
 
 MANUAL_FLAGS = "give --coordinator=HOST:PORT (of process 0), --num_processes and --process_id"
 
-# Words in the errors of a collective where another process is lost.
+# Words in the errors of a collective operation after another process has died.
 LOST_PROCESS_WORDS = ("gloo", "nccl", "connection", "coordination", "heartbeat", "peer", "barrier", "unavailable")
 
 
@@ -35,15 +37,15 @@ def join_job(
     coordinator: str = "",
     num_processes: int | None = None,
     process_id: int | None = None,
-):
-    """Joins the job that this process belongs to, if any, for the time of the context.
+) -> Iterator[None]:
+    """Joins the job that this process belongs to, if any, while the context lasts.
 
     Only process 0 prints to stdout; every process prints its errors. An error inside the context ends this process, and
-    with it the job in at most `2 * HEARTBEAT_S`.
+    then the whole job within `2 * HEARTBEAT_S`.
 
     Args:
-      multiprocess: whether to join; None: join where Slurm or Open MPI started several processes.
-      coordinator: HOST:PORT of process 0, where it cannot be detected. Needs `num_processes` and `process_id`.
+      multiprocess: True: join; False: do not join; None: join if Slurm or Open MPI started several processes.
+      coordinator: HOST:PORT of process 0, if it cannot be detected. Needs `num_processes` and `process_id`.
       num_processes: the number of processes of the job.
       process_id: the number of this process, from 0.
 
@@ -53,7 +55,7 @@ def join_job(
     manual = bool(coordinator) or num_processes is not None or process_id is not None
     if multiprocess is False and manual:
         raise UserError(
-            "--nomultiprocess: no job is joined; leave out --coordinator, --num_processes and --process_id, or "
+            "--nomultiprocess contradicts --coordinator, --num_processes and --process_id; drop these, or drop "
             "--nomultiprocess"
         )
     if not (multiprocess or manual or (multiprocess is None and launcher())):
@@ -61,13 +63,13 @@ def join_job(
         return
     if manual and (not coordinator or num_processes is None or process_id is None):
         raise UserError(f"--coordinator, --num_processes and --process_id go together: {MANUAL_FLAGS}")
-    if manual and process_id >= num_processes:
+    if num_processes is not None and process_id is not None and process_id >= num_processes:
         raise UserError(
             f"--process_id={process_id} does not fit --num_processes={num_processes}; give a number from 0 to "
             f"{num_processes - 1}"
         )
     _initialize(coordinator or None, num_processes, process_id)
-    # Not at the top of the file: --help must not wait for JAX.
+    # Imported here, because --help must not wait for JAX.
     import jax
 
     index, count = jax.process_index(), jax.process_count()
@@ -77,14 +79,14 @@ def join_job(
         try:
             yield
         except (Exception, KeyboardInterrupt) as error:
-            # Not SystemExit: all processes raise that at the same step.
+            # SystemExit passes: all processes raise it at the same step.
             if count == 1:
                 raise
             _exit_after_error(error, index, count)
 
 
 def launcher() -> str:
-    """Returns the launcher that started this process as one of several; "" where none is detected."""
+    """Returns the launcher that started this process as one of several, or "" if none is detected."""
     for name, variable in LAUNCHERS.items():
         if os.environ.get(variable, "1") not in ("", "1"):
             return name
@@ -95,19 +97,19 @@ def _initialize(coordinator: str | None, num_processes: int | None, process_id: 
     import jax
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    # JAX's own handler of SIGTERM would replace the loop's, and hide a signal that comes before training.
+    # JAX's handler of SIGTERM would replace that of the training loop, and would hide a signal that comes before training.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(coordinator, num_processes, process_id, heartbeat_timeout_seconds=HEARTBEAT_S)
     except ValueError as error:
         raise UserError(
-            f"--multiprocess: the job of this process cannot be detected ({error}). Start it by Slurm (srun), Open MPI "
-            f"(mpirun), Kubernetes (as an indexed Job, with jax[k8s] installed) or on a Cloud TPU, or {MANUAL_FLAGS}"
+            f"--multiprocess: the job of this process cannot be detected ({error}). Start it with Slurm (srun), Open MPI "
+            f"(mpirun) or Kubernetes (an indexed Job, with jax[k8s] installed), or on a Cloud TPU; or {MANUAL_FLAGS}"
         ) from error
     except RuntimeError as error:
         raise UserError(
-            f"--multiprocess: the job cannot be joined ({first_line(error)}). All processes must be started within five "
-            "minutes, with the same --num_processes, and reach the coordinator's port"
+            f"--multiprocess: the job cannot be joined ({first_line(error)}). Start all processes within five minutes, "
+            "with the same --num_processes, and check that they can reach the coordinator's port"
         ) from error
 
 
@@ -120,13 +122,13 @@ def _exit_after_error(error: BaseException, index: int, count: int) -> None:
         text, status = f"error: {error}", 2
     elif is_lost_process(error):
         text = (
-            f"error: another process of this job has ended, and its output says why ({first_line(error)}). Start the job "
-            "again with the same command: it goes on from its latest checkpoint"
+            f"error: another process of this job has ended ({first_line(error)}). Its output gives the reason. Start the "
+            "job again with the same command: it goes on from its latest checkpoint"
         )
     else:
         text = "".join(traceback.format_exception(error))
     with contextlib.suppress(OSError):
-        # `os._exit` does not flush.
+        # `os._exit` does not flush it.
         sys.stdout.flush()
     print(f"process {index} of {count}: {text}", file=sys.stderr, flush=True)
     if index == 0:
@@ -135,7 +137,7 @@ def _exit_after_error(error: BaseException, index: int, count: int) -> None:
 
 
 def is_lost_process(error: BaseException) -> bool:
-    """Returns whether a collective failed because another process has ended."""
+    """Returns True for the error of a collective operation that failed because another process has ended."""
     import jax
 
     message = str(error).lower()

@@ -1,15 +1,16 @@
-"""Maps steps over the devices: the only file that knows `pmap`.
+"""Maps steps over the devices. No other file uses `pmap`.
 
-A step body uses collectives over `AXIS` by name and nothing else of this file, so the same body also runs under
-`jit(shard_map(...))`, ahead of time, for machines that do not exist here.
+The body of a step uses collective operations over `AXIS`, and nothing else of this file. So the same body can also be compiled
+with `jit(shard_map(...))`, ahead of time, for machines that are not present.
 
-The state is placed once, replicated (`replicate`); a batch is `[global batch, ...]` on the host and
-`[devices, batch per device, ...]` in the step (`shard`). Outputs with `out_axes=None` are equal on every device because
-the body has summed or averaged them over `AXIS`.
+The state is placed once, with a copy on each device (`replicate`). A batch is `[global batch, ...]` on the host and
+`[devices, batch per device, ...]` in the step (`shard`). Outputs with `out_axes=None` are equal on every device, because the
+body has summed or averaged them over `AXIS`.
 """
 
 import os
 from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
 import jax
 import numpy as np
@@ -19,27 +20,44 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from unet_jax.errors import UserError
 from unet_jax.runtime.processes import barrier, process_count
 
+# A pytree of arrays.
+Tree = TypeVar("Tree")
+
 # The mapped axis: the batch is split over it, everything else is replicated.
 AXIS = "batch"
 
-
-# XLA's newer CPU kernels (YNNPACK) for products and sums alone. Its older ones (Eigen) run convolutions: they are faster
-# for the weight gradient of `models/conv.py`, and as fast for everything else in a training step.
+# Uses XLA's newer CPU kernels (YNNPACK) for products and sums only. Its older kernels (Eigen) run the convolutions: they are
+# faster for the weight gradient of `models/conv.py`, and as fast for everything else in a training step.
 CPU_STEP_OPTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
 }
 
 
-def broadcast(tree):
-    """Returns process 0's arrays in every process, bit by bit, as NumPy arrays. Every process calls it.
+class CompiledStep(Protocol):
+    """A compiled training step: `(state, batch) -> (state, metrics)`."""
+
+    def __call__(self, state: Any, batch: Any, /) -> Any:
+        """Takes one step."""
+        ...
+
+    def cost_analysis(self) -> Any:
+        """Returns XLA's own count of what one run on one device does, by name."""
+        ...
+
+
+def broadcast(tree: Tree) -> Tree:
+    """Returns process 0's arrays in every process, bit by bit. Every process calls it.
 
     Args:
       tree: arrays of the same shapes and types in every process.
+
+    Returns:
+      A tree of NumPy arrays; with one process `tree` itself.
     """
     if process_count() == 1:
         return tree
     leaves, structure = jax.tree.flatten(to_host(tree))
-    # The collective waits for 30 s at most.
+    # The collective operation below waits for at most 30 s; this barrier waits longer.
     barrier("broadcast")
     flat = np.concatenate([np.frombuffer(leaf.tobytes(), np.uint8) for leaf in leaves])
     flat = multihost_utils.broadcast_one_to_all(flat)
@@ -51,18 +69,20 @@ def broadcast(tree):
 
 
 class AnyProcessFlag:
-    """Tells all processes that one of them has raised its flag.
+    """Returns True in all processes after one of them has raised its flag.
 
-    Every process calls it once a step, and all get the same answer at the same step. The answer is that of the call
-    before, so that no step waits for it. With one process it is the flag itself.
+    Every process calls it once a step, and all get the same answer at the same step. The answer belongs to the previous
+    call, so that no step waits for it. With one process the answer is the flag.
     """
 
-    def __init__(self):
-        self._p_any, self._pending = None, None
+    def __init__(self) -> None:
+        self._p_any: Callable | None = None
+        self._pending: jax.Array | None = None
         if process_count() > 1:
             self._p_any = jax.pmap(lambda flag: jax.lax.pmax(flag, AXIS), axis_name=AXIS, out_axes=None)
 
     def __call__(self, flag: bool) -> bool:
+        """Returns whether a process had raised its flag at the previous call."""
         if self._p_any is None:
             return flag
         previous, self._pending = self._pending, self._p_any(np.full(jax.local_device_count(), flag, np.int32))
@@ -70,7 +90,7 @@ class AnyProcessFlag:
 
 
 def local_devices(devices: Sequence[jax.Device] | None = None) -> list[jax.Device]:
-    """Returns the devices of this process that share the work: `devices`, or all local ones."""
+    """Returns the devices of this process that share the work: `devices`, or all local devices."""
     return list(devices) if devices is not None else jax.local_devices()
 
 
@@ -82,29 +102,45 @@ def num_devices(devices: Sequence[jax.Device] | None = None) -> int:
 def check_batch_size(
     batch_size: int, devices: Sequence[jax.Device] | None = None, what: str = "train.batch_size"
 ) -> None:
-    """Raises UserError unless the global batch divides evenly over all devices of all processes."""
+    """Checks that the global batch divides evenly over all devices of all processes.
+
+    Args:
+      batch_size: of the global batch.
+      devices: of this process; None for all local devices.
+      what: the name of the batch in the error.
+
+    Raises:
+      UserError: it does not.
+    """
     n, processes = len(local_devices(devices)), jax.process_count()
     if batch_size < 1 or batch_size % (n * processes):
         raise UserError(
-            f"{what}: global batch {batch_size} does not divide over {n} devices x {processes} process(es); "
+            f"{what}: the global batch {batch_size} does not divide over {n} devices x {processes} process(es); "
             f"use a multiple of {n * processes}"
         )
 
 
-def replicate(tree, devices: Sequence[jax.Device] | None = None):
-    """Places a copy of every leaf on each local device; a step that donates the copies leaves `tree` as it is."""
+def replicate(tree: Tree, devices: Sequence[jax.Device] | None = None) -> Tree:
+    """Places a copy of every leaf on each local device. A step that donates the copies does not change `tree`."""
     mesh = Mesh(np.asarray(local_devices(devices)), (AXIS,))
     return jax.device_put(to_host(tree), NamedSharding(mesh, PartitionSpec()))
 
 
-def shard(batch, devices: Sequence[jax.Device] | None = None):
-    """Splits the leading axis of every leaf: `[n * b, ...]` -> `[n, b, ...]` for n local devices."""
+def shard(batch: Tree, devices: Sequence[jax.Device] | None = None) -> Tree:
+    """Splits the leading axis of every leaf: `[n * b, ...]` -> `[n, b, ...]` for n local devices.
+
+    >>> shard({"image": np.zeros((6, 32, 32, 1))}, devices=jax.local_devices()[:1])["image"].shape
+    (1, 6, 32, 32, 1)
+    """
     n = len(local_devices(devices))
     return jax.tree.map(lambda x: x.reshape(n, x.shape[0] // n, *x.shape[1:]), batch)
 
 
 def pmap_step(step: Callable, devices: Sequence[jax.Device] | None = None) -> Callable:
-    """Maps `step(state, batch) -> (state, metrics)` over the devices; state and metrics are replicated, state is donated."""
+    """Maps `step(state, batch) -> (state, metrics)` over the devices.
+
+    State and metrics are replicated; the batch is split. The state is donated: the new state overwrites its memory.
+    """
     return jax.pmap(
         step,
         axis_name=AXIS,
@@ -115,47 +151,56 @@ def pmap_step(step: Callable, devices: Sequence[jax.Device] | None = None) -> Ca
     )
 
 
-def compile_step(p_step: Callable, state, batch):
-    """Compiles a `pmap_step` for these arguments before its first call, with the fastest options for its devices."""
+def compile_step(p_step: Any, state: Any, batch: Any) -> CompiledStep:
+    """Compiles a step before its first call, with the fastest options for its devices.
+
+    Args:
+      p_step: what `pmap_step` returned.
+      state: as for the call.
+      batch: as for the call.
+    """
     device = next(iter(jax.tree.leaves(state)[0].devices()))
     compiled = compile_lowered(p_step.lower(state, batch), device.platform)
     if process_count() == 1:
         return compiled
-    # Some compile longer, and the first collective waits for 30 s at most.
+    # Some processes compile longer than others, and the first collective operation waits for at most 30 s.
     barrier("compiled")
-    return _from_local_arrays(compiled)
+    return _StepOfLocalRows(compiled)
 
 
-def _from_local_arrays(compiled) -> Callable:
-    """Returns a step of several processes that takes the rows of this process; its outputs are arrays of all processes."""
-    # The order of the devices is that of the processes, as in pmap: process p's rows are the p-th part of the batch.
-    mesh = Mesh(sorted(jax.devices(), key=lambda device: device.process_index), (AXIS,))
+class _StepOfLocalRows:
+    """A step of several processes that takes the rows of this process. Its outputs are arrays of all processes."""
 
-    def step(state, batch):
-        # From the second step on, the state is an array of all processes and stays as it is.
-        state = multihost_utils.host_local_array_to_global_array(state, mesh, PartitionSpec())
-        batch = multihost_utils.host_local_array_to_global_array(batch, mesh, PartitionSpec(AXIS))
-        return compiled(state, batch)
+    def __init__(self, compiled: jax.stages.Compiled):
+        self._compiled = compiled
+        # The devices are in the order of the processes, as in pmap: the rows of process p are the p-th part of the batch.
+        self._mesh = Mesh(sorted(jax.devices(), key=lambda device: device.process_index), (AXIS,))
 
-    step.cost_analysis = compiled.cost_analysis
-    return step
+    def __call__(self, state, batch):
+        # From the second step on, the state is an array of all processes already and is not changed here.
+        state = multihost_utils.host_local_array_to_global_array(state, self._mesh, PartitionSpec())
+        batch = multihost_utils.host_local_array_to_global_array(batch, self._mesh, PartitionSpec(AXIS))
+        return self._compiled(state, batch)
+
+    def cost_analysis(self):
+        return self._compiled.cost_analysis()
 
 
-def compile_lowered(lowered, platform: str):
-    """Compiles a lowered training step for devices of that platform ("cpu", "gpu", "tpu")."""
+def compile_lowered(lowered: jax.stages.Lowered, platform: str) -> jax.stages.Compiled:
+    """Compiles a lowered training step for devices of a platform ("cpu", "gpu", "tpu")."""
     flags = os.environ.get("XLA_FLAGS", "")
     if platform == "cpu" and not any(option in flags for option in CPU_STEP_OPTIONS):
         try:
             return lowered.compile(compiler_options=CPU_STEP_OPTIONS)
         except jax.errors.JaxRuntimeError as error:
-            # A release of XLA that does not know them compiles without.
+            # This release of XLA does not know the options.
             if "option" not in str(error):
                 raise
     return lowered.compile()
 
 
 def pmap_forward(fn: Callable, devices: Sequence[jax.Device] | None = None) -> Callable:
-    """Maps `fn(variables, batch) -> outputs` over the devices; variables are replicated, batch and outputs split."""
+    """Maps `fn(variables, batch) -> outputs` over the devices. Variables are replicated; batch and outputs are split."""
     return jax.pmap(
         fn,
         axis_name=AXIS,
@@ -169,8 +214,8 @@ def pmap_predict(fn: Callable, devices: Sequence[jax.Device] | None = None) -> C
     """Returns a `pmap_forward` of `fn` that takes and returns host arrays.
 
     Returns:
-      A callable `(variables, batch) -> outputs`. Every leaf of `batch` is `[B, ...]`, B a multiple of the number of local
-      devices; every output leaf is a NumPy array `[B, ...]`.
+      A callable `(variables, batch) -> outputs`. Every leaf of `batch` is `[B, ...]`, where B is a multiple of the number of
+      local devices. Every leaf of the outputs is a NumPy array `[B, ...]`.
     """
     p_fn = pmap_forward(fn, devices)
 
@@ -181,9 +226,9 @@ def pmap_predict(fn: Callable, devices: Sequence[jax.Device] | None = None) -> C
     return predict
 
 
-def to_host(tree):
-    """Copies replicated arrays to NumPy, from the first device of this process alone.
+def to_host(tree: Tree) -> Tree:
+    """Copies replicated arrays to NumPy, from the first device of this process.
 
-    It copies because on a CPU `np.asarray` shares the memory, which the next step overwrites: it donates its state.
+    It makes a copy because `np.asarray` shares the memory on a CPU, and the next step overwrites that memory.
     """
     return jax.tree.map(lambda x: np.array(x.addressable_data(0) if isinstance(x, jax.Array) else x), tree)

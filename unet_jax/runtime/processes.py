@@ -1,9 +1,9 @@
-"""Lets the processes of a job wait for each other and exchange values, through JAX's coordinator, without devices."""
+"""Lets the processes of a job wait for each other and exchange values. Uses JAX's coordinator, and no device."""
 
 import itertools
 import pickle
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import jax
 from jax._src import distributed
@@ -12,49 +12,50 @@ from unet_jax.errors import UserError
 
 T = TypeVar("T")
 
-
-# How long a process waits for others that are alive: preparing a large data set takes one of them hours.
+# How long a process waits for others that are alive. One of them may prepare a large data set for hours.
 TIMEOUT_MS = 24 * 3600 * 1000
 
-
-# All processes exchange the same things in the same order, so that their counts agree.
+# All processes make the same exchanges in the same order, so their counts agree.
 _exchanges = itertools.count()
 
 
 def process_count() -> int:
-    """Returns the number of processes of this job, 1 before `jax.distributed.initialize`; starts no device."""
+    """Returns the number of processes of this job; 1 before `jax.distributed.initialize`. Starts no device."""
     return jax.process_count() if jax.distributed.is_initialized() else 1
 
 
 def process_index() -> int:
-    """Returns the number of this process, from 0."""
+    """Returns the number of this process, from 0. Starts no device."""
     return jax.process_index() if jax.distributed.is_initialized() else 0
 
 
 def barrier(name: str) -> None:
-    """Waits until every process of the job has called it with the same name, however late the last one is.
+    """Waits until every process of the job has called it with the same name.
 
-    Uses JAX's coordinator, not a collective of the devices, which waits for 30 s at most on a CPU. If a process has died
-    it raises, or the coordinator ends this process.
+    Uses JAX's coordinator. A collective operation of the devices would wait for at most 30 s on a CPU. If a process has
+    died, this function raises JAX's error, or the coordinator ends this process.
     """
     if process_count() > 1:
         _coordinator().wait_at_barrier(f"{name} {next(_exchanges)}", TIMEOUT_MS)
 
 
 def _coordinator():
-    # Private to JAX: `jax.distributed` and `multihost_utils` (0.12.0) give collectives of the devices alone, neither the
-    # coordinator's barriers nor its key-value store.
+    # Private to JAX. Its public modules `jax.distributed` and `multihost_utils` (0.12.0) offer only collective operations of
+    # the devices, but neither the coordinator's barriers nor its key-value store.
     return distributed.global_state.client
 
 
 def process_0_first(name: str, action: Callable[[], T]) -> T:
-    """Runs `action` in process 0 first, then in all others; returns each process its own result.
+    """Runs `action` in process 0 first, then in all others.
 
-    After an error in process 0 the others run it too, and meet the error themselves.
+    After an error in process 0 the others run it too, and raise the error themselves.
 
     Args:
       name: the name of the barrier, the same in every process.
-      action: what every process runs.
+      action: the function that every process runs.
+
+    Returns:
+      The result of this process.
     """
     if process_index():
         barrier(name)
@@ -62,7 +63,7 @@ def process_0_first(name: str, action: Callable[[], T]) -> T:
     try:
         result = action()
     except Exception:
-        # Not after an interrupt, which ends the job.
+        # After an interrupt there is no barrier: it ends the job.
         barrier(name)
         raise
     barrier(name)
@@ -72,7 +73,7 @@ def process_0_first(name: str, action: Callable[[], T]) -> T:
 def gather(value: T) -> list[T]:
     """Returns the `value` of every process, in the order of the processes. Every process calls it.
 
-    The values are pickled: they are results and `UserError`s of any kind, and come from processes of the same job.
+    The values are pickled, so they may have any type. They come from processes of the same job, which can be trusted.
     """
     if process_count() == 1:
         return [value]
@@ -87,8 +88,19 @@ def gather(value: T) -> list[T]:
 
 
 def on_process_0(action: Callable[[], T]) -> T:
-    """Runs `action` in process 0 alone; every process returns its result, which is pickled, or raises its `UserError`."""
-    result, error = None, None
+    """Runs `action` in process 0 alone. Every process calls it.
+
+    Args:
+      action: the function; its result must be one that can be pickled.
+
+    Returns:
+      The result of process 0, in every process.
+
+    Raises:
+      UserError: `action` raised it in process 0; every process raises it.
+    """
+    result: T | None = None
+    error: UserError | None = None
     if process_index() == 0:
         try:
             result = action()
@@ -99,4 +111,4 @@ def on_process_0(action: Callable[[], T]) -> T:
     result, error = gather((result, error))[0]
     if error:
         raise error
-    return result
+    return cast(T, result)

@@ -1,27 +1,53 @@
-"""What a compiled program costs: by XLA's own count, and by the clock, several in turn."""
+"""Measures the cost of compiled programs: operations and bytes as XLA counts them, and seconds by the clock."""
 
 import dataclasses
 import time
 from collections.abc import Callable, Hashable, Mapping
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 Name = TypeVar("Name", bound=Hashable)
 
 
+class Counted(Protocol):
+    """A lowered or compiled program."""
+
+    def cost_analysis(self) -> Any:
+        """Returns XLA's own count, by name."""
+        ...
+
+
+class Compiled(Counted, Protocol):
+    """A compiled program."""
+
+    def memory_analysis(self) -> Any:
+        """Returns XLA's plan of the memory."""
+        ...
+
+
 class Operations(NamedTuple):
-    """What a program does in one run on one device: floating point operations, and bytes read and written by them."""
+    """The work of one run of a program on one device.
+
+    Attributes:
+      flops: floating point operations.
+      moved: bytes that the operations read and write.
+    """
 
     flops: float
     moved: float
 
 
-def count_operations(program) -> Operations:
-    """Counts what a program does, by XLA's own count; zeros where XLA counts nothing.
+def count_operations(program: Counted) -> Operations:
+    """Returns XLA's own count of a program's work; zeros if XLA counts nothing.
 
-    XLA counts the body of a loop once, and each operand wherever it is used.
+    XLA counts the body of a loop once, and counts each operand at each of its uses.
+
+    >>> import jax
+    >>> a = jax.numpy.ones((8, 8))
+    >>> count_operations(jax.jit(lambda a: a @ a).lower(a)).flops
+    1024.0
 
     Args:
-      program: what `.lower(...)` or `.compile()` returned, or a step of `parallel.compile_step`.
+      program: what `.lower(...)`, `.compile()` or `parallel.compile_step` returned.
     """
     counted = program.cost_analysis() or {}
     return Operations(counted.get("flops", 0.0), counted.get("bytes accessed", 0.0))
@@ -29,19 +55,18 @@ def count_operations(program) -> Operations:
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """One run of a compiled program on one device, as XLA counts and plans it.
+    """The cost of one run of a compiled program on one device, as XLA counts and plans it.
 
-    Scratch that a kernel takes for itself while it runs is in none of the bytes, nor is the program's own code.
+    The bytes include neither the program's code nor the scratch memory that a kernel allocates while it runs.
 
     Attributes:
       flops: floating point operations.
-      temporary: bytes for what is neither given nor returned; two values share bytes where one is last read before the
-        other is made.
-      argument: bytes of what is given: variables and batch.
-      output: bytes of what is returned.
-      aliased: bytes of what is returned in the place of an argument: a training step's new state in that of the old.
-      moved: bytes read and written by all operations, each operand counted wherever it is used: more than goes through
-        the memory where a cache holds some.
+      temporary: bytes of intermediate values. Two values share bytes if one is last read before the other is made.
+      argument: bytes of the arguments: variables and batch.
+      output: bytes of the results.
+      aliased: bytes of the results that overwrite an argument, such as a training step's new state.
+      moved: bytes that all operations read and write. Each operand counts at each of its uses, so this is more than what
+        passes through the memory if a cache holds some of it.
     """
 
     flops: float
@@ -52,25 +77,34 @@ class Cost:
     moved: float = 0.0
 
     @classmethod
-    def of(cls, program) -> "Cost":
-        """Reads the cost of what `.lower(...).compile()` returned."""
-        memory, counted = program.memory_analysis(), count_operations(program)
-        names = ("temp", "argument", "output", "alias")
-        sizes = (int(getattr(memory, f"{name}_size_in_bytes")) for name in names)
-        return cls(counted.flops, *sizes, moved=counted.moved)
+    def of(cls, program: Compiled) -> "Cost":
+        """Returns the cost of a compiled program."""
+        memory: Any = program.memory_analysis()
+        counted = count_operations(program)
+        return cls(
+            flops=counted.flops,
+            temporary=int(memory.temp_size_in_bytes),
+            argument=int(memory.argument_size_in_bytes),
+            output=int(memory.output_size_in_bytes),
+            aliased=int(memory.alias_size_in_bytes),
+            moved=counted.moved,
+        )
 
     @property
     def peak(self) -> int:
-        """Bytes held at once: temporaries + arguments + output, less what is written over arguments."""
+        """Bytes held at once: temporaries + arguments + results − results that overwrite arguments."""
         return self.temporary + self.argument + self.output - self.aliased
 
 
 def in_turns(runs: Mapping[Name, Callable[[int], object]], rounds: int) -> dict[Name, list[float]]:
-    """Seconds of each run, each once a round, so that what else the machine does falls on all of them alike.
+    """Times several programs in turn, each once a round, so that other load on the machine affects all of them alike.
 
     Args:
-      runs: by name; each is given the number of the round, from 0, and returns when its work is done.
-      rounds: turns of each that are timed; one round before them, number 0 as well, warms up.
+      runs: functions by name. Each gets the number of the round, from 0, and returns when its work is done.
+      rounds: the number of timed rounds. A round before them, also with number 0, warms up and is not timed.
+
+    Returns:
+      The seconds of each round, by name.
     """
     seconds: dict[Name, list[float]] = {name: [] for name in runs}
     for run in runs.values():

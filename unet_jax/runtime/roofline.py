@@ -1,7 +1,7 @@
-"""What the local devices can do at best: the rate of a matrix product, and of reading and writing memory."""
+"""Measures the highest rates of the local devices: FLOPs of a matrix product, and bytes read and written, per second."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -10,22 +10,38 @@ import numpy as np
 from unet_jax.runtime import parallel
 from unet_jax.runtime.program_cost import count_operations
 
+# Rows and columns of a matrix.
 PRODUCT_SIZE = 2048
-COPY_BYTES = 1 << 27  # on each device: more than caches hold
+
+# Bytes on each device, more than the caches hold.
+COPY_BYTES = 1 << 27
+
 ROUNDS = 7
 
+# The product that a training step is compared with: (rows and columns, products in one run). On a CPU it takes some
+# hundredths of a second; on an accelerator it takes long enough that the time to start a program does not matter.
+STEP_PRODUCT = {"cpu": (1024, 1)}
+ACCELERATOR_PRODUCT = (4096, 8)
+STEP_ROUNDS = 4
 
-def matmul_run(dtype: str = "float32", size: int = 0, times: int = 1, devices=None) -> tuple[Callable[[], None], float]:
-    """A square matrix product on every local device at once, compiled: `run()`, and its FLOPs on all of them.
+
+def matmul_run(
+    dtype: str = "float32", size: int = 0, times: int = 1, devices: Sequence[jax.Device] | None = None
+) -> tuple[Callable[[], None], float]:
+    """Compiles a square matrix product for all local devices at once.
 
     Args:
       dtype: of the numbers.
       size: rows and columns; 0 for `PRODUCT_SIZE`.
-      times: products in a row in one run, so that starting it costs little beside them on a fast device.
-      devices: to run on; all local ones by default.
+      times: products in one run. On a fast device several are needed, so that the time to start a program does not matter.
+      devices: to run on; None for all local devices.
+
+    Returns:
+      `run()`, which computes and waits for the product, and the FLOPs of a run on all devices.
     """
     n, size = len(parallel.local_devices(devices)), size or PRODUCT_SIZE
-    one = np.random.default_rng(0).random((1, size, size), np.float32) * (2 / size)  # powers of it stay as large
+    # With this scale the powers of the matrix neither grow nor vanish.
+    one = np.random.default_rng(0).random((1, size, size), np.float32) * (2 / size)
     a = jnp.asarray(np.repeat(one, n, 0), dtype)
 
     def powers(_, a):
@@ -44,9 +60,12 @@ def matmul_run(dtype: str = "float32", size: int = 0, times: int = 1, devices=No
 
 
 def copy_run() -> tuple[Callable[[], None], float]:
-    """An array read and written in its place on every local device at once: `run()`, and the bytes on all of them.
+    """Compiles a program that reads an array and overwrites it, on all local devices at once.
 
-    In its place: the pages of a new array would have to be made first, which on a CPU takes ten times as long.
+    It overwrites the array because on a CPU the pages of a new array must be made first, which takes ten times as long.
+
+    Returns:
+      `run()`, which runs and waits for the program, and the bytes that a run moves on all devices.
     """
     n = jax.local_device_count()
     add = parallel.pmap_step(lambda array, _: (array + 1, ()))
@@ -61,7 +80,13 @@ def copy_run() -> tuple[Callable[[], None], float]:
 
 
 def fastest_rate(run: Callable[[], None], amount: float, rounds: int = 0) -> float:
-    """`amount` a second, by the fastest of so many rounds, 0 for `ROUNDS`."""
+    """Returns `amount` per second, by the fastest of several rounds.
+
+    Args:
+      run: the function to time.
+      amount: the work of one run, such as FLOPs or bytes.
+      rounds: how many; 0 for `ROUNDS`.
+    """
     seconds = []
     for _ in range(rounds or ROUNDS):
         begin = time.perf_counter()
@@ -70,35 +95,34 @@ def fastest_rate(run: Callable[[], None], amount: float, rounds: int = 0) -> flo
     return amount / min(seconds)
 
 
-def step_flops(p_step, *, accumulate: int = 1, devices=None) -> float:
-    """Returns the FLOPs of a training step on all local devices, by XLA's own count; 0 where XLA counts none.
+def step_flops(
+    p_step: parallel.CompiledStep, *, accumulate: int = 1, devices: Sequence[jax.Device] | None = None
+) -> float:
+    """Returns the FLOPs of a training step on all local devices.
 
-    What `model.remat` computes again is among them. XLA counts the body of a loop once, so the micro-batches of
-    `optim.accumulate` are multiplied out.
+    XLA counts the FLOPs of the compiled step, which include everything that `model.remat` computes again. XLA counts the
+    body of a loop once, so the count is multiplied by `accumulate`.
 
     Args:
-      p_step: as of `parallel.compile_step`.
+      p_step: what `parallel.compile_step` returned.
       accumulate: micro-batches of a step.
-      devices: to run on; all local ones by default.
+      devices: of this process; None for all local devices.
+
+    Returns:
+      The FLOPs; 0 if XLA counts none.
     """
     return count_operations(p_step).flops * accumulate * len(parallel.local_devices(devices))
 
 
-def peak_meter(dtype: str, devices=None) -> Callable[[], float]:
-    """Compiles a large matrix product; returns a function that measures its FLOPs per second on all local devices.
+def peak_meter(dtype: str, devices: Sequence[jax.Device] | None = None) -> Callable[[], float]:
+    """Compiles a large matrix product, and returns a function that measures its FLOPs per second on all local devices.
 
     Each call takes the fastest of a few products. It takes some hundredths of a second.
 
     Args:
-      dtype: the network's type of number.
-      devices: to run on; all local ones by default.
+      dtype: the number type of the network, which the product uses too.
+      devices: of this process; None for all local devices.
     """
     platform = parallel.local_devices(devices)[0].platform
     run, flops = matmul_run(dtype, *STEP_PRODUCT.get(platform, ACCELERATOR_PRODUCT), devices)
     return lambda: fastest_rate(run, flops, rounds=STEP_ROUNDS)
-
-
-# (rows and columns, products in a row): on a CPU some hundredths of a second, on an accelerator enough to hide the start.
-STEP_PRODUCT = {"cpu": (1024, 1)}
-ACCELERATOR_PRODUCT = (4096, 8)
-STEP_ROUNDS = 8

@@ -1,18 +1,21 @@
-"""Compiles programs that run once or twice without optimisation, because they compile longer than they run."""
+"""Compiles programs without optimisation, for those that run once or twice and would compile longer than they run."""
 
 import functools
 from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 
+Result = TypeVar("Result")
 
-def jit_without_optimization(function: Callable) -> Callable:
-    """Returns a `jax.jit` of `function` that compiles quickly on a CPU: FC-DenseNet's initialisation in seconds, not minutes.
 
-    The result may differ from the optimised program's in the last bit, never from run to run. Inside another program (a
-    gradient, `jax.eval_shape`) it is compiled with that program.
+def jit_without_optimization(function: Callable[..., Result]) -> Callable[..., Result]:
+    """Returns a `jax.jit` of `function` that compiles quickly on a CPU. FC-DenseNet's initialisation takes seconds, not minutes.
+
+    The result may differ in the last bit from that of the optimised program, but never from run to run. If it is called
+    inside another program (a gradient, `jax.eval_shape`), it is compiled as a part of that program.
     """
-    # Compilers of other platforms may not know the option.
+    # The compilers of other platforms may not know this option.
     on_cpu = jax.default_backend() == "cpu"
     jitted = jax.jit(function, compiler_options={"xla_backend_optimization_level": 0} if on_cpu else None)
 

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+from typing import Any
 
 from etils.epath import Path
 
+from unet_jax.storage.paths import PathLike
 
-def file_sha256(path: str) -> str:
-    """Returns the sha256 of a file, read in pieces: a file of records may be larger than the memory."""
+
+def file_sha256(path: PathLike) -> str:
+    """Returns the sha256 of a file. Reads it in pieces, because a file of records may be larger than the memory."""
     digest = hashlib.sha256()
     with Path(path).expanduser().open("rb") as file:
         while piece := file.read(2**20):
@@ -15,6 +18,10 @@ def file_sha256(path: str) -> str:
     return digest.hexdigest()
 
 
-def json_sha256(value) -> str:
-    """Returns the sha256 of a JSON-able value; the order of its keys does not matter."""
+def json_sha256(value: Any) -> str:
+    """Returns the sha256 of a JSON-able value; the order of its keys does not matter.
+
+    >>> json_sha256({"a": 1, "b": 2}) == json_sha256({"b": 2, "a": 1})
+    True
+    """
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

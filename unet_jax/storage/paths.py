@@ -1,7 +1,7 @@
 """Treats paths of the local disk and of a Cloud Storage bucket (`gs://BUCKET/...`) alike, through `etils.epath`.
 
-A bucket differs in three ways, which this file hides: an object cannot be appended to, a folder cannot be moved at once,
-and an object exists whole or not at all.
+A bucket differs from a disk in three ways, which this file hides: nothing can be appended to an object; a folder cannot be
+moved in one operation; an object is complete as soon as it exists.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 import uuid
+from collections.abc import Iterator
 from glob import escape
 
 import fsspec
@@ -19,22 +20,26 @@ from etils.epath import Path
 from unet_jax.errors import UserError
 from unet_jax.storage.write_errors import first_line, translate_bucket_error
 
+# A path as a user or a caller gives it.
+PathLike = str | os.PathLike[str]
+
 BUCKET = "gs://"
-# Without it, epath uses TensorFlow where that is installed, which behaves differently.
+
+# Without this setting epath uses TensorFlow where that is installed, and TensorFlow behaves differently.
 os.environ.setdefault("EPATH_USE_TF", "false")
 
 
-def resolve(path, what: str) -> Path:
-    """Returns a user's path as an absolute path or as that of a bucket, after checking it.
+def resolve(path: PathLike, what: str) -> Path:
+    """Checks a path that a user gave, and returns it as an absolute path or as the path of a bucket.
 
-    Expands `~`, which a shell leaves alone in --workdir=~/run.
+    Expands `~`, because a shell does not expand it in --workdir=~/run.
 
     Args:
       path: as the user gave it.
       what: its name in messages, such as "--workdir".
 
     Raises:
-      UserError: it is empty or has another scheme than `gs://`, the package for buckets is not installed, or the bucket
+      UserError: the path is empty; its scheme is not `gs://`; the package for buckets is not installed; or the bucket
         cannot be reached.
     """
     text = os.fspath(path)
@@ -44,54 +49,77 @@ def resolve(path, what: str) -> Path:
         _check_bucket_reachable(text, what)
         return Path(text)
     if "://" in text:
-        # As a path it would be a local folder named "s3:".
-        raise UserError(f"{what}={text} is no folder; give a local one, or {BUCKET}BUCKET/...")
+        # A local path would make a folder named "s3:".
+        raise UserError(f"{what}={text} is not a path that can be used; give a local folder, or {BUCKET}BUCKET/...")
     return absolute(text)
 
 
-def absolute(path) -> Path:
-    """Returns an absolute path with `~` expanded, without any check; a path in a bucket is absolute already.
+def absolute(path: PathLike) -> Path:
+    """Returns an absolute path with `~` expanded. Checks nothing. The path of a bucket stays as it is.
 
-    Keeps `..`: after a link to a folder it is not the folder that the link lies in.
+    Keeps `..`: behind a symbolic link it leads to the parent of the link's target, not to the parent of the link.
+
+    >>> print(absolute("/runs/a/../b"), absolute("gs://bucket/run"))
+    /runs/a/../b gs://bucket/run
     """
     if in_bucket(path):
-        # epath would put it below the current folder.
+        # Joined with the current folder, it would become a local path.
         return Path(path)
     return Path(os.path.join(os.getcwd(), os.path.expanduser(path)))
 
 
-def expand(path, what: str) -> Path:
-    """Like `resolve`, but a relative path stays relative: for files that messages name as the user did."""
+def expand(path: PathLike, what: str) -> Path:
+    """Does what `resolve` does, but leaves a relative path relative, so that messages name the file as the user did.
+
+    Args:
+      path: as the user gave it.
+      what: its name in messages.
+
+    Raises:
+      UserError: as for `resolve`, for a path with `://`.
+    """
     return resolve(path, what) if "://" in os.fspath(path) else Path(path).expanduser()
 
 
-def in_bucket(path) -> bool:
-    """Returns whether a path lies in a bucket, not on a disk of this machine."""
+def in_bucket(path: PathLike) -> bool:
+    """Returns True for a path in a bucket, False for a path on a disk of this machine."""
     return os.fspath(path).startswith(BUCKET)
 
 
-def resolve_local(path, what: str) -> Path:
-    """Like `resolve`, for what works in a local folder alone; raises UserError where `path` is in a bucket."""
+def resolve_local(path: PathLike, what: str) -> Path:
+    """Does what `resolve` does, for a path that must be local.
+
+    Args:
+      path: as the user gave it.
+      what: its name in messages.
+
+    Raises:
+      UserError: the path is in a bucket; or as for `resolve`.
+    """
     if in_bucket(path):
         raise UserError(f"{what}={path} is in a bucket; give a local folder")
     return resolve(path, what)
 
 
 def glob(folder: Path, pattern: str) -> list[Path]:
-    """Returns the sorted paths below a folder that match a pattern, without hidden ones such as a Mac's `._a.png`.
+    """Returns the sorted paths below a folder that match a pattern, without hidden ones such as `._a.png` from a Mac.
 
-    `*`, `?` and `[` have a meaning in the pattern only, not in the name of the folder.
+    `*`, `?` and `[` are special in the pattern only, not in the name of the folder.
     """
     paths = Path(escape(os.fspath(folder))).glob(pattern)
     return sorted(path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file in one move: a reader sees the old content or the new, and a crash leaves no half. Raises OSError."""
+    """Writes a file in one move. A reader sees the old content or the new; a crash never leaves half a file.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
     if in_bucket(path):
         path.write_bytes(content)
         return
-    # Not a process id: those repeat between machines.
+    # Not the process id: two machines may have the same one.
     working = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         working.write_bytes(content)
@@ -101,9 +129,10 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def read_if_there(path: Path) -> str:
-    """Returns the text of a file, "" where there is none; raises UserError where a bucket cannot be reached.
+    """Returns the text of a file, or "" if there is no such file.
 
-    (`is_dir` of a bucket is False in both cases.)
+    Raises:
+      UserError: the bucket cannot be reached. (`is_dir` returns False in that case, as for a missing folder.)
     """
     try:
         return path.read_text()
@@ -114,9 +143,9 @@ def read_if_there(path: Path) -> str:
 
 
 def append(path: Path, text: str) -> None:
-    """Adds text to the end of a file, which may not exist yet; in a bucket by writing the whole object again."""
+    """Adds text to the end of a file, which may not exist yet. In a bucket it writes the whole object again."""
     if in_bucket(path):
-        # gcsfs has a mode "a", but it loses the old content.
+        # The mode "a" of gcsfs loses the old content.
         path.write_text(read_if_there(path) + text)
         return
     with path.open("a") as file:
@@ -124,7 +153,7 @@ def append(path: Path, text: str) -> None:
 
 
 def move(source: Path, target: Path) -> None:
-    """Moves a folder to a path that does not exist: at once on a disk, in a bucket by copying it."""
+    """Moves a folder to a path that does not exist yet. On a disk that is one operation; in a bucket the files are copied."""
     if in_bucket(source) or in_bucket(target):
         copy(source, target)
         source.rmtree()
@@ -133,7 +162,10 @@ def move(source: Path, target: Path) -> None:
 
 
 def replace(source: Path, target: Path) -> None:
-    """Moves a folder to a path where another may be; puts that one back, whole, if this fails or is interrupted."""
+    """Moves a folder to a path, where it replaces an older folder if there is one.
+
+    If the move fails or is interrupted, the older folder is put back complete.
+    """
     if not target.exists():
         move(source, target)
         return
@@ -148,7 +180,7 @@ def replace(source: Path, target: Path) -> None:
             move(target, old)
         move(source, target)
     except BaseException:
-        # On a disk, where a move is done at once, `old` is whole if it exists.
+        # A move on a disk is one operation, so `old` is complete if it exists.
         if copied or (old.exists() and not in_bucket(old)):
             remove(target)
             move(old, target)
@@ -164,19 +196,19 @@ def copy(source: Path, target: Path) -> None:
         if path.is_dir():
             copy(path, target / path.name)
         elif path.exists():
-            # Not the object that stands for an empty folder, which is listed in it by the folder's name.
+            # The test leaves out the object that marks an empty folder; the folder lists it under its own name.
             target.mkdir(parents=True, exist_ok=True)
             path.copy(target / path.name, overwrite=True)
 
 
 def remove(folder: Path) -> None:
-    """Removes a folder, or a link to one, as far as possible; prints a warning where a bucket refuses."""
+    """Removes a folder, or a link to one, as far as possible. Prints a warning if a bucket refuses."""
     if in_bucket(folder):
         try:
             folder.rmtree(missing_ok=True)
         except Exception as error:
-            # Of the library's own classes.
-            print(f"warning: {folder} could not be removed ({first_line(error)}); it is of no use")
+            # gcsfs and the libraries below it raise error classes of many kinds.
+            print(f"warning: {folder} could not be removed ({first_line(error)}); delete it, nothing needs it")
     elif os.path.islink(folder):
         folder.unlink()
     else:
@@ -184,10 +216,10 @@ def remove(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def via_local_folder(folder: Path):
+def via_local_folder(folder: Path) -> Iterator[Path]:
     """Yields a local folder for a library that cannot write into buckets.
 
-    It is `folder` itself or, where that is in a bucket, a temporary one whose files are copied there at the end.
+    That is `folder` itself if it is local. Otherwise it is a temporary folder, whose files are copied to `folder` at the end.
     """
     if not in_bucket(folder):
         yield folder
@@ -200,19 +232,19 @@ def via_local_folder(folder: Path):
 def _check_bucket_reachable(text: str, what: str) -> None:
     if importlib.util.find_spec("gcsfs") is None:
         raise UserError(f"{what}={text}: the package gcsfs is not installed; pip install 'unet-jax[gcs]'")
-    # A cached listing would not show what another process has written since.
+    # A cached listing would not show what another process has written in the meantime.
     fsspec.config.conf.setdefault("gcs", {}).setdefault("use_listings_cache", False)
-    # They log the traceback of every error that they raise.
+    # These two log the traceback of every error that they raise.
     for library in ("gcsfs", "fsspec"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
         Path(text).stat()
     except FileNotFoundError:
-        # It may be made later.
+        # The folder may be made later.
         pass
     except Exception as error:
-        # Of the library's own classes, or of two libraries below it.
+        # gcsfs and the libraries below it raise error classes of many kinds.
         raise UserError(
-            f"{what}={text} cannot be reached ({first_line(error)}); check the name of the bucket, and the credentials: "
-            "gcloud auth application-default login, or $GOOGLE_APPLICATION_CREDENTIALS"
+            f"{what}={text} cannot be reached ({first_line(error)}); check the name of the bucket, and the credentials "
+            "(gcloud auth application-default login, or $GOOGLE_APPLICATION_CREDENTIALS)"
         ) from error

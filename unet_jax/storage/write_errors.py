@@ -2,10 +2,11 @@
 
 import contextlib
 import re
+from collections.abc import Iterator
 
 from unet_jax.errors import UserError
 
-# The messages of the library that writes arrays, where a bucket refuses.
+# How the messages of TensorStore, which writes arrays, begin when a bucket refuses.
 _ARRAY_WRITER_REFUSED = re.compile(
     r"(PERMISSION_DENIED|UNAUTHENTICATED|UNAVAILABLE|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED): .*gs://", re.DOTALL
 )
@@ -15,13 +16,13 @@ _BUCKET_LIBRARIES = ("gcsfs.", "google.auth.", "google.api_core.", "aiohttp.", "
 
 
 def translate_bucket_error(error: BaseException) -> UserError | None:
-    """Returns the user's error where a bucket refuses or cannot be reached; None for any other error.
+    """Returns the error for the user if a bucket refused or could not be reached, and None for any other error.
 
-    It may be an error class of gcsfs or of a package below it, an `OSError` that begins with "Forbidden: ", or a
-    `ValueError` of the library that writes arrays. None of them says that the data are damaged.
+    Such an error has a class of gcsfs or of a package below it, or is an `OSError` that begins with "Forbidden: ", or is a
+    `ValueError` of TensorStore. None of these means that the data are damaged.
     """
     if isinstance(error, FileNotFoundError) and error.__context__:
-        # Refused an object, gcsfs looks for a folder of that name.
+        # When an object is refused, gcsfs looks for a folder of that name and reports that it is missing.
         return translate_bucket_error(error.__context__)
     by_library = type(error).__module__.startswith(_BUCKET_LIBRARIES)
     forbidden = type(error) is OSError and str(error).startswith("Forbidden: ")
@@ -30,14 +31,18 @@ def translate_bucket_error(error: BaseException) -> UserError | None:
         return None
     why = " ".join(str(error).partition(" [source ")[0].split()) or type(error).__name__
     return UserError(
-        f"the bucket refuses, or cannot be reached ({why}); check the network, and that the credentials are valid and may "
-        "read, create and delete objects there"
+        f"the bucket refuses access or cannot be reached ({why}); check the network, and check that the credentials are "
+        "valid and may read, create and delete objects in the bucket"
     )
 
 
 @contextlib.contextmanager
-def report_write_errors():
-    """Turns an `OSError` inside the context, or the refusal of a bucket, into a `UserError` that names the path."""
+def report_write_errors() -> Iterator[None]:
+    """Turns an `OSError` inside the context, or the refusal of a bucket, into a `UserError` that names the path.
+
+    Raises:
+      UserError: something could not be written.
+    """
     try:
         yield
     except Exception as error:
@@ -46,9 +51,13 @@ def report_write_errors():
         if not isinstance(error, OSError):
             raise
         path, why = error.filename or "results", error.strerror or error
-        raise UserError(f"{path}: cannot be written ({why}); write to another folder, or make room") from error
+        raise UserError(f"{path}: cannot be written ({why}); write to another folder, or free some space") from error
 
 
 def first_line(error: BaseException) -> str:
-    """Returns the first line of an error's message, or its class where it has none."""
+    r"""Returns the first line of an error's message, or the name of its class if it has no message.
+
+    >>> first_line(ValueError("no such file\nat line 3")), first_line(ValueError())
+    ('no such file', 'ValueError')
+    """
     return (str(error).strip() or type(error).__name__).splitlines()[0]

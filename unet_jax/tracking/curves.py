@@ -3,20 +3,26 @@
 import math
 import time
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from etils.epath import Path
 
 from unet_jax.plotting import figures
 from unet_jax.runtime import processes
+from unet_jax.storage.paths import PathLike
 from unet_jax.storage.write_errors import report_write_errors
 from unet_jax.tracking.metrics_file import read_metrics
 
-# Seconds between two drawings, which take about half a second each. Evaluations and the end of a run are drawn besides.
+# Seconds between two drawings; one takes about half a second. The curves are also drawn at evaluations and at the end.
 EVERY_S = 60
 
 
 class Curves:
-    """Draws the curves of the run in `workdir` from its metrics.jsonl, on process 0."""
+    """Draws the curves of a run from its metrics.jsonl, on process 0.
+
+    Args:
+      workdir: the run's folder.
+    """
 
     def __init__(self, workdir: Path):
         self._workdir, self._drawn = workdir, time.monotonic()
@@ -27,24 +33,27 @@ class Curves:
             self.draw()
 
     def draw(self) -> None:
-        """Draws the curves; does nothing where the run has no row yet."""
+        """Draws the curves; does nothing if the run has no row yet."""
         rows = read_metrics(self._workdir / "metrics.jsonl")
         if rows and processes.process_index() == 0:
             draw_curves(rows, self._workdir / "curves.png")
         self._drawn = time.monotonic()
 
 
-def draw_curves(rows: Iterable[Mapping], out_png: str | Path, metric: str = "iou_pooled/mean") -> Path:
+def draw_curves(rows: Iterable[Mapping[str, Any]], out_png: PathLike, metric: str = "iou_pooled/mean") -> Path:
     """Plots loss, mean IoU and learning rate against the step.
 
     Args:
-      rows: of a run's metrics.jsonl, such as `{"step": 10, "split": "train", "loss": 0.3}`; of two rows of one step and
-        split the later one counts.
-      out_png: the file.
+      rows: the rows of a run's metrics.jsonl, such as `{"step": 10, "split": "train", "loss": 0.3}`. If two rows have the
+        same step and split, the later one counts.
+      out_png: the file to write.
       metric: the score to plot.
 
     Returns:
-      The file's path.
+      The path of the file.
+
+    Raises:
+      UserError: the file cannot be written.
     """
     series = _series(rows)
     figure = figures.new_figure(7, 8)
@@ -54,12 +63,12 @@ def draw_curves(rows: Iterable[Mapping], out_png: str | Path, metric: str = "iou
     axes = figure.subplots(len(panels), sharex=True)
     for axis, (key, title) in zip(axes, panels.items(), strict=True):
         low, high = math.inf, -math.inf
-        for split, rows in series.items():
-            points = [(step, row[key]) for step, row in sorted(rows.items()) if _is_number(row.get(key))]
+        for split, by_step in series.items():
+            points = [(step, row[key]) for step, row in sorted(by_step.items()) if _is_number(row.get(key))]
             if points:
-                style = (
-                    {"marker": "o", "markersize": 4 if split != "train" else 0} if len(points) > 1 else {"marker": "o"}
-                )
+                style: dict[str, Any] = {"marker": "o"}
+                if len(points) > 1:
+                    style["markersize"] = 4 if split != "train" else 0
                 axis.plot(*zip(*points, strict=True), label=split, color=colours.get(split), linewidth=1.5, **style)
                 low, high = min(low, *(v for _, v in points)), max(high, *(v for _, v in points))
         axis.set_title(title, loc="left", fontsize=10)
@@ -79,7 +88,7 @@ def draw_curves(rows: Iterable[Mapping], out_png: str | Path, metric: str = "iou
 
 
 def _series(rows: Iterable[Mapping]) -> dict[str, dict[int, dict]]:
-    """Returns the rows by split and step; the rows of one step are merged, later values over earlier ones."""
+    """Returns the rows by split and step. The rows of one step are merged; a later value replaces an earlier one."""
     series: dict[str, dict[int, dict]] = {}
     for row in rows:
         series.setdefault(row["split"], {}).setdefault(row["step"], {}).update(row)

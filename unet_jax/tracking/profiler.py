@@ -2,7 +2,8 @@
 
 import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 from etils.epath import Path
@@ -31,37 +32,37 @@ class Profile:
             self._first, self._last = map(int, match.groups()) if match else (0, 0)
             if not 1 <= self._first <= self._last:
                 raise UserError(
-                    f"--profile_steps={steps}: give FIRST:LAST, whole numbers from 1 on, e.g. 10:15 for steps 10 to 15"
+                    f"--profile_steps={steps}: give FIRST:LAST, two whole numbers of at least 1, such as 10:15 for the steps 10 to 15"
                 )
 
     def prepare(self, workdir: Path, start_step: int, num_steps: int, print_line: Callable[[str], None]) -> None:
-        """Checks the steps against the run's.
+        """Compares the steps to trace with the steps of the run.
 
-        A run that is resumed at or after the first of the steps traces nothing, so the same command can resume it.
+        A run that resumes at or after the first of these steps traces nothing, so that the same command can resume a run.
 
         Args:
-          workdir: the trace goes into its folder `profile`.
+          workdir: the run's folder; the trace is written into its folder `profile`.
           start_step: the step that the run goes on from.
           num_steps: the run's last step.
-          print_line: is called with messages.
+          print_line: prints a message.
 
         Raises:
-          UserError: the run has fewer steps.
+          UserError: the run has fewer steps than LAST.
         """
         self._folder, self._print_line = workdir / "profile", print_line
         steps = f"--profile_steps={self._first}:{self._last}"
         if self._last > num_steps:
-            raise UserError(f"{steps}: the run has {num_steps} steps; choose among them")
+            raise UserError(f"{steps}: the run has {num_steps} steps; choose steps from 1 to {num_steps}")
         if 0 < self._first <= start_step:
-            print_line(f"{steps}: the run is at step {start_step} already; no trace is made")
+            print_line(f"{steps}: the run is at step {start_step} already; no trace is written")
             self._first = self._last = 0
 
     @contextlib.contextmanager
-    def around(self, step: int):
-        """Is entered around the dispatch of a step: starts the trace before the first traced step, and labels each step."""
+    def around(self, step: int) -> Iterator[None]:
+        """Starts the trace before the first traced step, and labels each step; the caller dispatches the step inside."""
         if step == self._first and processes.process_index() == 0:
             options = jax.profiler.ProfileOptions()
-            # An event for each call of Python would bury the devices' work.
+            # Events of Python calls would hide the work of the devices.
             options.python_tracer_level = 0
             folder = self._open_folder.enter_context(paths.via_local_folder(self._folder))
             jax.profiler.start_trace(folder, profiler_options=options)
@@ -69,19 +70,19 @@ class Profile:
         with jax.profiler.StepTraceAnnotation("train", step_num=step):
             yield
 
-    def after(self, step: int, outputs) -> None:
-        """Ends the trace after its last step, when the devices have computed `outputs` of that step."""
+    def after(self, step: int, outputs: Any) -> None:
+        """Ends the trace after its last step, when the devices have computed that step's `outputs` (a tree of arrays)."""
         if self._tracing and step >= self._last:
             jax.block_until_ready(outputs)
             self.close()
 
     def close(self) -> None:
-        """Ends a trace that is still going on."""
+        """Ends the trace if it has not ended yet."""
         if self._tracing:
             self._tracing = False
             jax.profiler.stop_trace()
             self._open_folder.close()
             self._print_line(
-                f"trace of the steps from {self._first} on in {self._folder}; to see it: pip install xprof, then "
-                f"xprof --logdir={self._folder} (or tensorboard with the plugin tensorboard-plugin-profile)"
+                f"The trace of the steps from {self._first} is in {self._folder}. To see it: pip install xprof, then "
+                f"xprof --logdir={self._folder} (or tensorboard with the plugin tensorboard-plugin-profile)."
             )

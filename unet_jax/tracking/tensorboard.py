@@ -1,9 +1,10 @@
-"""TensorBoard events of a run: the rows of metrics.jsonl, and predictions on a few images of val (`train.tensorboard`)."""
+"""TensorBoard events of a run (`train.tensorboard`): the rows of metrics.jsonl, and predictions on a few images of val."""
 
 import contextlib
 import importlib.util
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from etils.epath import Path
@@ -12,45 +13,61 @@ from unet_jax import segmentation
 from unet_jax.errors import UserError
 from unet_jax.plotting import drawing, panels
 from unet_jax.storage import paths
+from unet_jax.storage.paths import PathLike
 
-# Images of val that are drawn, spread evenly over it.
+# The number of images that are drawn, spread evenly over val.
 NUM_PICTURES = 4
 
 
+class Examples(Protocol):
+    """Examples by position; each is a dict with `id`, `image` and `mask`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, position: int, /) -> Mapping[str, Any]: ...
+
+
 def check_tensorboard(wanted: bool) -> None:
-    """Raises UserError if TensorBoard is wanted and tensorboardX, which writes its files, is not installed."""
+    """Checks that tensorboardX, which writes the files of TensorBoard, is installed if it is needed.
+
+    Args:
+      wanted: the value of `train.tensorboard`.
+
+    Raises:
+      UserError: it is needed and not installed.
+    """
     if wanted and importlib.util.find_spec("tensorboardX") is None:
         raise UserError(
-            "train.tensorboard: the package tensorboardX is not installed; pip install 'unet-jax[tensorboard]', "
-            "or leave the key False"
+            "train.tensorboard=True: the package tensorboardX is not installed; pip install 'unet-jax[tensorboard]', "
+            "or set train.tensorboard=False"
         )
 
 
 class TensorBoardWriter:
     """Writes the rows of metrics.jsonl and sample predictions as events.
 
-    At an evaluation `keep_masks` collects the masks of the images to be drawn, then `write_pictures` draws them.
+    During an evaluation `keep_masks` collects the masks of the images to draw; then `write_pictures` draws them.
 
     Args:
-      folder: of the events. A folder in a bucket gets them at each evaluation and at the end.
+      folder: the folder of the events. If it is in a bucket, the events are copied there at each evaluation and at the end.
       start_step: the step that the run goes on from; events of later steps are purged.
       source: the examples of val.
       class_names: one per channel of the network.
-      report_classes: names of the classes that are drawn.
+      report_classes: names of the classes to draw.
       palette: the data set's colours.
     """
 
     def __init__(
         self,
-        folder: str | Path,
+        folder: PathLike,
         start_step: int,
-        source,
+        source: Examples,
         *,
         class_names: Sequence[str],
         report_classes: Sequence[str],
         palette: Sequence = (),
     ):
-        # An extra, so imported only where it is used.
+        # An optional package, so it is imported only here.
         from tensorboardX import SummaryWriter
 
         self._folder, self._filling = Path(folder), contextlib.ExitStack()
@@ -63,23 +80,28 @@ class TensorBoardWriter:
         self._places = {source[int(place)]["id"]: int(place) for place in places}
         self._masks: dict[str, np.ndarray] = {}
 
-    def write_row(self, step: int, split: str, values: Mapping) -> None:
-        """Writes a row of `MetricWriter.write`, each value as SPLIT/NAME; NaN and infinities are left out."""
+    def write_row(self, step: int, split: str, values: Mapping[str, Any]) -> None:
+        """Writes a row of `MetricWriter.write`: each value as SPLIT/NAME, without NaN and infinities."""
         for name, value in values.items():
             if isinstance(value, int | float) and math.isfinite(value):
                 self._writer.add_scalar(f"{split}/{name}", value, step)
         self._writer.flush()
 
     def keep_masks(self, name: str, masks: np.ndarray, ids: np.ndarray) -> None:
-        """Keeps the masks of an image that is to be drawn.
+        """Keeps the masks of an image if it is one of those to draw.
 
-        It is the `on_image` of `evaluate`, so no image is predicted a second time for its picture.
+        `evaluate` calls it for every image (`on_image`), so no image is predicted a second time for its picture.
+
+        Args:
+          name: the id of the image.
+          masks: bool `[H, W, K]`, as predicted.
+          ids: the predicted class ids; not used.
         """
         if name in self._places:
             self._masks[name] = masks
 
     def write_pictures(self, step: int, split: str) -> None:
-        """Draws the masks kept since the last call, as `panels.panels` does, and writes the pictures."""
+        """Draws the masks kept since the last call with `panels.panels`, and writes the pictures."""
         for name, masks in self._masks.items():
             example = self._source[self._places[name]]
             truth, valid = segmentation.true_masks(example["mask"], len(self._names))
@@ -90,7 +112,7 @@ class TensorBoardWriter:
             self._writer.add_image(f"{split}/{name}", drawn, step, dataformats="HWC")
         self._masks = {}
         self._writer.flush()
-        # A bucket takes only whole files; the newest event may follow with the next copy.
+        # Nothing can be appended in a bucket, so whole files are copied. The newest event may come with the next copy.
         if self._local != self._folder:
             paths.copy(self._local, self._folder)
 

@@ -1,10 +1,10 @@
-"""The losses by their definitions, pixel by pixel in float64: what the tests of `training/losses` compare with."""
+"""The losses by their definitions, pixel by pixel in float64. The tests of `training/losses` compare with them."""
 
 import numpy as np
 
 
 def pixels(logits, mask, valid, activation):
-    """(place, class, logit, probability, truth) of every valid pixel and class."""
+    """Yields (position, class, logit, probability, truth) of every valid pixel and class."""
     for index in np.ndindex(mask.shape):
         if valid[index]:
             z = logits[index].astype(np.float64)
@@ -24,7 +24,7 @@ def entropies(logits, mask, valid, weight, *, weights, activation, w0=0.0, gamma
 
 
 def table(logits, mask, valid, activation):
-    """TP, FP, FN and the true size of each class, with probabilities in place of decisions."""
+    """Returns TP, FP, FN and the true size of each class, computed from probabilities."""
     sums = np.zeros((4, logits.shape[-1]))
     for _, c, _, p, y in pixels(logits, mask, valid, activation):
         sums[:, c] += p * y, p * (1 - y), (1 - p) * y, y
@@ -55,12 +55,15 @@ def bce_dice(logits, mask, valid, weight, *, weights, activation):
 
 
 def lovasz(logits, mask, valid, weight, *, weights, activation):
-    """Each image and class: the wrong set grows by the largest error left, which pays what 1 - IoU grows by."""
-    of_images = []
+    """For each image and class, adds pixels to the wrong set from the largest error down.
+
+    Each error is weighted by the growth of 1 - IoU when its pixel joins the set.
+    """
+    per_image = []
     for n in range(len(mask)):
         one = slice(n, n + 1)
         listed = list(pixels(logits[one], mask[one], valid[one], activation))
-        of_classes, class_weights = [], []
+        per_class, class_weights = [], []
         for c in range(logits.shape[-1]):
             rows = [(abs(y - p) if activation == "softmax" else max(1 - z * (2 * y - 1), 0), y)
                     for _, k, z, p, y in listed if k == c]  # fmt: skip
@@ -72,10 +75,10 @@ def lovasz(logits, mask, valid, weight, *, weights, activation):
                 missed, false = wrong.count(1), wrong.count(0)
                 now = 1 - (true - missed) / (true + false)
                 value, before = value + error * (now - before), now
-            of_classes.append(value)
+            per_class.append(value)
             class_weights.append(weights[c])
-        of_images.append(np.average(of_classes, weights=class_weights))
-    return np.mean(of_images)
+        per_image.append(np.average(per_class, weights=class_weights))
+    return np.mean(per_image)
 
 
 LOSSES = {

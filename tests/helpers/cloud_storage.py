@@ -1,9 +1,10 @@
-"""A Cloud Storage on this machine: `python cloud_storage.py PORT BUCKET` serves an empty bucket until it is ended.
+"""Serves an empty Cloud Storage bucket on this machine until it is killed: `python cloud_storage.py PORT BUCKET`.
 
-It is gcp-storage-emulator with what that lacks, and what the writer of checkpoints relies on: the generation of an object
-in the answer, and conditions on it (`ifGenerationMatch`, `ifGenerationNotMatch`).
+It is gcp-storage-emulator with two additions that the writer of checkpoints needs: the answer holds the generation of an
+object, and a request may set a condition on it (`ifGenerationMatch`, `ifGenerationNotMatch`).
 
-While it holds an object named `forbidden`, every other one whose name contains that one's text is refused (403).
+If the bucket has an object named `forbidden`, every other object whose name contains the text of `forbidden` is refused
+(403).
 """
 
 import sys
@@ -22,7 +23,8 @@ def _generation(request, storage) -> str:
     try:
         return storage.get_file_obj(request.params["bucket_name"], _name(request))["generation"]
     except Exception:
-        return "0"  # what no object has
+        # No object has the generation 0.
+        return "0"
 
 
 def _forbidden(request, storage) -> bool:
@@ -38,17 +40,17 @@ def _conditional(handle):
         if _forbidden(request, storage):
             response.status = HTTPStatus.FORBIDDEN
             return
-        asked = {
+        conditions = {
             key: request.query[key][0] for key in ("ifGenerationMatch", "ifGenerationNotMatch") if key in request.query
         }
-        there = _generation(request, storage) if asked or request.query.get("alt") == ["media"] else ""
-        if asked.get("ifGenerationMatch", there) != there:
+        generation = _generation(request, storage) if conditions or request.query.get("alt") == ["media"] else ""
+        if conditions.get("ifGenerationMatch", generation) != generation:
             response.status = HTTPStatus.PRECONDITION_FAILED
-        elif asked.get("ifGenerationNotMatch") == there != "":
+        elif conditions.get("ifGenerationNotMatch") == generation != "":
             response.status = HTTPStatus.NOT_MODIFIED
         else:
-            if there not in ("", "0"):
-                response["x-goog-generation"] = there
+            if generation not in ("", "0"):
+                response["x-goog-generation"] = generation
             handle(request, response, storage, *args, **kwargs)
 
     return conditioned
@@ -57,7 +59,8 @@ def _conditional(handle):
 def main(port: int, bucket: str) -> None:
     for name in ("download", "insert", "delete", "get"):
         setattr(objects, name, _conditional(getattr(objects, name)))
-    from gcp_storage_emulator.server import create_server  # it takes the handlers as they are by now
+    # Imported only now: the server takes the handlers as they are when it is imported.
+    from gcp_storage_emulator.server import create_server
 
     server = create_server("127.0.0.1", port, in_memory=True, default_bucket=bucket)
     server.start()

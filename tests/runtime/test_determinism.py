@@ -1,4 +1,4 @@
-"""What --deterministic adds to the user's $XLA_FLAGS. (That a CPU accepts it: analysis/test_verify_resume.py.)"""
+"""--deterministic and the user's $XLA_FLAGS. (tests/analysis/test_verify_resume.py runs with it on a CPU.)"""
 
 import contextlib
 import os
@@ -43,7 +43,7 @@ def test_a_contradiction_is_refused(monkeypatch, before, message):
 
 
 def test_flags_of_xla_are_set_before_processes_join(monkeypatch):
-    """They start the devices, which read $XLA_FLAGS once."""
+    """Joining starts the devices, which read $XLA_FLAGS once."""
     order = []
     monkeypatch.setattr(cli, "_parse", lambda *_: [])
     monkeypatch.setattr(cli.compilation_cache, "enable", lambda _: None)

@@ -1,4 +1,4 @@
-"""Joining a job: what is detected, and what is an error. (Two processes at work: runs/test_shared_workdir.py.)"""
+"""Joining a job of several processes: detection and errors. (tests/runs/test_shared_workdir.py runs two processes.)"""
 
 import jax
 import pytest
@@ -19,7 +19,8 @@ def _no_launcher(monkeypatch):
         ("SLURM_STEP_NUM_TASKS", "4", "Slurm"),
         ("OMPI_COMM_WORLD_SIZE", "2", "Open MPI"),
         ("SLURM_STEP_NUM_TASKS", "1", ""),
-        ("SLURM_NTASKS", "4", ""),  # of the batch script itself, which is one process
+        # The batch script has this variable, but is one process.
+        ("SLURM_NTASKS", "4", ""),
     ],
 )
 def test_launchers_are_detected(monkeypatch, variable, value, name):
@@ -29,7 +30,7 @@ def test_launchers_are_detected(monkeypatch, variable, value, name):
 
 @pytest.fixture
 def joined(monkeypatch):
-    """What `jax.distributed.initialize` was called with."""
+    """Records the arguments of `jax.distributed.initialize`."""
     calls = []
     monkeypatch.setattr(jax.config, "update", lambda *_: None)
     monkeypatch.setattr(jax.distributed, "initialize", lambda *arguments, **_: calls.append(arguments))
@@ -60,7 +61,7 @@ def test_who_joins(monkeypatch, joined, launched, arguments, calls):
         ((None, "h:1"), "^--coordinator, --num_processes and --process_id .*--coordinator=HOST:PORT"),
         ((None, "", 2, 0), "^--coordinator, --num_processes and --process_id .*--coordinator=HOST:PORT"),
         ((None, "h:1", 2, 2), "--process_id=2 .*--num_processes=2"),
-        ((False, "h:1", 2, 0), "^--nomultiprocess: .*--coordinator, --num_processes and --process_id"),
+        ((False, "h:1", 2, 0), "^--nomultiprocess .*--coordinator, --num_processes and --process_id"),
     ],
 )
 def test_an_incomplete_job_is_an_error(joined, arguments, message):
@@ -89,7 +90,7 @@ def test_a_job_that_cannot_be_joined_has_a_remedy(monkeypatch, raised, message):
         pass
 
 
-def test_lost_processes_are_told_from_other_errors():
+def test_errors_of_lost_processes_are_recognised():
     error = jax.errors.JaxRuntimeError
     assert distributed.is_lost_process(error("UNKNOWN: Gloo all-reduce failed: Connection closed by peer"))
     assert distributed.is_lost_process(error("NCCL operation ncclAllReduce() failed: remote process exited"))

@@ -1,4 +1,4 @@
-"""Devices: placing, splitting and gathering, on one, two and four of them."""
+"""Placing, splitting and gathering arrays on one, two and four devices."""
 
 import jax
 import jax.numpy as jnp
@@ -55,11 +55,14 @@ def test_a_step_is_compiled_with_the_options_of_cpus(monkeypatch):
     state, batch = parallel.replicate(jnp.float32(1)), parallel.shard(np.ones((4, 2), np.float32))
     monkeypatch.delenv("XLA_FLAGS")
     assert parallel.compile_step(step, state, batch)(state, batch)[1] == 8
-    assert seen == [parallel.CPU_STEP_OPTIONS]  # this release of XLA knows them
+    # This release of XLA knows the options.
+    assert seen == [parallel.CPU_STEP_OPTIONS]
     seen.clear()
-    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_experimental_ynn_fusion_type=")  # the user's own choice
+    # The user's choice takes precedence.
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_experimental_ynn_fusion_type=")
     parallel.compile_step(step, parallel.replicate(jnp.float32(1)), batch)
     assert seen == [None]
     monkeypatch.delenv("XLA_FLAGS")
     monkeypatch.setattr(parallel, "CPU_STEP_OPTIONS", {"xla_cpu_no_such_option": "1"})
-    parallel.compile_step(step, parallel.replicate(jnp.float32(1)), batch)  # another release may not
+    # Another release may not know them.
+    parallel.compile_step(step, parallel.replicate(jnp.float32(1)), batch)

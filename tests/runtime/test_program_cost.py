@@ -1,4 +1,4 @@
-"""The cost of a compiled program, and programs timed in turn."""
+"""The cost of a compiled program, and timing programs in turn."""
 
 import time
 

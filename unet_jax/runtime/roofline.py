@@ -22,7 +22,7 @@ ROUNDS = 7
 # hundredths of a second; on an accelerator it takes long enough that the time to start a program does not matter.
 STEP_PRODUCT = {"cpu": (1024, 1)}
 ACCELERATOR_PRODUCT = (4096, 8)
-STEP_ROUNDS = 4
+STEP_ROUNDS = 8
 
 
 def matmul_run(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib
-import re
 from pathlib import Path
 
 import jax

@@ -30,6 +30,9 @@ def get_config(arg: str = "") -> ConfigDict:
     config = ConfigDict()
     # Seed of initialisation, order of the data, windows, augmentation and dropout.
     config.seed = 0
+    # Files that add a network, an encoder, a loss or a data set to the tables, e.g. ("/home/me/my_network.py",). Every
+    # program that opens the run executes them first. Where the config file itself adds a row, `unet-jax train` fills this in.
+    config.imports = ()
     config.model = unet_pp()
     config.data = electrodes()
     config.augment = RECIPES[arg]()

@@ -20,6 +20,7 @@ from unet_jax.data.loading.options import CLASS_WEIGHTINGS, FOREGROUND_FRACTION
 from unet_jax.data.normalization import NORMALIZATIONS
 from unet_jax.errors import UserError
 from unet_jax.experiment.durations import EVERY, LENGTH, WARMUP, Duration, Durations, one_duration, resolve_durations
+from unet_jax.experiment.imports import run_files
 from unet_jax.inference.options import MODES
 from unet_jax.training.losses.options import check_weights
 from unet_jax.training.optim.options import DOMAINS, check_multipliers, check_patterns
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from unet_jax.models.network import Network
 
 SEED = whole(0, 2**32 - 1)
+IMPORTS = sequence_of(text())
 NOT_GIVEN = "0 for not given"
 # What a network may be used with: the weights as trained, or their moving average.
 WEIGHTS = ("raw", "ema")
@@ -254,6 +256,7 @@ class Sections:
 
     Attributes:
       seed: of initialisation, order of the data, windows, augmentation and dropout.
+      imports: files that are run before anything is built (`imports.py`).
       model: the network and what it starts from.
       data: which data set.
       loading: how training reads it.
@@ -269,6 +272,7 @@ class Sections:
     """
 
     seed: int
+    imports: tuple[str, ...]
     model: ModelSection
     data: DataSection
     loading: LoadingSection
@@ -281,6 +285,7 @@ class Sections:
 
     def __post_init__(self):
         SEED.check("seed", self.seed)
+        IMPORTS.check("imports", self.imports)
         loss, optim = self.loss, self.optim
         if self.eval.weights == "ema" and not optim.ema_decay:
             raise UserError(
@@ -301,6 +306,7 @@ class Sections:
 
     def _check_tables(self) -> None:
         """Lets the network, the losses and the data set check their names and options; imports them, and so JAX."""
+        run_files(self.imports)
         # The number of classes is not known without the data, and no check depends on it.
         self.model.build(num_classes=2)
         from unet_jax.training.losses.registry import check_losses
@@ -334,7 +340,7 @@ WHOLE_SECTIONS = {
     "eval": EvalSection,
     "checkpoint": CheckpointSection,
 }
-TOP_KEYS = ("seed", "model", "data", *WHOLE_SECTIONS)
+TOP_KEYS = ("seed", "imports", "model", "data", *WHOLE_SECTIONS)
 
 
 def read_sections(config: ConfigDict) -> Sections:
@@ -343,12 +349,20 @@ def read_sections(config: ConfigDict) -> Sections:
     Raises:
       UserError: a section or a key is missing or unknown, a value is outside its domain, or two contradict each other.
     """
-    values = config.to_dict()
+    # The config.json of a run before 0.2.0 has no imports.
+    values = {"imports": (), **config.to_dict()}
     _check_keys("config", values, known=TOP_KEYS, required=TOP_KEYS)
     check_finite(values)
     whole_sections = {name: _build(cls, name, values[name]) for name, cls in WHOLE_SECTIONS.items()}
     data, loading = read_data(config)
-    return Sections(seed=values["seed"], model=read_model(config), data=data, loading=loading, **whole_sections)
+    return Sections(
+        seed=values["seed"],
+        imports=values["imports"],
+        model=read_model(config),
+        data=data,
+        loading=loading,
+        **whole_sections,
+    )
 
 
 def read_model(config: ConfigDict) -> ModelSection:

@@ -15,6 +15,8 @@ from unet_jax.models.unet import UNet
 from unet_jax.models.unet_pp import UNetPP
 
 MODELS: dict[str, type[Network]] = {"unet": UNet, "unet_pp": UNetPP, "fcn": FCN, "fc_densenet": FCDenseNet}
+# The rows of the package; `experiment/imports.py` finds by them those that a user's file has added.
+SHIPPED = dict(MODELS)
 
 
 def build(name: str, *, num_classes: int, **options: Any) -> Network:

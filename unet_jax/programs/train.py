@@ -52,7 +52,7 @@ def before_devices() -> None:
 
 def main() -> None:
     """Trains the run that the flags describe, or resumes it."""
-    from unet_jax.experiment import sweep
+    from unet_jax.experiment import imports, sweep
     from unet_jax.experiment.sections import read_sections
 
     config, workdir = FLAGS.config, FLAGS.workdir
@@ -60,6 +60,7 @@ def main() -> None:
         file, keys = cli.config_file(FLAGS), cli.config_keys(FLAGS)
         workdir = sweep.apply_sweep_index(config, workdir, FLAGS.sweep_index, config_file=file, given=keys)
     # Before the imports that take seconds: bad values are found at once.
+    imports.add_config_file(config, cli.config_file(FLAGS).partition(":")[0])
     read_sections(config)
 
     from unet_jax.runs import loop

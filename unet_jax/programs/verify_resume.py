@@ -30,13 +30,14 @@ flags.DEFINE_bool("deterministic", False, "Train with `unet-jax train --determin
 def main() -> None:
     """Checks the config that the flags name; exits with status 1 where the runs differ."""
     # After the flags: --help needs no jax.
-    from unet_jax.experiment import sweep
+    from unet_jax.experiment import imports, sweep
     from unet_jax.experiment.sections import read_sections
 
     config, workdir = FLAGS.config, FLAGS.workdir
     if FLAGS.sweep_index is not None:
         file, keys = cli.config_file(FLAGS), cli.config_keys(FLAGS)
         workdir = sweep.apply_sweep_index(config, workdir, FLAGS.sweep_index, config_file=file, given=keys)
+    imports.add_config_file(config, cli.config_file(FLAGS).partition(":")[0])
     read_sections(config)
 
     from unet_jax.analysis.verify_resume.verify import verify_resume

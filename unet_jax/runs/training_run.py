@@ -14,6 +14,7 @@ from unet_jax.checkpoints.recover import restore_latest
 from unet_jax.data.loading import train_pipeline
 from unet_jax.data.store.sources import InMemory
 from unet_jax.experiment.build import Experiment, build_experiment, channel_names
+from unet_jax.experiment.imports import describe_unrecorded
 from unet_jax.experiment.sections import read_sections
 from unet_jax.runs import shared_workdir
 from unet_jax.runs.patience import out_of_patience
@@ -121,7 +122,7 @@ def open_training_run(config: ConfigDict, workdir, *, devices=None, profile_step
         finished = ended_early or start_step >= num_steps
         curves = Curves(workdir)
         if not finished:
-            add_start(workdir, start_step, **origin)
+            add_start(workdir, start_step, **origin, imports=config.get("imports", ()))
             stack.callback(curves.draw)
             _warn_of_little_room(checkpointer, state, config.checkpoint.latest)
         progress = stack.enter_context(contextlib.closing(Progress(start_step, num_steps)))
@@ -213,6 +214,12 @@ def _opening_lines(config, parts, state, workdir, start_step, devices, *, ended_
         lines.append(
             f"the run has ended: its last {config.train.patience} scores are no better than the best before them "
             "(train.patience); with 0 it goes on, with a higher one perhaps"
+        )
+    unrecorded = "" if config.get("imports") else describe_unrecorded(config)
+    if unrecorded:
+        lines.append(
+            f"note: {unrecorded}: added by this program and not by a file of config.imports, so a program that opens the run "
+            "has to add it too"
         )
     if config.loss.class_weighting:
         names = channel_names(parts.module, parts.dataset.class_names)

@@ -21,7 +21,9 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib import metadata
+from typing import Any
 
 import jax
 from etils.epath import Path
@@ -31,6 +33,7 @@ from unet_jax.checkpoints import disk_space
 from unet_jax.checkpoints.checkpointer import saved_steps
 from unet_jax.data.dataset import Dataset
 from unet_jax.errors import UserError
+from unet_jax.experiment.imports import digests, run_files
 from unet_jax.experiment.sections import read_sections
 from unet_jax.runs.resume import resume_conflict
 from unet_jax.runtime import processes
@@ -41,6 +44,7 @@ from unet_jax.storage.write_errors import report_write_errors
 # Keys that a resumed run may change. No result depends on them, except that `train.patience` decides where a run ends.
 # The data of `data.root`, `data.split_file` and `data.data_dir` may move; their fingerprint must stay.
 FREE = (
+    "imports",
     "data.root",
     "data.split_file",
     "data.data_dir",
@@ -129,6 +133,8 @@ def open_workdir(workdir, config: ConfigDict, dataset: Dataset, num_steps: int) 
     workdir = resolve(workdir)
     disk_space.check_writable(workdir)
     new_config, facts = json.loads(config.to_json()), data_facts(dataset)
+    # The run may be opened from another folder than the one that it was started in.
+    new_config["imports"] = list(digests(config.get("imports", ())))
     starts = []
     steps = saved_steps(workdir / "checkpoints")
     # Without a checkpoint there is nothing to protect.
@@ -150,7 +156,9 @@ def open_workdir(workdir, config: ConfigDict, dataset: Dataset, num_steps: int) 
     return workdir
 
 
-def add_start(workdir: Path, start_step: int, *, init_from: dict, encoder_weights: str = "") -> None:
+def add_start(
+    workdir: Path, start_step: int, *, init_from: dict, encoder_weights: str = "", imports: Sequence[str] = ()
+) -> None:
     """Adds a start to `versions.json`: the step, and the `versions` that the steps from there on run with.
 
     Process 0 writes it. The starts of before stay.
@@ -160,14 +168,17 @@ def add_start(workdir: Path, start_step: int, *, init_from: dict, encoder_weight
       start_step: the step that the run goes on from.
       init_from: workdir and step of the run that step 0 was taken from; {} for none.
       encoder_weights: the file of weights that step 0 was taken from, whose sha256 is noted; "" for none.
+      imports: the files that the config imports, whose sha256 are noted.
     """
     if processes.process_index() != 0:
         return
     path = workdir / "versions.json"
     content = json.loads(path.read_text())
-    origin = {"init_from": init_from} if init_from else {}
+    origin: dict[str, Any] = {"init_from": init_from} if init_from else {}
     if encoder_weights:
         origin["encoder_weights_sha256"] = file_sha256(encoder_weights)
+    if imports:
+        origin["imports"] = digests(imports)
     content["starts"].append({"start_step": start_step, **origin, **versions()})
     with report_write_errors():
         json_file.write(path, content, indent=2)
@@ -178,21 +189,54 @@ def resolve(workdir) -> Path:
     return paths.resolve(workdir, "--workdir")
 
 
-def load_config(workdir) -> ConfigDict:
-    """Reads the config of the run in `workdir`.
+def load_config(workdir, imports: Sequence[str] | None = None) -> ConfigDict:
+    """Reads the config of the run in `workdir`, and runs the files that it imports.
+
+    Prints a warning where such a file has changed since the run's last start.
+
+    Args:
+      workdir: the run's folder.
+      imports: the files to run instead of the config's own.
 
     Raises:
-      UserError: there is none, or its keys or values are not those of this version.
+      UserError: there is none, its keys or values are not those of this version, or a file that it imports is gone or fails.
     """
     path = resolve(workdir) / "config.json"
     if not path.exists():
-        raise UserError(f"--workdir={workdir} has no config.json, so no run is there; train first with run_train.py")
-    config = ConfigDict(json_file.tuples(json.loads(path.read_text())))
+        raise UserError(f"--workdir={workdir} has no config.json, so no run is there; train first with unet-jax train")
+    config = ConfigDict({"imports": (), **json_file.tuples(json.loads(path.read_text()))})
+    if imports is not None:
+        config.imports = tuple(imports)
+    _run_imports(path.parent, config.imports)
     try:
         read_sections(config)
     except UserError as error:
         raise UserError(f"--workdir={workdir}: its config.json is of another version ({error}); train anew") from error
     return config
+
+
+def _run_imports(workdir: Path, files: Sequence[str]) -> None:
+    """Runs the files that a run imports; prints a warning where they are not those of the run's last start."""
+    if not files:
+        return
+    try:
+        now = digests(files)
+        run_files(files)
+    except UserError as error:
+        raise UserError(f"--workdir={workdir}: {error}") from error
+    path = workdir / "versions.json"
+    starts = json.loads(path.read_text())["starts"] if path.exists() else []
+    before = starts[-1].get("imports", {}) if starts else {}
+    if before and sorted(before.values()) != sorted(now.values()):
+        print(
+            f"warning: imports {', '.join(now)} changed since the last start of {workdir} (sha256 "
+            f"{_first_digits(before)} there, {_first_digits(now)} now): results may differ from those of the run; restore "
+            "the file to repeat them"
+        )
+
+
+def _first_digits(by_path: dict[str, str]) -> str:
+    return ", ".join(digest[:12] for digest in by_path.values())
 
 
 def load_facts(workdir) -> dict:
@@ -227,7 +271,7 @@ def versions() -> dict:
 def _check_same(workdir, new_config: dict, facts: dict) -> None:
     """Raises UserError if the run in `workdir` has another config or other data."""
     conflict = resume_conflict(
-        load_config(workdir).to_dict(),
+        load_config(workdir, new_config["imports"]).to_dict(),
         json_file.tuples(new_config),
         FREE,
         num_examples=facts["splits"].get("train", 1),

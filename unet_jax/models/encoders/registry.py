@@ -36,3 +36,5 @@ ENCODERS: dict[str, Callable[..., Encoder]] = {
         DenseNet, layers_per_block=(16, 16, 16), growth_rate=12, features=24, small_images=True
     ),
 }
+# The rows of the package; `experiment/imports.py` finds by them those that a user's file has added.
+SHIPPED = dict(ENCODERS)

@@ -43,6 +43,8 @@ LOSSES = {
     "lovasz": lovasz,
     "bce_dice": bce_dice,
 }
+# The rows of the package; `experiment/imports.py` finds by them those that a user's file has added.
+SHIPPED = dict(LOSSES)
 
 
 # What every builder is given; its other arguments are the loss's options.

@@ -1,6 +1,7 @@
-"""The arithmetic of masks, on NumPy and JAX arrays alike: class ids, probabilities, masks, crops, the classes reported."""
+"""Arithmetic of logits, probabilities, masks and class ids, for NumPy and JAX arrays alike."""
 
 from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -8,27 +9,59 @@ import numpy as np
 
 from unet_jax.errors import UserError
 
-# The class id of pixels that losses and metrics leave out.
+Array = jax.Array | np.ndarray
+
+# Functions with this type return a NumPy array for a NumPy array, and a JAX array for a JAX array.
+SameArray = TypeVar("SameArray", jax.Array, np.ndarray)
+
+# The class id of void pixels, which losses and metrics leave out.
 VOID_ID = 255
 ACTIVATIONS = ("softmax", "sigmoid")
 
 
-def to_probabilities(logits, activation: str):
-    """Returns the probabilities `[..., K]` of logits `[..., K]`: a softmax over the classes, or a sigmoid for each."""
+def to_probabilities(logits: Array, activation: str) -> jax.Array:
+    """Returns the probabilities of logits.
+
+    >>> to_probabilities(jnp.array([0.0, 0.0]), "softmax")
+    Array([0.5, 0.5], dtype=float32)
+
+    Args:
+      logits: `[..., K]`, one channel per class.
+      activation: "softmax": the classes of a pixel exclude each other, and their probabilities add up to 1. "sigmoid": each
+        class is a mask, and masks may overlap.
+
+    Returns:
+      Probabilities `[..., K]`.
+    """
     return jax.nn.softmax(logits, axis=-1) if activation == "softmax" else jax.nn.sigmoid(logits)
 
 
-def to_masks(probabilities, activation: str):
-    """Returns the masks, bool `[..., K]`, and the class ids, uint8 `[...]`, of probabilities `[..., K]`.
+def to_masks(probabilities: SameArray, activation: str) -> tuple[SameArray, SameArray]:
+    """Returns the masks and the class ids that the probabilities give.
 
-    With "softmax" the id is the most probable class, and the masks are its one-hot. With "sigmoid" each mask is where its
-    own probability is at least 0.5, so masks may overlap. An id image holds one class per pixel: the most probable
-    foreground class (channels 1..K-1) if its probability is at least 0.5, else 0, the background. With K = 1 the one
-    channel is the foreground, id 1.
+    With "softmax" the id of a pixel is its most probable class, and the masks are the one-hot code of the id:
 
-    NumPy arrays give NumPy arrays.
+    >>> masks, ids = to_masks(np.array([[0.2, 0.5, 0.3], [0.9, 0.1, 0.0]]), "softmax")
+    >>> ids.tolist(), masks[0].tolist()
+    ([1, 0], [False, True, False])
+
+    With "sigmoid" a mask holds the pixels whose probability is at least 0.5, so masks may overlap. The id of a pixel is then
+    the most probable foreground class (channels 1 to K - 1) if its probability is at least 0.5, else 0, the background. If
+    K = 1, the only channel is the foreground and has the id 1.
+
+    >>> masks, ids = to_masks(np.array([[0.1, 0.6, 0.7], [0.9, 0.4, 0.3]]), "sigmoid")
+    >>> ids.tolist(), masks[0].tolist()
+    ([2, 0], [False, True, True])
+
+    Args:
+      probabilities: `[..., K]`.
+      activation: "softmax" or "sigmoid".
+
+    Returns:
+      The masks, bool `[..., K]`, and the class ids, uint8 `[...]`.
     """
-    xp = np if isinstance(probabilities, np.ndarray) else jnp
+    # mypy cannot know that both modules have these functions.
+    xp: Any = np if isinstance(probabilities, np.ndarray) else jnp
     num_classes = probabilities.shape[-1]
     if activation == "softmax":
         ids = xp.argmax(probabilities, -1)[..., None]
@@ -40,7 +73,14 @@ def to_masks(probabilities, activation: str):
 
 
 def resolve_report_classes(class_names: Sequence[str], report_classes: Sequence[str] = ()) -> tuple[str, ...]:
-    """Returns the classes to report: those given, else all but the background (channel 0), else the only one there is.
+    """Returns the names of the classes to report.
+
+    >>> resolve_report_classes(("background", "cell", "wall")), resolve_report_classes(("cell",))
+    (('cell', 'wall'), ('cell',))
+
+    Args:
+      class_names: all classes; the first is the background if there are several.
+      report_classes: the classes to report; (): all except the background.
 
     Raises:
       UserError: a name in `report_classes` is not a class.
@@ -48,14 +88,22 @@ def resolve_report_classes(class_names: Sequence[str], report_classes: Sequence[
     class_names, report_classes = tuple(class_names), tuple(report_classes)
     for name in report_classes:
         if name not in class_names:
-            raise UserError(f"eval.classes: no class {name!r}; the classes are {', '.join(class_names)}")
+            raise UserError(f"eval.classes: there is no class {name!r}; choose from {', '.join(class_names)}")
     return report_classes or class_names[1:] or class_names
 
 
-def truth_masks(mask, num_classes: int):
-    """Returns the true masks, one channel per class: bool `[B, h, w, K]` of ids `[B, h, w]` or 0/1 masks `[B, h, w, K]`.
+def truth_masks(mask: Array, num_classes: int) -> Array:
+    """Returns the true masks of a batch, one channel per class.
 
-    With K = 1 the one channel is class id 1.
+    >>> truth_masks(np.array([[[0, 2]]]), num_classes=3).tolist()
+    [[[[True, False, False], [False, False, True]]]]
+
+    Args:
+      mask: class ids `[B, h, w]`, or 0/1 masks `[B, h, w, K]`.
+      num_classes: K. If K = 1, the only channel is class id 1.
+
+    Returns:
+      Bool `[B, h, w, K]`; at a void pixel of an id image all channels are False.
     """
     if mask.ndim == 4:
         return mask == 1
@@ -64,13 +112,36 @@ def truth_masks(mask, num_classes: int):
 
 
 def true_masks(mask: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the true masks, bool `[H, W, K]`, and valid, bool `[H, W]`, of an example's ids or 0/1 masks; 255 is void."""
-    truth = truth_masks(np.asarray(mask)[None], num_classes)[0]
+    """Returns the true masks of one example, and which of its pixels are valid.
+
+    >>> truth, valid = true_masks(np.array([[1, VOID_ID]]), num_classes=2)
+    >>> truth.tolist(), valid.tolist()
+    ([[[False, True], [False, False]]], [[True, False]])
+
+    Args:
+      mask: class ids `[H, W]`, or 0/1 masks `[H, W, K]`; 255 is void.
+      num_classes: K.
+
+    Returns:
+      The masks, bool `[H, W, K]`, and valid, bool `[H, W]`, False for void pixels.
+    """
+    truth = np.asarray(truth_masks(np.asarray(mask)[None], num_classes)[0])
     void = mask == VOID_ID
     return truth, ~(void.any(-1) if mask.ndim == 3 else void)
 
 
-def center_crop(array, size: tuple[int, int]):
-    """Returns the middle of `[B, h, w, ...]`: what a network with valid padding returns logits for."""
+def center_crop(array: SameArray, size: tuple[int, ...]) -> SameArray:
+    """Returns the middle of a batch of images or masks. A network with valid padding returns logits of this part.
+
+    >>> center_crop(np.arange(5).reshape(1, 1, 5), (1, 3)).tolist()
+    [[[1, 2, 3]]]
+
+    Args:
+      array: `[B, h, w, ...]`.
+      size: (height, width) of the result.
+
+    Returns:
+      `[B, height, width, ...]`. If the difference in size is odd, one pixel more is cut off at the bottom or right.
+    """
     top, left = (array.shape[1] - size[0]) // 2, (array.shape[2] - size[1]) // 2
     return array[:, top : top + size[0], left : left + size[1]]

@@ -1,1 +1,1 @@
-"""Losses as sums and a value of the sums: exact on any number of devices."""
+"""Losses. Each adds up sums over the batch and computes its value from them, so it is exact on any number of devices."""

@@ -1,18 +1,33 @@
-"""The Lovász loss: the convex surrogate of 1 − IoU, image by image (Berman, Triki, Blaschko, CVPR 2018)."""
+"""The Lovász loss, a surrogate of 1 − IoU that has a gradient, image by image (Berman, Triki, Blaschko, CVPR 2018)."""
 
 import jax
 import jax.numpy as jnp
 
-from unet_jax.segmentation import to_probabilities, truth_masks
+from unet_jax.segmentation import Array, to_probabilities, truth_masks
 from unet_jax.training.losses.loss import Loss, weighted_mean
 
 
-def lovasz(activation: str, weights) -> Loss:
-    """Builds the Lovász extension of the Jaccard loss of each image, then the mean over images with a valid pixel.
+def lovasz(activation: str, weights: Array) -> Loss:
+    """Builds the Lovász extension of the Jaccard loss of each image, averaged over the images with a valid pixel.
 
-    Softmax: Lovász-softmax of the errors |y − p|, the weighted mean over the classes present in the image, as in the
-    authors' code. Sigmoid: the Lovász hinge of the errors max(1 − z (2 y − 1), 0), z the logits, the weighted mean over
-    all channels; where a mask is empty only the largest error counts.
+    Source: Berman et al. 2018, definition 1 and their code. With softmax it is the Lovász-softmax: the errors are |y − p|, and
+    the loss of an image is the weighted mean over the classes that are present in it. With a sigmoid it is the Lovász hinge:
+    the errors are max(1 − z (2 y − 1), 0) with the logits z, and the loss of an image is the weighted mean over all channels.
+    If a mask is empty, only its largest error counts.
+
+    For a network that is sure, the softmax loss is 1 − IoU. Here class 1 has four pixels, of which the network misses one; the
+    IoU is 3/4. Class 0 has five pixels, and the network adds the missed one; the IoU is 5/6. The mean loss is (1/4 + 1/6) / 2:
+
+    >>> loss = lovasz("softmax", weights=jnp.ones(2))
+    >>> truth, predicted = jnp.array([[[1] * 4 + [0] * 5]]), jnp.array([1] * 3 + [0] * 6)
+    >>> logits = 100.0 * jax.nn.one_hot(predicted, 2)[None, None]
+    >>> sums = loss.sums(logits, truth, valid=jnp.ones((1, 1, 9), bool))
+    >>> round(float(loss.from_sums(sums)), 4), round((1 / 4 + 1 / 6) / 2, 4)
+    (0.2083, 0.2083)
+
+    Args:
+      activation: "softmax" or "sigmoid".
+      weights: class weights `[K]`.
     """
 
     def sums(logits, mask, valid):
@@ -33,14 +48,15 @@ def lovasz(activation: str, weights) -> Loss:
 
 
 def jaccard_extension(errors: jax.Array, truth: jax.Array, valid: jax.Array) -> jax.Array:
-    """Returns Σ_i m_i ΔJ_i over the last axis, m the errors from the largest down, ΔJ_i = J({1..i}) − J({1..i−1}).
+    """Returns Σ_i m_i ΔJ_i over the last axis (Berman et al. 2018, definition 1).
 
-    J(M) is the Jaccard loss 1 − I/U when the pixels of M, and no others, are wrong: I true pixels are left of G, and U is
-    G and the false ones in M. So a true pixel adds 1/U and a false one I / ((U − 1) U), which lose no digits to
-    differences of nearly equal numbers.
+    m_1, m_2, ... are the errors from the largest down, and ΔJ_i = J({1..i}) − J({1..i−1}). J(M) is the Jaccard loss 1 − I/U if
+    exactly the pixels of M are wrong: I counts the true pixels outside M, and U counts the true pixels and the false pixels
+    in M. So a true pixel adds 1/U, and a false pixel adds I / ((U − 1) U). These terms avoid a difference of nearly equal
+    numbers, which would be inexact in float32.
 
-    At errors of 0 and 1 it is the Jaccard loss of the wrong pixels. One of two true pixels missed and nothing else wrong is
-    an IoU of 1/2:
+    For errors of 0 and 1 the result is the Jaccard loss of the wrong pixels. If one of two true pixels is missed and nothing
+    else is wrong, the IoU is 1/2:
 
     >>> errors, truth = jnp.array([1.0, 0.0, 0.0]), jnp.array([True, True, False])
     >>> float(jaccard_extension(errors, truth, valid=jnp.array([True, True, True])))
@@ -48,23 +64,23 @@ def jaccard_extension(errors: jax.Array, truth: jax.Array, valid: jax.Array) -> 
 
     Args:
       errors: at least 0, `[..., N]`.
-      truth: bool, alike.
-      valid: bool, alike; what is not valid takes no part.
+      truth: bool `[..., N]`.
+      valid: bool `[..., N]`; other pixels do not count.
 
     Returns:
       Float32 `[...]`.
     """
     place = jax.lax.broadcasted_iota(jnp.int32, errors.shape, errors.ndim - 1)
-    # One number a pixel: it is sorted nearly twice as fast.
+    # Position and truth are packed into one number per pixel, because that sorts nearly twice as fast.
     packed = place << 2 | (truth & valid) << 1 | (~truth & valid)
     _, packed = jax.lax.sort((-jax.lax.stop_gradient(errors), packed), num_keys=1, dimension=-1)
     place, true, false = packed >> 2, (packed >> 1 & 1).astype(jnp.float32), (packed & 1).astype(jnp.float32)
     total = jnp.sum(true, -1, keepdims=True)
     left, union = total - jnp.cumsum(true, -1), total + jnp.cumsum(false, -1)
     step = true / jnp.maximum(union, 1)
-    # U = 1 at a false pixel: nothing is true, and the first error alone makes the loss 1.
+    # U = 1 at a false pixel means that no pixel is true. Then the first error alone makes the loss 1.
     step += false * jnp.where(union > 1, left / jnp.maximum((union - 1) * union, 1), 1)
-    # Back to the pixels' own order by a second sort: the gradient is then a product, without a scatter.
+    # A second sort restores the order of the pixels. Then the gradient is a product and needs no scatter.
     _, step = jax.lax.sort((place, step), num_keys=1, dimension=-1)
     return jnp.sum(jnp.where(valid, errors, 0) * step, -1)
 

@@ -16,7 +16,12 @@ WEIGHTS = sequence_of(WEIGHT)
 def check_weights(
     weights: Mapping[str, float], class_weights: Sequence[float] = (), head_weights: Sequence[float] = ()
 ) -> None:
-    """Checks the weights of losses, classes and heads; arguments as for `registry.create_loss`.
+    """Checks the weights of losses, classes and heads.
+
+    Args:
+      weights: as for `registry.create_loss`.
+      class_weights: as for `registry.create_loss`.
+      head_weights: as for `registry.create_loss`.
 
     Raises:
       UserError: a weight is negative or not finite, or none of a group is above 0.

@@ -1,4 +1,4 @@
-"""Prediction of a folder of images: masks and pictures as files."""
+"""Prediction of image files: masks and pictures as files."""
 
 import io
 import itertools
@@ -37,30 +37,30 @@ def predict_folder(
 
     Writes for an image NAME.ext:
 
-    - `ids/NAME.png`: 8-bit, one class id per pixel (where classes overlap, as of `segmentation.to_masks`);
+    - `ids/NAME.png`: 8-bit, one class id per pixel; where classes overlap, the id of `segmentation.to_masks`;
     - `masks/<class>/NAME.png`: 8-bit, 0 or 255, for each reported class;
     - `overlays/NAME.png`: the image with the masks in colour and a legend, enlarged where it is small.
 
-    Every file is read before anything is written, so an unreadable one is found first, and read again to be predicted: the
-    images together may not fit in memory. Each image is predicted once.
+    Every file is read before anything is written, so that an unreadable one is found first. It is read again to be
+    predicted, because the images together may not fit in memory. Each image is predicted once.
 
     Args:
       predictor: the network.
       images: a folder of images, or a list of image files and of such folders.
       out_dir: the folder of the results.
-      batch_size: images in a batch, rounded up to fill the devices.
-      overwrite: replaces results that are there.
+      batch_size: the number of images in a batch, rounded up to fill the devices.
+      overwrite: replaces results that exist.
       palette: the data set's colours.
-      process_index: number of this process, of those that share the images.
-      process_count: how many processes share the images.
-      progress: is called with the number of images after each batch.
+      process_index: the number of this process, from 0, among those that share the images.
+      process_count: the number of processes that share the images.
+      progress: is called after each batch with its number of images.
 
     Returns:
-      `num_images`, `num_compiles`, `seconds`, `images_per_s` (as in `evaluate`), and `folders`, those written.
+      `num_images`, `num_compiles`, `seconds`, `images_per_s` (as in `evaluate`), and `folders`, the paths of those written.
 
     Raises:
       UserError: a file or folder is absent, a folder has no image, files cannot be read or written, two images would have
-        one name, or a result is there and `overwrite` is not set.
+        one name, or a result exists and `overwrite` is False.
     """
     paths = list_inputs([images] if isinstance(images, str | os.PathLike) else images)
     out_dir = expand(out_dir, "--out")
@@ -76,9 +76,10 @@ def predict_folder(
     for group in (list(group) for _, group in itertools.groupby(paths, sizes.get)):
         rows = balanced_batch_size(len(group), max(batch_size, 1))
         for chunk in (group[start : start + rows] for start in range(0, len(group), rows)):
-            images, shapes_before = [image_files.read_image(path) for path in chunk], len(program.shapes)
-            for path, image, probabilities in zip(chunk, images, predictor.predict_images(images, rows), strict=True):
-                writer.write(path.stem, *to_masks(probabilities, predictor.module.activation), image)
+            arrays, shapes_before = [image_files.read_image(path) for path in chunk], len(program.shapes)
+            for path, array, probabilities in zip(chunk, arrays, predictor.predict_images(arrays, rows), strict=True):
+                masks, ids = to_masks(probabilities, predictor.module.activation)
+                writer.write(path.stem, masks, ids, array)
             throughput.tick(len(chunk), len(program.shapes) == shapes_before)
             progress(len(chunk))
     counts = {"num_images": len(paths), "num_compiles": len(program.shapes) - num_shapes}
@@ -118,48 +119,56 @@ def list_inputs(inputs: Sequence[str | os.PathLike]) -> list[Path]:
 
 
 class MaskFolder:
-    """The folders `ids/`, `masks/<class>/` and, if asked for, `overlays/` of `predict_folder`.
+    """The folders `ids/`, `masks/<class>/` and, with `overlays`, `overlays/` of `predict_folder`.
 
     They are made when the first image is written.
 
     Args:
       predictor: gives the classes.
       out_dir: the folder that holds them.
-      overlays: writes overlays, too.
+      overlays: True writes overlays, too.
       palette: the data set's colours.
 
     Attributes:
       class_names: one per output channel.
       report_classes: the classes that masks are written for.
-      report_channels: their channels.
-      colours: their colours.
-      folders: those written.
+      report_channels: the output channels of `report_classes`.
+      colours: the colours of `report_classes`.
+      folders: the paths of the folders.
+
+    Raises:
+      UserError: the folders of two classes would have one name.
     """
 
-    def __init__(self, predictor: Predictor, out_dir: str | Path, *, overlays: bool = False, palette: Sequence = ()):
-        out_dir = Path(out_dir).expanduser()
+    def __init__(
+        self, predictor: Predictor, out_dir: str | os.PathLike, *, overlays: bool = False, palette: Sequence = ()
+    ):
+        parent = Path(out_dir).expanduser()
         self.class_names = predictor.class_names
         self.report_classes, self.report_channels = predictor.report_classes, predictor.report_channels
         colours = drawing.class_colours(self.class_names, palette)
         self.colours = [colours[channel] for channel in self.report_channels]
         self._overlays = overlays
-        self._masks = [out_dir / "masks" / safe_name(name) for name in predictor.report_classes]
+        self._masks = [parent / "masks" / safe_name(name) for name in predictor.report_classes]
         if len(set(self._masks)) < len(self._masks):
             raise UserError(
                 f"eval.classes: two of {', '.join(predictor.report_classes)} would share a folder; rename a class"
             )
-        self.folders = [out_dir / "ids", *self._masks]
+        self.folders = [parent / "ids", *self._masks]
         if overlays:
-            self.folders.append(out_dir / "overlays")
+            self.folders.append(parent / "overlays")
 
     def write(self, name: str, masks: np.ndarray, ids: np.ndarray, image: np.ndarray | None = None) -> None:
         """Writes NAME.png into each folder.
 
         Args:
-          name: of the files.
-          masks: of all classes, bool `[H, W, K]`.
+          name: of the files, without a suffix.
+          masks: the masks of all classes, bool `[H, W, K]`.
           ids: class ids, uint8 `[H, W]`.
-          image: the image, for the overlay; not needed without overlays.
+          image: the image, for the overlay; without it, no overlay is written.
+
+        Raises:
+          UserError: a file cannot be written.
         """
         masks = masks[..., self.report_channels]
         with report_write_errors():
@@ -168,12 +177,12 @@ class MaskFolder:
             (self.folders[0] / f"{name}.png").write_bytes(_png(ids))
             for channel, folder in enumerate(self._masks):
                 (folder / f"{name}.png").write_bytes(_png(masks[..., channel].astype(np.uint8) * 255))
-            if self._overlays:
+            if self._overlays and image is not None:
                 picture = drawing.draw_prediction(image, masks, self.report_classes, self.colours)
                 drawing.save_png(picture, self.folders[-1] / f"{name}.png")
 
     def read(self, name: str) -> np.ndarray:
-        """Reads the masks of the reported classes that were written as NAME.png: bool `[H, W, K']`."""
+        """Returns the masks of the reported classes that were written as NAME.png: bool `[H, W, K']`."""
         contents = ((folder / f"{name}.png").read_bytes() for folder in self._masks)
         return np.stack([np.asarray(Image.open(io.BytesIO(content))) > 0 for content in contents], -1)
 
@@ -185,19 +194,27 @@ def _png(array: np.ndarray) -> bytes:
 
 
 def file_name(id_: str) -> str:
-    """Returns an example's id as the name of a file: / \\ and % become %XX, so no two ids share a name."""
+    r"""Returns an example's id as the name of a file: /, \ and % become %XX, so that no two ids share a name.
+
+    >>> file_name("a/b"), file_name("a%2Fb")
+    ('a%2Fb', 'a%252Fb')
+    """
     return re.sub(r"[%/\\\0]", lambda match: f"%{ord(match[0]):02X}", id_)
 
 
 def safe_name(name: str) -> str:
-    """Returns a class name as the name of a folder."""
+    """Returns a class name as the name of a folder.
+
+    >>> safe_name("cell wall")
+    'cell_wall'
+    """
     return re.sub(r"[^\w.-]+", "_", name).strip(".") or "_"
 
 
 def _padded_sizes(paths: Sequence[Path], predictor: Predictor) -> dict[Path, tuple[int, int]]:
     """Returns the padded size of every image; raises UserError that names the first file that cannot be read.
 
-    Decodes each file, and not only its header: a file that is cut short is found before the network has run.
+    Decodes each file, not only its header, so that a file that is cut short is found before the network has run.
     """
     sizes, broken = {}, []
     for path in paths:

@@ -9,25 +9,38 @@ LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def check_image(image: np.ndarray, normalize: str) -> np.ndarray:
-    """Returns the image as uint8, uint16 or float32 `[H, W, C]`; raises UserError for what `Predictor.predict` cannot take."""
+    """Returns an image as uint8, uint16 or float32 `[H, W, C]`.
+
+    Args:
+      image: `[H, W]` or `[H, W, C]`.
+      normalize: "image" or "range", as of `data.normalization`.
+
+    Raises:
+      UserError: the image has another rank or type, is empty, holds NaN or Inf, or, for "range", floats outside 0..1.
+    """
     image = np.asarray(image)
     image = image[..., None] if image.ndim == 2 else image
     if image.ndim != 3 or image.size == 0:
-        raise UserError(f"image of shape {image.shape}: want [H, W] or [H, W, C], none of them 0")
+        raise UserError(f"image of shape {image.shape}: give [H, W] or [H, W, C], none of them 0")
     if image.dtype in (np.uint8, np.uint16):
         return image
     if not np.issubdtype(image.dtype, np.floating):
-        raise UserError(f"image of type {image.dtype}: want uint8, uint16 or float")
+        raise UserError(f"image of type {image.dtype}: give uint8, uint16 or float")
     image = image.astype(np.float32)
     if not np.isfinite(image).all():
-        raise UserError("image holds NaN or Inf; replace them first")
+        raise UserError("the image holds NaN or Inf; replace them first")
     if normalize == "range" and (image.min() < 0 or image.max() > 1):
-        raise UserError(f"float image in {image.min():g}..{image.max():g}: want 0..1, as data.normalize is 'range'")
+        raise UserError(
+            f"float image with values {image.min():g} to {image.max():g}: data.normalize is 'range'; give values from 0 to 1"
+        )
     return image
 
 
 def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
     """Returns an image `[H, W, C']` with `channels` channels: grey is repeated, RGB becomes luminance, alpha is dropped.
+
+    >>> to_channels(np.array([[[255, 0, 0]]], np.uint8), 1).tolist()
+    [[[76]]]
 
     Raises:
       UserError: the channels cannot be converted.

@@ -1,29 +1,34 @@
 """Prediction with a trained network on images of any size: heads -> probabilities -> masks.
 
-Evaluation and prediction both run `forward` on every local device. Images are normalised as a whole and mirror-padded to
-multiples; the result is cropped to the size of the source.
+Evaluation and prediction both run `forward` on every local device. Images are normalised as a whole, and padded by mirroring
+to multiples of a size. The result is cropped to the size of the source.
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from flax import linen as nn
 
 from unet_jax.data import padding
 from unet_jax.data.normalization import normalize
 from unet_jax.errors import UserError
 from unet_jax.inference.images import check_image, to_channels
 from unet_jax.inference.options import MODES
+from unet_jax.models.network import Network
 from unet_jax.runtime import parallel
 from unet_jax.segmentation import ACTIVATIONS, resolve_report_classes, to_masks, to_probabilities
 
 
-def select_heads(module: nn.Module, mode: str = "accurate", level: int = 0) -> nn.Module:
-    """Returns the part of a trained network that `mode` and `level` need, to be applied to the same variables.
+def select_heads(module: Network, mode: str = "accurate", level: int = 0) -> Network:
+    """Returns the part of a trained network that `mode` and `level` need; it is applied to the same variables.
+
+    >>> from unet_jax import models
+    >>> module = models.build("unet_pp", num_classes=3, widths=(4, 8, 16), deep_supervision=True)
+    >>> [select_heads(module, mode, level).levels for mode, level in (("accurate", 0), ("fast", 0), ("fast", 1))]
+    [(1, 2), (2,), (1,)]
 
     Args:
       module: the network as trained.
@@ -39,66 +44,106 @@ def select_heads(module: nn.Module, mode: str = "accurate", level: int = 0) -> n
     return module.at_level(level, one_head=mode == "fast")
 
 
-def mean_probabilities(heads: Sequence, activation: str, mode: str = "accurate"):
-    """Returns probabilities `[B, H, W, K]` from the heads' logits: their mean ("accurate") or the deepest head's ("fast")."""
+def mean_probabilities(heads: Sequence[jax.Array], activation: str, mode: str = "accurate") -> jax.Array:
+    """Returns the probabilities `[B, H, W, K]` of a network.
+
+    Args:
+      heads: the logits of each head, `[B, H, W, K]`, shallow to deep.
+      activation: "softmax" or "sigmoid".
+      mode: "accurate" for the mean over the heads, "fast" for the deepest head alone.
+    """
     if mode == "fast":
         return to_probabilities(heads[-1], activation)
     return sum(to_probabilities(logits, activation) for logits in heads) / len(heads)
 
 
-def forward(module: nn.Module, mode: str, variables, batch):
-    """Returns probabilities `[B, h', w', K]` of normalised images `[B, h, w, C]`; every prediction runs this."""
-    return mean_probabilities(module.apply(variables, batch["image"], train=False), module.activation, mode)
+def forward(module: Network, mode: str, variables: Mapping[str, Any], batch: Mapping[str, jax.Array]) -> jax.Array:
+    """Returns the probabilities of a batch; every prediction runs this function.
+
+    Args:
+      module: the part of the network that `mode` needs, as of `select_heads`.
+      mode: "accurate" or "fast".
+      variables: of the network.
+      batch: its `image` holds normalised, padded images `[B, h, w, C]`.
+
+    Returns:
+      `[B, output_size(h), output_size(w), K]`.
+    """
+    heads: Any = module.apply(variables, batch["image"], train=False)
+    return mean_probabilities(heads, module.activation, mode)
 
 
 class Program:
-    """Runs `fn(module, mode, variables, batch)` on every local device.
+    """Runs `fn(module, mode, variables, batch)` on several devices.
+
+    Args:
+      fn: such as `forward`.
+      module: as of `forward`.
+      mode: as of `forward`.
+      devices: share each batch.
 
     Attributes:
-      shapes: the `key` of each batch that it was compiled for.
+      shapes: the `key` of each batch that the program was compiled for.
     """
 
-    def __init__(self, fn: Callable, module: nn.Module, mode: str, devices: Sequence[jax.Device]):
+    def __init__(self, fn: Callable, module: Network, mode: str, devices: Sequence[jax.Device]):
         self._p_fn = parallel.pmap_predict(functools.partial(fn, module, mode), devices)
-        self.shapes: set = set()
+        self.shapes: set[tuple] = set()
 
-    def __call__(self, variables, batch):
+    def __call__(self, variables: Any, batch: Mapping[str, np.ndarray]) -> Any:
+        """Returns what `fn` returns, as NumPy arrays `[B, ...]`.
+
+        Args:
+          variables: replicated over the devices.
+          batch: arrays `[B, ...]`, B a multiple of the number of devices.
+        """
         self.shapes.add(self.key(batch))
         return self._p_fn(variables, batch)
 
     @staticmethod
-    def key(batch) -> tuple:
-        """Returns the names, shapes and types of a batch; batches of one key share a compiled program."""
+    def key(batch: Mapping[str, np.ndarray]) -> tuple:
+        """Returns the names, shapes and types of the arrays of a batch; batches of one key share a compiled program."""
         return tuple(sorted((name, x.shape, str(x.dtype)) for name, x in batch.items()))
 
 
-# Cached, so that all evaluations of a training run compile once. Bounded, because programs hold memory.
+# Cached, so that all evaluations of a training compile once. Bounded, because programs hold memory.
 _program = functools.lru_cache(maxsize=16)(Program)
 
 
 @dataclasses.dataclass
 class Predictor:
-    """A trained network, with what it needs to turn images into masks.
+    """A trained network, and what it needs to turn images into masks.
+
+    `unet_jax.load` makes one of a trained network. Here zeros stand in for the variables:
+
+    >>> from unet_jax import models
+    >>> module = models.build("unet", num_classes=3, widths=(2, 2))
+    >>> shapes = jax.eval_shape(module.init, jax.random.key(0), np.zeros((1, 8, 8, 1)))
+    >>> variables = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+    >>> predictor = Predictor(module, variables, ("background", "anode", "cathode"))
+    >>> masks, probabilities = predictor.predict(np.zeros((50, 70), np.uint8))
+    >>> masks.shape, probabilities.shape
+    ((50, 70, 2), (50, 70, 3))
 
     Attributes:
       module: the network as trained.
       variables: its variables, or the subset that `mode` and `level` need.
-      class_names: one per output channel. For a single channel the two names of a two-class data set may be given; the
-        second is the channel's.
-      channels: of the images that the network was trained on.
+      class_names: one per output channel. For a single channel, the two names of a two-class data set may be given; the
+        second is that of the channel.
+      channels: the channels of the images that the network was trained on.
       report_classes: the classes that `predict` returns masks of; all but the background by default.
       normalize: as of `data.normalization`.
       mode: "accurate" or "fast"; see `select_heads`.
       level: U-Net++'s pruning level; see `select_heads`.
-      pad_multiple: padded sizes are multiples of it.
+      pad_multiple: images are padded to multiples of this size in pixels.
       devices: to run on; all local ones by default.
-      network: the part of `module` that `mode` and `level` need; it is what runs.
+      network: the part of `module` that `mode` and `level` need; this part runs.
 
     Raises:
       UserError: mode, level, activation, class names or report_classes do not fit the network.
     """
 
-    module: nn.Module
+    module: Network
     variables: Any
     class_names: tuple[str, ...]
     channels: int = 1
@@ -109,16 +154,18 @@ class Predictor:
     pad_multiple: int = 64
     devices: Sequence[jax.Device] | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         num_classes, activation = self.module.num_classes, self.module.activation
         if activation not in ACTIVATIONS:
             raise UserError(f"model.activation {activation!r} is unknown; known: {', '.join(ACTIVATIONS)}")
         if num_classes == 1 and activation != "sigmoid":
-            raise UserError(f"model.activation {activation!r} has no meaning for one class; use 'sigmoid'")
+            raise UserError(f"model.activation {activation!r} of one class is 1 everywhere; use 'sigmoid'")
         names = tuple(self.class_names)
         self.class_names = names[1:] if num_classes == 1 and len(names) == 2 else names
         if len(self.class_names) != num_classes:
-            raise UserError(f"{len(names)} class names ({', '.join(names)}) for a network of {num_classes} classes")
+            raise UserError(
+                f"{len(names)} class names ({', '.join(names)}) for a network of {num_classes} classes; give one name per class"
+            )
         self.report_classes = resolve_report_classes(self.class_names, self.report_classes)
         self.network = select_heads(self.module, self.mode, self.level)
         self.devices = tuple(parallel.local_devices(self.devices))
@@ -126,44 +173,57 @@ class Predictor:
 
     @property
     def num_devices(self) -> int:
-        """Number of devices that share a batch; batch sizes are multiples of it."""
-        return len(self.devices)
+        """The number of devices that share a batch; batch sizes are multiples of it."""
+        return len(self.devices or ())
 
     @property
     def margin(self) -> int:
-        """Pixels lost at each border: 0 with same padding."""
+        """The pixels that the network loses at each border; 0 with same padding."""
         size = self.network.input_size(self.pad_multiple)
         return (size - self.network.output_size(size)) // 2
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
-        """Returns the size to which an image of this size is padded."""
+        """Returns the height and width to which an image of this size is padded."""
         return padding.padded_size(height, width, self.pad_multiple, self.network.input_size)
 
     @property
     def report_channels(self) -> list[int]:
-        """Output channels of the reported classes."""
+        """The output channels of the reported classes."""
         return [self.class_names.index(name) for name in self.report_classes]
 
     def program(self, fn: Callable) -> Program:
-        """Returns the `Program` of `fn(module, mode, variables, batch)` for this network; one per process, compiled once per shape."""
+        """Returns the `Program` that runs `fn(module, mode, variables, batch)` with this network.
+
+        Equal networks share one program, which is compiled once for each shape of a batch.
+        """
         return _program(fn, self.network, self.mode, self.devices)
 
-    def run(self, fn: Callable, batch: dict):
-        """Runs `fn` on a batch `[B, ...]`, B a multiple of `num_devices`; returns NumPy outputs `[B, ...]`."""
+    def run(self, fn: Callable, batch: Mapping[str, np.ndarray]) -> Any:
+        """Runs `fn` on a batch of arrays `[B, ...]`, B a multiple of `num_devices`; returns its NumPy arrays `[B, ...]`."""
         return self.program(fn)(self._variables, batch)
 
-    def probabilities(self, image) -> np.ndarray:
-        """Returns probabilities `[B, h', w', K]` of normalised, padded images `[B, h, w, C]`, B a multiple of `num_devices`."""
+    def probabilities(self, image: np.ndarray) -> np.ndarray:
+        """Returns the probabilities of images that are normalised and padded.
+
+        Args:
+          image: `[B, h, w, C]`, B a multiple of `num_devices`.
+
+        Returns:
+          float32 `[B, output_size(h), output_size(w), K]`.
+        """
         return self.run(forward, {"image": np.asarray(image, np.float32)})
 
     def predict_images(self, images: Sequence[np.ndarray], batch_size: int = 0) -> list[np.ndarray]:
-        """Returns probabilities float32 `[h, w, K]` of each image.
+        """Returns the probabilities of each image, float32 `[h, w, K]`.
 
         Images of one padded size share batches.
 
         Args:
           images: each `[h, w]` or `[h, w, C]`, of any size; types and channels as of `predict`.
-          batch_size: images in a batch, rounded up to fill the devices; 0 for one image per device.
+          batch_size: the number of images in a batch, rounded up to fill the devices; 0 for one image per device.
+
+        Raises:
+          UserError: as of `prepare`.
         """
         batch_size = -(-max(batch_size, 1) // self.num_devices) * self.num_devices
         prepared = [self.prepare(image) for image in images]
@@ -181,12 +241,12 @@ class Predictor:
         return results
 
     def predict(self, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns masks of the reported classes and probabilities of all classes, at the size of the source.
+        """Returns the masks of the reported classes and the probabilities of all classes, at the size of the source.
 
         Args:
-          array: `[H, W]`, `[H, W, C]` or `[B, H, W, C]`, uint8, uint16 or float (for `normalize="range"` in 0..1).
-            Grey images become RGB by repetition, RGB images grey by luminance, where the network was trained on the other;
-            an alpha channel is dropped.
+          array: `[H, W]`, `[H, W, C]` or `[B, H, W, C]`, uint8, uint16 or float (for `normalize="range"` in 0..1). Where
+            the network was trained on RGB images, a grey one is repeated; where it was trained on grey ones, an RGB image
+            is reduced to its luminance. An alpha channel is dropped.
 
         Returns:
           Masks bool `[..., H, W, K']`, one channel per name in `report_classes`, and probabilities float32 `[..., H, W, K]`.
@@ -196,14 +256,24 @@ class Predictor:
         """
         array = np.asarray(array)
         if array.ndim not in (2, 3, 4) or array.size == 0:
-            raise UserError(f"image of shape {array.shape}: want [H, W], [H, W, C] or [B, H, W, C], none of them 0")
-        probabilities = self.predict_images(array if array.ndim == 4 else array[None])
-        probabilities = np.stack(probabilities) if array.ndim == 4 else probabilities[0]
+            raise UserError(f"image of shape {array.shape}: give [H, W], [H, W, C] or [B, H, W, C], none of them 0")
+        of_each = self.predict_images(list(array) if array.ndim == 4 else [array])
+        probabilities = np.stack(of_each) if array.ndim == 4 else of_each[0]
         masks, _ = to_masks(probabilities, self.module.activation)
         return masks[..., self.report_channels], probabilities
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
-        """Returns an image `[H, W]` or `[H, W, C]` as the network takes it: channels, normalised, padded; float32 `[h, w, C]`."""
+        """Returns an image as the network takes it: with its channels, normalised and padded.
+
+        Args:
+          image: `[H, W]` or `[H, W, C]`, as of `predict`.
+
+        Returns:
+          float32 `[h, w, C]`, where (h, w) is the `padded_size`.
+
+        Raises:
+          UserError: as of `images.check_image` and `images.to_channels`.
+        """
         image = to_channels(check_image(image, self.normalize), self.channels)
         image = normalize(image, self.normalize)
         return padding.pad_image(image, self.padded_size(*image.shape[:2]), (self.margin, self.margin))

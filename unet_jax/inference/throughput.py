@@ -4,15 +4,20 @@ import time
 
 
 class ThroughputMeter:
-    """Measures images per second; batches that compiled are left out if there are others."""
+    """Measures images per second; leaves batches out that compiled a program, unless there are no others."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.start = self.last = time.perf_counter()
         self.images = {True: 0, False: 0}
         self.seconds = {True: 0.0, False: 0.0}
 
     def tick(self, num_images: int, compiled: bool) -> None:
-        """Counts a batch that is done; `compiled` is True if its program was compiled before it."""
+        """Counts a batch that is done.
+
+        Args:
+          num_images: in the batch.
+          compiled: True if the batch ran a program that was compiled before, False if the program was compiled for it.
+        """
         now = time.perf_counter()
         self.images[compiled] += num_images
         self.seconds[compiled] += now - self.last

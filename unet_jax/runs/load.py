@@ -119,8 +119,8 @@ def open_run(
     from unet_jax.experiment.build import create_module
     from unet_jax.runs.workdir import load_config, load_facts
 
-    workdir = paths.resolve(workdir, "--workdir")
-    config, facts = load_config(workdir), load_facts(workdir)
+    folder = paths.resolve(workdir, "--workdir")
+    config, facts = load_config(folder), load_facts(folder)
     module = create_module(config, facts["class_names"], facts["overlapping"])
     # Without a gradient there is nothing to compute again, and analyses look inside the network.
     module = module.without_remat()
@@ -128,10 +128,10 @@ def open_run(
     _check_weights(weights, config)
     images = jax.ShapeDtypeStruct((1, *config.data.patch, facts["channels"]), "float32")
     variables = jax.eval_shape(select_heads(module, mode, level).init, jax.random.key(0), images)
-    with Checkpointer(workdir / "checkpoints", read_only=True) as checkpointer:
+    with Checkpointer(folder / "checkpoints", read_only=True) as checkpointer:
         step = checkpointer.step_of(checkpoint)
         if checkpoint == "best" and checkpointer.best_step() is None:
-            print(f"note: no checkpoint of {workdir} was scored yet; taking the latest, of step {step}")
+            print(f"note: no checkpoint of {folder} was scored yet; taking the latest, of step {step}")
         if weights == "ema":
             restored = checkpointer.restore(step, {"ema": dict(variables)})["ema"]
         else:

@@ -1,4 +1,4 @@
-"""The sheet shows the windows that the step trains on, and their masks where the step has them."""
+"""The sheet shows the windows that the step trains on, with the masks at the step's positions."""
 
 from types import SimpleNamespace
 
@@ -19,7 +19,8 @@ from unet_jax.training.step import create_gradient_fn
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
-TITLE = 26  # pixels of the strip above a tile
+# Pixels of the strip above a tile.
+TITLE = 26
 
 
 @pytest.fixture
@@ -35,8 +36,8 @@ def config(cache_dir):
 
 
 @pytest.mark.slow
-def test_what_is_shown_is_what_the_step_sees(config):
-    """On four devices, by the step's own gradient, of a network that hands on the image it is given."""
+def test_the_sheet_shows_what_the_step_trains_on(config):
+    """Uses the step's gradient function on four devices, with a network that returns its image."""
     parts = build_experiment(config)
     windows = preview.pairs(config, parts, first_step=2)
     shown = [next(windows) for _ in range(8)]
@@ -58,14 +59,14 @@ def test_what_is_shown_is_what_the_step_sees(config):
 
 
 def window(value, corner):
-    """A window of 50 x 50 pixels: a ramp times `value`, and class 1 in a square of 20 from `corner` on."""
+    """Returns a window of 50 x 50 pixels: a ramp times `value`, and class 1 in a square of 20 from `corner` on."""
     mask = np.zeros((50, 50), np.int32)
     mask[corner : corner + 20, corner : corner + 20] = 1
     ramp = np.broadcast_to(np.linspace(-1, 1, 50, dtype=np.float32)[None, :, None], (50, 50, 1))
     return {"image": value * ramp, "mask": mask, "valid": np.ones((50, 50), bool)}
 
 
-def test_both_are_shown_in_the_same_greys_with_their_own_masks():
+def test_both_windows_have_the_same_greys_and_separate_masks():
     pair = preview.Pair(7, 2, window(1.0, 5), window(0.5, 15))
     picture = preview.draw([pair] * 5, ("background", "plate"))
     side = 4 * 50
@@ -76,8 +77,10 @@ def test_both_are_shown_in_the_same_greys_with_their_own_masks():
         assert shown[corner, corner].tolist() == outline
         assert shown[other, other].tolist() != outline
     assert before[190, ::199].mean(-1).tolist() == [0, 255]
-    np.testing.assert_allclose(after[190, ::199].mean(-1), [64, 191], atol=3)  # half the contrast can be seen
-    assert picture.shape[0] > 2 * (TITLE + side)  # five pairs are two rows
+    # Half the contrast is visible.
+    np.testing.assert_allclose(after[190, ::199].mean(-1), [64, 191], atol=3)
+    # Five pairs are two rows.
+    assert picture.shape[0] > 2 * (TITLE + side)
 
     void = pair.after | {"valid": np.arange(50)[:, None] * np.ones((1, 50)) < 25}
     greyed = preview.draw([pair._replace(after=void)], ("background", "plate"))[TITLE : TITLE + side]
@@ -106,8 +109,9 @@ def test_the_command_writes_the_sheet(config, monkeypatch, tmp_path, capsys):
         asked(monkeypatch, config, out=str(tmp_path / f"new/{seed}.png"), seed=seed)
         program.main()
         sheets.append((tmp_path / f"new/{seed}.png").read_bytes())
-    assert "2 windows of electrodes, steps 0 to 0, seed 4\nwritten: " in capsys.readouterr().out
-    assert sheets[0] == sheets[1] != sheets[2]  # the config's seed is 3
+    assert "seed 4\nwritten: " in capsys.readouterr().out
+    # The config's seed is 3.
+    assert sheets[0] == sheets[1] != sheets[2]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +132,9 @@ def test_the_map_of_weights_stands_to_the_right():
     drawn = preview.draw(
         [preview.Pair(0, 0, before | {"weight": 1 - weight}, after | {"weight": weight})], ("background", "cell")
     )
-    assert drawn.shape[1] == plain.shape[1] + 2 + 200  # a gap and a panel of 4 x 50 pixels
+    # A gap and a panel of 4 x 50 pixels.
+    assert drawn.shape[1] == plain.shape[1] + 2 + 200
     panel = drawn[TITLE : TITLE + 200, -drawing.GAP - 200 : -drawing.GAP]
-    assert (panel[:97] == 255).all()  # between the two the enlargement blends
+    # The enlargement blends the rows between the two.
+    assert (panel[:97] == 255).all()
     assert (panel[103:] == 0).all()

@@ -1,6 +1,6 @@
-"""Draws training windows before and after augmentation, in pairs on one sheet: what a network will see."""
+"""Draws training windows before and after augmentation on one sheet."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -10,17 +10,26 @@ from ml_collections import ConfigDict
 
 from unet_jax.data.augment.augment import augment_batch
 from unet_jax.data.loading import train_pipeline
-from unet_jax.experiment.build import build_experiment
+from unet_jax.experiment.build import Experiment, build_experiment
 from unet_jax.plotting import drawing
 from unet_jax.storage.write_errors import report_write_errors
 from unet_jax.training.step import step_keys
 
-# Pixels of a window's longer side: at least, or at most if it has more. Pairs in a row.
-TILE, PAIRS = 200, 4
+# A window's longer side on the sheet, in pixels: smaller windows are enlarged to at least this, larger ones reduced to it.
+TILE = 200
+# Pairs in a row.
+PAIRS = 4
 
 
 class Pair(NamedTuple):
-    """A training window: dicts of image float32 `[h, w, C]`, mask and valid, with a map of weights weight float32 `[h, w]`."""
+    """Holds a training window before and after augmentation.
+
+    Attributes:
+      step: the number of steps before the one that trains on it.
+      place: its index in the batch.
+      before: image float32 `[h, w, C]`, mask, valid bool `[h, w]` and, with data.weight_map, weight float32 `[h, w]`.
+      after: the same after augmentation.
+    """
 
     step: int
     place: int
@@ -28,13 +37,13 @@ class Pair(NamedTuple):
     after: dict[str, np.ndarray]
 
 
-def pairs(config: ConfigDict, parts, first_step: int = 0) -> Iterator[Pair]:
-    """Yields the windows of the run that `config` describes from the step after `first_step` steps on, without end.
+def pairs(config: ConfigDict, parts: Experiment, first_step: int = 0) -> Iterator[Pair]:
+    """Yields the training windows of a run, without end.
 
     Args:
-      config: of the run.
+      config: config of the run.
       parts: its experiment, from `experiment.build.build_experiment`.
-      first_step: 0 or more.
+      first_step: the number of steps to skip.
     """
     augment = jax.jit(lambda key, batch: augment_batch(key, batch, **config.augment.to_dict()))
     batches = train_pipeline.train_batches(
@@ -50,8 +59,17 @@ def pairs(config: ConfigDict, parts, first_step: int = 0) -> Iterator[Pair]:
             yield Pair(step, place, *({name: x[place] for name, x in batch.items()} for batch in (before, after)))
 
 
-def draw(shown: list[Pair], class_names, palette=()) -> np.ndarray:
-    """Draws the sheet, RGB uint8: each pair side by side below its step and its place in the batch, and a legend."""
+def draw(shown: Sequence[Pair], class_names: Sequence[str], palette: Sequence[tuple[int, int, int]] = ()) -> np.ndarray:
+    """Draws the sheet: each pair side by side below its step and its index in the batch, and a legend.
+
+    Args:
+      shown: the windows.
+      class_names: names of the classes, background first.
+      palette: RGB per class; () for the default colours.
+
+    Returns:
+      RGB uint8 `[H, W, 3]`.
+    """
     colours = drawing.class_colours(class_names, palette)[1:]
     legend = list(zip(class_names[1:], colours, strict=True))
     if not all(window["valid"].all() for pair in shown for window in (pair.before, pair.after)):
@@ -60,10 +78,10 @@ def draw(shown: list[Pair], class_names, palette=()) -> np.ndarray:
 
 
 def _tile(pair: Pair, colours) -> np.ndarray:
-    """Draws before | after | weights, if any, below a title; both images are stretched by the percentiles of `before`."""
+    """Draws before, after and, if any, weights below a title; `before` sets the grey values of both images."""
     low, high = np.percentile(pair.before["image"], (0.5, 99.5))
     longest = max(pair.before["image"].shape[:2])
-    # Masks are enlarged by whole factors.
+    # Masks are enlarged by integer factors.
     factor = -(-TILE // longest) if longest <= TILE else TILE / longest
     panels = []
     for window in (pair.before, pair.after):
@@ -82,13 +100,13 @@ def _tile(pair: Pair, colours) -> np.ndarray:
 
 
 def write_sheet(config: ConfigDict, out: Path, num: int = 16, step: int = 0) -> None:
-    """Draws windows of the run that `config` describes and writes the sheet; prints what it shows.
+    """Draws the training windows of a run and writes the sheet.
 
     Args:
-      config: of the run.
+      config: config of the run.
       out: the PNG file to write.
       num: number of windows.
-      step: how many steps of the run are skipped.
+      step: number of steps of the run to skip.
 
     Raises:
       UserError: the config is wrong, or the file cannot be written.

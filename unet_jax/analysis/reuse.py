@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from etils.epath import Path
@@ -18,13 +18,25 @@ from unet_jax.runs import load
 from unet_jax.runs.workdir import resolve
 from unet_jax.storage import paths
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 # Names of a node of a grid, and of a layer of a dense block.
 NODE = re.compile(r"x_\d+_\d+|dec_\d+")
 LAYER = re.compile(r"(down_\d+|bottleneck|up_\d+)_\d+")
 
 
 class Use(NamedTuple):
-    """How one convolution weighs one of its sources; `block` is what it is drawn with, `relative` is 1 for even use."""
+    """Describes how much one convolution weighs one of its sources.
+
+    Attributes:
+      block: the group that it is drawn with: "nodes", or the name of a dense block.
+      reader: the node or layer of the convolution.
+      source: name of the source.
+      channels: the number of the source's channels.
+      weight: mean absolute weight of these channels.
+      relative: `weight` divided by the mean absolute weight of all channels; 1 is even use.
+    """
 
     block: str
     reader: str
@@ -35,12 +47,15 @@ class Use(NamedTuple):
 
 
 def uses(module: nn.Module, variables: Mapping[str, Any], channels: int) -> list[Use]:
-    """Finds every source of every convolution that reads more than one, in the order of the channels.
+    """Measures the use of every source of every convolution that reads more than one.
 
     Args:
       module: the network.
       variables: its trained variables.
-      channels: of the images.
+      channels: channels of the images.
+
+    Returns:
+      The uses by reader, in the order of the channels.
 
     Raises:
       UserError: no convolution of the network reads more than one source.
@@ -61,15 +76,16 @@ def uses(module: nn.Module, variables: Mapping[str, Any], channels: int) -> list
             all_uses.append(Use(block, reader, source, len(places), mean, float(mean / weight.mean())))
     if not all_uses:
         raise UserError(
-            f"no convolution of a {type(module).__name__} reads more than one map, so there is no reuse to see"
+            f"no convolution of {type(module).__name__} reads more than one map, so there is no reuse; "
+            "give a run of unet, unet_pp or fc_densenet"
         )
     return all_uses
 
 
 def _block(reader: str, sources: list[wiring.Source]) -> tuple[str, dict[str, list[int]]]:
-    """Returns what the reader is drawn with, and the channels of each of its sources.
+    """Returns the block that a reader is drawn with, and the channels of each of its sources.
 
-    In a dense block, whose layers are `BLOCK_l`, what comes from outside the block is one source, its input. In a grid the
+    In a dense block, whose layers are `BLOCK_l`, all maps from outside the block are one source, "input". In a grid the
     up-sampled map is "U".
     """
     if NODE.fullmatch(reader):
@@ -78,7 +94,7 @@ def _block(reader: str, sources: list[wiring.Source]) -> tuple[str, dict[str, li
         names = [re.sub(r"x_\d+_(\d+)", r"x^{i,\1}", re.sub(r"enc_\d+", "skip", name)) for name in names]
         names = ["U" if name.startswith("up_") else name for name in names]
     else:
-        block = LAYER.fullmatch(reader)[1]
+        block = reader.rpartition("_")[0]
         names = [source.name if source.name.startswith(f"{block}_") else "input" for source in sources]
     places: dict[str, list[int]] = {}
     for name, source in zip(names, sources, strict=True):
@@ -87,8 +103,8 @@ def _block(reader: str, sources: list[wiring.Source]) -> tuple[str, dict[str, li
 
 
 def table(all_uses: list[Use]) -> str:
-    """Returns a line for each reader: its sources with their relative weight."""
-    rows = [("reader".ljust(14), "its sources, weight relative to even use")]
+    """Returns a table with a line for each reader: its sources and their relative weights."""
+    rows = [("reader".ljust(14), "sources, with mean |weight| relative to even use")]
     for reader in dict.fromkeys(use.reader for use in all_uses):
         sources = (f"{use.source} {use.relative:.2f}" for use in all_uses if use.reader == reader)
         rows.append((reader, "  ".join(sources)))
@@ -96,13 +112,21 @@ def table(all_uses: list[Use]) -> str:
 
 
 def write(all_uses: list[Use], out: Path) -> list[Path]:
-    """Writes `reuse.csv` and `reuse.png` into a folder; files of the same names are replaced."""
+    """Writes `reuse.csv` and `reuse.png` into a folder; files of the same names are replaced.
+
+    Args:
+      all_uses: the uses, from `uses`.
+      out: the folder.
+
+    Returns:
+      The paths of the files.
+    """
     rows = [use._asdict() for use in all_uses]
     return write_results(out, {"reuse.csv": rows, "reuse.png": _draw(all_uses)})
 
 
 def _maps(all_uses: list[Use]) -> Iterator[tuple[str, list[str], list[str], np.ndarray]]:
-    """Yields each block's name, readers, sources, and weights `[sources, readers]`, NaN where nothing is read."""
+    """Yields each block's name, readers, sources, and weights `[sources, readers]`; NaN where a source is not read."""
     for block in dict.fromkeys(use.block for use in all_uses):
         in_block = [use for use in all_uses if use.block == block]
         readers, sources = (list(dict.fromkeys(getattr(use, key) for use in in_block)) for key in ("reader", "source"))
@@ -114,11 +138,11 @@ def _maps(all_uses: list[Use]) -> Iterator[tuple[str, list[str], list[str], np.n
 
 
 def _natural(name: str) -> tuple:
-    """Returns a key that sorts numbers in a name by their value, and the block's input and U first."""
+    """Returns a sorting key: "input" and "U" first, then names, with numbers by their value."""
     return name not in ("input", "U"), [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
-def _draw(all_uses: list[Use]):
+def _draw(all_uses: list[Use]) -> "Figure":
     """Draws a heat map for each block."""
     maps = list(_maps(all_uses))
     columns = min(len(maps), 3)
@@ -140,18 +164,18 @@ def _draw(all_uses: list[Use]):
 
 
 def measure_run(workdir: str, checkpoint: str = "best", out: str = "") -> None:
-    """Measures the feature reuse of a trained run, prints its table and writes its files.
+    """Measures the feature reuse of a trained run, prints a table and writes CSV and picture.
 
     Args:
-      workdir: of the run.
+      workdir: folder of the run.
       checkpoint: "best", "latest" or a step.
-      out: the folder to write into; "" for WORKDIR/reuse.
+      out: folder to write into; "" for WORKDIR/reuse.
 
     Raises:
-      UserError: there is no such run or checkpoint, or as of `uses`.
+      UserError: the run or the checkpoint cannot be read, or no convolution reads more than one source.
     """
     folder = paths.expand(out, "--out") if out else resolve(workdir) / "reuse"
-    # The network as trained.
+    # "accurate" opens the whole network, with all heads.
     run = load.open_run(workdir, checkpoint=checkpoint, mode="accurate")
     predictor = run.predictor
     all_uses = uses(predictor.module, predictor.variables, predictor.channels)

@@ -1,4 +1,4 @@
-"""The certificate: every check of the networks, what differs from the papers, and both as a page and as JSON."""
+"""Runs every check of the networks, and shows the certificate as text and as JSON."""
 
 import dataclasses
 from importlib import metadata
@@ -18,13 +18,13 @@ PARTS = (counts, sizes, wiring, randomness, losses, parity)
 
 @dataclasses.dataclass(frozen=True)
 class Certificate:
-    """The result of all checks.
+    """Holds the results of all checks.
 
     Attributes:
-      versions: of the packages, by name.
-      parts: the checks, by their kind.
-      deviations: what every option changes of the published networks, a line each.
-      of_config: what of that a config's network has; None where no config was given.
+      versions: versions of the packages, by name.
+      parts: the checks, grouped by kind.
+      deviations: a line for each way in which an option changes a published network, and for each constant difference.
+      of_config: the deviations of a config's network; None without a config.
     """
 
     versions: dict[str, str]
@@ -43,15 +43,16 @@ class Certificate:
         return all(check.passed for check in self.checks)
 
     def text(self) -> str:
-        """Returns the page: versions, the config's network, a line for each check, and the deviations."""
+        """Returns versions, the config's network, a line for each check, and the deviations."""
         device = jax.devices()[0].device_kind
-        blocks = [", ".join(f"{name} {version}" for name, version in self.versions.items()) + f", {device}"]
+        versions = [f"{name} {version}" for name, version in self.versions.items()]
+        blocks = [", ".join([*versions, device])]
         if self.of_config is not None:
             lines = [f"- {line}" for line in self.of_config or ["no deviation"]]
             blocks.append("\n".join(["This config's network, compared with the published ones:", *lines]))
         blocks.append(_table(self.parts))
         lines = [f"- {line}" for line in self.deviations]
-        blocks.append("\n".join(["What differs from the papers, option by option, and always:", *lines]))
+        blocks.append("\n".join(["Deviations from the papers: by option, then those of every network:", *lines]))
         return "\n\n".join(blocks)
 
     def to_json(self) -> dict[str, Any]:
@@ -65,13 +66,16 @@ class Certificate:
 
 
 def certify(config: ConfigDict | None = None, against: str = "") -> Certificate:
-    """Runs every check; on the CPU, where products are exact. To be called before JAX starts its devices.
+    """Runs every check, on the CPU; call it before JAX starts its devices.
 
     Args:
-      config: whose network is compared with the published ones; None for no such comparison.
+      config: a config whose network is compared with the published ones; None for none.
       against: "torch" to compare with PyTorch as well.
+
+    Raises:
+      UserError: the config's network cannot be built, or PyTorch is not installed.
     """
-    # Accelerators round products by default.
+    # Accelerators round products by default; a CPU does not.
     jax.config.update("jax_platforms", "cpu")
     of_config = None
     if config is not None:
@@ -87,7 +91,7 @@ def certify(config: ConfigDict | None = None, against: str = "") -> Certificate:
 
 
 def _table(parts: list[list[Check]]) -> str:
-    """Returns a line for each check, failures with what was expected, parts separated; then how many passed."""
+    """Returns a line for each check, in blocks, and the number that passed; a failure shows the expected value."""
     checks = [check for part in parts for check in part]
     lines = iter(format_table([_cells(check) for check in checks], left=range(4)).splitlines())
     blocks = ["\n".join(next(lines) for _ in part) for part in parts]

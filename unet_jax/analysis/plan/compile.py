@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -67,7 +67,9 @@ def lower(
     n = len(devices)
     if devices[0] in jax.local_devices():
         stacked = jax.tree.map(lambda x: jax.ShapeDtypeStruct((n, *x.shape), x.dtype), part)
-        return parallel.pmap_step(step, devices).lower(state, stacked)
+        # `jax.pmap` returns a function that can be lowered, too.
+        p_step = cast(jax.stages.Wrapped, parallel.pmap_step(step, devices))
+        return p_step.lower(state, stacked)
     mesh = Mesh(np.asarray(devices), (parallel.AXIS,))
     whole, split = PartitionSpec(), PartitionSpec(parallel.AXIS)
 

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -148,7 +148,9 @@ def create_program(
     variables = parallel.replicate(predictor.variables, [device])
     part = functools.partial(fn, predictor.network, predictor.mode)
     like = jax.ShapeDtypeStruct((1, 1, *shape), "float32")
-    program = parallel.pmap_forward(part, [device]).lower(variables, {"image": like}).compile()
+    # `jax.pmap` returns a function that can be lowered, too.
+    p_forward = cast(jax.stages.Wrapped, parallel.pmap_forward(part, [device]))
+    program = p_forward.lower(variables, {"image": like}).compile()
     return Cost.of(program), lambda image: jax.block_until_ready(program(variables, {"image": image[None, None]}))
 
 

@@ -1,6 +1,5 @@
 """The choice of a level and of the images that are timed, without a run."""
 
-import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,20 +15,20 @@ pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
 @pytest.mark.parametrize(
-    ("iou", "drop", "level", "why"),
+    ("iou", "drop", "level", "values"),
     [
-        ((0.80, 0.896, 0.90), 0.5, 2, r"0\.8960 .*0\.40 points below level 3's 0\.9000.*level 1 loses 10\.00"),
-        ((0.80, 0.894, 0.90), 0.5, 3, r"0\.5 points.*level 2 loses 0\.60"),
-        ((0.80, 0.90, 0.90), 0, 2, "0.00 points above"),
-        ((0.91, 0.80, 0.90), 0.5, 1, "1.00 points above"),
-        ((float("nan"), 0.70, 0.90), 30, 2, "level 1 loses nan"),
-        ((0.5,), 0.5, 1, r"0\.5 points"),
+        ((0.80, 0.896, 0.90), 0.5, 2, ("0.8960", "0.40 points below", "0.9000", "level 1 loses 10.00")),
+        ((0.80, 0.894, 0.90), 0.5, 3, ("0.5 points", "level 2 loses 0.60")),
+        ((0.80, 0.90, 0.90), 0, 2, ("0.00 points above",)),
+        ((0.91, 0.80, 0.90), 0.5, 1, ("1.00 points above",)),
+        ((float("nan"), 0.70, 0.90), 30, 2, ("level 1 loses nan",)),
+        ((0.5,), 0.5, 1, ("0.5 points",)),
     ],
 )
-def test_choice_is_the_smallest_level_good_enough(iou, drop, level, why):
+def test_choice_is_the_smallest_level_good_enough(iou, drop, level, values):
     chosen, reason = levels.choose(dict(enumerate(iou, 1)), drop)
     assert chosen == level
-    assert re.search(why, reason), reason
+    assert [value for value in values if value not in reason] == [], reason
 
 
 def test_without_a_score_nothing_is_chosen():

@@ -28,8 +28,8 @@ PUBLISHED: tuple[tuple[str, str, int, int, dict[str, Any], int, str], ...] = (
         "Zhou et al.'s code; their paper prints 9.13 M, which their code does not give",
     ),
     *(
-        (f"U-Net++ {what}", "unet_pp", channels, classes, {"variant": "paper", **SIGMOID, **options}, number, UNET_PP)
-        for what, channels, classes, options, number in (
+        (f"U-Net++ {part}", "unet_pp", channels, classes, {"variant": "paper", **SIGMOID, **options}, number, UNET_PP)
+        for part, channels, classes, options, number in (
             ("one head", 1, 1, {}, 9_041_601),
             ("four heads", 1, 1, {"deep_supervision": True}, 9_041_700),
             ("four heads, RGB", 3, 1, {"deep_supervision": True}, 9_042_276),

@@ -68,11 +68,11 @@ def of_runs(runs: Sequence[Run], splits: Sequence[str], *, overwrite: bool = Fal
     """
     wanted = [(run, split, run.workdir / "eval" / f"{split}.json") for split in splits for run in runs]
     unusable = {path: _unusable(run, split, path) for run, split, path in wanted if path.exists()}
-    unusable = {path: why for path, why in unusable.items() if why}
+    unusable = {path: problem for path, problem in unusable.items() if problem}
     if unusable and not overwrite:
-        path, why = next(iter(unusable.items()))
+        path, problem = next(iter(unusable.items()))
         more = f" ({len(unusable) - 1} more files cannot be used)" if len(unusable) > 1 else ""
-        raise UserError(f"{path} {why}{more}; --overwrite scores again and replaces the file")
+        raise UserError(f"{path} {problem}{more}; --overwrite scores again and replaces the file")
     missing = [(run, split) for run, split, path in wanted if path in unusable or not path.exists()]
     for place, (run, split) in enumerate(missing, 1):
         _score(run, split, f"scoring {place} of {len(missing)}: {run.workdir.name}, {split}")
@@ -82,7 +82,7 @@ def of_runs(runs: Sequence[Run], splits: Sequence[str], *, overwrite: bool = Fal
 
 
 def _unusable(run: Run, split: str, path: Path) -> str:
-    """Returns the reason why a file of scores cannot be used; "" if it can."""
+    """Returns the reason problem a file of scores cannot be used; "" if it can."""
     try:
         content = json.loads(path.read_text())
         rows = content["images"]

@@ -158,7 +158,7 @@ def _facts(lowered: jax.stages.Lowered, platform: str) -> dict:
             raise
         # A TPU's compiler knows its memory.
         return {"cost": None, "reduces": 0, "reduced": 0}
-    reduces, reduced = count_reduces(executable.as_text())
+    reduces, reduced = count_reduces(executable.as_text() or "")
     return {"cost": dataclasses.asdict(Cost.of(executable)), "reduces": reduces, "reduced": reduced}
 
 

@@ -24,7 +24,7 @@ def text(result: Mapping) -> str:
 def _groups(result: Mapping) -> str:
     """Returns the table with a line for each group and split, and one for the gap between train and val."""
     metric = pictures.TITLES[result["metric"]]
-    rows = [("", "", "seeds", "parameters", "split", *(f"{metric} {title}" for title in KINDS.values()))]
+    rows = [("#", "group", "seeds", "parameters", "split", *(f"{metric} {title}" for title in KINDS.values()))]
     for number, group in enumerate(result["groups"], 1):
         labels = (str(number), group["name"], str(len(group["seeds"])), f"{group['parameters']:,}")
         lines = dict(group["scores"]) | ({GAP: group["gap"]} if group["gap"] else {})

@@ -103,9 +103,9 @@ def test_versions_hold_what_a_run_ran_on(trained, monkeypatch):
 
 def test_a_run_resumes_where_its_data_have_moved(cache_dir, tmp_path, monkeypatch):
     config = isbi2012.get_config(str(tmp_path / "before"))
-    monkeypatch.setattr(run_folder, "load_config", lambda workdir: config)
-    monkeypatch.setattr(run_folder, "load_facts", lambda workdir: {"fingerprint": "a"})
+    monkeypatch.setattr(run_folder, "load_config", lambda workdir, imports: config)
+    monkeypatch.setattr(run_folder, "load_facts", lambda workdir: {"fingerprint": "a", "splits": {}})
     moved = config.to_dict() | {"data": config.data.to_dict() | {"root": "elsewhere", "split_file": "copy.csv"}}
-    run_folder._check_same(tmp_path, moved, {"fingerprint": "a"})
+    run_folder._check_same(tmp_path, moved, {"fingerprint": "a", "splits": {}})
     with pytest.raises(UserError, match=r"fingerprint a\b.*\bb now.*--workdir"):  # a split file of another content
-        run_folder._check_same(tmp_path, moved, {"fingerprint": "b"})
+        run_folder._check_same(tmp_path, moved, {"fingerprint": "b", "splits": {}})

@@ -271,7 +271,7 @@ def versions() -> dict:
 def _check_same(workdir, new_config: dict, facts: dict) -> None:
     """Raises UserError if the run in `workdir` has another config or other data."""
     conflict = resume_conflict(
-        load_config(workdir, new_config["imports"]).to_dict(),
+        load_config(workdir, imports=new_config["imports"]).to_dict(),
         json_file.tuples(new_config),
         FREE,
         num_examples=facts["splits"].get("train", 1),

@@ -93,7 +93,7 @@ def test_overlapping_masks_need_sigmoid():
     seen = np.concatenate([e["seen"].ravel() for e in made])
     assert summary["iou_pooled/anode"] == 1
     assert summary["iou_pooled/cathode"] == pytest.approx((seen == 2).sum() / (seen > 0).sum())
-    with pytest.raises(UserError, match=r"model\.activation 'sigmoid'.*'softmax'"):
+    with pytest.raises(UserError, match=r"model\.activation.*'softmax'.*'sigmoid'"):
         evaluate(predictor(), made, batch_size=4)
 
 

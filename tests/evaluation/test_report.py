@@ -30,7 +30,7 @@ def test_the_table_shows_a_dash_for_an_absent_class(summary):
     assert lines[-1] == "pixel accuracy 0.7778"
     assert len({len(line) for line in lines[:-1]}) == 1
     counted = report.table(summary | {"num_images": 2, "num_compiles": 1, "images_per_s": 4.0}, NAMES)
-    assert counted.endswith("2 images, 4.0 images/s, 1 compiled sizes")
+    assert counted.endswith("2 images, 4.0 images/s, sizes compiled: 1")
 
 
 def test_json_is_strict_and_complete(summary, tmp_path):

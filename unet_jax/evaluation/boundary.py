@@ -1,15 +1,26 @@
-"""Boundary IoU (Cheng, Girshick, Dollar, Berg, Kirillov: "Boundary IoU: Improving Object-Centric Image Segmentation
-Evaluation", CVPR 2021). A shift of the contour lowers it, however large the object is.
+"""Boundary IoU, which a shift of the contour lowers, however large the object is.
 
-With G_d the pixels within d of the contour of a true mask G, P_d those of the predicted mask P:
+Cheng, Girshick, Dollar, Berg, Kirillov: "Boundary IoU: Improving Object-Centric Image Segmentation Evaluation" (CVPR 2021),
+equation 1. G_d are the pixels within d of the contour of a true mask G, P_d those of the predicted mask P:
 
-    boundary IoU = |(G_d n G) n (P_d n P)| / |(G_d n G) u (P_d n P)|
+    boundary IoU = |(G_d ∩ G) ∩ (P_d ∩ P)| / |(G_d ∩ G) ∪ (P_d ∩ P)|
 
-As in the authors' code: a pixel of a mask is within d if a pixel outside the mask lies at most d rows and columns away; what
-lies beyond the image is outside the mask; d is 2 % of the image's diagonal, at least 1 pixel. Here void pixels are outside
-every mask, too, so truth and prediction end alike where both run into them; they are not counted.
+As in the authors' code, a pixel of a mask is within d if a pixel outside the mask is at most d rows and columns away. What
+lies beyond the image is outside the mask. d is 2 % of the image's diagonal, at least 1 pixel. Void pixels are outside every
+mask, too, so truth and prediction end alike where both run into them. They are not counted.
 
-Counts are sums of pixels per image and class, as in `metrics`, whose `ratios` takes them.
+Counts are sums of pixels per image and class, as in `metrics`, whose `ratios` takes them. A square of 20 x 20 pixels that is
+predicted one column too far right:
+
+>>> from unet_jax.evaluation import metrics
+>>> true = np.zeros((40, 40, 1), bool)
+>>> true[10:30, 10:30] = True
+>>> predicted = np.roll(true, 1, axis=1)
+>>> d = distance(40, 40)
+>>> boundaries = counts(inner_boundary(predicted, d), inner_boundary(true, d))
+>>> whole = counts(predicted, true)
+>>> d, metrics.ratios(boundaries)["iou"].round(2), metrics.ratios(whole)["iou"].round(2)
+(1, array([0.33]), array([0.9]))
 """
 
 import math
@@ -17,17 +28,26 @@ import math
 import cv2
 import numpy as np
 
-# In image diagonals.
+# As a fraction of the image's diagonal.
 BOUNDARY_DISTANCE = 0.02
 
 
 def distance(height: int, width: int, boundary_distance: float = BOUNDARY_DISTANCE) -> int:
-    """Returns d in pixels for an image of this size: `boundary_distance` times its diagonal, rounded, at least 1."""
+    """Returns d in pixels for an image of this size: `boundary_distance` times the diagonal, rounded, at least 1.
+
+    >>> distance(128, 128), distance(10, 10)
+    (4, 1)
+    """
     return max(1, round(boundary_distance * math.hypot(height, width)))
 
 
 def inner_boundary(masks: np.ndarray, d: int) -> np.ndarray:
-    """Returns G_d n G of each mask, bool `[H, W, K]`: its pixels within d of its contour."""
+    """Returns the pixels of each mask that are within d of its contour: G_d ∩ G, bool `[H, W, K]`.
+
+    Args:
+      masks: bool `[H, W, K]`.
+      d: in pixels, as of `distance`.
+    """
     kernel = np.ones((2 * d + 1, 2 * d + 1), np.uint8)
     inside = np.empty_like(masks, bool)
     for k in range(masks.shape[-1]):
@@ -37,6 +57,6 @@ def inner_boundary(masks: np.ndarray, d: int) -> np.ndarray:
 
 
 def counts(predicted: np.ndarray, true: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns `tp`, `fp`, `fn` int64 `[K]` of two boundaries bool `[H, W, K]`, each as of `inner_boundary`."""
+    """Counts the pixels of two boundaries, each bool `[H, W, K]` as of `inner_boundary`; `tp`, `fp`, `fn` int64 `[K]`."""
     pixels = {"tp": predicted & true, "fp": predicted & ~true, "fn": true & ~predicted}
     return {name: where.sum((0, 1), dtype=np.int64) for name, where in pixels.items()}

@@ -1,30 +1,34 @@
 """Scores of a split: every image is scored once, and whole."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import jax
 import numpy as np
 
 from unet_jax import segmentation
+from unet_jax.data.dataset import ExampleSource
 from unet_jax.data.loading import eval_pipeline
 from unet_jax.errors import UserError
 from unet_jax.evaluation import metrics
 from unet_jax.inference.predictor import Predictor, forward
 from unet_jax.inference.throughput import ThroughputMeter
+from unet_jax.models.network import Network
 from unet_jax.runtime import processes
 from unet_jax.segmentation import to_masks
 
 
 def evaluate(
     predictor: Predictor,
-    source,
+    source: ExampleSource,
     *,
     batch_size: int,
     process_index: int | None = None,
     process_count: int | None = None,
-    all_reduce: Callable[[dict], dict] | None = None,
+    all_reduce: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None,
     on_image: Callable[[str, np.ndarray, np.ndarray], None] | None = None,
     progress: Callable[[int], None] = lambda num_images: None,
-) -> tuple[dict, list[dict]]:
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Scores every example of `source` in one forward pass.
 
     The result does not depend on the batch size, nor on the number of devices and processes.
@@ -32,29 +36,35 @@ def evaluate(
     Args:
       predictor: the network.
       source: random access to Examples.
-      batch_size: largest number of images in a batch of all processes, rounded up to fill the devices.
-      process_index: number of this process; by default that of the job.
-      process_count: processes that call this together, each for its rows of the batches; by default those of the job.
-      all_reduce: adds a dict of NumPy arrays over all processes; by default over those of the job.
+      batch_size: the largest number of images in a batch of all processes, rounded up to fill the devices.
+      process_index: the number of this process; by default that of the job.
+      process_count: the number of processes that call this together, each for its rows of the batches; by default those of
+        the job.
+      all_reduce: adds the arrays of a dict over all processes; by default over those of the job.
       on_image: is called once for each image with what was scored: id, masks bool `[H, W, K]`, ids uint8 `[H, W]`.
-      progress: is called with the number of images after each batch.
+      progress: is called after each batch with its number of images.
 
     Returns:
-      The summary: the names of `metrics`, `num_images`, `num_compiles` (shapes of batches not seen before), `seconds`, and
-      `images_per_s` of this process, without the batches that compiled if there are others.
-      One row per image, in the order of `source`: `index`, `id`, `height`, `width`, `pixel_accuracy`, `iou/<class>`,
-      `dice/<class>` and `.../mean` of that image, and its pixel counts `tp/<class>`, `fp/<class>`, `fn/<class>`.
+      A summary, and one row per image, in the order of `source`.
+
+      The summary holds the names of `metrics`, `num_images`, `num_compiles` (the number of shapes of batches that had to be
+      compiled), `seconds`, and `images_per_s` of this process. Batches that compiled do not count in the latter, unless
+      there are no others.
+
+      A row holds `index`, `id`, `height`, `width`, `pixel_accuracy`, `iou/<class>`, `dice/<class>` and `.../mean` of its
+      image, and the pixel counts `tp/<class>`, `fp/<class>`, `fn/<class>`.
 
     Raises:
       UserError: the source is empty, or its images or masks do not fit the network.
     """
     if not len(source):
-        raise UserError("nothing to evaluate: the split has no image")
+        raise UserError("nothing to evaluate: the split has no image; give one that has images")
     process_index = processes.process_index() if process_index is None else process_index
     process_count = processes.process_count() if process_count is None else process_count
     num_images, num_classes = len(source), len(predictor.class_names)
-    table = {name: np.zeros((num_images, num_classes), np.int64) for name in ("tp", "fp", "fn")}
-    table |= {name: np.zeros(num_images, np.int64) for name in ("correct", "total", "height", "width", "seen")}
+    of_classes, of_images = ("tp", "fp", "fn"), ("correct", "total", "height", "width", "seen")
+    table: dict[str, np.ndarray] = {name: np.zeros((num_images, num_classes), np.int64) for name in of_classes}
+    table |= {name: np.zeros(num_images, np.int64) for name in of_images}
     fn = count_pixels if on_image is None else count_and_predict
     program = predictor.program(fn)
     num_compiles, num_devices = len(program.shapes), predictor.num_devices * process_count
@@ -81,10 +91,11 @@ def evaluate(
             table[name][index] += counts[name][real]
         table["height"][index], table["width"][index] = batch["size"][real].T
         table["seen"][index] += 1
-        for row in np.flatnonzero(real) if on_image else ():
-            height, width = batch["size"][row]
-            masks, ids = (counts[name][row, :height, :width] for name in ("masks", "ids"))
-            on_image(recorder.id(int(batch["index"][row])), masks, ids)
+        if on_image is not None:
+            for row in np.flatnonzero(real):
+                height, width = batch["size"][row]
+                masks, ids = (counts[name][row, :height, :width] for name in ("masks", "ids"))
+                on_image(recorder.id(int(batch["index"][row])), masks, ids)
         throughput.tick(len(index), compiled)
         progress(len(index))
     table = (all_reduce or _sum_over_processes)(table)
@@ -96,26 +107,37 @@ def evaluate(
     return summary, _rows(table, predictor, [recorder.id(i) for i in range(num_images)])
 
 
-def _sum_over_processes(table: dict) -> dict:
-    """Adds the tables of all processes; exact in any order, as they hold whole numbers."""
+def _sum_over_processes(table: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Adds the tables of all processes; they hold whole numbers, so the sum is exact in any order."""
     tables = processes.gather(table)
-    return {name: sum(part[name] for part in tables) for name in table}
+    return {name: np.sum([part[name] for part in tables], axis=0) for name in table}
 
 
-def count_pixels(module, mode: str, variables, batch) -> dict:
-    """Returns the pixel counts of a batch, as of `metrics.counts`, from the forward pass that predicts."""
+def count_pixels(
+    module: Network, mode: str, variables: Mapping[str, Any], batch: Mapping[str, jax.Array]
+) -> dict[str, jax.Array]:
+    """Predicts a batch and counts its pixels, as `metrics.counts` does.
+
+    Args:
+      module: as of `predictor.forward`.
+      mode: as of `predictor.forward`.
+      variables: as of `predictor.forward`.
+      batch: `image`, `mask` and `valid`.
+    """
     masks, _ = to_masks(forward(module, mode, variables, batch), module.activation)
     return metrics.counts(masks, batch["mask"], batch["valid"])
 
 
-def count_and_predict(module, mode: str, variables, batch) -> dict:
+def count_and_predict(
+    module: Network, mode: str, variables: Mapping[str, Any], batch: Mapping[str, jax.Array]
+) -> dict[str, jax.Array]:
     """Returns the counts of `count_pixels`, and the `masks` `[B, h, w, K]` and `ids` `[B, h, w]` that were counted."""
     masks, ids = to_masks(forward(module, mode, variables, batch), module.activation)
     return metrics.counts(masks, batch["mask"], batch["valid"]) | {"masks": masks, "ids": ids}
 
 
 class _IdRecorder:
-    """Records the ids of the examples that are read from a source, so that none is decoded again for its id."""
+    """Passes on the examples of a source and records their ids, so that no example is decoded again for its id."""
 
     def __init__(self, source):
         self._source, self._ids = source, {}
@@ -123,7 +145,7 @@ class _IdRecorder:
     def __len__(self):
         return len(self._source)
 
-    # For `size`, where the source has it.
+    # `size`, where the source has it, is found here.
     def __getattr__(self, name):
         return getattr(self._source, name)
 
@@ -145,17 +167,22 @@ class _IdRecorder:
 def _check(image: np.ndarray, mask: np.ndarray, predictor: Predictor) -> None:
     """Raises UserError if a batch does not fit the network."""
     if image.shape[-1] != predictor.channels:
-        raise UserError(f"images of {image.shape[-1]} channels for a network trained on {predictor.channels}")
+        raise UserError(
+            f"images of {image.shape[-1]} channels for a network that was trained on {predictor.channels}; give images of "
+            "the same kind"
+        )
     num_classes, activation = predictor.module.num_classes, predictor.module.activation
     if mask.ndim == 4:
         if activation != "sigmoid":
-            raise UserError(f"masks of overlapping classes need model.activation 'sigmoid', not {activation!r}")
+            raise UserError(f"model.activation is {activation!r}; masks of overlapping classes need 'sigmoid'")
         if mask.shape[-1] != num_classes:
-            raise UserError(f"masks of {mask.shape[-1]} channels for a network of {num_classes} classes")
+            raise UserError(
+                f"masks of {mask.shape[-1]} channels for a network of {num_classes} classes; give one channel per class"
+            )
         return
     largest = mask[mask != segmentation.VOID_ID].max(initial=0)
     if largest >= max(num_classes, 2):
-        raise UserError(f"a mask holds class id {largest}, the network has {num_classes} classes")
+        raise UserError(f"a mask holds class id {largest}, the network has {num_classes} classes; correct the mask")
 
 
 def _rows(table: dict, predictor: Predictor, ids: Sequence[str]) -> list[dict]:

@@ -1,11 +1,14 @@
 """Results of an evaluation: a table, a JSON file and pictures."""
 
 import math
+import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from etils.epath import Path
 
+from unet_jax.data.dataset import ExampleSource
 from unet_jax.evaluation import metrics
 from unet_jax.inference.folder import MaskFolder, file_name
 from unet_jax.plotting import drawing, panels
@@ -22,13 +25,13 @@ COLUMNS = {
 }
 
 
-def table(summary: Mapping[str, float], class_names: Sequence[str], report_classes: Sequence[str] = ()) -> str:
-    """Returns the summary of `evaluate` as text: IoU and Dice of each class, pooled and per image, and their means.
+def table(summary: Mapping[str, Any], class_names: Sequence[str], report_classes: Sequence[str] = ()) -> str:
+    """Returns a summary as text: IoU and Dice of each class, pooled and per image, and their means.
 
     Args:
-      summary: of `evaluate`.
-      class_names: the rows of the table.
-      report_classes: the classes that the means are taken over; empty for the default of `resolve_report_classes`.
+      summary: the summary of `evaluate`.
+      class_names: the classes, which are the rows of the table.
+      report_classes: the classes that the means are taken over; () for the default of `resolve_report_classes`.
     """
     report_classes = resolve_report_classes(class_names, report_classes)
     mean = (
@@ -40,7 +43,7 @@ def table(summary: Mapping[str, float], class_names: Sequence[str], report_class
     tail = f"pixel accuracy {_cell(summary['pixel_accuracy'])}"
     if "num_images" in summary:
         tail += f"   {summary['num_images']} images, {summary['images_per_s']:.1f} images/s, "
-        tail += f"{summary['num_compiles']} compiled sizes"
+        tail += f"sizes compiled: {summary['num_compiles']}"
     return f"{format_table(rows, rules=(1, len(rows) - 1))}\n{tail}"
 
 
@@ -48,49 +51,58 @@ def _cell(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.4f}"
 
 
-def write_json(path: str | Path, summary: Mapping, rows: Sequence[Mapping], **about) -> None:
+def write_json(
+    path: str | os.PathLike, summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], **about: Any
+) -> None:
     """Writes the summary and the rows of `evaluate` as JSON; NaN and infinities become null.
 
     Args:
       path: the file.
-      summary: of `evaluate`.
-      rows: of `evaluate`.
+      summary: the summary of `evaluate`.
+      rows: the rows of `evaluate`.
       **about: what was scored: split, checkpoint step, mode, level, ...
+
+    Raises:
+      UserError: the file cannot be written.
     """
-    path = Path(path).expanduser()
     content = json_file.plain({**about, "summary": dict(summary), "images": [dict(row) for row in rows]})
     with report_write_errors():
-        json_file.write(path, content, indent=1)
+        json_file.write(Path(path).expanduser(), content, indent=1)
 
 
 def save_pictures(
-    masks: MaskFolder, source, rows: Sequence[Mapping], out_dir: str | Path, *, limit: int = 16
+    masks: MaskFolder,
+    source: ExampleSource,
+    rows: Sequence[Mapping[str, Any]],
+    out_dir: str | os.PathLike,
+    *,
+    limit: int = 16,
 ) -> list[Path]:
     """Writes pictures of an evaluation: image | truth | prediction | errors.
 
-    `overlays/<id>.png` are `limit` examples spread evenly over the source. `best.png`, `median.png` and `worst.png` rank by
-    `iou/mean`; see `ranked_indices`. Files of the same name are replaced. The caption gives the IoU of each reported class.
-    An example that is drawn for several files is read and drawn once, and none is predicted again.
+    `overlays/<id>.png` are `limit` examples spread evenly over the source. `best.png`, `median.png` and `worst.png` are
+    chosen by `iou/mean`; see `ranked_indices`. Files of the same name are replaced. The caption gives the IoU of each
+    reported class. An example that is drawn for several files is read and drawn once. No example is predicted again.
 
     Args:
       masks: the predictions, written by `MaskFolder.write`.
       source: the examples.
-      rows: of `evaluate`, one per example, in the order of `source`.
+      rows: the rows of `evaluate`, one per example, in the order of `source`.
       out_dir: the folder.
-      limit: number of overlays; 0 for all.
+      limit: the number of overlays; 0 for all.
 
     Returns:
-      The files.
+      The paths of the files.
 
     Raises:
-      UserError: the folder cannot be written.
+      UserError: a file cannot be written.
     """
-    out_dir = Path(out_dir).expanduser()
+    folder = Path(out_dir).expanduser()
     files: dict[int, list[Path]] = {}
     for index in spread_indices(len(source), limit):
-        files.setdefault(index, []).append(out_dir / "overlays" / f"{file_name(rows[index]['id'])}.png")
+        files.setdefault(index, []).append(folder / "overlays" / f"{file_name(rows[index]['id'])}.png")
     for rank, index in ranked_indices(rows).items():
-        files.setdefault(index, []).append(out_dir / f"{rank}.png")
+        files.setdefault(index, []).append(folder / f"{rank}.png")
     for index, paths in files.items():
         example = source[index]
         panels_of_example = _panels(masks, example, masks.read(file_name(rows[index]["id"])))
@@ -102,16 +114,24 @@ def save_pictures(
 
 
 def spread_indices(num: int, limit: int) -> list[int]:
-    """Returns `limit` of the numbers from 0 to `num` - 1, spread evenly; all of them if `limit` is 0 or not below `num`."""
+    """Returns `limit` of the numbers from 0 to `num` - 1, spread evenly; all of them if `limit` is 0 or not below `num`.
+
+    >>> spread_indices(10, 3)
+    [0, 4, 9]
+    """
     count = num if limit == 0 else min(limit, num)
     return np.unique(np.linspace(0, num - 1, count).round().astype(int)).tolist() if count else []
 
 
-def ranked_indices(rows: Sequence[Mapping]) -> dict[str, int]:
-    """Returns the indices of the best, the median and the worst image by `iou/mean` of the rows of `evaluate`.
+def ranked_indices(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Returns the indices of the best, the median and the worst image by `iou/mean`.
 
-    Images without any reported class are left out. Of an even number the lower median is taken. Where no image is left, the
-    result is empty.
+    Args:
+      rows: the rows of `evaluate`. Images without any reported class are left out.
+
+    Returns:
+      Indices by `best`, `median` and `worst`; {} where no image is left. The median of an even number is the lower one of
+      the two in the middle.
     """
     ranked = sorted((row for row in rows if not math.isnan(row["iou/mean"])), key=lambda row: -row["iou/mean"])
     if not ranked:
@@ -119,7 +139,7 @@ def ranked_indices(rows: Sequence[Mapping]) -> dict[str, int]:
     return {"best": ranked[0]["index"], "median": ranked[len(ranked) // 2]["index"], "worst": ranked[-1]["index"]}
 
 
-def _panels(folder: MaskFolder, example, masks: np.ndarray) -> np.ndarray:
+def _panels(folder: MaskFolder, example: Mapping[str, Any], masks: np.ndarray) -> np.ndarray:
     truth, valid = true_masks(example["mask"], len(folder.class_names))
     truth, inside = truth[..., folder.report_channels], valid[..., None]
     sums = {

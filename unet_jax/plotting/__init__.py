@@ -1,1 +1,1 @@
-"""What a person looks at: masks over images, figures, tables as text."""
+"""Pictures and tables for a person to look at: masks over images, figures, tables as text."""

@@ -1,6 +1,7 @@
 """Draws masks over images: class colours with a legend, small images enlarged, 16-bit and float images stretched."""
 
 import io
+import os
 from collections.abc import Sequence
 
 import cv2
@@ -8,7 +9,7 @@ import numpy as np
 from etils.epath import Path
 from PIL import Image, ImageDraw, ImageFont
 
-# Bright on grey X-rays and distinct for colour-blind eyes (after Okabe and Ito); more classes use them again.
+# Bright on grey X-rays, and distinct for colour-blind eyes (after Okabe and Ito). More classes use the colours again.
 FOREGROUND = ((255, 145, 0), (40, 175, 255), (0, 200, 130), (235, 90, 190), (245, 225, 60), (150, 110, 255))
 BACKGROUND = (150, 150, 150)
 VOID_COLOUR = (90, 90, 90)
@@ -23,22 +24,28 @@ Colour = tuple[int, int, int]
 def class_colours(class_names: Sequence[str], palette: Sequence = ()) -> tuple[Colour, ...]:
     """Returns an RGB triple per class.
 
-    Takes the data set's palette where it has a colour for each class, except black; else the colours of this file.
+    >>> class_colours(("background", "anode"))
+    ((150, 150, 150), (255, 145, 0))
+
+    Args:
+      class_names: by class id.
+      palette: the data set's RGB triples. Where it does not have one for each class, the colours of this file are used; they
+        also replace black.
     """
     offset = 1 if len(class_names) > 1 else 0
     colours = [BACKGROUND] * offset
     colours += [FOREGROUND[i % len(FOREGROUND)] for i in range(len(class_names) - offset)]
-    if len(palette) != len(class_names):
-        return tuple(colours)
-    return tuple(
-        tuple(map(int, colour)) if any(colour) else default for colour, default in zip(palette, colours, strict=True)
-    )
+    if len(palette) == len(class_names):
+        pairs = zip(palette, colours, strict=True)
+        colours = [(int(c[0]), int(c[1]), int(c[2])) if any(c) else default for c, default in pairs]
+    return tuple(colours)
 
 
 def to_display(image: np.ndarray) -> np.ndarray:
     """Returns an image `[H, W]`, `[H, W, 1]` or `[H, W, 3]` as RGB uint8 `[H, W, 3]`.
 
-    uint8 stays as it is; uint16 and float are stretched so that the 0.5th percentile is black and the 99.5th white.
+    Values of uint8 stay as they are. Values of uint16 and float are stretched so that the 0.5th percentile is black and the
+    99.5th is white.
     """
     image = image[..., None] if image.ndim == 2 else image
     if image.dtype != np.uint8:
@@ -57,19 +64,19 @@ def draw_masks(
       rgb: uint8 `[H, W, 3]`.
       masks: bool `[H, W, K]`.
       colours: K colours.
-      fill: the opacity of the fill, 0 to 1.
+      fill: the opacity of the fill, from 0 to 1.
       line: the width of the outline in pixels; 0 for none.
 
     Returns:
       RGB uint8 `[H, W, 3]`.
     """
     masks = masks.astype(bool)
-    colours = np.asarray(colours, np.float32).reshape(-1, 3)
+    table = np.asarray(colours, np.float32).reshape(-1, 3)
     num = masks.sum(-1, keepdims=True)
-    mixed = masks.astype(np.float32) @ colours / np.maximum(num, 1).astype(np.float32)
+    mixed = masks.astype(np.float32) @ table / np.maximum(num, 1).astype(np.float32)
     painted = np.where(num > 0, (1 - fill) * rgb.astype(np.float32) + fill * mixed, rgb)
     kernel = np.ones((2 * line + 1, 2 * line + 1), np.uint8)
-    for k, colour in enumerate(colours):
+    for k, colour in enumerate(table):
         mask = masks[..., k].astype(np.uint8)
         inside = cv2.erode(mask, kernel, borderType=cv2.BORDER_REPLICATE)
         painted[(mask > 0) & (inside == 0)] = colour
@@ -77,38 +84,56 @@ def draw_masks(
 
 
 def grey_out(rgb: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Returns RGB uint8 `[H, W, 3]` with the pixels that do not count (`valid` `[H, W]` is false) in a flat grey."""
+    """Returns an image RGB uint8 `[H, W, 3]` with its void pixels, where `valid` `[H, W]` is false, in a flat grey."""
     return np.where(valid[..., None], rgb, (0.3 * rgb + 0.7 * np.array(VOID_COLOUR)).astype(np.uint8))
 
 
 def draw_prediction(
     image: np.ndarray, masks: np.ndarray, names: Sequence[str], colours: Sequence[Colour]
 ) -> np.ndarray:
-    """Draws masks bool `[H, W, K]` over an image, with a legend below; RGB uint8, never smaller than the image."""
+    """Draws masks over an image, with a legend below.
+
+    Args:
+      image: as of `to_display`.
+      masks: bool `[H, W, K]`.
+      names: of the K masks.
+      colours: of the K masks.
+
+    Returns:
+      RGB uint8, enlarged where the image is small.
+    """
     factor = max(1, round(800 / max(image.shape[:2])))
     panel = draw_masks(resize(to_display(image), factor), resize(masks, factor), colours, line=line_width(factor))
     return np.concatenate([panel, legend_strip(panel.shape[1], list(zip(names, colours, strict=True)))])
 
 
-def save_png(picture: np.ndarray, path: Path) -> None:
-    """Writes an RGB image as PNG with light compression: the default level takes longer than the prediction."""
+def save_png(picture: np.ndarray, path: str | os.PathLike) -> None:
+    """Writes an RGB image as PNG with light compression: the default level takes longer than the prediction.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="PNG", compress_level=1)
     Path(path).write_bytes(buffer.getvalue())
 
 
 def line_width(factor: float) -> int:
-    """Returns the width of an outline in an image enlarged by `factor`."""
+    """Returns the width in pixels of an outline in an image that is enlarged by `factor`."""
     return 1 if factor < 4 else 2
 
 
 def blank(height: int, width: int) -> np.ndarray:
-    """Returns empty paper, RGB uint8 `[height, width, 3]`."""
+    """Returns an empty dark picture, RGB uint8 `[height, width, 3]`."""
     return np.full((height, width, 3), PAPER, np.uint8)
 
 
 def resize(array: np.ndarray, factor: float) -> np.ndarray:
-    """Enlarges or reduces an image `[H, W, ...]` smoothly; masks (bool) by nearest neighbours, and they stay bool."""
+    """Enlarges or reduces an image `[H, W, ...]` by `factor`: images smoothly, masks (bool) by nearest neighbours.
+
+    >>> resize(np.zeros((4, 6, 2), bool), 0.5).shape
+    (2, 3, 2)
+    """
     if factor == 1:
         return array
     height, width = (max(1, round(n * factor)) for n in array.shape[:2])
@@ -120,9 +145,15 @@ def resize(array: np.ndarray, factor: float) -> np.ndarray:
 
 
 def legend_strip(width: int, entries: Sequence[tuple[str, Colour | None]], least: int = 26) -> np.ndarray:
-    """Draws a dark strip `width` pixels wide with a coloured square and a name per entry, in as many lines as needed.
+    """Draws a dark strip with a coloured square and a name per entry, in as many lines as needed.
 
-    An entry whose colour is None has no square. The strip is at least `least` pixels high.
+    Args:
+      width: of the strip in pixels.
+      entries: names and colours; an entry without a colour (None) has no square.
+      least: the least height of the strip in pixels.
+
+    Returns:
+      RGB uint8 `[height, width, 3]`.
     """
     font = ImageFont.load_default(size=14)
     places, x, y = [], 8, 5
@@ -137,13 +168,22 @@ def legend_strip(width: int, entries: Sequence[tuple[str, Colour | None]], least
     draw = ImageDraw.Draw(image)
     for x, y, square, name, colour in places:
         if colour is not None:
-            draw.rectangle((x, y + 2, x + 11, y + 13), fill=tuple(colour))
+            draw.rectangle((x, y + 2, x + 11, y + 13), fill=colour)
         draw.text((x + square, y), name, fill=INK, font=font)
     return np.asarray(image)
 
 
-def tile_sheet(tiles: Sequence[np.ndarray], columns: int, legend: Sequence) -> np.ndarray:
-    """Puts tiles of one size, RGB uint8, into rows of `columns`, above a legend of (name, colour)."""
+def tile_sheet(tiles: Sequence[np.ndarray], columns: int, legend: Sequence[tuple[str, Colour | None]]) -> np.ndarray:
+    """Puts tiles into rows, above a legend.
+
+    Args:
+      tiles: RGB uint8, of one size.
+      columns: the number of tiles in a row.
+      legend: entries as of `legend_strip`; () for no legend.
+
+    Returns:
+      RGB uint8.
+    """
     columns = min(columns, len(tiles))
     gap = blank(tiles[0].shape[0], GAP)
     empty = blank(*tiles[0].shape[:2])

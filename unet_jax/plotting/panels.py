@@ -17,11 +17,21 @@ from unet_jax.plotting.drawing import (
     to_display,
 )
 
+# The colour of each kind of pixel in the panel "errors".
 OUTCOMES = {"right": (0, 190, 110), "extra": (240, 60, 190), "missed": (250, 220, 50), "wrong class": (255, 70, 50)}
 
 
 def outcome_masks(truth: np.ndarray, masks: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Returns bool `[H, W, 4]` in the order of OUTCOMES: where masks bool `[H, W, K]` agree with the truth or differ."""
+    """Returns where the prediction agrees with the truth, and where it differs.
+
+    Args:
+      truth: bool `[H, W, K]`.
+      masks: the prediction, bool `[H, W, K]`.
+      valid: bool `[H, W]`; false for void pixels.
+
+    Returns:
+      bool `[H, W, 4]`: right, extra, missed and wrong class, as in `OUTCOMES`.
+    """
     missed = (truth & ~masks).any(-1) & valid
     extra = (masks & ~truth).any(-1) & valid
     right = (masks & truth).any(-1) & valid & ~missed & ~extra
@@ -39,10 +49,10 @@ def panels(
 ) -> np.ndarray:
     """Draws image, truth, prediction and errors with headings, a legend and a caption.
 
-    Wide and large images stand two by two; large ones are reduced.
+    The panels of wide and of large images stand two by two. Large images are reduced.
 
     Args:
-      image: see `to_display`.
+      image: as of `drawing.to_display`.
       truth: bool `[H, W, K]`.
       masks: the prediction, bool `[H, W, K]`.
       valid: bool `[H, W]`; false for void pixels, which are grey in truth and errors.
@@ -62,18 +72,18 @@ def panels(
     outcomes = outcome_masks(truth, masks, valid)
     right, *wrong = OUTCOMES.values()
     errors = draw_masks((0.6 * greyed).astype(np.uint8), outcomes[..., :1], [right], fill=0.3, line=0)
-    tiles = {
+    pictures = {
         "image": show,
         "truth": draw_masks(greyed, truth & valid[..., None], colours, line=line),
         "prediction": draw_masks(show, masks, colours, line=line),
         "errors": draw_masks(errors, outcomes[..., 1:], wrong, fill=0.9, line=0),
     }
     width = show.shape[1]
-    tiles = [np.concatenate([legend_strip(width, [(title, None)], 22), tile]) for title, tile in tiles.items()]
-    rows = [tiles[:2], tiles[2:]] if width > min(1.3 * show.shape[0], 600) else [tiles]
+    tiles = [np.concatenate([legend_strip(width, [(title, None)], 22), tile]) for title, tile in pictures.items()]
+    groups = [tiles[:2], tiles[2:]] if width > min(1.3 * show.shape[0], 600) else [tiles]
     rows = [
-        np.concatenate([x for tile in row for x in (tile, blank(tile.shape[0], PANEL_GAP))][:-1], axis=1)
-        for row in rows
+        np.concatenate([x for tile in group for x in (tile, blank(tile.shape[0], PANEL_GAP))][:-1], axis=1)
+        for group in groups
     ]
     legend = [*zip(names, colours, strict=True), *OUTCOMES.items()]
     if not valid.all():

@@ -4,15 +4,20 @@ from collections.abc import Collection, Sequence
 
 
 def format_table(rows: Sequence[Sequence[str]], *, left: Collection[int] = (0,), rules: Collection[int] = ()) -> str:
-    """Aligns the cells of each column, two spaces apart; blanks at the end of a line are cut.
+    """Aligns the cells of each column, two spaces apart.
+
+    >>> print(format_table([("class", "IoU"), ("anode", "0.917")], rules=(1,)))
+    class    IoU
+    ------------
+    anode  0.917
 
     Args:
-      rows: cells by row, all rows of one length; titles are a row like any other.
-      left: the columns set to the left; the others are set to the right.
-      rules: the rows, by their index, above which a line of dashes stands.
+      rows: the cells of each row; all rows have one length. The titles are a row like any other.
+      left: the indices of the columns that are aligned to the left; the others are aligned to the right.
+      rules: the indices of the rows that have a line of dashes above them.
 
     Returns:
-      The table as lines, without a line break at the end.
+      The table as lines, without blanks at the end of a line and without a line break at the end.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []

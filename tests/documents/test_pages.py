@@ -24,10 +24,10 @@ LINKING = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 def test_a_block_that_is_not_run_says_why():
     """Every block is run, or its title says that it is not; or its language holds no command."""
     for block in BLOCKS:
-        assert block.language in (*COMMANDS, "python", *SHOWN), block
+        assert block.language in (*COMMANDS, "python", *SHOWN), str(block)
         if block.title:
-            assert block.title.startswith(NOT_RUN), block
-            assert len(block.title) > len(NOT_RUN) + 5, block
+            assert block.title.startswith(NOT_RUN), str(block)
+            assert len(block.title) > len(NOT_RUN) + 5, str(block)
     assert sum(block.is_run for block in BLOCKS) >= 20
 
 
@@ -52,7 +52,7 @@ def test_flags_and_configs_exist():
     """Also of the commands that are not run."""
     number = 0
     for block, command, words in commands():
-        assert command in [*programs.names(), "--help"], block
+        assert command in [*programs.names(), "--help"], str(block)
         known = (
             {*importlib.import_module(programs.module_name(command)).FLAGS} if command in programs.names() else set()
         )

@@ -21,4 +21,4 @@ def test_site_is_built(tmp_path):
         assert not re.findall(r'<link[^>]* rel="?(?:stylesheet|preconnect)"?[^>]* href="?https?:', text), path.name
     api = (tmp_path / "reference" / "api" / "losses.html").read_text()
     assert "unet_jax.training.losses.registry.create_loss" in api
-    assert not list(tmp_path.rglob("*.py"))
+    assert not list(tmp_path.rglob("*.py*"))

@@ -27,21 +27,19 @@ SPLIT = "test"
 VERSIONS = ("python", "packages", "git_commit", "device_kind", "device_count", "jax_config")
 
 
-def define_flags() -> None:
-    flags.DEFINE_string("workdir", None, "Folder of the run.")
-    flags.DEFINE_string("config_name", None, "The shipped config of the run: NAME, or NAME:ARGUMENT.")
-    flags.DEFINE_string("name", None, "Name of the shipped network.")
-    flags.mark_flags_as_required(["workdir", "config_name", "name"])
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("workdir", None, "Folder of the run.", FLAGS, required=True)
+flags.DEFINE_string("config_name", None, "The shipped config of the run: NAME, or NAME:ARGUMENT.", FLAGS, required=True)
+flags.DEFINE_string("name", None, "Name of the shipped network.", FLAGS, required=True)
 
 
 def main() -> None:
     from unet_jax.pretrained import shipped
 
-    values = flags.FLAGS
-    module, _, argument = values.config_name.partition(":")
+    module, _, argument = FLAGS.config_name.partition(":")
     config = importlib.import_module(f"unet_jax.configs.{module}").get_config(*[argument] if argument else [])
-    command = f"unet-jax train --config={values.config_name} --workdir=runs/{values.name}"
-    for path in ship(values.workdir, config, values.name, command, shipped.FOLDER):
+    command = f"unet-jax train --config={FLAGS.config_name} --workdir=runs/{FLAGS.name}"
+    for path in ship(FLAGS.workdir, config, FLAGS.name, command, shipped.FOLDER):
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
 
 
@@ -113,5 +111,4 @@ def read_score(run: Any, workdir: str | Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    define_flags()
-    cli.run(main, __doc__)
+    cli.run(main, __doc__, FLAGS)

@@ -172,7 +172,9 @@ def imports_when_loaded(source: str) -> bool:
     while nodes:
         node = nodes.pop()
         if isinstance(node, ast.Import | ast.ImportFrom):
-            return True
+            if getattr(node, "module", "") != "typing":
+                return True
+            continue
         for_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
         if not for_types and not isinstance(node, ast.FunctionDef):
             nodes.extend(ast.iter_child_nodes(node))
@@ -180,8 +182,10 @@ def imports_when_loaded(source: str) -> bool:
 
 
 def test_a_room_imports_nothing_when_loaded():
-    """A module `__getattr__` may import inside, and a type checker sees what is under `if TYPE_CHECKING`."""
+    """But names of `typing`; a module `__getattr__` may import inside, and `if TYPE_CHECKING` is for a type checker."""
     assert imports_when_loaded("try:\n    import os\nexcept ImportError:\n    pass")
+    assert imports_when_loaded("from typing import Any\nfrom os import path")
+    assert not imports_when_loaded("from typing import Any")
     assert not imports_when_loaded("def __getattr__(name):\n    import os")
     assert not imports_when_loaded("TYPE_CHECKING = False\nif TYPE_CHECKING:\n    import os")
     assert [module for module, source in SOURCES.items() if is_room(module) and imports_when_loaded(source)] == []

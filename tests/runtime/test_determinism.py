@@ -2,9 +2,10 @@
 
 import contextlib
 import os
-from types import SimpleNamespace
+import sys
 
 import pytest
+from absl import flags
 
 from unet_jax.errors import UserError
 from unet_jax.runtime import cli, determinism
@@ -45,9 +46,9 @@ def test_a_contradiction_is_refused(monkeypatch, before, message):
 def test_flags_of_xla_are_set_before_processes_join(monkeypatch):
     """Joining starts the devices, which read $XLA_FLAGS once."""
     order = []
-    monkeypatch.setattr(cli, "_parse", lambda *_: [])
-    monkeypatch.setattr(cli.compilation_cache, "enable", lambda _: None)
-    monkeypatch.setattr(cli, "COMPILATION_CACHE", SimpleNamespace(value=True))
-    monkeypatch.setattr(cli, "_join_job", lambda: order.append("joined") or contextlib.nullcontext())
-    cli.run(lambda: order.append("main"), "", processes=True, before=lambda: order.append("before"))
+    values = flags.FlagValues()
+    cli.define_job(values)
+    monkeypatch.setattr(sys, "argv", ["program"])
+    monkeypatch.setattr(cli.distributed, "join_job", lambda *_: order.append("joined") or contextlib.nullcontext())
+    cli.run(lambda: order.append("main"), "", values, before=lambda: order.append("before"))
     assert order == ["before", "joined", "main"]

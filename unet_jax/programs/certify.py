@@ -38,8 +38,10 @@ def main() -> None:
     if FLAGS.config is not None:
         read_sections(FLAGS.config)
 
-    from unet_jax.analysis.certify.certificate import certify
+    from unet_jax.analysis.certify.certificate import certify, heading
 
+    # First, because the checks take a minute.
+    print(f"{heading()}\n", flush=True)
     certificate = certify(FLAGS.config, against=FLAGS.against or "")
     print(certificate.text())
     if path is not None:

@@ -79,7 +79,7 @@ def define_job(values: flags.FlagValues) -> None:
 def run(
     main: Callable[..., None],
     doc: str | None,
-    values: flags.FlagValues = flags.FLAGS,
+    values: flags.FlagValues,
     arguments: Sequence[str] = (),
     before: Callable[[], None] = lambda: None,
 ) -> None:
@@ -102,6 +102,8 @@ def run(
         sys.exit(0)
     try:
         positional = _parse(sys.argv, values, arguments)
+        # Libraries define flags in absl's global ones, and read their defaults; absl's logging warns until they are parsed.
+        flags.FLAGS.mark_as_parsed()
         compilation_cache.enable(values.compilation_cache)
         before()
         with _join_job(values):

@@ -21,13 +21,11 @@ class Certificate:
     """Holds the results of all checks.
 
     Attributes:
-      versions: versions of the packages, by name.
       parts: the checks, grouped by kind.
       deviations: a line for each way in which an option changes a published network, and for each constant difference.
       of_config: the deviations of a config's network; None without a config.
     """
 
-    versions: dict[str, str]
     parts: list[list[Check]]
     deviations: list[str]
     of_config: list[str] | None
@@ -43,10 +41,8 @@ class Certificate:
         return all(check.passed for check in self.checks)
 
     def text(self) -> str:
-        """Returns versions, the config's network, a line for each check, and the deviations."""
-        device = jax.devices()[0].device_kind
-        versions = [f"{name} {version}" for name, version in self.versions.items()]
-        blocks = [", ".join([*versions, device])]
+        """Returns the page below its heading: the config's network, a line for each check, and the deviations."""
+        blocks = []
         if self.of_config is not None:
             lines = [f"- {line}" for line in self.of_config or ["no deviation"]]
             blocks.append("\n".join(["This config's network, compared with the published ones:", *lines]))
@@ -58,11 +54,24 @@ class Certificate:
     def to_json(self) -> dict[str, Any]:
         """Returns everything as a JSON object."""
         return {
-            "versions": self.versions,
+            "versions": versions(),
             "checks": [vars(check) for check in self.checks],
             "deviations": self.deviations,
             "config": self.of_config or [],
         }
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of the packages that the checks depend on, by name."""
+    return {"unet_jax": __version__} | {name: metadata.version(name) for name in ("jax", "flax", "numpy")}
+
+
+def heading() -> str:
+    """Returns the first line of the page: versions and the device. Like `certify`, it makes JAX use the CPU."""
+    # Accelerators round products by default.
+    jax.config.update("jax_platforms", "cpu")
+    listed = ", ".join(f"{name} {version}" for name, version in versions().items())
+    return f"{listed}, {jax.devices()[0].device_kind}"
 
 
 def certify(config: ConfigDict | None = None, against: str = "") -> Certificate:
@@ -85,9 +94,7 @@ def certify(config: ConfigDict | None = None, against: str = "") -> Certificate:
     if against:
         with jax.enable_x64(True):
             parts.append(list(against_torch.checks()))
-    versions = {"unet_jax": __version__}
-    versions |= {name: metadata.version(name) for name in ("jax", "flax", "numpy")}
-    return Certificate(versions, parts, [*deviations.lines(), *deviations.ALWAYS], of_config)
+    return Certificate(parts, [*deviations.lines(), *deviations.ALWAYS], of_config)
 
 
 def _table(parts: list[list[Check]]) -> str:

@@ -67,9 +67,8 @@ def checks() -> Iterator[Check]:
         module = models.build(name, num_classes=2, **family.narrow, **options)
         size = module.input_size(size)
         variables, image = random_variables(module, 2, size), random_images(size, 2)
-        ours = [
-            np.asarray(logits[0], np.float64) for logits in jit_without_optimization(module.apply)(variables, image)
-        ]
+        heads: Any = jit_without_optimization(module.apply)(variables, image)
+        ours = [np.asarray(logits[0], np.float64) for logits in heads]
         theirs = family.logits(variables, image[0], **{field: module.options[field] for field in family.fields})
         fits = len(ours) == len(theirs) and all(a.shape == b.shape for a, b in zip(ours, theirs, strict=True))
         error = (

@@ -42,8 +42,16 @@ def scores(result: Mapping) -> "Figure":
         axis.spines[["top", "right"]].set_visible(False)
     handles, labels = axis.get_legend_handles_labels()
     title = "lines: 95 % intervals over seeds and images; circles: seeds"
-    where = {"loc": "outside lower center", "ncols": 2, "frameon": False}
-    figure.legend(handles, labels, title=title, fontsize=9, title_fontsize=9, **where)
+    figure.legend(
+        handles,
+        labels,
+        title=title,
+        loc="outside lower center",
+        ncols=2,
+        frameon=False,
+        fontsize=9,
+        title_fontsize=9,
+    )
     return figure
 
 
@@ -61,12 +69,12 @@ def gap(result: Mapping) -> "Figure":
         shift = step * (place - (len(result["networks"]) - 1) / 2)
         gaps = [by_name[group]["gap"]["pooled"] for group in members]
         x = [by_name[group]["train_fraction"] + shift for group in members]
-        style = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
+        colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
         means, deviations = ([estimate[key] for estimate in gaps] for key in ("mean", "std"))
-        axis.errorbar(x, means, yerr=deviations, capsize=3, markersize=5, label=name, **style)
+        axis.errorbar(x, means, yerr=deviations, capsize=3, markersize=5, label=name, color=colour, marker=marker)
         for at, estimate in zip(x, gaps, strict=True):
             seeds = estimate["by_seed"]
-            axis.plot([at] * len(seeds), seeds, linestyle="", alpha=0.35, markersize=4, **style)
+            axis.plot([at] * len(seeds), seeds, linestyle="", alpha=0.35, markersize=4, color=colour, marker=marker)
     axis.axhline(0, color="#7f7f7f", linewidth=0.8)
     axis.set_xticks(list(num_train), [f"{100 * fraction:g} %\n{number}" for fraction, number in num_train.items()])
     axis.set_xlabel("fraction and number of training images")

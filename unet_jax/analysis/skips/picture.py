@@ -142,8 +142,10 @@ def draw_bars(study: Study) -> "Figure":
     for k, (name, values) in enumerate(series.items()):
         run_name, _, kind = name.rpartition(": ")
         x = [levels.index(level) + (k - (len(series) - 1) / 2) * width for level in values]
-        faint = {"alpha": 0.45, "hatch": "///"} if kind == "farthest skip" else {}
-        bars = axis.bar(x, list(values.values()), 0.92 * width, color=colours[run_name], label=name, **faint)
+        bars = axis.bar(x, list(values.values()), 0.92 * width, color=colours[run_name], label=name)
+        if kind == "farthest skip":
+            for bar in bars:
+                bar.set(alpha=0.45, hatch="///")
         axis.bar_label(bars, fmt="%.2f", fontsize=7, padding=1)
     axis.set_xticks(range(len(levels)), [f"level {level}" for level in levels])
     axis.set_ylim(0, 1.05)

@@ -17,6 +17,7 @@ from unet_jax.analysis import wiring
 from unet_jax.analysis.skips.graph import Place
 from unet_jax.data.loading import eval_pipeline
 from unet_jax.inference.predictor import Predictor
+from unet_jax.models.network import Network
 
 # Means by place (`key`), float32 `[channels]`.
 Means = dict[str, np.ndarray]
@@ -144,7 +145,7 @@ def replace_places(predictor: Predictor, places: Sequence[Place]) -> Predictor:
     replacement = Replacement(np.zeros(len(places), bool), np.array(False), nothing)
     variables = {"network": predictor.variables, "replacement": replacement}
     # `Replaceable` has what a predictor needs of a network.
-    return dataclasses.replace(predictor, module=cast(nn.Module, network), variables=variables, level=0)
+    return dataclasses.replace(predictor, module=cast(Network, network), variables=variables, level=0)
 
 
 def replacing(predictor: Predictor, places: Sequence[Place], means: Means | None = None) -> Predictor:

@@ -85,7 +85,7 @@ def test_defaults_own_every_key():
     """No config has a key in model, data, ... that configs/default.py does not have and explain."""
     of_data = [default.electrodes(), default.tfds("")]
     of_data += [create("") for create in (default.image_folder, default.isbi2012, default.dsb2018)]
-    of_model = (default.unet_pp(), default.fcn(), default.fc_densenet())
+    of_model = [create() for create in default.NETWORKS.values()]
     known = {"model": set().union(*of_model), "data": set().union(*of_data)}
     for name in NAMES:
         config = importlib.import_module(f"configs.{name}").get_config()

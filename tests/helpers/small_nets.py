@@ -10,7 +10,8 @@ from unet_jax.models import build
 
 WIDTHS = (3, 5, 6, 7)  # all different, and small
 GRIDS = ["unet", "unet_pp"]  # the networks of levels, with the options that grids share
-OPTIONS = {  # of a small network of each kind; a new one in MODELS needs its row
+# Of a small network of each kind, where the default one is large.
+OPTIONS = {
     "unet": {"widths": WIDTHS},
     "unet_pp": {"widths": WIDTHS, "deep_supervision": True},
     "fcn": {"widths": (2, 3, 4, 5, 6, 7), "dropout": 0.0},
@@ -49,7 +50,7 @@ def random_variables(module, image):
 
 
 def full(name, **options):
-    return build(name, **{"num_classes": 2, **OPTIONS[name], **options})
+    return build(name, **{"num_classes": 2, **OPTIONS.get(name, {}), **options})
 
 
 def graph(name):

@@ -42,6 +42,23 @@ def outline(encoder, channels=3, size=64, train=False):
     return jax.eval_shape(lambda x: encoder.init_with_output(jax.random.key(0), x, train), image)
 
 
+@pytest.mark.parametrize("name", list(ENCODERS))
+def test_an_encoder_of_the_table_has_the_levels_that_it_states(name):
+    """Level j has stride 2^j and its width, and a shallower encoder's variables are a subset by name."""
+    encoder = ENCODERS[name](dtype="bfloat16")
+    maps, variables = outline(encoder)
+    assert {level: leaf.shape for level, leaf in zip(encoder.levels, maps, strict=True)} == {
+        level: (1, 64 >> level, 64 >> level, width) for level, width in encoder.widths.items()
+    }
+    assert {leaf.dtype for leaf in maps} == {jnp.dtype("bfloat16")}
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    assert encoder.FIRST in variables["params"]
+    depth = encoder.levels[1]
+    shallow_maps, shallow = outline(ENCODERS[name](depth=depth))
+    assert len(shallow_maps) == 2
+    assert set(shallow["params"]) < set(variables["params"])
+
+
 @pytest.mark.parametrize(
     ("name", "classifier", "published"), [("densenet40", 448, 1_019_722), ("densenet_bc100", 342, 769_162)]
 )

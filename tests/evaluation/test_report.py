@@ -1,6 +1,8 @@
 """Table, JSON, pictures and curves."""
 
 import json
+import re
+import urllib.parse
 
 import numpy as np
 import pytest
@@ -136,6 +138,22 @@ def test_best_median_and_worst_image(tmp_path):
     for rank, name in (("best", "missed 0"), ("median", "missed 2"), ("worst", "missed 3")):
         assert (tmp_path / f"{rank}.png").read_bytes() == (tmp_path / f"overlays/{name}.png").read_bytes()
     assert report.ranked_indices(rows[-1:]) == {}
+    page = (tmp_path / "index.html").read_text()
+    shown = re.findall(r'src="overlays/missed%20(\d)\.png"', page)
+    assert shown == ["3", "2", "1", "0", "4"]  # from the worst on; the last one has no score
+    assert "missed 3: mean IoU 0.2500" in page
+
+
+def test_the_page_shows_the_worst_image_even_without_an_overlay(tmp_path):
+    mask = np.ones((8, 10), np.uint8)
+    source = [{"image": mask[..., None], "mask": mask, "id": f"cell {i}/a", "group": ""} for i in range(3)]
+    rows = [{"index": i, "id": source[i]["id"], "iou/mean": iou} for i, iou in enumerate((0.5, 0.25, 1.0))]
+    report.save_pictures(predicted(source, tmp_path / "masks"), source, rows, tmp_path, limit=1)
+    page = (tmp_path / "index.html").read_text()
+    pictures = re.findall(r'src="([^"]*)"', page)
+    assert pictures == ["worst.png", "overlays/cell%200%252Fa.png", "best.png"]
+    for picture in pictures:
+        assert (tmp_path / urllib.parse.unquote(picture)).exists()
 
 
 # Curves

@@ -1,5 +1,7 @@
 """Prediction of a folder, with a network whose answer is known."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -53,11 +55,16 @@ def test_a_folder_becomes_ids_masks_and_overlays(tmp_path):
             )
         assert mode(out / "overlays" / f"{name}.png") == "RGB"
     assert len(list(out.rglob("*.png"))) == 4 * 5
+    page = (out / "index.html").read_text()
+    assert re.findall(r'src="([^"]*)"', page) == [f"overlays/{name}.png" for name in sorted(truth)]
     # A second run does not replace the first by accident.
     with pytest.raises(UserError, match=r"x0\.png .*--overwrite"):
         predict_folder(predictor(), tmp_path / "images", out)
     (out / "ids" / "x0.png").write_text("old")
+    (out / "overlays" / "earlier.png").write_bytes((out / "overlays" / "x0.png").read_bytes())
     predict_folder(predictor(), tmp_path / "images", out, overwrite=True)
+    # The page shows every overlay of the folder, those of other images too.
+    assert 'src="overlays/earlier.png"' in (out / "index.html").read_text()
     np.testing.assert_array_equal(read(out / "ids" / "x0.png"), truth["x0"])
 
 

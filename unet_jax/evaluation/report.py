@@ -11,7 +11,7 @@ from etils.epath import Path
 from unet_jax.data.dataset import ExampleSource
 from unet_jax.evaluation import metrics
 from unet_jax.inference.folder import MaskFolder, file_name
-from unet_jax.plotting import drawing, panels
+from unet_jax.plotting import drawing, index_page, panels
 from unet_jax.plotting.text_table import format_table
 from unet_jax.segmentation import resolve_report_classes, true_masks
 from unet_jax.storage import json_file
@@ -83,6 +83,7 @@ def save_pictures(
     `overlays/<id>.png` are `limit` examples spread evenly over the source. `best.png`, `median.png` and `worst.png` are
     chosen by `iou/mean`; see `ranked_indices`. Files of the same name are replaced. The caption gives the IoU of each
     reported class. An example that is drawn for several files is read and drawn once. No example is predicted again.
+    `index.html` shows the examples that were drawn, the lowest IoU first.
 
     Args:
       masks: the predictions, written by `MaskFolder.write`.
@@ -110,7 +111,18 @@ def save_pictures(
             for path in paths:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 drawing.save_png(panels_of_example, path)
+    pictures = [
+        index_page.Picture(str(paths[0].relative_to(out_dir)), str(rows[index]["id"]), _scores_of(masks, rows[index]))
+        for index, paths in files.items()
+    ]
+    if pictures:
+        title = f"{out_dir.name}: image, truth, prediction, errors; lowest IoU first"
+        index_page.write_index_page(out_dir, title, index_page.worst_first(pictures, "mean IoU"))
     return [path for paths in files.values() for path in paths]
+
+
+def _scores_of(masks: MaskFolder, row: Mapping) -> dict[str, float]:
+    return {"mean IoU": row["iou/mean"], **{name: row.get(f"iou/{name}", math.nan) for name in masks.report_classes}}
 
 
 def spread_indices(num: int, limit: int) -> list[int]:

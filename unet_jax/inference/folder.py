@@ -15,9 +15,9 @@ from unet_jax.data.datasets import image_files
 from unet_jax.errors import UserError
 from unet_jax.inference.predictor import Predictor, forward
 from unet_jax.inference.throughput import ThroughputMeter
-from unet_jax.plotting import drawing
+from unet_jax.plotting import drawing, index_page
 from unet_jax.segmentation import to_masks
-from unet_jax.storage.paths import expand
+from unet_jax.storage.paths import expand, glob
 from unet_jax.storage.write_errors import report_write_errors
 
 
@@ -40,6 +40,8 @@ def predict_folder(
     - `ids/NAME.png`: 8-bit, one class id per pixel; where classes overlap, the id of `segmentation.to_masks`;
     - `masks/<class>/NAME.png`: 8-bit, 0 or 255, for each reported class;
     - `overlays/NAME.png`: the image with the masks in colour and a legend, enlarged where it is small.
+
+    `index.html` shows all overlays that lie in the folder.
 
     Every file is read before anything is written, so that an unreadable one is found first. It is read again to be
     predicted, because the images together may not fit in memory. Each image is predicted once.
@@ -69,6 +71,7 @@ def predict_folder(
         for path in (folder / f"{path.stem}.png" for path in paths for folder in writer.folders):
             if not overwrite and path.exists():
                 raise UserError(f"{path} exists; write to another folder, or pass --overwrite to replace what is there")
+    names = [path.name for path in paths]
     sizes = _padded_sizes(paths, predictor)
     paths = sorted(paths, key=lambda path: (sizes[path], path))[process_index::process_count]
     program, throughput = predictor.program(forward), ThroughputMeter()
@@ -82,6 +85,8 @@ def predict_folder(
                 writer.write(path.stem, masks, ids, array)
             throughput.tick(len(chunk), len(program.shapes) == shapes_before)
             progress(len(chunk))
+    if process_index == 0:
+        _write_index(out_dir, names)
     counts = {"num_images": len(paths), "num_compiles": len(program.shapes) - num_shapes}
     return counts | throughput.read() | {"folders": [str(folder) for folder in writer.folders]}
 
@@ -116,6 +121,14 @@ def list_inputs(inputs: Sequence[str | os.PathLike]) -> list[Path]:
     if not by_name:
         raise UserError("no image is given; give image files or a folder of images")
     return list(by_name.values())
+
+
+def _write_index(out_dir: Path, names: Sequence[str]) -> None:
+    """Writes the page of the overlays: those of the images `names`, and those that an earlier call has written."""
+    files = {path.name for path in glob(out_dir / "overlays", "*.png")}
+    files |= {f"{Path(name).stem}.png" for name in names}
+    pictures = [index_page.Picture(f"overlays/{file}", file.removesuffix(".png")) for file in sorted(files)]
+    index_page.write_index_page(out_dir, f"{out_dir.name}: predicted masks", pictures)
 
 
 class MaskFolder:

@@ -8,8 +8,10 @@ import jax
 
 from unet_jax.errors import UserError
 from unet_jax.inference.folder import predict_folder
+from unet_jax.plotting import index_page
 from unet_jax.runs.load import open_model
 from unet_jax.runtime import processes
+from unet_jax.storage.paths import expand
 
 
 def predict_images(
@@ -55,4 +57,5 @@ def predict_images(
     )
     for path in result["folders"]:
         print(f"  {path}")
+    print(f"{expand(out, '--out') / index_page.NAME} shows the overlays")
     return result

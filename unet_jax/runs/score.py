@@ -74,7 +74,7 @@ def _print_scores(run: Run, summary: dict, split: str, workdir: Path, results: P
     print(report.table(summary, predictor.class_names, predictor.report_classes))
     print(f"\nscores       {results}.json")
     print(f"masks        {results}/ids (class ids), {results}/masks (0/255 by class)")
-    print(f"overlays     {results}/overlays; best, median and worst image: {results}")
+    print(f"overlays     {results}/overlays; {results}/index.html shows them, the lowest IoU first")
     if (workdir / "curves.png").exists():
         print(f"curves       {workdir / 'curves.png'}")
     print(f"checkpoints  {workdir / 'checkpoints'}")

@@ -1,4 +1,4 @@
-"""Whole runs with everything of the optimiser at once: made longer, they equal one that was long from the start."""
+"""Whole runs with all options of the optimiser at once. A run that is made longer equals one that was long from the start."""
 
 import shutil
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("quick_compile")
 
 @pytest.fixture
 def full(config):
-    """Four steps of 8 in two micro-batches each, an evaluation after each; only the first score counts as a gain."""
+    """Four steps of 8 images in two micro-batches, an evaluation after each step; only the first score counts as a gain."""
     config.model.update({"widths": (2, 4), "remat": (0,)})
     config.train.update({"batch_size": 8, "num_steps": 0, "num_examples": 32, "log_every": 1})
     config.train.update({"eval_every": 0, "eval_every_examples": 8})
@@ -86,11 +86,12 @@ def test_a_run_made_longer(full, tmp_path, capsys):
         patch.setattr(loop.parallel, "replicate", lambda state, devices: started.append(state) or 1 / 0)
         with pytest.raises(ZeroDivisionError):
             loop.train_and_evaluate(full, tmp_path / "short")
-    jax.tree.map(np.testing.assert_array_equal, started[0].params, state.ema["params"])  # it is used with its average
+    # The other run is used with its average.
+    jax.tree.map(np.testing.assert_array_equal, started[0].params, state.ema["params"])
     jax.tree.map(np.testing.assert_array_equal, started[0].ema["params"], state.ema["params"])
 
 
-def test_without_them_the_state_is_as_it_ever_was(config):
+def test_without_these_options_the_state_has_no_more_parts(config):
     experiment = build_experiment(config)
     assert experiment.plateau is None
     state = jax.eval_shape(experiment.create_state)

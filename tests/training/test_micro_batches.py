@@ -1,4 +1,4 @@
-"""A batch in micro-batches against the batch at once."""
+"""A batch in micro-batches against the whole batch at once."""
 
 import jax
 import numpy as np
@@ -14,19 +14,19 @@ pytestmark = pytest.mark.usefixtures("quick_compile")
 
 @pytest.mark.parametrize("norm", ["group", "none"])
 def test_accumulated_equals_at_once(norm):
-    """Cross entropy with Dice of the batch, unequal valid pixels: no mean of micro-batches would be equal."""
+    """Cross entropy plus Dice with unequal numbers of valid pixels; a mean over micro-batches would differ."""
     batch, at_once, largest = make_batch(rows=8), None, 0.0
     for accumulate in (1, 2):
         step, state = make_step("weighted sum", AUGMENT, norm=norm, learning_rate=1.0, accumulate=accumulate)
         after, metrics = parallel.to_host(run(step, state, batch, 4))
-        found = (optax.tree.sub(state.params, after.params), metrics)
-        at_once, largest = at_once or found, max(float(abs(leaf).max()) for leaf in jax.tree.leaves(found[0]))
+        result = (optax.tree.sub(state.params, after.params), metrics)
+        at_once, largest = at_once or result, max(float(abs(leaf).max()) for leaf in jax.tree.leaves(result[0]))
     assert largest > 1e-2
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5 * largest), found, at_once)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5 * largest), result, at_once)
 
 
 def test_statistics_are_those_of_the_micro_batches_in_turn():
-    """On any number of devices the same rows are together: 0, 2, 4, 6, then 1, 3, 5, 7."""
+    """On any number of devices the rows 0, 2, 4, 6 are together, then 1, 3, 5, 7."""
     batch = make_batch(rows=8)
     module = models.build("unet_pp", num_classes=3, widths=(4, 8), norm="batch", deep_supervision=True)
     step, state = make_step("dice", OFF, accumulate=2)

@@ -19,10 +19,11 @@ from unet_jax.training.optim.optimizer import create_optimizer
 from unet_jax.training.state import create_state
 from unet_jax.training.step import create_train_step
 
-pytestmark = pytest.mark.usefixtures("quick_compile")  # which gave NaN where a pooled map was computed twice
+# Without optimisation, XLA may compute a pooled map twice; gradients were once NaN for that reason.
+pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
-# Every kind of sum through a network, the weighted one below; each loss by itself: test_losses.py.
+# A sum of each kind through a network; the weighted sum is tested below. test_losses.py tests each loss alone.
 @pytest.mark.parametrize("loss_name", ["bce_dice", "weighted_cross_entropy"])
 def test_n_devices_equal_one(loss_name):
     """One step of SGD with rate 1: parameters before minus after are the gradient of the global batch."""
@@ -45,12 +46,12 @@ def test_n_devices_equal_one(loss_name):
 
 
 COUNTS = [n for n in (1, 2, 4, 8) if n <= jax.local_device_count()]
-assert len(COUNTS) > 1, "one device can part from none"
+assert len(COUNTS) > 1, "with one device there is nothing to compare"
 
 
 @pytest.fixture(scope="module")
 def trainer():
-    """`train(n, state, num_steps)` on n devices, with BatchNorm, dropout and unequal valid pixels; and the state at 0."""
+    """Returns `train(n, state, num_steps)` on n devices, with BatchNorm, dropout and unequal valid pixels; and the first state."""
     step, state = make_step("weighted sum", AUGMENT, dropout=0.2)
     on = {n: jax.local_devices()[:n] for n in COUNTS}
     p_steps, batch = {n: parallel.pmap_step(step, on[n]) for n in COUNTS}, make_batch(rows=8)
@@ -62,13 +63,13 @@ def trainer():
 
 
 def test_n_devices_equal_one_after_twenty_steps(trainer):
-    """Sums are taken in another order, so a value within rounding of 0 may fall on ReLU's other side: then more differs.
+    """Sums are added in another order, so a value near 0 may fall on the other side of ReLU; then the difference is larger.
 
-    In 3 of 100 starts it did, and a weight differed by 2e-5 to 8e-4; in the others by about 2e-7. Which starts these are
-    depends on the machine, so most of five are held to 2e-5 (`benchmarks/devices.py` measures it for a config).
+    That happened in 3 of 100 starts: a weight differed by 2e-5 to 8e-4, in the other starts by about 2e-7. Which starts these
+    are depends on the machine, so the median of five is held to 2e-5 (`benchmarks/devices.py` measures it for a config).
     """
     train, state = trainer
-    found = {n: [] for n in COUNTS[1:]}
+    differences = {n: [] for n in COUNTS[1:]}
     for seed in range(5):
         start = state.replace(params=scaled_at_random(state.params, seed))
         ends = {n: train(n, start, 20) for n in COUNTS}
@@ -77,10 +78,11 @@ def test_n_devices_equal_one_after_twenty_steps(trainer):
             (end, metrics), (end_of_one, metrics_of_one) = ends[n], ends[1]
             pairs = [(metrics[name], metrics_of_one[name]) for name in ("loss", "grad_norm")]
             pairs += zip(jax.tree.leaves(end), jax.tree.leaves(end_of_one), strict=True)
-            found[n].append(np.max([np.abs(one - other).max() for one, other in pairs]))  # NaN where any is
+            # NaN if any value is NaN.
+            differences[n].append(np.max([np.abs(one - other).max() for one, other in pairs]))
     for n in COUNTS[1:]:
-        assert np.median(found[n]) < 2e-5, found
-        assert np.max(found[n]) < 0.01, found
+        assert np.median(differences[n]) < 2e-5, differences
+        assert np.max(differences[n]) < 0.01, differences
 
 
 def scaled_at_random(params, seed):
@@ -99,7 +101,7 @@ def test_examples_are_the_same_on_any_number_of_devices():
 
 
 def test_a_checkpoint_goes_on_on_any_number_of_devices(trainer, tmp_path):
-    """What is restored is what was saved, bit by bit."""
+    """The restored state equals the saved one bit by bit."""
     train, state = trainer
     first = {n: train(n, state, 1)[0] for n in COUNTS}
     with Checkpointer(tmp_path, latest=len(COUNTS)) as checkpointer:
@@ -114,8 +116,8 @@ def test_a_checkpoint_goes_on_on_any_number_of_devices(trainer, tmp_path):
             assert_close(train(m, restored[n], 1), wanted)
 
 
-def assert_close(found, wanted):
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5), found, wanted)
+def assert_close(actual, wanted):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5), actual, wanted)
 
 
 def test_all_devices_hold_the_same_state_and_metrics():
@@ -128,7 +130,7 @@ def test_all_devices_hold_the_same_state_and_metrics():
 
 
 def test_gradient_is_that_of_the_plain_loss():
-    """Against `jax.grad` of the loss of the whole batch, without collectives, devices or augmentation."""
+    """Against `jax.grad` of the loss of the whole batch, on one device and without augmentation."""
     step, state = make_step("dice", OFF, norm="group", learning_rate=1.0)
     batch = make_batch()
     module = models.build("unet_pp", num_classes=3, widths=(4, 8), norm="group", deep_supervision=True)

@@ -9,6 +9,7 @@ from unet_jax.runs.score import score_run
 from unet_jax.runs.stop_signal import Interrupted
 from unet_jax.runs.training_run import TrainingRun, open_training_run
 from unet_jax.runtime import parallel, processes
+from unet_jax.runtime.compile_notice import compile_notice
 from unet_jax.runtime.roofline import peak_meter, step_flops
 
 
@@ -88,7 +89,7 @@ def train(run: TrainingRun) -> int:
 
 
 def _compile_step(run: TrainingRun, batch) -> None:
-    with run.meter.compiling():
+    with run.meter.compiling(), compile_notice("the training step"):
         run.p_step = parallel.compile_step(run.p_step, run.state, batch)
     with run.meter.paused():
         flops = step_flops(run.p_step, accumulate=run.config.optim.accumulate, devices=run.devices)

@@ -1,1 +1,1 @@
-"""The training step, its state, losses and optimiser: pure, without configs and files."""
+"""The training step, its state, the losses and the optimiser: pure functions that know neither configs nor files."""

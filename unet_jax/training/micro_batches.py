@@ -1,15 +1,16 @@
-"""A batch in micro-batches, for a step whose activations do not fit into memory at once: `optim.accumulate`.
+"""Splits a batch into micro-batches, for a step whose activations do not fit into memory at once (`optim.accumulate`).
 
-What is added up over the micro-batches are the sums that a loss is made of (`Loss.sums`), not losses and not their
-gradients: the loss is `from_sums` of the sums of the whole batch, and so is its gradient. A Dice of the batch, a ratio of
-such sums, is therefore exact, and so is a mean over unequal numbers of valid pixels. The gradient needs the sums of the
-whole batch before it can be taken of any part, so each micro-batch goes forward twice: about a third more work.
+The sums of a loss (`Loss.sums`) are added over the micro-batches, and `from_sums` turns the sums of the whole batch into the
+loss. Losses or gradients of micro-batches are never averaged. So Dice, a ratio of such sums, is exact, and so is a mean over
+unequal numbers of valid pixels. The gradient of any part needs the sums of the whole batch first, so each micro-batch runs
+forward twice. That is about a third more work.
 
-BatchNorm sees one micro-batch of all devices at a time: it normalises by its statistics, and the running ones move once for
-each, in order. Only with other normalisations, or none, is the step that of the whole batch at once.
+BatchNorm sees one micro-batch of all devices at a time. It normalises with the statistics of that micro-batch, and updates
+the running statistics once per micro-batch, in order. So with BatchNorm the step differs from that of the whole batch at
+once; with other normalisations, or none, it is the same.
 
-`optax.microbatching.microbatch` is not used: it passes neither a state (the running statistics) nor the number of the
-micro-batch (for dropout) from one to the next.
+`optax.microbatching.microbatch` is not used, because it passes neither a state (the running statistics) nor the number of the
+micro-batch (for dropout) from one micro-batch to the next.
 """
 
 from collections.abc import Callable
@@ -20,27 +21,27 @@ from optax.microbatching import reshape_batch_axis
 
 
 def over_micro_batches(part: Callable, number: int) -> Callable:
-    """Builds `part` over `number` micro-batches, one after the other.
+    """Builds a function that applies `part` to `number` micro-batches, one after the other.
 
-    Row r of the batch is in micro-batch r mod `number`: the same rows are together on any number of devices, as long as
-    a device's rows are a multiple of `number`. Of the activations, only one micro-batch's are held at a time, in the
-    backward pass too.
+    Row r of the batch is in micro-batch r mod `number`. So the same rows are together on any number of devices, if the rows
+    of a device are a multiple of `number`. The activations of only one micro-batch are held at a time, also in the backward
+    pass.
 
     Args:
-      part: `part(params, stats, batch, key) -> (sums, (stats, *outputs))`; each micro-batch is given the `stats` of the one
-        before it, and `key` folded with its number.
-      number: of micro-batches.
+      part: `part(params, stats, batch, key) -> (sums, (stats, *outputs))`. Each micro-batch gets the `stats` that the previous
+        one returned, and `key` folded with its number.
+      number: the number of micro-batches.
 
     Returns:
-      A function like `part`: its sums are those of all rows, its outputs `[number * b, ...]` stand in the order of the
+      A function like `part`. Its sums are those of all rows; its outputs `[number * b, ...]` are in the order of the
       micro-batches.
     """
-    # The scan keeps the two passes apart already.
+    # `prevent_cse` is not needed: the scan keeps the two forward passes apart.
     part = jax.checkpoint(part, prevent_cse=False)
 
     def whole_batch(params, stats, batch, key):
         rows = jax.tree.leaves(batch)[0].shape[0]
-        # `[rows, ...]` to `[number, rows / number, ...]`.
+        # `[rows, ...]` -> `[number, rows / number, ...]`.
         micro_batches = reshape_batch_axis(batch, rows // number)
 
         def one(stats, numbered):

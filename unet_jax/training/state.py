@@ -1,5 +1,6 @@
-"""The state of a run: plain arrays, none of them random."""
+"""The state of a run: arrays only, and no random state."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax
@@ -13,15 +14,15 @@ from unet_jax.runtime.unoptimized_jit import jit_without_optimization
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """All that one step passes to the next.
+    """Everything that one step passes to the next.
 
     Attributes:
-      step: int32 scalar, steps done.
+      step: int32 scalar, the number of steps done.
       params: the network's parameters.
-      batch_stats: running statistics of BatchNorm; empty without one.
-      opt_state: of the optax chain.
-      ema: the moving average of `variables` (`ema.py`), or None where the run keeps none.
-      plateau: the state of the rule of the schedule "plateau" (`plateau.py`), or None with any other schedule.
+      batch_stats: the running statistics of BatchNorm; empty if the network has none.
+      opt_state: the state of the optimiser.
+      ema: the moving average of `variables` (`ema.py`), or None if the run keeps none.
+      plateau: the state of the schedule "plateau" (`plateau.py`), or None with another schedule.
     """
 
     step: jax.Array
@@ -32,23 +33,30 @@ class TrainState(flax.struct.PyTreeNode):
     plateau: Any = None
 
     @property
-    def variables(self) -> dict:
-        """The arguments of `module.apply`: parameters and running statistics."""
+    def variables(self) -> dict[str, Any]:
+        """Parameters and running statistics, as `module.apply` takes them."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
-    def variables_to_score(self, weights: str) -> dict[str, dict]:
+    def variables_to_score(self, weights: str) -> dict[str, dict[str, Any]]:
         """Returns the variables to score on val, by the name of their rows in metrics.jsonl.
 
         Args:
-          weights: "raw" or "ema", whose score counts: its rows are "val", those of the other "val_raw" or "val_ema".
+          weights: "raw" or "ema": the variables whose score counts. Their rows are named "val"; the rows of the others are
+            named "val_raw" or "val_ema".
         """
         if self.ema is None:
             return {"val": self.variables}
         kinds = {"raw": self.variables, "ema": self.ema}
         return {"val": kinds.pop(weights), **{f"val_{kind}": variables for kind, variables in kinds.items()}}
 
-    def start_with(self, tx: optax.GradientTransformation, params, batch_stats) -> "TrainState":
-        """Returns this state of step 0 with other weights: the optimiser, and an average if there is one, begin with them."""
+    def start_with(self, tx: optax.GradientTransformation, params: Any, batch_stats: Any) -> "TrainState":
+        """Returns this state, which must be that of step 0, with other weights.
+
+        Args:
+          tx: the optimiser; its state starts from the new weights, and so does the moving average if there is one.
+          params: the new parameters.
+          batch_stats: the new running statistics.
+        """
         state = self.replace(
             params=params, batch_stats=batch_stats, opt_state=jit_without_optimization(tx.init)(params)
         )
@@ -60,29 +68,30 @@ def create_state(
     tx: optax.GradientTransformation,
     *,
     seed: int,
-    patch,
+    patch: Sequence[int],
     channels: int,
     encoder_weights: str = "",
     ema: bool = False,
     plateau: optax.GradientTransformation | None = None,
 ) -> TrainState:
-    """Builds the state at step 0: a pure function of its arguments.
+    """Builds the state at step 0, a pure function of the arguments.
 
     Args:
       module: the network.
       tx: the optimiser.
-      seed: of the initialisation.
+      seed: the seed of the initialisation.
       patch: (height, width) of a training window, in pixels.
-      channels: of the images.
-      encoder_weights: a file of `models/encoders/weights.py` that the network's encoder starts from; prints what was loaded.
-      ema: whether to keep a moving average of the weights.
-      plateau: the rule of the schedule "plateau", if that is the schedule.
+      channels: the number of channels of an image.
+      encoder_weights: a file of weights that the encoder starts from (`models/encoders/weights.py`), or "". Prints a report of
+        the weights that were loaded.
+      ema: True: keep a moving average of the weights.
+      plateau: the rule of the schedule "plateau", or None with another schedule.
 
     Raises:
-      UserError: the file is not one of this encoder's, or the images have neither its channels nor one.
+      UserError: the file does not fit the encoder; or the images have neither one channel nor the number of the file.
     """
     images = jnp.zeros((1, *patch, channels), jnp.float32)
-    variables = jit_without_optimization(module.init)(jax.random.key(seed), images)
+    variables: dict[str, Any] = dict(jit_without_optimization(module.init)(jax.random.key(seed), images))
     if encoder_weights:
         variables, report = load_encoder_weights(variables, encoder_weights, module.encoder)
         print(report)
@@ -97,6 +106,10 @@ def create_state(
     return state.replace(ema=state.variables) if ema else state
 
 
-def count_parameters(tree) -> int:
-    """Returns the number of scalars in a tree of arrays, or of their shapes, for which `optax.tree.size` warns."""
+def count_parameters(tree: Any) -> int:
+    """Returns the number of scalars in a tree of arrays or of `jax.ShapeDtypeStruct` (for which `optax.tree.size` warns).
+
+    >>> count_parameters({"kernel": jnp.zeros((3, 3, 1, 8)), "bias": jnp.zeros(8)})
+    80
+    """
     return sum(leaf.size for leaf in jax.tree.leaves(tree))

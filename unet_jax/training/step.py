@@ -1,8 +1,8 @@
 """The training step: a pure function `(state, batch) -> (state, metrics)` of one device's part of the batch.
 
-Randomness is derived, never carried: the keys of an example's augmentation and dropout are folded from the seed, the step
-and the example's place in the global batch, so they are the same on any number of devices. Sums over devices differ by
-rounding.
+No random state is carried from step to step. The keys of an example's augmentation and dropout are folded from the seed, the
+step and the example's position in the global batch, so they are the same on any number of devices. Sums over devices differ
+by rounding.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,12 +24,12 @@ from unet_jax.training.optim import ema, param_groups
 from unet_jax.training.state import TrainState
 
 
-def step_keys(seed: int, step) -> tuple[jax.Array, jax.Array]:
-    """Returns the keys of the augmentation and of the dropout of one step.
+def step_keys(seed: int, step: jax.Array | int) -> tuple[jax.Array, jax.Array]:
+    """Returns the keys of augmentation and dropout of one step.
 
     Args:
-      seed: of the run.
-      step: the number of steps taken before, int32 scalar.
+      seed: the seed of the run.
+      step: the number of steps done before it, int32 scalar.
     """
     key_augment, key_dropout = jax.random.split(jax.random.fold_in(jax.random.key(seed), step))
     return key_augment, key_dropout
@@ -44,12 +44,13 @@ def create_gradient_fn(
     accumulate: int = 1,
     freeze: Sequence[str] = (),
 ) -> Callable:
-    """Builds the gradient that a step follows; arguments as for `create_train_step`.
+    """Builds the function that computes the gradient of a step. Its arguments are explained in `create_train_step`.
 
     Returns:
-      `gradient(state, batch) -> (grads, (loss, (batch_stats, logits, mask, valid)))`, to be mapped over the devices as the
-      step is: the gradient of the global batch's loss for every parameter, before any clipping, 0 for those of `freeze`;
-      the loss; the new statistics of BatchNorm; and the deepest logits, mask and valid of this device's rows.
+      `gradient(state, batch) -> (grads, (loss, (batch_stats, logits, mask, valid)))`, to be mapped over the devices like the
+      step. `grads` is the gradient of the loss of the global batch for every parameter, before clipping, and 0 for frozen
+      parameters. `batch_stats` are the new statistics of BatchNorm. `logits` (of the deepest head), `mask` and `valid` are
+      those of this device's rows.
     """
     truth_names = ("mask", "valid", "weight") if loss.needs_weight_map else ("mask", "valid")
 
@@ -76,9 +77,9 @@ def create_gradient_fn(
             sums, outputs = whole_batch(
                 param_groups.stop_frozen_gradients(params, freeze), state.batch_stats, batch, key_dropout
             )
-            # The sum over devices is inside the differentiated function, so that a loss which is no mean over pixels
-            # (Dice) is that of the global batch. The gradients of n devices then add up to n times the gradient: their
-            # mean is exact.
+            # The sum over devices is inside the differentiated function, so that a loss that is not a mean over pixels
+            # (Dice) is that of the global batch. Then the gradients of n devices add up to n times the gradient, and their
+            # mean is the gradient.
             return loss.from_sums(jax.lax.psum(sums, AXIS)), outputs
 
         (value, outputs), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
@@ -91,7 +92,7 @@ def create_train_step(
     module: nn.Module,
     loss: Loss,
     tx: optax.GradientTransformation,
-    schedule: Callable,
+    schedule: Callable[[jax.Array], jax.Array],
     *,
     seed: int,
     augmentation: Mapping[str, Any],
@@ -99,24 +100,24 @@ def create_train_step(
     ema_decay: float = 0.0,
     freeze: Sequence[str] = (),
 ) -> Callable:
-    """Builds the body that `parallel.pmap_step` maps over the devices.
+    """Builds the body of a step, which `parallel.pmap_step` maps over the devices.
 
     Args:
       module: the network.
-      loss: of its tuple of heads (`create_loss`).
+      loss: the loss of the network's tuple of heads (`create_loss`).
       tx: the optimiser.
-      schedule: its learning rate by step, for the metrics.
-      seed: of augmentation and dropout.
-      augmentation: the keyword arguments of `data.augment.augment`.
-      accumulate: micro-batches that the batch is split into (`micro_batches.py`); a device's rows are a multiple of it.
-      ema_decay: of the state's moving average, where it has one (`ema.py`).
-      freeze: patterns of the parameters that `tx` leaves alone: no gradient of theirs is computed.
+      schedule: the learning rate of the optimiser by step, for the metrics.
+      seed: the seed of augmentation and dropout.
+      augmentation: keyword arguments of `data.augment.augment`.
+      accumulate: the number of micro-batches (`micro_batches.py`). The rows of a device must be a multiple of it.
+      ema_decay: the decay of the moving average, if the state has one (`ema.py`).
+      freeze: patterns of the names of frozen parameters. Their gradients are not computed.
 
     Returns:
-      `step(state, batch) -> (state, metrics)`. The batch is this device's rows: `image [b, h, w, C]`,
-      `mask [b, h, w(, K)]`, `valid [b, h, w]` and, where the loss needs the weight map, `weight [b, h, w]`. The metrics are
-      of the global batch: loss, grad_norm (of what is not frozen), learning_rate, tp, fp, fn `[K]` (of the deepest head)
-      and finite (False once loss, gradient or weights are NaN or infinite).
+      `step(state, batch) -> (state, metrics)`. The batch is the rows of this device: `image [b, h, w, C]`,
+      `mask [b, h, w(, K)]`, `valid [b, h, w]` and, if the loss needs the weight map, `weight [b, h, w]`. The metrics are those
+      of the global batch: loss, grad_norm (without frozen parameters), learning_rate, tp, fp, fn `[K]` (of the deepest head)
+      and finite (False if loss, gradient or weights are NaN or infinite).
     """
     take_gradient = create_gradient_fn(
         module, loss, seed=seed, augmentation=augmentation, accumulate=accumulate, freeze=freeze
@@ -143,7 +144,7 @@ def create_train_step(
         )
         if state.ema is not None:
             new_state = new_state.replace(ema=ema.update_ema(state.ema, new_state.variables, new_state.step, ema_decay))
-        # Of the weights, too: an update may overflow on a finite gradient, and such a state must not be saved as a good one.
+        # The weights are checked too: a finite gradient can make them overflow, and such a state must not be saved.
         weights_norm = optax.tree.norm((new_state.params, new_state.batch_stats))
         return new_state, {
             "loss": value,

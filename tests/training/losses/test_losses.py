@@ -1,4 +1,4 @@
-"""Losses against plain NumPy loops, against optax, on hand-made cases, and added up over parts."""
+"""Losses against plain NumPy loops, against optax, on cases made by hand, and from the sums of parts."""
 
 import itertools
 import re
@@ -86,7 +86,7 @@ def test_void_pixels_do_not_count(batch, name, activation):
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "activation"), CASES)
 def test_n_devices_equal_one(batch, name, activation):
-    """Value and gradient of the sums added over 2 devices of unequal valid counts, as the step adds them."""
+    """Value and gradient of the sums over two devices with unequal numbers of valid pixels, added as the step adds them."""
     loss, (logits, *rest) = create(name, activation), batch
     rest[1][0, :4] = False
 
@@ -113,9 +113,11 @@ def test_finite_where_the_network_is_sure(name, activation):
     logits = np.array(rows, np.float32).reshape(1, 3, 3, 3)
     for options in (OPTIONS, {"focal": {"gamma": 0.5}, "focal_tversky": {"gamma": 3.0}}):
         loss = create(name, activation, options=options)
-        of = jax.jit(jax.value_and_grad(lambda x, mask, loss=loss: value_of(loss, x, mask, mask != 255, mask * 0.1)))
+        evaluate = jax.jit(
+            jax.value_and_grad(lambda x, mask, loss=loss: value_of(loss, x, mask, mask != 255, mask * 0.1))
+        )
         for factor, truth in itertools.product((1, 1e-3, 1e-5), (0, 2, 255)):
-            value, gradient = of(np.float32(factor) * logits, np.full((1, 3, 3), truth))
+            value, gradient = evaluate(np.float32(factor) * logits, np.full((1, 3, 3), truth))
             assert np.isfinite(value)
             assert np.isfinite(gradient).all()
         if name not in OPTIONS:
@@ -125,9 +127,9 @@ def test_finite_where_the_network_is_sure(name, activation):
 @pytest.mark.parametrize(("name", "activation"), CASES)
 def test_a_step_against_the_gradient_lowers_it(batch, name, activation):
     loss, (logits, *rest) = create(name, activation), batch
-    of = jax.jit(jax.value_and_grad(lambda x: value_of(loss, x, *rest)))
-    value, gradient = of(logits)
-    assert of(logits - 0.1 * gradient / np.abs(gradient).max())[0] < value
+    evaluate = jax.jit(jax.value_and_grad(lambda x: value_of(loss, x, *rest)))
+    value, gradient = evaluate(logits)
+    assert evaluate(logits - 0.1 * gradient / np.abs(gradient).max())[0] < value
 
 
 def test_bce_dice_by_hand():
@@ -139,7 +141,7 @@ def test_bce_dice_by_hand():
 
 @pytest.mark.parametrize("name", [name for name, activation in CASES if activation == "sigmoid"])
 def test_overlapping_masks_count_in_every_channel(batch, name):
-    """Disjoint 0/1 masks give what their ids give; a second class on a pixel changes it."""
+    """Disjoint 0/1 masks give the same loss as their ids; a second class on a pixel changes the loss."""
     logits, mask, valid, weight = batch
     ids = np.minimum(mask, 2)
     loss, channels = create(name, "sigmoid"), np.eye(3, dtype=np.int32)[ids]
@@ -210,7 +212,7 @@ def test_number_of_head_weights_must_fit(batch):
         loss.sums((batch[0],), *batch[1:])
 
 
-def test_a_weight_map_that_is_not_there_is_named(batch):
+def test_a_missing_weight_map_is_named(batch):
     with pytest.raises(UserError, match=r"weighted_cross_entropy.*data\.weight_map=True"):
         value_of(create("weighted_cross_entropy"), *batch[:3])
     assert create("weighted_cross_entropy").needs_weight_map

@@ -1,4 +1,4 @@
-"""What the papers say of their losses: special cases, values by hand, and the libraries that have them."""
+"""Losses against their papers: special cases, values computed by hand, and other libraries."""
 
 import itertools
 
@@ -25,12 +25,12 @@ def value(name, activation="softmax", logits=LOGITS, mask=MASK, weight=None, **o
         num_classes=logits.shape[-1],
         options={name: options} if options else {},
     )
-    of = jax.jit(lambda *batch: loss.from_sums(loss.sums((batch[0],), *batch[1:])))
-    return float(of(logits, mask, np.ones(mask.shape[:3], bool), weight))
+    evaluate = jax.jit(lambda *batch: loss.from_sums(loss.sums((batch[0],), *batch[1:])))
+    return float(evaluate(logits, mask, np.ones(mask.shape[:3], bool), weight))
 
 
 def sure(mask, num_classes=3):
-    """Logits of a network that is sure of `mask`."""
+    """Returns the logits of a network that is sure of `mask`."""
     return 50 * (np.eye(num_classes, dtype=np.float32)[mask] - 0.5)
 
 
@@ -55,16 +55,16 @@ def test_weighted_cross_entropy_without_a_map_is_the_plain_one():
     nothing, even = np.zeros(MASK.shape, np.float32), np.ones(MASK.shape, np.float32)
     for activation, plain in (("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy")):
         for weight in (nothing, even):
-            found = value("weighted_cross_entropy", activation, weight=weight)
-            assert found == pytest.approx(value(plain, activation), rel=1e-6)
+            loss = value("weighted_cross_entropy", activation, weight=weight)
+            assert loss == pytest.approx(value(plain, activation), rel=1e-6)
 
 
 def test_weighted_cross_entropy_by_hand():
     """Two pixels of p = 1/2 and 1/4, the second with weight 1 + 10 * 0.2 = 3: (ln 2 + 3 ln 4) / 4."""
     logits = np.log(np.float32([[0.5, 0.5], [0.25, 0.75]])).reshape(1, 1, 2, 2)
     weight = np.float32([[[0, 0.2]]])
-    found = value("weighted_cross_entropy", logits=logits, mask=np.zeros((1, 1, 2), int), weight=weight)
-    assert found == pytest.approx((np.log(2) + 3 * np.log(4)) / 4, rel=1e-6)
+    loss = value("weighted_cross_entropy", logits=logits, mask=np.zeros((1, 1, 2), int), weight=weight)
+    assert loss == pytest.approx((np.log(2) + 3 * np.log(4)) / 4, rel=1e-6)
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
@@ -74,8 +74,8 @@ def test_tversky_with_halves_is_dice(activation):
     assert focal == pytest.approx(value("dice", activation), rel=1e-5)
 
 
-def test_tverskys_prices_are_of_false_and_of_missed_pixels():
-    """One mask of 4 pixels, 2 found and 1 false: T = (2 + 1/2) / (2 + 1 alpha + 2 beta + 1/2)."""
+def test_alpha_and_beta_of_tversky_are_the_costs_of_false_and_of_missed_pixels():
+    """One mask of 4 pixels; 2 of them are predicted, and 1 false pixel: T = (2 + 1/2) / (2 + 1 alpha + 2 beta + 1/2)."""
     mask = np.array([[[1, 1, 1, 1, 0, 0]]])
     logits = 100 * (np.float32([1, 1, 0, 0, 1, 0]) - 0.5).reshape(1, 1, 6, 1)
     for alpha, beta in ((0.3, 0.7), (1.0, 0.0), (0.0, 1.0)):
@@ -103,13 +103,13 @@ def test_generalised_dice_of_an_absent_class():
 
 
 def test_lovasz_extends_the_jaccard_loss():
-    """At errors of 0 and 1 it is 1 - IoU of the wrong set, whatever the set (Berman et al., definition 1)."""
+    """For errors of 0 and 1 it is the 1 - IoU of the wrong set, for every set (Berman et al., definition 1)."""
     truth = np.array([1, 1, 0, 0, 1], bool)
     sets = np.array(list(itertools.product((0, 1), repeat=5)), np.float32)
-    found = jaccard_extension(sets, np.tile(truth, (32, 1)), np.ones((32, 5), bool))
+    extension = jaccard_extension(sets, np.tile(truth, (32, 1)), np.ones((32, 5), bool))
     wrong = sets.astype(bool)
     expected = 1 - (truth & ~wrong).sum(1) / (truth | wrong).sum(1)
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(extension, expected, rtol=1e-6)
 
 
 def test_lovasz_of_sure_networks_is_one_less_iou_of_each_image():
@@ -129,7 +129,7 @@ def test_lovasz_of_an_empty_mask_is_its_largest_error():
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_lovasz_is_the_mean_over_images_that_have_a_valid_pixel(activation):
-    """Three images, the last void, the second seen in one pixel; alone, and as two parts of unequal numbers."""
+    """Three images; the last is void, the second has one valid pixel. Each alone, and as two parts of unequal size."""
     loss = create_loss(weights={"lovasz": 1.0}, activation=activation, num_classes=3)
     logits, mask = np.concatenate([LOGITS, LOGITS[:1]]), np.concatenate([MASK, MASK[:1]])
     valid = np.ones(mask.shape, bool)
@@ -138,8 +138,8 @@ def test_lovasz_is_the_mean_over_images_that_have_a_valid_pixel(activation):
     alone = [loss.from_sums(sums(*(x[i : i + 1] for x in (logits, mask, valid)))) for i in range(3)]
     assert alone[2] == 0
     parts = [sums(*(x[part] for x in (logits, mask, valid))) for part in (slice(0, 1), slice(1, 3))]
-    found = loss.from_sums(jax.tree.map(np.add, *parts))
-    assert float(found) == pytest.approx(float(alone[0] + alone[1]) / 2, rel=1e-6)
+    together = loss.from_sums(jax.tree.map(np.add, *parts))
+    assert float(together) == pytest.approx(float(alone[0] + alone[1]) / 2, rel=1e-6)
 
 
 def test_lovasz_softmax_leaves_out_absent_classes():
@@ -150,7 +150,7 @@ def test_lovasz_softmax_leaves_out_absent_classes():
 
 
 def test_lovasz_is_exact_on_large_images():
-    """512 x 512 pixels, where differences of nearly equal Jaccard losses in float32 would lose their digits."""
+    """512 x 512 pixels; differences of nearly equal Jaccard losses would be inexact in float32."""
     errors, truth = RNG.random(1 << 18).astype(np.float32), RNG.random(1 << 18) > 0.5
     order = np.argsort(-errors, kind="stable")
     y = truth[order]

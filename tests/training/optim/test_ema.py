@@ -1,4 +1,4 @@
-"""The moving average against its sum."""
+"""The moving average against the weighted mean that defines it."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +13,8 @@ from unet_jax.training.optim.options import DOMAINS
 def test_average_is_the_weighted_mean_of_what_the_steps_left(decay):
     rng = np.random.default_rng(0)
     left = rng.normal(size=(5, 3)).astype(np.float32)
-    average = {"params": {"kernel": jnp.full(3, 1e6)}, "batch_stats": {"mean": jnp.full(3, -1e6)}}  # of no account
+    # The first value must not count.
+    average = {"params": {"kernel": jnp.full(3, 1e6)}, "batch_stats": {"mean": jnp.full(3, -1e6)}}
     for t in range(1, 6):
         variables = {"params": {"kernel": left[t - 1]}, "batch_stats": {"mean": 2 * left[t - 1]}}
         average = ema.update_ema(average, variables, jnp.int32(t), decay)

@@ -1,4 +1,4 @@
-"""The first steps of each optimiser by hand; what decays; clipping; parts that are frozen or have a rate of their own."""
+"""The first steps of each optimiser by hand, weight decay, clipping, frozen parts, and parts with another learning rate."""
 
 import re
 
@@ -58,16 +58,16 @@ def lion(g, s, t):
     ],
 )
 def test_first_steps_are_those_of_the_formula(formula, options):
-    """Three steps w -= 0.1 u; Adam's and Lion's decoupled decay is w -= 0.1 * 0.5 w beside it."""
+    """Three steps w -= 0.1 u. AdamW and Lion also subtract their decoupled decay, 0.1 * 0.5 w."""
     decay = 0.5 if options["name"] in ("adamw", "lion") else 0.0
     tx, _ = create_optimizer(learning_rate=0.1, num_steps=10, schedule="constant", weight_decay=decay, **options)
     params = {"kernel": jnp.array([2.0, -1.0, 0.5])}
-    state, own = tx.init(params), {"m": np.zeros(3), "v": np.zeros(3)}
+    state, moments = tx.init(params), {"m": np.zeros(3), "v": np.zeros(3)}
     w = np.array(params["kernel"], np.float64)
     for t, gradient in enumerate(([0.3, -0.4, 0.0], [0.1, 0.2, -1.0], [-3.0, 0.1, 0.1]), 1):
         updates, state = tx.update({"kernel": jnp.array(gradient)}, state, params)
         params = optax.apply_updates(params, updates)
-        w = w - 0.1 * (formula(np.array(gradient), own, t) + decay * w)
+        w = w - 0.1 * (formula(np.array(gradient), moments, t) + decay * w)
         np.testing.assert_allclose(params["kernel"], w, rtol=1e-5, atol=1e-6)
 
 
@@ -82,7 +82,8 @@ def test_rates_of_parts():
     grads = {**GRADS, "enc_0": {"kernel": GRADS["enc_0"]["kernel"], "bias": jnp.array([1.0])}}
     plain, parts = (step(grads, name="adam", lr_multipliers=r) for r in ((), (("enc_0/*", 0.5), ("*/bias", 0.1))))
     np.testing.assert_allclose(parts["enc_0"]["kernel"], 0.5 * plain["enc_0"]["kernel"], rtol=1e-5)
-    np.testing.assert_allclose(parts["enc_0"]["bias"], 0.1 * plain["enc_0"]["bias"], rtol=1e-5)  # the last that matches
+    # Both patterns match; the last one counts.
+    np.testing.assert_allclose(parts["enc_0"]["bias"], 0.1 * plain["enc_0"]["bias"], rtol=1e-5)
     grads["norm"] = {"scale": jnp.array([1.0])}
     assert (
         step(grads, name="adam", lr_multipliers=(("enc_0/*", 0.5),))["norm"]["scale"]
@@ -107,7 +108,7 @@ def test_sgd_by_hand_and_decay_on_kernels_only():
 
 
 def test_decay_goes_through_adams_moments_and_past_adamws():
-    # The first step of Adam is the sign of its gradient; the penalty turns that of the second entry: 0.4 - 0.5 < 0.
+    # The first step of Adam is the sign of the gradient. The penalty changes that of the second entry: 0.4 - 0.5 < 0.
     np.testing.assert_allclose(step(name="adam", weight_decay=0.5)["enc_0"]["kernel"], [-0.1, 0.1], rtol=1e-4)
     expected = -0.1 * np.sign(GRADS["enc_0"]["kernel"]) - 0.1 * 0.5 * PARAMS["enc_0"]["kernel"]
     np.testing.assert_allclose(step(name="adamw", weight_decay=0.5)["enc_0"]["kernel"], expected, rtol=1e-4)

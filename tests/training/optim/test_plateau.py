@@ -1,4 +1,4 @@
-"""When the rate falls, evaluation by evaluation."""
+"""The evaluations at which the rate falls."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -1,4 +1,4 @@
-"""Each schedule, at every step, against its plain formula."""
+"""Each schedule against its formula, at every step."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,8 @@ def half_cosine(start, end, t):
     return start + (end - start) * (1 - np.cos(np.pi * t)) / 2
 
 
-FORMULAS = {  # of the share t of the steps after the warm-up
+# By the fraction t of the steps after the warm-up.
+FORMULAS = {
     "cosine": lambda t: half_cosine(2.0, 0.0, t),
     "poly": lambda t: 2.0 * (1 - t) ** 0.5,
     "one_cycle": lambda t: half_cosine(2.0, 2.0 / 250_000, t),
@@ -35,7 +36,8 @@ BOUNDARIES = {0: (5, 10), 4: (8, 12)}
 @pytest.mark.parametrize("warmup", [0, 4])
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_step_is_that_of_the_formula(name, warmup):
-    rise = 6 if name == "one_cycle" and not warmup else warmup  # 0.3 of the run
+    # Without a warm-up "one_cycle" rises for 0.3 of the run.
+    rise = 6 if name == "one_cycle" and not warmup else warmup
     options = {"boundaries": BOUNDARIES[warmup], "lr_drop_factor": 0.5} if name == "step" else {"power": 0.5}
     expected = []
     for step in range(STEPS + 5):
@@ -50,7 +52,7 @@ def test_every_step_is_that_of_the_formula(name, warmup):
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_which_schedules_depend_on_the_length(name):
-    """What may go on for longer (resume.py) has the same rates in a run twice as long, and nothing else has."""
+    """Exactly the schedules that a run may be made longer with (resume.py) have the same rates in a run twice as long."""
     options = {"name": name, "boundaries": (5, 10) if name == "step" else ()}
     equal = np.array_equal(rates(**options)[:STEPS], rates(num_steps=2 * STEPS, **options)[:STEPS])
     assert equal == (name in LENGTHLESS)

@@ -4,6 +4,7 @@ This file imports no JAX, so that a wrong value is reported before JAX is loaded
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from unet_jax.checks import LAST_STEP, choice, number, whole
 from unet_jax.errors import UserError
@@ -56,7 +57,8 @@ def check_multipliers(lr_multipliers: Sequence[tuple[str, float]]) -> tuple[tupl
     Raises:
       UserError: one is not a pair of a pattern and a number above 0.
     """
-    pairs = lr_multipliers if isinstance(lr_multipliers, tuple | list) else [lr_multipliers]
+    # The type says what is right; a config may hold anything.
+    pairs: Any = lr_multipliers if isinstance(lr_multipliers, tuple | list) else [lr_multipliers]
     for pair in pairs:
         if not isinstance(pair, tuple | list) or len(pair) != 2 or not isinstance(pair[0], str):
             raise UserError(

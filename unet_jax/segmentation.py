@@ -1,7 +1,7 @@
 """Arithmetic of logits, probabilities, masks and class ids, for NumPy and JAX arrays alike."""
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +10,6 @@ import numpy as np
 from unet_jax.errors import UserError
 
 Array = jax.Array | np.ndarray
-
-# Functions with this type return a NumPy array for a NumPy array, and a JAX array for a JAX array.
-SameArray = TypeVar("SameArray", jax.Array, np.ndarray)
 
 # The class id of void pixels, which losses and metrics leave out.
 VOID_ID = 255
@@ -36,7 +33,11 @@ def to_probabilities(logits: Array, activation: str) -> jax.Array:
     return jax.nn.softmax(logits, axis=-1) if activation == "softmax" else jax.nn.sigmoid(logits)
 
 
-def to_masks(probabilities: SameArray, activation: str) -> tuple[SameArray, SameArray]:
+@overload
+def to_masks(probabilities: np.ndarray, activation: str) -> tuple[np.ndarray, np.ndarray]: ...
+@overload
+def to_masks(probabilities: jax.Array, activation: str) -> tuple[jax.Array, jax.Array]: ...
+def to_masks(probabilities: Array, activation: str) -> tuple[Array, Array]:
     """Returns the masks and the class ids that the probabilities give.
 
     With "softmax" the id of a pixel is its most probable class, and the masks are the one-hot code of the id:
@@ -58,7 +59,7 @@ def to_masks(probabilities: SameArray, activation: str) -> tuple[SameArray, Same
       activation: "softmax" or "sigmoid".
 
     Returns:
-      The masks, bool `[..., K]`, and the class ids, uint8 `[...]`.
+      The masks, bool `[..., K]`, and the class ids, uint8 `[...]`; NumPy arrays if `probabilities` is one.
     """
     # mypy cannot know that both modules have these functions.
     xp: Any = np if isinstance(probabilities, np.ndarray) else jnp
@@ -130,7 +131,11 @@ def true_masks(mask: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarr
     return truth, ~(void.any(-1) if mask.ndim == 3 else void)
 
 
-def center_crop(array: SameArray, size: tuple[int, ...]) -> SameArray:
+@overload
+def center_crop(array: np.ndarray, size: tuple[int, ...]) -> np.ndarray: ...
+@overload
+def center_crop(array: jax.Array, size: tuple[int, ...]) -> jax.Array: ...
+def center_crop(array: Array, size: tuple[int, ...]) -> Array:
     """Returns the middle of a batch of images or masks. A network with valid padding returns logits of this part.
 
     >>> center_crop(np.arange(5).reshape(1, 1, 5), (1, 3)).tolist()

@@ -15,7 +15,7 @@ from unet_jax.tracking.profiler import Profile
 from unet_jax.tracking.tensorboard import check_tensorboard
 
 
-def test_a_watched_run(config, quick_compile, monkeypatch, tmp_path):
+def test_a_watched_run(config, quick_compile, monkeypatch, tmp_path, capsys):
     events, drawn, draw = [], [], curves.draw_curves
 
     class Writer(tensorboard.TensorBoardWriter):
@@ -32,6 +32,12 @@ def test_a_watched_run(config, quick_compile, monkeypatch, tmp_path):
     config.train.tensorboard = True
     workdir = tmp_path / "run"
     loop.train_and_evaluate(config, workdir, profile_steps="3:4")
+    shown = capsys.readouterr().err
+    notice = re.search(
+        r"Compiling the training step .*\n.*Compiled the training step in \d+\.\d s.*step 1/6", shown, re.DOTALL
+    )
+    assert notice
+    assert shown.count("Compiling the training step") == 1
     rows = read_metrics(workdir / "metrics.jsonl")
     assert all(0 < row["matmul_utilization"] < 10 for row in rows if row["split"] == "train")
     numbers = [(f"{r['split']}/{k}", v, r["step"]) for r in rows for k, v in r.items() if type(v) in (int, float)]
@@ -48,6 +54,7 @@ def test_a_watched_run(config, quick_compile, monkeypatch, tmp_path):
     # The run is finished, so the same command only scores it.
     loop.train_and_evaluate(config, workdir, profile_steps="3:4")
     assert len(list(workdir.glob("profile/plugins/profile/*"))) == 1
+    assert "the training step" not in capsys.readouterr().err
 
 
 def test_curves_between_evaluations_wait_for_their_time(monkeypatch, tmp_path):

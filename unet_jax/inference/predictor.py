@@ -19,7 +19,11 @@ from unet_jax.inference.images import check_image, to_channels
 from unet_jax.inference.options import MODES
 from unet_jax.models.network import Network
 from unet_jax.runtime import parallel
+from unet_jax.runtime.compile_notice import compile_notice
 from unet_jax.segmentation import ACTIVATIONS, resolve_report_classes, to_masks, to_probabilities
+
+# Seconds that the first batch of a size may take before a line says that the network is being compiled.
+NOTICE_AFTER_S = 3.0
 
 
 def select_heads(module: Network, mode: str = "accurate", level: int = 0) -> Network:
@@ -97,8 +101,14 @@ class Program:
           variables: replicated over the devices.
           batch: arrays `[B, ...]`, B a multiple of the number of devices.
         """
-        self.shapes.add(self.key(batch))
-        return self._p_fn(variables, batch)
+        key = self.key(batch)
+        if key in self.shapes:
+            return self._p_fn(variables, batch)
+        self.shapes.add(key)
+        height, width = batch["image"].shape[1:3]
+        # A small network compiles within these seconds; then nothing is printed.
+        with compile_notice(f"the network for images of {height} x {width} pixels", after_s=NOTICE_AFTER_S):
+            return self._p_fn(variables, batch)
 
     @staticmethod
     def key(batch: Mapping[str, np.ndarray]) -> tuple:

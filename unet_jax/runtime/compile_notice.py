@@ -53,7 +53,9 @@ def _where_kept() -> str:
     folder = jax.config.jax_compilation_cache_dir
     if not folder or not jax.config.jax_enable_compilation_cache:
         return ""
-    return f"; later runs read it from {folder.replace(os.path.expanduser('~'), '~')}"
+    home = os.path.expanduser("~")
+    shown = f"~{folder[len(home) :]}" if folder.startswith(home + os.sep) else folder
+    return f"; later runs read it from {shown}"
 
 
 def _print(line: str) -> None:

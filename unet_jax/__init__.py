@@ -1,10 +1,12 @@
 """U-Net and U-Net++ in JAX/Flax: jit-compiled, sharded, reproducible segmentation experiments.
 
-    import unet_jax
-    masks, probabilities = unet_jax.load("runs/electrodes").predict(image)
+>>> import unet_jax
+>>> network = unet_jax.build("unet_pp", num_classes=3, widths=(8, 16, 32), deep_supervision=True)
+>>> network.num_heads
+2
 
-`load` gives the network of a run, ready to predict (a `Predictor`); `build` makes a new network by its name; `losses` and
-`metrics` are the modules that hold them by name.
+`build` makes a new network by its name, and `load` gives a trained one, ready to predict: `unet_jax.load("electrodes")` or
+`unet_jax.load("runs/mine")` is a `Predictor`. `losses` and `metrics` are the modules that hold the losses and the scores.
 """
 
 __all__ = ["Predictor", "__version__", "build", "load", "losses", "metrics"]

@@ -4,14 +4,14 @@
     unet-jax check FOLDER --out=OUT                 # also writes pictures
     unet-jax check FOLDER --masks_dir=masks3 --class_names="('background', 'stack', 'plate')"
 
-The flags are the keys of `data` of the same names (configs/default.py). The tables go to stdout, with a line "warning: ..."
-for what is worth a look. A line "error: ..." on stderr is an error with which training would end.
+The flags are the keys of `data` of the same names (configs/default.py). Tables go to stdout, and below them a line
+"warning: ..." for each thing that may be a mistake. Each line "error: ..." on stderr is an error that would end a training.
 
-OUT gets sheet.png (images with outlined masks), alike.png (pairs of images that look alike across splits, if there are
-any) and check.json (every error and warning, the thousand most similar pairs, and the number of all such pairs).
+OUT gets sheet.png (images with outlined masks), alike.png (pairs of images in different splits that look alike, if there
+are any) and check.json (every error and warning, the thousand most similar pairs, and the number of all such pairs).
 
-Status: 0 if training would begin, warnings or not; 1 with --strict if there is a warning; 2 if there is an error, or if OUT
-cannot be written (that line comes last).
+Status: 0 if training would begin, with warnings or without; 1 with --strict if there is a warning; 2 if there is an error,
+or if OUT cannot be written (that line comes last).
 """
 
 import sys
@@ -48,11 +48,15 @@ OPTIONS = (
 )
 flags.DEFINE_string("masks_dir", "masks", "Folder of masks in FOLDER.", FLAGS)
 _define_tuple("class_names", (), "By class id, e.g. \"('background', 'plate')\".")
-flags.DEFINE_integer("num_classes", 0, "0: as many as names, else the largest id found + 1.", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "num_classes", 0, "Classes of a mask. 0: as many as names, else the largest id in the masks + 1.", flag_values=FLAGS
+)
 _define_tuple("mask_values", (), 'Pixel values of class 0, 1, ..., e.g. "(0, 255)"; none if they are ids.')
 _define_tuple("palette", (), 'An RGB triple per class, for RGB masks, e.g. "((0, 0, 0), (255, 0, 0))".')
-flags.DEFINE_string("split_file", "", "A CSV in place of index.csv, of all or some images.", FLAGS)
-_define_tuple("split_fractions", (0.7, 0.15, 0.15), "Of train, val and test where no such file gives the splits.")
+flags.DEFINE_string(
+    "split_file", "", "A CSV that replaces index.csv; images that it does not name are left out.", FLAGS
+)
+_define_tuple("split_fractions", (0.7, 0.15, 0.15), "Fractions of train, val and test where no file gives the splits.")
 _define_tuple("patch", (96, 96), "Height and width of a training window, as data.patch.")
 flags.DEFINE_string("out", None, "Folder for sheet.png, alike.png and check.json.", FLAGS)
 flags.DEFINE_bool("strict", False, "End with status 1 if there is a warning.", FLAGS)

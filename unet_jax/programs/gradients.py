@@ -41,7 +41,7 @@ def main() -> None:
     if FLAGS.config is not None:
         from unet_jax.experiment.sections import read_sections
 
-        name = Path(cli.config_file(FLAGS).partition(":")[0]).stem
+        name = Path(cli.config_file(FLAGS)).stem
         read_sections(FLAGS.config)
     # After the flags: --help needs no jax.
     from unet_jax.analysis.gradients.compare import compare

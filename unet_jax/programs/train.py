@@ -59,8 +59,8 @@ def main() -> None:
     if FLAGS.sweep_index is not None:
         file, keys = cli.config_file(FLAGS), cli.config_keys(FLAGS)
         workdir = sweep.apply_sweep_index(config, workdir, FLAGS.sweep_index, config_file=file, given=keys)
+    imports.add_config_file(config, cli.config_file(FLAGS))
     # Before the imports that take seconds: bad values are found at once.
-    imports.add_config_file(config, cli.config_file(FLAGS).partition(":")[0])
     read_sections(config)
 
     from unet_jax.runs import loop

@@ -37,7 +37,7 @@ def main() -> None:
     if FLAGS.sweep_index is not None:
         file, keys = cli.config_file(FLAGS), cli.config_keys(FLAGS)
         workdir = sweep.apply_sweep_index(config, workdir, FLAGS.sweep_index, config_file=file, given=keys)
-    imports.add_config_file(config, cli.config_file(FLAGS).partition(":")[0])
+    imports.add_config_file(config, cli.config_file(FLAGS))
     read_sections(config)
 
     from unet_jax.analysis.verify_resume.verify import verify_resume

@@ -8,7 +8,6 @@ A program defines its flags in a `FlagValues`, so that any number of programs ca
 """
 
 import contextlib
-import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -45,10 +44,10 @@ def define_config(values: flags.FlagValues, required: bool = True) -> None:
 
 
 def config_file(values: flags.FlagValues) -> str:
-    """Returns the path of the file that `--config` has loaded, with ":ARGUMENT" behind it where one was given."""
+    """Returns the path of the file that `--config` has loaded."""
     from ml_collections import config_flags
 
-    return config_flags.get_config_filename(values["config"])
+    return config_flags.get_config_filename(values["config"]).partition(":")[0]
 
 
 def config_keys(values: flags.FlagValues) -> list[str]:
@@ -94,11 +93,7 @@ def run(
       before: called after the flags are parsed, before processes join and devices start.
     """
     if {"--help", "-h", "--helpshort", "--helpfull"} & set(sys.argv[1:]):
-        try:
-            print(help_text(doc, values), flush=True)
-        except BrokenPipeError:
-            # The reader, such as `head`, has enough; Python would complain once more when it closes stdout.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(help_text(doc, values))
         sys.exit(0)
     try:
         positional = _parse(sys.argv, values, arguments)

@@ -35,6 +35,10 @@ def shipped_names() -> list[str]:
 def find_config(text: str) -> ConfigFile:
     """Finds the file that `--config=TEXT` asks for.
 
+    >>> file = find_config("image_folder:scans")
+    >>> file.path.name, file.argument
+    ('image_folder.py', 'scans')
+
     Args:
       text: the path of a file or the name of a shipped config, each with ":ARGUMENT" behind it where `get_config` takes
         one. Where a file has the name of a shipped config, it is the file.

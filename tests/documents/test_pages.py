@@ -25,7 +25,8 @@ def test_a_block_that_is_not_run_says_why():
     """Every block is run, or its title says that it is not; or its language holds no command."""
     for block in BLOCKS:
         assert block.language in (*COMMANDS, "python", *SHOWN), str(block)
-        if block.title:
+        # The title of the other blocks is the file that they stand in.
+        if block.title and not block.title.endswith(".py"):
             assert block.title.startswith(NOT_RUN), str(block)
             assert len(block.title) > len(NOT_RUN) + 5, str(block)
     assert sum(block.is_run for block in BLOCKS) >= 20
@@ -59,7 +60,7 @@ def test_flags_and_configs_exist():
         config = default.get_config()
         for word in words:
             flag, _, value = word.lstrip("-").partition("=")
-            if flag == "config":
+            if flag == "config" and not value.endswith(".py"):
                 name, _, argument = value.partition(":")
                 config = importlib.import_module(f"unet_jax.configs.{name}").get_config(argument)
             if word.startswith("--") and not flag.startswith("config."):

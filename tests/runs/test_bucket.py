@@ -200,11 +200,9 @@ def test_what_a_bucket_refuses_is_told_in_a_line(bucket, forbid, capsys, monkeyp
         (paths.Path(bucket) / "refusing/eval").write_text("a")
     with pytest.raises(UserError, match=r"refusing/eval|bucket"):
         paths.read_if_there(paths.Path(bucket) / "refusing/eval")
-    monkeypatch.setattr(cli, "_parse", lambda *_: [])
-    monkeypatch.setattr(cli.compilation_cache, "enable", lambda _: None)
-    flags.FLAGS.mark_as_parsed()
+    monkeypatch.setattr("sys.argv", ["program", "--nocompilation_cache"])
     with pytest.raises(SystemExit, match="2"):
-        cli.run((paths.Path(bucket) / "refusing/eval").read_text, "A program.")
+        cli.run((paths.Path(bucket) / "refusing/eval").read_text, "A program.", flags.FlagValues())
     assert re.match(r"error: .*bucket.*\(Forbidden: ", capsys.readouterr().err)
 
 

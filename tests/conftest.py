@@ -1,11 +1,10 @@
-"""Every test runs on four fake CPU devices, so that `pmap` is always real; a warning or a rank promotion is an error."""
+"""Sets up all tests. They run on four fake CPU devices, so that `pmap` really splits; warnings and rank promotion are errors."""
 
 import os
 from pathlib import Path
 
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4 " + os.environ.get(
-    "XLA_FLAGS", ""
-)  # the last one counts
+# If a flag is given twice, the last one counts, so the caller's $XLA_FLAGS take precedence.
+os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=4 {os.environ.get('XLA_FLAGS', '')}"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import signal
@@ -19,8 +18,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 TESTS = Path(__file__).parent
 
-# The files that take longest: they train, start programs, or compile whole networks. They begin first, so that no worker is
-# left alone with one of them at the end, and `make test-fast` leaves them out.
+# The files that take longest, because they train, start programs, or compile whole networks. They run first, so that no
+# worker is left alone with one of them at the end. `make test-fast` leaves them out.
 LONGEST = (
     "test_loop",
     "test_page_blocks",
@@ -56,12 +55,12 @@ LONGEST = (
     "test_replay",
 )
 
-# Rooms whose tests run each program a few times.
+# Rooms whose tests run each program only a few times, so that it need not be optimised.
 QUICK = ("data", "evaluation", "inference", "models")
 
 
 def pytest_collection_modifyitems(items):
-    """Longest files first; pytest-xdist deals files out in this order (pyproject.toml: --no-loadscope-reorder)."""
+    """Puts the longest files first. pytest-xdist keeps this order (--no-loadscope-reorder in pyproject.toml)."""
     place = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
     for item in items:
@@ -73,16 +72,13 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def cache_dir(tmp_path_factory):
-    """A data cache of the test run's own: no test reads or writes the user's."""
+    """Returns a data cache for this run of the tests, so that no test reads or writes the user's cache."""
     return str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _compile_once(tmp_path_factory, worker_id):
-    """Tests that compile the same program share it, over the workers and the programs that tests start, too.
-
-    Nothing outlives the test run.
-    """
+    """Shares compiled programs between tests, workers, and the programs that tests start; only for this run of the tests."""
     base = tmp_path_factory.getbasetemp()
     for name, value in (
         ("jax_compilation_cache_dir", str((base if worker_id == "master" else base.parent) / "compiled")),
@@ -94,23 +90,21 @@ def _compile_once(tmp_path_factory, worker_id):
 
 @pytest.fixture
 def quick_compile():
-    """The compiler does not optimise: for runs of few steps, which compile far longer than they train."""
+    """Turns the compiler's optimisation off, for runs of a few steps, which compile much longer than they train."""
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
 
 
-# A small experiment: nets of widths 4, 8 and 8, images and windows of 32 x 32.
-
-
 @pytest.fixture
 def config(cache_dir):
+    """Returns a small experiment: a network of widths 4, 8 and 8; images and windows of 32 x 32 pixels."""
     return small_config(cache_dir)
 
 
 @pytest.fixture(scope="session")
 def trained(cache_dir, tmp_path_factory):
-    """The workdir of a run that was never interrupted, and what `train_and_evaluate` returned."""
+    """Trains without an interruption; returns the workdir, and what `train_and_evaluate` returned."""
     from unet_jax.runs import loop
 
     workdir = tmp_path_factory.mktemp("trained")
@@ -119,7 +113,7 @@ def trained(cache_dir, tmp_path_factory):
 
 @pytest.fixture(scope="session", params=[3, 5], ids=["at an evaluation", "between"])
 def interrupted(request, cache_dir, tmp_path_factory):
-    """The workdir of the same run, told to stop by a real SIGINT while step 3 or 5 is prepared."""
+    """Trains the same run until a real SIGINT comes while step 3 or 5 is prepared; returns the workdir."""
     from unet_jax.data.loading import train_pipeline
     from unet_jax.runs import loop
     from unet_jax.runs.stop_signal import Interrupted
@@ -144,5 +138,5 @@ def _signalling(train_batches, at):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder of images and masks that the test fills."""
+    """Returns a folder of images and masks that the test fills."""
     return Folder(tmp_path)

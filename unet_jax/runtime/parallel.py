@@ -41,7 +41,7 @@ class CompiledStep(Protocol):
         ...
 
     def cost_analysis(self) -> Any:
-        """Returns XLA's own count of what one run on one device does, by name."""
+        """Returns XLA's count of the work of one run on one device, by name."""
         ...
 
 

@@ -12,7 +12,7 @@ class Counted(Protocol):
     """A lowered or compiled program."""
 
     def cost_analysis(self) -> Any:
-        """Returns XLA's own count, by name."""
+        """Returns XLA's count, by name."""
         ...
 
 
@@ -37,7 +37,7 @@ class Operations(NamedTuple):
 
 
 def count_operations(program: Counted) -> Operations:
-    """Returns XLA's own count of a program's work; zeros if XLA counts nothing.
+    """Returns XLA's count of a program's work; zeros if XLA counts nothing.
 
     XLA counts the body of a loop once, and counts each operand at each of its uses.
 

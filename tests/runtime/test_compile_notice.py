@@ -8,7 +8,6 @@ import jax
 import numpy as np
 import pytest
 
-from unet_jax import models
 from unet_jax.inference import predictor
 from unet_jax.runtime import processes
 from unet_jax.runtime.compile_notice import compile_notice
@@ -47,11 +46,11 @@ def test_an_error_ends_the_notice(capsys):
 
 def test_a_network_is_announced_once_per_size(capsys, monkeypatch):
     monkeypatch.setattr(predictor, "NOTICE_AFTER_S", 1e-9)
-    module = models.build("unet", num_classes=2, widths=(2, 4))
-    variables = module.init(jax.random.key(0), np.zeros((1, 64, 64, 1), np.float32))
-    network = predictor.Predictor(module, variables, ("background", "cell"), devices=jax.local_devices()[:1])
-    for size, announced in ((60, True), (50, False), (70, True)):
-        network.predict(np.zeros((size, size), np.uint8))
+    program = predictor.Program(
+        lambda module, mode, variables, batch: variables * batch["image"], None, "fast", jax.local_devices()[:1]
+    )
+    for size, announced in ((3, True), (3, False), (5, True)):
+        program(np.float32(2), {"image": np.zeros((1, size, 4, 1), np.float32)})
         err = capsys.readouterr().err
         assert ("Compiling" in err) == announced
-        assert not announced or f" {64 * -(-size // 64)} x " in err
+        assert not announced or f" {size} x 4 " in err

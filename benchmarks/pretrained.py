@@ -17,7 +17,8 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has its own folder there, not the project's
+# A script has its own folder there, not the project's.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from unet_jax.errors import UserError
 from unet_jax.runtime import cli

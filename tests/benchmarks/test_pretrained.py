@@ -33,7 +33,8 @@ def test_the_best_network_of_a_run_is_shipped(trained, cache_dir, tmp_path, monk
 
 def test_a_run_of_another_config_or_without_its_score_is_not_shipped(trained, cache_dir, tmp_path):
     config = small_config(cache_dir)
-    config.train.log_every = 100  # no result depends on it
+    # No result depends on it.
+    config.train.log_every = 100
     config.optim.learning_rate = 0.5
     with pytest.raises(UserError, match=r"optim\.learning_rate 0\.002, not 0\.5;") as raised:
         pretrained.ship(trained[0], config, "small", "", tmp_path / "out")

@@ -14,21 +14,23 @@ def some_counts(num_images=5, seed=0):
     rng = np.random.default_rng(seed)
     count = {name: rng.integers(1, 50, (num_images, 3)) for name in bootstrap.COUNTS}
     for values in count.values():
-        values[:4, 2] = 0  # a class that one image alone has
+        # Only one image has the third class.
+        values[:4, 2] = 0
     return count
 
 
 def test_each_resample_is_scored_as_its_images_would_be():
     count, report_channels = some_counts(), [1, 2]
     draws = bootstrap.draw(5, resamples=60)
-    found = bootstrap.scores(count, draws, report_channels)
-    assert draws[:, 4].min() == 0  # resamples without the third class are among them
+    scores = bootstrap.scores(count, draws, report_channels)
+    # Some resamples have no image with the third class.
+    assert draws[:, 4].min() == 0
     for row, weights in enumerate(draws):
         chosen = np.repeat(np.arange(5), weights)
         drawn = {name: values[chosen] for name, values in count.items()}
         drawn |= {name: np.zeros(5, int) for name in ("correct", "total")}
         expected = metrics.summarize(drawn, NAMES, ("anode", "cathode"))
-        for name, values in found.items():
+        for name, values in scores.items():
             assert values[row] == pytest.approx(expected[f"{name}/mean"], abs=1e-12)
 
 

@@ -87,7 +87,8 @@ def test_overlapping_masks_need_sigmoid():
     made = examples(2)
     for example in made:
         mask = np.stack([example["seen"] == k for k in range(3)], -1).astype(np.uint8)
-        mask[..., 2] |= mask[..., 1]  # every anode pixel is cathode as well
+        # Every anode pixel is cathode as well.
+        mask[..., 2] |= mask[..., 1]
         example["mask"] = mask
     summary, _ = evaluate(predictor(activation="sigmoid"), made, batch_size=4)
     seen = np.concatenate([e["seen"].ravel() for e in made])

@@ -25,7 +25,8 @@ def random_case(num=5, seed=0, overlapping=False):
     mask = rng.integers(0, 2 if overlapping else 3, shape)
     mask[rng.random((num, 6, 7)) < 0.1] = 255
     predicted = rng.random((num, 6, 7, 3)) < 0.4 if overlapping else one_hot(rng.integers(0, 3, shape))
-    mask[0], predicted[0] = (0, False) if overlapping else (0, one_hot(np.zeros((6, 7), int)))  # an image with nothing
+    # The first image has no pixel of a class.
+    mask[0], predicted[0] = (0, False) if overlapping else (0, one_hot(np.zeros((6, 7), int)))
     return predicted, mask, rng.random((num, 6, 7)) < 0.9
 
 
@@ -40,7 +41,8 @@ def test_by_hand():
     assert summary["iou_pooled/background"] == pytest.approx(1 / 3)
     assert summary["iou_pooled/anode"] == summary["iou_image/anode"] == pytest.approx(2 / 4)
     assert summary["dice_pooled/anode"] == pytest.approx(4 / 6)
-    assert summary["iou_pooled/mean"] == pytest.approx((2 / 4 + 1) / 2)  # background is not kept
+    # The background is not a reported class.
+    assert summary["iou_pooled/mean"] == pytest.approx((2 / 4 + 1) / 2)
     assert summary["pixel_accuracy"] == pytest.approx(4 / 6)
     assert metrics.summarize(counts, NAMES, ("anode",))["iou_pooled/mean"] == pytest.approx(2 / 4)
 
@@ -92,7 +94,8 @@ def test_a_plain_loop_agrees(overlapping):
         assert summary[f"iou_pooled/{name}"] == pytest.approx(tp.sum() / (tp + fp + fn).sum())
         per_image = [2 * t / (2 * t + p + n) for t, p, n in zip(tp, fp, fn, strict=True) if t + p + n]
         assert summary[f"dice_image/{name}"] == pytest.approx(np.mean(per_image))
-    assert len(per_image) == len(mask) - 1  # the empty image was left out
+    # The empty image was left out.
+    assert len(per_image) == len(mask) - 1
 
 
 def test_merging_is_adding_and_stacking():
@@ -122,7 +125,8 @@ def test_valid_padding_scores_the_middle():
 
 
 def test_large_sums_are_exact():
-    size = 5000  # 25 million pixels: beyond what float32 counts one by one
+    # 25 million pixels: beyond what float32 counts one by one.
+    size = 5000
     sums = {name: np.full((200, 1), size**2 + 1, np.int32) for name in ("tp", "fp", "fn")}
     sums |= {"correct": np.full(200, size**2 + 1, np.int32), "total": np.full(200, 2 * size**2 + 2, np.int32)}
     assert metrics.pool(sums)["tp"].tolist() == [200 * (size**2 + 1)]

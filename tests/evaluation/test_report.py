@@ -28,7 +28,8 @@ def test_the_table_shows_a_dash_for_an_absent_class(summary):
     cells = {line.split("  ")[0].strip(): line.split()[-4:] for line in lines[2:-1]}
     assert cells["anode"] == ["0.6000", "0.7500", "0.6250", "0.7619"]
     assert cells["cathode"] == ["-"] * 4
-    assert cells["mean of anode, cathode"] == cells["anode"]  # the mean over what is present
+    # The mean is over the classes that are present.
+    assert cells["mean of anode, cathode"] == cells["anode"]
     assert lines[-1] == "pixel accuracy 0.7778"
     assert len({len(line) for line in lines[:-1]}) == 1
     counted = report.table(summary | {"num_images": 2, "num_compiles": 1, "images_per_s": 4.0}, NAMES)
@@ -51,9 +52,10 @@ def test_json_is_strict_and_complete(summary, tmp_path):
 # Pictures
 
 
-def test_outcomes_are_told_apart():
+def test_kinds_of_outcomes():
     anode, cathode, both, none = [1, 0], [0, 1], [1, 1], [0, 0]
-    cases = [  # truth, prediction, what it is
+    # Truth, prediction, and the outcome.
+    cases = [
         (anode, anode, ["right"]),
         (anode, none, ["missed"]),
         (none, cathode, ["extra"]),
@@ -61,7 +63,8 @@ def test_outcomes_are_told_apart():
         (none, none, []),
         (both, anode, ["missed"]),
         (anode, both, ["extra"]),
-        (none, anode, []),  # void
+        # Void.
+        (none, anode, []),
     ]
     truth, masks = (np.array([[case[i] for case in cases]], bool) for i in (0, 1))
     valid = np.array([[True] * (len(cases) - 1) + [False]])
@@ -84,13 +87,13 @@ def test_panels_and_pictures_of_any_size(size):
 
 
 class Trained:
-    """What a folder of masks asks of a predictor."""
+    """Has the attributes of a predictor that a folder of masks reads."""
 
     class_names, report_classes, report_channels = NAMES, NAMES[1:], [1, 2]
 
 
 def predicted(source, out_dir):
-    """The folder of masks of a network that finds what the image holds: class ids."""
+    """Writes the folder of masks of a network for which the pixels of an image are its class ids."""
     masks = MaskFolder(Trained, out_dir)
     for example in source:
         ids = example["image"][..., 0]
@@ -111,8 +114,10 @@ def test_overlays_of_a_split(tmp_path):
     assert all(path.parent == tmp_path / "overlays" for path in written)
     with Image.open(written[0]) as picture:
         colours = {tuple(map(int, c)) for c in np.unique(np.asarray(picture).reshape(-1, 3), axis=0)}
-    assert drawing.FOREGROUND[0] in colours  # the anode's outline
-    assert drawing.FOREGROUND[1] in colours  # the cathode in the legend
+    # The anode's outline.
+    assert drawing.FOREGROUND[0] in colours
+    # The cathode in the legend.
+    assert drawing.FOREGROUND[1] in colours
     assert len(report.save_pictures(masks, source, rows, tmp_path / "all", limit=0)) == 9
 
 
@@ -125,11 +130,13 @@ def test_overlays_are_spread_over_the_split():
 def test_best_median_and_worst_image(tmp_path):
     truth, source = np.zeros((8, 10), np.uint8), []
     truth[2:6, 2:8] = 1
-    for missed in (3, 0, 2, 1, 4):  # rows of the anode that the prediction lacks
+    # Rows of the anode that the prediction lacks.
+    for missed in (3, 0, 2, 1, 4):
         image = truth.copy()
         image[2 : 2 + missed] = 0
         source.append({"image": image[..., None], "mask": truth, "id": f"missed {missed}", "group": ""})
-    ious = (0.25, 1.0, 0.5, 0.75, float("nan"))  # the last one has nothing present
+    # The last one has nothing present.
+    ious = (0.25, 1.0, 0.5, 0.75, float("nan"))
     rows = [{"index": i, "id": source[i]["id"], "iou/mean": iou} for i, iou in enumerate(ious)]
     assert report.ranked_indices(rows) == {"best": 1, "median": 2, "worst": 0}
     masks = predicted(source, tmp_path / "masks")

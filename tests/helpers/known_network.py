@@ -1,4 +1,4 @@
-"""A network whose answer is known, and images for it."""
+"""A network whose result is known for every image, and images for it."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +12,10 @@ SIZES = ((20, 30), (16, 16), (20, 31), (33, 20), (9, 40), (18, 32), (32, 30))
 
 
 class GreyLevels(Network):
-    """Grey levels 0, 100, 200 are classes 0, 1, 2 (100 is class 1 where it is the only one); `lost` pixels are lost at each border."""
+    """Finds class 0, 1 or 2 where the grey level is 0, 100 or 200; loses `lost` pixels at each border.
+
+    With one class alone, the level 100 is that class.
+    """
 
     num_classes: int = 3
     lost: int = 0
@@ -41,7 +44,7 @@ def predictor(lost=0, activation="softmax", **fields):
 
 
 def examples(num=7):
-    """Images of known ids, and masks that disagree with them here and there, with void."""
+    """Draws images of known ids (`seen`), and masks that differ from them in 2 of 10 pixels and have void pixels."""
     rng = np.random.default_rng(0)
     made = []
     for i, size in enumerate(SIZES[:num]):

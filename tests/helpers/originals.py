@@ -16,7 +16,7 @@ def save(array, path):
 
 
 def write_isbi2012(root, num_slices=30, size=(16, 20), seed=0):
-    """The two stacks in `root`, and in `root/folder` the pictures by slice; returns (images, raw labels)."""
+    """Writes the two stacks into `root`, and the pictures by slice into `root/folder`; returns images and raw labels."""
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (num_slices, *size)).astype(np.uint8)
     labels = (rng.random((num_slices, *size)) > 0.3).astype(np.uint8) * 255
@@ -31,16 +31,20 @@ def write_isbi2012(root, num_slices=30, size=(16, 20), seed=0):
 
 
 def write_nuclei(root, images, nuclei):
-    """stage1_train in `root` and in `root/folder` the same pictures, grey ones as grey.
+    """Writes stage1_train into `root`, and the same pictures into `root/folder`, grey ones as grey.
 
-    images: `[H, W]` or `[H, W, 3]` by id; nuclei: bool `[N, H, W]` by id, in the order of their files' names.
+    Args:
+      root: the folder.
+      images: `[H, W]` or `[H, W, 3]` by id.
+      nuclei: bool `[N, H, W]` by id, in the order of their files' names.
     """
     for id_, image in images.items():
         rgb = image if image.ndim == 3 else np.repeat(image[..., None], 3, -1)
         alpha = np.full((*rgb.shape[:2], 1), 255, np.uint8)
         save(np.concatenate([rgb, alpha], -1), root / f"stage1_train/{id_}/images/{id_}.png")
         instances = np.zeros(image.shape[:2], np.uint16)
-        for number in range(len(nuclei[id_]), 0, -1):  # the first is painted last
+        # The first is painted last.
+        for number in range(len(nuclei[id_]), 0, -1):
             save(nuclei[id_][number - 1].astype(np.uint8) * 255, root / f"stage1_train/{id_}/masks/{number:03}.png")
             instances[nuclei[id_][number - 1]] = number
         save(image, root / f"folder/images/{id_}.png")
@@ -51,10 +55,18 @@ def write_nuclei(root, images, nuclei):
 def write_tfds(
     data_dir, counts, name="tiny_pets", num_shards=1, channels=3, declared=0, dtype=np.uint8, values=(1, 2, 3), crop=0
 ):
-    """A TFDS set as ArrayRecord in `data_dir`; `counts`: number of examples by split; returns the folder of its files.
+    """Writes a TFDS set as ArrayRecord into `data_dir`; returns the folder of its files.
 
-    channels: of every image, or a function that tells them by the example's place; declared: as the set's features say,
-    0 for the same. crop: rows by which masks are shorter than images.
+    Args:
+      data_dir: the folder of prepared sets.
+      counts: the number of examples by split.
+      name: of the set.
+      num_shards: the number of files of each split.
+      channels: of every image, or a function from an example's place to its channels.
+      declared: the channels that the set's features state; 0 for those of the images.
+      dtype: of the images.
+      values: of the masks.
+      crop: the number of rows by which masks are shorter than images.
     """
 
     class TinyPets(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -65,7 +77,8 @@ def write_tfds(
             features = {
                 "image": tfds.features.Image(shape=(None, None, declared or channels), dtype=dtype),
                 "segmentation_mask": tfds.features.Image(shape=(None, None, 1), use_colormap=True),
-                "other": tfds.features.Image(),  # nothing that can be decoded
+                # Its bytes are no image.
+                "other": tfds.features.Image(),
                 "file_name": tfds.features.Text(),
                 "label": tfds.features.ClassLabel(names=["cat", "dog"]),
             }
@@ -78,9 +91,9 @@ def write_tfds(
 
         def _generate_examples(self, split):
             for index in range(counts[split]):
-                of_one = channels(index) if callable(channels) else channels
-                image, mask = pet(split, index, of_one, dtype, values)
-                order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[of_one]
+                num = channels(index) if callable(channels) else channels
+                image, mask = pet(split, index, num, dtype, values)
+                order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[num]
                 png = [cv2.imencode(".png", array)[1].tobytes() for array in (image[..., order], mask[crop:])]
                 names = {"file_name": f"{split}_{index}.jpg", "label": index % 2}
                 yield index, {"image": png[0], "segmentation_mask": png[1], "other": b"none", **names}
@@ -92,7 +105,7 @@ def write_tfds(
 
 
 def pet(split, index, channels=3, dtype=np.uint8, values=(1, 2, 3)):
-    """Image `[H, W, C]` and mask uint8 `[H, W]` of one example of `write_tfds`; the height depends on the place."""
+    """Draws the image `[H, W, C]` and the mask uint8 `[H, W]` of an example of `write_tfds`; its index sets the height."""
     rng = np.random.default_rng([index, len(split)])
     size = (20 + index, 24)
     image = rng.integers(0, np.iinfo(dtype).max + 1, (*size, channels)).astype(dtype)
@@ -100,7 +113,7 @@ def pet(split, index, channels=3, dtype=np.uint8, values=(1, 2, 3)):
 
 
 def tiles(rng, rows, columns, side=160):
-    """A smooth random picture cut into rows x columns tiles, uint8 `[side, side, 1]` each."""
+    """Draws a smooth random picture and cuts it into rows x columns tiles, uint8 `[side, side, 1]` each."""
     noise = rng.normal(size=(rows * side, columns * side)).astype(np.float32)
     smooth = cv2.GaussianBlur(noise, (0, 0), 4)
     picture = (128 + 50 * smooth / smooth.std() + rng.normal(size=noise.shape)).clip(0, 255).astype(np.uint8)
@@ -114,7 +127,7 @@ def examples(dataset, split):
 
 
 def assert_same_examples(one, other, but=()):
-    """Both data sets have the same splits and examples, all of their keys except `but`."""
+    """Asserts that both data sets have the same splits and examples; the keys in `but` are not compared."""
     assert one.splits == other.splits
     assert (one.channels, one.dtype, len(one.class_names)) == (other.channels, other.dtype, len(other.class_names))
     for split in one.splits:

@@ -19,7 +19,8 @@ def trained(name, **options):
     variables = random_variables(module, 1, module.input_size(32))
     for part, head in variables["params"].items():
         if part.startswith("head"):
-            head["bias"] = np.zeros_like(head["bias"])  # else one class is predicted everywhere
+            # With random biases, one class would be predicted everywhere.
+            head["bias"] = np.zeros_like(head["bias"])
     return module, variables
 
 
@@ -46,6 +47,7 @@ def examples(sizes=((32, 32), (20, 30), (32, 25))):
     for k, size in enumerate(sizes):
         mask = np.repeat(np.repeat(rng.integers(0, 3, (8, 8)), 4, 0), 4, 1)[: size[0], : size[1]].astype(np.uint8)
         mask[:3, :5] = 255
-        image = (255 * rng.random((*size, 1)) ** (0.2, 1, 5)[k % 3]).astype(np.uint8)  # the means of features differ
+        # Images of different brightness, so that the means of features differ.
+        image = (255 * rng.random((*size, 1)) ** (0.2, 1, 5)[k % 3]).astype(np.uint8)
         made.append({"image": image, "mask": mask, "id": f"x{k}", "group": ""})
     return made

@@ -1,4 +1,4 @@
-"""Small networks and what the tests of this folder do with them."""
+"""Small networks of each kind, their random variables, and the graphs of the papers."""
 
 import itertools
 
@@ -8,9 +8,11 @@ import numpy as np
 
 from unet_jax.models import build
 
-WIDTHS = (3, 5, 6, 7)  # all different, and small
-GRIDS = ["unet", "unet_pp"]  # the networks of levels, with the options that grids share
-# Of a small network of each kind, where the default one is large.
+# Small, and all different, so that a mistaken level is noticed.
+WIDTHS = (3, 5, 6, 7)
+# The networks that are grids of nodes.
+GRIDS = ["unet", "unet_pp"]
+# The options of a small network of each kind whose default one is large.
 OPTIONS = {
     "unet": {"widths": WIDTHS},
     "unet_pp": {"widths": WIDTHS, "deep_supervision": True},
@@ -34,7 +36,7 @@ def shapes(module, channels=1, size=32):
 
 
 def random_variables(module, image):
-    """Variables as after training: none of them 0 or 1; without compiling the module's own initialisation."""
+    """Draws variables like those after training, none of them 0 or 1; does not compile the module's initialisation."""
     generator = np.random.default_rng(0)
 
     def draw(leaf):
@@ -54,7 +56,7 @@ def full(name, **options):
 
 
 def graph(name):
-    """What each submodule of a grid reads, written from the papers' equations."""
+    """Returns the names of what each submodule of a grid reads, written from the papers' equations."""
     depth = len(WIDTHS) - 1
     if name == "unet":
         edges = {"enc_0": ["image"]} | {f"enc_{i}": [f"pool enc_{i - 1}"] for i in range(1, depth + 1)}

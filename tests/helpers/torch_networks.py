@@ -1,14 +1,15 @@
-"""torchvision's networks from their definition, in NumPy and [B, C, H, W], with the weights that they read by its names."""
+"""torchvision's networks, written from their definition in NumPy and `[B, C, H, W]`; weights have torchvision's names."""
 
 import numpy as np
 
-IMAGENET = 1000  # classes
+# The number of ImageNet's classes.
+IMAGENET = 1000
 
 
 class Network:
     """Makes each weight when it is first read.
 
-    compute=False makes weights that take no memory, and maps of zeros: for the names and shapes of a full network.
+    With compute=False, weights take no memory and maps are zeros: enough for the names and shapes of a full network.
     """
 
     def __init__(self, compute=True):
@@ -56,7 +57,7 @@ def pool(x, reduce):
 
 
 def max_pool(x):
-    """3x3, stride 2, one pixel of padding that is below any other."""
+    """Computes the 3x3 maximum with stride 2 and a border of -inf."""
     wide = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
     height, width = ((n - 3) // 2 + 1 for n in wide.shape[2:])
     parts = [wide[:, :, i : i + 2 * height : 2, j : j + 2 * width : 2] for i, j in np.ndindex(3, 3)]

@@ -113,7 +113,8 @@ def test_predictor_is_the_network_at_its_level(nested, mode, level):
     heads = jax.jit(module.apply)(variables, pixels[None])[: level or 2]
     expected = [jax.nn.sigmoid(head[0]) for head in heads]
     expected = sum(expected) / len(expected) if mode == "accurate" else expected[-1]
-    if level == 1:  # the level's subset is enough
+    if level == 1:
+        # The variables of the level are enough.
         needed = {"x_0_0", "x_1_0", "x_0_1", "up_0_1", "head_1"}
         variables = {"params": {name: p for name, p in variables["params"].items() if name in needed}}
     predictor = Predictor(module, variables, NAMES, normalize="range", mode=mode, level=level, pad_multiple=16)
@@ -144,7 +145,8 @@ def test_valid_padding_loses_no_pixel_and_moves_none():
     ends = [(margin, module.input_size(n) - margin - n) for n in pixels.shape]
     (logits,) = jax.jit(module.apply)(variables, np.pad(pixels, ends, mode="reflect")[None, ..., None])
     assert probabilities.shape == (20, 27, 2)
-    inner = np.s_[: 20 - margin, : 27 - margin]  # beyond it the context depends on how far the mirror reaches
+    # Outside of it, the context depends on how far the image is mirrored.
+    inner = np.s_[: 20 - margin, : 27 - margin]
     np.testing.assert_allclose(probabilities[inner], jax.nn.softmax(logits[0, :20, :27])[inner], atol=1e-5)
 
 
@@ -157,7 +159,8 @@ def test_types_ranks_and_channels_of_one_image_agree():
     for array in same:
         masks, _ = predictor.predict(array)
         np.testing.assert_array_equal(masks, (ids == 2)[..., None])
-    batch = np.stack([grey, grey[::-1], grey[:, ::-1], grey, 0 * grey, grey])  # more than the devices, not a multiple
+    # More images than devices, and no multiple of their number.
+    batch = np.stack([grey, grey[::-1], grey[:, ::-1], grey, 0 * grey, grey])
     masks, probabilities = predictor.predict(batch)
     np.testing.assert_array_equal(masks[..., 0], np.stack([ids, ids[::-1], ids[:, ::-1], ids, 0 * ids, ids]) == 2)
     assert probabilities.shape == (6, 9, 21, 3)
@@ -169,7 +172,8 @@ def test_rgb_becomes_grey_by_luminance():
     green = np.zeros((4, 4, 3), np.uint8)
     green[..., 1] = 255
     prepared = grey_levels().prepare(green)
-    np.testing.assert_allclose(255 * prepared, 150, rtol=1e-6)  # 0.587 * 255 = 149.7, rounded as the image's type asks
+    # 0.587 * 255 = 149.7, rounded as the image's type asks.
+    np.testing.assert_allclose(255 * prepared, 150, rtol=1e-6)
 
 
 def test_one_padded_size_shares_a_program_and_devices_agree():

@@ -1,4 +1,4 @@
-"""The fast forms of pooling and up-sampling against the libraries' own, gradients included."""
+"""Compares pooling and up-sampling with those of flax and JAX, gradients included."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ SHAPE = (2, 6, 10, 5)
 
 
 def value_and_gradients(function, *arguments):
-    """The result, and the gradients of a product with fixed numbers, which tells positions apart."""
+    """Returns the result, and the gradients of its product with fixed numbers that differ from place to place."""
 
     def total(*arguments):
         result = function(*arguments)
@@ -98,7 +98,7 @@ def test_no_gather_scatter_or_select_and_scatter(x):
 
 
 def test_number_of_groups_fits_any_width():
-    """No more groups than 16, none of one channel alone, and no larger number would do."""
+    """It is the largest number up to 16 that leaves no channel alone in a group."""
     for features in range(1, 1025):
         groups = blocks.num_groups(features)
         fit = [n for n in range(2, 17) if features % n == 0 and features > n]

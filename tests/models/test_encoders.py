@@ -1,4 +1,4 @@
-"""The encoders: what they count, the levels of their maps, and their places in the grids."""
+"""The encoders: their parameters, the levels of their maps, and their places in the grids."""
 
 import functools
 
@@ -19,8 +19,10 @@ from unet_jax.models.encoders.resnet import ResNet
 from unet_jax.runtime.unoptimized_jit import jit_without_optimization
 
 SMALL = {
-    "res": functools.partial(ResNet, blocks=(1, 1), features=2),  # levels 1 to 3
-    "vgg": functools.partial(vgg.VGG, convs=(1, 1, 1, 2), features=(2, 3, 4, 5)),  # levels 0 to 3
+    # Levels 1 to 3.
+    "res": functools.partial(ResNet, blocks=(1, 1), features=2),
+    # Levels 0 to 3.
+    "vgg": functools.partial(vgg.VGG, convs=(1, 1, 1, 2), features=(2, 3, 4, 5)),
 }
 
 
@@ -37,7 +39,7 @@ def small(name, encoder, **options):
 
 
 def outline(encoder, channels=3, size=64, train=False):
-    """Maps and variables as shapes."""
+    """Returns the shapes of the maps and of the variables."""
     image = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
     return jax.eval_shape(lambda x: encoder.init_with_output(jax.random.key(0), x, train), image)
 
@@ -74,7 +76,7 @@ def test_densenets_for_cifar(name, classifier, published):
 
 @pytest.mark.parametrize("shape", [(2, 8, 6, 3), (1, 7, 5, 2)])
 def test_pools_are_flax_pools(shape):
-    """Values and gradients; negative values, so that a border of zeros would be seen."""
+    """Compares values and gradients; inputs are negative, so that a border of zeros would be noticed."""
     x = jax.random.normal(jax.random.key(0), shape) - 3
     pairs = [(max_pool_3x3, lambda x: nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1))))]
     if shape[1] % 2 == 0:
@@ -82,7 +84,7 @@ def test_pools_are_flax_pools(shape):
 
     @jit_without_optimization
     def both(x):
-        """Each gradient is of a sum by place, which tells places apart."""
+        """Returns values and gradients; each gradient is that of a sum whose weights differ from place to place."""
         results = []
         for pair in pairs:
             for pool in pair:
@@ -112,7 +114,7 @@ def test_no_gather_scatter_or_select_and_scatter():
 
 @pytest.mark.parametrize("train", [True, False])
 def test_batch_norm_is_synchronised(train):
-    """Every one in every kind of encoder: of batch statistics over the devices in training alone."""
+    """Every BatchNorm of every kind of encoder takes the statistics of the batch, over the devices, in training alone."""
     kinds = [
         SMALL["res"],
         functools.partial(vgg.VGG, convs=(1, 1, 1, 1, 1), batch_norm=True),
@@ -135,10 +137,10 @@ def test_batch_norm_is_synchronised(train):
 @pytest.mark.parametrize("encoder", list(SMALL))
 @pytest.mark.parametrize("name", ["unet", "unet_pp"])
 def test_every_node_reads_the_maps_that_are_there(name, encoder):
-    """The graph of the papers, the encoder's maps in place of the nodes that read the image alone; all feed the heads."""
+    """The graph is the papers', with the encoder's maps in place of the contracting path; every map feeds a head."""
     module, image = small(name, encoder), images(1, 16, 16, 3)
-    own = "enc_{}" if name == "unet" else "x_{}_0"
-    level_of = {own.format(level): level for level in range(len(WIDTHS))}
+    encoder_node = "enc_{}" if name == "unet" else "x_{}_0"
+    level_of = {encoder_node.format(level): level for level in range(len(WIDTHS))}
     levels = SMALL[encoder]().levels
     edges = {
         node: [s for s in sources if level_of.get(s, levels[-1]) in levels] for node, sources in graph(name).items()
@@ -169,9 +171,9 @@ def test_every_node_reads_the_maps_that_are_there(name, encoder):
     maps = dict(zip(levels, gave["encoder"], strict=True))
     for node, sources in edges.items():
         assert len(seen[node]) == len(sources), node
-        for there, source in zip(seen[node], sources, strict=True):
+        for given, source in zip(seen[node], sources, strict=True):
             expected = maps[level_of[source]] if source in level_of else gave[source]
-            np.testing.assert_array_equal(there, expected, err_msg=f"{node} reads {source}")
+            np.testing.assert_array_equal(given, expected, err_msg=f"{node} reads {source}")
     for path, leaf in jax.tree_util.tree_flatten_with_path(gradients)[0]:
         assert np.abs(leaf).sum() > 0, path
 
@@ -183,11 +185,11 @@ def test_a_level_is_that_head_of_the_whole():
     heads = jit_without_optimization(whole.apply)(variables, image)
     for level in (1, 2):
         part = small("unet_pp", "res", level=level, deep_supervision=False)
-        own = jax.eval_shape(part.init, jax.random.key(0), image)
-        blocks = {name.split("_")[1] for name in own["params"]["encoder"] if name.startswith("block")}
+        needed = jax.eval_shape(part.init, jax.random.key(0), image)
+        blocks = {name.split("_")[1] for name in needed["params"]["encoder"] if name.startswith("block")}
         assert blocks == {str(j) for j in range(2, level + 1)}
         subset = jax.tree_util.tree_map_with_path(
-            lambda path, _: functools.reduce(lambda t, k: t[k.key], path, variables), own
+            lambda path, _: functools.reduce(lambda t, k: t[k.key], path, variables), needed
         )
         (logits,) = jit_without_optimization(part.apply)(subset, image)
         np.testing.assert_allclose(logits, heads[level - 1], rtol=1e-5, atol=1e-5)

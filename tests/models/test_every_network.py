@@ -1,4 +1,4 @@
-"""What holds for every network of the table, whatever it is made of."""
+"""Every network of the table returns any size in float32 and trains each of its parameters."""
 
 import jax
 import jax.numpy as jnp

@@ -13,7 +13,7 @@ from unet_jax.runtime.unoptimized_jit import jit_without_optimization
 
 
 def flax_transposed(x, kernel):
-    """nn.ConvTranspose has one row and one column more."""
+    """Computes nn.ConvTranspose without its last row and column."""
     layer = nn.ConvTranspose(kernel.shape[-1], (3, 3), (2, 2), padding="VALID", use_bias=False)
     y = layer.apply({"params": {"kernel": kernel[::-1, ::-1]}}, x)
     assert y.shape[1:3] == (2 * x.shape[1] + 1, 2 * x.shape[2] + 1)
@@ -21,7 +21,7 @@ def flax_transposed(x, kernel):
 
 
 def written_out(variables, image, layers):
-    """The logits by the paper's equations."""
+    """Returns the logits by the paper's equations."""
     params, stats = variables["params"], variables["batch_stats"]
     row = lambda vector: vector.reshape(1, 1, 1, -1)  # noqa: E731
 
@@ -114,7 +114,7 @@ def test_every_kernel_starts_he_uniform():
 
 
 def test_batch_norm_learns_in_training_alone():
-    """Every statistic moves in training, over all devices if told the axis, and none in evaluation."""
+    """Every statistic moves in training, over all devices where the axis is given, and none moves in evaluation."""
     image = images(4, 8, 8, 1)
     alone = full("fc_densenet")
     variables = random_variables(alone, image)

@@ -17,7 +17,7 @@ SCORES = {32: ["score_fr"], 16: ["score_fr", "score_pool4"], 8: ["score_fr", "sc
 
 
 def deconvolution(x, size, stride):
-    """The authors' layer: per channel, `size` x `size` weights as their framework's bilinear filler has them."""
+    """Computes the authors' layer: for each channel, `size` x `size` weights of their framework's bilinear filler."""
     f = -(-size // 2)
     row = 1 - np.abs(np.arange(size) / f - (2 * f - 1 - f % 2) / (2 * f))
     kernel = np.repeat(np.outer(row, row)[:, :, None, None], x.shape[-1], axis=-1)
@@ -28,7 +28,7 @@ def deconvolution(x, size, stride):
 
 
 def published(params, image, stride):
-    """The network layer by layer as the authors' files have it, with their paddings, kernels and crops."""
+    """Returns the logits layer by layer as in the authors' files, with their paddings, kernels and crops."""
 
     def conv(x, name, pad):
         p = params[name]
@@ -94,10 +94,10 @@ def test_upsampling_is_the_fixed_deconvolution(factor):
 
 @pytest.mark.parametrize("stride", [32, 16, 8])
 def test_logits_lie_on_their_pixels(stride):
-    """Every score alone gives the coordinates of a pixel back, along both axes and far from the border.
+    """Each score, when all others are 0, returns the coordinates of a pixel, along both axes and far from the border.
 
-    All kernels are those that change nothing. A maximum of rising numbers is one end of its window, one of falling
-    numbers the other: the middle of both is the place where the network takes the pixel of a map to be.
+    All kernels are the identity. The maximum of rising numbers is one end of its window, that of falling numbers is the
+    other end. The middle of both is the place where the network takes the pixel of a map to be.
     """
     module = full("fcn", stride=stride, widths=(1,) * 6, num_classes=1, activation="sigmoid")
     size = 190
@@ -123,9 +123,10 @@ def test_logits_lie_on_their_pixels(stride):
 
 @pytest.mark.parametrize("stride", [32, 16, 8])
 def test_a_mirrored_image_has_mirrored_logits(stride):
-    """At heights and widths whose windows come out even (198 more than the image's is a multiple of 32)."""
+    """The sizes are those at which the windows end at the border: the image's plus 198 is a multiple of 32."""
     module = full("fcn", stride=stride)
-    image = images(1, 26, 58, 1).at[:, :13, :29].multiply(30)  # far from its own mirror image
+    # Far from its own mirror image.
+    image = images(1, 26, 58, 1).at[:, :13, :29].multiply(30)
     variables = random_variables(module, image)
     both_ways = lambda k: (k + k[::-1] + k[:, ::-1] + k[::-1, ::-1]) / 4 if k.ndim == 4 else k  # noqa: E731
     variables = jax.tree.map(both_ways, variables)
@@ -135,7 +136,8 @@ def test_a_mirrored_image_has_mirrored_logits(stride):
     np.testing.assert_allclose(mirrored[:, ::-1, ::-1], logits, rtol=0, atol=atol)
     assert np.abs(mirrored - logits).max() > 10 * atol
     for axis in (1, 2):
-        assert np.abs(np.diff(logits, axis=axis)).max() > 10 * atol  # nor would logits one pixel aside pass
+        # Logits that are shifted by one pixel would fail.
+        assert np.abs(np.diff(logits, axis=axis)).max() > 10 * atol
 
 
 @pytest.mark.parametrize("stride", [32, 16, 8])

@@ -25,7 +25,8 @@ DENSENETS = {
     "densenet201": {"layers_per_block": (6, 12, 48, 32)},
 }
 DENSENETS["densenet161"] = {"layers_per_block": (6, 12, 36, 24), "growth_rate": 48, "features": 96}
-FULL = {  # torchvision's network and the parameters that it publishes, classifier included
+# torchvision's networks and the numbers of parameters that it publishes, classifiers included.
+FULL = {
     "vgg16": (torch_networks.vgg, {}, 138_357_544),
     "vgg16_bn": (torch_networks.vgg, {"batch_norm": True}, 138_365_992),
     "resnet34": (torch_networks.resnet, {}, 21_797_672),
@@ -35,7 +36,8 @@ FULL = {  # torchvision's network and the parameters that it publishes, classifi
     "densenet201": (torch_networks.densenet, DENSENETS["densenet201"], 20_013_928),
     "densenet161": (torch_networks.densenet, DENSENETS["densenet161"], 28_681_000),
 }
-SMALL = {  # ours and theirs, cut down
+# Small encoders: this project's, torchvision's, and the options of both.
+SMALL = {
     "vgg": (VGG, torch_networks.vgg, {"convs": (1, 2, 1), "features": (3, 4, 5)}),
     "vgg_bn": (VGG, torch_networks.vgg, {"convs": (1, 2, 1), "features": (3, 4, 5), "batch_norm": True}),
     "resnet": (ResNet, torch_networks.resnet, {"blocks": (2, 1), "features": 3}),
@@ -50,14 +52,14 @@ def trainable(state):
 
 
 def small(name):
-    """Our encoder, their weights, an image [B, C, H, W] and their maps of it."""
+    """Returns an encoder, torchvision's weights, an image `[B, C, H, W]`, and torchvision's maps of it."""
     ours, theirs, options = SMALL[name]
     network, image = torch_networks.Network(), np.random.default_rng(1).normal(size=(2, 3, 16, 32))
     return ours(**options), network.state, image, theirs(network, image, **options)
 
 
 def full(name):
-    """The state of torchvision's full network, as shapes, and its maps."""
+    """Returns the state of torchvision's full network, as shapes, and its maps."""
     theirs, options, _ = FULL[name]
     network = torch_networks.Network(compute=False)
     return network.state, theirs(network, np.zeros((1, 3, 32, 32), np.float32), **options)
@@ -75,7 +77,8 @@ def test_levels_of_the_full_network(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(FULL) - {"densenet169", "densenet201"}))  # 121's, with more layers
+# Those two are densenet121 with more layers.
+@pytest.mark.parametrize("name", sorted(set(FULL) - {"densenet169", "densenet201"}))
 def test_every_weight_of_the_full_network_has_its_place(name):
     state, _ = full(name)
     arrays, left_out = torchvision.convert_state_dict(ENCODERS[name](), state)
@@ -115,7 +118,7 @@ def test_older_names_of_densenets():
         np.testing.assert_array_equal(array, torchvision.convert_state_dict(encoder, older)[0][path])
 
 
-def test_every_mismatch_is_told():
+def test_an_error_lists_every_mismatch():
     encoder, state, *_ = small("resnet")
     state["layer2.0.conv1.weight"] = np.zeros((6, 3, 5, 5), np.float32)
     state["bn1.weight"] = np.zeros(4, np.float32)
@@ -147,7 +150,8 @@ def test_files_that_are_no_state_dict(tmp_path, monkeypatch):
     (tmp_path / "a.pth").write_bytes(b"")
     (tmp_path / "a.safetensors").write_bytes(b"")
     for name in ("torch", "safetensors"):
-        monkeypatch.setitem(sys.modules, name, None)  # as where it is not installed
+        # An import of it fails, as where it is not installed.
+        monkeypatch.setitem(sys.modules, name, None)
     for name, said in {
         "broken.npz": r"\.npz",
         "objects.npz": "pickle",
@@ -195,7 +199,7 @@ def test_the_program(tmp_path):
         (["a.npz", "--encoder=resnet34", "--out=b.pth"], "--out=b.pth: does not end in .npz"),
     ],
 )
-def test_the_program_tells_what_is_wrong(arguments, said):
+def test_errors_of_the_program(arguments, said):
     done = run(*arguments)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()

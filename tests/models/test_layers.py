@@ -10,8 +10,11 @@ from unet_jax.models.registry import MODELS
 
 
 def test_dropout_stands_where_the_papers_have_it():
-    """U-Net: after its two deepest encoder levels, once each. U-Net++: after every ReLU. FCN: after fc6 and fc7.
-    FC-DenseNet: after every layer and on the way down. Nowhere in evaluation."""
+    """Dropout acts in training alone.
+
+    U-Net: after its two deepest encoder levels, once each. U-Net++: after every ReLU. FCN: after fc6 and fc7. FC-DenseNet:
+    after every layer and on the way down.
+    """
     dense = [f"{place}_{k}" for place, n in (("down_0", 1), ("down_1", 2), ("bottleneck", 3)) for k in range(n)]
     dense += ["up_1_0", "up_0_0", "up_0_1", "transition_down_0", "transition_down_1"]
     nested = 2 * [node for node in graph("unet_pp") if node.startswith("x")]
@@ -60,7 +63,8 @@ def test_the_release_has_relus_after_up_and_a_wide_last_one():
 def test_published_rates_of_dropout():
     assert build("unet", num_classes=2, variant="release").dropout == 0.5
     assert build("unet_pp", num_classes=2, variant="paper").dropout == 0.5
-    assert build("unet", num_classes=2, variant="paper", dropout=0.2).dropout == 0.2  # it tells none
+    # U-Net's paper gives no rate.
+    assert build("unet", num_classes=2, variant="paper", dropout=0.2).dropout == 0.2
 
 
 def test_the_release_starts_as_xavier():

@@ -1,4 +1,4 @@
-"""Which pixels come back, and what each of them depends on: pruning, odd sizes, valid padding."""
+"""The pixels of the logits, and the pixels of the image that they depend on: pruning, odd sizes, valid padding."""
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +21,9 @@ def test_a_level_is_that_head_of_the_whole(padding, norm):
         part = build("unet_pp", num_classes=2, widths=WIDTHS, norm=norm, padding=padding, level=level)
         nodes = {f"x_{i}_{j}" for i in range(level + 1) for j in range(level + 1 - i)}
         ups = {node.replace("x", "up") for node in nodes if not node.endswith("_0")}
-        own = jax.eval_shape(part.init, jax.random.key(0), image)
-        assert set(own["params"]) == nodes | ups | {f"head_{level}"}
-        subset = {kind: {name: tree[name] for name in own[kind]} for kind, tree in variables.items()}
+        needed = jax.eval_shape(part.init, jax.random.key(0), image)
+        assert set(needed["params"]) == nodes | ups | {f"head_{level}"}
+        subset = {kind: {name: tree[name] for name in needed[kind]} for kind, tree in variables.items()}
         (logits,) = jax.jit(part.apply)(subset, image)
         np.testing.assert_array_equal(logits, heads[level - 1])
     supervised = build("unet_pp", num_classes=2, widths=WIDTHS, level=2, deep_supervision=True)
@@ -66,7 +66,7 @@ def test_an_odd_size_is_the_edge_repeated_at_the_end(name):
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_a_valid_pixel_sees_no_border(name):
-    """The logits of a window are those of the whole image there: what tiles rest on."""
+    """The logits of a window are those of the whole image at that place, so tiles give the same result."""
     module = full(name, padding="valid", upsample="nearest")
     height, width = module.input_size(21), module.input_size(13)
     image = images(1, height, width, 1)
@@ -78,10 +78,10 @@ def test_a_valid_pixel_sees_no_border(name):
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_valid_logits_are_a_same_nets_far_from_the_border(name):
-    """Every head, pixel for pixel: a skip or a head that is cropped one pixel aside is seen.
+    """Every head, pixel for pixel: a skip or a head that is cropped one pixel too far fails.
 
-    The valid net sees the image from pixel 2 on, so that both pool the same pairs at every level: a node's map that
-    starts at pixel 4 starts at pixel 2 once it is pooled, and the next node takes off 2 more: 4 again.
+    The valid net reads the image from pixel 2 on, so that both nets pool the same pairs at every level: a node's map that
+    starts at pixel 4 starts at pixel 2 after the pool, and the next node removes 2 more, so it starts at 4 again.
     """
     valid, same = (full(name, padding=padding) for padding in ("valid", "same"))
     height, width = valid.input_size(10), valid.input_size(20)

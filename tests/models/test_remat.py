@@ -11,11 +11,16 @@ from helpers.small_nets import images, random_variables
 from unet_jax.models import build
 from unet_jax.runtime.program_cost import Cost
 
-QUICK = {"xla_backend_optimization_level": 0}  # it runs once; what it holds is planned before
+# The programs run once, so they need no optimisation. Their memory is planned before it.
+QUICK = {"xla_backend_optimization_level": 0}
 
 
 def program(remat, batch):
-    """A U-Net++ with dropout: its compiled loss, statistics and gradient, variables, and bytes kept for the gradient."""
+    """Builds a U-Net++ with dropout.
+
+    Returns:
+      Its compiled loss, statistics and gradient; its variables; the bytes that are kept for the gradient.
+    """
     module = build("unet_pp", num_classes=2, widths=(4, 6), norm="batch", dropout=0.3, remat=remat)
     variables = random_variables(module, batch[:1])
     params = variables["params"]
@@ -37,11 +42,12 @@ def test_same_results_in_less_memory():
     batch = images(4, 32, 32, 1)
     (plain, variables, all_kept), (remat, others, kept) = (program(levels, batch) for levels in ((), (0, 1)))
     assert jax.tree.structure(variables) == jax.tree.structure(others)
-    found, expected = remat(variables["params"]), plain(variables["params"])
+    result, expected = remat(variables["params"]), plain(variables["params"])
     assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(expected[1])) > 1e-2
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), found, expected)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), result, expected)
     assert kept < 0.25 * all_kept
-    if jax.__version_info__ >= (0, 12):  # 0.10 for CPUs computes all of so small a network again at once
+    # JAX 0.10 recomputes all of such a small network at once on a CPU.
+    if jax.__version_info__ >= (0, 12):
         assert Cost.of(remat).temporary < 0.8 * Cost.of(plain).temporary
 
 

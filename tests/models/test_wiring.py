@@ -68,8 +68,8 @@ def test_every_node_reads_what_the_paper_says(name, padding):
     for node, sources in edges.items():
         assert len(inputs[node]) == len(sources)
         for seen, source in zip(inputs[node], sources, strict=True):
-            kind, _, of = source.rpartition(" ")
-            expected = nn.max_pool(outputs[of], (2, 2), (2, 2)) if kind else outputs[of]
+            kind, _, origin = source.rpartition(" ")
+            expected = nn.max_pool(outputs[origin], (2, 2), (2, 2)) if kind else outputs[origin]
             off = [(a - b) // 2 for a, b in zip(expected.shape[1:3], seen.shape[1:3], strict=True)]
             middle = expected[:, off[0] : off[0] + seen.shape[1], off[1] : off[1] + seen.shape[2]]
             np.testing.assert_allclose(seen, middle, err_msg=f"{node} reads {source}")

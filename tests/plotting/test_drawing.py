@@ -15,7 +15,8 @@ def test_all_images_but_8_bit_ones_are_stretched():
         assert (shown.dtype, shown.min(), shown.max()) == (np.uint8, 0, 255)
     eight = np.arange(100, 200, dtype=np.uint8).reshape(10, 10)
     np.testing.assert_array_equal(drawing.to_display(eight), np.stack([eight] * 3, -1))
-    assert drawing.to_display(np.full((4, 4), 7, np.uint16)).max() == 0  # a constant image divides by nothing
+    # A constant image divides by nothing.
+    assert drawing.to_display(np.full((4, 4), 7, np.uint16)).max() == 0
 
 
 def test_paint_colours_the_mask_alone():
@@ -23,9 +24,12 @@ def test_paint_colours_the_mask_alone():
     masks[1:6, 1:6, 0] = masks[3:8, 3:8, 1] = True
     painted = drawing.draw_masks(rgb, masks, [(255, 0, 0), (0, 0, 255)], fill=0.5)
     np.testing.assert_array_equal(painted[~masks.any(-1)], 100)
-    assert painted[1, 1].tolist() == [255, 0, 0]  # outline
-    assert painted[2, 2].tolist() == [178, 50, 50]  # fill
-    assert painted[4, 4].tolist() == [114, 50, 114]  # both: colours mixed
+    # Outline.
+    assert painted[1, 1].tolist() == [255, 0, 0]
+    # Fill.
+    assert painted[2, 2].tolist() == [178, 50, 50]
+    # Both: colours mixed.
+    assert painted[4, 4].tolist() == [114, 50, 114]
 
 
 def test_colours():

@@ -145,7 +145,7 @@ class _IdRecorder:
     def __len__(self):
         return len(self._source)
 
-    # `size`, where the source has it, is found here.
+    # This passes on `size`, where the source has it.
     def __getattr__(self, name):
         return getattr(self._source, name)
 

@@ -46,14 +46,14 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
 
 def _safetensors(path: Path) -> dict[str, np.ndarray]:
     # An extra, so it is imported only here.
-    from safetensors.numpy import load_file  # type: ignore[import-not-found] # an extra
+    from safetensors.numpy import load_file
 
     return load_file(path)
 
 
 def _torch(path: Path) -> dict[str, np.ndarray]:
     # An extra, so it is imported only here.
-    import torch  # type: ignore[import-not-found] # an extra
+    import torch
 
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)

@@ -36,9 +36,7 @@ from unet_jax.segmentation import VOID_ID, center_crop, resolve_report_classes, 
 COUNTS = ("tp", "fp", "fn", "correct", "total")
 
 
-def counts(
-    masks: jax.Array | np.ndarray, mask: jax.Array | np.ndarray, valid: jax.Array | np.ndarray
-) -> dict[str, jax.Array]:
+def counts(masks: jax.Array, mask: jax.Array, valid: jax.Array) -> dict[str, jax.Array]:
     """Counts the pixels of each image and class.
 
     Args:

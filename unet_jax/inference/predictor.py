@@ -58,7 +58,8 @@ def mean_probabilities(heads: Sequence[jax.Array], activation: str, mode: str = 
     """
     if mode == "fast":
         return to_probabilities(heads[-1], activation)
-    return sum(to_probabilities(logits, activation) for logits in heads) / len(heads)
+    total: Any = sum(to_probabilities(logits, activation) for logits in heads)
+    return total / len(heads)
 
 
 def forward(module: Network, mode: str, variables: Mapping[str, Any], batch: Mapping[str, jax.Array]) -> jax.Array:

@@ -18,7 +18,6 @@ WRITTEN = {
         "runs/check/sheet.png",
         "runs/mine/eval/val.json",
         *(f"runs/mine/masks/{name}/cell 23.png" for name in ("ids", "overlays", "masks/class_1", "masks/class_2")),
-        "runs/weighted/checkpoints",
     ),
     "docs/how-to/prune.md": ("runs/small/prune.json", "runs/small_masks/masks/class_1/cell 23.png"),
     "docs/how-to/compare.md": ("runs/compared/compare.csv", "runs/similarity/similarity.csv"),
@@ -35,6 +34,7 @@ def place(cache_dir, tmp_path_factory):
         yield place
 
 
+@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("page", PAGES, ids=documents.name_of)
 def test_blocks_are_done(page, place):
     printed = "\n".join(place.do(block) for block in documents.blocks(page) if block.is_run)

@@ -68,13 +68,13 @@ def serve(address: str) -> None:
 
 
 def small(words: list[str]) -> list[str]:
-    """Returns the words of a command, with flags that make a training small."""
+    """Returns the words of a command, with flags that make a training or a preview small."""
     command, *arguments = words
     config = next((word.partition("=")[2] for word in arguments if word.startswith("--config=")), "")
-    if command != "train" or config == "smoke":
+    if command not in ("train", "preview") or config == "smoke":
         return words
     given = {word.partition("=")[0].removeprefix("--config.") for word in arguments}
-    flags = SMALL if ":" in config else SMALL | FEW
+    flags = (SMALL if command == "train" else {}) | ({} if "FOLDER" in config else FEW)
     return words + [f"--config.{key}={value}" for key, value in flags.items() if key not in given]
 
 

@@ -75,7 +75,7 @@ def test_sigmoid_masks_of_a_folder_may_overlap(tmp_path):
     class Wide(GreyLevels):
         @nn.compact
         def __call__(self, images, train=False):
-            # A class is set within 60 grey levels of its own, so between two classes both are set.
+            # A class is set within 60 grey levels of its level, so between two classes both are set.
             return (20 + super().__call__(images)[0],)
 
     network = Predictor(Wide(activation="sigmoid"), {}, NAMES, normalize="range", pad_multiple=16)

@@ -51,11 +51,11 @@ def counts(rows: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> dic
 
 
 def scores(count: Mapping[str, np.ndarray], draws: np.ndarray, report_channels: Sequence[int]) -> dict[str, np.ndarray]:
-    """Computes the scores of each resample: means over the reported classes, as of `metrics.summarize`.
+    """Computes the scores of each resample: means over the reported classes, like those of `metrics.summarize`.
 
     Args:
       count: `tp`, `fp`, `fn` `[N, K]`.
-      draws: `[R, N]`, as of `draw`.
+      draws: `[R, N]`; see `draw`.
       report_channels: the channels of the reported classes.
 
     Returns:

@@ -46,7 +46,7 @@ def inner_boundary(masks: np.ndarray, d: int) -> np.ndarray:
 
     Args:
       masks: bool `[H, W, K]`.
-      d: in pixels, as of `distance`.
+      d: in pixels; see `distance`.
     """
     kernel = np.ones((2 * d + 1, 2 * d + 1), np.uint8)
     inside = np.empty_like(masks, bool)
@@ -57,6 +57,6 @@ def inner_boundary(masks: np.ndarray, d: int) -> np.ndarray:
 
 
 def counts(predicted: np.ndarray, true: np.ndarray) -> dict[str, np.ndarray]:
-    """Counts the pixels of two boundaries, each bool `[H, W, K]` as of `inner_boundary`; `tp`, `fp`, `fn` int64 `[K]`."""
+    """Counts the pixels of two boundaries, each the result of `inner_boundary`; returns `tp`, `fp`, `fn`, int64 `[K]`."""
     pixels = {"tp": predicted & true, "fp": predicted & ~true, "fn": true & ~predicted}
     return {name: where.sum((0, 1), dtype=np.int64) for name, where in pixels.items()}

@@ -119,9 +119,9 @@ def count_pixels(
     """Predicts a batch and counts its pixels, as `metrics.counts` does.
 
     Args:
-      module: as of `predictor.forward`.
-      mode: as of `predictor.forward`.
-      variables: as of `predictor.forward`.
+      module: see `predictor.forward`.
+      mode: see `predictor.forward`.
+      variables: see `predictor.forward`.
       batch: `image`, `mask` and `valid`.
     """
     masks, _ = to_masks(forward(module, mode, variables, batch), module.activation)

@@ -117,9 +117,9 @@ def summarize_pooled(
     """Computes the pooled metrics of counts that are added up, by their names.
 
     Args:
-      sums: `tp`, `fp`, `fn` `[K]` and the scalars `correct`, `total`, as of `pool`.
+      sums: `tp`, `fp`, `fn` `[K]` and the scalars `correct`, `total`; see `pool`.
       class_names: the K classes.
-      report_classes: the classes that `.../mean` is taken over; as of `segmentation.resolve_report_classes`.
+      report_classes: the classes that `.../mean` is taken over; see `segmentation.resolve_report_classes`.
 
     Returns:
       `iou_pooled/...`, `dice_pooled/...` and `pixel_accuracy`.
@@ -134,9 +134,9 @@ def summarize(
     """Computes all metrics of N images, by their names.
 
     Args:
-      count: `tp`, `fp`, `fn` `[N, K]` and `correct`, `total` `[N]`, as of `counts`.
+      count: `tp`, `fp`, `fn` `[N, K]` and `correct`, `total` `[N]`; see `counts`.
       class_names: the K classes.
-      report_classes: the classes that `.../mean` is taken over; as of `segmentation.resolve_report_classes`.
+      report_classes: the classes that `.../mean` is taken over; see `segmentation.resolve_report_classes`.
 
     Returns:
       The results of `summarize_pooled`, and `iou_image/...`, `dice_image/...`.

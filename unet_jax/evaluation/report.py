@@ -112,16 +112,16 @@ def save_pictures(
                 path.parent.mkdir(parents=True, exist_ok=True)
                 drawing.save_png(panels_of_example, path)
     pictures = [
-        index_page.Picture(str(paths[0].relative_to(out_dir)), str(rows[index]["id"]), _scores_of(masks, rows[index]))
+        index_page.Picture(str(paths[0].relative_to(folder)), str(rows[index]["id"]), _scores_of(masks, rows[index]))
         for index, paths in files.items()
     ]
     if pictures:
-        title = f"{out_dir.name}: image, truth, prediction, errors; lowest IoU first"
-        index_page.write_index_page(out_dir, title, index_page.worst_first(pictures, "mean IoU"))
+        title = f"{folder.name}: image, truth, prediction, errors; lowest IoU first"
+        index_page.write_index_page(folder, title, index_page.worst_first(pictures, "mean IoU"))
     return [path for paths in files.values() for path in paths]
 
 
-def _scores_of(masks: MaskFolder, row: Mapping) -> dict[str, float]:
+def _scores_of(masks: MaskFolder, row: Mapping[str, Any]) -> dict[str, float]:
     return {"mean IoU": row["iou/mean"], **{name: row.get(f"iou/{name}", math.nan) for name in masks.report_classes}}
 
 

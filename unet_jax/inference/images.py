@@ -13,7 +13,7 @@ def check_image(image: np.ndarray, normalize: str) -> np.ndarray:
 
     Args:
       image: `[H, W]` or `[H, W, C]`.
-      normalize: "image" or "range", as of `data.normalization`.
+      normalize: "image" or "range"; see `data.normalization`.
 
     Raises:
       UserError: the image has another rank or type, is empty, holds NaN or Inf, or, for "range", floats outside 0..1.

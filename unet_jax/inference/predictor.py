@@ -66,7 +66,7 @@ def forward(module: Network, mode: str, variables: Mapping[str, Any], batch: Map
     """Returns the probabilities of a batch; every prediction runs this function.
 
     Args:
-      module: the part of the network that `mode` needs, as of `select_heads`.
+      module: the part of the network that `mode` needs; see `select_heads`.
       mode: "accurate" or "fast".
       variables: of the network.
       batch: its `image` holds normalised, padded images `[B, h, w, C]`.
@@ -83,8 +83,8 @@ class Program:
 
     Args:
       fn: such as `forward`.
-      module: as of `forward`.
-      mode: as of `forward`.
+      module: see `forward`.
+      mode: see `forward`.
       devices: share each batch.
 
     Attributes:
@@ -143,7 +143,7 @@ class Predictor:
         second is that of the channel.
       channels: the channels of the images that the network was trained on.
       report_classes: the classes that `predict` returns masks of; all but the background by default.
-      normalize: as of `data.normalization`.
+      normalize: see `data.normalization`.
       mode: "accurate" or "fast"; see `select_heads`.
       level: U-Net++'s pruning level; see `select_heads`.
       pad_multiple: images are padded to multiples of this size in pixels.
@@ -230,11 +230,11 @@ class Predictor:
         Images of one padded size share batches.
 
         Args:
-          images: each `[h, w]` or `[h, w, C]`, of any size; types and channels as of `predict`.
+          images: each `[h, w]` or `[h, w, C]`, of any size; types and channels: see `predict`.
           batch_size: the number of images in a batch, rounded up to fill the devices; 0 for one image per device.
 
         Raises:
-          UserError: as of `prepare`.
+          UserError: an image does not fit; see `prepare`.
         """
         batch_size = -(-max(batch_size, 1) // self.num_devices) * self.num_devices
         prepared = [self.prepare(image) for image in images]
@@ -277,13 +277,13 @@ class Predictor:
         """Returns an image as the network takes it: with its channels, normalised and padded.
 
         Args:
-          image: `[H, W]` or `[H, W, C]`, as of `predict`.
+          image: `[H, W]` or `[H, W, C]`; see `predict`.
 
         Returns:
           float32 `[h, w, C]`, where (h, w) is the `padded_size`.
 
         Raises:
-          UserError: as of `images.check_image` and `images.to_channels`.
+          UserError: the image does not fit; see `images.check_image` and `images.to_channels`.
         """
         image = to_channels(check_image(image, self.normalize), self.channels)
         image = normalize(image, self.normalize)

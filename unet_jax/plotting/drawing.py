@@ -94,7 +94,7 @@ def draw_prediction(
     """Draws masks over an image, with a legend below.
 
     Args:
-      image: as of `to_display`.
+      image: see `to_display`.
       masks: bool `[H, W, K]`.
       names: of the K masks.
       colours: of the K masks.
@@ -179,7 +179,7 @@ def tile_sheet(tiles: Sequence[np.ndarray], columns: int, legend: Sequence[tuple
     Args:
       tiles: RGB uint8, of one size.
       columns: the number of tiles in a row.
-      legend: entries as of `legend_strip`; () for no legend.
+      legend: entries, see `legend_strip`; () for no legend.
 
     Returns:
       RGB uint8.

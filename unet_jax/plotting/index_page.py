@@ -22,8 +22,8 @@ class Picture:
     """A picture of the page.
 
     Attributes:
-      file: its path from the folder of the page, e.g. "overlays/cell_3.png".
-      name: of what it shows, e.g. the id of an image.
+      file: the path from the folder of the page, e.g. "overlays/cell_3.png".
+      name: what the picture shows, e.g. the id of an image.
       scores: by name, e.g. {"IoU anode": 0.92}; empty where there are none. NaN is shown as "-".
     """
 
@@ -33,15 +33,15 @@ class Picture:
 
 
 def write_index_page(folder: Path, title: str, pictures: Sequence[Picture]) -> Path:
-    """Writes `index.html` into a folder; replaces the one that is there.
+    """Writes `index.html` into a folder; replaces an earlier one.
 
     Args:
-      folder: a local folder or one in a bucket, which is there.
+      folder: an existing folder, local or in a bucket.
       title: of the page.
       pictures: in the order of the page.
 
     Returns:
-      The file.
+      The path of the file.
 
     Raises:
       UserError: the file cannot be written.

@@ -52,7 +52,7 @@ def panels(
     The panels of wide and of large images stand two by two. Large images are reduced.
 
     Args:
-      image: as of `drawing.to_display`.
+      image: see `drawing.to_display`.
       truth: bool `[H, W, K]`.
       masks: the prediction, bool `[H, W, K]`.
       valid: bool `[H, W]`; false for void pixels, which are grey in truth and errors.

@@ -30,7 +30,7 @@ class Shipped:
 
     Attributes:
       name: the name that `unet_jax.load` knows it by.
-      record: what NAME.json holds. Its keys `config` (of the run, lists as tuples), `data` (as of `workdir.data_facts`),
+      record: the content of NAME.json. Its keys `config` (of the run, lists as tuples), `data` (see `workdir.data_facts`),
         `num_classes` (channels of the logits), `step`, `weights` ("raw" or "ema"), `score` and `command` say how the
         network was built, trained and scored.
       variables: `params` and, where the network normalises by batch statistics, `batch_stats`: nested dicts of float32.
@@ -86,7 +86,7 @@ def write(name: str, variables: Mapping[str, Any], record: Mapping[str, Any], fo
     Args:
       name: the name of the network.
       variables: nested dicts of arrays; they are written as float32.
-      record: what NAME.json holds besides `sha256`, which this function adds.
+      record: the content of NAME.json without `sha256`, which this function adds.
       folder: gets the two files; the package's own by default.
 
     Returns:

@@ -5,7 +5,8 @@
 
 IMAGE is an image file or a folder of them, on the local disk or in a bucket. --model is the folder of a run, or the name
 of a shipped network. A name with a slash, and that of an existing folder, is a folder. OUT gets for each image a PNG of
-class ids (ids/), a mask of 0 and 255 for each reported class (masks/CLASS/), and an overlay (overlays/).
+class ids (ids/), a mask of 0 and 255 for each reported class (masks/CLASS/), and an overlay (overlays/); OUT/index.html shows
+the overlays.
 
 Status: 2 for bad input, with one line that says what; then nothing is written.
 """

@@ -27,7 +27,7 @@ class Run:
 
     Attributes:
       config: the config of its run.
-      facts: what it was trained on, as of `workdir.data_facts`.
+      facts: the properties of its training data; see `workdir.data_facts`.
       step: the step that was restored.
       weights: "raw" or "ema".
       predictor: the network of that step.
@@ -77,9 +77,9 @@ def open_model(model: str | os.PathLike, *, mode: str = "", **options: Any) -> R
     """Opens a run or a shipped network for a user who may give a mode.
 
     Args:
-      model: as of `load_predictor`.
-      mode: as of `load_predictor`.
-      **options: checkpoint, level, weights and devices, as of `load_predictor`.
+      model: see `load_predictor`.
+      mode: see `load_predictor`.
+      **options: checkpoint, level, weights and devices; see `load_predictor`.
 
     Raises:
       UserError: as `load_predictor`; or the mode is "accurate", the mean over several heads, and the network has one head.
@@ -194,7 +194,7 @@ def create_predictor(
     Args:
       config: the config of the run.
       module: the run's network.
-      facts: what it was trained on, as of `workdir.data_facts`.
+      facts: the properties of its training data; see `workdir.data_facts`.
       variables: its variables, or the subset that `mode` and `level` need.
       mode: "accurate" or "fast"; "" for the config's `eval.mode`.
       level: U-Net++'s pruning level; 0 for the network as trained.

@@ -26,12 +26,12 @@ def predict_images(
     """Predicts image files with a trained network and prints what was written.
 
     Args:
-      model: the folder of a run, or the name of a shipped network, as of `load.load_predictor`.
+      model: the folder of a run, or the name of a shipped network; see `load.load_predictor`.
       images: a folder of images, or a list of image files and folders.
       out: the folder of the results; see `predict_folder` for what lies there.
       overwrite: replaces results that are there.
       devices: to run on; all local ones by default.
-      **chosen: checkpoint, mode, level and weights, as of `load.load_predictor`.
+      **chosen: checkpoint, mode, level and weights; see `load.load_predictor`.
 
     Returns:
       The result of `predict_folder`.

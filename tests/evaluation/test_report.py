@@ -109,7 +109,9 @@ def test_overlays_of_a_split(tmp_path):
     source = [{"image": image, "mask": mask, "id": f"cell {i}/a", "group": ""} for i in range(9)]
     rows = [{"index": i, "id": example["id"], "iou/mean": float("nan")} for i, example in enumerate(source)]
     masks = predicted(source, tmp_path / "masks")
-    written = report.save_pictures(masks, source, rows, tmp_path, limit=3)
+    # The folder may be given as text.
+    written = report.save_pictures(masks, source, rows, str(tmp_path), limit=3)
+    assert "cell 4/a" in (tmp_path / "index.html").read_text()
     assert [path.name for path in written] == ["cell 0%2Fa.png", "cell 4%2Fa.png", "cell 8%2Fa.png"]
     assert all(path.parent == tmp_path / "overlays" for path in written)
     with Image.open(written[0]) as picture:

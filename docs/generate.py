@@ -26,8 +26,7 @@ CONFIG_INTRO = """# Config keys
 Every key of a config, with its type, its default and its meaning. A flag sets any of them: `--config.SECTION.KEY=VALUE`, a
 nested key as `--config.SECTION.KEY.KEY=VALUE`. The type is checked. Give a tuple in quotes: `--config.data.patch="(160, 160)"`.
 
-The sections are [seed](#seed), [model](#model), [data](#data), [augment](#augment), [loss](#loss), [optim](#optim),
-[train](#train), [eval](#eval) and [checkpoint](#checkpoint). This page is written from `configs/default.py`. The defaults are
+The sections are SECTIONS. This page is written from `configs/default.py`. The defaults are
 those of the config `default`; [another config](../how-to/configs.md) changes some of them.
 """
 COMMANDS_INTRO = """# Commands
@@ -164,8 +163,10 @@ def config_page() -> str:
     """Returns docs/reference/config.md."""
     config = default.get_config()
     comments = comments_of(inspect.getsource(default.get_config))
-    parts = [NOTE, CONFIG_INTRO]
-    for section in (key[0] for key in comments if len(key) == 1):
+    sections = [key[0] for key in comments if len(key) == 1]
+    links = [f"[{section}](#{section})" for section in sections]
+    parts = [NOTE, CONFIG_INTRO.replace("SECTIONS", f"{', '.join(links[:-1])} and {links[-1]}")]
+    for section in sections:
         value = config[section]
         parts.append(f"## {section}\n")
         if section in SECTION_INTROS:

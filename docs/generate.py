@@ -26,7 +26,9 @@ CONFIG_INTRO = """# Config keys
 Every key of a config, with its type, its default and its meaning. A flag sets any of them: `--config.SECTION.KEY=VALUE`, a
 nested key as `--config.SECTION.KEY.KEY=VALUE`. The type is checked. Give a tuple in quotes: `--config.data.patch="(160, 160)"`.
 
-The sections are SECTIONS. This page is written from `configs/default.py`. The defaults are
+The sections: SECTIONS.
+
+This page is written from `configs/default.py`. The defaults are
 those of the config `default`; [another config](../how-to/configs.md) changes some of them.
 """
 COMMANDS_INTRO = """# Commands

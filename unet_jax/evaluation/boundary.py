@@ -1,7 +1,7 @@
 """Boundary IoU, which a shift of the contour lowers, however large the object is.
 
-Cheng, Girshick, Dollar, Berg, Kirillov: "Boundary IoU: Improving Object-Centric Image Segmentation Evaluation" (CVPR 2021),
-equation 1. G_d are the pixels within d of the contour of a true mask G, P_d those of the predicted mask P:
+Cheng, Girshick, Dollar, Berg, Kirillov: "Boundary IoU: Improving Object-Centric Image Segmentation Evaluation" (CVPR 2021).
+G_d are the pixels within d of the contour of a true mask G, P_d those of the predicted mask P:
 
     boundary IoU = |(G_d ∩ G) ∩ (P_d ∩ P)| / |(G_d ∩ G) ∪ (P_d ∩ P)|
 

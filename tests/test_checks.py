@@ -1,4 +1,4 @@
-"""What a value may be: at the ends of each range, and of other types."""
+"""Checks of single values: at the ends of each range, and for values of other types."""
 
 import math
 
@@ -37,7 +37,7 @@ def test_domains(domain, allowed, others):
         assert str(caught.value) == f"section.key {value!r}: {domain.remedy}"
 
 
-def test_a_remedy_tells_what_is_allowed():
+def test_a_remedy_says_what_is_allowed():
     assert WHOLE.remedy == "give a whole number of at least 1 and at most 5: it counts"
     assert OPEN.remedy == "give a finite number that is above 0 and below 1"
     assert "a, ''" in checks.choice(("a", "")).remedy

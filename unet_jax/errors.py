@@ -1,23 +1,33 @@
-"""The exception for bad input, and what a check does with one."""
+"""The error for bad input, and how a check raises or collects it."""
 
 import contextlib
+from collections.abc import Callable, Iterator
 
 
 class UserError(ValueError):
-    """Says that the input is wrong, not the program; the message names the thing, its value and the remedy, in one line.
+    """An error of the input, not of the program. Its message names the thing, its value and the remedy, in one line.
 
     The programs print it without a traceback; in a notebook it is an ordinary `ValueError`.
     """
 
 
 def raise_error(error: UserError) -> None:
-    """Raises `error`: the default `on_error` of a check; another one may collect the error and return."""
+    """Raises `error`. It is the default `on_error` of a check; another one may collect the error and return."""
     raise error
 
 
 @contextlib.contextmanager
-def collect_errors(on_error):
-    """Passes a `UserError` raised inside the context to `on_error`; goes on after the context where that returns."""
+def collect_errors(on_error: Callable[[UserError], None]) -> Iterator[None]:
+    """Passes a `UserError` that is raised inside the context to `on_error`.
+
+    Where `on_error` returns, the program goes on after the context:
+
+    >>> errors = []
+    >>> with collect_errors(errors.append):
+    ...     raise UserError("seed -1: give a whole number of at least 0")
+    >>> print(*errors)
+    seed -1: give a whole number of at least 0
+    """
     try:
         yield
     except UserError as error:

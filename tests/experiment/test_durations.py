@@ -1,4 +1,4 @@
-"""Steps, epochs and examples: what each comes to, and that exactly one is given."""
+"""Durations in steps, epochs and examples: their number of steps, and the check that exactly one is given."""
 
 import re
 
@@ -11,7 +11,7 @@ from unet_jax.experiment.sections import read_sections
 
 
 def resolve(size=30, **changed):
-    """Of `size` examples in batches of 8; `changed` replaces what the default config gives of that duration."""
+    """Returns the durations for `size` examples in batches of 8; `changed` replaces the default of that duration."""
     config = default.get_config()
     for section, keys in (
         (config.train, durations.LENGTH),
@@ -45,9 +45,9 @@ def test_no_rounding_error_adds_a_step():
 
 def test_every_duration_has_its_own_unit():
     """And boundaries have that of the length."""
-    found = resolve(num_epochs=8.0, eval_every_examples=100, warmup_epochs=0.5, boundaries=(2, 4))
-    assert (found.num_steps, found.eval_every, found.warmup_steps, found.boundaries) == (30, 13, 2, (8, 15))
-    assert found.lines == ("8 epochs are 30 steps of 8 (8 epochs of 30), evaluated every 13 steps",)
+    run = resolve(num_epochs=8.0, eval_every_examples=100, warmup_epochs=0.5, boundaries=(2, 4))
+    assert (run.num_steps, run.eval_every, run.warmup_steps, run.boundaries) == (30, 13, 2, (8, 15))
+    assert run.lines == ("8 epochs are 30 steps of 8 images (8 epochs of 30 images), evaluated every 13 steps",)
     assert resolve(num_steps=30, boundaries=(2, 4)).boundaries == (2, 4)
     assert resolve(warmup_steps=0).warmup_steps == 0
 
@@ -60,11 +60,11 @@ def test_every_duration_has_its_own_unit():
         ({"num_epochs": 4.0, "boundaries": (3, 30)}, ["optim.boundaries 30 (epochs,"]),
     ],
 )
-def test_boundaries_that_the_run_does_not_reach_are_told(given, beyond):
+def test_boundaries_that_the_run_does_not_reach_are_named(given, beyond):
     """The rate of the last step, the 20th, is that of step 19."""
-    found = resolve(**given)
-    assert len(found.boundaries) == len(given["boundaries"])
-    warnings = [line for line in found.lines if line.startswith("warning: ")]
+    run = resolve(**given)
+    assert len(run.boundaries) == len(given["boundaries"])
+    warnings = [line for line in run.lines if line.startswith("warning: ")]
     assert len(warnings) == len(beyond)
     for line, text in zip(warnings, beyond, strict=True):
         assert text in line
@@ -82,9 +82,9 @@ def test_boundaries_that_the_run_does_not_reach_are_told(given, beyond):
     ],
 )
 def test_a_warm_up_that_does_not_end_within_the_run_is_shortened(given, used, note):
-    found = resolve(**given)
-    assert found.warmup_steps == used
-    notes = [line for line in found.lines if line.startswith("note: ")]
+    run = resolve(**given)
+    assert run.warmup_steps == used
+    notes = [line for line in run.lines if line.startswith("note: ")]
     assert len(notes) == bool(note)
     for line in notes:
         assert note in line

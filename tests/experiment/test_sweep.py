@@ -1,4 +1,4 @@
-"""Points of a sweep: read from a config, applied to it, each in a folder of its own."""
+"""Points of a sweep: read from a config, applied to it, each with a folder."""
 
 import os
 import re
@@ -24,7 +24,7 @@ def test_a_point_changes_its_keys_alone():
     assert config.to_dict() == plain.to_dict()
 
 
-def test_every_point_has_a_folder_of_its_own():
+def test_no_two_points_have_the_same_folder():
     points = electrodes_sweep.get_sweep()
     names = [sweep.point_name(index, point) for index, point in enumerate(points)]
     assert len(set(names)) == len(points)
@@ -34,7 +34,7 @@ def test_every_point_has_a_folder_of_its_own():
 
 
 def test_a_point_exchanges_whole_sections():
-    """And what is within one is set in it, wherever the point names it; the section itself stays as it was."""
+    """A key within a section is set after it, whatever their order in the point. The section given stays unchanged."""
     network, recipe = default.fcn(), default.augment_nnunet()
     point = {"model.stride": 16, "model": network, "augment": recipe, "augment.probability.noise": 0.5}
     assert sweep.describe_point(point) == "model.stride=16, model=fcn, augment=augment, augment.probability.noise=0.5"
@@ -47,10 +47,10 @@ def test_a_point_exchanges_whole_sections():
 
 @pytest.mark.parametrize("name", registry.MODELS)
 def test_a_sweep_over_networks(name, cache_dir):
-    """Each, exchanged for the default's, makes an experiment."""
+    """Each network, in place of the default's, makes an experiment."""
     config = default.get_config()
     small = {"data.size": (32, 32), "data.num_train": 4, "data.num_val": 2, "data.num_test": 2}
-    sweep.apply_point(config, {"model": getattr(default, name)(), **small, "data.cache_dir": cache_dir, "seed": 1})
+    sweep.apply_point(config, {"model": default.NETWORKS[name](), **small, "data.cache_dir": cache_dir, "seed": 1})
     module = build_experiment(config, dataset=create_dataset(config)).module
     assert type(module) is registry.MODELS[name]
 
@@ -59,7 +59,7 @@ def test_a_sweep_over_networks(name, cache_dir):
     ("point", "named"),
     [
         ({"seed": 1}, ["--config.seed", "sets seed"]),
-        ({"eval": default.get_config().eval}, ["--config.eval.classes", "sets eval,"]),
+        ({"eval": default.get_config().eval}, ["--config.eval.classes", "sets eval"]),
         ({"optim": 3}, ["optim='3'", "optim is a section"]),
         ({"optim.name": default.unet()}, ["optim.name='unet'", "optim.name is one value"]),
         ({"loss.weights": {"dice": 1.0}}, ["loss.weights='weights'", "dice, not bce_dice, "]),
@@ -98,7 +98,7 @@ def test_a_config_that_is_no_sweep(tmp_path):
         (["--config=electrodes_sweep", "--sweep_index=0", "--config.model=unet"], ["--config.model.name", "sweep"]),
     ],
 )
-def test_the_program_tells_an_error_in_one_line(arguments, named, tmp_path):
+def test_the_program_prints_an_error_in_one_line(arguments, named, tmp_path):
     command = [sys.executable, "run_train.py", *arguments, f"--workdir={tmp_path / 'sweep'}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 2

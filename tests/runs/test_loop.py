@@ -136,7 +136,7 @@ def test_finished_run_is_scored_again_without_training(trained, config, final_st
     assert summary["iou_pooled/mean"] == trained[1]["iou_pooled/mean"]
     jax.tree.map(np.testing.assert_array_equal, before, final_state(trained[0]))
     printed = capsys.readouterr().out
-    assert "6 steps of 4 (4 epochs of 6), evaluated every 3 steps" in printed
+    assert "6 steps of 4 images (4 epochs of 6 images), evaluated every 3 steps" in printed
     assert "mean of anode, cathode" in printed
 
 

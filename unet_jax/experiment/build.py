@@ -1,6 +1,6 @@
 """From a config to the parts of an experiment: data set, network, loss and optimiser, checked against each other.
 
-Here a `ConfigDict` ends: everything below takes plain keyword arguments.
+The rooms below take plain keyword arguments, never a `ConfigDict`.
 """
 
 import dataclasses
@@ -38,17 +38,17 @@ class Experiment:
 
     Attributes:
       sections: the config, checked.
-      dataset: what it is trained and scored on.
+      dataset: the data set to train and score on.
       module: the network.
-      loss: of the network's heads.
+      loss: the loss of the network's heads.
       tx: the optimiser.
-      schedule: its learning rate by step.
-      durations: in steps.
-      plateau: the rule of the schedule "plateau"; None with any other.
+      schedule: the learning rate by step.
+      durations: the durations in steps.
+      plateau: the rule of the schedule "plateau"; None with any other schedule.
       step_options: keyword arguments of `create_train_step`: seed, augmentation, accumulate, ema_decay, freeze.
       loading_options: keyword arguments of `train_pipeline.train_batches`: patch, normalize, margin, ...
       report_classes: the classes that are scored.
-      class_weights: of the loss, one per output channel; () for equal ones.
+      class_weights: weights of the loss, one per output channel; () for equal weights.
     """
 
     sections: Sections
@@ -65,7 +65,14 @@ class Experiment:
     class_weights: tuple[float, ...]
 
     def create_state(self, encoder_weights: str = "") -> TrainState:
-        """Builds the state at step 0; errors as of `state.create_state`."""
+        """Builds the state at step 0.
+
+        Args:
+          encoder_weights: a file of weights that the encoder starts from; "" for random weights.
+
+        Raises:
+          UserError: as `state.create_state`.
+        """
         return create_state(
             self.module,
             self.tx,
@@ -82,16 +89,18 @@ class Experiment:
         return create_train_step(self.module, self.loss, self.tx, self.schedule, **self.step_options)
 
 
-def build_experiment(config: ConfigDict, devices=None, dataset: Dataset | None = None) -> Experiment:
-    """Builds every part of the run that `config` describes.
+def build_experiment(
+    config: ConfigDict, devices: Sequence[jax.Device] | None = None, dataset: Dataset | None = None
+) -> Experiment:
+    """Builds every part of the run that `config` describes. Takes no step.
 
     Args:
-      config: as of `configs/default.py`.
-      devices: that the run will be on; all local ones by default.
-      dataset: instead of the config's own, which is then neither prepared nor opened.
+      config: a config with the keys of `configs/default.py`.
+      devices: the devices of the run; all local ones by default.
+      dataset: a data set to use instead of the config's, which is then neither prepared nor opened.
 
     Raises:
-      UserError: a value is not allowed, or two do not fit each other; before any step is run.
+      UserError: a value is not allowed, or two values do not go together.
     """
     # What needs no data comes first: preparing a large folder takes minutes.
     sections = read_sections(config)
@@ -150,7 +159,16 @@ def build_experiment(config: ConfigDict, devices=None, dataset: Dataset | None =
 
 
 def create_dataset(config: ConfigDict) -> Dataset:
-    """Prepares (once) and opens the config's data set; with a sigmoid its masks may overlap, where it has such masks."""
+    """Prepares the config's data set, if that has not been done yet, and opens it.
+
+    The masks of the set "electrodes" overlap where the network has a sigmoid.
+
+    Args:
+      config: a config with the keys of `configs/default.py`; its sections "data" and "model" are read.
+
+    Raises:
+      UserError: as `read_sections` and `load_dataset`.
+    """
     data, _ = read_data(config)
     return _open_dataset(data, read_model(config))
 
@@ -158,21 +176,26 @@ def create_dataset(config: ConfigDict) -> Dataset:
 def create_module(config: ConfigDict, class_names: Sequence[str], overlapping: bool = False) -> Network:
     """Builds the config's network, with as many output channels as the data set has classes.
 
-    With two classes and a sigmoid it has a single one: the probability of the second class.
+    With two classes and a sigmoid it has one channel: the probability of the second class.
 
     Args:
-      config: as of `configs/default.py`; its section "model" is read.
-      class_names: of the data set.
-      overlapping: whether a pixel may have several classes.
+      config: a config with the keys of `configs/default.py`; its section "model" is read.
+      class_names: the classes of the data set.
+      overlapping: True where a pixel may have several classes.
 
     Raises:
-      UserError: masks overlap and the network has a softmax; or as of `models.build`.
+      UserError: masks overlap and the network has a softmax; or as `models.build`.
     """
     return _build_module(read_model(config), class_names, overlapping)
 
 
 def channel_names(module: Network, class_names: Sequence[str]) -> tuple[str, ...]:
-    """Returns the class of each output channel."""
+    """Returns the class of each output channel.
+
+    Args:
+      module: the network.
+      class_names: the classes of the data set.
+    """
     return tuple(class_names)[-module.num_classes :]
 
 
@@ -189,24 +212,26 @@ def _build_module(model: ModelSection, class_names: Sequence[str], overlapping: 
     if model.activation == "sigmoid" and num_classes == 2 and not overlapping:
         num_classes = 1
     if overlapping and model.activation != "sigmoid":
-        raise UserError(f"masks that overlap need model.activation 'sigmoid', not {model.activation!r}")
+        raise UserError(
+            f"model.activation {model.activation!r}: the data set's masks overlap; give 'sigmoid', which allows that"
+        )
     return model.build(num_classes, axis_name=parallel.AXIS)
 
 
 def _class_weights(sections: Sections, dataset: Dataset, num_channels: int) -> tuple[float, ...]:
-    """Returns the weights that the config gives, or those by its rule from the training pixels."""
+    """Returns the class weights that the config gives, or those that its rule computes from the training pixels."""
     rule = sections.loss.class_weighting
     if not rule:
         return sections.loss.class_weights
     if num_channels == 1:
         raise UserError(
-            f"loss.class_weighting {rule!r}: the network has one output channel, so there is nothing to weigh"
+            f"loss.class_weighting {rule!r}: the network has one output channel, so there is nothing to weigh; give ''"
         )
     return class_weights(dataset, rule, sections.data.cache_dir)
 
 
 def _check_devices(batch_size: int, accumulate: int, devices) -> None:
-    """Raises UserError where a batch, or a micro-batch, does not divide over the devices."""
+    """Raises UserError where a batch or a micro-batch cannot be divided evenly over the devices."""
     parallel.check_batch_size(batch_size, devices)
     if accumulate > 1:
         what = f"train.batch_size {batch_size} / optim.accumulate {accumulate}, a micro-batch"
@@ -214,7 +239,7 @@ def _check_devices(batch_size: int, accumulate: int, devices) -> None:
 
 
 def _dry_run(module, loss, tx, augmentation, overlapping, image):
-    """Takes one window through augmentation, network, optimiser and loss, for their errors: only shapes are traced."""
+    """Runs one window through augmentation, network, optimiser and loss, for their errors. `jax.eval_shape` traces it."""
     example = augment(jax.random.key(0), {"image": image}, **augmentation)
     heads, variables = module.init_with_output(jax.random.key(0), example["image"][None])
     tx.init(variables["params"])

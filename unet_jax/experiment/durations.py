@@ -1,4 +1,4 @@
-"""How long a run is, in steps, whatever the config gives it in: steps, epochs or examples."""
+"""Durations of a run in steps. The config gives each in steps, epochs or examples."""
 
 import dataclasses
 import math
@@ -8,17 +8,21 @@ from unet_jax.checks import LAST_STEP
 from unet_jax.errors import UserError
 
 UNITS = ("steps", "epochs", "examples")
-# Keys of `config.train`: how long the run is.
+# Keys of `config.train`: the length of the run, by unit.
 LENGTH = ("num_steps", "num_epochs", "num_examples")
-# Keys of `config.train`: from one evaluation to the next.
+# Keys of `config.train`: the time from one evaluation to the next, by unit.
 EVERY = ("eval_every", "eval_every_epochs", "eval_every_examples")
-# Keys of `config.optim`: how long the warm-up is.
+# Keys of `config.optim`: the length of the warm-up, by unit.
 WARMUP = ("warmup_steps", "warmup_epochs", "warmup_examples")
 
 
 @dataclasses.dataclass(frozen=True)
 class Duration:
-    """A length of time in one of `UNITS`.
+    """A length of time.
+
+    Attributes:
+      unit: one of `UNITS`.
+      value: at least 0.
 
     >>> Duration("epochs", 2.5).steps(batch_size=8, num_examples=30)
     10
@@ -30,16 +34,16 @@ class Duration:
     def steps(self, batch_size: int, num_examples: int) -> int:
         """Returns the duration in steps.
 
-        An epoch is as many examples as there are, whatever their order: batches run across its end. What does not come
-        out even is rounded up, so that no example of the last epoch is left out.
+        An epoch is `num_examples` examples. A batch may hold the end of one epoch and the start of the next. The result is
+        rounded up, so that no example of the last epoch is left out.
 
         Args:
-          batch_size: examples of a step.
-          num_examples: of the training split.
+          batch_size: number of examples in a step.
+          num_examples: number of examples in the training split.
         """
-        of_one = {"steps": batch_size, "epochs": num_examples, "examples": 1}[self.unit]
-        # A rounding error above a whole number is no step more.
-        return math.ceil(self.value * of_one / batch_size - 1e-9)
+        examples = self.value * {"steps": batch_size, "epochs": num_examples, "examples": 1}[self.unit]
+        # A rounding error above a whole number must not add a step.
+        return math.ceil(examples / batch_size - 1e-9)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,12 +51,12 @@ class Durations:
     """The durations of one run, in steps.
 
     Attributes:
-      num_steps: of the whole run.
-      eval_every: from one evaluation to the next.
-      warmup_steps: of the warm-up.
-      boundaries: at which the schedule "step" lowers the rate.
-      lines: what to print: the first two, a note of a warm-up that is shortened, and a warning of boundaries that the run
-        does not reach.
+      num_steps: steps of the whole run.
+      eval_every: steps from one evaluation to the next.
+      warmup_steps: steps of the warm-up.
+      boundaries: steps at which the schedule "step" lowers the rate.
+      lines: for the log: the length of the run, a note where the warm-up is shortened, a warning of boundaries that the
+        run does not reach.
     """
 
     num_steps: int
@@ -63,15 +67,15 @@ class Durations:
 
 
 def one_duration(section: str, values: Mapping[str, float], *, optional: bool = False) -> Duration:
-    """Returns the duration that is given in exactly one unit.
+    """Returns a duration from keys of which exactly one is not 0.
 
     Args:
-      section: of the config, for errors.
-      values: by key, in the order of `UNITS`; 0 where the duration is not given in that unit.
-      optional: whether it may be given in none, which is no step.
+      section: the section of the config, for errors.
+      values: values by key, in the order of `UNITS`; 0 where the duration is not given in that unit.
+      optional: True where all may be 0. Then the duration is 0 steps.
 
     Raises:
-      UserError: it is given in several units, or in none.
+      UserError: the duration is given in several units; or in none, and it is not optional.
     """
     given = {key: value for key, value in values.items() if value}
     if len(given) > 1:
@@ -109,15 +113,15 @@ def resolve_durations(
     """Returns the durations of a run in steps.
 
     Args:
-      length: of the run.
-      every: from one evaluation to the next.
-      warmup: of the learning rate.
-      boundaries: where the schedule "step" lowers the rate, in the unit of `length`.
-      batch_size: examples of a step.
-      num_examples: of the training split.
+      length: the length of the run.
+      every: the time from one evaluation to the next.
+      warmup: the length of the warm-up.
+      boundaries: times at which the schedule "step" lowers the rate, in the unit of `length`.
+      batch_size: number of examples in a step.
+      num_examples: number of examples in the training split.
 
     Raises:
-      UserError: the run, or a boundary, has more steps than a device can count.
+      UserError: the run or a boundary comes to more steps than int32 can count.
     """
 
     def steps(duration: Duration) -> int:
@@ -133,7 +137,8 @@ def resolve_durations(
         if last > LAST_STEP:
             raise UserError(f"{key} {value} comes to {last} steps; give at most {LAST_STEP}")
     eval_every = steps(every)
-    text = f"{num_steps} steps of {batch_size} ({num_steps * batch_size / num_examples:.4g} epochs of {num_examples})"
+    epochs = num_steps * batch_size / num_examples
+    text = f"{num_steps} steps of {batch_size} images ({epochs:.4g} epochs of {num_examples} images)"
     if length.unit != "steps":
         text = f"{length.value:g} {length.unit} are {text}"
     lines = [f"{text}, evaluated every {eval_every} steps"]
@@ -147,7 +152,7 @@ def resolve_durations(
     beyond = [f"{given:g}" for given, step in zip(boundaries, boundary_steps, strict=True) if step >= num_steps]
     if beyond:
         lines.append(
-            f"warning: optim.boundaries {', '.join(beyond)} ({length.unit}, as the run's length is given in) are not before "
-            f"the end of the run's {num_steps} steps: the rate does not fall there, unless the run is made longer"
+            f"warning: optim.boundaries {', '.join(beyond)} ({length.unit}, the unit of the run's length): the run ends at step "
+            f"{num_steps}, so the rate does not fall there; make the run longer, or leave these boundaries out"
         )
     return Durations(num_steps, eval_every, warmup_steps, boundary_steps, tuple(lines))

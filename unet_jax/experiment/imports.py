@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from unet_jax.errors import UserError
 
-# By what a row is: the table, and the rows that the package ships.
+# Module and name of each table. The module also has `SHIPPED`, the rows of the package.
 TABLES = {
     "network": ("unet_jax.models.registry", "MODELS"),
     "encoder": ("unet_jax.models.encoders.registry", "ENCODERS"),

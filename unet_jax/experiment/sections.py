@@ -1,11 +1,11 @@
-"""The sections of a config, each a frozen dataclass that checks itself when it is built; here a `ConfigDict` ends.
+"""The sections of a config, each a frozen dataclass that checks itself when it is built.
 
-`read_sections` turns a whole config into `Sections`. A key that is unknown, a value outside its domain and two values that
+`read_sections` turns a whole config into `Sections`. An unknown key, a value outside its domain and two values that
 contradict each other are one-line errors, before any data are prepared. `configs/default.py` says what each key means, and
 gives its default. To add a key: add its row to the section here, and its default there.
 
-The sections check what needs no JAX, so such an error appears at once. Only then does `read_sections` import the networks,
-the losses and the data sets, which check their names and options themselves. It starts no device.
+The sections first check what needs no JAX, so that such an error appears at once. Then `read_sections` imports the
+networks, the losses and the data sets, which check their names and options themselves. It starts no device.
 """
 
 import dataclasses
@@ -31,12 +31,19 @@ if TYPE_CHECKING:
 SEED = whole(0, 2**32 - 1)
 IMPORTS = sequence_of(text())
 NOT_GIVEN = "0 for not given"
-# What a network may be used with: the weights as trained, or their moving average.
+# The weights as trained, or their moving average.
 WEIGHTS = ("raw", "ema")
 
 
 def setting(domain: Domain | None = None) -> Any:
-    """Declares a key of a section, which may have the values of `domain`; without one the section looks at it itself."""
+    """Declares a key of a section.
+
+    Args:
+      domain: the allowed values; None where the section's `check` looks at the value.
+
+    Returns:
+      The field of the dataclass.
+    """
     return dataclasses.field(metadata={"domain": domain})
 
 
@@ -45,7 +52,7 @@ class Section:
     """The keys and values of one section of a config, checked.
 
     Raises:
-      UserError: a value is outside its domain, or two do not go together.
+      UserError: a value is outside its domain, or two values do not go together.
     """
 
     SECTION: ClassVar[str]
@@ -54,7 +61,7 @@ class Section:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, list):
-                # Of a config.json, which has no tuples.
+                # A config.json has lists in place of tuples.
                 object.__setattr__(self, field.name, tuple(value))
             domain = field.metadata.get("domain")
             if domain is not None:
@@ -62,20 +69,31 @@ class Section:
         self.check()
 
     def check(self) -> None:
-        """Raises UserError where a value without a domain is not allowed, or values do not go together."""
+        """Checks the values that have no domain, and values that must go together.
+
+        Raises:
+          UserError: a value is not allowed, or two values do not go together.
+        """
 
     def values(self, keys: Iterable[str] = ()) -> dict[str, Any]:
-        """Returns the values by key: those of `keys`, or all."""
+        """Returns the values by key.
+
+        Args:
+          keys: the keys to return; empty for all.
+        """
         return {key: getattr(self, key) for key in keys or (field.name for field in dataclasses.fields(self))}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelSection(Section):
-    """`config.model`: a network and what it starts from.
+    """`config.model`: the network.
 
     Attributes:
-      encoder_weights: a file that the encoder starts from, "" for none.
-      options: the arguments of `models.build` but `name`, `num_classes` and `axis_name`.
+      name: one of `MODELS`.
+      activation: "softmax" or "sigmoid".
+      dtype: the type of the computation.
+      encoder_weights: a file of weights that the encoder starts from; "" for random weights.
+      options: the other arguments of `models.build`, except `num_classes` and `axis_name`.
     """
 
     SECTION = "model"
@@ -86,13 +104,26 @@ class ModelSection(Section):
     options: Mapping[str, Any] = setting()
 
     def check(self) -> None:
+        """Checks that there is an encoder for `encoder_weights`.
+
+        Raises:
+          UserError: there is none.
+        """
         if self.encoder_weights and not self.options.get("encoder"):
             raise UserError(
                 f"model.encoder_weights={self.encoder_weights}: the network has no encoder; set model.encoder"
             )
 
     def build(self, num_classes: int, axis_name: str | None = None) -> "Network":
-        """Builds the network for `num_classes` output channels; errors as of `models.build`."""
+        """Builds the network.
+
+        Args:
+          num_classes: the number of output channels.
+          axis_name: the mapped axis over which BatchNorm takes its mean and variance.
+
+        Raises:
+          UserError: as `models.build`.
+        """
         # Here, because it imports JAX and Flax.
         from unet_jax import models
 
@@ -102,10 +133,15 @@ class ModelSection(Section):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataSection(Section):
-    """The keys of `config.data` that say which data set.
+    """The keys of `config.data` that choose the data set.
 
     Attributes:
-      options: the other arguments of `data.load`, which checks them.
+      name: one of `DATASETS`, or "tfds:NAME".
+      cache_dir: the folder of prepared data.
+      train_fraction: fraction of the training images used.
+      weight_map: True makes U-Net's weight map.
+      weight_map_sigma: the width of that map in pixels.
+      options: the arguments of the data set, which checks them.
     """
 
     SECTION = "data"
@@ -119,7 +155,7 @@ class DataSection(Section):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LoadingSection(Section):
-    """The keys of `config.data` that say how training reads the data set."""
+    """The keys of `config.data` that training reads the data set with."""
 
     SECTION = "data"
     patch: tuple[int, int] = setting(sequence_of(whole(1), length=2))
@@ -141,6 +177,11 @@ class LossSection(Section):
     head_weights: tuple[float, ...] = setting()
 
     def check(self) -> None:
+        """Checks the weights.
+
+        Raises:
+          UserError: as `check_weights`; or class weights are given both as numbers and by a rule.
+        """
         check_weights(self.weights, self.class_weights, self.head_weights)
         if self.class_weights and self.class_weighting:
             raise UserError(
@@ -179,6 +220,11 @@ class OptimSection(Section):
     lr_multipliers: tuple[tuple[str, float], ...] = setting()
 
     def check(self) -> None:
+        """Checks the patterns of parameters' names, and the warm-up.
+
+        Raises:
+          UserError: as `check_patterns`, `check_multipliers` and `one_duration`.
+        """
         check_patterns(self.freeze)
         check_multipliers(self.lr_multipliers)
         # Each raises unless the duration is given in one unit.
@@ -186,12 +232,12 @@ class OptimSection(Section):
 
     @property
     def warmup(self) -> Duration:
-        """How long the warm-up is."""
+        """The length of the warm-up."""
         return one_duration("optim", self.values(WARMUP), optional=True)
 
     @property
     def optimizer_options(self) -> dict[str, Any]:
-        """The arguments of `create_optimizer`, all but the durations."""
+        """The arguments of `create_optimizer`, without the durations."""
         others = ("accumulate", "ema_decay", "plateau_patience", "plateau_gain", "boundaries", *WARMUP)
         return {key: value for key, value in self.values().items() if key not in others}
 
@@ -214,17 +260,22 @@ class TrainSection(Section):
     init_from: str = setting(text())
 
     def check(self) -> None:
+        """Checks the durations.
+
+        Raises:
+          UserError: as `one_duration`.
+        """
         # Each raises unless the duration is given in one unit.
         _ = self.length, self.every
 
     @property
     def length(self) -> Duration:
-        """How long the run is."""
+        """The length of the run."""
         return one_duration("train", self.values(LENGTH))
 
     @property
     def every(self) -> Duration:
-        """How long it is from one evaluation to the next."""
+        """The time from one evaluation to the next."""
         return one_duration("train", self.values(EVERY))
 
 
@@ -255,17 +306,17 @@ class Sections:
     """A whole config, checked.
 
     Attributes:
-      seed: of initialisation, order of the data, windows, augmentation and dropout.
+      seed: the seed of initialisation, order of the data, windows, augmentation and dropout.
       imports: files that are run before anything is built (`imports.py`).
-      model: the network and what it starts from.
-      data: which data set.
-      loading: how training reads it.
+      model: the network.
+      data: the data set.
+      loading: the options of reading it in training.
       augment: the options of augmentation.
       loss: the losses and their weights.
       optim: the optimiser and its schedule.
       train: length and batches of the run.
-      eval: evaluation.
-      checkpoint: which checkpoints are kept.
+      eval: the options of evaluation.
+      checkpoint: the checkpoints to keep.
 
     Raises:
       UserError: two sections contradict each other.
@@ -289,18 +340,19 @@ class Sections:
         loss, optim = self.loss, self.optim
         if self.eval.weights == "ema" and not optim.ema_decay:
             raise UserError(
-                "eval.weights 'ema' needs an average: give optim.ema_decay a value, e.g. 0.999, or take 'raw'"
+                "eval.weights 'ema' and optim.ema_decay 0: without a decay there is no moving average; set "
+                "optim.ema_decay, e.g. to 0.999, or give eval.weights 'raw'"
             )
         map_weight = loss.weights.get("weighted_cross_entropy", 0.0)
         if bool(map_weight) != self.data.weight_map:
             raise UserError(
-                f"loss.weights.weighted_cross_entropy is {map_weight} and data.weight_map is {self.data.weight_map}: that "
-                "loss needs the map, and no other reads it; set both or neither"
+                f"loss.weights.weighted_cross_entropy is {map_weight} and data.weight_map is {self.data.weight_map}: only "
+                "this loss reads the weight map, and it needs it; set both or neither"
             )
         if self.train.batch_size % optim.accumulate:
             raise UserError(
-                f"train.batch_size {self.train.batch_size} is no multiple of optim.accumulate {optim.accumulate}: as many "
-                "micro-batches are to make the batch of one step"
+                f"train.batch_size {self.train.batch_size} is not a multiple of optim.accumulate {optim.accumulate}, the "
+                "number of micro-batches in a step; change one of them"
             )
         self._check_tables()
 
@@ -317,7 +369,14 @@ class Sections:
         check_options(self.data.name, self.data.options)
 
     def resolve_durations(self, num_examples: int) -> Durations:
-        """Returns the durations in steps, of a run on so many training examples; errors as of `resolve_durations`."""
+        """Returns the durations in steps.
+
+        Args:
+          num_examples: number of examples in the training split.
+
+        Raises:
+          UserError: as `durations.resolve_durations`.
+        """
         train, optim = self.train, self.optim
         return resolve_durations(
             train.length,
@@ -331,7 +390,7 @@ class Sections:
 
 SectionType = TypeVar("SectionType", bound=Section)
 
-# The sections whose keys are all in one class; "model" and "data" have keys of the network's and the data set's own.
+# The sections whose keys are the fields of one class. "model" and "data" also have keys that depend on their name.
 WHOLE_SECTIONS = {
     "augment": AugmentOptions,
     "loss": LossSection,
@@ -344,7 +403,14 @@ TOP_KEYS = ("seed", "imports", "model", "data", *WHOLE_SECTIONS)
 
 
 def read_sections(config: ConfigDict) -> Sections:
-    """Builds the sections of a whole config; starts no device.
+    """Builds the sections of a whole config. Starts no device.
+
+    >>> from unet_jax.configs import default
+    >>> read_sections(default.get_config()).train.batch_size
+    8
+
+    Args:
+      config: a config with the keys of `configs/default.py`.
 
     Raises:
       UserError: a section or a key is missing or unknown, a value is outside its domain, or two contradict each other.
@@ -353,7 +419,7 @@ def read_sections(config: ConfigDict) -> Sections:
     values = {"imports": (), **config.to_dict()}
     _check_keys("config", values, known=TOP_KEYS, required=TOP_KEYS)
     check_finite(values)
-    whole_sections = {name: _build(cls, name, values[name]) for name, cls in WHOLE_SECTIONS.items()}
+    whole_sections: dict[str, Any] = {name: _build(cls, name, values[name]) for name, cls in WHOLE_SECTIONS.items()}
     data, loading = read_data(config)
     return Sections(
         seed=values["seed"],
@@ -366,14 +432,22 @@ def read_sections(config: ConfigDict) -> Sections:
 
 
 def read_model(config: ConfigDict) -> ModelSection:
-    """Builds the section "model" of a config; errors as of `read_sections`."""
+    """Builds the section "model" of a config.
+
+    Raises:
+      UserError: as `read_sections`.
+    """
     values = _mapping("model", config.to_dict().get("model"))
     # Not every network has an encoder.
     return _build_open(ModelSection, "model", {"encoder_weights": "", **values})
 
 
 def read_data(config: ConfigDict) -> tuple[DataSection, LoadingSection]:
-    """Builds the section "data" of a config: the data set's part and training's; errors as of `read_sections`."""
+    """Builds the section "data" of a config in two parts: the data set, and the options of reading it in training.
+
+    Raises:
+      UserError: as `read_sections`.
+    """
     values = dict(_mapping("data", config.to_dict().get("data")))
     loading = {key: values.pop(key) for key in keys_of(LoadingSection) if key in values}
     return _build_open(DataSection, "data", values), _build(LoadingSection, "data", loading)
@@ -397,24 +471,25 @@ def _build(cls: type[SectionType], name: str, values: Mapping[str, Any]) -> Sect
 
 
 def _build_open(cls: type[SectionType], name: str, values: Mapping[str, Any]) -> SectionType:
-    """Builds a section some keys of which are fields of `cls`; all others are its `options`."""
-    own = [key for key in keys_of(cls) if key != "options"]
-    _check_keys(name, values, required=own)
-    options = {key: value for key, value in values.items() if key not in own}
-    return cls(**{key: values[key] for key in own}, options=options)
+    """Builds a section with `options`, which are the keys that are not fields of `cls`."""
+    fields = [key for key in keys_of(cls) if key != "options"]
+    _check_keys(name, values, required=fields)
+    options = {key: value for key, value in values.items() if key not in fields}
+    arguments: dict[str, Any] = {key: values[key] for key in fields} | {"options": options}
+    return cls(**arguments)
 
 
 def _mapping(name: str, values: Any) -> Mapping[str, Any]:
     if not isinstance(values, Mapping):
-        raise UserError(f"{name} {values!r}: give a section, keys with values")
+        raise UserError(f"{name} {values!r}: give a section, which has keys with values")
     return values
 
 
 def _check_keys(name: str, values: Mapping[str, Any], *, required: Sequence[str], known: Sequence[str] = ()) -> None:
-    """Raises UserError for a key that is missing, or, where `known` lists them, unknown."""
+    """Raises UserError for a missing key and, where `known` lists the known ones, for an unknown key."""
     for key in values:
         if known and key not in known:
             raise UserError(f"{name}.{key}: no such key; {name} has: {', '.join(known)}")
     for key in required:
         if key not in values:
-            raise UserError(f"{name}.{key} is missing; give it a value, such as that of configs/default.py")
+            raise UserError(f"{name}.{key} is missing; give it a value; configs/default.py has one")

@@ -1,11 +1,11 @@
-"""Sweeps: a config file with `get_sweep()` next to `get_config()` lists the points of a sweep, each some keys and values.
+"""Sweeps: a config file with `get_sweep()` next to `get_config()` lists the points of a sweep, each a dict of values by key.
 
     def get_sweep() -> list[dict]:
         networks = ({}, {"model": default.unet(), "model.widths": (16, 32, 64)}, {"model": default.fcn()})
         return [{**network, "seed": seed} for network in networks for seed in range(3)]
 
-A value may be a whole section, as the functions of `configs/default.py` make them. It replaces the config's section:
-another network has other keys, so its name alone would not do. A key within the section is set after it.
+A value may be a whole section, as the functions of `configs/default.py` make them. It replaces the config's section,
+because another network has other keys. A key within the section is set after it.
 
 `unet-jax train --sweep_index=N` runs point N, so that a job array of a cluster is a sweep.
 """
@@ -24,7 +24,8 @@ from unet_jax.errors import UserError
 from unet_jax.experiment.sections import DataSection, LoadingSection, keys_of
 from unet_jax.runtime.config_file import find_config
 
-# Sections whose keys depend on their `name`, and the keys that each of them has; what reads the section checks the others.
+# Sections whose keys depend on their `name`, with the keys that every such section has. The network or the data set checks
+# the other keys.
 BY_NAME = {
     "model": {"name", "dtype", "activation"},
     "data": {*keys_of(DataSection), *keys_of(LoadingSection)} - {"options"},
@@ -32,12 +33,17 @@ BY_NAME = {
 
 
 def read_sweep(path: str | Path) -> list[dict[str, Any]]:
-    """Returns the points that `get_sweep()` of a config file lists, each such as `{"seed": 1, "model": default.unet()}`.
+    """Returns the points that `get_sweep()` of a config file lists, e.g. `{"seed": 1, "model": default.unet()}`.
+
+    Args:
+      path: the config file.
 
     Raises:
-      UserError: it has no such function, or that does not list points.
+      UserError: the file has no such function, or the function does not return a list of points.
     """
     spec = importlib.util.spec_from_file_location("sweep_of_config", path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"--sweep_index: {path} is not a Python file; give --config=FILE.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if not hasattr(module, "get_sweep"):
@@ -53,7 +59,15 @@ def read_sweep(path: str | Path) -> list[dict[str, Any]]:
 
 
 def choose_point(points: Sequence[Mapping[str, Any]], index: int) -> Mapping[str, Any]:
-    """Returns point number `index`, from 0; raises UserError where there is none."""
+    """Returns the point of a sweep by its number.
+
+    Args:
+      points: the points of the sweep.
+      index: the number, from 0.
+
+    Raises:
+      UserError: there is no point of that number.
+    """
     if not 0 <= index < len(points):
         raise UserError(f"--sweep_index={index}: the sweep has points 0 to {len(points) - 1}")
     return points[index]
@@ -63,17 +77,18 @@ def apply_point(config: ConfigDict, point: Mapping[str, Any], given: Collection[
     """Sets the keys of a point in `config`, sections before the keys within them.
 
     Args:
-      config: is changed.
+      config: the config; it is changed.
       point: values by dotted key.
       given: keys that the command line sets.
 
     Raises:
-      UserError: a key is set by both, is not in the config, or has a value of another type there, or a section other keys.
+      UserError: both the point and the command line set a key; or a key is not in the config, or has a value of another
+        type there; or a section has other keys there.
     """
     for key, value in sorted(point.items(), key=lambda item: item[0].count(".")):
         for flag in given:
             if flag == key or flag.startswith(f"{key}."):
-                raise UserError(f"--config.{flag} is given, and the sweep sets {key}, too; leave one of them out")
+                raise UserError(f"--config.{flag} is given, and the sweep sets {key} too; leave one of them out")
         *parents, last = key.split(".")
         try:
             node = functools.reduce(operator.getitem, parents, config)
@@ -86,12 +101,20 @@ def apply_point(config: ConfigDict, point: Mapping[str, Any], given: Collection[
 
 
 def describe_point(point: Mapping[str, Any]) -> str:
-    """Returns the point in one line, a section by its name."""
+    """Returns the point in one line; a section is shown by its name.
+
+    >>> describe_point({"seed": 1, "model": {"name": "unet", "widths": (8, 16)}})
+    'seed=1, model=unet'
+    """
     return ", ".join(f"{key}={_text(key, value)}" for key, value in point.items())
 
 
 def point_name(index: int, point: Mapping[str, Any]) -> str:
-    """Returns the name of the folder of a point's run, such as "2-unet-seed1": its index and its values."""
+    """Returns the name of the folder of a point's run: its index and its values.
+
+    >>> point_name(2, {"model": {"name": "unet"}, "seed": 1})
+    '2-unet-seed1'
+    """
     values = (
         f"{key.split('.')[-1]}{value}" if isinstance(value, (int, float)) else _text(key, value)
         for key, value in point.items()
@@ -103,9 +126,20 @@ def point_name(index: int, point: Mapping[str, Any]) -> str:
 def apply_sweep_index(
     config: ConfigDict, workdir: str, index: int, *, config_file: str, given: Collection[str] = ()
 ) -> str:
-    """Applies point `index` of the sweep in `config_file` to `config`; returns the folder of its run in `workdir`.
+    """Applies a point of a sweep to a config, and prints the point.
 
-    Prints the point. `given` are the keys that the command line sets; errors as of the functions above.
+    Args:
+      config: the config; it is changed.
+      workdir: the folder of the sweep.
+      index: the number of the point, from 0.
+      config_file: the file that lists the sweep; what follows a colon is left out.
+      given: keys that the command line sets.
+
+    Returns:
+      The folder of the point's run, in `workdir`.
+
+    Raises:
+      UserError: as `read_sweep`, `choose_point` and `apply_point`.
     """
     point = choose_point(read_sweep(find_config(config_file).path), index)
     apply_point(config, point, given=given)
@@ -134,7 +168,7 @@ def _exchange(node: ConfigDict, name: str, new: Any, key: str) -> None:
             raise KeyError(
                 f"it lacks {', '.join(sorted(missing))}; the functions of configs/default.py make whole sections"
             )
-        # A copy, because points may share it.
+        # A copy, because points may share the section.
         node[name] = ConfigDict(copy.deepcopy(new))
     elif set(old) != set(new):
         raise KeyError(f"{key} has the keys {', '.join(sorted(new))}, not {', '.join(sorted(old))}")
@@ -144,5 +178,5 @@ def _exchange(node: ConfigDict, name: str, new: Any, key: str) -> None:
 
 
 def _text(key: str, value: Any) -> str:
-    """Returns a value in short: of a section its name, or that of its key."""
+    """Returns a value in short. A section is shown by its name, or by its key where it has no name."""
     return str(value.get("name", key.split(".")[-1])) if _is_section(value) else str(value)

@@ -1,4 +1,4 @@
-"""The scores of a run's state on val, and the checkpoint of that same state."""
+"""Scores a run's state on val, and saves that same state."""
 
 from unet_jax.evaluation.evaluate import evaluate
 from unet_jax.runs.load import create_predictor
@@ -10,14 +10,19 @@ from unet_jax.training.state import TrainState
 
 
 def evaluate_and_save(run: TrainingRun, step: int, *, scored: bool) -> None:
-    """Saves `run.state`, the state after `step`, and before that scores it on val if `scored`.
+    """Saves `run.state`, after scoring it on val.
 
-    The state is copied to the host once: what is scored is what is saved. With the schedule "plateau" the score also
-    changes `run.state`.
+    The state is copied to the host once, so the state that is scored is the state that is saved. With the schedule
+    "plateau" the score also changes `run.state`.
+
+    Args:
+      run: the run.
+      step: the number of steps done.
+      scored: False saves without scoring.
     """
     host_state = parallel.to_host(run.state)
     score = _score_on_val(run, step, host_state) if scored else None
-    if run.parts.plateau and step % run.eval_every == 0:
+    if run.parts.plateau and score is not None and step % run.eval_every == 0:
         plateau = observe_score(run.parts.plateau, host_state.plateau, score)
         host_state = host_state.replace(plateau=parallel.to_host(plateau))
         run.state = run.state.replace(plateau=parallel.replicate(plateau, run.devices))
@@ -27,7 +32,7 @@ def evaluate_and_save(run: TrainingRun, step: int, *, scored: bool) -> None:
 
 
 def _score_on_val(run: TrainingRun, step: int, state: TrainState) -> float:
-    """Scores the weights, and their moving average if there is one; returns the score that counts."""
+    """Scores the weights, and their moving average if there is one; returns the score that `eval.weights` asks for."""
     scores = {}
     for split, variables in state.variables_to_score(run.config.eval.weights).items():
         predictor = create_predictor(

@@ -1,5 +1,9 @@
 """The training loop, and `train_and_evaluate`: from a config to a trained and scored network in a folder."""
 
+import os
+from collections.abc import Sequence
+
+import jax
 from ml_collections import ConfigDict
 
 from unet_jax.errors import UserError
@@ -13,43 +17,59 @@ from unet_jax.runtime.compile_notice import compile_notice
 from unet_jax.runtime.roofline import peak_meter, step_flops
 
 
-def train_and_evaluate(config: ConfigDict, workdir, *, devices=None, profile_steps: str = "") -> dict[str, float]:
+def train_and_evaluate(
+    config: ConfigDict,
+    workdir: str | os.PathLike,
+    *,
+    devices: Sequence[jax.Device] | None = None,
+    profile_steps: str = "",
+) -> dict[str, float]:
     """Trains what `config` describes, from the workdir's latest checkpoint if it has one, and scores the best state.
 
-    A workdir without a checkpoint starts from the initialisation, or from another run's network (`train.init_from`).
+    A run without a checkpoint starts from the initialisation, or from another run's network (`train.init_from`).
 
-    Every `train.eval_every` steps, and after the last, the network is scored on val and that very state is saved; a run
-    that keeps a moving average of its weights scores both, and `eval.weights` says whose score counts. After
-    `train.patience` such scores without a better one the run ends early. At the end the best checkpoint is scored on test,
-    with pictures; without a test split it is scored on val.
+    Every `train.eval_every` steps, and after the last step, the network is scored on val and that very state is saved. A
+    run that keeps a moving average of its weights scores both, and `eval.weights` chooses the score that counts. After
+    `train.patience` scores without a better one the run ends early. At the end the best checkpoint is scored on test, with
+    pictures; without a test split it is scored on val.
 
     Args:
-      config: as of `configs/default.py`.
+      config: a config with the keys of `configs/default.py`.
       workdir: the run's folder; see `runs/workdir.py`.
-      devices: to run on; all local ones by default.
+      devices: the devices to run on; all local ones by default.
       profile_steps: "FIRST:LAST" of the steps to trace; see `tracking/profiler.py`.
 
     Returns:
       The summary of that last evaluation, by the names of `evaluation/metrics.py`.
 
     Raises:
-      UserError: bad input, before the first step; or NaN or Inf in loss or gradient, with the step named.
+      UserError: bad input, before the first step; or NaN or infinity in loss or gradient. The step is named.
       Interrupted: on Ctrl-C or SIGTERM, after saving.
     """
     with open_training_run(config, workdir, devices=devices, profile_steps=profile_steps) as run:
         last_step = run.start_step if run.finished else train(run)
-    # A signal may have come in the last evaluation, or while its state was saved.
+    # A signal may have come during the last evaluation or save.
     if any(processes.gather(run.stop.requested)):
         raise Interrupted(
-            f"stopped after step {last_step}, the last, before the scoring; all is saved in {run.workdir}"
+            f"stopped after step {last_step}, the last, before the best checkpoint was scored; the run is saved in {run.workdir}"
         )
     return score_run(run.workdir, dataset=run.parts.dataset, devices=devices)
 
 
 def train(run: TrainingRun) -> int:
-    """Takes the steps from `run.start_step` to the end, evaluates and saves between them; returns the last step taken.
+    """Takes the steps from `run.start_step` to the end; evaluates and saves between them.
 
-    A step is dispatched before the metrics of the step before it are fetched: the host prepares while the devices work.
+    A step is dispatched before the metrics of the step before it are fetched, so the host prepares while the devices work.
+
+    Args:
+      run: an opened run; its state is replaced.
+
+    Returns:
+      The number of the last step.
+
+    Raises:
+      UserError: loss, gradient or weights are not finite.
+      Interrupted: on Ctrl-C or SIGTERM, after saving.
     """
     step, unread = run.start_step, None
     while step < run.num_steps:
@@ -69,7 +89,7 @@ def train(run: TrainingRun) -> int:
         stopping = run.any_process(run.stop.requested)
         scored = step == run.num_steps or step % run.eval_every == 0
         saved = scored or stopping or (run.save_every and step % run.save_every == 0)
-        # A save ends a row of metrics.jsonl, because a run that resumes from it begins a row.
+        # A save ends a row of metrics.jsonl, because a run that resumes from the checkpoint starts a new row.
         if saved or step % run.log_every == 0:
             _record(run, *unread)
             unread = None
@@ -104,10 +124,10 @@ def _record(run: TrainingRun, step: int, step_metrics) -> None:
     step_metrics = parallel.to_host(step_metrics)
     if not step_metrics["finite"]:
         raise UserError(
-            f"step {step}: loss {step_metrics['loss']}, gradient norm {step_metrics['grad_norm']}: NaN or infinite "
-            f"there or in the weights after it; the run stops, its last good checkpoint is step "
-            f"{run.checkpointer.latest_step() or 'none'}. Lower optim.learning_rate or set optim.grad_clip, and start "
-            "into another --workdir"
+            f"step {step}: loss {step_metrics['loss']}, gradient norm {step_metrics['grad_norm']}: one of them, or a weight "
+            f"after the step, is NaN or infinite. The run stops; its last good checkpoint is of step "
+            f"{run.checkpointer.latest_step() or 'none'}. Lower optim.learning_rate or set optim.grad_clip, and give another "
+            "--workdir"
         )
     run.meter.add(step_metrics)
     run.progress.update(run.meter)
@@ -120,7 +140,7 @@ def _write_row(run: TrainingRun, step: int) -> None:
 
 
 def _out_of_patience(run: TrainingRun, step: int) -> bool:
-    """Returns True, and prints it, if the run has to end at this evaluation (`train.patience`)."""
+    """Returns True, and prints a line, if the run has to end at this evaluation (`train.patience`)."""
     ended = processes.on_process_0(
         lambda: out_of_patience(run.writer.path, run.patience, step=step, every=run.eval_every)
     )

@@ -1,14 +1,16 @@
-"""Replay of a run: its state and batch at any step, computed in memory from its config and its checkpoints.
+"""Replays a run: computes its state and batch at any step in memory, from its config and its checkpoints.
 
 The batch of step s is a function of the seed and s, and a resumed run is bit-equal to an uninterrupted one. So the state of
-any step follows from the nearest checkpoint before it, by the run's own training step. The states are bit-equal with the
+any step follows from the nearest checkpoint before it, by the training step of the run. The states are bit-equal with the
 packages and the number of devices that trained the run; with others they differ by rounding.
 """
 
 import json
 import math
+import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import jax
 from etils.epath import Path
@@ -29,34 +31,42 @@ from unet_jax.training.state import TrainState
 
 
 class Replay:
-    """Replays a run, or trains a config that has no run; nothing is written.
+    """Replays a run, or trains a config that has no run. Writes nothing.
 
     Args:
-      config: of the run.
-      name: of the run, for errors.
-      workdir: of the run, whose checkpoints save training; None to train from step 0.
-      devices: to run on; all local ones by default.
+      config: the config of the run.
+      name: the name of the run in errors.
+      workdir: the folder of the run, whose checkpoints shorten the training; None to train from step 0.
+      devices: the devices to run on; all local ones by default.
 
     Attributes:
-      parts: of the experiment.
+      parts: the parts of the experiment.
       saved: the steps whose state is known without training: 0, and those of the checkpoints.
 
     Raises:
       UserError: the config has an error, or the data are not those of the run.
     """
 
-    def __init__(self, config: ConfigDict, name: str, *, workdir: Path | None = None, devices=None):
+    def __init__(
+        self,
+        config: ConfigDict,
+        name: str,
+        *,
+        workdir: Path | None = None,
+        devices: Sequence[jax.Device] | None = None,
+    ):
         self.config, self.name, self.devices = config, name, devices
         self._recorded = _read(workdir) if workdir else {}
-        self._checkpoints = workdir and workdir / "checkpoints"
+        # Read only where a checkpoint is in `saved`.
+        self._checkpoints = workdir / "checkpoints" if workdir else Path()
         self._scores = _scores(workdir) if workdir else {}
         self.parts = build_experiment(config, devices)
         fingerprint = self.parts.dataset.fingerprint
         recorded = self._recorded["data"]["fingerprint"] if workdir else fingerprint
         if recorded != fingerprint:
             raise UserError(
-                f"{name}: the data are not those that it was trained on (fingerprint {recorded[:12]} there, "
-                f"{fingerprint[:12]} now); restore the files"
+                f"{name}: the run was trained on other data (fingerprint {recorded[:12]} there, {fingerprint[:12]} now); "
+                "restore the files"
             )
         self.saved = [0]
         if workdir and self._checkpoints.is_dir():
@@ -64,34 +74,47 @@ class Replay:
                 self.saved += checkpointer.steps()
 
     @classmethod
-    def of_run(cls, workdir, devices=None) -> "Replay":
-        """Returns the Replay of the run in `workdir`; raises UserError if none can be read there."""
-        workdir = resolve(workdir)
+    def of_run(cls, workdir: str | os.PathLike, devices: Sequence[jax.Device] | None = None) -> "Replay":
+        """Returns the Replay of the run in `workdir`.
+
+        Args:
+          workdir: the folder of the run.
+          devices: the devices to run on; all local ones by default.
+
+        Raises:
+          UserError: no run can be read there; or as the constructor.
+        """
+        folder = resolve(workdir)
         try:
-            config = load_config(workdir)
-            _read(workdir)
+            config = load_config(folder)
+            _read(folder)
         except (OSError, json.JSONDecodeError) as error:
-            raise UserError(f"--workdir={workdir} cannot be read ({error}); give the folder of a whole run") from error
-        return cls(config, f"--workdir={workdir}", workdir=workdir, devices=devices)
+            raise UserError(f"--workdir={folder} cannot be read ({error}); give the folder of a whole run") from error
+        return cls(config, f"--workdir={folder}", workdir=folder, devices=devices)
 
     def step_of(self, which: str | int) -> int:
-        """Returns the step for "best", "latest" or a number from 0 to the run's last; raises UserError for any other."""
+        """Returns the step for "best", "latest" or a number from 0 to the run's last step.
+
+        Raises:
+          UserError: there is no such step or checkpoint.
+        """
         if which in ("best", "latest"):
             if len(self.saved) == 1:
-                raise UserError(f"{self.name} has no checkpoint, so no {which} one; give a step")
+                raise UserError(f"{self.name} has no checkpoint, so none is the {which} one; give a step")
             with Checkpointer(self._checkpoints, read_only=True) as checkpointer:
                 return checkpointer.step_of(which)
         last, digits = self.parts.durations.num_steps, str(which)
         if not (digits.isascii() and digits.isdigit()) or int(digits) > last:
             raise UserError(
-                f"step {which} is none of {self.name}: give a whole number from 0 to {last}, best or latest"
+                f"step {which}: {self.name} has no such step; give a whole number from 0 to {last}, best or latest"
             )
         return int(digits)
 
     def legs(self, steps: Iterable[int]) -> list[tuple[int, int]]:
-        """Returns (from, to) of the training that each of `steps` needs, in order.
+        """Returns the training that `steps` need, as pairs (first step, last step) in order.
 
-        A leg begins at the nearest saved step, or at the leg before it if that is nearer.
+        Each pair is for one of `steps`. It starts at the nearest saved step before it, or at the end of the pair before it
+        if that is nearer.
         """
         legs: list[tuple[int, int]] = []
         for step in sorted(set(steps)):
@@ -102,16 +125,17 @@ class Replay:
     def states(self, steps: Iterable[int]) -> Iterator[tuple[int, TrainState, dict]]:
         """Yields (s, the state after s steps, the batch of step s + 1) for each s of `steps`, in order, on the host.
 
-        The batch is as `train_batches` gives it, before augmentation, which is a part of the step. A bar shows the training.
+        The batch is not augmented yet: augmentation is a part of the step. A bar shows the training.
 
         Raises:
-          UserError: a checkpoint is damaged, what the run started from has changed, loss or weights are not finite, or the
-            learning rate depends on a score that the run does not have.
+          UserError: a checkpoint is damaged, the weights that the run started from have changed, loss or weights are not
+            finite, or the learning rate depends on a score that the run does not have.
         """
         legs = self.legs(steps)
-        at, state, p_step = -1, None, None
+        at, p_step = -1, None
+        state: TrainState
         total = sum(to - begin for begin, to in legs)
-        # Seconds between two updates; a log file needs fewer lines.
+        # Seconds from one update to the next; a log file needs fewer lines.
         interval = 0.5 if sys.stderr.isatty() else 10
         bar = tqdm(desc="training on", total=total, unit="step", mininterval=interval, disable=not total)
         with bar:
@@ -126,7 +150,9 @@ class Replay:
                     p_step = p_step or self._compile(*arguments)
                     state, step_metrics = p_step(*arguments)
                     if not parallel.to_host(step_metrics["finite"]):
-                        raise UserError(f"{self.name}: NaN or infinite at step {at}; give steps before it")
+                        raise UserError(
+                            f"{self.name}: loss or weights of step {at} are NaN or infinite; give steps before it"
+                        )
                     state = self._observe(at, state)
                     batch = next(batches)
                     bar.update()
@@ -140,8 +166,8 @@ class Replay:
             return state
         if step not in self._scores:
             raise UserError(
-                f"{self.name}: optim.schedule 'plateau' follows the scores on val, and there is none of step {step}; give "
-                "steps before it"
+                f"{self.name}: optim.schedule 'plateau' needs the score on val of step {step}, and metrics.jsonl has none; "
+                "give steps before it"
             )
         plateau = observe_score(parts.plateau, parallel.to_host(state.plateau), self._scores[step])
         return state.replace(plateau=parallel.replicate(plateau, self.devices))
@@ -174,11 +200,11 @@ class Replay:
 
     def _check_same(self, key: str, now) -> None:
         """Raises UserError if `now` is not what the run recorded under `key` when it began."""
-        first = next(iter(self._recorded.get("starts", [])), {})
+        first: dict[str, Any] = next(iter(self._recorded.get("starts", [])), {})
         if first.get(key, now) != now:
             raise UserError(
-                f"{self.name} began from {key} {first[key]}, and there is now {now}; restore it, or give steps from its "
-                f"first checkpoint on ({', '.join(map(str, self.saved[1:])) or 'there is none'})"
+                f"{self.name} started from {key} {first[key]}, which is now {now}; restore it, or give steps after the "
+                f"run's first checkpoint ({', '.join(map(str, self.saved[1:])) or 'there is none'})"
             )
 
 
@@ -188,13 +214,13 @@ def _read(workdir: Path) -> dict:
     content = json.loads((workdir / "versions.json").read_text())
     if PRUNED in content:
         raise UserError(
-            f"--workdir={workdir} holds a pruned network, without the training it came from; give the run's"
+            f"--workdir={workdir} holds a pruned network, which was not trained there; give the folder of its run"
         )
     return content | {"data": facts}
 
 
 def _scores(workdir: Path) -> dict[int, float]:
-    """Returns the run's scores on val by step, as its schedule saw them; null in the file is NaN."""
+    """Returns the run's scores on val by step, as its schedule read them; null in the file is NaN."""
     scores = {}
     for row in read_metrics(workdir / "metrics.jsonl"):
         if row["split"] == "val":

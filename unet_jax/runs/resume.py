@@ -1,4 +1,4 @@
-"""Check that a run may resume with a config: every step done would have been the same with it."""
+"""Checks that a run may resume with a config: each step done so far would have been the same with it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ SAME = "give the same config to resume it, or another --workdir"
 
 
 def resume_conflict(old: dict[str, Any], new: dict[str, Any], free: Sequence[str], num_examples: int = 1) -> str:
-    """Returns why a run cannot resume with another config, and what to do; "" if it can.
+    """Returns the reason why a run cannot resume with a config, and what to do; "" if it can resume.
 
     A run can be made longer if the rate of the steps done does not depend on its length. So its schedule must be one of
     `LENGTHLESS`, and its warm-up must take as many steps as before (`durations.shorten_warmup`).
@@ -19,7 +19,7 @@ def resume_conflict(old: dict[str, Any], new: dict[str, Any], free: Sequence[str
       old: the config that the run was started with, a nested dict.
       new: the config that it is to resume with.
       free: keys that may differ, such as `train.log_every`.
-      num_examples: of the training split.
+      num_examples: number of examples in the training split.
     """
     old, new = _flat(old), _flat(new)
     changed = {key for key in old.keys() | new.keys() if old.get(key, "absent") != new.get(key, "absent")}
@@ -30,7 +30,7 @@ def resume_conflict(old: dict[str, Any], new: dict[str, Any], free: Sequence[str
         if old["optim.schedule"] not in LENGTHLESS:
             known = ", ".join(LENGTHLESS)
             remedy = (
-                f"optim.schedule {old['optim.schedule']!r} ends with the run, so only {known} go on for longer; {SAME}"
+                f"optim.schedule {old['optim.schedule']!r} depends on the run's length, and only {known} do not; {SAME}"
             )
         elif old["optim.boundaries"] and _unit(old) != _unit(new):
             remedy = f"optim.boundaries are in the unit of the run's length: give that in {_unit(old)}; {SAME}"

@@ -1,7 +1,10 @@
-"""Scores of a trained run on a split, for `run_eval.py`."""
+"""Scores a trained run on a split, for `unet-jax eval`."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import jax
 from etils.epath import Path
 from ml_collections import ConfigDict
 
@@ -18,43 +21,52 @@ from unet_jax.runtime import processes
 
 
 def score_run(
-    workdir, *, split: str = "", root: str = "", dataset: Dataset | None = None, devices=None, **chosen
+    workdir: str | os.PathLike,
+    *,
+    split: str = "",
+    root: str = "",
+    dataset: Dataset | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    **chosen: Any,
 ) -> dict[str, float]:
     """Scores a run on a split, prints a table, and writes scores, masks and pictures under `WORKDIR/eval/`.
 
-    Each image is predicted once; the pictures show the masks that were scored. The results are named SPLIT, with what was
-    chosen behind it where it is not the run's own choice, such as `SPLIT-latest-fast-level2`.
+    Each image is predicted once; the pictures show the masks that were scored. The results have the name of the split.
+    Choices that differ from the run's config are added to it, e.g. `SPLIT-latest-fast-level2`.
 
     Args:
-      workdir: of the run.
+      workdir: the folder of the run.
       split: train, val or test; "" for test, or for val where there is no test split.
-      root: the data set's folder, if it is not where the config says.
-      dataset: the run's data set, if it is open already.
-      devices: to run on.
-      **chosen: checkpoint, mode, level and weights as for `load_predictor`.
+      root: the folder of the data, where they have moved; "" for that of the config.
+      dataset: the data set of the run, where it is open already.
+      devices: the devices to run on; all local ones by default.
+      **chosen: checkpoint, mode, level and weights, as of `load_predictor`.
 
     Returns:
       The summary, by the names of `evaluation/metrics.py`.
+
+    Raises:
+      UserError: as `load.open_model` and `open_dataset`; or the processes of the job have opened different checkpoints.
     """
-    workdir = resolve(workdir)
-    # All processes have closed the run's checkpoints when this returns.
+    folder = resolve(workdir)
+    # Waits until every process has closed the run's checkpoints.
     processes.barrier("before scoring")
-    run = open_model(workdir, devices=devices, **chosen)
-    shared_workdir.check_same_step(run.step, workdir)
+    run = open_model(folder, devices=devices, **chosen)
+    shared_workdir.check_same_step(run.step, folder)
     if dataset is None:
-        dataset = open_dataset(run, workdir, root)
+        dataset = open_dataset(run, folder, root)
     if not split:
         split = "test" if "test" in dataset.splits else "val"
         if split == "val":
             print("there is no test split; scoring val instead")
-    out, name = workdir / "eval", _result_name(run, split, chosen)
+    out, name = folder / "eval", _result_name(run, split, chosen)
     summary = write_scores(run, dataset, split, out, name)
-    _print_scores(run, summary, split, workdir, out / name)
+    _print_scores(run, summary, split, folder, out / name)
     return summary
 
 
 def _result_name(run: Run, split: str, chosen: dict) -> str:
-    """Returns the name of the results: the split, and what was chosen unlike the run's own choice."""
+    """Returns the name of the results: the split, then the choices that differ from the run's config."""
     defaults = {"checkpoint": "best", "mode": run.config.eval.mode, "weights": run.config.eval.weights}
     parts = [split]
     for key, default in defaults.items():
@@ -91,11 +103,11 @@ def write_scores(
     """Scores a split; writes OUT/NAME.json, and masks and pictures into OUT/NAME. Replaces earlier files of these names.
 
     Args:
-      run: opened for use.
-      dataset: the run's.
+      run: an opened run.
+      dataset: the data set of the run.
       split: train, val or test.
-      out: the folder.
-      name: of the results.
+      out: the folder of the results.
+      name: the name of the results.
       progress: is called with the number of images after each batch.
 
     Returns:
@@ -119,41 +131,53 @@ def write_scores(
         report.write_json(out / f"{name}.json", summary, rows, **about)
         report.save_pictures(masks, source, rows, out / name, limit=run.config.eval.num_pictures)
 
-    # Every process has written the masks of its images by now: `evaluate` sums over all of them.
+    # `evaluate` sums over all processes, so every process has written its masks by now.
     processes.on_process_0(write)
     return summary
 
 
 def open_dataset(run: Run, workdir: Path, root: str = "") -> Dataset:
-    """Opens the run's data set, at `root` where it has moved.
+    """Opens the run's data set. Prints a note if the data have changed.
 
-    Prints a note if the data have changed.
+    Args:
+      run: an opened run.
+      workdir: its folder, for messages.
+      root: the folder of the data, where they have moved; "" for that of the config.
 
     Raises:
-      UserError: the classes are not the network's.
+      UserError: the data's classes are not those of the network; or as `config_with_root` and `create_dataset`.
     """
     config = config_with_root(run, root)
     # Only training reads the weight map, so none is prepared.
     config.data.weight_map = False
     dataset = create_dataset(config)
     if dataset.fingerprint != run.facts["fingerprint"] and not root:
-        print(f"note: the data are not those that {workdir} was trained on (their contents or options differ)")
+        print(f"note: {workdir} was trained on other data (their contents or options differ)")
     if list(dataset.class_names) != list(run.facts["class_names"]):
         raise UserError(
-            f"the data's classes are {', '.join(dataset.class_names)}, those of {workdir} {', '.join(run.facts['class_names'])}"
+            f"the data's classes are {', '.join(dataset.class_names)}, and those of {workdir} are "
+            f"{', '.join(run.facts['class_names'])}; give data with the same classes"
         )
     return dataset
 
 
 def config_with_root(run: Run, root: str) -> ConfigDict:
-    """Returns a copy of the run's config with its data at `root`; "" where they have not moved."""
+    """Returns a copy of the run's config, with another folder of the data.
+
+    Args:
+      run: an opened run.
+      root: the folder of the data; "" for that of the config.
+
+    Raises:
+      UserError: a folder is given, and the data set is not read from one.
+    """
     config = run.config.copy_and_resolve_references()
     if root:
         key = next((key for key in ("root", "data_dir") if key in config.data), "")
         if not key:
-            raise UserError(f"--root={root}: the run's data set, {config.data.name}, is not a folder")
+            raise UserError(f"--root={root}: the run's data set, {config.data.name}, has no folder; leave --root out")
         config.data[key] = root
         if "class_names" in config.data:
-            # The masks of this folder may lack the highest class id.
+            # The masks in this folder may lack the highest class id.
             config.data.class_names = tuple(run.facts["class_names"])
     return config

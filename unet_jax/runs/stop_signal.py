@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run after its step, with its state saved."""
+"""Ends a run after its current step on Ctrl-C or SIGTERM, with its state saved."""
 
 import signal
 import sys
@@ -6,13 +6,16 @@ import threading
 
 
 class Interrupted(Exception):
-    """A signal stopped the run after its state was saved; the same command goes on from there."""
+    """Raised where a signal stopped the run after its state was saved; the same command resumes it."""
 
 
 class StopSignal:
-    """Sets `requested` at the first Ctrl-C or SIGTERM; a second one acts at once.
+    """A context in which the first Ctrl-C or SIGTERM sets `requested`; a second one acts at once.
 
-    A context manager: the handlers are those of before when it ends. Outside the main thread it changes none.
+    At its end the former handlers are set again. Outside the main thread it changes no handler.
+
+    Attributes:
+      requested: True after the first signal.
     """
 
     def __init__(self):
@@ -29,7 +32,7 @@ class StopSignal:
 
     def _request(self, number, frame):
         self.requested = True
-        print("\nstopping after this step, then saving (once more stops at once, without)", file=sys.stderr)
+        print("\nstopping after this step, then saving; a second signal stops at once, without saving", file=sys.stderr)
         self._restore_handlers()
 
     def _restore_handlers(self) -> None:

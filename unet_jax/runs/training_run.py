@@ -1,8 +1,10 @@
-"""A run that is opened to be trained: its parts, its state, and everything that records it."""
+"""Opens a run for training: its parts, its state, and everything that saves and records it."""
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 from etils.epath import Path
@@ -33,34 +35,39 @@ from unet_jax.training.state import TrainState, count_parameters
 
 @dataclasses.dataclass
 class TrainingRun:
-    """An opened run; the loop replaces `state` at every step, `p_step` and `measure_peak` once; all else stays.
+    """An opened run. The loop replaces `state` at every step, `p_step` and `measure_peak` once; all else stays.
 
     Attributes:
-      config: of the run.
-      workdir: its folder.
-      devices: to run on; None for all local ones.
-      parts: of the experiment that the config describes.
-      start_step: the step that the run goes on from.
-      num_steps: the step that it ends at.
-      eval_every: steps between two evaluations.
-      save_every: steps between two checkpoints besides those of evaluations; 0 for none.
-      log_every: steps between two rows of metrics.jsonl.
+      config: the config of the run.
+      workdir: the run's folder.
+      devices: the devices to run on; None for all local ones.
+      parts: the parts of the experiment that the config describes.
+      start_step: the number of steps done at the start.
+      num_steps: the number of steps at the end.
+      eval_every: steps from one evaluation to the next.
+      save_every: steps from one checkpoint to the next, in addition to those of evaluations; 0 for none.
+      log_every: steps from one row of metrics.jsonl to the next.
       patience: evaluations without a better score that end the run; 0 for no limit.
-      finished: True if no step is left to take.
-      state: on the devices, replicated.
-      p_step: `(state, batch) -> (state, metrics)`; compiled by the loop, with the first batch.
-      batches: of all steps after `start_step`, this process's rows.
+      finished: True where no step is left to take.
+      state: the state, replicated on the devices.
+      p_step: `(state, batch) -> (state, metrics)`; the loop compiles it with the first batch.
+      batches: the batches of all steps after `start_step`; this process's rows of them.
       val_source: the examples of val, decoded once.
       stop: set by a signal.
-      any_process: `parallel.AnyProcessFlag`.
-      checkpointer, writer, meter, curves, progress, profile: what saves and records the run.
-      tensorboard: None without `train.tensorboard`, and in all processes but the first.
+      any_process: says whether a signal came in any process.
+      checkpointer: saves states.
+      writer: writes metrics.jsonl.
+      meter: sums up metrics and times.
+      curves: draws metrics.jsonl.
+      progress: the bar and the lines on the screen.
+      profile: traces steps.
+      tensorboard: None without `train.tensorboard`, and in all processes except the first.
       measure_peak: measures the speed of a matrix product for the meter; set by the loop when the step is compiled.
     """
 
     config: ConfigDict
     workdir: Path
-    devices: list[jax.Device] | None
+    devices: Sequence[jax.Device] | None
     parts: Experiment
     start_step: int
     num_steps: int
@@ -86,15 +93,22 @@ class TrainingRun:
 
 
 @contextlib.contextmanager
-def open_training_run(config: ConfigDict, workdir, *, devices=None, profile_steps: str = "") -> Iterator[TrainingRun]:
+def open_training_run(
+    config: ConfigDict,
+    workdir: str | os.PathLike,
+    *,
+    devices: Sequence[jax.Device] | None = None,
+    profile_steps: str = "",
+) -> Iterator[TrainingRun]:
     """Checks the config, makes or checks the workdir, restores or initialises the state, and opens what records the run.
 
-    Everything is closed when the context ends. Closing the checkpointer waits for the last save; signals are heard until then.
+    Everything is closed when the context ends. Closing the checkpointer waits for the last save. Until then a signal is
+    noticed.
 
     Args:
-      config: as of `configs/default.py`.
+      config: a config with the keys of `configs/default.py`.
       workdir: the run's folder.
-      devices: to run on; all local ones by default.
+      devices: the devices to run on; all local ones by default.
       profile_steps: "FIRST:LAST" of the steps to trace, "" for none.
 
     Raises:
@@ -108,21 +122,21 @@ def open_training_run(config: ConfigDict, workdir, *, devices=None, profile_step
     train, num_steps, eval_every = config.train, parts.durations.num_steps, parts.durations.eval_every
     train_source = parts.dataset.source("train")
     val_source = InMemory(parts.dataset.source("val"), parts.loading_options["cache_bytes"])
-    workdir = shared_workdir.open_shared_workdir(workdir, config, parts.dataset, num_steps)
-    metrics_path = workdir / "metrics.jsonl"
+    folder = shared_workdir.open_shared_workdir(workdir, config, parts.dataset, num_steps)
+    metrics_path = folder / "metrics.jsonl"
 
     with contextlib.ExitStack() as stack:
-        # Entered first, so closed last: the last save, which closing the checkpointer waits for, is guarded too.
+        # Entered first, so closed last: a signal during the last save is noticed too.
         stop = stack.enter_context(StopSignal())
-        checkpointer = stack.enter_context(Checkpointer(workdir / "checkpoints", latest=config.checkpoint.latest))
+        checkpointer = stack.enter_context(Checkpointer(folder / "checkpoints", latest=config.checkpoint.latest))
         start_step, state, origin = _initial_state(config, parts, checkpointer)
         ended_early = start_step < num_steps and processes.on_process_0(
             lambda: out_of_patience(metrics_path, train.patience, step=start_step, every=eval_every)
         )
         finished = ended_early or start_step >= num_steps
-        curves = Curves(workdir)
+        curves = Curves(folder)
         if not finished:
-            add_start(workdir, start_step, **origin, imports=config.get("imports", ()))
+            add_start(folder, start_step, **origin, imports=config.get("imports", ()))
             stack.callback(curves.draw)
             _warn_of_little_room(checkpointer, state, config.checkpoint.latest)
         progress = stack.enter_context(contextlib.closing(Progress(start_step, num_steps)))
@@ -130,7 +144,7 @@ def open_training_run(config: ConfigDict, workdir, *, devices=None, profile_step
         tensorboard = None
         if train.tensorboard and not finished and processes.process_index() == 0:
             tensorboard = TensorBoardWriter(
-                workdir / "tensorboard",
+                folder / "tensorboard",
                 start_step,
                 val_source,
                 class_names=names,
@@ -140,11 +154,11 @@ def open_training_run(config: ConfigDict, workdir, *, devices=None, profile_step
             stack.callback(tensorboard.close)
         writer = MetricWriter(metrics_path, start_step, also=tensorboard.write_row if tensorboard else None)
         meter = Meter(names, parts.report_classes, train.batch_size)
-        profile.prepare(workdir, start_step, num_steps, progress.print)
+        profile.prepare(folder, start_step, num_steps, progress.print)
         stack.callback(profile.close)
-        for line in _opening_lines(config, parts, state, workdir, start_step, devices, ended_early=ended_early):
+        for line in _opening_lines(config, parts, state, folder, start_step, devices, ended_early=ended_early):
             progress.print(line)
-        # The processes start from one state: copies that start apart would stay apart.
+        # All processes start from one state. Copies that differ at the start would differ to the end.
         state = parallel.replicate(parallel.broadcast(state), devices)
         batches = train_pipeline.train_batches(
             train_source,
@@ -157,7 +171,7 @@ def open_training_run(config: ConfigDict, workdir, *, devices=None, profile_step
         )
         yield TrainingRun(
             config=config,
-            workdir=workdir,
+            workdir=folder,
             devices=devices,
             parts=parts,
             start_step=start_step,
@@ -184,11 +198,12 @@ def open_training_run(config: ConfigDict, workdir, *, devices=None, profile_step
 
 
 def _initial_state(config: ConfigDict, parts: Experiment, checkpointer: Checkpointer) -> tuple[int, TrainState, dict]:
-    """Returns the step to go on from, its state, and where a state of step 0 comes from, as `add_start` notes it."""
+    """Returns the number of steps done, the state after them, and the origin of a state of step 0 for `add_start`."""
     start_step = processes.on_process_0(lambda: checkpointer.latest_step() or 0)
     # A resumed run has weights already.
     encoder_weights = "" if start_step else config.model.get("encoder_weights", "")
-    state, init_from = parts.create_state(encoder_weights), {}
+    state = parts.create_state(encoder_weights)
+    init_from: dict[str, Any] = {}
     if start_step:
         start_step, state = restore_latest(checkpointer, state)
     elif config.train.init_from:
@@ -202,7 +217,7 @@ def _warn_of_little_room(checkpointer: Checkpointer, state: TrainState, latest: 
 
 
 def _opening_lines(config, parts, state, workdir, start_step, devices, *, ended_early: bool) -> list[str]:
-    """Returns what is printed before the first step: network, data, devices, durations, class weights."""
+    """Returns the lines to print before the first step: network, data, devices, durations, class weights."""
     splits = ", ".join(f"{split} {size}" for split, size in parts.dataset.splits.items())
     where = f"going on from step {start_step} in {workdir}" if start_step else f"into {workdir}"
     lines = [
@@ -212,14 +227,14 @@ def _opening_lines(config, parts, state, workdir, start_step, devices, *, ended_
     ]
     if ended_early:
         lines.append(
-            f"the run has ended: its last {config.train.patience} scores are no better than the best before them "
-            "(train.patience); with 0 it goes on, with a higher one perhaps"
+            f"the run has ended: its last {config.train.patience} scores are no better than the best before them; to go on, set "
+            "train.patience to 0 or to more evaluations"
         )
     unrecorded = "" if config.get("imports") else describe_unrecorded(config)
     if unrecorded:
         lines.append(
-            f"note: {unrecorded}: added by this program and not by a file of config.imports, so a program that opens the run "
-            "has to add it too"
+            f"note: {unrecorded}: this program has added it, and config.imports names no file that does; add it before you "
+            "open the run in another program"
         )
     if config.loss.class_weighting:
         names = channel_names(parts.module, parts.dataset.class_names)

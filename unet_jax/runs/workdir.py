@@ -11,9 +11,9 @@ WORKDIR/eval/                 scores, masks and pictures
 WORKDIR/checkpoints_damaged/  checkpoints that a resumed run could not use (checkpoints/recover.py)
 
 A run that is started again resumes from its latest whole checkpoint. A damaged checkpoint (a file missing or cut off, a bit
-flipped) is moved to `checkpoints_damaged/`, and its leaf or file and the reason are printed. If no checkpoint is whole, the
-run stops, moves nothing, and does not start anew. A full disk stops a run as well: the message says how much the checkpoint
-needs, what is free, and which checkpoint the same command resumes from (checkpoints/disk_space.py).
+flipped) is moved to `checkpoints_damaged/`; the damaged leaf or file and the reason are printed. If no checkpoint is whole,
+the run stops and moves nothing. A full disk stops a run too: the message gives the bytes needed, the bytes free, and the
+checkpoint that the same command resumes from (checkpoints/disk_space.py).
 """
 
 import contextlib
@@ -42,7 +42,8 @@ from unet_jax.storage.digests import file_sha256
 from unet_jax.storage.write_errors import report_write_errors
 
 # Keys that a resumed run may change. No result depends on them, except that `train.patience` decides where a run ends.
-# The data of `data.root`, `data.split_file` and `data.data_dir` may move; their fingerprint must stay.
+# The data of `data.root`, `data.split_file` and `data.data_dir` may move; their fingerprint must stay the same. The files
+# of `imports` may move; where their content has changed, a warning says so.
 FREE = (
     "imports",
     "data.root",
@@ -59,7 +60,7 @@ FREE = (
     "checkpoint.every",
     "checkpoint.latest",
 )
-# Packages that results depend on, those of them that are installed.
+# Packages that results depend on. Those that are installed are recorded.
 PACKAGES = (
     "unet-jax",
     "jax",
@@ -68,7 +69,7 @@ PACKAGES = (
     "optax",
     "ml-dtypes",
     "ml-collections",
-    # What devices compute with.
+    # Libraries of the devices.
     "libtpu",
     "jax-cuda13-plugin",
     "nvidia-cudnn-cu13",
@@ -76,14 +77,14 @@ PACKAGES = (
     "jax-cuda12-plugin",
     "nvidia-cudnn-cu12",
     "nvidia-cublas-cu12",
-    # What restores a checkpoint.
+    # They restore a checkpoint.
     "orbax-checkpoint",
     "tensorstore",
-    # What decides the order of the examples.
+    # They decide the order of the examples.
     "tensorflow-datasets",
     "array-record",
     "grain",
-    # What reads pixels and computes masks and weight maps.
+    # They read pixels, and compute masks and weight maps.
     "numpy",
     "scipy",
     "scikit-image",
@@ -101,8 +102,8 @@ SETTINGS = (
 PRUNED = "pruned"
 
 
-def data_facts(dataset: Dataset) -> dict:
-    """Returns the properties of a data set that a trained network depends on, as JSON holds them."""
+def data_facts(dataset: Dataset) -> dict[str, Any]:
+    """Returns the properties of a data set that a trained network depends on, in the types of JSON."""
     return {
         "fingerprint": dataset.fingerprint,
         "class_names": list(dataset.class_names),
@@ -114,61 +115,63 @@ def data_facts(dataset: Dataset) -> dict:
     }
 
 
-def open_workdir(workdir, config: ConfigDict, dataset: Dataset, num_steps: int) -> Path:
+def open_workdir(workdir: str | os.PathLike, config: ConfigDict, dataset: Dataset, num_steps: int) -> Path:
     """Makes the workdir and writes `config.json` and `versions.json`, or checks those of the run that is in it.
 
     Args:
       workdir: the folder.
-      config: of the run.
-      dataset: the run's.
+      config: the config of the run.
+      dataset: the data set of the run.
       num_steps: steps of the run.
 
     Returns:
       The folder's path.
 
     Raises:
-      UserError: the workdir cannot be written, or belongs to a run with another config or on other data, or to one that
+      UserError: the workdir cannot be written; or it belongs to a run with another config or on other data, or to one that
         has taken more than `num_steps`.
     """
-    workdir = resolve(workdir)
-    disk_space.check_writable(workdir)
+    folder = resolve(workdir)
+    disk_space.check_writable(folder)
     new_config, facts = json.loads(config.to_json()), data_facts(dataset)
     # The run may be opened from another folder than the one that it was started in.
     new_config["imports"] = list(digests(config.get("imports", ())))
     starts = []
-    steps = saved_steps(workdir / "checkpoints")
+    steps = saved_steps(folder / "checkpoints")
     # Without a checkpoint there is nothing to protect.
     if steps:
-        content = json.loads((workdir / "versions.json").read_text())
+        content = json.loads((folder / "versions.json").read_text())
         if PRUNED in content:
             raise UserError(
-                f"--workdir={workdir} holds a pruned network, without the optimiser's state to go on from; give another one"
+                f"--workdir={folder} holds a pruned network, which has no state of the optimiser to resume from; give another "
+                "--workdir"
             )
-        _check_same(workdir, new_config, facts)
+        _check_same(folder, new_config, facts)
         if max(steps) > num_steps:
             raise UserError(
-                f"--workdir={workdir} is at step {max(steps)}, the config says {num_steps} in all; give at least as many"
+                f"--workdir={folder} is at step {max(steps)}, and the config's run has {num_steps} steps; make it longer, or "
+                "give another --workdir"
             )
         starts = content["starts"]
     with report_write_errors():
-        json_file.write(workdir / "config.json", new_config, indent=2)
-        json_file.write(workdir / "versions.json", {"data": facts, "starts": starts}, indent=2)
-    return workdir
+        json_file.write(folder / "config.json", new_config, indent=2)
+        json_file.write(folder / "versions.json", {"data": facts, "starts": starts}, indent=2)
+    return folder
 
 
 def add_start(
-    workdir: Path, start_step: int, *, init_from: dict, encoder_weights: str = "", imports: Sequence[str] = ()
+    workdir: Path, start_step: int, *, init_from: dict[str, Any], encoder_weights: str = "", imports: Sequence[str] = ()
 ) -> None:
-    """Adds a start to `versions.json`: the step, and the `versions` that the steps from there on run with.
+    """Adds a start to `versions.json`: the step, and the `versions` that the steps after it run with.
 
-    Process 0 writes it. The starts of before stay.
+    Process 0 writes it. The earlier starts stay in the file.
 
     Args:
       workdir: the run's folder.
-      start_step: the step that the run goes on from.
-      init_from: workdir and step of the run that step 0 was taken from; {} for none.
-      encoder_weights: the file of weights that step 0 was taken from, whose sha256 is noted; "" for none.
-      imports: the files that the config imports, whose sha256 are noted.
+      start_step: the number of steps done at the start.
+      init_from: workdir and step of the run that gave the network of step 0; {} for none.
+      encoder_weights: the file of weights that the encoder of step 0 was read from; its sha256 is recorded. "" for none.
+      imports: the files that the config imports; their sha256 are recorded.
     """
     if processes.process_index() != 0:
         return
@@ -184,12 +187,16 @@ def add_start(
         json_file.write(path, content, indent=2)
 
 
-def resolve(workdir) -> Path:
-    """Returns the path of a run's folder, as `paths.resolve` does."""
+def resolve(workdir: str | os.PathLike) -> Path:
+    """Returns the path of a run's folder, as `paths.resolve` does.
+
+    Raises:
+      UserError: as `paths.resolve`.
+    """
     return paths.resolve(workdir, "--workdir")
 
 
-def load_config(workdir, imports: Sequence[str] | None = None) -> ConfigDict:
+def load_config(workdir: str | os.PathLike, imports: Sequence[str] | None = None) -> ConfigDict:
     """Reads the config of the run in `workdir`, and runs the files that it imports.
 
     Prints a warning where such a file has changed since the run's last start.
@@ -199,11 +206,14 @@ def load_config(workdir, imports: Sequence[str] | None = None) -> ConfigDict:
       imports: the files to run instead of the config's own.
 
     Raises:
-      UserError: there is none, its keys or values are not those of this version, or a file that it imports is gone or fails.
+      UserError: there is no config, its keys or values are not those of this version, or a file that it imports is gone or
+        fails.
     """
     path = resolve(workdir) / "config.json"
     if not path.exists():
-        raise UserError(f"--workdir={workdir} has no config.json, so no run is there; train first with unet-jax train")
+        raise UserError(
+            f"--workdir={workdir} has no config.json, so it is not the folder of a run; train first with unet-jax train"
+        )
     config = ConfigDict({"imports": (), **json_file.tuples(json.loads(path.read_text()))})
     if imports is not None:
         config.imports = tuple(imports)
@@ -211,7 +221,7 @@ def load_config(workdir, imports: Sequence[str] | None = None) -> ConfigDict:
     try:
         read_sections(config)
     except UserError as error:
-        raise UserError(f"--workdir={workdir}: its config.json is of another version ({error}); train anew") from error
+        raise UserError(f"--workdir={workdir}: its config.json is of another version ({error}); train again") from error
     return config
 
 
@@ -239,16 +249,20 @@ def _first_digits(by_path: dict[str, str]) -> str:
     return ", ".join(digest[:12] for digest in by_path.values())
 
 
-def load_facts(workdir) -> dict:
-    """Reads the `data_facts` of the run in `workdir`; raises UserError if there are none."""
+def load_facts(workdir: str | os.PathLike) -> dict[str, Any]:
+    """Reads the `data_facts` of the run in `workdir`.
+
+    Raises:
+      UserError: there are none.
+    """
     path = resolve(workdir) / "versions.json"
     if not path.exists():
         raise UserError(f"--workdir={workdir} has no versions.json: its run was never started; train first")
     return json.loads(path.read_text())["data"]
 
 
-def versions() -> dict:
-    """Returns what the numbers of a run depend on: packages, git commit, devices, flags and settings of this process."""
+def versions() -> dict[str, Any]:
+    """Returns the packages, git commit, devices, flags and settings of this process, on which the results depend."""
     packages = {}
     for name in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -268,7 +282,7 @@ def versions() -> dict:
     }
 
 
-def _check_same(workdir, new_config: dict, facts: dict) -> None:
+def _check_same(workdir: Path, new_config: dict, facts: dict) -> None:
     """Raises UserError if the run in `workdir` has another config or other data."""
     conflict = resume_conflict(
         load_config(workdir, imports=new_config["imports"]).to_dict(),
@@ -288,7 +302,7 @@ def _check_same(workdir, new_config: dict, facts: dict) -> None:
 
 def _git(*arguments: str) -> str:
     root = Path(__file__).absolute().parents[2]
-    # Without a checkout, as in an installed package, the version says what code it is.
+    # An installed package has no checkout; its version is recorded.
     if not (root / ".git").exists():
         return ""
     try:

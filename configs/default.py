@@ -98,10 +98,10 @@ def get_config(arg: str = "") -> ConfigDict:
         {
             # adamw, adam, sgd, rmsprop or lion.
             "name": "adamw",
-            # The highest rate.
+            # The highest learning rate.
             "learning_rate": 2e-3,
-            # The rate after the warm-up. cosine and poly fall to 0 at the last step. one_cycle rises during the warm-up, then
-            # falls nearly to 0. constant, step and plateau (which follows the score on val) ignore the run's length.
+            # How the rate changes after the warm-up. cosine and poly fall to 0 at the last step. one_cycle rises during the
+            # warm-up, then falls nearly to 0. constant, step and plateau (which follows the score on val) ignore the run's length.
             "schedule": "cosine",
             # Length of the warm-up in steps; set the two other units to 0. A warm-up that would not end within the run is
             # shortened to a tenth of the run, and a line says so.
@@ -120,7 +120,8 @@ def get_config(arg: str = "") -> ConfigDict:
             "plateau_patience": 3,
             # plateau: smallest gain of IoU over the best score that counts as a gain.
             "plateau_gain": 1e-4,
-            # On kernels only. Decoupled for adamw and lion; for the others L2, added before the moments.
+            # Of kernels only. For adamw and lion it is decoupled. For the others it is an L2 term, added to the gradient
+            # before the moments.
             "weight_decay": 1e-4,
             # sgd, rmsprop: momentum; 0 for none. U-Net's authors use sgd with 0.99.
             "momentum": 0.9,
@@ -136,9 +137,10 @@ def get_config(arg: str = "") -> ConfigDict:
             "eps": 1e-8,
             # Largest global norm of the gradient; 0 for no limit.
             "grad_clip": 1.0,
-            # Number of micro-batches that the batch of a step is split into. Saves memory, gives the same gradient.
+            # Number of micro-batches that the batch of a step is split into. Saves memory. The gradient is the same, except
+            # with BatchNorm, which normalises one micro-batch at a time.
             "accumulate": 1,
-            # Decay of a moving average of the weights, e.g. 0.999. The average is scored too. 0 for none.
+            # Decay of a moving average of the weights, e.g. 0.999. The average is also scored. 0 for none.
             "ema_decay": 0.0,
             # Patterns of parameters that are not trained, e.g. ("encoder/*",). Their BatchNorm statistics still change.
             "freeze": (),
@@ -156,7 +158,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "num_epochs": 0.0,
             # The same in examples.
             "num_examples": 0,
-            # Steps between rows of metrics.jsonl. Each checkpoint ends a row, too.
+            # Steps between rows of metrics.jsonl. Each checkpoint also ends a row.
             "log_every": 20,
             # Steps between evaluations on val; set the two other units to 0. Each evaluation saves a checkpoint.
             "eval_every": 160,
@@ -164,7 +166,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "eval_every_epochs": 0.0,
             # The same in examples.
             "eval_every_examples": 0,
-            # Evaluations without a better score, after which the run ends early; 0 for never.
+            # Number of evaluations in a row without a better score, after which the run ends early; 0 for never.
             "patience": 0,
             # Also writes WORKDIR/tensorboard: every row, and predictions on val. Needs the extra tensorboard.
             "tensorboard": False,
@@ -180,7 +182,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "pad_multiple": 64,
             # accurate (mean of the heads' probabilities) or fast (the deepest head).
             "mode": "accurate",
-            # Classes that masks are written of. Their mean is the score. () for all but class 0.
+            # Classes whose masks are written. Their mean is the score. () for all except class 0.
             "classes": ("anode", "cathode"),
             # raw, or ema (needs optim.ema_decay): which weights choose the best checkpoint and predict.
             "weights": "raw",
@@ -200,7 +202,7 @@ def get_config(arg: str = "") -> ConfigDict:
 
 
 def augment() -> ConfigDict:
-    """Returns every option of augmentation. A pair is (least, most) of what is drawn. Grey values change in the order of the keys.
+    """Returns every option of augmentation. A pair is the range of a draw. Grey values change in the order of the keys.
 
     To see the windows that the network gets: unet-jax preview --config=CONFIG --out=sheet.png
     """
@@ -224,7 +226,7 @@ def augment() -> ConfigDict:
             "shift": 0.0,
             # linear or cubic: how elastic, rotate, scale, shear and shift read the image. Masks take the nearest pixel.
             "interpolation": "linear",
-            # mirror, or void (not valid): what these five show from outside the window.
+            # mirror, or void (not valid): the pixels that these five read from outside the window.
             "fill_mode": "mirror",
             # Range of the std of a Gaussian in pixels.
             "blur": (0.0, 0.0),
@@ -236,7 +238,7 @@ def augment() -> ConfigDict:
             "contrast": 0.2,
             # Adds up to this many standard deviations of the image, either way.
             "brightness": 0.1,
-            # As gamma, on the negative image.
+            # The same as gamma, on the negative of the image.
             "inverted_gamma": 0.0,
             # Exponent in exp(-g) .. exp(g), on the window's range of grey values.
             "gamma": 0.2,
@@ -246,7 +248,7 @@ def augment() -> ConfigDict:
             "cutout": 0,
             # Range of the rectangles' height and width, as fractions of the window's.
             "cutout_size": (0.1, 0.3),
-            # Probability that a window undergoes the change at all.
+            # Probability that a window gets the change.
             "probability": {
                 "elastic": 1.0,
                 "rotate": 1.0,
@@ -313,7 +315,7 @@ def augment_unet() -> ConfigDict:
     config.rotate, config.shift = 180.0, 16.0
     # "Gray value variations"; the amounts are ours.
     config.brightness, config.contrast = 0.1, 0.2
-    # The paper's overlap-tile strategy fills missing context so.
+    # The paper's overlap-tile strategy fills missing context in this way.
     config.fill_mode = "mirror"
     return config
 
@@ -366,7 +368,7 @@ def unet() -> ConfigDict:
             "encoder_weights": "",
             # Fraction of activations that are set to 0 in training.
             "dropout": 0.0,
-            # Of the computation: float32 or bfloat16 (or float64, see Network). Parameters are float32.
+            # Type of the computation: float32 or bfloat16 (or float64, see Network). Parameters are float32.
             "dtype": "float32",
             # softmax, or sigmoid: each channel is a mask, and masks may overlap.
             "activation": "softmax",
@@ -386,7 +388,7 @@ def fcn() -> ConfigDict:
             "stride": 8,
             # Channels of the five blocks, and of fc6 and fc7.
             "widths": (8, 16, 32, 64, 64, 80),
-            # After fc6 and fc7.
+            # Dropout rate after fc6 and fc7.
             "dropout": 0.5,
             # As in `unet()`.
             "dtype": "float32",
@@ -408,9 +410,9 @@ def fc_densenet() -> ConfigDict:
             "stem_features": 16,
             # Maps that each layer adds.
             "growth_rate": 8,
-            # Of the blocks down, the bottleneck and the blocks up.
+            # Layers of each block: on the way down, the bottleneck, on the way up.
             "layers_per_block": (2, 3, 4, 5, 4, 3, 2),
-            # After every convolution but the first and the last.
+            # Dropout rate after every convolution except the first and the last.
             "dropout": 0.2,
             # As in `unet()`.
             "dtype": "float32",
@@ -433,7 +435,7 @@ def pipeline() -> dict:
         "normalize": "image",
         # Fraction of the training images used; independent of the seed. A smaller fraction is a subset of a larger one.
         "train_fraction": 1.0,
-        # Fraction of the windows that show a random pixel of a random class other than class 0; nnU-Net uses 0.33.
+        # Fraction of the windows that show a random pixel of a random class except class 0; nnU-Net uses 0.33.
         "foreground_fraction": 0.0,
         # Makes U-Net's weight map from the instances, for loss.weights.weighted_cross_entropy.
         "weight_map": False,

@@ -1,9 +1,9 @@
-"""Trains U-Net on the nuclei of the Data Science Bowl 2018. The network differs from `nuclei`, and how its loss is written.
+"""Trains U-Net on the nuclei of the Data Science Bowl 2018. It differs from `nuclei` in the network and the form of the loss.
 
     unet-jax train --config=nuclei_unet:FOLDER --workdir=runs/nuclei_unet
 
 FOLDER as in `nuclei`. The loss is half the binary cross entropy and the Dice loss, as two terms. So the first can be
-exchanged for the cross entropy with U-Net's weight map: --config.data.weight_map=True
+replaced by the cross entropy with U-Net's weight map: --config.data.weight_map=True
 --config.loss.weights.binary_cross_entropy=0 --config.loss.weights.weighted_cross_entropy=0.5
 
 Hardware: two CPU cores. docs/explanation/results.md has time and score.

@@ -1,4 +1,4 @@
-"""Trains a tiny U-Net++ on a few small synthetic X-rays. The run goes through every part and so tests an installation.
+"""Trains a tiny U-Net++ on a few small synthetic X-rays. The run uses every part, so it tests an installation.
 
     unet-jax train --config=smoke --workdir=runs/smoke
 

@@ -1,17 +1,17 @@
-"""Proves which networks these are: lines of PASS and FAIL, each with a number that does not come from their code.
+"""Checks that the networks are the published ones, against numbers that do not come from their code.
 
     unet-jax certify
     unet-jax certify --config=default
     unet-jax certify --out=certificate.json
     unet-jax certify --against=torch
 
-Checked of U-Net, U-Net++, FCN and FC-DenseNet: parameter counts, sizes, which node reads which (found by raising each
-node's output), how weights start, what dropout drops, and logits compared with a plain NumPy network in float64. Of U-Net
-and U-Net++ also the losses. Below stands what each option changes of the published networks. With --config, the first
-lines say which of these changes that config's network has. --against=torch (extra torch) also compares U-Net and U-Net++
-with PyTorch in float64: logits, every gradient, and ten steps of Adam.
+For U-Net, U-Net++, FCN and FC-DenseNet it checks parameter counts, sizes, which node reads which (found by raising each
+node's output), initial weights, what dropout drops, and logits compared with a plain NumPy network in float64. For
+U-Net and U-Net++ it also checks the losses. The last lines list how each option changes the published networks. With
+--config, the first lines list which of these changes the network of that config has. --against=torch (extra torch) also
+compares U-Net and U-Net++ with PyTorch in float64: logits, every gradient, and ten steps of Adam.
 
-It runs on the CPU, also where there is an accelerator.
+It runs on the CPU, even if there is an accelerator.
 
 Status: 1 if a check fails, 2 for bad input.
 """

@@ -5,7 +5,8 @@
     unet-jax check FOLDER --masks_dir=masks3 --class_names="('background', 'stack', 'plate')"
 
 The flags are the keys of `data` of the same names (configs/default.py). Tables go to stdout, and below them a line
-"warning: ..." for each thing that may be a mistake. Each line "error: ..." on stderr is an error that would end a training.
+"warning: ..." for each thing that may be a mistake. Each line "error: ..." on stderr names something that would stop a
+training.
 
 OUT gets sheet.png (images with outlined masks), alike.png (pairs of images in different splits that look alike, if there
 are any) and check.json (every error and warning, the thousand most similar pairs, and the number of all such pairs).

@@ -13,7 +13,7 @@ from unet_jax.version import __version__
 
 
 class Command(NamedTuple):
-    """What a command does, in a line, and what is typed behind its name in an example."""
+    """Describes a command by one line, and by the arguments of an example."""
 
     line: str
     example: str

@@ -4,16 +4,16 @@
     unet-jax gradients --workdir=runs/unet --workdir=runs/unet_pp --steps=0,200 --out=runs/gradients
     unet-jax gradients --config=electrodes_fc_densenet --steps=0 --out=runs/gradients
 
-For each run and step s it takes the state after s steps and the batch on which that state is trained next. Of that batch's
-loss, augmented and with dropout as in training, it takes the gradient for each convolution's kernel, before clipping. A
-state without a checkpoint is made again: the run is trained on in memory from the nearest checkpoint before it, or from
-step 0. The program first prints what that takes. The run's data have to be there. On the packages and the number of devices
-of the run, the state is the run's, bit by bit.
+For each run and step s it takes the state after s steps and the batch on which that state is trained next. Of that
+batch's loss, augmented and with dropout as in training, it takes the gradient for each convolution's kernel, before
+clipping. A state without a checkpoint is made again: the run is trained on in memory from the nearest checkpoint before
+it, or from step 0. The program first prints how many steps that takes. The run's data must be available. With the
+packages and the number of devices of the run, the state equals the run's, bit by bit.
 
-The measure is |g| / |w|, a kernel's gradient norm over its norm: the relative change by a step of gradient descent at rate
-1, the inverse of the trust ratio of You et al., "Large Batch Training of Convolutional Networks", 2017. It can be compared
-between layers of any size and scale; |g| and its root mean square depend on both. Depth is the number of convolutions on
-the longest way from the image. A gradient is of one batch, so it is noisy.
+The measure is |g| / |w|, a kernel's gradient norm over its norm: the relative change by a step of gradient descent at
+rate 1, the inverse of the trust ratio of You et al., "Large Batch Training of Convolutional Networks", 2017. It can be
+compared between layers of any size and scale; |g| and its root mean square depend on both. Depth is the number of
+convolutions on the longest path from the image. A gradient is of one batch, so it is noisy.
 
 OUT gets gradients.csv (a line for each run, step and layer, with all three) and gradients.png, a panel for each step.
 

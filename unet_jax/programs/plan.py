@@ -4,13 +4,14 @@
     unet-jax plan --config=default --topology=v5e:2x2,v5p:2x2x1 --fit --out=plan.json
     unet-jax plan --config=battery_xray:FOLDER --channels=1 --classes=3 --topology=v6e:2x4
 
-The training step of the config is compiled and not run: for the devices of this machine, or for TPUs that are not there
-(extra tpu, on any machine; a large network takes minutes). The plan shows for each device: parameters, optimiser state,
-activations, and peak memory compared with its capacity. It shows FLOPs and bytes of an image, the time at the device's peak
-rates (its roofline), and which of arithmetic and memory traffic takes longer; bytes and time of the all-reduces; expected
-images/s; for TPUs the same on 4 to 256 chips. The data cache keeps what was compiled.
+The training step of the config is compiled and not run: for the devices of this machine, or for TPUs that this machine
+does not have (extra tpu; a large network takes minutes). The plan shows for each device: parameters, optimiser state,
+activations, and peak memory compared with its capacity. It shows FLOPs and bytes per image, the time at the device's
+peak rates (its roofline), and whether arithmetic or memory traffic takes longer. It shows bytes and time of the
+all-reduces and the expected images/s, for TPUs also on 4 to 256 chips. The data cache keeps the costs of compiled
+programs.
 
---fit compiles several batches: it searches for the largest batch that fits a device, to within 5 %.
+--fit searches for the largest batch that fits a device, to within 5 %; it compiles the step for several batches.
 
 Status: 2 for bad input, with one line that says what.
 """

@@ -1,4 +1,4 @@
-"""Draws what a network will see: training windows before and after augmentation, in pairs on one sheet.
+"""Draws the training windows that a network will get, before and after augmentation, in pairs on one sheet.
 
     unet-jax preview --config=default --out=sheet.png
     unet-jax preview --config=nuclei:FOLDER --out=sheet.png --config.augment.rotate=180

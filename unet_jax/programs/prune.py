@@ -4,8 +4,8 @@
     unet-jax prune --workdir=runs/electrodes --max_iou_drop=2 --mode=fast --out=runs/small
     unet-jax eval --workdir=runs/small
 
-The run is of model.name unet_pp with model.deep_supervision. A table shows each level twice: averaged over its heads
-(accurate) and by one head (fast). It holds parameters, FLOPs, memory, milliseconds an image on one device, and IoU with
+The run must have model.name unet_pp and model.deep_supervision. A table shows each level twice: averaged over its heads
+(accurate) and by one head (fast). It holds parameters, FLOPs, memory, milliseconds per image on one device, and IoU with
 intervals; the lines below it define each column.
 
 The program chooses the smallest level whose IoU (pooled, mean over eval.classes, on --split, in --mode) lies at most

@@ -1,12 +1,13 @@
-"""Measures what the skip connections of trained networks contribute: place, boundaries, and maps that fit each other.
+"""Measures what the skip connections of trained networks contribute: localisation, boundaries, similar maps.
 
     unet-jax skips --workdir=runs/unet --workdir=runs/unet_pp
     unet-jax skips --workdir=runs/unet --mean=both --out=runs/skips
     unet-jax skips --workdir=runs/unet --workdir=runs/unet_pp --similarity
 
-Localisation: IoU and boundary IoU of a split (pooled). They are measured first of the network as it is, then with the
-output of each node, and of each skip connection alone, replaced by its mean of each channel; other readers of the same map
-still see the real one. --mean=set takes the mean over all images of the split, which leaves nothing of the image.
+Localisation: it measures IoU and boundary IoU of a split (pooled), first of the unchanged network. Then it replaces the
+output of each node, and of each skip connection alone, by the mean of each channel, and measures again. Other readers
+of the same map still get the real one. --mean=set takes the mean over all images of the split, which removes all
+information about the image.
 --mean=image takes the mean over each image's map, which keeps what is in the image and removes where it is. Both are means
 of the maps as the network computes them, mirrored padding included. The table shows points lost. OUT gets skips.csv,
 skips.json and skips.png, a column of panels for each run.
@@ -15,7 +16,7 @@ Semantic gap: --similarity replaces nothing. It compares the maps that each node
 of the split: 1 for maps that are equal up to rotation and scale. OUT gets similarity.csv, similarity.json and
 similarity.png.
 
-The networks may be any, on the same images.
+Any networks can be compared, on the same images.
 
 Status: 2 for bad input, with one line that says what.
 """

@@ -1,11 +1,12 @@
-"""Trains and scores one experiment: config in, workdir out.
+"""Trains one experiment from a config, scores it, and writes everything into a workdir.
 
     unet-jax train --config=default --workdir=runs/electrodes
     unet-jax train --config=battery_xray:FOLDER --workdir=runs/battery --config.optim.learning_rate=1e-3
     unet-jax train --config=default --config.model=unet --workdir=runs/unet
     unet-jax train --config=electrodes_sweep --workdir=runs/sweep --sweep_index=0
 
-The last trains one point of a sweep, which get_sweep() of the config file lists. A job array of a cluster does so.
+The last command trains one point of a sweep; get_sweep() of the config file lists the points. A job array of a cluster
+can train all of them.
 
 The same command again resumes from the workdir's latest checkpoint: after a crash, after Ctrl-C, or on another number of
 devices. Every key and its meaning: configs/default.py. The workdir gets metrics.jsonl, curves.png, checkpoints/, and

@@ -4,8 +4,8 @@
     unet-jax verify-resume --config=default --workdir=runs/proof --steps=24 --kills=6
 
 Trains the config's first steps twice: once undisturbed, once with SIGKILLs at random moments, a third of them in a save.
-Then compares the last checkpoint and the rows of metrics.jsonl bit by bit. WORKDIR/verify_resume gets both runs and what
-they printed. On a GPU add --deterministic; without it no two runs are equal there.
+Then compares the last checkpoint and the rows of metrics.jsonl bit by bit. WORKDIR/verify_resume gets both runs and
+their output. On a GPU add --deterministic; without it two runs may differ.
 
 Status: 0 for equal, 1 for different, 2 for bad input.
 """

@@ -1,11 +1,11 @@
-"""Compiles the training step for TPUs that are not there, with the project's convolution and with flax's.
+"""Compiles the training step for TPUs that this machine does not have, with the project's convolution and with flax's.
 
     pip install -c requirements.txt -e '.[tpu]'
     python benchmarks/ahead_of_time.py --model=unet_pp --topology=v5e:2x2
 
-Prints, for one chip, the FLOPs and the bytes moved by XLA's count, and the memory held, of both programs. Ends with status 1
-if the project's program has more FLOPs or moves more bytes. The weight gradient has a special form for CPUs
-(unet_jax/models/conv.py), which must cost other devices nothing. Needs no TPU. Compiling a step takes minutes.
+Prints, for one chip, the FLOPs and the bytes moved as XLA counts them, and the memory held, of both programs. Ends with
+status 1 if the project's program has more FLOPs or moves more bytes. The weight gradient has a special form for CPUs
+(unet_jax/models/conv.py), which must not cost other devices anything. Needs no TPU. Compiling a step takes minutes.
 """
 
 import sys

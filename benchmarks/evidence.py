@@ -8,12 +8,12 @@
     python benchmarks/evidence.py --claims
 
 A row is a run: a config, a data set, a seed and minutes. First step_seconds.py measures the seconds a step of all networks of
-a data set, in turn. The number of steps that fills the minutes is then fixed and written to the file of results, so the
-same command trains the same bits whatever the machine's speed is that day. A row that is done is not run again. One that was
-stopped continues. One that fails does not stop the others. Rows whose folder is not given are left out, with a note.
+a data set, in turn. The number of steps that fills the minutes is then fixed and written to the file of results. So
+the same command trains the same bits, also if the machine is slower on another day. A finished row is not run again. A stopped
+row continues. A row that fails does not stop the others. Rows whose folder is not given are left out, with a note.
 
 Results go to benchmarks/results.csv and from there into README.md and docs/explanation/results.md. With another --results
-file the docs stay as they are, and the tables are printed. --pictures copies the best, the median and the worst image of a
+file the docs do not change, and the tables are printed. --pictures copies the best, the median and the worst image of a
 run on the synthetic X-rays into docs/images/, and prints where those of the other data sets are. --claims analyses the runs
 that are done and writes docs/explanation/claims.md (claims.py).
 """
@@ -268,7 +268,7 @@ def run_all(
                 try:
                     run_row(row, results, workdir, folder, programs)
                 except Exception:
-                    # The files of one row are not as they should be; the others continue.
+                    # The files of one row are wrong; the others continue.
                     traceback.print_exc()
     return [row.name for row in chosen if not results.done(row.name)]
 

@@ -17,7 +17,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
-# A script has its own folder there, not the project's.
+# Python puts the folder of a script on the path, not the project's.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from unet_jax.errors import UserError

@@ -1,6 +1,6 @@
 """The runs behind the results: which config, which data, which seed, how many minutes.
 
-Experiments of one data set are compared at equal minutes. They differ in the network alone, except the one that is trained
+Experiments of one data set are compared at equal minutes. They differ only in the network, except the one that is trained
 as its authors trained it. An experiment that adds to another (`adds_to`) has the other's network and number of steps, and
 one addition to the training: its score shows the gain, its seconds a step show the cost. References are figures that were
 given to this project and not run here: scores of a threshold, and of another library.
@@ -215,7 +215,7 @@ def select(pattern: str = "*", minutes: float = 0.0) -> list[Row]:
     if not chosen:
         raise UserError(f"--only={pattern}: no row has such a name; the rows are {', '.join(row.name for row in ROWS)}")
     if minutes:
-        # Rows that differ in minutes alone become one.
+        # Rows that differ only in minutes become one.
         chosen = list(dict.fromkeys(dataclasses.replace(row, minutes=minutes) for row in chosen))
     return chosen
 

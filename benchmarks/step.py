@@ -5,12 +5,12 @@
 
 The work: 4 images of 96 x 96 x 3, three classes, widths 32 to 512, BatchNorm, cross entropy, Adam. The computation is float32,
 or bfloat16 with --dtype; weights stay float32. --peer is a command that takes --model --mode --batch --size --dtype --repeats
-and ends its output with a line of JSON that has "median_s". A --level above 0 is passed on, too.
+and ends its output with a line of JSON that has "median_s". A --level above 0 is also passed on.
 
-Peer and project take turns, A B A B, for --rounds rounds. A turn is --repeats steps, of which the median counts. The speed of a
-machine drifts, so only times of one round are compared. The result is the median of these ratios (project over peer; below 1
-the project is faster). A matrix product on all devices is timed in every round. The project's FLOPs a second divided by those
-of the product are its matmul utilization. --json prints the result as one last line.
+Peer and project take turns, A B A B, for --rounds rounds. A turn is --repeats steps, of which the median is used. The
+speed of a machine drifts, so only times of one round are compared. The result is the median of these ratios (project
+over peer; below 1 the project is faster). A matrix product on all devices is timed in every round. The project's FLOPs
+a second divided by those of the product are its matmul utilization. --json prints the result as one last line.
 """
 
 import json

@@ -5,8 +5,8 @@
 >>> network.num_heads
 2
 
-`build` makes a new network by its name, and `load` gives a trained one, ready to predict: `unet_jax.load("electrodes")` or
-`unet_jax.load("runs/mine")` is a `Predictor`. `losses` and `metrics` are the modules that hold the losses and the scores.
+`build` makes a new network by its name. `load` opens a trained one: `unet_jax.load("electrodes")` and
+`unet_jax.load("runs/mine")` return a `Predictor`. `losses` and `metrics` are the modules that hold the losses and the scores.
 """
 
 __all__ = ["Predictor", "__version__", "build", "load", "losses", "metrics"]

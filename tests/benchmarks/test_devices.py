@@ -1,4 +1,4 @@
-"""How far several devices depart from one: by rounding alone, and by more if the batch is another one."""
+"""The difference between several devices and one: rounding alone, and more if the batch is another one."""
 
 import jax
 import numpy as np

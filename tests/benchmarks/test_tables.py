@@ -1,4 +1,4 @@
-"""How the results on file become tables and pictures of the docs."""
+"""The results on file become tables and pictures of the docs."""
 
 import pytest
 

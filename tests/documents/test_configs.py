@@ -51,7 +51,8 @@ def dsb2018(get_config, root):
     write_nuclei(root, images, {id_: (image > 128)[None] for id_, image in images.items()})
     config = get_config(str(root))
     assert Path(config.data.split_file).name == "dsb2018.csv"
-    config.data.split_file = ""  # it names the original's images
+    # The split file names the original's images.
+    config.data.split_file = ""
     return config
 
 
@@ -97,7 +98,7 @@ def test_defaults_own_every_key():
 
 
 def test_defaults_have_every_option_of_every_network():
-    """And the network's alone: `build` refuses any other."""
+    """And only those of the network: `build` refuses any other."""
     assert set(default.NETWORKS) == set(registry.MODELS)
     for name in registry.MODELS:
         options = default.NETWORKS[name]().to_dict()
@@ -147,7 +148,7 @@ def test_originals_train_as_their_folders_do():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_config_takes_a_recipe(name):
-    """Which changes its augmentation to that, and nothing else; a folder may have colons itself."""
+    """The recipe changes the augmentation and nothing else; a folder may contain colons."""
     get_config = importlib.import_module(f"configs.{name}").get_config
     plain = get_config()
     place = next((key for key in ("root", "data_dir") if key in plain.data), None)

@@ -94,7 +94,7 @@ def known_keys():
 
 
 def test_keys_exist():
-    """What stands in backticks as SECTION.KEY is a key of a config."""
+    """Each SECTION.KEY in backticks is a key of a config."""
     number = 0
     sections = "|".join(key for key in known_keys() if "." not in key and key != "seed")
     for page in PAGES:

@@ -95,6 +95,6 @@ def site_slug(heading: str) -> str:
 
 
 def links(page: Path) -> list[str]:
-    """What a page links to within the project: FILE, FILE#ANCHOR or #ANCHOR; pictures too."""
+    """Returns the links of a page within the project: FILE, FILE#ANCHOR or #ANCHOR; also those of pictures."""
     targets = re.findall(r"\]\(([^)\s]+)\)", prose(page))
     return [target for target in targets if not re.match(r"\w+:", target)]

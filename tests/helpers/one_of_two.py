@@ -1,7 +1,7 @@
 """One of the two processes of test_shared_workdir.py.
 
-"first": trains, stops when the other is told to, goes on, and the second is killed in a step; "again": what the job that
-is restarted does, to the end.
+"first" trains and stops when the other process gets a signal. Then it continues, and the second process is killed in a step.
+"again" is the restarted job, which runs to its end.
 """
 
 import json
@@ -23,7 +23,8 @@ def small_run(cache: str):
     config.model = default.unet()
     config.model.widths = (4, 8)
     config.train.update({"num_steps": LAST, "eval_every": 10})
-    config.optim.update({"name": "sgd", "learning_rate": 0.05})  # which enlarges no rounding, as AdamW does
+    # SGD does not enlarge rounding, as AdamW does.
+    config.optim.update({"name": "sgd", "learning_rate": 0.05})
     config.augment.update(
         {"contrast": 0.0, "brightness": 0.0, "gamma": 0.0}
     )  # the rest draws by the row of the batch, too
@@ -48,7 +49,7 @@ def main(workdir: str, cache: str, part: str) -> None:
         Path(f"{workdir}.{part}.{index}.json").write_text(json.dumps(seen))
 
     def signalled(number: int, at: int):
-        """Batches as ever, but that process 1 is sent a signal while it prepares that of step `at`."""
+        """Makes the usual batches, and sends process 1 a signal while it prepares that of step `at`."""
 
         def batches(*args, start_step, **kwargs):
             for step, batch in enumerate(train_batches(*args, start_step=start_step, **kwargs), start_step + 1):
@@ -90,5 +91,6 @@ def main(workdir: str, cache: str, part: str) -> None:
 
 
 if __name__ == "__main__":
-    distributed.HEARTBEAT_S = 10  # the test waits for it
+    # The test waits for it.
+    distributed.HEARTBEAT_S = 10
     cli.run(main, __doc__, arguments=("WORKDIR", "CACHE", "PART"), processes=True)

@@ -63,7 +63,8 @@ def test_status_and_lines_of_a_folder_with_errors(filled, tmp_path):
     assert done.stdout.splitlines()[-2].endswith("training would not begin")
     report = json.loads((tmp_path / "check.json").read_text())
     assert done.stderr.splitlines() == [f"error: {line}" for line in report["errors"]]
-    assert len(report["errors"]) == 6  # of each: no mask, no row of the index, not an image
+    # Of each kind: no mask, no row of the index, not an image.
+    assert len(report["errors"]) == 6
     ((first, second, correlation),) = report["alike"]
     assert report["num_alike"] == 1
     assert {first, second} == {"a", "c"}

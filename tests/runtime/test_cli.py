@@ -114,7 +114,8 @@ def test_help_names_every_flag(program, flags):
 
 def test_compiled_programs_are_kept_and_found_again(tmp_path, monkeypatch, cache_dir):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
-    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")  # or a busy machine decides what is kept
+    # Otherwise it would depend on the machine's speed which programs are kept.
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     # The smallest whole run there is.
     keys = {

@@ -1,6 +1,6 @@
 """The operators that the networks are built of: H (node), D (pool) and U (up-sampling).
 
-Each operator is written in a form that is fast on a CPU and deterministic on a GPU. This holds for the gradients too: there
+Each operator is written in a form that is fast on a CPU and deterministic on a GPU. This also holds for the gradients: there
 is no select-and-scatter and no gather.
 
 - D: 2x2 maximum with stride 2 (Ronneberger et al. 2015, section 2). Where pixels tie, they share the gradient.
@@ -129,7 +129,7 @@ def batch_norm(train: bool, dtype: DTypeLike, axis_name: str | None, name: str) 
     Args:
       train: takes mean and variance of the batch; without it, the running averages are used.
       dtype: of the computation.
-      axis_name: the mapped axis over which mean and variance are taken, too; None for none.
+      axis_name: the mapped axis over which mean and variance are also taken; None for none.
       name: of the submodule.
     """
     return nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=dtype, axis_name=axis_name, name=name)
@@ -153,7 +153,7 @@ class Dropout(nn.Dropout):
         if deterministic or self.rate == 0:
             return x
         key, keep = self.make_rng(self.rng_collection), 1 - self.rate
-        # BatchNorm, too, has no axis while the parameters are initialised.
+        # Like BatchNorm, it has no axis while the parameters are initialised.
         unmapped = self.axis_name is None or self.is_initializing()
         offset = 0 if unmapped else jax.lax.axis_index(self.axis_name) * x.shape[0]
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, offset + jnp.arange(x.shape[0]))

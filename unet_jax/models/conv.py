@@ -1,4 +1,4 @@
-"""The 3x3 convolution, whose weight gradient has the form that a CPU runs fastest.
+"""The 3x3 convolution, with the form of its weight gradient that a CPU runs fastest.
 
 The weight gradient correlates the input x with the gradient g of the output over all pixels of the batch:
 
@@ -7,8 +7,8 @@ The weight gradient correlates the input x with the gradient g of the output ove
 XLA writes it as a convolution whose window is the whole map and whose channels are the batch. A CPU runs that at less
 than half the speed of the forward convolution, and needs the same time again to transpose both arrays. Here the images
 of the batch are stacked into one tall image of one channel, with rows of zeros between them. Then g is the window as it
-lies in memory, and only x is transposed. The sum is the same up to rounding. Small maps gain nothing from it, and devices
-that are no CPU are fast with the plain form.
+lies in memory, and only x is transposed. The sum is the same up to rounding. Small maps gain nothing from it, and other
+devices are fast with the plain form.
 
 The convolution and its weight gradient are each a JAX primitive, linear in either argument. Each primitive's transpose
 is written with the other one, so JAX derives every kind of derivative: forward, reverse, and of any order.

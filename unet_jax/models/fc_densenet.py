@@ -14,9 +14,10 @@ With d blocks on the way down, the network is (section 3.2, figure 1):
     logits = 1x1 convolution of a'_0
 
 TD is BatchNorm, ReLU, a 1x1 convolution that keeps the number of maps, dropout, and a 2x2 maximum with stride 2. TU is a
-3x3 transposed convolution with stride 2 that keeps the number of maps. It reads the new maps of the block below alone, which
-makes the way up affordable. It makes 2h + 1 rows and columns of h; the last one is dropped, so that they fit the skip. The
-order within [ ] is that of the authors' code; another order would only permute the weights.
+3x3 transposed convolution with stride 2 that keeps the number of maps. It reads only the new maps of the block below,
+which keeps the number of maps on the way up small. From h rows it makes 2h + 1, and the same for columns; the last one is
+dropped, so that they fit the skip. The order within [ ] is that of the authors' code; another order would only permute the
+weights.
 
 Submodules: `first`, the layers `down_i_l`, `bottleneck_l` and `up_i_l`, `transition_down_i` from level i down,
 `transition_up_i` up to level i, and `head`. Levels i count from 0, the image's resolution; layers l count from 0.
@@ -27,7 +28,7 @@ which in training subtracts the bias of what they read. So most biases have a gr
 apart on other numbers of devices, without effect. The exceptions are the biases that the head reads without BatchNorm:
 those of `first`, `down_0_l`, `up_0_l` and `transition_up_0`.
 
-Every kernel starts He uniform, within sqrt(6 / fan-in) (section 4.1); the fan-in of TU is 9 times its maps.
+Every kernel is initialised He uniform, within sqrt(6 / fan-in) (section 4.1); the fan-in of TU is 9 times its maps.
 """
 
 from collections.abc import Callable, Sequence
@@ -50,7 +51,7 @@ _HE_UNIFORM = nn.initializers.he_uniform()
 def conv_transpose_3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Computes the 3x3 transposed convolution with stride 2, without its last row and column.
 
-    Along the rows, and likewise along the columns, it is
+    Along the rows, and in the same way along the columns, it is
 
         y[2i] = x[i] k[0] + x[i-1] k[2],    y[2i + 1] = x[i] k[1]
 

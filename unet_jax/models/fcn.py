@@ -7,10 +7,11 @@ convolution. S is a 1x1 convolution to the classes, U_f up-sampling by f. The sk
     s_32 = S(fc7),      s_16 = U_2(s_32) + S(pool4),      s_8 = U_2(s_16) + S(pool3)
     logits = U_32(s_32), U_16(s_16) or U_8(s_8)           for stride 32, 16 or 8
 
-Submodules are `conv_1_1` .. `conv_5_3`, `fc_6`, `fc_7`, `score_fr`, `score_pool4`, `score_pool3`. The names of stride 32
-are a subset of those of 16, and these of those of 8. So each network may start from the one before (`train.init_from`), as
-the authors trained. Scores start at zero, as theirs: a new one changes nothing until it is trained. As published (default
-widths, 3 channels) the trunk has 134,260,544 parameters, and with stride 8 and 21 classes the network has 134,362,751.
+Submodules are `conv_1_1` .. `conv_5_3`, `fc_6`, `fc_7`, `score_fr`, `score_pool4`, `score_pool3`. The names of stride
+32 are a subset of those of 16, and these of those of 8. So each network may start from the one before
+(`train.init_from`), as the authors trained. Score kernels are initialised with zeros, as the authors' are: a new score
+changes nothing until it is trained. As published (default widths, 3 channels) the trunk has 134,260,544 parameters, and
+with stride 8 and 21 classes the network has 134,362,751.
 
 U_f is the authors' transposed convolution of 2f x 2f weights and stride f, without bias, fixed to linear interpolation. Its
 weights are computed, so they are no parameters.
@@ -19,7 +20,7 @@ The image gets 100 zeros on each side, and conv_1_1 pads no more. Maxima are in 
 an odd size the last window holds what is left. Floor mode would leave images of less than 26 pixels without a single window
 of fc6.
 
-Positions, in pixels of the image: the map of the first convolution starts at -99, pixel j of pool k is the middle of its
+Positions are in pixels of the image. The map of the first convolution starts at -99, pixel j of pool k is the middle of its
 window, fc6 starts at pixel 3 of pool5, and U_f puts pixel t of its source at f t + f - 1/2:
 
     pool3 8 j - 95.5    pool4 16 j - 91.5    fc7 32 j + 12.5

@@ -39,9 +39,9 @@ _VALID = {**_PUBLISHED, "padding": "valid", "widths": (64, 128, 256, 512, 1024)}
 class UNet(Grid):
     """U-Net, with one head.
 
-    Dropout is at the end of the contracting path (section 3.1), once after each of its two deepest levels, as in the release.
-    The skip of the upper one is taken after it. The paper gives no rate, so variant "paper" takes any. With an encoder,
-    dropout is on the two deepest maps that the decoder reads.
+    Dropout is at the end of the contracting path (section 3.1), once after each of its two deepest levels, as in the
+    release. The skip of the upper level is taken after its dropout. The paper gives no rate, so variant "paper" takes
+    any. With an encoder, dropout is on the two deepest maps that the decoder reads.
     """
 
     VARIANTS: ClassVar[dict[str, dict[str, Any]]] = {

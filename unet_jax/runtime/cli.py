@@ -1,8 +1,8 @@
 """The command line that every program shares: reads the flags, prints the help, reports bad input in one line.
 
 Bad input is a `UserError`, an unknown flag or config key, a value of the wrong type, or a bucket that refuses: one line on
-stderr, status 2. Everything else is a fault of the program and keeps its traceback. `--traceback` shows it for bad input,
-too.
+stderr, status 2. Everything else is a fault of the program and keeps its traceback. `--traceback` also shows it for bad
+input.
 
 A program defines its flags in a `FlagValues`, so that any number of programs can be imported into one process.
 """

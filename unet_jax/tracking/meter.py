@@ -25,7 +25,7 @@ class Meter:
     utilization) of the literature: that divides the FLOPs that the model needs, without recomputation, by the peak in the
     hardware's data sheet.
 
-    A value above 100 % is no error. Either other programs slowed every product that was measured, or the library of the
+    A value above 100 % is not an error. Either other programs slowed every product that was measured, or the library of the
     device computes a convolution with fewer operations than XLA counts (such as Winograd's form in cuDNN).
 
     Args:
@@ -115,7 +115,7 @@ class Meter:
 
     @property
     def speed(self) -> str:
-        """Step time, images per second, share of time waiting for data, and matmul utilization since the start, as a text."""
+        """Step time, images per second, fraction of time waiting for data, and matmul utilization since the start, as text."""
         speed = self._speed(self._all)
         text = (
             f"{1e3 * speed['step_s']:.0f} ms a step, {speed['images_per_s']:.1f} images/s, "

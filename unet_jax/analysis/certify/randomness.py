@@ -1,4 +1,4 @@
-"""Checks on samples what is random: the initial weights, and what dropout sets to 0."""
+"""Checks the random parts on samples: the initial weights, and the activations that dropout sets to 0."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -38,7 +38,7 @@ def xavier(node: str, shape: tuple[int, ...]) -> tuple[float, float]:
 
 
 def keras(node: str, shape: tuple[int, ...]) -> tuple[float, float]:
-    """Returns standard deviation and largest weight of Keras's starts: He normal, and Glorot uniform for U.
+    """Returns standard deviation and largest weight of Keras's initialisers: He normal, and Glorot uniform for U.
 
     He normal is truncated at 2 standard deviations, and then scaled to the standard deviation that it had before.
     """

@@ -82,7 +82,7 @@ def difference(first: np.ndarray, second: np.ndarray, *, same_seeds: bool) -> tu
 
     Args:
       first: `[1 + R, S]` from `resample`.
-      second: likewise, with the same draws of images.
+      second: as `first`, with the same draws of images.
       same_seeds: draws the same seeds for both, so that an effect of a seed that both share cancels.
 
     Returns:
@@ -138,7 +138,7 @@ def p_value(first: np.ndarray, second: np.ndarray) -> float:
 
     Args:
       first: scores `[N]` by image; images where one of the two is NaN are left out.
-      second: likewise.
+      second: as `first`.
 
     Returns:
       p; NaN with fewer than 2 images.

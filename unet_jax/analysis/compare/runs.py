@@ -172,7 +172,7 @@ def networks(all_groups: Sequence[Group]) -> dict[str, list[Group]]:
 
 
 def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list]:
-    """Returns the keys whose values differ between configs, the most telling keys first.
+    """Returns the keys whose values differ between configs, the most important keys first.
 
     Args:
       configs: values by dotted key.

@@ -67,7 +67,7 @@ def lower(
     n = len(devices)
     if devices[0] in jax.local_devices():
         stacked = jax.tree.map(lambda x: jax.ShapeDtypeStruct((n, *x.shape), x.dtype), part)
-        # `jax.pmap` returns a function that can be lowered, too.
+        # `jax.pmap` returns a function that can be lowered.
         p_step = cast(jax.stages.Wrapped, parallel.pmap_step(step, devices))
         return p_step.lower(state, stacked)
     mesh = Mesh(np.asarray(devices), (parallel.AXIS,))

@@ -113,7 +113,7 @@ def choose(iou: Mapping[int, float], max_iou_drop: float) -> tuple[int, str]:
 
 
 def timing_images(source: Any, predictor: Predictor, limit: int) -> tuple[list[np.ndarray], int]:
-    """Chooses images for the timing: those of the commonest padded size, the larger of two equally common ones.
+    """Chooses images for the timing: those of the most common padded size, the larger of two equally common ones.
 
     Args:
       source: random access to Examples.
@@ -148,7 +148,7 @@ def create_program(
     variables = parallel.replicate(predictor.variables, [device])
     part = functools.partial(fn, predictor.network, predictor.mode)
     like = jax.ShapeDtypeStruct((1, 1, *shape), "float32")
-    # `jax.pmap` returns a function that can be lowered, too.
+    # `jax.pmap` returns a function that can be lowered.
     p_forward = cast(jax.stages.Wrapped, parallel.pmap_forward(part, [device]))
     program = p_forward.lower(variables, {"image": like}).compile()
     return Cost.of(program), lambda image: jax.block_until_ready(program(variables, {"image": image[None, None]}))

@@ -45,7 +45,7 @@ def convolution(
 def transposed_convolution(x: np.ndarray, kernel: np.ndarray, stride: int) -> np.ndarray:
     """Computes y[s i + a, s j + b, o] as the sum of x[i, j, c] kernel[a, b, c, o] over all i, j, a, b, c that give it.
 
-    n rows become s (n - 1) + h rows; columns likewise.
+    n rows become s (n - 1) + h rows, and the same for columns.
 
     Args:
       x: `[H, W, C]`.

@@ -1,4 +1,4 @@
-"""Draws a study: nodes and skips coloured by the points that they are worth, or bars of the similarity of maps."""
+"""Draws a study: nodes and skips coloured by the points lost without them, or bars of the similarity of maps."""
 
 import math
 import re

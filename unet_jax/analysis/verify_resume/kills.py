@@ -71,7 +71,7 @@ def draw_moments(number: int, num_steps: int, seed: int) -> list[Moment]:
 class Child:
     """Runs a command in a new process group, which is killed at the end of the `with` block.
 
-    A SIGTERM to this process ends the block, too.
+    A SIGTERM to this process also ends the block.
 
     Args:
       command: the program and its arguments.

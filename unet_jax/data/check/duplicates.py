@@ -1,4 +1,4 @@
-"""Finds images that show the same thing, by their thumbnails. In different splits they make scores too good.
+"""Finds images that show the same object, by their thumbnails. In different splits they make scores too high.
 
 A thumbnail is the grey image averaged into 64 × 64 cells, minus a blurred copy of itself, scaled to length 1. The product of
 two thumbnails is their normalised cross-correlation: 1 for the same picture, about 0 for two different ones. Averaging

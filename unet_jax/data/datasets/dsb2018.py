@@ -7,8 +7,8 @@ ROOT may also be the folder `stage1_train` itself. Classes: 0 background, 1 nucl
 the masks' names; a pixel of two nuclei belongs to the first. An image whose channels are all equal is read as grey. If all
 images are grey, the data set has one channel; else all images become RGB.
 
-Leakage: many images are tiles of one field of view, cut apart and shuffled. A split by image puts tiles of one field on
-both sides, and the score is too good. Most published figures for these data have this fault. Without splits in a split
+Leakage: many images are tiles of one field of view, cut apart and shuffled. A split by image puts tiles of one field into
+several splits, and the score is too high. Most published figures for these data have this fault. Without splits in a split
 file, `fields_of_view` finds the fields from the tiles' edges. Each field is then a `group`, and whole fields are divided. A
 split file with splits is used as it is: `group` is its column, else the id. If it has no groups, a line on stderr warns.
 

@@ -1,8 +1,8 @@
 """Chooses windows that show foreground, for a fraction of each batch, so that rare classes are seen (as in nnU-Net).
 
 Foreground means all classes except class 0, and where masks overlap, all channels except channel 0. Void is not foreground.
-First a class is drawn from those that the image shows, all equally likely; then one of its pixels. The window is centred on that pixel and moved into
-the image where it would leave it.
+First a class is drawn from those that the image shows, all equally likely; then one of its pixels. The window is centred on
+that pixel, and moved into the image where it would leave it.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Makes training batches on the host: shuffles the images, cuts random windows and normalises them.
 
-The batch of step s is a pure function of (seed, s), whatever the number of processes. There is no iterator state to save: a
-resumed run asks for the batches from its step on.
+The batch of step s is a pure function of (seed, s), for any number of processes. There is no iterator state to save: a
+resumed run requests the batches from its step on.
 """
 
 from collections.abc import Iterator, Sequence

@@ -41,6 +41,6 @@ def update_ema(ema: Tree, variables: Tree, step: jax.Array, decay: float) -> Tre
       decay: d, above 0 and below 1.
     """
     share = -(1 - decay) / jnp.expm1(step * jnp.log(jnp.float32(decay)))
-    # Exactly 1 at the first step, so that the previous value does not count at all.
+    # Exactly 1 at the first step, so that the previous value does not count.
     share = jnp.where(step == 1, 1.0, share)
     return jax.tree.map(lambda new, old: new.astype(old.dtype), optax.incremental_update(variables, ema, share), ema)

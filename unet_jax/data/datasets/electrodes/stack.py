@@ -31,7 +31,8 @@ class Plate:
 def overhang(plate: Plate, plates: list[Plate]) -> float | None:
     """Returns the overhang: the distance in px by which an anode ends beyond its neighbouring cathodes.
 
-    The cathode that reaches farther counts. The result is negative if the anode ends before it. It is None for a cathode, and for an anode without a neighbouring cathode.
+    The cathode that reaches farther counts. The result is negative if the anode ends before it. It is None for a cathode,
+    and for an anode without a neighbouring cathode.
 
     Args:
       plate: the plate.

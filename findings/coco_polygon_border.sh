@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# supervision and pycocotools: a mask exported to COCO by the one loses its last row and column in the other.
+# supervision and pycocotools: a mask that supervision exports to COCO loses its last row and column in pycocotools.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# etils.epath: Path.glob reads the name of the folder as a pattern, too; pathlib's reads the argument alone.
+# etils.epath: Path.glob also reads the name of the folder as a pattern; pathlib's reads only the argument as one.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

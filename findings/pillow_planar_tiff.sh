@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Pillow: a 16-bit RGB TIFF whose channels are stored one after the other is read as noise; compressed, it is read right.
+# Pillow: a 16-bit RGB TIFF whose channels are stored one after the other is read as noise; compressed, it is read correctly.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -353,7 +353,8 @@ def unet() -> ConfigDict:
             "name": "unet",
             # paper, release, same or wide: checks that the other options are as published. "" allows any.
             "variant": "",
-            # Channels of each level. The number of values is the number of levels.
+            # Channels of each level, level 0 (full resolution) first. n values halve the map n - 1 times; n - 1 is the depth.
+            # For U-Net++ it is also the deepest level that can be chosen.
             "widths": (16, 32, 64, 128),
             # same, or valid: as published, the output is smaller than the input.
             "padding": "same",

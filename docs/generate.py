@@ -28,8 +28,8 @@ nested key as `--config.SECTION.KEY.KEY=VALUE`. The type is checked. Give a tupl
 
 The sections: SECTIONS.
 
-This page is written from `configs/default.py`. The defaults are
-those of the config `default`; [another config](../how-to/configs.md) changes some of them.
+This page is written from `configs/default.py`. The defaults are those of the config `default`;
+[another config](../how-to/configs.md) changes some of them.
 """
 COMMANDS_INTRO = """# Commands
 

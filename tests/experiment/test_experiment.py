@@ -1,4 +1,4 @@
-"""The parts of an experiment: what each is given from the config, and what is wrong with a config."""
+"""The parts of an experiment: the options that each gets from the config, and errors of a config."""
 
 import contextlib
 import dataclasses
@@ -41,7 +41,7 @@ def test_class_weights_by_a_rule_reach_the_loss(config):
     ],
 )
 def test_bad_values_are_named_before_there_are_data(config, key, value, monkeypatch):
-    """Whatever is wrong with the config alone; each value by itself: test_sections.py."""
+    """Errors that need no data; test_sections.py tests each value."""
     monkeypatch.setattr(build, "load_dataset", lambda **_: pytest.fail("the data were prepared"))
     config.update_from_flattened_dict({key: value})
     with pytest.raises(UserError) as caught:
@@ -52,7 +52,7 @@ def test_bad_values_are_named_before_there_are_data(config, key, value, monkeypa
 
 @pytest.mark.parametrize(("ids", "is_error"), [((0, 0), True), ((0, 255), True), ((0, 2), False)])
 def test_windows_of_the_foreground_need_some(config, ids, is_error):
-    """In one image of the two is enough; void is none."""
+    """Foreground in one of two images is enough; void is not foreground."""
     config.data.foreground_fraction = 0.5
     whole = create_dataset(config)
     examples = [whole.source("train")[0] | {"mask": np.full((32, 32), id_, np.uint8)} for id_ in ids]

@@ -1,4 +1,4 @@
-"""Every key of every section: unknown, missing, at the ends of its range, and against what another section says."""
+"""Every key of every section: unknown, missing, at the ends of its range, and against other sections."""
 
 import dataclasses
 import functools
@@ -39,7 +39,7 @@ RANGES = {
 
 
 def changed(changes):
-    """The default config with other values by dotted key, whatever their types."""
+    """Returns the default config with other values by dotted key, of any type."""
     tree = default.get_config().to_dict()
     for key, value in changes.items():
         *parents, last = key.split(".")
@@ -52,14 +52,14 @@ def raises(key, value):
 
 
 def test_the_sections_hold_every_value_of_the_config():
-    found = read_sections(default.get_config())
+    sections_read = read_sections(default.get_config())
     for name, section in DEFAULT.items():
         if name in ("model", "data"):
-            parts = [found.model] if name == "model" else [found.data, found.loading]
+            parts = [sections_read.model] if name == "model" else [sections_read.data, sections_read.loading]
             values = {key: value for part in parts for key, value in vars(part).items()}
             values |= values.pop("options")
         else:
-            value = getattr(found, name)
+            value = getattr(sections_read, name)
             values = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
         assert values == section
 
@@ -93,7 +93,7 @@ def test_a_whole_number_is_within_its_range(key, bounds):
 
 
 def test_every_whole_number_is_tested():
-    """But durations, which are tested by themselves, and what the network, the data set and augmentation check."""
+    """Except durations, which have tests, and the options that the network, the data set and augmentation check."""
     whole = {key for key, value in _flat(DEFAULT).items() if type(value) is int}
     durations = {f"train.{key}" for key in (*LENGTH, *EVERY)} | {f"optim.{key}" for key in WARMUP}
     of_the_data_set = {f"data.{key}" for key in set(default.electrodes()) - set(default.pipeline())}
@@ -197,10 +197,10 @@ def test_an_unknown_section_or_option_is_named():
 
 @pytest.mark.parametrize("name", [name for name in SECTION_NAMES if name != "augment"])
 def test_a_missing_key_is_named(name):
-    """All of them: no class has a default of its own beside that of configs/default.py."""
-    own = {"model": sections.ModelSection, "data": sections.DataSection}.get(name)
-    keys = sections.keys_of(own) if own else DEFAULT[name]
-    for key in set(keys) - {"options" if own else "", "encoder_weights"}:
+    """Only configs/default.py has defaults: no class has any."""
+    section = {"model": sections.ModelSection, "data": sections.DataSection}.get(name)
+    keys = sections.keys_of(section) if section else DEFAULT[name]
+    for key in set(keys) - {"options" if section else "", "encoder_weights"}:
         config = default.get_config()
         del config[name][key]
         with raises(f"{name}.{key}", "missing"):

@@ -1,7 +1,7 @@
 """One of the two processes of test_shared_workdir.py.
 
-"first" trains and stops when the other process gets a signal. Then it continues, and the second process is killed in a step.
-"again" is the restarted job, which runs to its end.
+PART "first" trains, stops where a signal reaches process 1, and goes on until process 1 is killed in a step. PART "again" is
+the restarted job: it trains to the end.
 """
 
 import json
@@ -9,13 +9,15 @@ import os
 import signal
 from pathlib import Path
 
+from absl import flags
+
 from unet_jax.runtime import cli, distributed
 
 STOPPED_AT, KILLED_AT, LAST = 12, 17, 20
 
 
 def small_run(cache: str):
-    """20 steps, an evaluation after each 10, windows with unequally many valid pixels; a small program."""
+    """Returns the config of 20 steps with two evaluations, a small network, and windows with few or many valid pixels."""
     from helpers.small_config import small_config
     from unet_jax.configs import default
 
@@ -23,11 +25,9 @@ def small_run(cache: str):
     config.model = default.unet()
     config.model.widths = (4, 8)
     config.train.update({"num_steps": LAST, "eval_every": 10})
-    # SGD does not enlarge rounding, as AdamW does.
+    # SGD does not enlarge differences of rounding, as AdamW does.
     config.optim.update({"name": "sgd", "learning_rate": 0.05})
-    config.augment.update(
-        {"contrast": 0.0, "brightness": 0.0, "gamma": 0.0}
-    )  # the rest draws by the row of the batch, too
+    config.augment.update({"contrast": 0.0, "brightness": 0.0, "gamma": 0.0})
     config.augment.update({"rotate": 45.0, "fill_mode": "void"})
     config.eval.pad_multiple = 32
     return config
@@ -49,7 +49,7 @@ def main(workdir: str, cache: str, part: str) -> None:
         Path(f"{workdir}.{part}.{index}.json").write_text(json.dumps(seen))
 
     def signalled(number: int, at: int):
-        """Makes the usual batches, and sends process 1 a signal while it prepares that of step `at`."""
+        """Returns a `train_batches` in which process 1 gets a signal while it prepares the batch of step `at`."""
 
         def batches(*args, start_step, **kwargs):
             for step, batch in enumerate(train_batches(*args, start_step=start_step, **kwargs), start_step + 1):
@@ -65,15 +65,14 @@ def main(workdir: str, cache: str, part: str) -> None:
         return
 
     seen["gathered"] = processes.gather((index, 2**40 + index, "é"))
-    told = parallel.broadcast({"a": np.float32([-0.0, index + 1]), "b": np.int32(index)})
-    seen["broadcast"] = [told["a"].tobytes().hex(), int(told["b"])]
+    received = parallel.broadcast({"a": np.float32([-0.0, index + 1]), "b": np.int32(index)})
+    seen["broadcast"] = [received["a"].tobytes().hex(), int(received["b"])]
     order = jax.pmap(lambda row: jax.lax.all_gather((row, jax.lax.axis_index("i")), "i"), axis_name="i", out_axes=None)
     rows, places = order(np.arange(2) + 2 * index)
     seen["order"] = [parallel.to_host(rows).tolist(), parallel.to_host(places).tolist()]
 
-    train_pipeline.train_batches = signalled(
-        signal.SIGTERM, STOPPED_AT - 1
-    )  # looked at after the step that runs meanwhile
+    # The signal is noticed after the step that runs meanwhile.
+    train_pipeline.train_batches = signalled(signal.SIGTERM, STOPPED_AT - 1)
     try:
         loop.train_and_evaluate(config, workdir)
     except Interrupted as stopped:
@@ -93,4 +92,6 @@ def main(workdir: str, cache: str, part: str) -> None:
 if __name__ == "__main__":
     # The test waits for it.
     distributed.HEARTBEAT_S = 10
-    cli.run(main, __doc__, arguments=("WORKDIR", "CACHE", "PART"), processes=True)
+    values = flags.FlagValues()
+    cli.define_job(values)
+    cli.run(main, __doc__, values, arguments=("WORKDIR", "CACHE", "PART"))

@@ -1,10 +1,10 @@
-"""The config of the runs that the tests of training make."""
+"""The config of the runs in the tests of training."""
 
 from unet_jax.configs import default
 
 
 def small_config(cache_dir):
-    """`configs/default.py`, made small: 6 steps, an evaluation after each 3."""
+    """Returns the config of `configs/default.py`, made small: 6 steps, with an evaluation after every third."""
     config = default.get_config()
     config.model.widths = (4, 8, 8)
     config.data.update({"patch": (32, 32), "size": (32, 32), "cache_dir": cache_dir})

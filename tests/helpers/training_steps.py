@@ -23,7 +23,7 @@ ACTIVATION = {
 
 
 def make_batch(rows=4, size=16):
-    """Images of noise with masks of their bright pixels; the first rows have far fewer valid pixels than the last."""
+    """Returns images of noise with masks of their bright pixels; the first rows have far fewer valid pixels than the last."""
     rng = np.random.default_rng(1)
     image = rng.normal(size=(rows, size, size, 1)).astype(np.float32)
     valid = rng.random((rows, size, size)) < np.linspace(0.1, 1, rows)[:, None, None]
@@ -34,6 +34,7 @@ def make_batch(rows=4, size=16):
 def make_step(
     loss_name, augmentation, *, name="sgd", norm="batch", seed=3, learning_rate=0.05, accumulate=1, freeze=(), **options
 ):
+    """Returns a training step of a small U-Net++, and the state before it."""
     module = models.build(
         "unet_pp",
         num_classes=3,
@@ -61,12 +62,13 @@ def make_step(
 
 
 def run(step, state, batch, num_devices, num_steps=1):
+    """Returns the state and the metrics after `num_steps` steps on the same batch, on the first `num_devices` devices."""
     devices = jax.local_devices()[:num_devices]
     return run_compiled(parallel.pmap_step(step, devices), state, batch, devices, num_steps)
 
 
 def run_compiled(p_step, state, batch, devices, num_steps):
-    """Waits for every step: many in flight on more devices than cores keep each other from their sums for ever."""
+    """Runs a compiled step, and waits after each: many steps at once on more devices than cores can block each other."""
     state, batch = parallel.replicate(state, devices), parallel.shard(batch, devices)
     for _ in range(num_steps):
         state, metrics = jax.block_until_ready(p_step(state, batch))

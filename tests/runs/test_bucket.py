@@ -1,4 +1,4 @@
-"""Runs and data in a bucket (`gs://`): over Cloud Storage's own protocol, from a server on this machine."""
+"""Runs and data in a bucket (`gs://`), over the protocol of Cloud Storage, from a server on this machine."""
 
 import re
 import shutil
@@ -34,13 +34,13 @@ from unet_jax.storage.write_errors import report_write_errors, translate_bucket_
 from unet_jax.tracking import tensorboard
 from unet_jax.tracking.metrics_file import read_metrics
 
-# Of gcsfs, about a file of more than a megabyte, such as a trace.
+# gcsfs warns of a file of more than a megabyte, such as a trace.
 pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")
 
 
 @pytest.fixture(scope="module")
 def bucket():
-    """The address of an empty bucket."""
+    """Returns the address of an empty bucket."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -49,9 +49,12 @@ def bucket():
     address = f"http://127.0.0.1:{port}"
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("STORAGE_EMULATOR_HOST", address)  # to gcsfs and Google's library
-            patch.setenv("TENSORSTORE_GCS_HTTP_URL", address)  # to the writer of the arrays
-            patch.setenv("GCE_METADATA_ROOT", "127.0.0.1:1")  # there are no credentials to be had
+            # Read by gcsfs and Google's library.
+            patch.setenv("STORAGE_EMULATOR_HOST", address)
+            # Read by the writer of the arrays.
+            patch.setenv("TENSORSTORE_GCS_HTTP_URL", address)
+            # There are no credentials.
+            patch.setenv("GCE_METADATA_ROOT", "127.0.0.1:1")
             patch.setenv("NO_GCE_CHECK", "true")
             patch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
             for _ in range(200):
@@ -67,7 +70,7 @@ def bucket():
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """A folder of twelve images with masks and an index."""
+    """Writes a folder of twelve images with masks and an index."""
     folder, draw = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
     for part in ("images", "masks"):
         (folder / part).mkdir()
@@ -83,7 +86,7 @@ def images(tmp_path_factory):
 
 @pytest.fixture
 def of_folder(config, cache_dir):
-    """The small experiment on such a folder, given its root."""
+    """Returns the config of a small experiment on such a folder."""
 
     def create(root):
         folder = image_folder.get_config(str(root))
@@ -97,7 +100,7 @@ def of_folder(config, cache_dir):
 
 @pytest.mark.usefixtures("quick_compile")
 def test_a_run_in_a_bucket_is_that_of_a_local_folder(bucket, images, of_folder, tmp_path, monkeypatch, capsys):
-    """Interrupted and resumed, then damaged and resumed; its data and results lie there, too."""
+    """The run is interrupted and resumed, then damaged and resumed. Its data and results lie in the bucket too."""
     paths.copy(paths.Path(images), paths.Path(bucket) / "data")
     loop.train_and_evaluate(of_folder(images), tmp_path / "run")
     workdir, config = paths.resolve(f"{bucket}/runs/one", "--workdir"), of_folder(f"{bucket}/data")
@@ -143,7 +146,7 @@ def test_a_run_in_a_bucket_is_that_of_a_local_folder(bucket, images, of_folder, 
 
 @pytest.fixture
 def forbid(bucket):
-    """Called with a text: from now on the bucket refuses every object whose name contains it."""
+    """Returns a function of a text: after its call the bucket refuses every object whose name contains the text."""
     note = paths.Path(bucket) / "forbidden"
     yield note.write_text
     note.unlink(missing_ok=True)
@@ -191,7 +194,7 @@ def test_what_cannot_be_read_for_another_reason_is_damage(error):
         raise error
 
 
-def test_what_a_bucket_refuses_is_told_in_a_line(bucket, forbid, capsys, monkeypatch):
+def test_what_a_bucket_refuses_is_an_error_of_one_line(bucket, forbid, capsys, monkeypatch):
     forbid("refusing/eval")
     with (
         pytest.raises(UserError, match=r"bucket.*\(Forbidden: "),

@@ -1,4 +1,4 @@
-"""A run that starts its encoder from a file: what is loaded, what is refused, and that a resumed run reads none."""
+"""A run that starts its encoder from a file: weights loaded, files refused, and no file read where the run resumes."""
 
 import functools
 import json
@@ -31,7 +31,7 @@ def _small_encoder(monkeypatch):
 
 
 def arrays_of(channels=3, depth=0):
-    """Random arrays of the small encoder, by path."""
+    """Returns random arrays of the small encoder, by path."""
     rng = np.random.default_rng(0)
     image = jax.ShapeDtypeStruct((1, 16, 16, channels), "float32")
     encoder = ENCODERS["small"](depth=depth)
@@ -50,7 +50,7 @@ def network(widths=(3, 3, 4)):
 
 
 def load(path, channels=3, **options):
-    """The variables of a network, zero but for those loaded into its encoder, and what is said."""
+    """Returns the variables of a network, 0 except those loaded into its encoder, and the note that is printed."""
     image = jax.ShapeDtypeStruct((1, 16, 16, channels), "float32")
     shapes = jax.eval_shape(lambda x: network(**options).init(jax.random.key(0), x), image)
     return load_encoder_weights(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes), path, "small")
@@ -145,7 +145,7 @@ def config(cache_dir, file):
 
 @pytest.mark.parametrize("latest", [None, 3])
 def test_a_run_reads_the_file_at_its_first_step_alone(config, file, latest, monkeypatch, tmp_path):
-    """And the sha256 of what it started from is noted."""
+    """The sha256 of the file is recorded too."""
     asked = []
 
     def create(*_, encoder_weights, **__):

@@ -1,4 +1,4 @@
-"""A network of the user's own config file: trained, opened by other programs, and missed where its file is gone."""
+"""A network that the user's config file adds: trained, opened by other programs, and an error where the file is gone."""
 
 import json
 import subprocess
@@ -62,7 +62,7 @@ LOAD = "import sys, unet_jax; p = unet_jax.load(sys.argv[1]); print(type(p.modul
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, cache_dir):
-    """The config file and the workdir of a run of two steps, trained by the program."""
+    """Trains two steps with the program; returns the config file and the workdir."""
     folder = tmp_path_factory.mktemp("imports")
     config, workdir = folder / "my_config.py", folder / "run"
     (folder / "widths.py").write_text("FEATURES = 3\n")
@@ -108,7 +108,7 @@ def test_a_file_that_changed_is_named_and_one_that_is_gone_is_an_error(trained):
 
 @pytest.fixture
 def tiny_file(tmp_path):
-    """A file that adds the network "tiny"; the row is gone after the test."""
+    """Writes a file that adds the network "tiny"; the row is removed after the test."""
     (tmp_path / "widths.py").write_text("FEATURES = 3\n")
     path = tmp_path / "tiny.py"
     path.write_text(NETWORK)
@@ -127,7 +127,7 @@ def tiny_config(cache_dir, **changes):
 
 
 def test_a_file_that_moved_resumes_under_its_new_path(tiny_file, tmp_path, cache_dir, monkeypatch, capsys):
-    """A relative path is one of the folder where training starts."""
+    """A relative path is resolved where training starts."""
     monkeypatch.chdir(tmp_path)
     train_and_evaluate(tiny_config(cache_dir, imports=("tiny.py",)), tmp_path / "run")
     assert load_config(tmp_path / "run").imports == (str(tiny_file),)

@@ -1,4 +1,4 @@
-"""Whole runs: what they leave behind, that they resume bit by bit, and how they stop."""
+"""Whole runs: their files, resuming bit by bit, and stopping."""
 
 import json
 import re
@@ -29,7 +29,7 @@ from unet_jax.training.state import create_state
 
 @pytest.fixture
 def final_state(config):
-    """Reads the whole state of step 6, the last one, of a workdir."""
+    """Returns a function that reads the whole state of step 6, the last one, of a workdir."""
     parts = build_experiment(config)
     like = jax.eval_shape(lambda: create_state(parts.module, parts.tx, seed=0, patch=(32, 32), channels=1))
 
@@ -75,7 +75,7 @@ def test_metrics_rows(trained):
 
 
 def test_interrupted_and_resumed_is_bit_equal(trained, interrupted, config, final_state, tmp_path):
-    """The resumed part changes what may change, and is killed-run-like: rows beyond its checkpoint are dropped."""
+    """The resumed part changes every key that may change, and drops rows after its checkpoint, as a killed run leaves."""
     workdir = tmp_path / "run"
     shutil.copytree(interrupted, workdir)
     with (workdir / "metrics.jsonl").open("a") as file:
@@ -84,7 +84,8 @@ def test_interrupted_and_resumed_is_bit_equal(trained, interrupted, config, fina
     config.update_from_flattened_dict({"checkpoint.every": 1, "eval.batch_size": 8})
     summary = loop.train_and_evaluate(config, workdir)
     jax.tree.map(np.testing.assert_array_equal, final_state(workdir), final_state(trained[0]))
-    digests = "checkpoints/6/digests/metadata"  # what docs/gpu.md compares
+    # docs/how-to/gpu.md compares these files.
+    digests = "checkpoints/6/digests/metadata"
     assert (workdir / digests).read_bytes() == (trained[0] / digests).read_bytes()
     assert {k: v for k, v in summary.items() if "iou" in k} == {k: v for k, v in trained[1].items() if "iou" in k}
     rows = read_metrics(workdir / "metrics.jsonl")
@@ -102,14 +103,16 @@ def test_resumed_on_another_number_of_devices(trained, interrupted, config, fina
     workdir = tmp_path / "run"
     shutil.copytree(interrupted, workdir)
     loop.train_and_evaluate(config, workdir, devices=jax.local_devices()[:2])
-    found, wanted = final_state(workdir), final_state(trained[0])
+    resumed, wanted = final_state(workdir), final_state(trained[0])
     with Checkpointer(interrupted / "checkpoints", read_only=True) as checkpointer:
         start = checkpointer.restore(checkpointer.latest_step(), wanted)
-    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
-        if not np.issubdtype(one.dtype, np.floating):  # the step, and the optimiser's count
+    for one, other in zip(jax.tree.leaves(resumed), jax.tree.leaves(wanted), strict=True):
+        # The step, and the optimiser's count.
+        if not np.issubdtype(one.dtype, np.floating):
             np.testing.assert_array_equal(one, other)
-    for part in ("params", "batch_stats"):  # a share of the way that they went; a switched ReLU made .001 of it
-        end, end_of_one, before = (getattr(state, part) for state in (found, wanted, start))
+    # The difference as a fraction of the distance trained; a ReLU that switched made it 0.001.
+    for part in ("params", "batch_stats"):
+        end, end_of_one, before = (getattr(state, part) for state in (resumed, wanted, start))
         apart, way = optax.tree.sub(end, end_of_one), optax.tree.sub(end_of_one, before)
         assert optax.tree.norm(apart) < 0.01 * optax.tree.norm(way)
 
@@ -151,10 +154,12 @@ def test_a_run_out_of_patience_ends_early_and_for_good(config, monkeypatch, tmp_
     monkeypatch.setattr(evaluate_and_save, "evaluate", scored)
     loop.train_and_evaluate(config, tmp_path / "run")
     rows = read_metrics(tmp_path / "run/metrics.jsonl")
-    assert [row["step"] for row in rows if row["split"] == "val"] == [1, 2, 3, 4]  # a tie is no gain
+    # An equal score is not a gain.
+    assert [row["step"] for row in rows if row["split"] == "val"] == [1, 2, 3, 4]
     assert rows[-1]["step"] == 4
     assert "step 4: no better score in 2 evaluations" in capsys.readouterr().out
-    loop.train_and_evaluate(config, tmp_path / "run")  # as the next score would be an error, no step is taken
+    # No step is taken: the next score would raise StopIteration.
+    loop.train_and_evaluate(config, tmp_path / "run")
     assert read_metrics(tmp_path / "run/metrics.jsonl") == rows
     assert re.search(r"the run has ended: its last 2 .*train\.patience", capsys.readouterr().out)
 
@@ -173,7 +178,8 @@ def test_more_patience_and_a_signal_in_the_last_evaluation(trained, config, fina
     shutil.rmtree(workdir / "checkpoints/6")
     assert (config.train.patience, config.train.eval_every) == (0, 3)
     stopped = json.loads((workdir / "config.json").read_text())
-    stopped["train"]["patience"] = 1  # as if that had ended it
+    # As if that had ended the run.
+    stopped["train"]["patience"] = 1
     (workdir / "config.json").write_text(json.dumps(stopped))
     with pytest.raises(Interrupted, match=r"step 6\b.*/run"):
         loop.train_and_evaluate(config, workdir)
@@ -184,7 +190,7 @@ def test_more_patience_and_a_signal_in_the_last_evaluation(trained, config, fina
 
 
 def test_a_score_at_a_former_end_does_not_count(tmp_path):
-    """A run of 5 steps with an evaluation each second one, made longer: one never stopped has no score at 5."""
+    """A run of 5 steps with an evaluation every second one, made longer: a run that never stopped has no score at 5."""
     rows = ({"step": step, "split": "val", "iou_pooled/mean": score} for step, score in ((2, 0.5), (4, 0.6), (5, 0.4)))
     (tmp_path / "rows").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert not out_of_patience(tmp_path / "rows", 1, step=5, every=2)
@@ -214,7 +220,7 @@ def test_nan_stops_with_the_step_and_keeps_the_checkpoint(config, monkeypatch, t
 
 @pytest.mark.usefixtures("quick_compile")
 def test_another_kind_of_network_trains_and_scores(config, tmp_path):
-    """With dropout and one head, bfloat16, and no option of a grid; FCN's runs are those of test_warm_start.py."""
+    """FC-DenseNet, with dropout, one head and bfloat16. test_warm_start.py trains FCN."""
     config.model = default.fc_densenet()
     config.model.update({"stem_features": 4, "growth_rate": 2, "layers_per_block": (1, 1, 1), "dtype": "bfloat16"})
     config.train.update({"num_steps": 2, "eval_every": 2})

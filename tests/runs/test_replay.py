@@ -1,4 +1,4 @@
-"""A run gone through again: its states are those of the run, bit by bit, and what it stood on has to be there still."""
+"""A replayed run: its states are those of the run, bit by bit, and the data and weights that it needs must be unchanged."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ from unet_jax.runs.replay import Replay
 
 @pytest.fixture
 def run(trained, tmp_path):
-    """A copy of the run of 6 steps, with checkpoints of 3 and 6, to be spoilt."""
+    """Copies the run of 6 steps, with checkpoints of 3 and 6, for a test to change."""
     shutil.copytree(trained[0], tmp_path / "run")
     return tmp_path / "run"
 
@@ -29,8 +29,8 @@ def change(path, change):
 
 @pytest.mark.slow
 def test_states_are_those_of_the_run_bit_by_bit(run, trained):
-    """From step 0 to the checkpoint of 3, and from there, restored or not, to that of 6."""
-    own = {step: Replay.of_run(trained[0])._state(step) for step in (3, 6)}
+    """From step 0 to the checkpoint of step 3, and from there, restored or not, to that of step 6."""
+    saved = {step: Replay.of_run(trained[0])._state(step) for step in (3, 6)}
     shutil.rmtree(run / "checkpoints/6")
     left = Replay.of_run(run)
     assert left.saved == [0, 3]
@@ -40,10 +40,10 @@ def test_states_are_those_of_the_run_bit_by_bit(run, trained):
     files = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     gone_through = {step: (state, batch) for step, state, batch in left.states([6, 3, 3])}
     assert list(gone_through) == [3, 6]
-    for found, step in ((resumed, 6), (gone_through[3][0], 3), (gone_through[6][0], 6)):
-        assert jax.tree.structure(found) == jax.tree.structure(own[step])
-        assert found.step == step
-        jax.tree.map(np.testing.assert_array_equal, found, own[step])
+    for state, step in ((resumed, 6), (gone_through[3][0], 3), (gone_through[6][0], 6)):
+        assert jax.tree.structure(state) == jax.tree.structure(saved[step])
+        assert state.step == step
+        jax.tree.map(np.testing.assert_array_equal, state, saved[step])
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == files
     parts = left.parts
     batches = train_pipeline.train_batches(parts.dataset.source("train"), batch_size=4, seed=0, **parts.loading_options)
@@ -65,7 +65,7 @@ def test_steps_by_name_and_number(trained, config):
         best = checkpointer.best_step()
     assert [run.step_of(which) for which in ("0", 5, "latest", "best")] == [0, 5, 6, best]
     for which in ("7", "-1", -1, "1.5", "", "²", "first"):
-        with pytest.raises(UserError, match=f"step {which} .*--workdir=.* 0 to 6, best"):
+        with pytest.raises(UserError, match=f"step {which}: .*--workdir=.* 0 to 6"):
             run.step_of(which)
     with pytest.raises(UserError, match=r"--config .*\bbest\b"):
         Replay(config, "--config").step_of("best")
@@ -78,7 +78,7 @@ def test_other_data_are_refused(run):
 
 
 def test_another_start_is_refused(run, trained):
-    """A run that started from another's best checkpoint, which is now that of another step."""
+    """The run started from the best checkpoint of another run, which now has another best checkpoint."""
     change(run / "config.json", lambda content: content["train"].update(init_from=str(trained[0])))
     origin = {"workdir": str(trained[0]), "step": 1}
     change(run / "versions.json", lambda content: content["starts"][0].update(init_from=origin))
@@ -95,7 +95,7 @@ def test_another_start_is_refused(run, trained):
 
 
 def test_a_run_that_broke_is_told(config, monkeypatch):
-    """Of NaN or Inf, at the step after which the run itself stopped."""
+    """NaN or infinity, at the step after which the run itself stopped."""
     finite = iter([True, False])
     p_step = lambda state, batch: (state, {"finite": np.bool_(next(finite))})  # noqa: E731
     monkeypatch.setattr(Replay, "_compile", lambda *_: p_step)

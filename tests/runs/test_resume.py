@@ -1,4 +1,4 @@
-"""Configs that a run resumes with, and configs that it does not."""
+"""Configs that a run may resume with, and configs that are refused."""
 
 import pytest
 
@@ -33,12 +33,12 @@ def test_boundaries_keep_the_unit_of_the_length():
 
 
 def test_a_run_whose_warm_up_was_shortened_may_not_run_longer():
-    """Its steps had another rate than those of a longer run have."""
+    """The learning rate of its steps differs from that of a longer run."""
     short = {"optim.schedule": "constant", "train.num_steps": 20}
     text = conflict(short, short | {"train.num_steps": 320})
     assert "train.num_steps: 20 there, 320 now" in text
     assert "50 steps" in text
-    # Both runs have the shortened one of two steps, or none.
+    # Both runs have a warm-up of two steps, or none.
     assert conflict(short, short | {"train.num_steps": 29}) == ""
     assert conflict(short | {"optim.warmup_steps": 0}, short | {"optim.warmup_steps": 0, "train.num_steps": 320}) == ""
     # 5 epochs of 160 examples are 100 steps of 8.

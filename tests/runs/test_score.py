@@ -31,7 +31,7 @@ def test_score_run_on_val_and_on_other_devices(trained):
 
 
 def test_an_image_is_predicted_and_drawn_once(trained, config, monkeypatch):
-    """Counted inside the compiled program, by id: in scores, masks and pictures of three images on four devices."""
+    """Each image is predicted once for scores, masks and pictures: three images on four devices, counted by id."""
     forward_passes, reads, drawings = collections.Counter(), collections.Counter(), collections.Counter()
     dataset, run = create_dataset(config), open_run(trained[0])
     source = dataset.source("test")
@@ -40,7 +40,7 @@ def test_an_image_is_predicted_and_drawn_once(trained, config, monkeypatch):
     assert len(ids) == 3
 
     def count(images):
-        # Rows that fill a batch up are 0.
+        # Rows that only fill up a batch are 0.
         forward_passes.update(ids[image.tobytes()] for image in np.asarray(images) if image.any())
 
     def counting_forward(module, mode, variables, batch, forward=predictor.forward):
@@ -88,7 +88,8 @@ def test_val_is_scored_where_there_is_no_test_split(trained, config, capsys):
 def test_other_choices_have_names_of_their_own(trained, capsys):
     before = (trained[0] / "eval/test.json").read_text()
     score.score_run(trained[0], checkpoint="latest", mode="fast")
-    score.score_run(trained[0], split="val", mode="accurate")  # the run's own choice
+    # The mode of the run's config.
+    score.score_run(trained[0], split="val", mode="accurate")
     assert json.loads((trained[0] / "eval/test-latest-fast.json").read_text())["mode"] == "fast"
     assert (trained[0] / "eval/test.json").read_text() == before
     assert not (trained[0] / "eval/val-accurate.json").exists()
@@ -104,7 +105,8 @@ def test_a_mean_over_one_head_is_refused(trained, tmp_path):
         with pytest.raises(UserError, match=r"mode 'accurate'.*deep supervision.*'fast'"):
             ask(tmp_path / "run", mode="accurate")
     assert unet_jax.load(tmp_path / "run", mode="fast").mode == "fast"
-    assert unet_jax.load(tmp_path / "run").mode == "accurate"  # the config's: of one head
+    # The mode of the config, with one head.
+    assert unet_jax.load(tmp_path / "run").mode == "accurate"
 
 
 def test_the_data_may_have_moved(cache_dir, tmp_path):

@@ -1,4 +1,7 @@
-"""Two processes of two devices each, over gloo: one pair of children does it all, and is compared with one process of four."""
+"""Two processes of two devices each, over gloo, compared with one process of four devices.
+
+One pair of child processes serves all tests.
+"""
 
 import json
 import os
@@ -22,15 +25,19 @@ from unet_jax.runtime import parallel, processes
 from unet_jax.tracking.metrics_file import read_metrics
 
 TESTS = Path(__file__).parents[1]
-SPEED = ("seconds", "images_per_s", "num_compiles")  # what two runs may differ in
+# Two runs may differ in these.
+SPEED = ("seconds", "images_per_s", "num_compiles")
 
 
 @pytest.fixture(scope="module")
 def pair(cache_dir, tmp_path_factory):
-    """The workdir of two processes that were stopped, killed in a step, and started again; what each saw; stdout, stderr
-    and status of each by part; and how long the one that was not killed lived on."""
+    """Trains with two processes that are stopped, killed in a step, and started again.
+
+    Returns the workdir, what each process saw, stdout, stderr and status of each by part, and the seconds that process 0
+    lived on after process 1 was killed.
+    """
     workdir = tmp_path_factory.mktemp("together") / "run"
-    told, alone = {}, 0.0
+    ended_as, alone = {}, 0.0
     for part in ("first", "again"):
         started = start_two(workdir, cache_dir, part)
         try:
@@ -41,13 +48,17 @@ def pair(cache_dir, tmp_path_factory):
         finally:
             for child in started:
                 child.kill()
-        told[part] = [(*streams, child.returncode) for streams, child in zip(both, started, strict=True)]
-        assert (workdir.parent / f"run.{part}.1.json").exists(), told[part]
+        ended_as[part] = [(*streams, child.returncode) for streams, child in zip(both, started, strict=True)]
+        assert (workdir.parent / f"run.{part}.1.json").exists(), ended_as[part]
     seen = [
-        {k: v for part in told for k, v in json.loads((workdir.parent / f"run.{part}.{i}.json").read_text()).items()}
+        {
+            k: v
+            for part in ended_as
+            for k, v in json.loads((workdir.parent / f"run.{part}.{i}.json").read_text()).items()
+        }
         for i in range(2)
     ]
-    return workdir, seen, told, alone
+    return workdir, seen, ended_as, alone
 
 
 def start_two(workdir, cache_dir, part):
@@ -57,7 +68,8 @@ def start_two(workdir, cache_dir, part):
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
         "PYTHONPATH": os.pathsep.join(map(str, (TESTS, TESTS.parent))),
         "PYTHONWARNINGS": "",
-        "JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "compiled"),  # only the first training compiles
+        # Only the first training compiles.
+        "JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
     job = [f"--coordinator=127.0.0.1:{port}", "--num_processes=2"]
@@ -72,7 +84,7 @@ def start_two(workdir, cache_dir, part):
 
 @pytest.fixture
 def whole(cache_dir, tmp_path):
-    """The workdir of the same run by one process that was never stopped, and its summary."""
+    """Returns the workdir and the summary of the same run by one process that was never stopped."""
     return tmp_path / "whole", loop.train_and_evaluate(small_run(cache_dir), tmp_path / "whole")
 
 
@@ -80,7 +92,7 @@ def scores(row):
     return {name: value for name, value in row.items() if name not in SPEED}
 
 
-def test_processes_tell_each_other_bit_by_bit(pair):
+def test_processes_exchange_values_bit_by_bit(pair):
     for seen in pair[1]:
         assert seen["gathered"] == [[0, 2**40, "é"], [1, 2**40 + 1, "é"]]
         assert seen["broadcast"] == [np.float32([-0.0, 1]).tobytes().hex(), 0]
@@ -94,9 +106,9 @@ def test_all_stop_at_one_step_and_refuse_together(pair):
 
 
 def test_process_0_speaks_for_all(pair):
-    workdir, _, told, _ = pair
+    workdir, _, ended_as, _ = pair
     for part, of_start in (("first", f"into {workdir}"), ("again", f"going on from step {STOPPED_AT}")):
-        (first, _, _), (second, _, _) = told[part]
+        (first, _, _), (second, _, _) = ended_as[part]
         assert "4 device(s)" in first
         assert of_start in first
         assert [line for line in second.splitlines() if "Gloo" not in line and "peer ranks" not in line] == []
@@ -106,9 +118,9 @@ def test_process_0_speaks_for_all(pair):
 
 
 def test_a_killed_process_ends_the_other_and_the_job_resumes(pair):
-    """By the broken connection or, where that is not noticed, by JAX's coordinator, which aborts: whichever is first."""
-    _, seen, told, alone = pair
-    (_, error, status), (_, _, killed) = told["first"]
+    """The broken connection ends it, or JAX's coordinator aborts it where that is first."""
+    _, seen, ended_as, alone = pair
+    (_, error, status), (_, _, killed) = ended_as["first"]
     assert killed == -signal.SIGKILL
     assert status in (1, -signal.SIGABRT)
     if status == 1:
@@ -118,7 +130,7 @@ def test_a_killed_process_ends_the_other_and_the_job_resumes(pair):
         assert "Terminating process because the JAX distributed service detected fatal errors" in error
     assert "Traceback" not in error
     assert alone < 60
-    assert [status for *_, status in told["again"]] == [0, 0]
+    assert [status for *_, status in ended_as["again"]] == [0, 0]
     assert all("iou_pooled/mean" in one["summary"] for one in seen)
 
 

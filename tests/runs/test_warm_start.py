@@ -1,4 +1,4 @@
-"""`train.init_from`: what comes along by name, what stays, what is refused; and FCN in stages as its authors train it."""
+"""`train.init_from`: parameters taken by name, parameters kept, runs refused; and FCN in stages, as its authors train it."""
 
 import json
 import re
@@ -33,7 +33,7 @@ def make_state(*, seed=0, width=4, modules=("enc_0", "enc_1")):
 
 @pytest.fixture
 def run(tmp_path):
-    """A workdir whose best checkpoint is that of step 2, of three."""
+    """Writes a workdir of three checkpoints, the best of step 2."""
     with Checkpointer(tmp_path / "run/checkpoints") as checkpointer:
         for step, score in ((1, 0.3), (2, 0.6), (3, 0.5)):
             checkpointer.save(step, jax.tree.map(np.asarray, make_state(seed=step)), score)
@@ -41,7 +41,7 @@ def run(tmp_path):
 
 
 def test_what_is_there_by_name_comes_from_the_best_checkpoint(run, capsys):
-    """Statistics, too; what is not there stays and is named, and the run's other modules are left out."""
+    """Statistics are taken too. What the other run lacks stays and is named; its other modules are left out."""
     fresh, best = make_state(seed=9, modules=("enc_1", "head")), make_state(seed=2)
     state, origin = initialize_from(fresh, TX, str(run))
     assert origin == {"workdir": str(run), "step": 2}
@@ -82,7 +82,7 @@ def test_what_is_no_run_or_has_no_checkpoint_is_named(tmp_path):
 
 @pytest.mark.usefixtures("quick_compile")
 def test_fcn_in_stages(config, tmp_path, capsys):
-    """Stride 16 from a run of stride 32, with steps too small to move anything: it ends with what it began with."""
+    """Stride 16 from a run of stride 32, with steps too small to change anything: the end equals the start."""
     config.model = default.fcn()
     config.model.update({"stride": 16, "widths": (2, 2, 2, 2, 2, 3)})
     config.train.update({"num_steps": 2, "eval_every": 2, "init_from": str(tmp_path / "32")})
@@ -96,12 +96,14 @@ def test_fcn_in_stages(config, tmp_path, capsys):
     loop.train_and_evaluate(config, tmp_path / "16")
     assert re.search(r"all but score_pool4/bias, score_pool4/kernel, which stay as init", capsys.readouterr().out)
     after = dict(open_run(tmp_path / "16").predictor.variables["params"])
-    assert not np.any(np.abs(after.pop("score_pool4")["kernel"]) > 1e-6)  # scores start at zero
+    # Scores start at zero.
+    assert not np.any(np.abs(after.pop("score_pool4")["kernel"]) > 1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-6), after, before)
     (start,) = json.loads((tmp_path / "16/versions.json").read_text())["starts"]
     assert start["init_from"] == {"workdir": str(tmp_path / "32"), "step": 7}
 
-    shutil.rmtree(tmp_path / "32")  # a run that has a checkpoint of its own never looks there again
+    # A run that has a checkpoint does not read the other run again.
+    shutil.rmtree(tmp_path / "32")
     loop.train_and_evaluate(config, tmp_path / "16")
     masks, _ = unet_jax.load(tmp_path / "16").predict(np.zeros((45, 30), np.uint8))
     assert masks.shape == (45, 30, 2)

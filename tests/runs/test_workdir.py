@@ -60,7 +60,7 @@ def test_what_is_no_run_is_named(tmp_path):
 
 
 def test_a_config_of_another_version_is_refused(trained, tmp_path):
-    """By whatever opens the run, before its checkpoints are touched."""
+    """Every way to open the run refuses it, before its checkpoints are touched."""
     config = json.loads((trained[0] / "config.json").read_text())
     config["eval"]["keep"] = config["eval"].pop("classes")
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -88,7 +88,8 @@ def test_versions_hold_what_a_run_ran_on(trained, monkeypatch):
     assert versions["packages"]["jax"] == jax.__version__
     needed = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["dependencies"]
     needed = {re.match(r"[\w-]+", requirement)[0] for requirement in needed}
-    needed -= {"absl-py", "etils", "fsspec", "matplotlib", "tqdm"}  # flags, paths, pictures, bars
+    # Flags, paths, pictures and bars change no result.
+    needed -= {"absl-py", "etils", "fsspec", "matplotlib", "tqdm"}
     assert needed | {"unet-jax", "jaxlib", "tensorstore"} <= set(versions["packages"])
     assert versions["jax_config"] == {name: getattr(jax.config, name) for name in run_folder.SETTINGS}
     assert (versions["device_count"], versions["device_kind"]) == (4, jax.devices()[0].device_kind)
@@ -107,5 +108,6 @@ def test_a_run_resumes_where_its_data_have_moved(cache_dir, tmp_path, monkeypatc
     monkeypatch.setattr(run_folder, "load_facts", lambda workdir: {"fingerprint": "a", "splits": {}})
     moved = config.to_dict() | {"data": config.data.to_dict() | {"root": "elsewhere", "split_file": "copy.csv"}}
     run_folder._check_same(tmp_path, moved, {"fingerprint": "a", "splits": {}})
-    with pytest.raises(UserError, match=r"fingerprint a\b.*\bb now.*--workdir"):  # a split file of another content
+    # A split file with other content.
+    with pytest.raises(UserError, match=r"fingerprint a\b.*\bb now.*--workdir"):
         run_folder._check_same(tmp_path, moved, {"fingerprint": "b", "splits": {}})

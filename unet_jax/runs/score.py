@@ -40,7 +40,7 @@ def score_run(
       root: the folder of the data, where they have moved; "" for that of the config.
       dataset: the data set of the run, where it is open already.
       devices: the devices to run on; all local ones by default.
-      **chosen: checkpoint, mode, level and weights, as of `load_predictor`.
+      **chosen: checkpoint, mode, level and weights, as in `load_predictor`.
 
     Returns:
       The summary, by the names of `evaluation/metrics.py`.

@@ -32,7 +32,7 @@ def open_shared_workdir(workdir: str | os.PathLike, config: ConfigDict, dataset:
     without = [process for process, sees in enumerate(seen) if not sees]
     if without:
         raise UserError(
-            f"--workdir={folder}: process 0 sees this folder, process {_first_few(without)} does not; {REMEDY}"
+            f"--workdir={folder}: process 0 sees this folder, but not process {_first_few(without)}; {REMEDY}"
         )
     return folder
 

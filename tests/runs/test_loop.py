@@ -126,7 +126,7 @@ def test_a_damaged_checkpoint_changes_nothing_in_the_end(trained, config, final_
     printed = capsys.readouterr().out
     assert "checkpoint 6 in" in printed
     assert "going on from step 3 in" in printed
-    assert "0.00 MB free, and up to 3 more checkpoints of 0." in printed
+    assert "0.00 MB free, but up to 3 more checkpoints of 0." in printed
     jax.tree.map(np.testing.assert_array_equal, final_state(workdir), final_state(trained[0]))
     rows = [(row["step"], row["split"]) for row in read_metrics(workdir / "metrics.jsonl")]
     assert rows == [(2, "train"), (3, "train"), (3, "val"), (4, "train"), (6, "train"), (6, "val"), (6, "run")]

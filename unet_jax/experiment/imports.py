@@ -31,7 +31,7 @@ _done: dict[str, str] = {}
 def added_rows() -> set[tuple[str, str]]:
     """Returns (kind, name) of each row that the package does not ship, e.g. ("network", "tiny").
 
-    A table that no file has imported yet has no such row, and is not imported for this.
+    A table whose module is not imported yet has no such row; this function does not import it.
     """
     added = set()
     for kind, (module_name, table) in TABLES.items():
@@ -43,11 +43,14 @@ def added_rows() -> set[tuple[str, str]]:
 
 
 def add_config_file(config: ConfigDict, path: str) -> None:
-    """Sets `config.imports` to the config file where that file has added rows and the config names no file yet.
+    """Sets `config.imports` to the config file where rows have been added and the config names no file yet.
 
     Args:
-      config: as the file's `get_config` returned it; is changed.
-      path: of the config file, which has been run.
+      config: the config that the file's `get_config` returned; it is changed.
+      path: the config file, which has been run.
+
+    Raises:
+      UserError: the file cannot be read.
     """
     if added_rows() and not config.get("imports"):
         file = _absolute(path)
@@ -59,10 +62,13 @@ def add_config_file(config: ConfigDict, path: str) -> None:
 def run_files(files: Sequence[str]) -> None:
     """Runs the files that this process has not run yet, or that have changed since.
 
-    Each file finds the modules of its folder. Its `__name__` is not "__main__".
+    A file can import modules of its folder. Its `__name__` is not "__main__".
+
+    Args:
+      files: paths of Python files.
 
     Raises:
-      UserError: a file is not there, or fails.
+      UserError: a file cannot be read, or fails.
     """
     for given in files:
         path = _absolute(given)
@@ -78,14 +84,18 @@ def run_files(files: Sequence[str]) -> None:
         try:
             exec(compile(Path(path).read_bytes(), path, "exec"), vars(module))
         except Exception as error:
-            raise UserError(f"imports {path}: the file fails: {type(error).__name__}: {error}") from error
+            raise UserError(f"imports {path}: the file fails ({type(error).__name__}: {error}); correct it") from error
         finally:
             sys.path.remove(folder)
         _done[path] = digest
 
 
 def digests(files: Sequence[str]) -> dict[str, str]:
-    """Returns the sha256 of each file by its absolute path; raises UserError where one is not there."""
+    """Returns the sha256 of each file by its absolute path.
+
+    Raises:
+      UserError: a file cannot be read.
+    """
     return {path: _digest(path) for path in map(_absolute, files)}
 
 

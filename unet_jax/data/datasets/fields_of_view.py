@@ -13,7 +13,6 @@ from collections.abc import Iterable
 
 import cv2
 import numpy as np
-from scipy.sparse import csgraph
 
 JOIN, STEP, COPY = 0.93, 6.0, 0.98
 # Height and width of a thumbnail in pixels.
@@ -37,6 +36,9 @@ def find_fields(images: Iterable[tuple[str, np.ndarray]]) -> dict[str, str]:
             np.stack(part) for part in zip(*(tiles[id_] for id_ in ids), strict=True)
         )
         linked = _joins(last, first, inside) | _joins(bottom, top, across) | (_correlation(thumbnails) > COPY)
+        # Here, because the check of a config's data set imports this file.
+        from scipy.sparse import csgraph
+
         _, parts = csgraph.connected_components(linked, directed=False)
         for id_, part in zip(ids, parts, strict=True):
             fields[id_] = ids[np.flatnonzero(parts == part)[0]]

@@ -14,6 +14,7 @@ from unet_jax.evaluation import report
 from unet_jax.inference import folder
 from unet_jax.inference.folder import predict_folder
 from unet_jax.inference.predictor import Predictor, forward
+from unet_jax.plotting import index_page
 
 
 def read(path):
@@ -188,3 +189,78 @@ def test_results_that_cannot_be_written_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(type(folder.Path("/")), "mkdir", denied)
     with pytest.raises(UserError, match=r"out/ids: .*\(Permission denied\)"):
         predict_folder(predictor(), tmp_path / "images", tmp_path / "out")
+
+
+@pytest.fixture
+def one_image(tmp_path):
+    """A folder with one image."""
+    (tmp_path / "images").mkdir()
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "images/a.png")
+    return tmp_path / "images"
+
+
+def test_a_page_of_someone_else_is_not_replaced(one_image, tmp_path):
+    page = tmp_path / "out/index.html"
+    page.parent.mkdir()
+    eval_page = index_page.index_page("val", [], by="unet-jax eval")
+    for text in ("<h1>my notes on unet-jax predict</h1>", eval_page):
+        page.write_text(text)
+        with pytest.raises(UserError, match=r"out/index\.html .*--overwrite"):
+            predict_folder(predictor(), one_image, page.parent)
+        assert page.read_text() == text
+        assert list(page.parent.iterdir()) == [page]
+    predict_folder(predictor(), one_image, page.parent, overwrite=True)
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "b.png")
+    # The page is that of `predict_folder` now, which adds to it.
+    predict_folder(predictor(), tmp_path / "b.png", page.parent)
+    assert "overlays/b.png" in page.read_text()
+
+
+def test_an_out_folder_that_holds_something_else_is_refused(one_image, tmp_path):
+    data, run, file = tmp_path / "data", tmp_path / "run", tmp_path / "image.png"
+    (data / "images").mkdir(parents=True)
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.json").write_text("{}")
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(file)
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "masks/m.png")
+    before = sorted(tmp_path.rglob("*"))
+    for images, out, names in (
+        (one_image, one_image, r"--out=\S*/images .*a\.png"),
+        (one_image / "a.png", tmp_path / "data/../images", r"--out=\S*/images .*a\.png"),
+        (tmp_path / "masks/m.png", tmp_path, r"--out=\S* .*masks/m\.png"),
+        (one_image, run, r"--out=\S*/run .*config\.json"),
+        (one_image, data, r"--out=\S*/data .*images/"),
+        (one_image, file, r"--out=\S*/image\.png .*folder"),
+        (one_image, "", "--out is empty"),
+        (["", one_image], tmp_path / "out", "image is empty"),
+    ):
+        for overwrite in (False, True):
+            with pytest.raises(UserError, match=names):
+                predict_folder(predictor(), images, out, overwrite=overwrite)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_files_that_are_no_images_are_named(one_image, tmp_path, capsys):
+    for name in ("image.txt", "g.gif", ".DS_Store", "Thumbs.db", "._a.png"):
+        (one_image / name).write_text("")
+    (one_image / "deeper.d").mkdir()
+    folder.list_inputs([one_image])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(r"images: .* 2 files .*: g\.gif, image\.txt$", line)
+    # The suffix decides for a file that is given alone, too.
+    with pytest.raises(UserError, match=r"g\.gif: .*\.png"):
+        folder.list_inputs([one_image, one_image / "g.gif"])
+    for number in range(9):
+        (one_image / f"{number}.csv").write_text("")
+    folder.list_inputs([one_image])
+    assert re.search(r"11 files .*: 0\.csv, 1\.csv, 2\.csv, \.\.\.$", capsys.readouterr().err)
+
+
+def test_a_path_with_two_dots_is_printed_as_the_folder_it_leads_to(one_image, tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    folders = predict_folder(predictor(), "../images", "../out")["folders"]
+    assert folders[0] == str(tmp_path / "out/ids")
+    # A relative path without dots stays as it was given.
+    assert predict_folder(predictor(), "../images", "out")["folders"][0] == "out/ids"

@@ -35,7 +35,7 @@ def read(page: str) -> Reader:
 def test_names_are_escaped_and_links_lead_to_the_files():
     """An id may have any character: its file has %2F for a slash, whose % is escaped in a link."""
     picture = Picture("overlays/a %2F<b>&'\".png", "a /<script>&", {"IoU a<b": 0.25, "none": math.nan})
-    page = read(index_page("<i>title</i>", [picture]))
+    page = read(index_page("<i>title</i>", [picture], by="unet-jax eval"))
     assert not {"script", "i", "b"} & set(page.tags)
     (link,) = page.links
     assert urllib.parse.unquote(link) == picture.file
@@ -52,6 +52,6 @@ def test_the_worst_comes_first_and_what_has_no_score_last():
 
 def test_a_page_is_replaced(tmp_path):
     for name in ("a", "b"):
-        path = write_index_page(tmp_path, "title", [Picture(f"{name}.png", name)])
+        path = write_index_page(tmp_path, "title", [Picture(f"{name}.png", name)], by="unet-jax eval")
     assert read(path.read_text()).links == ["b.png"]
     assert list(tmp_path.iterdir()) == [path]

@@ -117,7 +117,7 @@ def save_pictures(
     ]
     if pictures:
         title = f"{folder.name}: image, truth, prediction, errors; lowest IoU first"
-        index_page.write_index_page(folder, title, index_page.worst_first(pictures, "mean IoU"))
+        index_page.write_index_page(folder, title, index_page.worst_first(pictures, "mean IoU"), by="unet-jax eval")
     return [path for paths in files.values() for path in paths]
 
 

@@ -4,6 +4,7 @@ import io
 import itertools
 import os
 import re
+import sys
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -17,8 +18,14 @@ from unet_jax.inference.predictor import Predictor, forward
 from unet_jax.inference.throughput import ThroughputMeter
 from unet_jax.plotting import drawing, index_page
 from unet_jax.segmentation import to_masks
-from unet_jax.storage.paths import expand, glob
+from unet_jax.storage.paths import expand, glob, in_bucket
 from unet_jax.storage.write_errors import report_write_errors
+
+# The folders of the results.
+IDS, MASKS, OVERLAYS = "ids", "masks", "overlays"
+# The mark of this file's page; see `plotting.index_page`.
+PAGE_BY = "unet-jax predict"
+REMEDY = "write to another folder, or pass --overwrite to replace what is there"
 
 
 def predict_folder(
@@ -41,7 +48,8 @@ def predict_folder(
     - `masks/<class>/NAME.png`: 8-bit, 0 or 255, for each reported class;
     - `overlays/NAME.png`: the image with the masks in colour and a legend, enlarged where it is small.
 
-    `index.html` shows all overlays that lie in the folder.
+    `index.html` shows all overlays that lie in the folder. Such a page of an earlier call is replaced; another file of this
+    name counts as a result that exists.
 
     Every file is read before anything is written, so that an unreadable one is found first. It is read again to be
     predicted, because the images together may not fit in memory. Each image is predicted once.
@@ -62,15 +70,19 @@ def predict_folder(
 
     Raises:
       UserError: a file or folder is absent, a folder has no image, files cannot be read or written, two images would have
-        one name, or a result exists and `overwrite` is False.
+        one name, `out_dir` is a file or holds the images, a run or a data set, or a result exists and `overwrite` is False.
     """
-    paths = list_inputs([images] if isinstance(images, str | os.PathLike) else images)
     out_dir = expand(out_dir, "--out")
+    paths = list_inputs([images] if isinstance(images, str | os.PathLike) else images)
     writer = MaskFolder(predictor, out_dir, overlays=True, palette=palette)
     with report_write_errors():
+        _check_out(out_dir, paths)
         for path in (folder / f"{path.stem}.png" for path in paths for folder in writer.folders):
             if not overwrite and path.exists():
-                raise UserError(f"{path} exists; write to another folder, or pass --overwrite to replace what is there")
+                raise UserError(f"{path} exists; {REMEDY}")
+        page = out_dir / index_page.NAME
+        if not overwrite and page.exists() and not index_page.is_page_of(page, PAGE_BY):
+            raise UserError(f"{page} exists, and `{PAGE_BY}` did not write it; {REMEDY}")
     names = [path.name for path in paths]
     sizes = _padded_sizes(paths, predictor)
     paths = sorted(paths, key=lambda path: (sizes[path], path))[process_index::process_count]
@@ -91,26 +103,62 @@ def predict_folder(
     return counts | throughput.read() | {"folders": [str(folder) for folder in writer.folders]}
 
 
+def _check_out(out_dir: Path, paths: Sequence[Path]) -> None:
+    """Raises UserError if the folder of the results is a file, a run or a data folder, or holds an image to predict."""
+    if out_dir.is_file():
+        raise UserError(f"--out={out_dir} is a file; give a folder")
+    place = _real(out_dir)
+    results = [f"{place}/{name}/" for name in (IDS, MASKS, OVERLAYS)]
+    for parent, path in {path.parent: path for path in reversed(paths)}.items():
+        folder = _real(parent)
+        if folder == place or any(f"{folder}/".startswith(result) for result in results):
+            raise UserError(f"--out={out_dir} holds the image {path}; give another folder for the masks")
+    if (out_dir / "config.json").exists() and (out_dir / "checkpoints").is_dir():
+        raise UserError(
+            f"--out={out_dir} is the folder of a run: it holds config.json and checkpoints/; give another folder, such as "
+            f"{out_dir / 'predicted'}"
+        )
+    if (out_dir / "images").is_dir():
+        raise UserError(
+            f"--out={out_dir} is a data folder: it holds images/, and the masks could mix with its masks/; give another folder"
+        )
+
+
+def _real(path: Path) -> str:
+    """Returns the path without symbolic links and `..`; that of a bucket stays as it is."""
+    return os.fspath(path) if in_bucket(path) else os.path.realpath(path)
+
+
 def list_inputs(inputs: Sequence[str | os.PathLike]) -> list[Path]:
     """Returns the paths of the image files that are given, alone or by their folders, each once.
+
+    The suffix decides what an image file is (`image_files.SUFFIXES`). Prints to stderr which other files of a folder are
+    skipped, except hidden files and `image_files.DESKTOP_FILES`.
 
     Args:
       inputs: image files, and folders of image files; each local or in a bucket.
 
     Raises:
-      UserError: none is given, a file or folder is absent, a folder has no image, or two files have one name without the
-        suffix: their results would share a file.
+      UserError: none is given, a file or folder is absent, a file has another suffix, a folder has no image, or two files
+        have one name without the suffix: their results would share a file.
     """
     by_name: dict[str, Path] = {}
     for given in inputs:
         path = expand(given, "image")
         files = [path]
         if path.is_dir():
-            files = list(image_files.list_images(path).values())
+            others: list[Path] = []
+            files = list(image_files.list_images(path, on_other=others.append).values())
             if not files:
                 raise UserError(f"{path}: has no image; looked for {', '.join(image_files.SUFFIXES)}")
+            _print_others(path, others)
         elif not path.exists():
             raise UserError(f"{path}: is neither an image file nor a folder of images; check the path")
+        elif path.suffix.lower() not in image_files.SUFFIXES:
+            raise UserError(
+                f"{path}: is no image file by its suffix; known suffixes: {', '.join(image_files.SUFFIXES)}. Save it as PNG "
+                "or TIFF"
+            )
         for file in files:
             twin = by_name.setdefault(file.stem, file)
             if os.path.abspath(twin) != os.path.abspath(file):
@@ -123,12 +171,21 @@ def list_inputs(inputs: Sequence[str | os.PathLike]) -> list[Path]:
     return list(by_name.values())
 
 
+def _print_others(folder: Path, others: Sequence[Path]) -> None:
+    """Prints to stderr which files of a folder are skipped."""
+    if others:
+        noun = "1 file that is no image" if len(others) == 1 else f"{len(others)} files that are no images"
+        names = ", ".join(path.name for path in others[:3])
+        more = ", ..." if len(others) > 3 else ""
+        print(f"{folder}: passes over {noun}: {names}{more}", file=sys.stderr)
+
+
 def _write_index(out_dir: Path, names: Sequence[str]) -> None:
     """Writes the page of the overlays: those of the images `names`, and those that an earlier call has written."""
-    files = {path.name for path in glob(out_dir / "overlays", "*.png")}
+    files = {path.name for path in glob(out_dir / OVERLAYS, "*.png")}
     files |= {f"{Path(name).stem}.png" for name in names}
-    pictures = [index_page.Picture(f"overlays/{file}", file.removesuffix(".png")) for file in sorted(files)]
-    index_page.write_index_page(out_dir, f"{out_dir.name}: predicted masks", pictures)
+    pictures = [index_page.Picture(f"{OVERLAYS}/{file}", file.removesuffix(".png")) for file in sorted(files)]
+    index_page.write_index_page(out_dir, f"{out_dir.name}: predicted masks", pictures, by=PAGE_BY)
 
 
 class MaskFolder:
@@ -162,14 +219,14 @@ class MaskFolder:
         colours = drawing.class_colours(self.class_names, palette)
         self.colours = [colours[channel] for channel in self.report_channels]
         self._overlays = overlays
-        self._masks = [parent / "masks" / safe_name(name) for name in predictor.report_classes]
+        self._masks = [parent / MASKS / safe_name(name) for name in predictor.report_classes]
         if len(set(self._masks)) < len(self._masks):
             raise UserError(
                 f"eval.classes: two of {', '.join(predictor.report_classes)} would share a folder; rename a class"
             )
-        self.folders = [parent / "ids", *self._masks]
+        self.folders = [parent / IDS, *self._masks]
         if overlays:
-            self.folders.append(parent / "overlays")
+            self.folders.append(parent / OVERLAYS)
 
     def write(self, name: str, masks: np.ndarray, ids: np.ndarray, image: np.ndarray | None = None) -> None:
         """Writes NAME.png into each folder.

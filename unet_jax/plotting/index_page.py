@@ -32,13 +32,14 @@ class Picture:
     scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
-def write_index_page(folder: Path, title: str, pictures: Sequence[Picture]) -> Path:
+def write_index_page(folder: Path, title: str, pictures: Sequence[Picture], by: str) -> Path:
     """Writes `index.html` into a folder; replaces an earlier one.
 
     Args:
       folder: an existing folder, local or in a bucket.
       title: of the page.
       pictures: in the order of the page.
+      by: the command that writes the page, such as "unet-jax eval"; see `is_page_of`.
 
     Returns:
       The path of the file.
@@ -48,20 +49,34 @@ def write_index_page(folder: Path, title: str, pictures: Sequence[Picture]) -> P
     """
     path = folder / NAME
     with report_write_errors():
-        path.write_text(index_page(title, pictures))
+        path.write_text(index_page(title, pictures, by))
     return path
 
 
-def index_page(title: str, pictures: Sequence[Picture]) -> str:
+def is_page_of(path: Path, by: str) -> bool:
+    """Returns True if `path` is a page that the command `by` has written.
+
+    Args:
+      path: an existing file, local or in a bucket.
+      by: the command, as it was given to `write_index_page`.
+    """
+    return _mark(by).encode() in path.read_bytes()
+
+
+def _mark(by: str) -> str:
+    return f'<meta name="generator" content="{html.escape(by)}">'
+
+
+def index_page(title: str, pictures: Sequence[Picture], by: str) -> str:
     """Returns the page as HTML; every name is escaped.
 
-    >>> page = index_page("test", [Picture("overlays/a<b.png", "a<b", {"IoU anode": 0.5})])
+    >>> page = index_page("test", [Picture("overlays/a<b.png", "a<b", {"IoU anode": 0.5})], by="unet-jax eval")
     >>> print(page.splitlines()[-3])
     <figcaption>a&lt;b: IoU anode 0.5000</figcaption></figure>
     """
     title = html.escape(title)
     lines = [
-        f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{title}</title>',
+        f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8">{_mark(by)}<title>{title}</title>',
         f"<style>{STYLE}</style></head>\n<body>\n<h1>{title}</h1>",
     ]
     for picture in pictures:

@@ -44,7 +44,7 @@ def resolve(path: PathLike, what: str) -> Path:
     """
     text = os.fspath(path)
     if not text:
-        raise UserError(f"{what} is empty; give a folder")
+        raise UserError(f"{what} is empty; give a path")
     if in_bucket(path):
         _check_bucket_reachable(text, what)
         return Path(text)
@@ -55,30 +55,37 @@ def resolve(path: PathLike, what: str) -> Path:
 
 
 def absolute(path: PathLike) -> Path:
-    """Returns an absolute path with `~` expanded. Checks nothing. The path of a bucket stays as it is.
+    """Returns an absolute path with `~` expanded and without `..`. Checks nothing. The path of a bucket stays as it is.
 
-    Keeps `..`: behind a symbolic link it leads to the parent of the link's target, not to the parent of the link.
+    Behind a symbolic link, `..` leads to the parent of the link's target, not to the parent of the link.
 
     >>> print(absolute("/runs/a/../b"), absolute("gs://bucket/run"))
-    /runs/a/../b gs://bucket/run
+    /runs/b gs://bucket/run
     """
     if in_bucket(path):
         # Joined with the current folder, it would become a local path.
         return Path(path)
-    return Path(os.path.join(os.getcwd(), os.path.expanduser(path)))
+    return _without_dots(Path(os.path.join(os.getcwd(), os.path.expanduser(path))))
 
 
 def expand(path: PathLike, what: str) -> Path:
     """Does what `resolve` does, but leaves a relative path relative, so that messages name the file as the user did.
+
+    A path with `..` becomes absolute.
 
     Args:
       path: as the user gave it.
       what: its name in messages.
 
     Raises:
-      UserError: as for `resolve`, for a path with `://`.
+      UserError: the path is empty; or as for `resolve`, for a path with `://`.
     """
-    return resolve(path, what) if "://" in os.fspath(path) else Path(path).expanduser()
+    text = os.fspath(path)
+    return resolve(path, what) if not text or "://" in text else _without_dots(Path(path).expanduser())
+
+
+def _without_dots(path: Path) -> Path:
+    return Path(os.path.realpath(path)) if ".." in path.parts else path
 
 
 def in_bucket(path: PathLike) -> bool:

@@ -52,10 +52,11 @@ def main() -> None:
       UserError: the flags contradict each other.
     """
     images, out = FLAGS.images, FLAGS.out
-    if (images is None) != (out is None) or "" in (images, out):
+    if images is not None and out is None:
+        raise UserError("--out is missing: the folder for the masks of --images")
+    if out is not None and images is None:
         raise UserError(
-            f"--images={images or ''} and --out={out or ''}: give both, the images and a folder for their masks, or neither; "
-            "an empty one is no folder"
+            "--images is missing: the folder of images to predict into --out; scores go to WORKDIR/eval without --out"
         )
     if images is not None and (FLAGS.split or FLAGS.root):
         raise UserError("--images predicts a folder; --split and --root are for scoring: leave one of the two out")

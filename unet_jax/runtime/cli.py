@@ -27,6 +27,9 @@ CONFIG_HELP = (
     "--config.KEY=VALUE sets one of its keys; --config.model=NAME takes another network with its default options."
 )
 
+# Flags that take paths; some take several.
+PATH_FLAGS = ("workdir", "model", "images", "root", "out")
+
 # The flags of every program.
 COMMON = flags.FlagValues()
 flags.DEFINE_bool("traceback", False, "Show where an error came from.", COMMON)
@@ -97,6 +100,7 @@ def run(
         sys.exit(0)
     try:
         positional = _parse(sys.argv, values, arguments)
+        _check_paths(values)
         # Libraries define flags in absl's global ones, and read their defaults; absl's logging warns until they are parsed.
         flags.FLAGS.mark_as_parsed()
         compilation_cache.enable(values.compilation_cache)
@@ -155,6 +159,14 @@ def _parse(argv: Sequence[str], values: flags.FlagValues, arguments: Sequence[st
         name = arguments[len(positional)].removesuffix("...")
         raise UserError(f"{name} is missing; give it without a flag, see --help")
     return positional
+
+
+def _check_paths(values: flags.FlagValues) -> None:
+    """Raises UserError if a flag gives an empty path, which a program could take for "not given"."""
+    given = {name: values[name].value for name in PATH_FLAGS if name in values and values[name].present}
+    empty = [f"--{name}" for name, value in given.items() if "" in (value if isinstance(value, list) else [value])]
+    if empty:
+        raise UserError(f"{' and '.join(empty)}: the value is empty; give a path")
 
 
 def _load_config(argv: Sequence[str], values: flags.FlagValues) -> list[str]:

@@ -6,14 +6,15 @@
 2
 
 `build` makes a new network by its name. `load` opens a trained one: `unet_jax.load("electrodes")` and
-`unet_jax.load("runs/mine")` return a `Predictor`. `losses` and `metrics` are the modules that hold the losses and the scores.
+`unet_jax.load("runs/mine")` return a `Predictor`. `read_image` reads an image file as the commands do. `losses` and `metrics` are the modules that hold the losses and the scores.
 """
 
-__all__ = ["Predictor", "__version__", "build", "load", "losses", "metrics"]
+__all__ = ["Predictor", "__version__", "build", "load", "losses", "metrics", "read_image"]
 
 # As typing.TYPE_CHECKING, which a type checker takes for true, without the import.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from unet_jax.data.datasets.image_files import read_image
     from unet_jax.evaluation import metrics
     from unet_jax.inference.predictor import Predictor
     from unet_jax.models.registry import build
@@ -29,6 +30,7 @@ _PUBLIC = {
     "load": ("unet_jax.runs.load", "load_predictor"),
     "losses": ("unet_jax.training.losses.registry", ""),
     "metrics": ("unet_jax.evaluation.metrics", ""),
+    "read_image": ("unet_jax.data.datasets.image_files", "read_image"),
 }
 
 

@@ -1,5 +1,7 @@
 """Prediction: levels and modes, masks, any size and type of image."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -203,11 +205,19 @@ def test_one_padded_size_shares_a_program_and_devices_agree():
         (np.zeros(4, np.uint8), r"shape \(4,\)"),
         (np.full((4, 4), np.nan), "NaN"),
         (np.full((4, 4), 2.0), r"\b2 to 2\b.*data\.normalize"),
+        (None, "None.*path"),
+        ("a/b.png", r"'a/b\.png'.*\bstr\b.*read_image"),
+        (Path("b.png"), r"'b\.png'.*PosixPath.*read_image\('b\.png'\)"),
+        ({"image": 1}, r"\bdict\b"),
+        ([np.zeros((4, 4)), None], r"\blist\b"),
+        ([[0, 1], [0]], r"\blist\b"),
     ],
 )
 def test_images_refused(array, says):
     with pytest.raises(UserError, match=says):
         grey_levels().predict(array)
+    with pytest.raises(UserError):
+        grey_levels().predict_images([array])
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from unet_jax.experiment.build import create_dataset, create_module
 from unet_jax.experiment.sections import read_sections
 from unet_jax.pretrained import shipped
 from unet_jax.runs.load import open_model
+from unet_jax.runs.predict import predict_images
 from unet_jax.storage import json_file
 
 ROOT = Path(__file__).parents[2]
@@ -89,10 +90,21 @@ def test_an_unknown_name_lists_the_known(tmp_path, monkeypatch):
         unet_jax.load("electrode")
     # What has a slash, and a folder that exists, is the folder of a run.
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "electrodes").mkdir()
-    for folder in ("electrodes", "./electrodes", "~/electrodes", Path("electrodes"), tmp_path / "electrodes"):
-        with pytest.raises(UserError, match=r"electrodes.*config\.json"):
-            unet_jax.load(folder)
+    for given in ("./electrodes", "~/electrodes", tmp_path / "electrodes"):
+        with pytest.raises(UserError, match=rf"^model={given} .*config\.json"):
+            unet_jax.load(given)
+    # Then the message says how to reach the network.
+    for given in ("electrodes", Path("electrodes")):
+        with pytest.raises(UserError, match=r"^model=electrodes .*config\.json.*shipped.*\./electrodes"):
+            unet_jax.load(given)
+    with pytest.raises(UserError, match=r"^model=runs/none .*electrodes"):
+        unet_jax.load("runs/none")
+    with pytest.raises(UserError, match=r"^--model=runs/none "):
+        predict_images("runs/none", [], "out")
+    with pytest.raises(UserError, match=r"^--workdir=runs/none "):
+        predict_images("runs/none", [], "out", flag="--workdir")
 
 
 @pytest.mark.parametrize(

@@ -53,9 +53,9 @@ def test_level_reads_only_its_parameters(trained, monkeypatch):
 
 
 def test_what_is_no_run_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"--workdir=.*config\.json"):
+    with pytest.raises(UserError, match=rf"^model={tmp_path} .*config\.json"):
         unet_jax.load(tmp_path)
-    with pytest.raises(UserError, match=r"--workdir"):
+    with pytest.raises(UserError, match=r"^model is empty"):
         unet_jax.load("")
 
 
@@ -64,7 +64,7 @@ def test_a_config_of_another_version_is_refused(trained, tmp_path):
     config = json.loads((trained[0] / "config.json").read_text())
     config["eval"]["keep"] = config["eval"].pop("classes")
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UserError, match=rf"--workdir={tmp_path}: .*config\.json.*eval\.keep.*classes"):
+    with pytest.raises(UserError, match=rf"^model={tmp_path}: .*config\.json.*eval\.keep.*classes"):
         unet_jax.load(tmp_path)
 
 

@@ -1,11 +1,37 @@
 """Checks and channels of the arrays that a network takes as images."""
 
+import os
+
 import numpy as np
 
 from unet_jax.errors import UserError
 
 # ITU-R BT.601.
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
+ONE_IMAGE = "give a NumPy array of pixels"
+
+
+def as_array(image: object) -> np.ndarray:
+    """Returns an image as an array, if it is one or can be one.
+
+    Raises:
+      UserError: the image is None, a path, or another thing without numbers.
+    """
+    if image is None:
+        raise UserError("image is None: the file was probably not read; check its path")
+    if isinstance(image, str | os.PathLike):
+        path = os.fspath(image)
+        raise UserError(
+            f"image {path!r} is of type {type(image).__name__}: give its pixels, unet_jax.read_image({path!r})"
+        )
+    try:
+        array = np.asarray(image)
+    except ValueError as error:
+        # A list of images of several sizes.
+        raise UserError(f"image is of type {type(image).__name__}: its parts differ in size; {ONE_IMAGE}") from error
+    if array.dtype.kind not in "biufcV":
+        raise UserError(f"image is of type {type(image).__name__}: {ONE_IMAGE}")
+    return array
 
 
 def check_image(image: np.ndarray, normalize: str) -> np.ndarray:
@@ -18,10 +44,10 @@ def check_image(image: np.ndarray, normalize: str) -> np.ndarray:
     Raises:
       UserError: the image has another rank or type, is empty, holds NaN or Inf, or, for "range", floats outside 0..1.
     """
-    image = np.asarray(image)
+    image = as_array(image)
     image = image[..., None] if image.ndim == 2 else image
     if image.ndim != 3 or image.size == 0:
-        raise UserError(f"image of shape {image.shape}: give [H, W] or [H, W, C], none of them 0")
+        raise UserError(f"image of shape {image.shape}: give [H, W] or [H, W, C], with no size 0")
     if image.dtype in (np.uint8, np.uint16):
         return image
     if not np.issubdtype(image.dtype, np.floating):

@@ -15,7 +15,7 @@ import numpy as np
 from unet_jax.data import padding
 from unet_jax.data.normalization import normalize
 from unet_jax.errors import UserError
-from unet_jax.inference.images import check_image, to_channels
+from unet_jax.inference.images import as_array, check_image, to_channels
 from unet_jax.inference.options import MODES
 from unet_jax.models.network import Network
 from unet_jax.runtime import parallel
@@ -255,19 +255,21 @@ class Predictor:
         """Returns the masks of the reported classes and the probabilities of all classes, at the size of the source.
 
         Args:
-          array: `[H, W]`, `[H, W, C]` or `[B, H, W, C]`, uint8, uint16 or float (for `normalize="range"` in 0..1). Where
-            the network was trained on RGB images, a grey one is repeated; where it was trained on grey ones, an RGB image
-            is reduced to its luminance. An alpha channel is dropped.
+          array: `[H, W]`, `[H, W, C]` or `[B, H, W, C]`, uint8, uint16 or float (for `normalize="range"` in 0..1), as
+            `unet_jax.read_image` returns it. Colours are in the order RGB; `cv2.imread` returns BGR. Where the network was
+            trained on RGB images, a grey one is repeated; where it was trained on grey ones, an RGB image is reduced to
+            its luminance. An alpha channel is dropped.
 
         Returns:
           Masks bool `[..., H, W, K']`, one channel per name in `report_classes`, and probabilities float32 `[..., H, W, K]`.
 
         Raises:
-          UserError: the array has another rank, type or number of channels, is empty, or holds NaN or Inf.
+          UserError: the array is None or no array, has another rank, type or number of channels, is empty, or holds NaN or
+            Inf.
         """
-        array = np.asarray(array)
+        array = as_array(array)
         if array.ndim not in (2, 3, 4) or array.size == 0:
-            raise UserError(f"image of shape {array.shape}: give [H, W], [H, W, C] or [B, H, W, C], none of them 0")
+            raise UserError(f"image of shape {array.shape}: give [H, W], [H, W, C] or [B, H, W, C], with no size 0")
         of_each = self.predict_images(list(array) if array.ndim == 4 else [array])
         probabilities = np.stack(of_each) if array.ndim == 4 else of_each[0]
         masks, _ = to_masks(probabilities, self.module.activation)

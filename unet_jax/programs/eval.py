@@ -66,7 +66,7 @@ def main() -> None:
     chosen = {"checkpoint": FLAGS.checkpoint, "mode": FLAGS.mode or "", "level": FLAGS.level}
     chosen["weights"] = FLAGS.weights or ""
     if images is not None:
-        predict.predict_images(FLAGS.workdir, images, out, overwrite=FLAGS.overwrite, **chosen)
+        predict.predict_images(FLAGS.workdir, images, out, overwrite=FLAGS.overwrite, flag="--workdir", **chosen)
     else:
         score.score_run(FLAGS.workdir, split=FLAGS.split or "", root=FLAGS.root or "", **chosen)
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+from etils.epath import Path
 from ml_collections import ConfigDict
 
 from unet_jax.errors import UserError
@@ -70,21 +71,26 @@ def load_predictor(
     Raises:
       UserError: no such run, shipped network, checkpoint, mode, level or weights; or the checkpoint is damaged.
     """
-    return open_model(model, checkpoint=checkpoint, mode=mode, level=level, weights=weights, devices=devices).predictor
+    options = {"checkpoint": checkpoint, "level": level, "weights": weights, "devices": devices}
+    return open_model(model, mode=mode, flag="model", **options).predictor
 
 
-def open_model(model: str | os.PathLike, *, mode: str = "", **options: Any) -> Run:
+def open_model(model: str | os.PathLike, *, mode: str = "", flag: str = "--workdir", **options: Any) -> Run:
     """Opens a run or a shipped network for a user who may give a mode.
 
     Args:
       model: see `load_predictor`.
       mode: see `load_predictor`.
+      flag: the name of `model` in messages.
       **options: checkpoint, level, weights and devices; see `load_predictor`.
 
     Raises:
       UserError: as `load_predictor`; or the mode is "accurate", the mean over several heads, and the network has one head.
     """
-    run = open_shipped(model, mode=mode, **options) if is_shipped_name(model) else open_run(model, mode=mode, **options)
+    if is_shipped_name(model):
+        run = open_shipped(model, mode=mode, **options)
+    else:
+        run = _open_folder(model, flag, mode=mode, **options)
     module = run.predictor.module
     if mode == "accurate" and not module.deep_supervision:
         why = ", as it was trained without deep supervision" if module.levels != (0,) else ""
@@ -93,6 +99,33 @@ def open_model(model: str | os.PathLike, *, mode: str = "", **options: Any) -> R
             "use 'fast', or leave the mode out"
         )
     return run
+
+
+def _open_folder(model: str | os.PathLike, flag: str, **options: Any) -> Run:
+    """Does what `open_run` does; a message names the folder as the user gave it."""
+    folder, given = paths.resolve(model, flag), f"{flag}={os.fspath(model)}"
+    if not (folder / "config.json").exists():
+        raise UserError(f"{given} {_why_no_run(model, folder)}")
+    try:
+        return open_run(folder, **options)
+    except UserError as error:
+        raise UserError(str(error).replace(f"--workdir={folder}", given, 1)) from error
+
+
+def _why_no_run(model: str | os.PathLike, folder: Path) -> str:
+    """Returns the end of the message for a folder without config.json."""
+    name = os.fspath(model)
+    if name in shipped.names():
+        return (
+            "is a folder of the current folder and no run (it has no config.json); it hides the shipped network of this "
+            f"name. Start from another folder to use the network; write ./{name} for the folder"
+        )
+    if not folder.exists():
+        return (
+            "is not there, so it has no config.json; give the folder of a run, or a shipped network: "
+            f"{', '.join(shipped.names())}"
+        )
+    return "has no config.json, so it is not the folder of a run; train first with unet-jax train"
 
 
 def is_shipped_name(model: str | os.PathLike) -> bool:

@@ -20,6 +20,7 @@ def predict_images(
     out: str | os.PathLike,
     *,
     overwrite: bool = False,
+    flag: str = "--model",
     devices: Sequence[jax.Device] | None = None,
     **chosen: Any,
 ) -> dict[str, Any]:
@@ -30,6 +31,7 @@ def predict_images(
       images: a folder of images, or a list of image files and folders.
       out: the folder of the results; see `predict_folder` for what lies there.
       overwrite: replaces results that are there.
+      flag: the name of `model` in messages.
       devices: to run on; all local ones by default.
       **chosen: checkpoint, mode, level and weights; see `load.load_predictor`.
 
@@ -41,7 +43,7 @@ def predict_images(
     """
     if processes.process_count() > 1:
         raise UserError(f"images {images}: one process predicts them; start it without --multiprocess")
-    run = open_model(model, devices=devices, **chosen)
+    run = open_model(model, flag=flag, devices=devices, **chosen)
     result = predict_folder(
         run.predictor,
         images,

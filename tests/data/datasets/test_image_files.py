@@ -8,6 +8,7 @@ import pytest
 from helpers.image_folders import GREY, IDS, RNG
 from PIL import Image
 
+import unet_jax
 from unet_jax.data.datasets import image_files
 from unet_jax.errors import UserError
 
@@ -49,6 +50,15 @@ def test_sixteen_bits_and_different_sizes(folder):
     np.testing.assert_array_equal(examples["a"]["image"], rgb16)
     np.testing.assert_array_equal(examples["b"]["image"], np.repeat(grey16[..., None], 3, -1))
     np.testing.assert_array_equal(examples["b"]["mask"], IDS[:5, :3])
+
+
+def test_the_public_reader_gives_red_green_and_blue(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    colours = np.array([[[255, 0, 0], [0, 0, 255]]], np.uint8)
+    Image.fromarray(colours).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(unet_jax.read_image("~/a.png"), colours)
+    assert unet_jax.read_image is image_files.read_image
+    assert "read_image" in unet_jax.__all__
 
 
 def test_jpeg_images_are_read(folder):

@@ -83,6 +83,7 @@ def read_image(path: str | Path) -> np.ndarray:
 
     Alpha is dropped, and a palette is expanded to RGB. The EXIF orientation of a JPEG or PNG is not applied, so that the
     pixels stay aligned with those of the mask. OpenCV decodes the file, because Pillow would reduce 16-bit colour to 8 bits.
+    Every command reads images with this function; it is public as `unet_jax.read_image`.
 
     Args:
       path: the file, local or in a bucket.
@@ -266,7 +267,7 @@ def _pack(rgb):
 
 def _read(path) -> bytes:
     try:
-        data = Path(path).read_bytes()
+        data = Path(path).expanduser().read_bytes()
     except OSError as error:
         raise read_error(path, error) from error
     if not data:

@@ -109,10 +109,15 @@ def test_a_mean_over_one_head_is_refused(trained, tmp_path):
     assert unet_jax.load(tmp_path / "run").mode == "accurate"
 
 
-def test_the_data_may_have_moved(cache_dir, tmp_path):
+def test_the_data_may_have_moved(cache_dir, tmp_path, monkeypatch):
     write_isbi2012(tmp_path / "now")
-    config = isbi2012.get_config(str(tmp_path / "before"))
-    config.data.cache_dir = cache_dir
+    monkeypatch.chdir(tmp_path)
+    for root, words in ((str(tmp_path / "before"), "before: "), ("before", rf"before: .*{tmp_path}\b")):
+        config = isbi2012.get_config(root)
+        config.data.cache_dir = cache_dir
+        with pytest.raises(UserError, match=rf"^data\.root=\S*{words}.*--root"):
+            create_dataset(config)
+    (tmp_path / "before").mkdir()
     with pytest.raises(UserError, match=r"before.*train-volume"):
         create_dataset(config)
     run = SimpleNamespace(config=config, facts={"fingerprint": "", "class_names": ["interior", "membrane"]})

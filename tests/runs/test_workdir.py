@@ -9,12 +9,14 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from helpers.originals import write_isbi2012
 
 import unet_jax
 from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.configs import isbi2012
 from unet_jax.data.datasets.electrodes.render import render
 from unet_jax.errors import UserError
+from unet_jax.experiment.build import create_dataset
 from unet_jax.runs import loop
 from unet_jax.runs import workdir as run_folder
 from unet_jax.runs.load import load_predictor, open_run
@@ -66,6 +68,33 @@ def test_a_config_of_another_version_is_refused(trained, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=rf"^model={tmp_path}: .*config\.json.*eval\.keep.*classes"):
         unet_jax.load(tmp_path)
+
+
+def test_relative_paths_of_the_data_are_kept_as_absolute_ones(cache_dir, tmp_path, monkeypatch):
+    """A run can be opened from another folder, and the same command resumes it."""
+    write_isbi2012(tmp_path / "data/isbi")
+    (tmp_path / "my.csv").write_text("id,split\n00,train\n01,val\n")
+    (tmp_path / "elsewhere").mkdir()
+    for split_file, kept in (("configs/splits/isbi2012.csv",) * 2, ("my.csv", str(tmp_path / "my.csv")), ("", "")):
+        monkeypatch.chdir(tmp_path)
+        config = isbi2012.get_config("data/isbi")
+        config.data.update({"cache_dir": cache_dir, "split_file": split_file})
+        dataset = create_dataset(config)
+        run_folder.open_workdir("run", config, dataset, 10)
+        monkeypatch.chdir("elsewhere")
+        opened = run_folder.load_config(tmp_path / "run")
+        assert (opened.data.root, opened.data.split_file) == (str(tmp_path / "data/isbi"), kept)
+        assert create_dataset(opened).fingerprint == dataset.fingerprint
+        monkeypatch.chdir(tmp_path)
+        with monkeypatch.context() as patch:
+            patch.setattr(run_folder, "saved_steps", lambda folder: [1])
+            run_folder.open_workdir("run", config, dataset, 10)
+        assert config.data.root == "data/isbi"
+
+
+def test_other_paths_of_the_data_stay():
+    data = {"root": "gs://bucket/data", "data_dir": "", "split_file": "/a/b.csv", "name": "image_folder"}
+    assert run_folder.absolute_paths(data) == data
 
 
 def test_home_is_expanded(trained, monkeypatch):

@@ -72,15 +72,15 @@ def predict_folder(
       UserError: a file or folder is absent, a folder has no image, files cannot be read or written, two images would have
         one name, `out_dir` is a file or holds the images, a run or a data set, or a result exists and `overwrite` is False.
     """
-    out_dir = expand(out_dir, "--out")
+    out = expand(out_dir, "--out")
     paths = list_inputs([images] if isinstance(images, str | os.PathLike) else images)
-    writer = MaskFolder(predictor, out_dir, overlays=True, palette=palette)
+    writer = MaskFolder(predictor, out, overlays=True, palette=palette)
     with report_write_errors():
-        _check_out(out_dir, paths)
+        _check_out(out, paths)
         for path in (folder / f"{path.stem}.png" for path in paths for folder in writer.folders):
             if not overwrite and path.exists():
                 raise UserError(f"{path} exists; {REMEDY}")
-        page = out_dir / index_page.NAME
+        page = out / index_page.NAME
         if not overwrite and page.exists() and not index_page.is_page_of(page, PAGE_BY):
             raise UserError(f"{page} exists, and `{PAGE_BY}` did not write it; {REMEDY}")
     names = [path.name for path in paths]
@@ -98,7 +98,7 @@ def predict_folder(
             throughput.tick(len(chunk), len(program.shapes) == shapes_before)
             progress(len(chunk))
     if process_index == 0:
-        _write_index(out_dir, names)
+        _write_index(out, names)
     counts = {"num_images": len(paths), "num_compiles": len(program.shapes) - num_shapes}
     return counts | throughput.read() | {"folders": [str(folder) for folder in writer.folders]}
 

@@ -60,6 +60,8 @@ FREE = (
     "checkpoint.every",
     "checkpoint.latest",
 )
+# The keys of the section "data" that hold paths. All are in `FREE`.
+LOCAL_PATHS = ("root", "data_dir", "split_file", "cache_dir")
 # Packages that results depend on. Those that are installed are recorded.
 PACKAGES = (
     "unet-jax",
@@ -136,6 +138,7 @@ def open_workdir(workdir: str | os.PathLike, config: ConfigDict, dataset: Datase
     new_config, facts = json.loads(config.to_json()), data_facts(dataset)
     # The run may be opened from another folder than the one that it was started in.
     new_config["imports"] = list(digests(config.get("imports", ())))
+    new_config["data"] = absolute_paths(new_config["data"])
     starts = []
     steps = saved_steps(folder / "checkpoints")
     # Without a checkpoint there is nothing to protect.
@@ -157,6 +160,24 @@ def open_workdir(workdir: str | os.PathLike, config: ConfigDict, dataset: Datase
         json_file.write(folder / "config.json", new_config, indent=2)
         json_file.write(folder / "versions.json", {"data": facts, "starts": starts}, indent=2)
     return folder
+
+
+def absolute_paths(data: dict[str, Any]) -> dict[str, Any]:
+    """Returns the section "data" of a config, with absolute paths for relative ones.
+
+    A split file that is not in the current folder stays as it is: it may be one that the package ships.
+
+    Args:
+      data: the section.
+    """
+    absolute = dict(data)
+    for key in LOCAL_PATHS:
+        given = data.get(key, "")
+        if given and "://" not in given:
+            path = paths.absolute(given)
+            if key != "split_file" or path.exists():
+                absolute[key] = str(path)
+    return absolute
 
 
 def add_start(

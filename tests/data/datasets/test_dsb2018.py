@@ -113,7 +113,9 @@ def test_another_layout_is_named(original, cache_dir, tmp_path):
         assert "\n" not in str(error.value)
 
     raises("dsb2018: root .*stage1_train", root="")
-    for root in (original / "folder", tmp_path / "nowhere"):
+    raises(rf"data\.root={tmp_path}/nowhere\b", tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    for root in (original / "folder", tmp_path / "empty"):
         raises(rf"{root} .*stage1_train/ID/images/ID\.png.* ID/images/ID\.png.*root.*image_folder", root)
     for kept in ("d4/masks", "e5/images"):
         (original / "stage1_train" / kept).mkdir(parents=True)

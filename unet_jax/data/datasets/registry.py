@@ -6,6 +6,7 @@ In a job of several processes, process 0 prepares the data set. The others wait 
 import dataclasses
 import functools
 import inspect
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -104,4 +105,16 @@ def _loader(name: str) -> Callable[..., Dataset]:
 
 def _load(name: str, cache_dir: str, options: dict) -> Dataset:
     check_options(name, options)
+    _check_root(options.get("root", ""))
     return _loader(name)(cache_dir=cache_dir, **options)
+
+
+def _check_root(root: object) -> None:
+    """Raises UserError if there is no such folder on the disk."""
+    if not isinstance(root, str) or not root or "://" in root or os.path.exists(os.path.expanduser(root)):
+        return
+    looked = "" if os.path.isabs(os.path.expanduser(root)) else f" in {os.getcwd()}"
+    raise UserError(
+        f"data.root={root}: there is no such folder{looked}; set data.root to the folder of the data. For a run that is trained, "
+        "give the folder with --root"
+    )

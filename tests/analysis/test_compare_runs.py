@@ -1,5 +1,6 @@
 """Runs opened for comparison: their groups, their names, and runs that cannot be compared."""
 
+import json
 import shutil
 
 import pytest
@@ -33,6 +34,21 @@ def test_what_no_result_depends_on_makes_no_group(make):
     assert group.name == "unet_pp"
     assert group.seeds == (0, 1)
     assert [run.train_fraction for run in group.runs] == [1.0, 1.0]
+
+
+def test_other_imported_files_make_a_group(make):
+    """The files are compared by their contents, wherever they lie."""
+    dirs = [make(name, seed=seed) for name, seed in (("a", 0), ("b", 1), ("c", 0))]
+    for workdir, path, digest in zip(
+        dirs, ("/x/net.py", "/y/net.py", "/x/net.py"), ("12" * 32, "12" * 32, "34" * 32), strict=True
+    ):
+        content = json.loads((workdir / "versions.json").read_text()) | {"starts": [{"imports": {path: digest}}]}
+        (workdir / "versions.json").write_text(json.dumps(content))
+    groups = runs.groups(runs.open_runs(dirs))
+    assert [(group.name, group.seeds) for group in groups] == [
+        ("imports=121212121212", (0, 1)),
+        ("imports=343434343434", (0,)),
+    ]
 
 
 def test_where_a_run_ends_makes_a_group(make):

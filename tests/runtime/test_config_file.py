@@ -2,6 +2,7 @@
 
 import re
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ from absl import flags
 
 from unet_jax.configs import default
 from unet_jax.errors import UserError
-from unet_jax.runtime import cli
+from unet_jax.experiment.sweep import read_sweep
+from unet_jax.models.registry import MODELS
+from unet_jax.runtime import cli, user_file
 from unet_jax.runtime.config_file import ConfigFile, find_config, load_config, shipped_names
 
 ROOT = Path(__file__).parents[2]
@@ -65,12 +68,59 @@ def test_what_is_not_there_is_an_error_that_lists_what_is(tmp_path, monkeypatch,
 
 @pytest.mark.parametrize(
     ("body", "message"),
-    [("", "get_config"), ("def get_config():\n    return {}", "dict.*ConfigDict"), ("1 / 0", "ZeroDivisionError")],
+    [
+        ("", r"no function get_config\(\)"),
+        ("def get_config():\n    return {}", "dict.*ConfigDict"),
+        ("\n1 / 0", "line 2: ZeroDivisionError"),
+        ("import sys\ndef get_config():\n    sys.exit(0)", "line 3: SystemExit: 0"),
+        ("def get_config(arg):\n    pass", "TypeError: .*arg"),
+        ("from configs import defaults", "'configs.*from unet_jax.configs import default"),
+    ],
 )
 def test_a_file_that_is_no_config(tmp_path, body, message):
     (tmp_path / "mine.py").write_text(body)
     with pytest.raises(UserError, match=rf"mine\.py: .*{message}"):
         load_config(find_config(f"{tmp_path}/mine.py"))
+
+
+def test_a_wrong_argument_of_a_shipped_config():
+    with pytest.raises(UserError, match=r"^--config=default:foo: 'foo'"):
+        load_config(find_config("default:foo"))
+
+
+def test_a_file_imports_the_modules_of_its_folder(tmp_path, monkeypatch):
+    """Also within its functions; a module of the same name elsewhere is not taken, and none stays."""
+    elsewhere = types.ModuleType("net")
+    monkeypatch.setitem(sys.modules, "net", elsewhere)
+    for name in ("a", "b"):
+        (tmp_path / name / "parts").mkdir(parents=True)
+        (tmp_path / name / "net.py").write_text(f"from parts.deep import NAME\nassert NAME == {name!r}\n")
+        (tmp_path / name / "parts" / "deep.py").write_text(f"NAME = {name!r}\n")
+        (tmp_path / name / "late.py").write_text("from net import NAME\n")
+        (tmp_path / name / "mine.py").write_text(
+            "import net\nfrom ml_collections import ConfigDict\n\n"
+            "def get_config():\n    import late\n    return ConfigDict({'name': late.NAME})\n\n"
+            "def get_sweep():\n    import late\n    return [{'name': late.NAME}]\n"
+        )
+    for name in ("a", "b"):
+        file = find_config(f"{tmp_path}/{name}/mine.py")
+        assert load_config(file).name == name
+        assert read_sweep(file.path) == [{"name": name}]
+    assert sys.modules["net"] is elsewhere
+    assert {"late", "parts", "parts.deep"}.isdisjoint(sys.modules)
+    assert sorted(Path(path).name for path in user_file.runs[str(file.path)].sources) == [
+        "deep.py",
+        "late.py",
+        "mine.py",
+        "net.py",
+    ]
+
+
+def test_a_network_of_the_config_file_has_no_default_options(read, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(MODELS, "mine", MODELS["unet"])
+    with pytest.raises(SystemExit, match="2"):
+        read("--config=smoke", "--config.model=mine")
+    assert re.search(r"--config\.model=mine: .*NETWORKS.*get_config\(\) of smoke", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(

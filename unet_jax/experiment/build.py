@@ -20,6 +20,7 @@ from unet_jax.data.loading import foreground
 from unet_jax.data.loading.class_weights import class_weights
 from unet_jax.errors import UserError
 from unet_jax.experiment.durations import Durations
+from unet_jax.experiment.imports import rows_of
 from unet_jax.experiment.sections import DataSection, ModelSection, Sections, read_data, read_model, read_sections
 from unet_jax.models.network import Network
 from unet_jax.runtime import parallel
@@ -104,6 +105,55 @@ def build_experiment(
     """
     # What needs no data comes first: preparing a large folder takes minutes.
     sections = read_sections(config)
+    with rows_of(sections.imports):
+        return _build_parts(sections, devices, dataset)
+
+
+def create_dataset(config: ConfigDict) -> Dataset:
+    """Prepares the config's data set, if that has not been done yet, and opens it.
+
+    The masks of the set "electrodes" overlap where the network has a sigmoid.
+
+    Args:
+      config: a config with the keys of `configs/default.py`; its sections "data" and "model" are read.
+
+    Raises:
+      UserError: as `read_sections` and `load_dataset`.
+    """
+    data, _ = read_data(config)
+    with rows_of(config.get("imports", ())):
+        return _open_dataset(data, read_model(config))
+
+
+def create_module(config: ConfigDict, class_names: Sequence[str], overlapping: bool = False) -> Network:
+    """Builds the config's network, with as many output channels as the data set has classes.
+
+    With two classes and a sigmoid it has one channel: the probability of the second class.
+
+    Args:
+      config: a config with the keys of `configs/default.py`; its section "model" is read.
+      class_names: the classes of the data set.
+      overlapping: True where a pixel may have several classes.
+
+    Raises:
+      UserError: masks overlap and the network has a softmax; or as `models.build`.
+    """
+    with rows_of(config.get("imports", ())):
+        return _build_module(read_model(config), class_names, overlapping)
+
+
+def channel_names(module: Network, class_names: Sequence[str]) -> tuple[str, ...]:
+    """Returns the class of each output channel.
+
+    Args:
+      module: the network.
+      class_names: the classes of the data set.
+    """
+    return tuple(class_names)[-module.num_classes :]
+
+
+def _build_parts(sections: Sections, devices: Sequence[jax.Device] | None, dataset: Dataset | None) -> Experiment:
+    """Builds the parts of a run from its checked sections."""
     optim, train = sections.optim, sections.train
     _check_devices(train.batch_size, optim.accumulate, devices)
     plateau = create_plateau_rule(
@@ -156,47 +206,6 @@ def build_experiment(
         report_classes=report_classes,
         class_weights=weights,
     )
-
-
-def create_dataset(config: ConfigDict) -> Dataset:
-    """Prepares the config's data set, if that has not been done yet, and opens it.
-
-    The masks of the set "electrodes" overlap where the network has a sigmoid.
-
-    Args:
-      config: a config with the keys of `configs/default.py`; its sections "data" and "model" are read.
-
-    Raises:
-      UserError: as `read_sections` and `load_dataset`.
-    """
-    data, _ = read_data(config)
-    return _open_dataset(data, read_model(config))
-
-
-def create_module(config: ConfigDict, class_names: Sequence[str], overlapping: bool = False) -> Network:
-    """Builds the config's network, with as many output channels as the data set has classes.
-
-    With two classes and a sigmoid it has one channel: the probability of the second class.
-
-    Args:
-      config: a config with the keys of `configs/default.py`; its section "model" is read.
-      class_names: the classes of the data set.
-      overlapping: True where a pixel may have several classes.
-
-    Raises:
-      UserError: masks overlap and the network has a softmax; or as `models.build`.
-    """
-    return _build_module(read_model(config), class_names, overlapping)
-
-
-def channel_names(module: Network, class_names: Sequence[str]) -> tuple[str, ...]:
-    """Returns the class of each output channel.
-
-    Args:
-      module: the network.
-      class_names: the classes of the data set.
-    """
-    return tuple(class_names)[-module.num_classes :]
 
 
 def _open_dataset(data: DataSection, model: ModelSection) -> Dataset:

@@ -20,7 +20,7 @@ from unet_jax.data.loading.options import CLASS_WEIGHTINGS, FOREGROUND_FRACTION
 from unet_jax.data.normalization import NORMALIZATIONS
 from unet_jax.errors import UserError
 from unet_jax.experiment.durations import EVERY, LENGTH, WARMUP, Duration, Durations, one_duration, resolve_durations
-from unet_jax.experiment.imports import run_files
+from unet_jax.experiment.imports import check_rows, rows_of, used_rows
 from unet_jax.inference.options import MODES
 from unet_jax.training.losses.options import check_weights
 from unet_jax.training.optim.options import DOMAINS, check_multipliers, check_patterns
@@ -358,15 +358,17 @@ class Sections:
 
     def _check_tables(self) -> None:
         """Lets the network, the losses and the data set check their names and options; imports them, and so JAX."""
-        run_files(self.imports)
-        # The number of classes is not known without the data, and no check depends on it.
-        self.model.build(num_classes=2)
-        from unet_jax.training.losses.registry import check_losses
+        encoder = str(self.model.options.get("encoder", ""))
+        check_rows(self.imports, used_rows(self.model.name, encoder, self.data.name, self.loss.weights))
+        with rows_of(self.imports):
+            # The number of classes is not known without the data, and no check depends on it.
+            self.model.build(num_classes=2)
+            from unet_jax.training.losses.registry import check_losses
 
-        check_losses(weights=self.loss.weights, activation=self.model.activation, options=self.loss.options)
-        from unet_jax.data.datasets.registry import check_options
+            check_losses(weights=self.loss.weights, activation=self.model.activation, options=self.loss.options)
+            from unet_jax.data.datasets.registry import check_options
 
-        check_options(self.data.name, self.data.options)
+            check_options(self.data.name, self.data.options)
 
     def resolve_durations(self, num_examples: int) -> Durations:
         """Returns the durations in steps.

@@ -12,7 +12,6 @@ because another network has other keys. A key within the section is set after it
 
 import copy
 import functools
-import importlib.util
 import operator
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from ml_collections import ConfigDict
 
 from unet_jax.errors import UserError
 from unet_jax.experiment.sections import DataSection, LoadingSection, keys_of
-from unet_jax.runtime.config_file import find_config
+from unet_jax.runtime.config_file import ConfigFile, call, find_config
 
 # Sections whose keys depend on their `name`, with the keys that every such section has. The network or the data set checks
 # the other keys.
@@ -41,16 +40,8 @@ def read_sweep(path: str | Path) -> list[dict[str, Any]]:
     Raises:
       UserError: the file has no such function, or the function does not return a list of points.
     """
-    spec = importlib.util.spec_from_file_location("sweep_of_config", path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"--sweep_index: {path} is not a Python file; give --config=FILE.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "get_sweep"):
-        raise UserError(
-            f"--sweep_index: {path} has no get_sweep(); add one that returns a list of points, or leave it out"
-        )
-    points = module.get_sweep()
+    missing = f"--sweep_index: {path} has no get_sweep(); add one that returns a list of points, or leave it out"
+    points = call(ConfigFile(Path(path), None), "get_sweep", [], "sweep_of_config", missing)
     if not (isinstance(points, Sequence) and points and all(map(_is_point, points))):
         raise UserError(
             f"{path}: get_sweep() must return a list of points, each a dict of values by key; it gave {points!r}"

@@ -230,7 +230,7 @@ def _opening_lines(config, parts, state, workdir, start_step, devices, *, ended_
             f"the run has ended: its last {config.train.patience} scores are no better than the best before them; to go on, set "
             "train.patience to 0 or to more evaluations"
         )
-    unrecorded = "" if config.get("imports") else describe_unrecorded(config)
+    unrecorded = describe_unrecorded(config)
     if unrecorded:
         lines.append(
             f"note: {unrecorded}: this program has added it, and config.imports names no file that does; add it before you "

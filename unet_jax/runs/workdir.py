@@ -33,10 +33,10 @@ from unet_jax.checkpoints import disk_space
 from unet_jax.checkpoints.checkpointer import saved_steps
 from unet_jax.data.dataset import Dataset
 from unet_jax.errors import UserError
-from unet_jax.experiment.imports import digests, run_files
+from unet_jax.experiment.imports import ImportsError, digests
 from unet_jax.experiment.sections import read_sections
 from unet_jax.runs.resume import resume_conflict
-from unet_jax.runtime import processes
+from unet_jax.runtime import processes, user_file
 from unet_jax.storage import json_file, paths
 from unet_jax.storage.digests import file_sha256
 from unet_jax.storage.write_errors import report_write_errors
@@ -137,7 +137,7 @@ def open_workdir(workdir: str | os.PathLike, config: ConfigDict, dataset: Datase
     disk_space.check_writable(folder)
     new_config, facts = json.loads(config.to_json()), data_facts(dataset)
     # The run may be opened from another folder than the one that it was started in.
-    new_config["imports"] = list(digests(config.get("imports", ())))
+    new_config["imports"] = list(map(user_file.absolute, config.get("imports", ())))
     new_config["data"] = absolute_paths(new_config["data"])
     starts = []
     steps = saved_steps(folder / "checkpoints")
@@ -192,7 +192,8 @@ def add_start(
       start_step: the number of steps done at the start.
       init_from: workdir and step of the run that gave the network of step 0; {} for none.
       encoder_weights: the file of weights that the encoder of step 0 was read from; its sha256 is recorded. "" for none.
-      imports: the files that the config imports; their sha256 are recorded.
+      imports: the files that the config imports; their sha256 are recorded, and those of the modules of their
+        folders.
     """
     if processes.process_index() != 0:
         return
@@ -238,30 +239,37 @@ def load_config(workdir: str | os.PathLike, imports: Sequence[str] | None = None
     config = ConfigDict({"imports": (), **json_file.tuples(json.loads(path.read_text()))})
     if imports is not None:
         config.imports = tuple(imports)
-    _run_imports(path.parent, config.imports)
     try:
         read_sections(config)
+        _warn_of_changes(path.parent, config.imports)
+    except ImportsError as error:
+        raise UserError(f"--workdir={workdir}: {error}") from error
     except UserError as error:
         raise UserError(f"--workdir={workdir}: its config.json is of another version ({error}); train again") from error
     return config
 
 
-def _run_imports(workdir: Path, files: Sequence[str]) -> None:
-    """Runs the files that a run imports; prints a warning where they are not those of the run's last start."""
+def imported_digests(workdir: str | os.PathLike) -> list[dict[str, str]]:
+    """Returns, for each start of a run, the sha256 of the files that it imports and of the modules of their folders."""
+    path = resolve(workdir) / "versions.json"
+    starts = json.loads(path.read_text())["starts"] if path.exists() else []
+    return [start.get("imports", {}) for start in starts]
+
+
+def _warn_of_changes(workdir: Path, files: Sequence[str]) -> None:
+    """Prints a warning where the files that a run imports are not those of the run's last start."""
     if not files:
         return
-    try:
-        now = digests(files)
-        run_files(files)
-    except UserError as error:
-        raise UserError(f"--workdir={workdir}: {error}") from error
-    path = workdir / "versions.json"
-    starts = json.loads(path.read_text())["starts"] if path.exists() else []
-    before = starts[-1].get("imports", {}) if starts else {}
-    if before and sorted(before.values()) != sorted(now.values()):
+    now, starts = digests(files), imported_digests(workdir)
+    before = starts[-1] if starts else {}
+    # A path may change, so the digests are compared. A run of an earlier version has not recorded the modules.
+    gone = {path: digest for path, digest in before.items() if digest not in now.values()}
+    new = {path: digest for path, digest in now.items() if digest not in before.values()}
+    if gone:
+        changed = new or now
         print(
-            f"warning: imports {', '.join(now)} changed since the last start of {workdir} (sha256 "
-            f"{_first_digits(before)} there, {_first_digits(now)} now): results may differ from those of the run; restore "
+            f"warning: imports {', '.join(changed)} changed since the last start of {workdir} (sha256 "
+            f"{_first_digits(gone)} there, {_first_digits(changed)} now): results may differ from those of the run; restore "
             "the file to repeat them"
         )
 

@@ -184,7 +184,7 @@ def _load_config(argv: Sequence[str], values: flags.FlagValues) -> list[str]:
     models, without_models = _take(rest, "config.model")
     # A value in braces is a section, which ml_collections reads.
     if models and not models[-1].startswith("{"):
-        config_file.exchange_model(config, models[-1])
+        config_file.exchange_model(config, models[-1], file.shown)
         rest = [without_models[0], f"--config.model.name={models[-1]}", *without_models[1:]]
     _check_keys(rest, config)
     config.lock()

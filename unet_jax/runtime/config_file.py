@@ -2,14 +2,15 @@
 
 import difflib
 import sys
-import types
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 from unet_jax.configs import default
 from unet_jax.errors import UserError
+from unet_jax.runtime.user_file import describe_failure, run_file
 
 # The configs that the package ships; in a checkout a link to the folder `configs` at its top.
 SHIPPED = Path(__file__).parents[1] / "configs"
@@ -24,7 +25,15 @@ class ConfigFile(NamedTuple):
     argument: str | None
 
     def __str__(self) -> str:
-        return str(self.path) if self.argument is None else f"{self.path}:{self.argument}"
+        return self._with_argument(str(self.path))
+
+    @property
+    def shown(self) -> str:
+        """The text to show to the user: a shipped config by its name, any other by its path."""
+        return self._with_argument(self.path.stem if self.path.parent == SHIPPED else str(self.path))
+
+    def _with_argument(self, name: str) -> str:
+        return name if self.argument is None else f"{name}:{self.argument}"
 
 
 def shipped_names() -> list[str]:
@@ -67,32 +76,65 @@ def _not_found(path: Path) -> str:
 
 
 def load_config(file: ConfigFile) -> ConfigDict:
-    """Runs a config file and returns what its `get_config` gives.
+    """Runs a config file and returns what its `get_config` gives. The file can import modules of its folder.
 
     Raises:
-      UserError: the file fails, or its `get_config` does not return a `ConfigDict`.
+      UserError: the file fails, it has no `get_config`, or its `get_config` does not return a `ConfigDict`.
     """
-    try:
-        module = types.ModuleType(MODULE)
-        module.__file__ = str(file.path)
-        # A class that the file defines finds its module there.
-        sys.modules[MODULE] = module
-        exec(compile(file.path.read_bytes(), str(file.path), "exec"), vars(module))
-        config = module.get_config(*([] if file.argument is None else [file.argument]))
-    except Exception as error:
-        raise UserError(f"--config={file}: {type(error).__name__}: {error}") from error
+    config = call(file, "get_config", [] if file.argument is None else [file.argument], MODULE)
     if not isinstance(config, ConfigDict):
-        raise UserError(f"--config={file}: get_config() returned {type(config).__name__}; let it return a ConfigDict")
+        raise UserError(
+            f"--config={file.shown}: get_config() returned {type(config).__name__}; let it return a ConfigDict"
+        )
     return config
 
 
-def exchange_model(config: ConfigDict, name: str) -> None:
-    """Replaces the section "model" of a config by that of the network `name` with its default options.
+def call(file: ConfigFile, function: str, arguments: Sequence[str], module_name: str, missing: str = "") -> Any:
+    """Runs a config file and returns what one of its functions gives.
+
+    Args:
+      file: the file.
+      function: the name of the function.
+      arguments: its arguments.
+      module_name: the name of the file's module; see `user_file.run_file`.
+      missing: the error for a file without the function; "" for one that names file and function.
 
     Raises:
-      UserError: there is no network of that name.
+      UserError: the file or the function fails, or there is no such function.
+    """
+    try:
+        with run_file(file.path, module_name) as run:
+            # None where there is no such function.
+            called = getattr(run.module, function, None)
+            result = None if called is None else called(*arguments)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise UserError(f"--config={file.shown}: {describe_failure(error, file.path)}") from error
+    if called is None:
+        raise UserError(missing or f"--config={file.shown}: the file has no function {function}(); add one")
+    return result
+
+
+def exchange_model(config: ConfigDict, name: str, file: str = "the config file") -> None:
+    """Replaces the section "model" of a config by that of the network `name` with its default options.
+
+    Args:
+      config: the config; it is changed.
+      name: the name of the network.
+      file: the config file, for the error.
+
+    Raises:
+      UserError: there is no network of that name, or it is one of the config file and has no default options.
     """
     if name not in default.NETWORKS:
+        # The file may have added it; JAX is not imported for this.
+        registry = sys.modules.get("unet_jax.models.registry")
+        if registry and name in registry.MODELS:
+            raise UserError(
+                f"--config.model={name}: the network has no default options (NETWORKS in configs/default.py); write its section "
+                f'"model" in get_config() of {file}'
+            )
         known = ", ".join(default.NETWORKS)
         raise UserError(f"--config.model={name}: no such network; known: {known}")
     config.model = default.NETWORKS[name]()

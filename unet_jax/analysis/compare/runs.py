@@ -1,6 +1,7 @@
 """Opens runs to compare, groups those that differ only in their seed, and names the groups by their differences."""
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,7 +32,8 @@ class Run:
       config: its config.
       facts: facts of its data, from `versions.json`.
       step: step of its best checkpoint.
-      keys: its config by dotted key, without the seed and the keys that no result depends on.
+      keys: its config by dotted key, without the seed and the keys that no result depends on. "imports" is a digest of the
+        contents of the files that the run imported.
     """
 
     workdir: Path
@@ -91,7 +93,7 @@ def open_runs(workdirs: Sequence[str | os.PathLike]) -> list[Run]:
         identity = (run.config.seed, _frozen(run.keys))
         if identity in known:
             raise UserError(
-                f"{run.workdir} and {known[identity]} are the same run (same config, seed {run.config.seed}); give one of them"
+                f"{run.workdir} and {known[identity]} are the same run (same config, same imported files, seed {run.config.seed}); give one of them"
             )
         known[identity] = run.workdir
         runs.append(run)
@@ -116,7 +118,16 @@ def _open(workdir) -> Run:
         # Patience decides where a run ends, so a result depends on it.
         if key != "seed" and (key not in folder.FREE or key == "train.patience")
     }
+    if imported := _imported(workdir):
+        keys["imports"] = imported
     return Run(workdir, config, facts, step, keys)
+
+
+def _imported(workdir: Path) -> str:
+    """Returns the start of a digest of the files that the run imported at its starts; "" for none."""
+    digests = sorted({digest for start in folder.imported_digests(workdir) for digest in start.values()})
+    text = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    return text[:12] if digests else ""
 
 
 def _check_comparable(one: Run, other: Run) -> None:

@@ -89,10 +89,20 @@ def test_a_config_that_is_no_sweep(tmp_path):
             sweep.read_sweep(path)
 
 
+def test_a_sweep_needs_an_index(tmp_path):
+    with pytest.raises(UserError, match=r"--sweep_index .*electrodes_sweep\.py.* 9 points.* 0 to 8"):
+        sweep.check_no_sweep("electrodes_sweep:unet")
+    sweep.check_no_sweep("default")
+    path = tmp_path / "config.py"
+    path.write_text("# Has no get_sweep().\n")
+    sweep.check_no_sweep(path)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
+        (["--config=electrodes_sweep"], ["--sweep_index", "0 to 8"]),
         (["--config=configs/electrodes_sweep.py", "--sweep_index=9"], ["--sweep_index=9", "0 to 8"]),
         (["--config=configs/electrodes_sweep.py", "--sweep_index=0", "--config.seed=3"], ["--config.seed", "sweep"]),
         (["--config=electrodes_sweep", "--sweep_index=0", "--config.model=unet"], ["--config.model.name", "sweep"]),

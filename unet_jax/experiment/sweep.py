@@ -38,15 +38,33 @@ def read_sweep(path: str | Path) -> list[dict[str, Any]]:
       path: the config file.
 
     Raises:
-      UserError: the file has no such function, or the function does not return a list of points.
+      UserError: the file fails, it has no such function, or the function does not return a list of points.
     """
-    missing = f"--sweep_index: {path} has no get_sweep(); add one that returns a list of points, or leave it out"
-    points = call(ConfigFile(Path(path), None), "get_sweep", [], "sweep_of_config", missing)
-    if not (isinstance(points, Sequence) and points and all(map(_is_point, points))):
+    points = _list_points(path)
+    if points is None:
         raise UserError(
-            f"{path}: get_sweep() must return a list of points, each a dict of values by key; it gave {points!r}"
+            f"--sweep_index: {path} has no get_sweep(); add one that returns a list of points, or leave it out"
         )
-    return [dict(point) for point in points]
+    return points
+
+
+def check_no_sweep(config_file: str | Path) -> None:
+    """Checks that a config file lists no sweep. A training of its base config would stand among those of the points.
+
+    Args:
+      config_file: the file; what follows a colon is left out.
+
+    Raises:
+      UserError: the file lists a sweep.
+    """
+    path = find_config(str(config_file)).path
+    # Runs the file again only where it may have the function.
+    points = _list_points(path) if b"get_sweep" in path.read_bytes() else None
+    if points is not None:
+        raise UserError(
+            f"--sweep_index is missing: {path} lists a sweep of {len(points)} points; give --sweep_index=N, "
+            f"N from 0 to {len(points) - 1}"
+        )
 
 
 def choose_point(points: Sequence[Mapping[str, Any]], index: int) -> Mapping[str, Any]:
@@ -137,6 +155,18 @@ def apply_sweep_index(
     workdir = f"{workdir}/{point_name(index, point)}"
     print(f"point {index} of the sweep: {describe_point(point)}; into {workdir}")
     return workdir
+
+
+def _list_points(path: str | Path) -> list[dict[str, Any]] | None:
+    """Runs a config file and returns the points of its `get_sweep()`; None where it has no such function."""
+    points = call(ConfigFile(Path(path), None), "get_sweep", [], "sweep_of_config", optional=True)
+    if points is None:
+        return None
+    if not (isinstance(points, Sequence) and points and all(map(_is_point, points))):
+        raise UserError(
+            f"{path}: get_sweep() must return a list of points, each a dict of values by key; it gave {points!r}"
+        )
+    return [dict(point) for point in points]
 
 
 def _is_section(value: Any) -> bool:

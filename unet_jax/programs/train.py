@@ -57,10 +57,12 @@ def main() -> None:
     from unet_jax.experiment.sections import read_sections
 
     config, workdir = FLAGS.config, FLAGS.workdir
-    if FLAGS.sweep_index is not None:
-        file, keys = cli.config_file(FLAGS), cli.config_keys(FLAGS)
+    file, keys = cli.config_file(FLAGS), cli.config_keys(FLAGS)
+    if FLAGS.sweep_index is None:
+        sweep.check_no_sweep(file)
+    else:
         workdir = sweep.apply_sweep_index(config, workdir, FLAGS.sweep_index, config_file=file, given=keys)
-    imports.add_config_file(config, cli.config_file(FLAGS))
+    imports.add_config_file(config, file)
     # Before the imports that take seconds: bad values are found at once.
     read_sections(config)
 

@@ -89,7 +89,7 @@ def load_config(file: ConfigFile) -> ConfigDict:
     return config
 
 
-def call(file: ConfigFile, function: str, arguments: Sequence[str], module_name: str, missing: str = "") -> Any:
+def call(file: ConfigFile, function: str, arguments: Sequence[str], module_name: str, *, optional: bool = False) -> Any:
     """Runs a config file and returns what one of its functions gives.
 
     Args:
@@ -97,7 +97,7 @@ def call(file: ConfigFile, function: str, arguments: Sequence[str], module_name:
       function: the name of the function.
       arguments: its arguments.
       module_name: the name of the file's module; see `user_file.run_file`.
-      missing: the error for a file without the function; "" for one that names file and function.
+      optional: returns None for a file without the function, instead of an error.
 
     Raises:
       UserError: the file or the function fails, or there is no such function.
@@ -111,8 +111,8 @@ def call(file: ConfigFile, function: str, arguments: Sequence[str], module_name:
         raise
     except BaseException as error:
         raise UserError(f"--config={file.shown}: {describe_failure(error, file.path)}") from error
-    if called is None:
-        raise UserError(missing or f"--config={file.shown}: the file has no function {function}(); add one")
+    if called is None and not optional:
+        raise UserError(f"--config={file.shown}: the file has no function {function}(); add one")
     return result
 
 

@@ -18,7 +18,7 @@ def test_a_point_changes_its_keys_alone():
     points = sweep.read_sweep("configs/electrodes_sweep.py")
     assert points == electrodes_sweep.get_sweep()
     config, plain = default.get_config(), default.get_config()
-    sweep.apply_point(config, sweep.choose_point(points, 4), given=["train.num_steps"])
+    sweep.apply_point(config, sweep.choose_point(points, 4), given={"train.num_steps": "--config.train.num_steps"})
     assert (config.seed, config.model.deep_supervision) == (1, False)
     config.update({"seed": 0, "model": {"deep_supervision": True}})
     assert config.to_dict() == plain.to_dict()
@@ -39,7 +39,9 @@ def test_a_point_exchanges_whole_sections():
     point = {"model.stride": 16, "model": network, "augment": recipe, "augment.probability.noise": 0.5}
     assert sweep.describe_point(point) == "model.stride=16, model=fcn, augment=augment, augment.probability.noise=0.5"
     config = default.get_config()
-    sweep.apply_point(config, point, given=["train.num_steps", "modelled"])
+    sweep.apply_point(
+        config, point, given={"train.num_steps": "--config.train.num_steps", "modelled": "--config.modelled"}
+    )
     assert config.model.to_dict() == {**default.fcn().to_dict(), "stride": 16}
     assert (config.augment.rotate, config.augment.probability.noise) == (180.0, 0.5)
     assert (network, recipe) == (default.fcn(), default.augment_nnunet())
@@ -55,26 +57,33 @@ def test_a_sweep_over_networks(name, cache_dir):
     assert type(module) is registry.MODELS[name]
 
 
+GIVEN = {key: f"--config.{key}" for key in ("seed", "eval.classes", "checkpoint")}
+
+
 @pytest.mark.parametrize(
     ("point", "named"),
     [
         ({"seed": 1}, ["--config.seed", "sets seed"]),
         ({"eval": default.get_config().eval}, ["--config.eval.classes", "sets eval"]),
+        ({"checkpoint.every": 3}, ["--config.checkpoint ", "sets checkpoint.every"]),
         ({"optim": 3}, ["optim='3'", "optim is a section"]),
         ({"optim.name": default.unet()}, ["optim.name='unet'", "optim.name is one value"]),
-        ({"loss.weights": {"dice": 1.0}}, ["loss.weights='weights'", "dice, not bce_dice, "]),
+        ({"loss.weights": {"dice": 1.0}}, ["loss.weights='weights'", "dice; give bce_dice, "]),
         ({"model": {}}, ["model='model'", "activation, dtype, name"]),
         ({"data": {"name": "x"}}, ["data='x'", "cache_bytes, cache_dir"]),
         ({"optim": {**default.get_config().optim, "learning_rate": "x"}}, ["optim='adamw'", "learning_rate"]),
         ({"augment": {**default.augment(), "probability": {}}}, ["augment='augment'", "augment.probability"]),
-        ({"model.nam": "x"}, ["model.nam='x'", "no key model.nam"]),
-        ({"modell.name": "x"}, ["modell.name='x'"]),
-        ({"train.num_steps": "many"}, ["train.num_steps='many'"]),
+        ({"model.nam": "x"}, ["model.nam='x'", "config.model has no key nam", "it has: activation, "]),
+        ({"modell.name": "x"}, ["modell.name='x'", "config has no key modell", "it has: augment, "]),
+        ({"train.num_steps.x": 3}, ["config.train.num_steps has no key x"]),
+        ({"train.num_steps": "many"}, ["train.num_steps='many'", "a whole number"]),
+        ({"optim.nesterov": "x"}, ["optim.nesterov='x'", "True or False"]),
+        ({"model.widths": 8}, ["model.widths='8'", "a tuple"]),
     ],
 )
 def test_what_does_not_fit_is_named(point, named):
     with pytest.raises(UserError) as caught:
-        sweep.apply_point(default.get_config(), point, given=["seed", "eval.classes"])
+        sweep.apply_point(default.get_config(), point, given=GIVEN)
     for text in named:
         assert text in str(caught.value)
 
@@ -105,7 +114,7 @@ def test_a_sweep_needs_an_index(tmp_path):
         (["--config=electrodes_sweep"], ["--sweep_index", "0 to 8"]),
         (["--config=configs/electrodes_sweep.py", "--sweep_index=9"], ["--sweep_index=9", "0 to 8"]),
         (["--config=configs/electrodes_sweep.py", "--sweep_index=0", "--config.seed=3"], ["--config.seed", "sweep"]),
-        (["--config=electrodes_sweep", "--sweep_index=0", "--config.model=unet"], ["--config.model.name", "sweep"]),
+        (["--config=electrodes_sweep", "--sweep_index=0", "--config.model=unet"], ["--config.model is given", "sweep"]),
     ],
 )
 def test_the_program_prints_an_error_in_one_line(arguments, named, tmp_path):

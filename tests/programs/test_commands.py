@@ -83,6 +83,33 @@ def test_a_name_that_is_no_command_ends_in_a_line():
     assert ", ".join(NAMES) in line
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([""], ["empty"]),
+        (["--config=smoke"], ["missing", "--config=smoke"]),
+        (["help", "trian"], ["did you mean train?"]),
+    ],
+)
+def test_a_first_word_that_is_no_command(arguments, words, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["unet-jax", *arguments])
+    with pytest.raises(SystemExit, match="2"):
+        commands.run()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert all(word in line for word in [*words, ", ".join(NAMES)])
+
+
+def test_help_of_a_command_in_two_orders(monkeypatch, capsys):
+    texts = []
+    for arguments in (["help", "train"], ["train", "--help"]):
+        monkeypatch.setattr(sys, "argv", ["unet-jax", *arguments])
+        with pytest.raises(SystemExit, match="0"):
+            commands.run()
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1]
+    assert "--sweep_index" in texts[0]
+
+
 def test_a_command_runs_by_its_name_and_by_its_module():
     for start in (("-m", "unet_jax"), ("-m", "unet_jax.programs.commands")):
         done = python(*start, "verify-resume", "--config=smoke")

@@ -11,9 +11,7 @@ because another network has other keys. A key within the section is set after it
 """
 
 import copy
-import functools
-import operator
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,10 @@ BY_NAME = {
     "model": {"name", "dtype", "activation"},
     "data": {*keys_of(DataSection), *keys_of(LoadingSection)} - {"options"},
 }
+
+# What to give for a value of each type.
+KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: "a string", tuple: "a tuple"}
+NOTHING: Mapping[str, str] = {}
 
 
 def read_sweep(path: str | Path) -> list[dict[str, Any]]:
@@ -82,31 +84,32 @@ def choose_point(points: Sequence[Mapping[str, Any]], index: int) -> Mapping[str
     return points[index]
 
 
-def apply_point(config: ConfigDict, point: Mapping[str, Any], given: Collection[str] = ()) -> None:
+def apply_point(config: ConfigDict, point: Mapping[str, Any], given: Mapping[str, str] = NOTHING) -> None:
     """Sets the keys of a point in `config`, sections before the keys within them.
 
     Args:
       config: the config; it is changed.
       point: values by dotted key.
-      given: keys that the command line sets.
+      given: the flags of the command line that set keys, by key, e.g. `{"seed": "--config.seed"}`.
 
     Raises:
       UserError: both the point and the command line set a key; or a key is not in the config, or has a value of another
         type there; or a section has other keys there.
     """
     for key, value in sorted(point.items(), key=lambda item: item[0].count(".")):
-        for flag in given:
-            if flag == key or flag.startswith(f"{key}."):
-                raise UserError(f"--config.{flag} is given, and the sweep sets {key} too; leave one of them out")
-        *parents, last = key.split(".")
-        try:
-            node = functools.reduce(operator.getitem, parents, config)
-            # Without this the update would add the key.
-            if last not in node:
-                raise KeyError(f"there is no key {key}")
-            _exchange(node, last, value, key)
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"the sweep's {key}={_text(key, value)!r} does not fit the config: {error}") from error
+        for other, flag in given.items():
+            if f"{other}.".startswith(f"{key}.") or f"{key}.".startswith(f"{other}."):
+                raise UserError(f"{flag} is given, and the sweep sets {key} too; leave one of them out")
+        subject = f"the sweep's {key}={_text(key, value)!r}"
+        parts = key.split(".")
+        node = config
+        for i, name in enumerate(parts):
+            # Without this an update would add the key.
+            if not _is_section(node) or name not in node:
+                known = ", ".join(node) if _is_section(node) else "no keys, it is one value"
+                raise UserError(f"{subject}: {'.'.join(['config', *parts[:i]])} has no key {name}; it has: {known}")
+            section, node = node, node[name]
+        _exchange(section, parts[-1], value, key, subject)
 
 
 def describe_point(point: Mapping[str, Any]) -> str:
@@ -133,7 +136,7 @@ def point_name(index: int, point: Mapping[str, Any]) -> str:
 
 
 def apply_sweep_index(
-    config: ConfigDict, workdir: str, index: int, *, config_file: str, given: Collection[str] = ()
+    config: ConfigDict, workdir: str, index: int, *, config_file: str, given: Mapping[str, str] = NOTHING
 ) -> str:
     """Applies a point of a sweep to a config, and prints the point.
 
@@ -142,7 +145,7 @@ def apply_sweep_index(
       workdir: the folder of the sweep.
       index: the number of the point, from 0.
       config_file: the file that lists the sweep; what follows a colon is left out.
-      given: keys that the command line sets.
+      given: as in `apply_point`.
 
     Returns:
       The folder of the point's run, in `workdir`.
@@ -177,25 +180,29 @@ def _is_point(point: Any) -> bool:
     return isinstance(point, Mapping) and all(isinstance(key, str) for key in point)
 
 
-def _exchange(node: ConfigDict, name: str, new: Any, key: str) -> None:
+def _exchange(node: ConfigDict, name: str, new: Any, key: str, subject: str) -> None:
     """Sets `node[name]`, which is `key` of the config; a section key by key, so that each type is checked."""
     old = node[name]
     if _is_section(old) != _is_section(new):
-        raise TypeError(f"{key} is {'a section' if _is_section(old) else 'one value'} there")
+        what = "a section, give its keys" if _is_section(old) else "one value, not a section"
+        raise UserError(f"{subject}: {key} is {what}")
     if not _is_section(new):
-        node[name] = new
+        try:
+            node[name] = new
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{subject}: {key} is {new!r}; give {KINDS.get(type(old), 'another value')}") from error
     elif key in BY_NAME:
         if missing := BY_NAME[key] - set(new):
-            raise KeyError(
-                f"it lacks {', '.join(sorted(missing))}; the functions of configs/default.py make whole sections"
+            raise UserError(
+                f"{subject}: lacks {', '.join(sorted(missing))}; the functions of configs/default.py make whole sections"
             )
         # A copy, because points may share the section.
         node[name] = ConfigDict(copy.deepcopy(new))
     elif set(old) != set(new):
-        raise KeyError(f"{key} has the keys {', '.join(sorted(new))}, not {', '.join(sorted(old))}")
+        raise UserError(f"{subject}: {key} has the keys {', '.join(sorted(new))}; give {', '.join(sorted(old))}")
     else:
         for part in new:
-            _exchange(old, part, new[part], f"{key}.{part}")
+            _exchange(old, part, new[part], f"{key}.{part}", subject)
 
 
 def _text(key: str, value: Any) -> str:

@@ -71,6 +71,9 @@ def module_name(command: str) -> str:
 
 def run() -> None:
     """Runs the command that the command line names; ends the process with its status, 2 where there is no such command."""
+    # "help COMMAND" is "COMMAND --help".
+    if sys.argv[1:2] == ["help"] and len(sys.argv) > 2:
+        sys.argv[1:] = [sys.argv[2], "--help"]
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("--help", "-h", "help"):
         print(help_text())
@@ -81,10 +84,21 @@ def run() -> None:
         sys.argv[:2] = [f"unet-jax {name}"]
         importlib.import_module(module_name(name)).run()
     else:
-        similar = difflib.get_close_matches(name, names(), n=1, cutoff=0.4)
-        hint = f"did you mean {similar[0]}? " if similar else ""
-        print(f"error: {name} is no command; {hint}commands: {', '.join(names())}", file=sys.stderr)
+        print(f"error: {_describe_unknown(name)}; commands: {', '.join(names())}", file=sys.stderr)
         sys.exit(2)
+
+
+def _describe_unknown(name: str) -> str:
+    """Returns what is wrong with a first word that is not a command."""
+    if not name or name.startswith("-"):
+        problem = f"the command is missing before {name}" if name else "the command is empty"
+        return f"{problem}; write it first, for example: unet-jax train {_example('train')}"
+    similar = difflib.get_close_matches(name, names(), n=1, cutoff=0.4)
+    return f"{name} is no command" + (f"; did you mean {similar[0]}?" if similar else "")
+
+
+def _example(name: str) -> str:
+    return next(commands[name].example for commands in COMMANDS.values() if name in commands)
 
 
 if __name__ == "__main__":

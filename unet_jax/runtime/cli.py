@@ -8,10 +8,12 @@ A program defines its flags in a `FlagValues`, so that any number of programs ca
 """
 
 import contextlib
+import difflib
+import itertools
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -53,11 +55,14 @@ def config_file(values: flags.FlagValues) -> str:
     return config_flags.get_config_filename(values["config"]).partition(":")[0]
 
 
-def config_keys(values: flags.FlagValues) -> list[str]:
-    """Returns the dotted keys of the config that flags `--config.KEY=VALUE` set."""
+def config_keys(values: flags.FlagValues) -> dict[str, str]:
+    """Returns the flags that set keys of the config, such as "--config.seed", by the dotted key that each sets."""
     from ml_collections import config_flags
 
-    return list(config_flags.get_override_values(values["config"]))
+    loaded = values["config"].parser
+    exchanged = {"model.name": "--config.model"} if isinstance(loaded, _Loaded) and loaded.exchanged else {}
+    keys = config_flags.get_override_values(values["config"])
+    return {key: f"--config.{key}" for key in keys} | exchanged
 
 
 def define_job(values: flags.FlagValues) -> None:
@@ -99,7 +104,7 @@ def run(
         print(help_text(doc, values))
         sys.exit(0)
     try:
-        positional = _parse(sys.argv, values, arguments)
+        positional = _parse(sys.argv, values, arguments, doc)
         _check_paths(values)
         # Libraries define flags in absl's global ones, and read their defaults; absl's logging warns until they are parsed.
         flags.FLAGS.mark_as_parsed()
@@ -140,24 +145,38 @@ def _join_job(values: flags.FlagValues) -> contextlib.AbstractContextManager[Non
     return distributed.join_job(values.multiprocess, values.coordinator, values.num_processes, values.process_id)
 
 
-def _parse(argv: Sequence[str], values: flags.FlagValues, arguments: Sequence[str]) -> list[str]:
+def _parse(argv: Sequence[str], values: flags.FlagValues, arguments: Sequence[str], doc: str | None) -> list[str]:
     """Parses the flags; returns the positional arguments."""
     if "traceback" not in values:
         values.append_flag_values(COMMON)
     if "config" in values:
         argv = _load_config(argv, values)
+    # absl would name one missing flag at a time. This program names all, and the arguments too.
+    required = [name for name in values if any(not check.checker(None) for check in values[name].validators)]
+    for name in required:
+        values[name].validators.clear()
     try:
         positional = values(argv)[1:]
+    except flags.UnrecognizedFlagError as error:
+        raise UserError(_describe_unknown(error.flagname, values)) from error
+    except flags.IllegalFlagValueError as error:
+        raise UserError(_describe_illegal(error, argv, values)) from error
     except (flags.Error, TypeError, ValueError) as error:
         line = str(error).strip().splitlines()[-1].strip()
-        if missing := re.match(r"flag --(\w+)=None: ", line):
-            line = f"--{missing[1]} is missing; give it a value, see --help"
+        if without := re.match(r"Missing value for flag --(.+)", line):
+            line = f"--{without[1]} has no value; {_remedy(values[without[1]].parser)}"
+        elif order := re.match(r"Flag --(\S+) is provided after --(\S+) and it will overwrite", line):
+            line = f"--{order[1]} would replace --{order[2]}; give --{order[1]} first"
         raise UserError(line) from error
     if len(positional) > len(arguments) and not (arguments and arguments[-1].endswith("...")):
         raise UserError(f"{positional[len(arguments)]!r} is not a flag; flags begin with --, see --help")
-    if len(positional) < len(arguments):
-        name = arguments[len(positional)].removesuffix("...")
-        raise UserError(f"{name} is missing; give it without a flag, see --help")
+    missing = [f"--{name}" for name in required if values[name].value is None]
+    missing += [name.removesuffix("...") for name in arguments[len(positional) :]]
+    if missing:
+        listed = " and ".join(filter(None, (", ".join(missing[:-1]), missing[-1])))
+        example = re.search(r"^    (\S.*?)(  +#.*)?$", doc or "", re.MULTILINE)
+        remedy = f"for example: {example[1]}" if example else "see --help"
+        raise UserError(f"{listed} {'is' if len(missing) == 1 else 'are'} missing; {remedy}")
     return positional
 
 
@@ -169,37 +188,88 @@ def _check_paths(values: flags.FlagValues) -> None:
         raise UserError(f"{' and '.join(empty)}: the value is empty; give a path")
 
 
+def _describe_unknown(name: str, values: flags.FlagValues) -> str:
+    """Returns the error for a flag that the program does not have."""
+    similar = difflib.get_close_matches(name, [flag for flag in values if "." not in flag], n=1)
+    hint = f"did you mean --{similar[0]}? " if similar else ""
+    return f"--{name}: no such flag; {hint}--help lists the flags"
+
+
+def _describe_illegal(error: flags.IllegalFlagValueError, argv: Sequence[str], values: flags.FlagValues) -> str:
+    """Returns the error for a value that a flag does not take, with the value as it was given."""
+    name = re.match(r"flag --([\w.]+)=", str(error))
+    if not name or name[1] not in values:
+        return str(error).strip().splitlines()[-1].strip()
+    parser = values[name[1]].parser
+    for value in _take(argv, name[1])[0]:
+        try:
+            parser.parse(value)
+        except (TypeError, ValueError):
+            return f"--{name[1]}{f'={value}:' if value else ' has no value;'} {_remedy(parser)}"
+    return f"--{name[1]}: {_remedy(parser)}"
+
+
+def _remedy(parser: Any) -> str:
+    """Returns what to give for a flag, e.g. "give a whole number of at least 1"."""
+    if isinstance(parser, flags.IntegerParser | flags.FloatParser):
+        limits = {"at least": parser.lower_bound, "at most": parser.upper_bound}
+        listed = " and ".join(f"{word} {limit}" for word, limit in limits.items() if limit is not None)
+        kind = "give a whole number" if isinstance(parser, flags.IntegerParser) else "give a number"
+        return f"{kind} of {listed}" if listed else kind
+    if isinstance(parser, flags.BooleanParser):
+        return "give True or False"
+    if isinstance(parser, flags.EnumParser):
+        return f"give one of {', '.join(parser.enum_values)}"
+    # ml_collections has more parsers; --help needs none of them.
+    if parser.flag_type() == "tuple":
+        return "give a tuple in quotes, e.g. \"(1, 2)\" or \"('a', 'b')\""
+    if type(parser).__name__ == "_ConfigDictParser":
+        return "give keys and values in braces and quotes, e.g. \"{'a': 1, 'b': 2}\""
+    return "give it one, see --help"
+
+
 def _load_config(argv: Sequence[str], values: flags.FlagValues) -> list[str]:
     """Loads the config and replaces the flag `config` by one that holds it; returns the arguments that are left to parse."""
     given, rest = _take(argv, "config")
     if not given:
         return rest
-    # After the flags: --help needs neither.
+    # After the flags: --help needs none of them.
     from ml_collections import config_flags
 
+    from unet_jax.configs import default
     from unet_jax.runtime import config_file
+
+    if not given[-1]:
+        raise UserError(f"--config has no value; give one of {', '.join(config_file.shipped_names())}, or a path")
 
     file = config_file.find_config(given[-1])
     config = config_file.load_config(file)
     models, without_models = _take(rest, "config.model")
+    if models and not models[-1]:
+        raise UserError(f"--config.model has no value; give one of {', '.join(default.NETWORKS)}")
     # A value in braces is a section, which ml_collections reads.
-    if models and not models[-1].startswith("{"):
+    exchanged = bool(models) and not models[-1].startswith("{")
+    if exchanged:
         config_file.exchange_model(config, models[-1], file.shown)
-        rest = [without_models[0], f"--config.model.name={models[-1]}", *without_models[1:]]
+        rest = without_models
     _check_keys(rest, config)
+    if exchanged:
+        rest = [rest[0], f"--config.model.name={models[-1]}", *rest[1:]]
     config.lock()
     argv = [rest[0], f"--config={file}", *rest[1:]]
     delattr(values, "config")
     config_flags.DEFINE_config_file("config", None, CONFIG_HELP, values, sys_argv=argv)
-    values["config"].parser = _Loaded(config)
+    values["config"].parser = _Loaded(config, exchanged)
     return argv
 
 
 class _Loaded(flags.ArgumentParser):
     """Returns the config that is loaded already, whatever the text: a config file runs once."""
 
-    def __init__(self, config: "ConfigDict"):
+    def __init__(self, config: "ConfigDict", exchanged: bool):
         self.config = config
+        # Whether --config.model has exchanged the network.
+        self.exchanged = exchanged
 
     def parse(self, argument: str) -> "ConfigDict":
         return self.config
@@ -216,19 +286,67 @@ def _take(argv: Sequence[str], name: str) -> tuple[list[str], list[str]]:
             continue
         if not equals:
             value = next(words, "")
-        if not value:
-            raise UserError(f"--{name} has no value; give it one, see --help")
         taken.append(value)
     return taken, rest
 
 
 def _check_keys(argv: Sequence[str], config: "ConfigDict") -> None:
-    """Raises UserError for an override that names no key; the message lists the known keys."""
-    for arg in argv[1:]:
-        override = re.match(r"--?(?:no)?config\.([^=]*)", arg)
+    """Raises UserError for an override that names no key, and for a section that gets one value."""
+    for arg, following in itertools.pairwise([*argv[1:], ""]):
+        override = re.match(r"--?(?:no)?config\.([^=]*)(=?)(.*)", arg, re.DOTALL)
+        if not override:
+            continue
         node, path = config, "config"
-        for key in override[1].split(".") if override else ():
-            if not hasattr(node, "keys") or key not in node:
-                known = ", ".join(node) if hasattr(node, "keys") else "no keys, it is a value"
-                raise UserError(f"--{path}.{key}: no such key; {path} has: {known}")
+        for key in override[1].split("."):
+            if not hasattr(node, "keys"):
+                raise UserError(f"--{path}.{key}: no such key; {path} has no keys, it is a value")
+            if key not in node:
+                listed = ", ".join(node) or "no keys"
+                raise UserError(
+                    f"--{path}.{key}: no such key; {_similar_flag(override[1], path, config)}{path} has: {listed}"
+                )
             node, path = node[key], f"{path}.{key}"
+        value = override[3] if override[2] else following
+        if hasattr(node, "keys") and node and not value.startswith("{"):
+            raise UserError(
+                f"{arg}: {path} is a section; set one of its keys, e.g. --{path}.{next(iter(node))}=VALUE; it has: "
+                f"{', '.join(node)}"
+            )
+        if path == "config.model.name" and value != node:
+            _check_network(value, config.model)
+
+
+def _similar_flag(key: str, known: str, config: "ConfigDict") -> str:
+    """Returns a question that names the flag most similar to `--config.KEY`; "" where none is similar.
+
+    Args:
+      key: the dotted key; it does not exist.
+      known: "config" with the part of the key that exists.
+      config: the config.
+    """
+    keys = _dotted_keys(config)
+    section = f"{known}.".removeprefix("config.")
+    inside = [name.removeprefix(section) for name in keys if name.startswith(section)]
+    similar = [section + name for name in difflib.get_close_matches(key.removeprefix(section), inside, n=1, cutoff=0.7)]
+    # The same name may stand in another section.
+    similar += [name for name in keys if name.rpartition(".")[2] == key.rpartition(".")[2]]
+    return f"did you mean --config.{similar[0]}? " if similar else ""
+
+
+def _dotted_keys(section: "ConfigDict", prefix: str = "") -> list[str]:
+    """Returns the dotted keys of all values."""
+    keys = []
+    for name, value in section.items():
+        keys += _dotted_keys(value, f"{prefix}{name}.") if hasattr(value, "keys") else [f"{prefix}{name}"]
+    return keys
+
+
+def _check_network(name: str, section: "ConfigDict") -> None:
+    """Raises UserError where the section "model" has options that the network `name` does not have by default."""
+    from unet_jax.configs import default
+
+    if name in default.NETWORKS and (beyond := set(section) - set(default.NETWORKS[name]())):
+        raise UserError(
+            f"--config.model.name={name}: config.model has options of {section.name} that {name} does not have: "
+            f"{', '.join(sorted(beyond))}; give --config.model={name}, which takes {name} with its default options"
+        )

@@ -244,8 +244,8 @@ def test_bad_input_comes_before_any_work(run, config, tmp_path):
         ([run], [], {}, "--steps"),
         ([run, tmp_path], ["0"], {}, "--out"),
         ([run], ["0"], {"config": config}, "--out"),
-        ([run], ["0", "3"], {}, r"step 3 .*--workdir=.*trained.*0 to 2"),
-        ([run], ["-1"], {}, "step -1 .*--workdir="),
+        ([run], ["0", "3"], {}, r"step 3: --workdir=.*trained.*0 to 2"),
+        ([run], ["-1"], {}, r"step -1: --workdir="),
         ([run, tmp_path / "none"], ["0"], {"out": tmp_path}, r"none .*config\.json"),
         ([], ["latest"], {"config": config, "out": tmp_path}, "--config .*latest"),
     ):

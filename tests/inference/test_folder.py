@@ -245,7 +245,11 @@ def test_files_that_are_no_images_are_named(one_image, tmp_path, capsys):
     for name in ("image.txt", "g.gif", ".DS_Store", "Thumbs.db", "._a.png"):
         (one_image / name).write_text("")
     (one_image / "deeper.d").mkdir()
-    folder.list_inputs([one_image])
+    # An error is one line.
+    with pytest.raises(UserError, match="--out"):
+        predict_folder(predictor(), one_image, one_image)
+    assert capsys.readouterr().err == ""
+    predict_folder(predictor(), one_image, tmp_path / "out")
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(r"images: .* 2 files .*: g\.gif, image\.txt$", line)
     # The suffix decides for a file that is given alone, too.
@@ -253,7 +257,7 @@ def test_files_that_are_no_images_are_named(one_image, tmp_path, capsys):
         folder.list_inputs([one_image, one_image / "g.gif"])
     for number in range(9):
         (one_image / f"{number}.csv").write_text("")
-    folder.list_inputs([one_image])
+    predict_folder(predictor(), one_image, tmp_path / "out", overwrite=True)
     assert re.search(r"11 files .*: 0\.csv, 1\.csv, 2\.csv, \.\.\.$", capsys.readouterr().err)
 
 

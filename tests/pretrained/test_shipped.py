@@ -86,7 +86,7 @@ def test_electrodes_scores_what_its_record_says(cache_dir):
 
 
 def test_an_unknown_name_lists_the_known(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match=r"'electrode'.*electrodes"):
+    with pytest.raises(UserError, match=r"^model=electrode .*: electrodes$"):
         unet_jax.load("electrode")
     # What has a slash, and a folder that exists, is the folder of a run.
     monkeypatch.chdir(tmp_path)

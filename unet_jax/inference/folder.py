@@ -51,6 +51,8 @@ def predict_folder(
     `index.html` shows all overlays that lie in the folder. Such a page of an earlier call is replaced; another file of this
     name counts as a result that exists.
 
+    A line on stderr names the files of a folder that are no images; see `list_inputs`.
+
     Every file is read before anything is written, so that an unreadable one is found first. It is read again to be
     predicted, because the images together may not fit in memory. Each image is predicted once.
 
@@ -73,7 +75,8 @@ def predict_folder(
         one name, `out_dir` is a file or holds the images, a run or a data set, or a result exists and `overwrite` is False.
     """
     out = expand(out_dir, "--out")
-    paths = list_inputs([images] if isinstance(images, str | os.PathLike) else images)
+    others: list[Path] = []
+    paths = list_inputs([images] if isinstance(images, str | os.PathLike) else images, others.append)
     writer = MaskFolder(predictor, out, overlays=True, palette=palette)
     with report_write_errors():
         _check_out(out, paths)
@@ -85,6 +88,8 @@ def predict_folder(
             raise UserError(f"{page} exists, and `{PAGE_BY}` did not write it; {REMEDY}")
     names = [path.name for path in paths]
     sizes = _padded_sizes(paths, predictor)
+    if process_index == 0:
+        _print_others(others)
     paths = sorted(paths, key=lambda path: (sizes[path], path))[process_index::process_count]
     program, throughput = predictor.program(forward), ThroughputMeter()
     num_shapes = len(program.shapes)
@@ -129,14 +134,16 @@ def _real(path: Path) -> str:
     return os.fspath(path) if in_bucket(path) else os.path.realpath(path)
 
 
-def list_inputs(inputs: Sequence[str | os.PathLike]) -> list[Path]:
+def list_inputs(
+    inputs: Sequence[str | os.PathLike], on_other: Callable[[Path], None] = lambda path: None
+) -> list[Path]:
     """Returns the paths of the image files that are given, alone or by their folders, each once.
 
-    The suffix decides what an image file is (`image_files.SUFFIXES`). Prints to stderr which other files of a folder are
-    skipped, except hidden files and `image_files.DESKTOP_FILES`.
+    The suffix decides what an image file is (`image_files.SUFFIXES`), for a file that is given alone, too.
 
     Args:
       inputs: image files, and folders of image files; each local or in a bucket.
+      on_other: gets each other file of a folder, except hidden ones and `image_files.DESKTOP_FILES`.
 
     Raises:
       UserError: none is given, a file or folder is absent, a file has another suffix, a folder has no image, or two files
@@ -147,11 +154,9 @@ def list_inputs(inputs: Sequence[str | os.PathLike]) -> list[Path]:
         path = expand(given, "image")
         files = [path]
         if path.is_dir():
-            others: list[Path] = []
-            files = list(image_files.list_images(path, on_other=others.append).values())
+            files = list(image_files.list_images(path, on_other=on_other).values())
             if not files:
                 raise UserError(f"{path}: has no image; looked for {', '.join(image_files.SUFFIXES)}")
-            _print_others(path, others)
         elif not path.exists():
             raise UserError(f"{path}: is neither an image file nor a folder of images; check the path")
         elif path.suffix.lower() not in image_files.SUFFIXES:
@@ -171,13 +176,13 @@ def list_inputs(inputs: Sequence[str | os.PathLike]) -> list[Path]:
     return list(by_name.values())
 
 
-def _print_others(folder: Path, others: Sequence[Path]) -> None:
-    """Prints to stderr which files of a folder are skipped."""
-    if others:
-        noun = "1 file that is no image" if len(others) == 1 else f"{len(others)} files that are no images"
-        names = ", ".join(path.name for path in others[:3])
-        more = ", ..." if len(others) > 3 else ""
-        print(f"{folder}: passes over {noun}: {names}{more}", file=sys.stderr)
+def _print_others(others: Sequence[Path]) -> None:
+    """Prints to stderr which files are skipped, a line for each folder."""
+    for folder, files in itertools.groupby(others, lambda path: path.parent):
+        names = [path.name for path in files]
+        noun = "1 file that is no image" if len(names) == 1 else f"{len(names)} files that are no images"
+        more = ", ..." if len(names) > 3 else ""
+        print(f"{folder}: passes over {noun}: {', '.join(names[:3])}{more}", file=sys.stderr)
 
 
 def _write_index(out_dir: Path, names: Sequence[str]) -> None:

@@ -3,10 +3,11 @@
     unet-jax predict --model=electrodes scan.png --out=masks
     unet-jax predict --model=runs/battery scans/ more/scan_7.tif --out=masks --mode=fast
 
-IMAGE is an image file or a folder of them, on the local disk or in a bucket. --model is the folder of a run, or the name
+IMAGE is an image file or a folder of them, on the local disk or in a bucket. The suffix decides what an image is: .png, .tif,
+.tiff, .bmp, .jpg or .jpeg. A folder's other files are named and skipped. --model is the folder of a run, or the name
 of a shipped network. A name with a slash, and that of an existing folder, is a folder. OUT gets for each image a PNG of
 class ids (ids/), a mask of 0 and 255 for each reported class (masks/CLASS/), and an overlay (overlays/); OUT/index.html shows
-the overlays.
+the overlays. OUT must not hold the images, a run, or a data folder with images/.
 
 Status: 2 for bad input, with one line that says what; then nothing is written.
 """

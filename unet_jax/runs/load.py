@@ -88,6 +88,11 @@ def open_model(model: str | os.PathLike, *, mode: str = "", flag: str = "--workd
       UserError: as `load_predictor`; or the mode is "accurate", the mean over several heads, and the network has one head.
     """
     if is_shipped_name(model):
+        if os.fspath(model) not in shipped.names():
+            raise UserError(
+                f"{flag}={os.fspath(model)} is neither a folder of the current folder nor a shipped network; shipped: "
+                f"{', '.join(shipped.names())}"
+            )
         run = open_shipped(model, mode=mode, **options)
     else:
         run = _open_folder(model, flag, mode=mode, **options)

@@ -116,7 +116,21 @@ def test_a_file_imports_the_modules_of_its_folder(tmp_path, monkeypatch):
     ]
 
 
-def test_a_network_of_the_config_file_has_no_default_options(read, tmp_path, monkeypatch, capsys):
+def test_a_module_of_the_folder_can_define_dataclasses_later(tmp_path):
+    """`dataclass` looks up the module of a class that has annotations as texts, and so does Flax."""
+    (tmp_path / "net.py").write_text(
+        "from __future__ import annotations\nimport dataclasses\n\n"
+        "def create():\n    @dataclasses.dataclass\n    class Late:\n        size: int = 3\n    return Late()\n"
+    )
+    file = tmp_path / "mine.py"
+    file.write_text("import net\n")
+    with user_file.run_file(file, "test_of_dataclasses") as run:
+        pass
+    assert run.module.net.create().size == 3
+    assert "net" not in sys.modules
+
+
+def test_a_network_of_the_config_file_has_no_default_options(read, monkeypatch, capsys):
     monkeypatch.setitem(MODELS, "mine", MODELS["unet"])
     with pytest.raises(SystemExit, match="2"):
         read("--config=smoke", "--config.model=mine")

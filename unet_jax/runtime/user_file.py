@@ -1,7 +1,7 @@
 """Runs a Python file of the user, such as a config file. It can import the modules of its folder, as in `python FILE`.
 
-Each run of a file reads those modules anew, and they leave `sys.modules` when it ends. So another file can have modules of
-the same names, and a program can run a file again after one of its modules has changed.
+Each run of a file reads those modules anew, and they get other names in `sys.modules` when it ends. So another file can have
+modules of the same names, and a program can run a file again after one of its modules has changed.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import os
+import pathlib
 import sys
 import traceback
 import types
@@ -21,6 +22,8 @@ from etils.epath import Path
 
 from unet_jax.errors import UserError
 
+PACKAGE = pathlib.Path(__file__).parents[1]
+
 
 class UserFile(NamedTuple):
     """A file that has been run.
@@ -29,7 +32,7 @@ class UserFile(NamedTuple):
       path: its absolute path.
       module: its module.
       sources: the sha256 of the file and of each module of its folder that it has imported, by absolute path.
-      names: the names of those modules.
+      names: the names of those modules, while the file runs and afterwards.
     """
 
     path: str
@@ -77,20 +80,27 @@ def run_file(path: str | os.PathLike, name: str) -> Iterator[UserFile]:
 def describe_failure(error: BaseException, path: str | os.PathLike) -> str:
     """Returns what has failed in a file, with the last line of it that ran.
 
-    A `UserError` and a `ValueError` speak for themselves.
+    A `UserError` speaks for itself, and so does a `ValueError` of this package.
 
     Args:
       error: the exception.
       path: the file.
     """
-    if isinstance(error, UserError | ValueError) and str(error):
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, UserError) or (isinstance(error, ValueError) and _is_of_package(frames[-1].filename)):
         return str(error)
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == absolute(path)]
+    lines = [frame.lineno for frame in frames if frame.filename == absolute(path)]
     place = f"line {lines[-1]}: " if lines else ""
     text = f"{place}{type(error).__name__}: {error}" if str(error) else f"{place}{type(error).__name__}"
     if isinstance(error, ImportError) and (error.name or "").partition(".")[0] == "configs":
         text += "; write: from unet_jax.configs import default"
     return text
+
+
+def _is_of_package(path: str) -> bool:
+    # In a checkout `configs` is a link.
+    folders = PACKAGE, PACKAGE / "configs"
+    return any(pathlib.Path(path).resolve().is_relative_to(folder.resolve()) for folder in folders)
 
 
 @contextlib.contextmanager
@@ -109,9 +119,22 @@ def _modules_of_folder(file: UserFile) -> Iterator[None]:
     finally:
         sys.meta_path.remove(finder)
         sys.path[:] = path
-        for name in file.names:
-            sys.modules.pop(name, None)
+        prefix = f"unet_jax_folder_{hashlib.sha256(file.path.encode()).hexdigest()[:8]}"
+        for name in list(file.names):
+            # A module that fails is not there.
+            if name in sys.modules:
+                _rename(sys.modules.pop(name), name, f"{prefix}.{name}")
+                file.names.add(f"{prefix}.{name}")
         sys.modules.update(hidden)
+
+
+def _rename(module: types.ModuleType, name: str, new_name: str) -> None:
+    """Renames a module and what it defines: a dataclass, and so each class of Flax, looks up its module later too."""
+    sys.modules[new_name] = module
+    module.__name__ = new_name
+    for value in vars(module).values():
+        if isinstance(value, type | types.FunctionType) and value.__module__ == name:
+            value.__module__ = new_name
 
 
 class _Finder(importlib.abc.MetaPathFinder):

@@ -34,7 +34,8 @@ def test_domains(domain, allowed, others):
     for value in others:
         with pytest.raises(UserError) as caught:
             domain.check("section.key", value)
-        assert str(caught.value) == f"section.key {value!r}: {domain.remedy}"
+        problem = f" {domain.problem};" if domain.problem else ":"
+        assert str(caught.value) == f"section.key {value!r}{problem} {domain.remedy}"
 
 
 def test_a_remedy_says_what_is_allowed():

@@ -28,10 +28,12 @@ class Domain:
     Attributes:
       contains: returns True for an allowed value.
       remedy: what to give instead of any other value, e.g. "give a whole number of at least 1".
+      problem: what is wrong with any other value, e.g. "is unknown"; "" where the remedy says it.
     """
 
     contains: Callable[[Any], bool]
     remedy: str
+    problem: str = ""
 
     def check(self, key: str, value: Any) -> None:
         """Checks that `value`, which stands under `key`, is allowed.
@@ -40,7 +42,7 @@ class Domain:
           UserError: it is not allowed.
         """
         if not self.contains(value):
-            raise UserError(f"{key} {value!r}: {self.remedy}")
+            raise UserError(f"{key} {value!r}{f' {self.problem};' if self.problem else ':'} {self.remedy}")
 
 
 def check_all(domains: Mapping[str, Domain], values: Mapping[str, Any], prefix: str = "") -> None:
@@ -111,7 +113,7 @@ def number(
 def choice(known: Sequence[str]) -> Domain:
     """Returns the domain of the strings in `known`."""
     listed = ", ".join(name or "''" for name in known)
-    return Domain(lambda value: isinstance(value, str) and value in known, f"unknown; known: {listed}")
+    return Domain(lambda value: isinstance(value, str) and value in known, f"choose one of {listed}", "is unknown")
 
 
 def text() -> Domain:

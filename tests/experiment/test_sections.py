@@ -152,7 +152,7 @@ def test_a_value_outside_its_domain_is_named(key, value):
     ("key", "value"), [("widths", (0, 3)), ("dropout", 1.0), ("norm", "layer"), ("activation", "relu")]
 )
 def test_the_network_checks_its_options_before_there_are_data(key, value):
-    with raises(key, value):
+    with raises(f"model.{key}", value):
         read_sections(changed({f"model.{key}": value}))
 
 

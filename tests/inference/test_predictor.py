@@ -102,7 +102,7 @@ def test_select_refuses(nested, fields, mode, level, says):
 
 
 def test_unet_has_no_level():
-    with pytest.raises(UserError, match=r"level 1\b.*UNet"):
+    with pytest.raises(UserError, match=r"level 1\b.*no levels"):
         select_heads(models.build("unet", num_classes=2, widths=(4, 6)), "fast", 1)
 
 

@@ -36,7 +36,7 @@ def statistics(image: np.ndarray, mode: str = "image") -> tuple[np.float32, np.f
             std = np.sqrt(max(np.square(image, dtype=np.float64).mean() - mean**2, 0.0))
         divisor = np.float32(std)
         return np.float32(mean), divisor if divisor > 0 else np.float32(1)
-    raise UserError(f"normalize={mode!r} is unknown; use one of {', '.join(NORMALIZATIONS)}")
+    raise UserError(f"normalize={mode!r} is unknown; choose one of {', '.join(NORMALIZATIONS)}")
 
 
 def normalize(image: np.ndarray, mode: str = "image", stats: tuple[np.float32, np.float32] | None = None) -> np.ndarray:

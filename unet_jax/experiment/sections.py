@@ -9,6 +9,7 @@ networks, the losses and the data sets, which check their names and options them
 """
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -128,7 +129,14 @@ class ModelSection(Section):
         from unet_jax import models
 
         options = {**self.options, "activation": self.activation, "dtype": self.dtype}
-        return models.build(self.name, num_classes=num_classes, axis_name=axis_name, **options)
+        try:
+            return models.build(self.name, num_classes=num_classes, axis_name=axis_name, **options)
+        except UserError as error:
+            # The network names its options; in the config they are keys of this section.
+            key = re.match(r"\w+", str(error))
+            if key and key[0] in options:
+                raise UserError(f"model.{error}") from error
+            raise
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -124,7 +124,7 @@ class FCN(Network):
         """Raises UserError where an option has a value that the network cannot take."""
         super().check()
         if not is_whole(self.stride) or self.stride not in STRIDES:
-            raise UserError(f"stride={self.stride!r} is not for FCN: choose from {', '.join(map(str, STRIDES))}.")
+            raise UserError(f"stride {self.stride!r} is unknown; choose one of {', '.join(map(str, STRIDES))}")
         if not are_counts(self.widths) or len(self.widths) != 6:
             raise UserError(
                 f"widths={self.widths!r}: give six positive whole numbers, five for the blocks and one for fc6 and fc7, such "

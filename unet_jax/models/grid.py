@@ -64,7 +64,7 @@ class Grid(Network):
     def check_encoder(self) -> None:
         """Raises UserError where the encoder is unknown, or does not fit the other options."""
         if self.encoder not in tuple(ENCODERS):
-            raise UserError(f"encoder={self.encoder!r}: choose from '', {', '.join(ENCODERS)}.")
+            raise UserError(f"encoder {self.encoder!r} is unknown; choose one of '', {', '.join(ENCODERS)}")
         for option, value in (("variant", ""), ("padding", "same")):
             if getattr(self, option) != value:
                 raise UserError(
@@ -114,9 +114,9 @@ class Grid(Network):
             above = self.input_size(size - self.margin)
             below = above - self.multiple
             near = f"{below} and {above}" if below >= self.input_size(1) else f"{above}"
-            kind = type(self).__name__
             raise UserError(
-                f"{size} pixels do not fit a valid {kind} of depth {self.depth}; the nearest legal sizes: {near}."
+                f"{size} pixels do not fit the network with padding='valid' and depth {self.depth}; the nearest legal sizes: "
+                f"{near}."
             )
         return size - self.margin
 

@@ -69,8 +69,8 @@ class Network(nn.Module):
         """Raises UserError where an option has a value that the network cannot take."""
         for option, allowed in ({"variant": tuple(self.VARIANTS)} | self.CHOICES).items():
             if getattr(self, option) not in allowed:
-                kind, known = type(self).__name__, ", ".join(choice or "''" for choice in allowed)
-                raise UserError(f"{option}={getattr(self, option)!r} is not for {kind}: choose from {known}.")
+                known = ", ".join(choice or "''" for choice in allowed)
+                raise UserError(f"{option} {getattr(self, option)!r} is unknown; choose one of {known}")
         for option, value in self.VARIANTS[self.variant].items():
             if option != "widths" and getattr(self, option) != value:
                 raise UserError(
@@ -122,7 +122,7 @@ class Network(nn.Module):
         """
         del one_head
         if level != 0:
-            raise UserError(f"level {level}: {type(self).__name__} has no levels; use 0")
+            raise UserError(f"level {level}: the network has no levels; give 0")
         return self
 
     @nn.nowrap

@@ -46,11 +46,13 @@ def build(name: str, *, num_classes: int, **options: Any) -> Network:
       UserError: the name is not in `MODELS`, the network does not have an option, or it cannot take an option's value.
     """
     if name not in MODELS:
-        raise UserError(f"Unknown model {name!r}: the models are {', '.join(sorted(MODELS))}.")
+        raise UserError(f"model {name!r} is unknown; choose one of {', '.join(sorted(MODELS))}")
     known = [field.name for field in dataclasses.fields(MODELS[name]) if field.name not in ("parent", "name")]
     for option in options:
         if option not in known:
-            raise UserError(f"Model {name!r} has no option {option!r}: its options are {', '.join(known)}.")
+            # The code gives the other two; a user does not.
+            listed = ", ".join(name for name in known if name not in ("num_classes", "axis_name"))
+            raise UserError(f"option {option!r} of {name} is unknown; choose one of {listed}")
     variant = options.get("variant", "")
     published = MODELS[name].VARIANTS.get(variant, {}) if isinstance(variant, str) else {}
     return MODELS[name](num_classes=num_classes, **{**published, **options})

@@ -66,7 +66,7 @@ class UNetPP(Grid):
                 f"level={self.level!r}: with {len(self.widths)} widths give a level from 1 to {self.depth}, or 0 for all."
             )
         if not isinstance(self.deep_supervision, bool):
-            raise UserError(f"deep_supervision={self.deep_supervision!r}: choose from True, False.")
+            raise UserError(f"deep_supervision {self.deep_supervision!r}: give True or False")
 
     @property
     def levels(self) -> tuple[int, ...]:

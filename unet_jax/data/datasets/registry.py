@@ -93,7 +93,7 @@ def check_options(name: str, options: Iterable[str]) -> None:
     known = [option for option in inspect.signature(_loader(name)).parameters if option != "cache_dir"]
     for option in options:
         if option not in known:
-            raise UserError(f"data set {name!r} has no option {option!r}; choose one of {', '.join(known)}")
+            raise UserError(f"option {option!r} of data set {name!r} is unknown; choose one of {', '.join(known)}")
 
 
 def _loader(name: str) -> Callable[..., Dataset]:

@@ -27,8 +27,7 @@ def check_rule(rule: str) -> None:
       UserError: `rule` is not one of `CLASS_WEIGHTINGS`.
     """
     if rule not in CLASS_WEIGHTINGS:
-        choices = ", ".join(CLASS_WEIGHTINGS)
-        raise UserError(f"loss.class_weighting {rule!r} is unknown; choose {choices}, or '' for none")
+        raise UserError(f"loss.class_weighting {rule!r} is unknown; choose one of '', {', '.join(CLASS_WEIGHTINGS)}")
 
 
 def class_weights(dataset: Dataset, rule: str, cache_dir: str = "") -> tuple[float, ...]:

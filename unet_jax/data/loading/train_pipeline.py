@@ -75,7 +75,7 @@ def train_dataset(
     if not is_whole(seed) or not 0 <= seed < 2**32:
         raise UserError(f"seed={seed!r}: give a whole number from 0 to 2^32 - 1")
     if normalize not in NORMALIZATIONS:
-        raise UserError(f"normalize={normalize!r} is unknown; use one of {', '.join(NORMALIZATIONS)}")
+        raise UserError(f"normalize={normalize!r} is unknown; choose one of {', '.join(NORMALIZATIONS)}")
     FOREGROUND_FRACTION.check("data.foreground_fraction", foreground_fraction)
     output_shape = [p - 2 * margin for p in patch]
 

@@ -184,15 +184,13 @@ def check_names(weights: Mapping[str, float], options: Mapping[str, Mapping[str,
     for key, names in (("weights", weights), ("options", options)):
         unknown = set(names) - set(LOSSES)
         if unknown:
-            raise UserError(f"loss.{key}: unknown loss {sorted(unknown)}; choose from {', '.join(LOSSES)}")
+            raise UserError(f"loss.{key}.{min(unknown)} is unknown; choose one of {', '.join(LOSSES)}")
     for name, values in options.items():
         known = [option for option in inspect.signature(LOSSES[name]).parameters if option not in BUILT_WITH]
         for option in values:
             if option not in known:
                 listed = ", ".join(known) or "none"
-                raise UserError(
-                    f"loss.options.{name}.{option}: there is no such option; the options of {name} are: {listed}"
-                )
+                raise UserError(f"loss.options.{name}.{option} is unknown; choose one of {listed}")
 
 
 def _build_each(weights: Mapping[str, float], activation: str, by_class, options) -> dict[str, Loss]:

@@ -12,6 +12,8 @@ nuclei:FOLDER:unet. --config.model=unet takes another network (a key of `NETWORK
 docs/reference/config.md is written from the comments of this file (python docs/generate.py).
 """
 
+from pathlib import Path
+
 from ml_collections import ConfigDict
 
 
@@ -568,5 +570,12 @@ def tfds(name: str) -> ConfigDict:
 
 
 def splits(name: str) -> str:
-    """Returns the split file configs/splits/NAME.csv, which every installation of the package finds: a run may move between two."""
+    """Returns the split file configs/splits/NAME.csv, which every installation of the package finds: a run may move between two.
+
+    Raises:
+      ValueError: the package ships no such file.
+    """
+    shipped = sorted(path.stem for path in (Path(__file__).parent / "splits").glob("*.csv"))
+    if name not in shipped:
+        raise ValueError(f"split file {name!r} is unknown; choose one of {', '.join(shipped)}")
     return f"configs/splits/{name}.csv"

@@ -32,12 +32,40 @@ finally:
 )
 @pytest.mark.parametrize("change", ["optim.learning_rate=-1", "optim.lr=1", "model=vnet"])
 def test_a_wrong_value_is_found_at_once(program, flags, change, tmp_path):
-    command = [sys.executable, "-c", CALL, program, "--config=smoke", f"--config.{change}", *flags]
+    line = error_at_once(tmp_path, program, "--config=smoke", f"--config.{change}", *flags)
+    assert change.partition("=")[0] in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "--config=smoke", "--workdir=X", "--profile_steps=foo"], ["--profile_steps=foo", "FIRST:LAST"]),
+        (["train", "--config=nuclei", "--workdir=X"], ["data.root", "--config=nuclei:FOLDER"]),
+        (["train", "--config=nuclei:no/folder", "--workdir=X"], ["data.root", "'no/folder'"]),
+        (["train", "--config=electrodes_sweep", "--workdir=X"], ["--sweep_index", "0 to 8"]),
+        (["preview", "--config=image_folder", "--out=x.png"], ["data.root", "--config=image_folder:FOLDER"]),
+        (["eval", "--workdir=no/run"], ["--workdir=no/run ", "config.json"]),
+        (["eval", "--workdir=no/run", "--images=x", "--out=y"], ["--workdir=no/run ", "config.json"]),
+        (["prune", "--workdir=no/run"], ["--workdir=no/run ", "config.json"]),
+        (["skips", "--workdir=no/run"], ["--workdir=no/run ", "config.json"]),
+        (["gradients", "--workdir=no/run"], ["--workdir=no/run ", "config.json"]),
+        (["reuse", "--workdir=no/run"], ["--workdir=no/run ", "config.json"]),
+        (["verify_resume", "--config=em:no/folder", "--workdir=X"], ["data.root", "'no/folder'"]),
+    ],
+)
+def test_a_wrong_flag_is_found_at_once(arguments, words, tmp_path):
+    line = error_at_once(tmp_path, *arguments)
+    assert all(word in line for word in words)
+
+
+def error_at_once(tmp_path, *arguments):
+    """Returns the line that a program prints before it imports JAX or writes anything."""
+    command = [sys.executable, "-c", CALL, *arguments]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ")
-    assert change.partition("=")[0] in line
     assert done.stdout == "loaded: []\n"
     assert list(tmp_path.iterdir()) == []
+    return line

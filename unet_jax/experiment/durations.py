@@ -145,9 +145,10 @@ def resolve_durations(
     given_warmup = steps(warmup)
     warmup_steps = shorten_warmup(given_warmup, num_steps)
     if warmup_steps != given_warmup:
+        takes = f"the warm-up takes {warmup_steps} steps, a tenth of the run" if warmup_steps else "there is no warm-up"
         lines.append(
             f"note: optim.{WARMUP[UNITS.index(warmup.unit)]}={warmup.value:g} does not end within the run's {num_steps} steps: "
-            f"the warm-up takes {warmup_steps} steps, a tenth of the run"
+            f"{takes}"
         )
     beyond = [f"{given:g}" for given, step in zip(boundaries, boundary_steps, strict=True) if step >= num_steps]
     if beyond:

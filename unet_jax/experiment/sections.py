@@ -11,6 +11,7 @@ networks, the losses and the data sets, which check their names and options them
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ml_collections import ConfigDict
@@ -23,12 +24,15 @@ from unet_jax.errors import UserError
 from unet_jax.experiment.durations import EVERY, LENGTH, WARMUP, Duration, Durations, one_duration, resolve_durations
 from unet_jax.experiment.imports import check_rows, rows_of, used_rows
 from unet_jax.inference.options import MODES
+from unet_jax.runtime.config_file import shipped_names
 from unet_jax.training.losses.options import check_weights
 from unet_jax.training.optim.options import DOMAINS, check_multipliers, check_patterns
 
 if TYPE_CHECKING:
     from unet_jax.models.network import Network
 
+# The data sets of the package that are read from the folder `data.root`.
+WITH_ROOT = ("image_folder", "isbi2012", "dsb2018")
 SEED = whole(0, 2**32 - 1)
 IMPORTS = sequence_of(text())
 NOT_GIVEN = "0 for not given"
@@ -439,6 +443,30 @@ def read_sections(config: ConfigDict) -> Sections:
         loading=loading,
         **whole_sections,
     )
+
+
+def check_root(config: ConfigDict, file: str) -> None:
+    """Checks that the config gives the folder of its images, and that the folder exists. Imports no JAX.
+
+    Args:
+      config: a config with the keys of `configs/default.py`.
+      file: the path of the config file.
+
+    Raises:
+      UserError: the data set is read from a folder, and `data.root` is empty or names no folder on this disk.
+    """
+    data = config.get("data", {})
+    root = data.get("root")
+    if data.get("name") not in WITH_ROOT or not isinstance(root, str):
+        return
+    name = Path(file).stem
+    if not root:
+        by_name = f"--config={name}:FOLDER or " if name in shipped_names() else ""
+        raise UserError(f"data.root is not set; give the folder of the data: {by_name}--config.data.root=FOLDER")
+    # A folder in a bucket takes longer to look up.
+    if "://" not in root and not Path(root).expanduser().is_dir():
+        inside = "" if Path(root).expanduser().is_absolute() else f" in {Path.cwd()}"
+        raise UserError(f"data.root {root!r}: there is no such folder{inside}; give the folder of the data")
 
 
 def read_model(config: ConfigDict) -> ModelSection:

@@ -61,6 +61,9 @@ def main() -> None:
     if images is not None and (FLAGS.split or FLAGS.root):
         raise UserError("--images predicts a folder; --split and --root are for scoring: leave one of the two out")
     # After the flags: --help needs no jax.
+    from unet_jax.runs.run_folder import check_is_run
+
+    check_is_run(FLAGS.workdir)
     from unet_jax.runs import predict, score
 
     chosen = {"checkpoint": FLAGS.checkpoint, "mode": FLAGS.mode or "", "level": FLAGS.level}

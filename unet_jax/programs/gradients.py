@@ -44,6 +44,11 @@ def main() -> None:
         name = Path(cli.config_file(FLAGS)).stem
         read_sections(FLAGS.config)
     # After the flags: --help needs no jax.
+    from unet_jax.runs.run_folder import check_is_run
+
+    for workdir in FLAGS.workdir:
+        check_is_run(workdir)
+
     from unet_jax.analysis.gradients.compare import compare
 
     compare(FLAGS.workdir, FLAGS.steps, config=FLAGS.config, config_name=name, out=FLAGS.out)

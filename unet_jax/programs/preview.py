@@ -34,7 +34,7 @@ def main() -> None:
       UserError: --num, --step or --out is not allowed.
     """
     # After the flags: --help needs no jax.
-    from unet_jax.experiment.sections import read_sections
+    from unet_jax.experiment.sections import check_root, read_sections
     from unet_jax.storage import paths
 
     config, out = FLAGS.config, paths.expand(FLAGS.out, "--out")
@@ -46,6 +46,7 @@ def main() -> None:
         raise UserError(f"--out={FLAGS.out}: the sheet is a PNG file; give a name that ends in .png")
     if FLAGS.seed is not None:
         config.seed = FLAGS.seed
+    check_root(config, cli.config_file(FLAGS))
     read_sections(config)
 
     from unet_jax.analysis import preview

@@ -49,6 +49,10 @@ flags.DEFINE_bool(
 def main() -> None:
     """Prunes the run that the flags name."""
     # After the flags: --help needs no jax.
+    from unet_jax.runs.run_folder import check_is_run
+
+    check_is_run(FLAGS.workdir)
+
     from unet_jax.analysis.prune import pruning
     from unet_jax.runs.stop_signal import Interrupted
 

@@ -27,6 +27,10 @@ flags.DEFINE_string("out", "", "Folder to write into. Default: WORKDIR/reuse.", 
 def main() -> None:
     """Measures the run that the flags name."""
     # After the flags: --help needs no jax.
+    from unet_jax.runs.run_folder import check_is_run
+
+    check_is_run(FLAGS.workdir)
+
     from unet_jax.analysis import reuse
 
     reuse.measure_run(FLAGS.workdir, checkpoint=FLAGS.checkpoint, out=FLAGS.out)

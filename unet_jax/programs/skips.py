@@ -50,6 +50,11 @@ flags.DEFINE_string("root", "", "Where the runs' data lie now, if not where they
 def main() -> None:
     """Studies the runs that the flags name."""
     # After the flags: --help needs no jax.
+    from unet_jax.runs.run_folder import check_is_run
+
+    for workdir in FLAGS.workdir:
+        check_is_run(workdir)
+
     from unet_jax.analysis.skips.study import study
 
     names = ("split", "mean", "boundary_distance", "similarity", "checkpoint", "out", "root")

@@ -54,8 +54,11 @@ def before_devices() -> None:
 def main() -> None:
     """Trains the run that the flags describe, or resumes it."""
     from unet_jax.experiment import imports, sweep
-    from unet_jax.experiment.sections import read_sections
+    from unet_jax.experiment.sections import check_root, read_sections
+    from unet_jax.tracking.profile_steps import read_steps
 
+    # Bad values are found before the imports that take seconds.
+    read_steps(FLAGS.profile_steps)
     config, workdir = FLAGS.config, FLAGS.workdir
     file, keys = cli.config_file(FLAGS), cli.config_keys(FLAGS)
     if FLAGS.sweep_index is None:
@@ -63,7 +66,7 @@ def main() -> None:
     else:
         workdir = sweep.apply_sweep_index(config, workdir, FLAGS.sweep_index, config_file=file, given=keys)
     imports.add_config_file(config, file)
-    # Before the imports that take seconds: bad values are found at once.
+    check_root(config, file)
     read_sections(config)
 
     from unet_jax.runs import loop

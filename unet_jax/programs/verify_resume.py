@@ -31,13 +31,14 @@ def main() -> None:
     """Checks the config that the flags name; exits with status 1 where the runs differ."""
     # After the flags: --help needs no jax.
     from unet_jax.experiment import imports, sweep
-    from unet_jax.experiment.sections import read_sections
+    from unet_jax.experiment.sections import check_root, read_sections
 
     config, workdir = FLAGS.config, FLAGS.workdir
+    file, keys = cli.config_file(FLAGS), cli.config_keys(FLAGS)
     if FLAGS.sweep_index is not None:
-        file, keys = cli.config_file(FLAGS), cli.config_keys(FLAGS)
         workdir = sweep.apply_sweep_index(config, workdir, FLAGS.sweep_index, config_file=file, given=keys)
-    imports.add_config_file(config, cli.config_file(FLAGS))
+    imports.add_config_file(config, file)
+    check_root(config, file)
     read_sections(config)
 
     from unet_jax.analysis.verify_resume.verify import verify_resume

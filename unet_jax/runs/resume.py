@@ -40,10 +40,12 @@ def resume_conflict(old: dict[str, Any], new: dict[str, Any], free: Sequence[str
             changed = set()
     if not changed:
         return ""
-    differences = [
-        f"{key}: {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} now" for key in sorted(changed)
-    ]
+    differences = [f"{key}: {_value(old, key)} there, {_value(new, key)} now" for key in sorted(changed)]
     return f"a run with another config ({'; '.join(differences)}); {remedy}"
+
+
+def _value(config: dict[str, Any], key: str) -> str:
+    return repr(config[key]) if key in config else "not set"
 
 
 def _unit(config: dict[str, Any]) -> str:

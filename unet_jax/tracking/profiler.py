@@ -1,7 +1,6 @@
 """Traces of a few training steps, for XProf and TensorBoard: `--profile_steps=10:15`."""
 
 import contextlib
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +10,7 @@ from etils.epath import Path
 from unet_jax.errors import UserError
 from unet_jax.runtime import processes
 from unet_jax.storage import paths
+from unet_jax.tracking.profile_steps import read_steps
 
 
 class Profile:
@@ -24,16 +24,9 @@ class Profile:
     """
 
     def __init__(self, steps: str = ""):
-        self._first = self._last = 0
+        self._first, self._last = read_steps(steps)
         self._folder: Path | None = None
         self._tracing, self._open_folder = False, contextlib.ExitStack()
-        if steps:
-            match = re.fullmatch(r"(\d+):(\d+)", steps)
-            self._first, self._last = map(int, match.groups()) if match else (0, 0)
-            if not 1 <= self._first <= self._last:
-                raise UserError(
-                    f"--profile_steps={steps}: give FIRST:LAST, two whole numbers of at least 1, such as 10:15 for the steps 10 to 15"
-                )
 
     def prepare(self, workdir: Path, start_step: int, num_steps: int, print_line: Callable[[str], None]) -> None:
         """Compares the steps to trace with the steps of the run.

@@ -113,6 +113,10 @@ def test_a_relative_split_file_is_found_in_two_places(tmp_path, monkeypatch):
     assert splits.assign("a", None, name) == {"a": ("val", "a")}
     with pytest.raises(UserError, match=rf"configs/splits/x\.csv: .*{tmp_path}.*data\.split_file"):
         splits.find_file("configs/splits/x.csv")
+    with pytest.raises(UserError, match=r"x\.csv: .*battery_xray\.csv, dsb2018\.csv, isbi2012\.csv"):
+        splits.find_file("x.csv")
+    with pytest.raises(ValueError, match=r"'nope' .*battery_xray, dsb2018, isbi2012"):
+        default.splits("nope")
 
 
 def test_known_groups_count_only_where_splits_are_drawn(tmp_path, capfd):

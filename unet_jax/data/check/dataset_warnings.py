@@ -92,7 +92,7 @@ def _sizes(survey: Survey, window: Sequence[int]) -> Iterator[str]:
     if small:
         yield (
             f"images are smaller than a training window of {window[0]} x {window[1]} (height x width): {_few(small)}; "
-            "the rest of the window is mirrored and does not count: set a smaller data.patch"
+            "the rest of the window is mirrored and does not count: give a smaller --patch here, and in training a smaller data.patch"
         )
 
 

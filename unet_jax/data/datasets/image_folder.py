@@ -125,7 +125,9 @@ def find_rows(
       UserError: `root` is empty.
     """
     if not root:
-        raise UserError("image_folder: root is not set; set it to the folder that holds images/ and masks/")
+        raise UserError(
+            "image_folder: root is not set; give the folder that holds images/ and masks/ (on the command line: --config=NAME:FOLDER)"
+        )
     base = expand(root, "data.root")
     folders = {"images": base / "images", "masks": base / masks_dir}
     if (base / "instances").is_dir():

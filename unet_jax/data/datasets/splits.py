@@ -95,9 +95,11 @@ def find_file(split_file: str) -> Path:
         # In a folder that may not be read, `exists` is False and raises nothing.
         if candidate.exists():
             return candidate
+    shipped = ", ".join(sorted(file.name for file in (PACKAGE / "configs" / "splits").glob("*.csv")))
     looked = f"neither in {os.getcwd()} nor in {PACKAGE}" if not path.is_absolute() else "not there"
     raise UserError(
-        f"{path}: the split file is {looked}; set data.split_file (of a trained run: in its config.json) to where it lies"
+        f"{path}: the split file is {looked}; set data.split_file (of a trained run: in its config.json) to where it lies, or "
+        f"to a shipped file: {shipped}"
     )
 
 

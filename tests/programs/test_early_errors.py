@@ -46,6 +46,7 @@ def test_a_wrong_value_is_found_at_once(program, flags, change, tmp_path):
         (["preview", "--config=image_folder", "--out=x.png"], ["data.root", "--config=image_folder:FOLDER"]),
         (["eval", "--workdir=no/run"], ["--workdir=no/run ", "config.json"]),
         (["eval", "--workdir=no/run", "--images=x", "--out=y"], ["--workdir=no/run ", "config.json"]),
+        (["eval", "--workdir=X", "--split=vla"], ["--split=vla: ", "train, val, test"]),
         (["prune", "--workdir=no/run"], ["--workdir=no/run ", "config.json"]),
         (["skips", "--workdir=no/run"], ["--workdir=no/run ", "config.json"]),
         (["gradients", "--workdir=no/run"], ["--workdir=no/run ", "config.json"]),

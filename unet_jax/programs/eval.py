@@ -18,8 +18,12 @@ from unet_jax.runtime import cli
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("workdir", None, "Folder of the run, as given to `unet-jax train`.", FLAGS, required=True)
 flags.DEFINE_string("checkpoint", "best", "best (on val), latest, or a step.", FLAGS)
-flags.DEFINE_string(
-    "split", None, "train, val or test. Default: test, or val where there is no test; the output names it.", FLAGS
+flags.DEFINE_enum(
+    "split",
+    None,
+    ["train", "val", "test"],
+    "The images to score. Default: test, or val where there is no test; the output names it.",
+    FLAGS,
 )
 flags.DEFINE_enum(
     "mode",

@@ -101,6 +101,7 @@ def test_overlapping_masks_are_drawn_one_over_the_other():
 def asked(monkeypatch, config, **changes):
     given = {"config": config, "out": "sheet.png", "num": 2, "step": 0, "seed": None}
     monkeypatch.setattr(program, "FLAGS", SimpleNamespace(**given | changes))
+    monkeypatch.setattr(program.cli, "config_file", lambda values: "my_config.py")
 
 
 def test_the_command_writes_the_sheet(config, monkeypatch, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """A network that the user's config file adds: trained, opened by other programs, and an error where the file is gone."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -54,9 +55,15 @@ def get_config():
 """
 
 
-def python(*arguments, **environment):
+def python(*arguments):
     return subprocess.run(
-        [sys.executable, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
 
 

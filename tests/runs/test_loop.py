@@ -234,7 +234,7 @@ def test_another_kind_of_network_trains_and_scores(config, tmp_path):
     assert json.loads((tmp_path / "eval/test.json").read_text())["summary"] == summary
     predictor = unet_jax.load(tmp_path, mode="fast")
     assert predictor.predict(np.zeros((45, 30), np.uint8))[0].shape == (45, 30, 2)
-    with pytest.raises(UserError, match=r"level 1.*FCDenseNet"):
+    with pytest.raises(UserError, match=r"level 1: .* 0"):
         unet_jax.load(tmp_path, level=1)
 
 

@@ -71,6 +71,7 @@ def start_two(workdir, cache_dir, part):
         # Only the first training compiles.
         "JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     }
     job = [f"--coordinator=127.0.0.1:{port}", "--num_processes=2"]
     command = [sys.executable, TESTS / "helpers" / "one_of_two.py", workdir, cache_dir, part, *job]
@@ -83,7 +84,7 @@ def start_two(workdir, cache_dir, part):
 
 
 @pytest.fixture
-def whole(cache_dir, tmp_path):
+def whole(cache_dir, tmp_path, quick_compile):
     """Returns the workdir and the summary of the same run by one process that was never stopped."""
     return tmp_path / "whole", loop.train_and_evaluate(small_run(cache_dir), tmp_path / "whole")
 
@@ -111,7 +112,8 @@ def test_process_0_speaks_for_all(pair):
         (first, _, _), (second, _, _) = ended_as[part]
         assert "4 device(s)" in first
         assert of_start in first
-        assert [line for line in second.splitlines() if "Gloo" not in line and "peer ranks" not in line] == []
+        # Two threads of Gloo write at once, so parts of its lines, also empty ones, stand alone.
+        assert [line for line in second.splitlines() if line and "Gloo" not in line and "peer ranks" not in line] == []
     assert len(json.loads((workdir / "versions.json").read_text())["starts"]) == 3
     assert len(list((workdir / "eval/test/ids").iterdir())) == 3  # by both
     assert (workdir / "curves.png").exists()

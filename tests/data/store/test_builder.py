@@ -172,7 +172,7 @@ def test_an_empty_split_is_an_error_only_when_asked_for(toy):
 def test_load_names_what_is_known():
     with pytest.raises(UserError, match=r"'image_folde'.*dsb2018, electrodes, image_folder, isbi2012, tfds:NAME"):
         load_dataset("image_folde")
-    with pytest.raises(UserError, match=r"'image_folder'.*'mask_dir'.*root, masks_dir"):
+    with pytest.raises(UserError, match=r"'mask_dir'.*'image_folder'.*root, masks_dir"):
         load_dataset("image_folder", mask_dir="x")
 
 

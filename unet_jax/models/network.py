@@ -77,7 +77,9 @@ class Network(nn.Module):
                     f"variant {self.variant!r} fixes {option}={value!r}; got {option}={getattr(self, option)!r}. "
                     f"Drop {option}, or set variant=''."
                 )
-        if self.dtype == "float64" and not jax.config.jax_enable_x64:
+        # Before jax 0.12 its attributes have no types.
+        config: Any = jax.config
+        if self.dtype == "float64" and not config.jax_enable_x64:
             raise UserError("dtype='float64': JAX has it only with JAX_ENABLE_X64=1 in the environment.")
         if not is_whole(self.num_classes) or self.num_classes < 1:
             raise UserError(f"num_classes={self.num_classes!r}: give a whole number of at least 1.")

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 
@@ -50,8 +51,10 @@ def compile_notice(what: str, after_s: float = 0.0) -> Iterator[None]:
 
 def _where_kept() -> str:
     """Returns where later runs find the compiled program, as a part of the message; "" if it is not kept."""
-    folder = jax.config.jax_compilation_cache_dir
-    if not folder or not jax.config.jax_enable_compilation_cache:
+    # Before jax 0.12 its attributes have no types.
+    config: Any = jax.config
+    folder = config.jax_compilation_cache_dir
+    if not folder or not config.jax_enable_compilation_cache:
         return ""
     home = os.path.expanduser("~")
     shown = f"~{folder[len(home) :]}" if folder.startswith(home + os.sep) else folder

@@ -28,7 +28,7 @@ AXIS = "batch"
 
 # Uses XLA's newer CPU kernels (YNNPACK) for products and sums only. Its older kernels (Eigen) run the convolutions: they are
 # faster for the weight gradient of `models/conv.py`, and as fast for everything else in a training step.
-CPU_STEP_OPTIONS = {
+CPU_STEP_OPTIONS: dict[str, str | bool] = {
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
 }
 

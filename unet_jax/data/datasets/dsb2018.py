@@ -45,9 +45,9 @@ class Dsb2018(from_files.FromFiles):
         image = read_image(paths[0])
         instances = np.zeros(image.shape[:2], np.uint16)
         for number, path in enumerate(paths[1:], 1):
-            nucleus = image_files.read_labels(path)
-            image_files.check_size(nucleus, path, image)
-            nucleus = nucleus.any(-1) if nucleus.ndim == 3 else nucleus > 0
+            labels = image_files.read_labels(path)
+            image_files.check_size(labels, path, image)
+            nucleus = labels.any(-1) if labels.ndim == 3 else labels > 0
             instances[nucleus & (instances == 0)] = number
         return {"image": image, "mask": (instances > 0).astype(np.uint8), "instances": instances}
 

@@ -56,9 +56,9 @@ docs: $(STAMP)
 	@echo "The site: build/site/index.html"
 
 wheel: $(STAMP)
-	rm -rf build dist
+	rm -rf build/lib build/bdist.* dist
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
-	rm -rf build
+	rm -rf build/lib build/bdist.*
 	@ls dist
 
 # A candidate counts only if it runs and can make an environment: a version manager's shim may be on PATH and fail.

@@ -26,6 +26,9 @@ LONGEST = (
     "test_step",
     "test_certify",
     "test_shared_workdir",
+    "test_add",
+    "test_wheel",
+    "test_imports",
     "test_verify_resume",
     "test_cli",
     "test_bucket",
@@ -53,6 +56,8 @@ LONGEST = (
     "test_step_seconds",
     "test_score",
     "test_replay",
+    "test_pretrained",
+    "test_quick_errors",
 )
 
 # Rooms whose tests run each program only a few times, so that it need not be optimised.

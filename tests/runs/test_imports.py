@@ -16,6 +16,7 @@ from unet_jax.experiment.build import create_module
 from unet_jax.models.encoders.registry import ENCODERS
 from unet_jax.models.encoders.resnet import ResNet
 from unet_jax.models.registry import MODELS
+from unet_jax.runs import loop
 from unet_jax.runs.loop import train_and_evaluate
 from unet_jax.runs.workdir import load_config
 
@@ -263,3 +264,25 @@ def test_the_package_alone_adds_no_row():
     imports.add_config_file(config, __file__)
     assert config.imports == ()
     assert imports.describe_unrecorded(config) == ""
+
+
+def test_a_training_scores_the_code_that_it_has_trained(tiny_file, tmp_path, cache_dir, monkeypatch, capsys):
+    def train_and_edit(run):
+        step = train(run)
+        # An edit in the meantime.
+        tiny_file.write_text("raise SystemExit(3)\n")
+        return step
+
+    train = loop.train
+    monkeypatch.setattr(loop, "train", train_and_edit)
+    train_and_evaluate(tiny_config(cache_dir, imports=(str(tiny_file),)), tmp_path / "run")
+    assert (tmp_path / "run/eval/test.json").exists()
+    assert "warning: imports" not in capsys.readouterr().out
+    with pytest.raises(UserError, match=str(tiny_file)):
+        unet_jax.load(tmp_path / "run")
+
+
+def test_the_run_of_another_network_is_named_before_its_files_are(tiny_file, tmp_path, cache_dir):
+    train_and_evaluate(tiny_config(cache_dir, imports=(str(tiny_file),)), tmp_path / "run")
+    with pytest.raises(UserError, match=r"model\.name 'tiny' there, 'unet_pp' now"):
+        train_and_evaluate(small_config(cache_dir), tmp_path / "run")

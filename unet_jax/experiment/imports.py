@@ -53,6 +53,8 @@ class _Added:
 
 # What each file that this process has run has added, by path.
 _added: dict[str, _Added] = {}
+# The files that a training of this process uses, by path. They are not run again when they change.
+_kept: set[str] = set()
 # The file of each encoder that a file has added, by name.
 _encoder_files: dict[str, str] = {}
 
@@ -82,6 +84,29 @@ def add_config_file(config: ConfigDict, path: str) -> None:
         _added[file] = _Added(run.sources if run else {file: _digest(file)}, rows)
         with config.unlocked():
             config.imports = (file,)
+        _encoder_files.update({name: file for kind, name in rows if kind == "encoder"})
+
+
+@contextlib.contextmanager
+def kept(files: Sequence[str]) -> Iterator[None]:
+    """Keeps files as they are now, as long as the context is open: they are not run again when they change.
+
+    So a training scores its network with the code that it has trained.
+
+    Args:
+      files: paths of Python files.
+
+    Raises:
+      UserError: as `rows_of`.
+    """
+    paths = set(map(absolute, files))
+    for path in paths:
+        _run(path)
+    _kept.update(paths)
+    try:
+        yield
+    finally:
+        _kept.difference_update(paths)
 
 
 @contextlib.contextmanager
@@ -176,6 +201,8 @@ def describe_unrecorded(config: ConfigDict) -> str:
 def _run(path: str) -> _Added:
     """Runs a file where that is necessary, and returns what it adds; the tables are as before."""
     last = _added.get(path)
+    if last and path in _kept:
+        return last
     if last and all(_digest(source, path) == digest for source, digest in last.sources.items()):
         return last
     _digest(path)

@@ -7,6 +7,7 @@ import jax
 from ml_collections import ConfigDict
 
 from unet_jax.errors import UserError
+from unet_jax.experiment.imports import kept
 from unet_jax.runs.evaluate_and_save import evaluate_and_save
 from unet_jax.runs.patience import out_of_patience
 from unet_jax.runs.score import score_run
@@ -46,14 +47,15 @@ def train_and_evaluate(
       UserError: bad input, before the first step; or NaN or infinity in loss or gradient. The step is named.
       Interrupted: on Ctrl-C or SIGTERM, after saving.
     """
-    with open_training_run(config, workdir, devices=devices, profile_steps=profile_steps) as run:
-        last_step = run.start_step if run.finished else train(run)
-    # A signal may have come during the last evaluation or save.
-    if any(processes.gather(run.stop.requested)):
-        raise Interrupted(
-            f"stopped after step {last_step}, the last, before the best checkpoint was scored; the run is saved in {run.workdir}"
-        )
-    return score_run(run.workdir, dataset=run.parts.dataset, devices=devices)
+    with kept(config.get("imports", ())):
+        with open_training_run(config, workdir, devices=devices, profile_steps=profile_steps) as run:
+            last_step = run.start_step if run.finished else train(run)
+        # A signal may have come during the last evaluation or save.
+        if any(processes.gather(run.stop.requested)):
+            raise Interrupted(
+                f"stopped after step {last_step}, the last, before the best checkpoint was scored; the run is saved in {run.workdir}"
+            )
+        return score_run(run.workdir, dataset=run.parts.dataset, devices=devices)
 
 
 def train(run: TrainingRun) -> int:

@@ -42,7 +42,7 @@ def predict_images(
       UserError: several processes share the job, or as `load.open_model` and `predict_folder`.
     """
     if processes.process_count() > 1:
-        raise UserError(f"images {images}: one process predicts them; start it without --multiprocess")
+        raise UserError(f"images {images}: one process predicts them; start one process alone, with --nomultiprocess")
     run = open_model(model, flag=flag, devices=devices, **chosen)
     result = predict_folder(
         run.predictor,

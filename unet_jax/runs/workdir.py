@@ -32,6 +32,7 @@ from ml_collections import ConfigDict
 from unet_jax.checkpoints import disk_space
 from unet_jax.checkpoints.checkpointer import saved_steps
 from unet_jax.data.dataset import Dataset
+from unet_jax.data.datasets import splits
 from unet_jax.errors import UserError
 from unet_jax.experiment.imports import ImportsError, digests
 from unet_jax.experiment.sections import read_sections
@@ -165,7 +166,7 @@ def open_workdir(workdir: str | os.PathLike, config: ConfigDict, dataset: Datase
 def absolute_paths(data: dict[str, Any]) -> dict[str, Any]:
     """Returns the section "data" of a config, with absolute paths for relative ones.
 
-    A split file that is not in the current folder stays as it is: it may be one that the package ships.
+    The name of a split file that the package ships stays as it is: each installation finds it.
 
     Args:
       data: the section.
@@ -175,7 +176,7 @@ def absolute_paths(data: dict[str, Any]) -> dict[str, Any]:
         given = data.get(key, "")
         if given and "://" not in given:
             path = paths.absolute(given)
-            if key != "split_file" or path.exists():
+            if key != "split_file" or (path.exists() and not splits.is_shipped(given)):
                 absolute[key] = str(path)
     return absolute
 
@@ -263,7 +264,12 @@ def _warn_of_changes(workdir: Path, files: Sequence[str]) -> None:
     now, starts = digests(files), imported_digests(workdir)
     before = starts[-1] if starts else {}
     # A path may change, so the digests are compared. A run of an earlier version has not recorded the modules.
-    gone = {path: digest for path, digest in before.items() if digest not in now.values()}
+    gone = {
+        path: digest
+        for path, digest in before.items()
+        # `get_config` may have imported a module that opening a run does not need.
+        if digest not in now.values() and not _is_file_of(path, digest)
+    }
     new = {path: digest for path, digest in now.items() if digest not in before.values()}
     if gone:
         changed = new or now
@@ -272,6 +278,13 @@ def _warn_of_changes(workdir: Path, files: Sequence[str]) -> None:
             f"{_first_digits(gone)} there, {_first_digits(changed)} now): results may differ from those of the run; restore "
             "the file to repeat them"
         )
+
+
+def _is_file_of(path: str, digest: str) -> bool:
+    try:
+        return file_sha256(path) == digest
+    except OSError:
+        return False
 
 
 def _first_digits(by_path: dict[str, str]) -> str:
@@ -313,6 +326,14 @@ def versions() -> dict[str, Any]:
 
 def _check_same(workdir: Path, new_config: dict, facts: dict) -> None:
     """Raises UserError if the run in `workdir` has another config or other data."""
+    path = workdir / "config.json"
+    network = json.loads(path.read_text())["model"]["name"] if path.exists() else new_config["model"]["name"]
+    # Before its config is read: the files that add its network may be others than those of the new config.
+    if network != new_config["model"]["name"]:
+        raise UserError(
+            f"--workdir={workdir} holds a run of another network: model.name {network!r} there, "
+            f"{new_config['model']['name']!r} now; give another --workdir"
+        )
     conflict = resume_conflict(
         load_config(workdir, imports=new_config["imports"]).to_dict(),
         json_file.tuples(new_config),

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+import sys
 from pathlib import Path
 
 
@@ -23,7 +24,7 @@ def cache_dir() -> Path:
 
 
 def enable(on: bool = True) -> None:
-    """Makes JAX keep compiled programs on the disk. Must be called before JAX is imported.
+    """Makes JAX keep compiled programs on the disk. Call it before JAX compiles anything.
 
     $JAX_COMPILATION_CACHE_DIR and JAX's other variables take precedence. The name of each file is a hash of the program,
     its options and the versions of the libraries, so JAX never reads a program that does not fit. Deleting the folder is
@@ -34,6 +35,16 @@ def enable(on: bool = True) -> None:
     """
     if not on:
         os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+    else:
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_dir()))
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+    # JAX reads the variables when it is imported, which a config file may have done.
+    jax = sys.modules.get("jax")
+    if jax is None:
         return
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_dir()))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+    if not on:
+        jax.config.update("jax_enable_compilation_cache", False)
+    else:
+        jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+        seconds = float(os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"])
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", seconds)

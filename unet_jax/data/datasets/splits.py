@@ -81,6 +81,12 @@ def assign(
     return assigned
 
 
+def is_shipped(split_file: str) -> bool:
+    """Returns True where `find_file` gives a file that the package ships."""
+    shipped = [PACKAGE / split_file, PACKAGE / "configs" / "splits" / split_file]
+    return any(path.exists() and path.resolve() == find_file(split_file).resolve() for path in shipped)
+
+
 def find_file(split_file: str) -> Path:
     """Returns the path of `split_file`.
 

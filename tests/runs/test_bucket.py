@@ -203,7 +203,9 @@ def test_what_a_bucket_refuses_is_an_error_of_one_line(bucket, forbid, capsys, m
         (paths.Path(bucket) / "refusing/eval").write_text("a")
     with pytest.raises(UserError, match=r"refusing/eval|bucket"):
         paths.read_if_there(paths.Path(bucket) / "refusing/eval")
-    monkeypatch.setattr("sys.argv", ["program", "--nocompilation_cache"])
+    monkeypatch.setattr("sys.argv", ["program"])
+    # The settings of JAX stay those of this test run.
+    monkeypatch.setattr("unet_jax.runtime.compilation_cache.enable", lambda on: None)
     with pytest.raises(SystemExit, match="2"):
         cli.run((paths.Path(bucket) / "refusing/eval").read_text, "A program.", flags.FlagValues())
     assert re.match(r"error: .*bucket.*\(Forbidden: ", capsys.readouterr().err)

@@ -15,8 +15,14 @@ from unet_jax.runtime.compile_notice import compile_notice
 
 def test_it_names_the_program_the_folder_and_the_time(capsys, monkeypatch):
     monkeypatch.setenv("HOME", str(Path(jax.config.jax_compilation_cache_dir).parent))
-    with compile_notice("the step"):
-        first = capsys.readouterr()
+    # A program that another test runs in this process may have turned it off.
+    before = jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", True)
+    try:
+        with compile_notice("the step"):
+            first = capsys.readouterr()
+    finally:
+        jax.config.update("jax_enable_compilation_cache", before)
     last = capsys.readouterr()
     assert re.fullmatch(r"Compiling the step .* ~/compiled\b.*\n", first.err)
     assert re.fullmatch(r".*the step in \d+\.\d s.*\n", last.err)

@@ -18,12 +18,12 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from etils.epath import Path
 from ml_collections import ConfigDict
 
 from unet_jax.errors import UserError
 from unet_jax.runtime import user_file
 from unet_jax.runtime.user_file import absolute
+from unet_jax.storage.digests import file_sha256
 
 # Module and name of each table. The module also has `SHIPPED`, the rows of the package.
 TABLES = {
@@ -206,10 +206,8 @@ def _run(path: str) -> _Added:
     if last and all(_digest(source, path) == digest for source, digest in last.sources.items()):
         return last
     _digest(path)
-    before: dict[str, dict | None] = {
-        kind: dict(table) for kind in TABLES if (table := _loaded_table(kind)) is not None
-    }
-    before = {kind: before.get(kind) for kind in TABLES}
+    tables = {kind: _loaded_table(kind) for kind in TABLES}
+    before = {kind: None if table is None else dict(table) for kind, table in tables.items()}
     rows: dict[Row, Any] = {}
     try:
         with user_file.run_file(path, f"unet_jax_import_{hashlib.sha256(path.encode()).hexdigest()[:8]}") as file:
@@ -316,7 +314,7 @@ def _restore(before: dict[Row, list]) -> None:
 def _digest(path: str, importer: str = "") -> str:
     """Returns the sha256 of a file; "" for a module that is gone, as it may have become a folder."""
     try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        return file_sha256(path)
     except OSError as error:
         if importer and importer != path:
             return ""

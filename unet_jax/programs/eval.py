@@ -17,29 +17,12 @@ from unet_jax.runtime import cli
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("workdir", None, "Folder of the run, as given to `unet-jax train`.", FLAGS, required=True)
-flags.DEFINE_string("checkpoint", "best", "best (on val), latest, or a step.", FLAGS)
+cli.define_network(FLAGS)
 flags.DEFINE_enum(
     "split",
     None,
     ["train", "val", "test"],
     "The images to score. Default: test, or val where there is no test; the output names it.",
-    FLAGS,
-)
-flags.DEFINE_enum(
-    "mode",
-    None,
-    ["accurate", "fast"],
-    "accurate: mean over the heads; fast: one head. Default: eval.mode of the run.",
-    FLAGS,
-)
-flags.DEFINE_integer(
-    "level", 0, "U-Net++'s pruning level: runs only the nodes it needs. 0: as trained.", flag_values=FLAGS
-)
-flags.DEFINE_enum(
-    "weights",
-    None,
-    ["raw", "ema"],
-    "raw: as trained; ema: their moving average, where the run kept one. Default: eval.weights of the run.",
     FLAGS,
 )
 flags.DEFINE_string("images", None, "Folder of images without masks, to predict instead of scoring a split.", FLAGS)
@@ -70,8 +53,7 @@ def main() -> None:
     check_is_run(FLAGS.workdir)
     from unet_jax.runs import predict, score
 
-    chosen = {"checkpoint": FLAGS.checkpoint, "mode": FLAGS.mode or "", "level": FLAGS.level}
-    chosen["weights"] = FLAGS.weights or ""
+    chosen = cli.network_options(FLAGS)
     if images is not None:
         predict.predict_images(FLAGS.workdir, images, out, overwrite=FLAGS.overwrite, flag="--workdir", **chosen)
     else:

@@ -19,24 +19,7 @@ from unet_jax.runtime import cli
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("model", None, "A shipped network by its name, or the folder of a run.", FLAGS, required=True)
 flags.DEFINE_string("out", None, "Folder of the masks; made if it does not exist.", FLAGS, required=True)
-flags.DEFINE_string("checkpoint", "best", "Of a run: best (on val), latest, or a step.", FLAGS)
-flags.DEFINE_enum(
-    "mode",
-    None,
-    ["accurate", "fast"],
-    "accurate: mean over the heads; fast: one head. Default: eval.mode of the run.",
-    FLAGS,
-)
-flags.DEFINE_integer(
-    "level", 0, "U-Net++'s pruning level: runs only the nodes it needs. 0: as trained.", flag_values=FLAGS
-)
-flags.DEFINE_enum(
-    "weights",
-    None,
-    ["raw", "ema"],
-    "raw: as trained; ema: their moving average, where the run kept one. Default: eval.weights of the run.",
-    FLAGS,
-)
+cli.define_network(FLAGS)
 flags.DEFINE_bool("overwrite", False, "Replace results that are in --out already.", FLAGS)
 
 
@@ -45,16 +28,7 @@ def main(*images: str) -> None:
     # After the flags: --help needs no jax.
     from unet_jax.runs import predict
 
-    predict.predict_images(
-        FLAGS.model,
-        images,
-        FLAGS.out,
-        checkpoint=FLAGS.checkpoint,
-        mode=FLAGS.mode or "",
-        level=FLAGS.level,
-        weights=FLAGS.weights or "",
-        overwrite=FLAGS.overwrite,
-    )
+    predict.predict_images(FLAGS.model, images, FLAGS.out, overwrite=FLAGS.overwrite, **cli.network_options(FLAGS))
 
 
 def run() -> None:

@@ -18,6 +18,7 @@ from unet_jax.experiment.sections import WEIGHTS, read_model
 from unet_jax.inference.predictor import Predictor, select_heads
 from unet_jax.models.network import Network
 from unet_jax.pretrained import shipped
+from unet_jax.runs.run_folder import NO_RUN
 from unet_jax.runtime import parallel
 from unet_jax.storage import paths
 
@@ -130,7 +131,7 @@ def _why_no_run(model: str | os.PathLike, folder: Path) -> str:
             "is not there, so it has no config.json; give the folder of a run, or a shipped network: "
             f"{', '.join(shipped.names())}"
         )
-    return "has no config.json, so it is not the folder of a run; train first with unet-jax train"
+    return NO_RUN
 
 
 def is_shipped_name(model: str | os.PathLike) -> bool:

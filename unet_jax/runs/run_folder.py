@@ -5,6 +5,9 @@ import os
 from unet_jax.errors import UserError
 from unet_jax.storage import paths
 
+# The end of the message for a folder without config.json.
+NO_RUN = "has no config.json, so it is not the folder of a run; train first with unet-jax train"
+
 
 def check_is_run(workdir: str | os.PathLike, flag: str = "--workdir") -> None:
     """Checks that a folder on this disk is that of a run. A folder in a bucket is not looked up.
@@ -17,6 +20,4 @@ def check_is_run(workdir: str | os.PathLike, flag: str = "--workdir") -> None:
       UserError: the folder has no config.json.
     """
     if not paths.in_bucket(workdir) and not (paths.absolute(workdir) / "config.json").exists():
-        raise UserError(
-            f"{flag}={os.fspath(workdir)} has no config.json, so it is not the folder of a run; train first with unet-jax train"
-        )
+        raise UserError(f"{flag}={os.fspath(workdir)} {NO_RUN}")

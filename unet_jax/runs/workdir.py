@@ -37,6 +37,7 @@ from unet_jax.errors import UserError
 from unet_jax.experiment.imports import ImportsError, digests
 from unet_jax.experiment.sections import read_sections
 from unet_jax.runs.resume import resume_conflict
+from unet_jax.runs.run_folder import NO_RUN
 from unet_jax.runtime import processes, user_file
 from unet_jax.storage import json_file, paths
 from unet_jax.storage.digests import file_sha256
@@ -234,9 +235,7 @@ def load_config(workdir: str | os.PathLike, imports: Sequence[str] | None = None
     """
     path = resolve(workdir) / "config.json"
     if not path.exists():
-        raise UserError(
-            f"--workdir={workdir} has no config.json, so it is not the folder of a run; train first with unet-jax train"
-        )
+        raise UserError(f"--workdir={workdir} {NO_RUN}")
     config = ConfigDict({"imports": (), **json_file.tuples(json.loads(path.read_text()))})
     if imports is not None:
         config.imports = tuple(imports)

@@ -65,6 +65,40 @@ def config_keys(values: flags.FlagValues) -> dict[str, str]:
     return {key: f"--config.{key}" for key in keys} | exchanged
 
 
+def define_network(values: flags.FlagValues) -> None:
+    """Defines the flags that choose the network of a run: checkpoint, mode, level and weights."""
+    flags.DEFINE_string(
+        "checkpoint", "best", "best (on val), latest, or a step. A shipped network has one checkpoint.", values
+    )
+    flags.DEFINE_enum(
+        "mode",
+        None,
+        ["accurate", "fast"],
+        "accurate: mean over the heads; fast: one head. Default: eval.mode of the run.",
+        values,
+    )
+    flags.DEFINE_integer(
+        "level", 0, "U-Net++'s pruning level: runs only the nodes it needs. 0: as trained.", flag_values=values
+    )
+    flags.DEFINE_enum(
+        "weights",
+        None,
+        ["raw", "ema"],
+        "raw: as trained; ema: their moving average, where the run kept one. Default: eval.weights of the run.",
+        values,
+    )
+
+
+def network_options(values: flags.FlagValues) -> dict[str, Any]:
+    """Returns the values of the flags of `define_network`, as `runs.load.load_predictor` takes them."""
+    return {
+        "checkpoint": values.checkpoint,
+        "mode": values.mode or "",
+        "level": values.level,
+        "weights": values.weights or "",
+    }
+
+
 def define_job(values: flags.FlagValues) -> None:
     """Defines the flags of a program that several processes can run together (`distributed.py`)."""
     flags.DEFINE_bool(
@@ -95,7 +129,7 @@ def run(
     Args:
       main: the program; called with the values of `arguments`.
       doc: the program's docstring, which --help prints above the flags.
-      values: the program's flags, `define_config` and `define_job` included; those of `COMMON` are added.
+      values: the program's flags, `define_config`, `define_network` and `define_job` included; those of `COMMON` are added.
       arguments: the names of the positional arguments, all required. One value each; one or more for the last if its name
         ends in "...".
       before: called after the flags are parsed, before processes join and devices start.

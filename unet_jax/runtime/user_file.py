@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from etils.epath import Path
 
 from unet_jax.errors import UserError
+from unet_jax.storage import paths
 
 PACKAGE = pathlib.Path(__file__).parents[1]
 
@@ -46,9 +47,8 @@ runs: dict[str, UserFile] = {}
 
 
 def absolute(path: str | os.PathLike) -> str:
-    """Returns the absolute path of a local file; the path of a bucket as it is."""
-    local = Path(path).expanduser()
-    return str(local if "://" in str(path) else local.absolute())
+    """Returns the text of `paths.absolute`, by which files are known here."""
+    return os.fspath(paths.absolute(path))
 
 
 @contextlib.contextmanager

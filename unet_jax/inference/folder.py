@@ -12,7 +12,7 @@ from etils.epath import Path
 from PIL import Image
 
 from unet_jax.data.batch_size import balanced_batch_size
-from unet_jax.data.datasets import image_files
+from unet_jax.data.datasets import image_files, listing
 from unet_jax.errors import UserError
 from unet_jax.inference.predictor import Predictor, forward
 from unet_jax.inference.throughput import ThroughputMeter
@@ -139,11 +139,11 @@ def list_inputs(
 ) -> list[Path]:
     """Returns the paths of the image files that are given, alone or by their folders, each once.
 
-    The suffix decides what an image file is (`image_files.SUFFIXES`), for a file that is given alone, too.
+    The suffix decides what an image file is (`listing.SUFFIXES`), for a file that is given alone, too.
 
     Args:
       inputs: image files, and folders of image files; each local or in a bucket.
-      on_other: gets each other file of a folder, except hidden ones and `image_files.DESKTOP_FILES`.
+      on_other: gets each other file of a folder, except hidden ones and `listing.DESKTOP_FILES`.
 
     Raises:
       UserError: none is given, a file or folder is absent, a file has another suffix, a folder has no image, or two files
@@ -154,14 +154,14 @@ def list_inputs(
         path = expand(given, "image")
         files = [path]
         if path.is_dir():
-            files = list(image_files.list_images(path, on_other=on_other).values())
+            files = list(listing.list_images(path, on_other=on_other).values())
             if not files:
-                raise UserError(f"{path}: has no image; looked for {', '.join(image_files.SUFFIXES)}")
+                raise UserError(f"{path}: has no image; looked for {', '.join(listing.SUFFIXES)}")
         elif not path.exists():
             raise UserError(f"{path}: is neither an image file nor a folder of images; check the path")
-        elif path.suffix.lower() not in image_files.SUFFIXES:
+        elif path.suffix.lower() not in listing.SUFFIXES:
             raise UserError(
-                f"{path}: is no image file by its suffix; known suffixes: {', '.join(image_files.SUFFIXES)}. Save it as PNG "
+                f"{path}: is no image file by its suffix; known suffixes: {', '.join(listing.SUFFIXES)}. Save it as PNG "
                 "or TIFF"
             )
         for file in files:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from unet_jax.data.dataset import Dataset
-from unet_jax.data.datasets import from_files, image_files, splits
+from unet_jax.data.datasets import from_files, image_files, listing, splits
 from unet_jax.data.datasets.classes import check_class_settings
 from unet_jax.data.datasets.from_files import dataset_from_files
 from unet_jax.errors import UserError, collect_errors, raise_error
@@ -135,7 +135,7 @@ def find_rows(
     listed = {}
     for name, folder in folders.items():
         with collect_errors(on_error):
-            listed[name] = {id_: str(path) for id_, path in image_files.list_images(folder, on_error).items()}
+            listed[name] = {id_: str(path) for id_, path in listing.list_images(folder, on_error).items()}
     _check_pairs(folders, listed, on_error)
     ids = listed.get("images", {})
     assigned = {id_: ("", id_) for id_ in ids}
@@ -149,7 +149,7 @@ def _check_pairs(folders, listed, on_error) -> None:
     if images is None:
         return
     if not images:
-        on_error(UserError(f"{folders['images']}: holds no images; put {', '.join(image_files.SUFFIXES)} files there"))
+        on_error(UserError(f"{folders['images']}: holds no images; put {', '.join(listing.SUFFIXES)} files there"))
     for name, paths in listed.items():
         unpaired = [id_ for id_ in images if id_ not in paths]
         for id_ in unpaired:

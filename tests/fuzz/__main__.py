@@ -1,0 +1,50 @@
+"""Gives the project wrong inputs of every kind and counts what becomes of them.
+
+    python -m tests.fuzz --kinds=config,images,run_files --count=600 --seed=0 --out=table.md
+
+Each kind is a module of this folder with `outcomes(seed, count)`, which yields an `Outcome` for each input. An input is
+accepted and then really usable, or refused in one line. The status is 1 if there is a traceback, a hang or a wrong result.
+"""
+
+import argparse
+import importlib
+import resource
+import sys
+from pathlib import Path
+
+# What the kinds share with the other tests, e.g. `helpers`.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.fuzz.outcomes import FAULTS, Outcome, table
+
+KINDS = ("config", "flags", "images", "run_files")
+# An input that asks for more memory than this gets a MemoryError; the machine is not brought to its end.
+MOST_BYTES = 16 << 30
+
+
+def main() -> int:
+    """Runs the kinds that the command line names; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__.splitlines()[0])
+    parser.add_argument("--kinds", default=",".join(KINDS), help="comma-separated; all by default")
+    parser.add_argument("--count", type=int, default=600, help="number of inputs of a kind that are drawn at random")
+    parser.add_argument("--seed", type=int, default=0, help="seed of these draws")
+    parser.add_argument("--out", default="", help="file for the table, in Markdown")
+    given = parser.parse_args()
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    outcomes: list[Outcome] = []
+    for kind in given.kinds.split(","):
+        if kind not in KINDS:
+            parser.error(f"--kinds={kind}: no such kind; known: {', '.join(KINDS)}")
+        for outcome in importlib.import_module(f"tests.fuzz.{kind}").outcomes(given.seed, given.count):
+            outcomes.append(outcome)
+            if outcome.outcome in FAULTS:
+                print(f"{outcome.kind}: {outcome.outcome}: {outcome.detail}", flush=True)
+    text = table(outcomes)
+    print(text)
+    if given.out:
+        Path(given.out).write_text(text)
+    return int(any(outcome.outcome in FAULTS for outcome in outcomes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,10 @@
+"""Wrong flags of every command."""
+
+from collections.abc import Iterator
+
+from tests.fuzz.outcomes import Outcome
+
+
+def outcomes(seed: int, count: int) -> Iterator[Outcome]:
+    """Yields what became of each input."""
+    yield from ()

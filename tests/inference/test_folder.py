@@ -251,7 +251,7 @@ def test_files_that_are_no_images_are_named(one_image, tmp_path, capsys):
     assert capsys.readouterr().err == ""
     predict_folder(predictor(), one_image, tmp_path / "out")
     (line,) = capsys.readouterr().err.splitlines()
-    assert re.search(r"images: .* 2 files .*: g\.gif, image\.txt$", line)
+    assert re.search(r"images: .* 3 files or folders .*: deeper\.d, g\.gif, image\.txt$", line)
     # The suffix decides for a file that is given alone, too.
     with pytest.raises(UserError, match=r"g\.gif: .*\.png"):
         folder.list_inputs([one_image, one_image / "g.gif"])

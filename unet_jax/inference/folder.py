@@ -143,7 +143,7 @@ def list_inputs(
 
     Args:
       inputs: image files, and folders of image files; each local or in a bucket.
-      on_other: gets each other file of a folder, except hidden ones and `listing.DESKTOP_FILES`.
+      on_other: gets everything else in a folder, except what is hidden and `listing.DESKTOP_FILES`.
 
     Raises:
       UserError: none is given, a file or folder is absent, a file has another suffix, a folder has no image, or two files
@@ -179,10 +179,7 @@ def list_inputs(
 def _print_others(others: Sequence[Path]) -> None:
     """Prints to stderr which files are skipped, a line for each folder."""
     for folder, files in itertools.groupby(others, lambda path: path.parent):
-        names = [path.name for path in files]
-        noun = "1 file that is no image" if len(names) == 1 else f"{len(names)} files that are no images"
-        more = ", ..." if len(names) > 3 else ""
-        print(f"{folder}: passes over {noun}: {', '.join(names[:3])}{more}", file=sys.stderr)
+        print(listing.describe_others(folder, list(files)), file=sys.stderr)
 
 
 def _write_index(out_dir: Path, names: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers.image_folders import GREY, IDS, RNG
 
-from unet_jax.data.datasets import from_files, image_folder
+from unet_jax.data.datasets import from_files, image_folder, listing
 from unet_jax.data.datasets.image_folder import load_image_folder
 from unet_jax.data.store import cache
 from unet_jax.errors import UserError
@@ -135,15 +135,15 @@ def test_wrong_settings_are_named(folder, options, match):
 
 
 def test_files_that_may_not_be_read_are_named(folder, monkeypatch):
-    def denied(self, *_):
-        raise PermissionError(13, "Permission denied", str(self))
+    def denied(path, *_):
+        raise PermissionError(13, "Permission denied", str(path))
 
     folder.pair("a")
     with monkeypatch.context() as patch:
         patch.setattr(cache.os, "stat", denied)
         with pytest.raises(UserError, match=r"x\.png: .*Permission denied"):
             cache.file_digests([folder.root / "x.png"], folder.cache)
-    monkeypatch.setattr(type(image_folder.image_files.Path("/")), "iterdir", denied)
+    monkeypatch.setattr(listing.os, "scandir", denied)
     folder.raises(r"images: .*Permission denied")
 
 

@@ -31,7 +31,7 @@ def test_index_gives_splits_and_groups(folder):
         ("id,split\na,train\nb,dev\n", "id 'b' .*split 'dev'.*train, val, test"),
         ("id,split\na,train\nb,val\na,val\n", "id 'a' "),
         ("id,split,group\na,train,g\nb,val,g\n", "group 'g' .*train.*'b'.*val"),
-        ("id;split\na;train\n", "'id' .*id;split"),
+        ("id|split\na|train\n", r"'id' .*id\|split"),
         ("", "'id'"),
         ("name,split\na,train\nb,val\n", "'id' .*name, split"),
         ("id,splits\na,train\nb,val\n", "'splits' .*'split'"),

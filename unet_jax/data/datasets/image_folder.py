@@ -10,10 +10,13 @@ If all masks hold only 0 and 255, `mask_values` must say whether 255 is a class.
 Grey and RGB images may be mixed; 8- and 16-bit images may not. See `from_files`.
 """
 
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from etils.epath import Path
 
 from unet_jax.data.dataset import Dataset
 from unet_jax.data.datasets import from_files, image_files, listing, splits
@@ -108,6 +111,7 @@ def find_rows(
     split_fractions: Sequence[float],
     split_file: str = "",
     on_error: Callable[[UserError], None] = raise_error,
+    on_note: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
 ) -> dict[str, list[from_files.Row]]:
     """Returns the rows of each split: images, masks and instances, paired by file name.
 
@@ -120,6 +124,7 @@ def find_rows(
       split_file: as in `load_image_folder`.
       on_error: gets every error in the folder. If it returns, a missing path is empty; a file without an image is skipped,
         and so is the second of two files with the same name. Images without a split are in the split "".
+      on_note: gets a line for each folder in which something is passed over.
 
     Raises:
       UserError: `root` is empty.
@@ -130,13 +135,24 @@ def find_rows(
         )
     base = expand(root, "data.root")
     folders = {"images": base / "images", "masks": base / masks_dir}
-    if (base / "instances").is_dir():
+    # A link without a target must not count as "no instances".
+    if os.path.lexists(base / "instances") or (base / "instances").is_dir():
         folders["instances"] = base / "instances"
-    listed = {}
+    listed: dict[str, dict[str, str]] = {}
+    others: dict[str, list[Path]] = {name: [] for name in folders}
     for name, folder in folders.items():
         with collect_errors(on_error):
-            listed[name] = {id_: str(path) for id_, path in listing.list_images(folder, on_error).items()}
-    _check_pairs(folders, listed, on_error)
+            images = listing.list_images(folder, on_error, others[name].append)
+            listed[name] = {id_: str(path) for id_, path in images.items()}
+    unread = {name: _unread(name, listed, paths) for name, paths in others.items()}
+    for name, paths in unread.items():
+        lost = set(paths)
+        for path in paths:
+            problem = f"lies there, but this kind of file is not read ({len(paths)} such files in this folder)"
+            on_error(UserError(f"{listing.printable(path)}: {problem}; save it as PNG or TIFF, or move it away"))
+        if passed_over := [path for path in others[name] if path not in lost]:
+            on_note(listing.describe_others(folders[name], passed_over))
+    _check_pairs(folders, listed, unread, on_error)
     ids = listed.get("images", {})
     assigned = {id_: ("", id_) for id_ in ids}
     with collect_errors(on_error):
@@ -144,18 +160,29 @@ def find_rows(
     return from_files.by_split(assigned, lambda id_: tuple(listed.get(name, {}).get(id_, "") for name in folders))
 
 
-def _check_pairs(folders, listed, on_error) -> None:
+def _unread(name: str, listed: dict[str, dict[str, str]], others: Sequence[Path]) -> list[Path]:
+    """Returns the files among `others` that the data set would lose: no file of the same id in their folder is read.
+
+    A file of an unknown kind counts if another folder has a file of its id; the rest are notes, tables and the like.
+    """
+    ids = set().union(*listed.values())
+    lost = [path for path in others if listing.id_of(path.name) not in listed.get(name, {})]
+    return [path for path in lost if path.suffix.lower() in listing.UNREAD_SUFFIXES or listing.id_of(path.name) in ids]
+
+
+def _check_pairs(folders, listed, unread, on_error) -> None:
     images = listed.get("images")
     if images is None:
         return
-    if not images:
+    named = {name: {listing.id_of(path.name) for path in paths} for name, paths in unread.items()}
+    if not images and not named["images"]:
         on_error(UserError(f"{folders['images']}: holds no images; put {', '.join(listing.SUFFIXES)} files there"))
     for name, paths in listed.items():
-        unpaired = [id_ for id_ in images if id_ not in paths]
+        unpaired = [id_ for id_ in images if id_ not in paths and id_ not in named[name]]
         for id_ in unpaired:
             where = f"{id_}.* in {folders[name]} ({len(unpaired)} such images)"
             on_error(UserError(f"{images[id_]}: has no file {where}; add the file or move the image away"))
-        unpaired = [id_ for id_ in paths if id_ not in images]
+        unpaired = [id_ for id_ in paths if id_ not in images and id_ not in named["images"]]
         for id_ in unpaired:
             where = f"{id_}.* in {folders['images']} ({len(unpaired)} such files)"
             on_error(UserError(f"{paths[id_]}: has no image {where}; add the image or move the file away"))

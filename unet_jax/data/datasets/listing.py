@@ -1,6 +1,13 @@
-"""Lists the image files of a folder by their names. No file is opened."""
+"""Lists the image files of a folder by their names. No file is opened.
 
-from collections.abc import Callable
+An id is the name of a file without its suffix, in the Unicode form NFC. A Mac writes accents in another form (NFD), which looks
+the same; in one form the names of images, masks and `index.csv` meet. A name that cannot be printed is refused.
+"""
+
+import os
+import stat
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
 
 from etils.epath import Path
 
@@ -10,8 +17,52 @@ from unet_jax.storage.paths import in_bucket
 
 JPEG = (".jpg", ".jpeg")
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp", *JPEG)
+# Suffixes of images that are not read.
+UNREAD_SUFFIXES = (
+    *(
+        ".gif",
+        ".webp",
+        ".jp2",
+        ".j2k",
+        ".jpx",
+        ".jpf",
+        ".jpe",
+        ".jfif",
+        ".jxl",
+        ".jxr",
+        ".avif",
+        ".heic",
+        ".heif",
+        ".dib",
+    ),
+    *(".pbm", ".pgm", ".ppm", ".pnm", ".pcx", ".tga", ".psd", ".svg", ".exr", ".hdr", ".ico", ".dng", ".raw", ".apng"),
+    *(
+        ".npy",
+        ".npz",
+        ".mat",
+        ".h5",
+        ".zarr",
+        ".dcm",
+        ".dicom",
+        ".nii",
+        ".nrrd",
+        ".mha",
+        ".mhd",
+        ".mrc",
+        ".czi",
+        ".lif",
+    ),
+    *(".lsm", ".nd2", ".oib", ".oif", ".svs", ".ndpi", ".vsi", ".ims", ".stk", ".dm3", ".dm4"),
+)
 # Files that a desktop puts into a folder, in small letters. Hidden ones need no name here.
 DESKTOP_FILES = ("thumbs.db", "desktop.ini")
+# Largest number of names in a line.
+FEW = 3
+
+# Kinds of what lies in a folder; the other kinds are the text of an error.
+FILE, FOLDER = "file", "folder"
+LOST_LINK = "is a link whose target cannot be reached; restore the target or remove the link"
+NO_FILE = "is neither a file nor a folder (a pipe, a socket or a device); remove it"
 
 
 def list_images(
@@ -19,15 +70,16 @@ def list_images(
     on_error: Callable[[UserError], None] = raise_error,
     on_other: Callable[[Path], None] = lambda path: None,
 ) -> dict[str, Path]:
-    """Returns the image files of a folder by name without suffix, sorted.
+    """Returns the image files of a folder by id, sorted.
 
-    Hidden files and files with other suffixes than `SUFFIXES` are skipped.
+    Hidden files are skipped, and so are files and folders without one of the `SUFFIXES`.
 
     Args:
       folder: the folder, local or in a bucket.
-      on_error: gets an error for the second of two files whose names differ only in the suffix. If it returns, that file
-        is skipped.
-      on_other: gets each file that is skipped for its suffix, sorted by name. It does not get hidden files, folders and
+      on_error: gets an error for a name that is not UTF-8 or holds control characters, for a link without a target, for a
+        folder, pipe or device that is named like an image, and for the second of two files with one id. If it returns, that
+        file is skipped.
+      on_other: gets each file and folder that is skipped for its suffix, sorted by name. It does not get hidden ones and
         `DESKTOP_FILES`.
 
     Raises:
@@ -37,24 +89,113 @@ def list_images(
     try:
         if not folder.is_dir():
             raise UserError(f"{folder}: is not a folder; give a folder that holds {', '.join(SUFFIXES)} files")
-        listed = [path for path in folder.iterdir() if not path.name.startswith(".")]
-        files = [path for path in listed if path.suffix.lower() in SUFFIXES]
-        # In a bucket, `is_file` would need a request for each file.
-        files = [path for path in files if in_bucket(path) or path.is_file()]
+        kinds = dict(_entries(folder))
     except OSError as error:
         raise read_error(folder, error) from error
-    for path in sorted(set(listed) - set(files)):
-        # In a bucket, an object without a suffix is taken for a folder.
-        is_file = bool(path.suffix) if in_bucket(path) else path.is_file()
-        if is_file and path.suffix.lower() not in SUFFIXES and path.name.lower() not in DESKTOP_FILES:
-            on_other(path)
     images: dict[str, Path] = {}
-    for path in sorted(files, key=lambda path: (path.stem, path.name)):
-        if path.stem in images:
-            twin = images[path.stem].name
-            on_error(
-                UserError(f"{path}: its name differs from {twin} only in the suffix; rename or remove one of them")
-            )
+    for name in sorted(kinds, key=lambda name: (os.path.splitext(name)[0], name)):
+        path, kind = folder / name, kinds[name]
+        if os.path.splitext(name)[1].lower() not in SUFFIXES:
+            if name.lower() not in DESKTOP_FILES:
+                on_other(path)
             continue
-        images[path.stem] = path
+        id_ = id_of(name)
+        fault = _name_fault(name) or _kind_fault(kind)
+        if not fault and id_ in images:
+            fault = f"has the same name as {images[id_].name}, up to the suffix or the Unicode form; rename or remove one of them"
+        if fault:
+            on_error(UserError(f"{printable(path)}: {fault}"))
+        else:
+            images[id_] = path
     return images
+
+
+def id_of(name: str) -> str:
+    """Returns the id of a file: its name without the suffix, in the Unicode form NFC.
+
+    >>> id_of("plate 1.png")
+    'plate 1'
+    """
+    return normal_form(os.path.splitext(name)[0])
+
+
+def normal_form(text: str) -> str:
+    """Returns a name in the Unicode form NFC, in which an accented letter is one character."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def printable(path: str | os.PathLike) -> str:
+    """Returns a path that can be printed in one line: control characters and bytes that are not UTF-8 are escaped."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(c.encode("unicode_escape").decode() if _is_control(c) else c for c in text)
+
+
+def is_utf8(path: str | os.PathLike) -> bool:
+    """Returns True if a path is UTF-8; the bytes of another one cannot be printed or stored as text."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def check_file(path: str | Path) -> None:
+    """Checks that a path is a regular file, or a link to one, if anything lies there. In a bucket nothing is checked.
+
+    Reading a pipe would wait forever.
+
+    Raises:
+      UserError: there is a link without a target, a folder, a pipe, a socket or a device.
+    """
+    if in_bucket(path) or not os.path.lexists(path):
+        return
+    try:
+        mode = os.stat(path).st_mode
+        kind = FILE if stat.S_ISREG(mode) else FOLDER if stat.S_ISDIR(mode) else NO_FILE
+    except OSError:
+        kind = LOST_LINK
+    if fault := _kind_fault(kind):
+        raise UserError(f"{printable(path)}: {fault}")
+
+
+def describe_others(folder: str | Path, others: Sequence[Path]) -> str:
+    """Returns a line about what is passed over in a folder because its suffix is none of `SUFFIXES`.
+
+    >>> describe_others("new", [Path("new/a.gif"), Path("new/b.txt")])
+    'new: passes over 2 files or folders of other kinds: a.gif, b.txt'
+    """
+    names = ", ".join(printable(path.name) for path in others[:FEW])
+    noun = "1 file or folder of another kind" if len(others) == 1 else f"{len(others)} files or folders of other kinds"
+    return f"{printable(folder)}: passes over {noun}: {names}{', ...' if len(others) > FEW else ''}"
+
+
+def _entries(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yields name and kind of everything in a folder that is not hidden."""
+    if in_bucket(folder):
+        # To ask for the kind would need a request for each object. One without a suffix is taken for a folder.
+        yield from ((path.name, FILE) for path in folder.iterdir() if path.suffix and not path.name.startswith("."))
+        return
+    with os.scandir(folder) as entries:
+        yield from ((entry.name, _kind(entry)) for entry in entries if not entry.name.startswith("."))
+
+
+def _kind(entry: os.DirEntry) -> str:
+    try:
+        return FILE if entry.is_file() else FOLDER if entry.is_dir() else LOST_LINK if entry.is_symlink() else NO_FILE
+    except OSError:
+        # The target lies in a folder that may not be read, or the link leads to itself.
+        return LOST_LINK
+
+
+def _kind_fault(kind: str) -> str:
+    return {FILE: "", FOLDER: "is a folder, but should be a file; move it away"}.get(kind, kind)
+
+
+def _name_fault(name: str) -> str:
+    if not is_utf8(name):
+        return "its name is not UTF-8, probably from a zip or a share of Windows; rename it"
+    return "its name holds control characters; rename it" if any(map(_is_control, name)) else ""
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Zl", "Zp")

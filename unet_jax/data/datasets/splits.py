@@ -6,17 +6,28 @@ import difflib
 import hashlib
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from etils.epath import Path
 
 from unet_jax.data.dataset import SPLITS
+from unet_jax.data.datasets import listing
 from unet_jax.errors import UserError, raise_error
 from unet_jax.storage.paths import expand
 
 # Columns of a split file.
 COLUMNS = ("id", "split", "group")
+# What may separate the values of a line: Excel writes semicolons where the comma is the decimal point.
+DELIMITERS = ",;\t"
+# How an id that looks like that of an image must be written.
+SPELLING = (
+    "write the name of the image file without folder and suffix, in the same case and with its leading zeros, which a "
+    "spreadsheet drops"
+)
+# Largest number of characters of an id in a message.
+MOST_SHOWN = 80
 PACKAGE = Path(__file__).absolute().parents[2]
 
 
@@ -31,8 +42,9 @@ def assign(
 ) -> dict[str, tuple[str, str]]:
     """Returns (split, group) of each id: from `split_file`, else from `index` if it exists, else by a hash of the group.
 
-    Both files are CSV with a column `id` and the optional columns `split` (train, val or test) and `group`. Case and spaces
-    around these names do not count. Other columns are not read. A column whose name looks like a misspelt one is an error.
+    Both files are CSV, separated by commas, semicolons or tabs, with a column `id` and the optional columns `split` (train,
+    val or test) and `group`. Case and spaces around these names do not count, and neither does the Unicode form of an id or a
+    group. Other columns and empty lines are not read. A column whose name looks like a misspelt one is an error.
 
     Without a column `split`, a hash of the group chooses the split. The group of an id is its value in the column `group`.
     If there is none and the splits are drawn by hash, it is the group in `groups()`; else it is the id. If `groups` is given
@@ -52,6 +64,8 @@ def assign(
     """
     ids = list(ids)
     path = find_file(split_file) if split_file else index
+    if path is not None:
+        listing.check_file(path)
     has_file = bool(split_file) or (path is not None and path.exists())
     rows = _read(path, on_error) if has_file else {}
     chosen = _match(rows, ids, path, bool(split_file), on_error) if has_file else ids
@@ -72,10 +86,10 @@ def assign(
         group = row.get("group") or known.get(id_, id_)
         split = row["split"] if fractions is None or not drawn else hash_split(group, fractions)
         if split not in SPLITS:
-            on_error(UserError(f"{path}: id {id_!r} has split {split!r}; use one of {', '.join(SPLITS)}"))
+            on_error(UserError(f"{path}: id {_shown(id_)} has split {split!r}; use one of {', '.join(SPLITS)}"))
             split = ""
         elif split_of_group.setdefault(group, split) != split:
-            both = f"{split_of_group[group]} and, with id {id_!r}, in {split}"
+            both = f"{split_of_group[group]} and, with id {_shown(id_)}, in {split}"
             on_error(UserError(f"{path}: group {group!r} is in {both}; put it into one split"))
         assigned[id_] = (split, group)
     return assigned
@@ -98,6 +112,7 @@ def find_file(split_file: str) -> Path:
     """
     path = expand(split_file, "data.split_file")
     for candidate in (path, PACKAGE / path, PACKAGE / "configs" / "splits" / path):
+        listing.check_file(candidate)
         # In a folder that may not be read, `exists` is False and raises nothing.
         if candidate.exists():
             return candidate
@@ -112,11 +127,16 @@ def find_file(split_file: str) -> Path:
 def _match(rows: Mapping[str, dict], ids: list[str], path: Path, subset: bool, on_error) -> list[str]:
     """Returns the ids to assign, in their order: all of them, or with `subset` only those that have a row."""
     missing = sorted(set(rows) - set(ids))
+    similar = {_plain(id_): id_ for id_ in ids} if missing else {}
     # Only the first error may be shown, so each names a few ids.
     for start in range(0, len(missing), 3):
         few = missing[start : start + 3]
-        subject = f"id {few[0]!r} has" if len(few) == 1 else f"ids {', '.join(map(repr, few))} have"
-        on_error(UserError(f"{path}: {subject} no image; remove the row or add the image ({len(missing)} such rows)"))
+        subject = f"id {_shown(few[0])} has" if len(few) == 1 else f"ids {', '.join(map(_shown, few))} have"
+        likely = [similar[_plain(id_)] for id_ in few if _plain(id_) in similar]
+        but = f", but {_shown(likely[0])} is one" if likely else ""
+        spelt_wrong = likely or any(re.search(r"[/\\]", id_) for id_ in few)
+        remedy = SPELLING if spelt_wrong else "remove the row or add the image"
+        on_error(UserError(f"{path}: {subject} no image{but}; {remedy} ({len(missing)} such rows)"))
     left_out = [id_ for id_ in ids if id_ not in rows]
     if left_out and len(left_out) == len(ids):
         on_error(UserError(f"{path}: names no image; add a row for each image to use"))
@@ -125,8 +145,23 @@ def _match(rows: Mapping[str, dict], ids: list[str], path: Path, subset: bool, o
     else:
         for id_ in left_out:
             problem = f"is an image without a row; add the row or remove the image ({len(left_out)} such images)"
-            on_error(UserError(f"{path}: id {id_!r} {problem}"))
+            on_error(UserError(f"{path}: id {_shown(id_)} {problem}"))
     return [id_ for id_ in ids if id_ in rows] if subset else ids
+
+
+def _plain(id_: str) -> str:
+    """Returns what is left of an id without folder, suffix, leading zeros, and the difference of case and spaces."""
+    name = re.split(r"[/\\]", id_)[-1].strip()
+    stem, suffix = os.path.splitext(name)
+    known = suffix.lower() in (*listing.SUFFIXES, *listing.UNREAD_SUFFIXES)
+    # A table of numbers writes 1.0.
+    stem = stem if known or re.fullmatch(r"\d+\.0+", name) else name
+    return re.sub(r"\s+", " ", re.sub(r"(?<!\d)0+(?=\d)", "", stem.casefold()))
+
+
+def _shown(id_: str) -> str:
+    """Returns an id as a message shows it; a very long one is cut."""
+    return repr(id_ if len(id_) <= MOST_SHOWN else f"{id_[:MOST_SHOWN]}...")
 
 
 def hash_split(group: str, fractions: Sequence[float]) -> str:
@@ -163,14 +198,38 @@ def check_fractions(fractions: Sequence[float]) -> tuple[float, ...]:
 
 
 def _read(index: Path, on_error: Callable[[UserError], None]) -> dict[str, dict[str, str]]:
+    """Returns the rows by id, each as a dict by column."""
     try:
         # Excel writes a byte order mark.
         text = index.read_bytes().decode("utf-8-sig")
-        reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
-        columns = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-        listed = [{key: (value or "").strip() for key, value in row.items() if key} for row in reader]
+        header = next((line for line in text.splitlines() if line.strip()), "")
+        delimiter = next((d for d in DELIMITERS if "id" in [_column(name) for name in header.split(d)]), DELIMITERS[0])
+        # With `strict`, a quote that is never closed is an error. Else it would hide the rows below it.
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+        lines = [(reader.line_num, [listing.normal_form(value.strip()) for value in line]) for line in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{index}: cannot be read ({error}); save it as CSV in UTF-8") from error
+    (_, names), *lines = [(number, line) for number, line in lines if any(line)] or [(0, [])]
+    columns = [_column(name) for name in names]
+    _check_columns(index, columns)
+    rows: dict[str, dict[str, str]] = {}
+    for number, line in lines:
+        if any(line[len(columns) :]):
+            problem = f"has {len(line)} values, but there are {len(columns)} columns"
+            on_error(UserError(f"{index}: line {number} {problem}; put a value that holds a {delimiter!r} into quotes"))
+        row = dict.fromkeys(columns, "") | dict(zip(columns, line, strict=False))
+        if row["id"] in rows:
+            on_error(UserError(f"{index}: id {_shown(row['id'])} has two rows; remove one"))
+        rows[row["id"]] = row
+    return rows
+
+
+def _column(name: str) -> str:
+    return name.strip().strip('"').strip().lower()
+
+
+def _check_columns(index: Path, columns: Sequence[str]) -> None:
+    """Raises UserError if the column `id` is missing, or a column is there twice or looks misspelt."""
     if "id" not in columns:
         raise UserError(f"{index}: has no column 'id' (columns: {', '.join(columns)}); the first line must be id,split")
     for column, count in collections.Counter(columns).items():
@@ -181,9 +240,3 @@ def _read(index: Path, on_error: Callable[[UserError], None]) -> dict[str, dict[
             raise UserError(
                 f"{index}: column {column!r} looks like {similar.pop()!r}; rename it to that, or to a name that does not"
             )
-    rows = {}
-    for row in listed:
-        if row["id"] in rows:
-            on_error(UserError(f"{index}: id {row['id']!r} has two rows; remove one"))
-        rows[row["id"]] = row
-    return rows

@@ -258,7 +258,7 @@ def test_files_that_are_no_images_are_named(one_image, tmp_path, capsys):
     for number in range(9):
         (one_image / f"{number}.csv").write_text("")
     predict_folder(predictor(), one_image, tmp_path / "out", overwrite=True)
-    assert re.search(r"11 files .*: 0\.csv, 1\.csv, 2\.csv, \.\.\.$", capsys.readouterr().err)
+    assert re.search(r"12 files or folders .*: 0\.csv, 1\.csv, 2\.csv, \.\.\.$", capsys.readouterr().err)
 
 
 def test_a_path_with_two_dots_is_printed_as_the_folder_it_leads_to(one_image, tmp_path, monkeypatch):

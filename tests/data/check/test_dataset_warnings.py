@@ -68,12 +68,39 @@ def test_classes_that_a_split_lacks(clean):
 def test_masks_with_nothing_in_them(clean):
     clean.write("masks/a.png", np.full_like(MASK, 255))
     clean.write("masks/b.png", np.where(MASK == 2, 255, 0).astype(np.uint8))
-    void, empty = warned(clean)
+    clean.write("masks/c.png", MASK * 0)
+    # Elsewhere in the folder, 255 lies beside ids.
+    beside = MASK.copy()
+    beside[:9] = 255
+    clean.write("masks/d.png", beside)
+    void, with_void, empty = warned(clean)
     assert "void: train/a; " in void
-    assert "background: train/b; " in empty
+    assert "background and void (255): train/b; " in with_void
+    assert "background: train/c; " in empty
     for id_ in "abcdef":
         clean.write(f"masks/{id_}.png", np.where(MASK, MASK, 255).astype(np.uint8))
     assert any("of all pixels are void (255)" in line for line in warned(clean))
+
+
+def test_a_background_that_is_smaller_than_the_object(clean):
+    for id_ in "abcdef":
+        clean.write(f"masks/{id_}.png", (MASK == 0).astype(np.uint8))
+    (line,) = warned(clean)
+    assert re.search(r"background \(class 0\) has only 15% .*mask_values=\(1, 0\)", line)
+    (line,) = warned(clean, class_names=("background", "plate"))
+    assert "exchange" in warned(clean, palette=((0, 0, 0), (255, 255, 255)))[0]
+    # Whoever gives class 0 another name knows what it is.
+    assert warned(clean, class_names=("plate", "gap")) == []
+    assert warned(clean, mask_values=(1, 0)) == []
+
+
+def test_what_is_passed_over(clean):
+    clean.write("images/notes.txt", "none")
+    clean.write("masks/old/a.png", MASK)
+    assert warned(clean) == [
+        f"{clean.root}/images: passes over 1 file or folder of another kind: notes.txt",
+        f"{clean.root}/masks: passes over 1 file or folder of another kind: old",
+    ]
 
 
 def test_sixteen_bits_that_are_hardly_used(clean):

@@ -131,7 +131,7 @@ def test_a_needed_split_that_is_empty_is_an_error(filled):
 
 
 def test_what_is_counted(filled):
-    filled.write("masks/c.png", np.where(IDS == 2, 255, 0).astype(np.uint8))
+    filled.write("masks/c.png", np.where(IDS == 2, 255, IDS).astype(np.uint8))
     filled.write("images/b.png", GREY.astype(np.uint16) * 100)
     for id_ in "acd":
         filled.write(f"images/{id_}.png", GREY.astype(np.uint16))
@@ -145,7 +145,7 @@ def test_what_is_counted(filled):
         ("d", "test"),
     ]
     np.testing.assert_array_equal(survey.counts("train")[:3], 2 * np.bincount(IDS.ravel()))
-    np.testing.assert_array_equal(survey.counts("val")[[0, 255]], [(IDS != 2).sum(), (IDS == 2).sum()])
+    np.testing.assert_array_equal(survey.counts("val")[[0, 255]], [(IDS == 0).sum(), (IDS == 2).sum()])
     image = survey.images[1]
     assert (image.size, image.channels, image.dtype, image.num_pixels) == ((12, 10), 1, "uint16", 120)
     assert (image.levels, image.low, image.high) == (len(np.unique(GREY)), 100 * int(GREY.min()), 100 * int(GREY.max()))

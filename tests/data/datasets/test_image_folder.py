@@ -107,9 +107,31 @@ def test_masks_of_background_and_void_need_mask_values(folder):
     folder.pair("a", mask=void)
     folder.raises(r"a\.png: .*0 and 255; .*mask_values=\(0, 1\) .*void")
     folder.raises(r"a\.png: .*mask_values=\(0, 1, 2\) .*void", num_classes=3)
-    # A mask of ids shows that 255 is void.
+    # In some masks 255 may be the object that is 1 or 2 in others.
     folder.pair("b")
+    folder.pair("c", mask=np.zeros_like(IDS))
+    mixed = (
+        r"masks/a\.png: holds 0, 255, but .*masks/b\.png holds 0, 1, 2; .*\b1 of 3\b.*mask_values=\(0, 1, 2\) .*void"
+    )
+    folder.raises(mixed)
+    folder.raises(mixed, num_classes=3)
+    folder.pair("a", mask=np.full_like(IDS, 255))
+    folder.raises(r"masks/a\.png: holds 255, but .*masks/b\.png")
+    np.testing.assert_array_equal(folder.examples(mask_values=(0, 1, 2))["a"]["mask"], np.full_like(IDS, 255))
+    # A mask of ids and 255 shows that 255 is void.
+    folder.pair("a", mask=void)
+    folder.pair("b", mask=np.where(IDS == 0, 255, IDS).astype(np.uint8))
     np.testing.assert_array_equal(folder.examples()["a"]["mask"], void)
+
+
+def test_masks_in_colour_and_in_grey_are_not_mixed(folder):
+    square = (IDS > 0).astype(np.uint8)
+    folder.pair("a", mask=np.dstack([square * 255] * 3))
+    folder.pair("b", mask=square * 255)
+    palette = ((0, 0, 0), (255, 255, 255))
+    folder.raises(r"masks/b\.png: holds 0, 255, but .*masks/a\.png holds 0, 1; ", palette=palette)
+    examples = folder.examples(palette=palette, mask_values=(0, 255))
+    assert all((example["mask"] == square).all() for example in examples.values())
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from unet_jax.data.check.survey import ImageStats, Survey
 from unet_jax.data.dataset import SPLITS
+from unet_jax.data.datasets.classes import find_inverted
 from unet_jax.segmentation import VOID_ID
 
 # Number of different grey values that 8 bits can hold.
@@ -24,8 +25,15 @@ def find_warnings(survey: Survey, window: Sequence[int]) -> list[str]:
       window: (height, width) of a training window in pixels.
     """
     if not survey.images:
-        return []
-    parts = (_alike(survey), _classes(survey), _masks(survey), _grey_values(survey), _sizes(survey, window))
+        return survey.notes
+    parts = (
+        survey.notes,
+        _alike(survey),
+        _classes(survey),
+        _masks(survey),
+        _grey_values(survey),
+        _sizes(survey, window),
+    )
     return [line for part in parts for line in part]
 
 
@@ -55,10 +63,16 @@ def _masks(survey: Survey) -> Iterator[str]:
     nothing = [_named(image) for image in survey.images if image.counts[VOID_ID] == image.num_pixels]
     if nothing:
         yield f"masks hold only void: {_few(nothing)}; nothing can be learnt from them: correct or remove them"
-    empty = [_named(image) for image in survey.images if only_background(image)]
-    if empty:
-        yield f"masks hold only background: {_few(empty)}; check that these images show nothing to be marked"
+    empty = [image for image in survey.images if only_background(image)]
+    with_void = [_named(image) for image in empty if image.counts[VOID_ID]]
+    if with_void:
+        yield f"masks hold only background and void (255): {_few(with_void)}; if 255 is an object there, save it as 1"
+    without = [_named(image) for image in empty if not image.counts[VOID_ID]]
+    if without:
+        yield f"masks hold only background: {_few(without)}; check that these images show nothing to be marked"
     counts = survey.counts()
+    names = survey.class_names if survey.named else ()
+    yield from find_inverted(counts.tolist(), len(survey.class_names), names, survey.mask_values, survey.palette)
     if counts[VOID_ID] > MUCH_VOID * counts.sum():
         yield (
             f"{counts[VOID_ID] / counts.sum():.0%} of all pixels are void (255) and do not count; if 255 is a class, "

@@ -57,9 +57,11 @@ class Survey:
     Attributes:
       root: the folder.
       class_names: names by class id.
+      named: True if the names were given.
       palette: RGB by class id, or ().
       mask_values: values in the masks by class id, or ().
       errors: all errors of the folder; training would end with the first.
+      notes: a line for each folder in which files are passed over.
       images: the examples without an error, in the order of the splits.
       alike: pairs of similar images from `duplicates.find_duplicates`: two positions in `images`, and the correlation.
       num_alike: number of all such pairs; `alike` may hold only some.
@@ -67,9 +69,11 @@ class Survey:
 
     root: str
     class_names: tuple[str, ...]
+    named: bool
     palette: tuple[tuple[int, int, int], ...]
     mask_values: tuple[int, ...]
     errors: list[UserError]
+    notes: list[str]
     images: list[ImageStats]
     alike: list[tuple[int, int, float]]
     num_alike: int
@@ -115,7 +119,8 @@ def survey_folder(
     known_classes, mask_values, palette = check_class_settings(class_names, num_classes, mask_values, palette)
     fractions = splits.check_fractions(split_fractions)
     errors: list[UserError] = []
-    rows = image_folder.find_rows(root, masks_dir, fractions, split_file, errors.append)
+    notes: list[str] = []
+    rows = image_folder.find_rows(root, masks_dir, fractions, split_file, errors.append, notes.append)
     split_of = {row.id: split for split, listed in rows.items() for row in listed}
     all_rows = [row for listed in rows.values() for row in listed]
     stats = {}
@@ -138,9 +143,11 @@ def survey_folder(
     return Survey(
         root=root,
         class_names=name_classes(class_names, min(facts["num_classes"], VOID_ID)),
+        named=bool(class_names),
         palette=palette,
         mask_values=mask_values,
         errors=errors,
+        notes=notes,
         images=images,
         alike=alike,
         num_alike=num_alike,

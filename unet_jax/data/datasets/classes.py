@@ -2,16 +2,48 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from unet_jax.checks import is_whole
-from unet_jax.data.datasets.image_files import Palette
+from unet_jax.data.datasets import instance_labels
+from unet_jax.data.datasets.image_files import Palette, values_in
 from unet_jax.errors import UserError, collect_errors, raise_error
 from unet_jax.segmentation import VOID_ID
 
 # If the number of classes is unknown, masks with values from this number on are taken for grey values, not ids.
 MOST_DERIVED = 32
+# What to do with masks that number instances.
+INSTANCES_REMEDY = "move such files to instances/ and save masks of 0 and 1"
+
+
+class MaskStats(NamedTuple):
+    """Describes a mask of class ids.
+
+    Attributes:
+      counts: number of pixels by id, int64 `[256]`; 255 is void.
+      numbering: how the ids lie, or None where the number of classes is known.
+    """
+
+    counts: np.ndarray
+    numbering: instance_labels.Numbering | None
+
+    @property
+    def values(self) -> np.ndarray:
+        """Returns the different values of the mask, sorted."""
+        return np.flatnonzero(self.counts)
+
+
+def mask_stats(mask: np.ndarray, known_classes: int) -> MaskStats:
+    """Returns the statistics of a mask.
+
+    Args:
+      mask: class ids, uint8 `[H, W]`.
+      known_classes: number of classes K from the config, or 0.
+    """
+    counts = np.bincount(mask.ravel(), minlength=VOID_ID + 1)
+    return MaskStats(counts, None if known_classes else instance_labels.describe(mask, np.flatnonzero(counts)))
 
 
 def check_class_settings(
@@ -75,9 +107,29 @@ def check_ids(mask: str, values: np.ndarray, known_classes: int) -> None:
         )
 
 
+def check_not_instances(values: np.ndarray, mask: str) -> None:
+    """Checks that a mask with too large values does not number instances.
+
+    Args:
+      values: the values of a mask, `[H, W]` or RGB `[H, W, 3]`.
+      mask: name of the mask, for the error.
+
+    Raises:
+      UserError: a value is larger than 255, and each value is one connected piece.
+    """
+    if values.ndim == 3 or values.dtype == np.uint8 or values.max() <= VOID_ID:
+        return
+    present = values_in(values)
+    if instance_labels.describe(values, present).whole:
+        raise UserError(
+            f"{mask}: its {np.count_nonzero(present)} values up to {present[-1]} are one connected piece each, like numbers of "
+            f"instances; {INSTANCES_REMEDY}"
+        )
+
+
 def count_classes(
     masks: Sequence[str],
-    values: Sequence[np.ndarray],
+    stats: Sequence[MaskStats],
     known_classes: int,
     mask_values: Sequence[int],
     on_error: Callable[[UserError], None] = raise_error,
@@ -86,34 +138,84 @@ def count_classes(
 
     Args:
       masks: name of each mask, for errors.
-      values: the different values of each mask.
+      stats: statistics of each mask.
       known_classes: K from the config, or 0.
       mask_values: as in `image_folder`.
-      on_error: gets an error for ids that are not classes, and for masks that seem to hold grey values instead of ids.
+      on_error: gets an error for ids that are not classes, for 255 that may be a class or void, and for masks that seem to
+        hold instance numbers or grey values instead of ids.
     """
+    values = [mask.values for mask in stats]
     for mask, present in zip(masks, values, strict=True):
         with collect_errors(on_error):
             check_ids(mask, present, known_classes)
     largest = [int(present[present != VOID_ID].max(initial=0)) for present in values]
-    void = [VOID_ID in present for present in values]
-    if any(void) and not any(largest) and not mask_values:
-        count = known_classes or 2
-        ids = tuple(range(count)) if count < 5 else f"(0, 1, ..., {count - 1})"
-        on_error(
-            UserError(
-                f"{masks[void.index(True)]}: all masks hold only the values 0 and 255; set mask_values=(0, 255) if 255 "
-                f"is class 1 of two classes, or mask_values={ids} if 255 is void"
-            )
-        )
     derived = max(largest) + 1
-    if not known_classes and derived > MOST_DERIVED:
-        on_error(
-            UserError(
-                f"{masks[largest.index(derived - 1)]}: holds the value {derived - 1}; set mask_values if the masks hold "
-                f"grey values, or num_classes={derived} if there are {derived} classes"
-            )
-        )
+    if not mask_values:
+        with collect_errors(on_error):
+            _check_void(masks, values, largest, known_classes or max(derived, 2))
+    if not known_classes:
+        with collect_errors(on_error):
+            _check_derived(masks, [mask.numbering for mask in stats], largest)
     return known_classes or max(derived, 2)
+
+
+def _check_void(masks, values, largest, num_classes) -> None:
+    """Raises UserError if 255 may be the value of an object: no mask has it beside the ids of objects."""
+    void = [VOID_ID in present for present in values]
+    if not any(void) or any(has_void and id_ for has_void, id_ in zip(void, largest, strict=True)):
+        return
+    mask = masks[void.index(True)]
+    ids = tuple(range(num_classes)) if num_classes < 5 else f"(0, 1, ..., {num_classes - 1})"
+    if not any(largest):
+        raise UserError(
+            f"{mask}: all masks hold only the values 0 and 255; set mask_values=(0, 255) if 255 is class 1 of two classes, "
+            f"or mask_values={ids} if 255 is void"
+        )
+    held, held_there = (", ".join(map(str, values[i])) for i in (void.index(True), largest.index(max(largest))))
+    raise UserError(
+        f"{mask}: holds {held}, but {masks[largest.index(max(largest))]} holds {held_there}; save all masks in one way (255 is "
+        f"in {sum(void)} of {len(masks)}), or set mask_values={ids} if 255 is void"
+    )
+
+
+def _check_derived(masks, numberings, largest) -> None:
+    """Raises UserError if the ids seem to be instance numbers or grey values, so that K cannot be derived from them."""
+    classes = max(largest) + 1
+    mask = masks[largest.index(classes - 1)]
+    widest = numberings[largest.index(classes - 1)]
+    if instance_labels.are_instances(numberings) or (classes > MOST_DERIVED and widest.whole):
+        raise UserError(
+            f"{mask}: its ids 1..{classes - 1} are one connected piece each, like numbers of instances; {INSTANCES_REMEDY}, or "
+            f"set num_classes={classes} if they are classes"
+        )
+    if classes > MOST_DERIVED:
+        raise UserError(
+            f"{mask}: holds the value {classes - 1}; set mask_values if the masks hold grey values, or num_classes={classes} if "
+            f"there are {classes} classes"
+        )
+
+
+def find_inverted(
+    pixels: Sequence[int], num_classes: int, class_names: Sequence[str], mask_values: Sequence[int], palette: Palette
+) -> list[str]:
+    """Returns a warning if there are two classes and the background is the smaller one, else nothing.
+
+    Args:
+      pixels: number of pixels by class id, in all masks.
+      num_classes: number of classes K.
+      class_names: names by class id, or empty. If they give class 0 another name than background, there is no warning.
+      mask_values: as in `image_folder`.
+      palette: as in `image_folder`.
+    """
+    background, objects = (int(count) for count in pixels[:2])
+    if num_classes != 2 or background >= objects or (class_names and class_names[0].lower() != "background"):
+        return []
+    swapped = tuple(reversed(mask_values or (0, 1)))
+    remedy = "exchange the two colours of palette" if palette else f"set mask_values={swapped}"
+    return [
+        f"the background (class 0) has only {background / (background + objects):.0%} of the pixels, fewer than class 1; if "
+        f"they are exchanged, {remedy}, else give class_names that say what class 0 is"
+    ]
 
 
 def name_classes(class_names: Sequence[str], num_classes: int) -> tuple[str, ...]:

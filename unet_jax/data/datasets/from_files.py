@@ -7,6 +7,7 @@ Grey and RGB images may be mixed: all become RGB, and a grey channel is repeated
 mixed, because their grey values mean different things.
 """
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from unet_jax.data.dataset import SPLITS, Dataset
-from unet_jax.data.datasets import classes, image_files
+from unet_jax.data.datasets import classes, image_files, instance_labels
 from unet_jax.data.datasets.classes import count_classes, name_classes
 from unet_jax.data.store.builder import Builder, cache_key, prepare
 from unet_jax.data.store.cache import file_digests, remember
@@ -111,8 +112,13 @@ def dataset_from_files(
     ]
     code = list(file_digests((__file__, image_files.__file__, *readers), cache_dir).values())
     fingerprint = json_sha256([code, contents])
-    checked = json_sha256([fingerprint, reading, known_classes])
+    rules = list(file_digests((classes.__file__, instance_labels.__file__), cache_dir).values())
+    checked = json_sha256([fingerprint, rules, reading, known_classes])
     facts = remember(checked, lambda: survey_rows(builder_cls, all_rows, reading, known_classes), cache_dir)
+    pixels = facts.pop("pixels")
+    mask_values = reading.get("mask_values", ())
+    for line in classes.find_inverted(pixels, facts["num_classes"], class_names, mask_values, palette):
+        print(f"warning: {line}", file=sys.stderr)
     config = facts | dict(reading) | {"overlapping": False, "instances": instances}
     return Dataset(
         name=builder_cls.name,
@@ -135,7 +141,9 @@ def survey_rows(
     on_error: Callable[[UserError], None] = raise_error,
     on_example: Callable[[Row, dict[str, np.ndarray]], None] = lambda row, example: None,
 ) -> dict[str, Any]:
-    """Reads every row and returns what the rows have in common: channels, dtype and num_classes.
+    """Reads every row and returns what the rows have in common: channels, dtype, num_classes and pixels.
+
+    `pixels` is the number of pixels by class id in all masks, a list of 256 numbers.
 
     Args:
       builder_cls: reads the examples.
@@ -151,15 +159,15 @@ def survey_rows(
         errors, example = [], {}
         with collect_errors(errors.append):
             example = builder_cls.read(row.id, row.paths, reading, errors.append)
-        values = None
+        stats = None
         if "mask" in example:
-            values = image_files.values_in(example["mask"])
+            stats = classes.mask_stats(example["mask"], known_classes)
             with collect_errors(errors.append):
-                classes.check_ids(row.paths[1], values, known_classes)
+                classes.check_ids(row.paths[1], stats.values, known_classes)
         if errors or not {"image", "mask"} <= set(example):
             return errors, None
         on_example(row, example)
-        return (), (row, example["image"].shape[-1], str(example["image"].dtype), values)
+        return (), (row, example["image"].shape[-1], str(example["image"].dtype), stats)
 
     facts_by_row = []
     with ThreadPoolExecutor(2) as pool:
@@ -169,11 +177,12 @@ def survey_rows(
             if facts:
                 facts_by_row.append(facts)
     if not facts_by_row:
-        return {"channels": 0, "dtype": "", "num_classes": known_classes}
-    rows, channels, dtypes, values = zip(*facts_by_row, strict=True)
+        return {"channels": 0, "dtype": "", "num_classes": known_classes, "pixels": [0] * 256}
+    rows, channels, dtypes, stats = zip(*facts_by_row, strict=True)
     if len(set(dtypes)) > 1:
         eight, sixteen = (rows[dtypes.index(dtype)].paths[0] for dtype in ("uint8", "uint16"))
         on_error(UserError(f"{sixteen}: is 16-bit, but {eight} is 8-bit; convert all images to the same depth"))
     masks = [row.paths[1] for row in rows]
-    num_classes = count_classes(masks, values, known_classes, reading.get("mask_values", ()), on_error)
-    return {"channels": max(channels), "dtype": dtypes[0], "num_classes": num_classes}
+    num_classes = count_classes(masks, stats, known_classes, reading.get("mask_values", ()), on_error)
+    pixels = sum(mask.counts for mask in stats).tolist()
+    return {"channels": max(channels), "dtype": dtypes[0], "num_classes": num_classes, "pixels": pixels}

@@ -21,7 +21,7 @@ import tensorflow_datasets as tfds
 
 from unet_jax.data.dataset import SPLITS, Dataset
 from unet_jax.data.datasets import image_files, tfds_source
-from unet_jax.data.datasets.classes import check_class_settings, count_classes, name_classes
+from unet_jax.data.datasets.classes import check_class_settings, count_classes, mask_stats, name_classes
 from unet_jax.data.datasets.tfds_source import Keys, TfdsSource
 from unet_jax.data.store.cache import file_digests, remember
 from unet_jax.errors import UserError
@@ -194,12 +194,12 @@ def _check(dataset: str, sources: Mapping[str, TfdsSource], known_classes: int, 
             example["id"],
             example["image"].shape[-1],
             str(example["image"].dtype),
-            image_files.values_in(example["mask"]),
+            mask_stats(example["mask"], known_classes),
         )
 
     places = [(split, index) for split, source in sources.items() for index in range(len(source))]
     with ThreadPoolExecutor(2) as pool:
-        ids, channels, dtypes, values = zip(*pool.map(read_one, places), strict=True)
+        ids, channels, dtypes, stats = zip(*pool.map(read_one, places), strict=True)
     num_repeated = len(ids) - len(set(ids))
     if num_repeated:
         raise UserError(
@@ -209,5 +209,5 @@ def _check(dataset: str, sources: Mapping[str, TfdsSource], known_classes: int, 
     return {
         "channels": max(channels),
         "dtype": dtypes[0],
-        "num_classes": count_classes(masks, values, known_classes, mask_values),
+        "num_classes": count_classes(masks, stats, known_classes, mask_values),
     }

@@ -64,7 +64,7 @@ def main(workdir: str, cache: str, part: str) -> None:
         write()
         return
 
-    seen["gathered"] = processes.gather((index, 2**40 + index, "é"))
+    seen["gathered"] = processes.gather([index, 2**40 + index, "é"])
     received = parallel.broadcast({"a": np.float32([-0.0, index + 1]), "b": np.int32(index)})
     seen["broadcast"] = [received["a"].tobytes().hex(), int(received["b"])]
     order = jax.pmap(lambda row: jax.lax.all_gather((row, jax.lax.axis_index("i")), "i"), axis_name="i", out_axes=None)

@@ -184,6 +184,8 @@ def assert_same_state(one, other):
 
 def test_a_folder_that_not_all_see_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(shared_workdir, "open_workdir", lambda workdir, *_: tmp_path)
+    monkeypatch.setattr(shared_workdir, "data_facts", lambda dataset: {})
+    monkeypatch.setattr(processes, "check_same", lambda *_: None)
     monkeypatch.setattr(processes, "on_process_0", lambda action: action())
     monkeypatch.setattr(processes, "gather", lambda mine: [True, mine, False])
     with pytest.raises(UserError, match=r"--workdir=.*process 1, 2;"):
@@ -191,6 +193,34 @@ def test_a_folder_that_not_all_see_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(processes, "gather", lambda mine: [mine, mine, 3])
     with pytest.raises(UserError, match=r"--workdir=.*step 6, process 2\b.*--checkpoint"):
         shared_workdir.check_same_step(6, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "devices", "message"),
+    [
+        ("seed", 1, 1, r"config\.seed is 1 in process 0 and 0 in process 1; start every process"),
+        ("data.patch", (8, 8), 1, r"config\.data\.patch is \[8, 8\] in process 0"),
+        ("data.cache_dir", "/elsewhere", 1, ""),
+        ("seed", 0, 2, "the number of devices is 2 in process 0 and 1 in process 1"),
+    ],
+)
+def test_a_process_with_another_config_or_other_devices_is_refused(
+    cache_dir, monkeypatch, key, value, devices, message
+):
+    config = small_run(cache_dir)
+    seen = []
+    monkeypatch.setattr(processes, "process_count", lambda: 2)
+    monkeypatch.setattr(processes, "check_same", seen.append)
+    shared_workdir.check_same_job(config, jax.local_devices()[:1])
+    config.update_from_flattened_dict({key: value})
+    shared_workdir.check_same_job(config, jax.local_devices()[:devices])
+    monkeypatch.undo()
+    monkeypatch.setattr(processes, "gather", lambda *_: seen[::-1])
+    if not message:
+        processes.check_same({})
+        return
+    with pytest.raises(UserError, match=message):
+        processes.check_same({})
 
 
 def test_one_process_asks_nobody():

@@ -29,10 +29,6 @@ class DamagedCheckpoint(UserError):
         super().__init__(f"{what}; {REMEDY}")
         self.what = what
 
-    def __reduce__(self):
-        # Errors are pickled between processes. Made again from the whole message, this one would name the remedy twice.
-        return DamagedCheckpoint, (self.what,)
-
 
 def score_with_digest(score: float) -> dict[str, float | str]:
     """Returns a score in the form in which it is saved: with its sha256, so that a flipped bit is detected.

@@ -109,7 +109,7 @@ def evaluate(
 
 def _sum_over_processes(table: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Adds the tables of all processes; they hold whole numbers, so the sum is exact in any order."""
-    tables = processes.gather(table)
+    tables = processes.gather_arrays(table)
     return {name: np.sum([part[name] for part in tables], axis=0) for name in table}
 
 
@@ -156,8 +156,8 @@ class _IdRecorder:
 
     def gather(self) -> None:
         """Adds the ids of the examples that the other processes have read."""
-        for ids in processes.gather(self._ids):
-            self._ids |= ids
+        for ids in processes.gather([[int(index), str(id_)] for index, id_ in self._ids.items()]):
+            self._ids |= dict(ids)
 
     def id(self, index: int) -> str:
         """Returns the id of an example; reads the example if it was not read before."""

@@ -49,8 +49,8 @@ def score_run(
       UserError: as `load.open_model` and `open_dataset`; or the processes of the job have opened different checkpoints.
     """
     folder = resolve(workdir)
-    # Waits until every process has closed the run's checkpoints.
-    processes.barrier("before scoring")
+    # Also waits until every process has closed the run's checkpoints.
+    processes.check_same({f"--{name}": value for name, value in {"split": split, "root": root, **chosen}.items()})
     run = open_model(folder, devices=devices, **chosen)
     shared_workdir.check_same_step(run.step, folder)
     if dataset is None:

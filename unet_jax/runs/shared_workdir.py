@@ -1,16 +1,46 @@
-"""Checks that all processes of a run see the same workdir."""
+"""Checks that all processes of a run have the same config, data and devices, and see the same workdir."""
 
+import json
 import os
+from collections.abc import Sequence
 
+import jax
 from etils.epath import Path
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from unet_jax.data.dataset import Dataset
 from unet_jax.errors import UserError
-from unet_jax.runs.workdir import open_workdir
-from unet_jax.runtime import processes
+from unet_jax.runs.workdir import LOCAL_PATHS, data_facts, open_workdir
+from unet_jax.runtime import parallel, processes
 
 REMEDY = "give a folder that all of them share, such as one on NFS, Lustre or Filestore"
+
+# Keys of a config that depend on the machine of a process.
+OF_THE_MACHINE = ("imports", "data.num_threads", *(f"data.{key}" for key in LOCAL_PATHS))
+
+
+def check_same_job(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> None:
+    """Checks that every process trains with the same config, on as many devices of the same kind.
+
+    Process 0 writes the config of the run. A process with another one would change the run and leave no trace.
+
+    Args:
+      config: the config of this process.
+      devices: the devices of this process; None for all local ones.
+
+    Raises:
+      UserError: the processes differ; raised in every process.
+    """
+    if processes.process_count() == 1:
+        return
+    keys = flatten_dict(json.loads(config.to_json()), sep=".")
+    local = parallel.local_devices(devices)
+    processes.check_same(
+        {f"config.{key}": value for key, value in keys.items() if key not in OF_THE_MACHINE}
+        | {"the number of devices": len(local), "the kind of device": local[0].device_kind}
+        | {"XLA_FLAGS": os.environ.get("XLA_FLAGS", "")}
+    )
 
 
 def open_shared_workdir(workdir: str | os.PathLike, config: ConfigDict, dataset: Dataset, num_steps: int) -> Path:
@@ -25,9 +55,12 @@ def open_shared_workdir(workdir: str | os.PathLike, config: ConfigDict, dataset:
       num_steps: steps of the run.
 
     Raises:
-      UserError: as `open_workdir`, on every process; or some processes do not see the folder. Their numbers are named.
+      UserError: as `open_workdir`, on every process; or the processes read different data, or some do not see the folder.
+        Their numbers are named.
     """
-    folder = processes.on_process_0(lambda: open_workdir(workdir, config, dataset, num_steps))
+    facts = {f"data.{name}": value for name, value in data_facts(dataset).items()}
+    processes.check_same(facts, "give every process the same files")
+    folder = Path(processes.on_process_0(lambda: str(open_workdir(workdir, config, dataset, num_steps))))
     seen = processes.gather((folder / "versions.json").exists())
     without = [process for process, sees in enumerate(seen) if not sees]
     if without:

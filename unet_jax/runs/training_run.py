@@ -115,6 +115,7 @@ def open_training_run(
       UserError: bad input.
     """
     # Before the data are prepared, which may take long.
+    shared_workdir.check_same_job(config, devices)
     processes.on_process_0(lambda: disk_space.check_writable(resolve(workdir)))
     profile = Profile(profile_steps)
     check_tensorboard(read_sections(config).train.tensorboard)

@@ -6,14 +6,17 @@ within seconds. If they do not, JAX's coordinator ends them `HEARTBEAT_S` after 
 """
 
 import contextlib
+import hashlib
 import os
 import sys
 import time
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 
 from unet_jax.errors import UserError
 from unet_jax.storage.write_errors import first_line
+from unet_jax.version import __version__
 
 # Seconds without a sign of life after which a process counts as dead.
 HEARTBEAT_S = 60
@@ -21,6 +24,9 @@ HEARTBEAT_S = 60
 # Seconds that process 0 waits before it exits after an error. Its exit ends the other processes at once, and they need
 # this time to print their errors.
 EXIT_DELAY_S = 2
+
+# Seconds that a process waits for the others to say their versions. All of them have joined by then.
+VERSIONS_TIMEOUT_S = 300
 
 # Environment variables that hold the number of processes that a launcher has started.
 LAUNCHERS = {"Slurm": "SLURM_STEP_NUM_TASKS", "Open MPI": "OMPI_COMM_WORLD_SIZE"}
@@ -50,7 +56,8 @@ def join_job(
       process_id: the number of this process, from 0.
 
     Raises:
-      UserError: the arguments contradict each other, there is no job to join, or its coordinator cannot be reached.
+      UserError: the arguments contradict each other, there is no job to join, its coordinator cannot be reached, or its
+        processes have other versions of the packages.
     """
     manual = bool(coordinator) or num_processes is not None or process_id is not None
     if multiprocess is False and manual:
@@ -77,6 +84,7 @@ def join_job(
         if index:
             stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
         try:
+            _check_same_versions()
             yield
         except (Exception, KeyboardInterrupt) as error:
             # SystemExit passes: all processes raise it at the same step.
@@ -111,6 +119,29 @@ def _initialize(coordinator: str | None, num_processes: int | None, process_id: 
             f"--multiprocess: the job cannot be joined ({first_line(error)}). Start all processes within five minutes, "
             "with the same --num_processes, and check that they can reach the coordinator's port"
         ) from error
+
+
+def _check_same_versions() -> None:
+    """Raises UserError if the processes of the job run different code, which would wait for each other for ever."""
+    import jax
+    import jaxlib
+
+    from unet_jax.runtime import processes
+
+    package = Path(__file__).parents[1]
+    sources = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        sources.update(f"{path.relative_to(package)}\n".encode() + path.read_bytes())
+    processes.check_same(
+        {
+            "the version of unet-jax": __version__,
+            "the version of jax": jax.__version__,
+            "the version of jaxlib": jaxlib.__version__,
+            "the sha256 of unet_jax/**/*.py": sources.hexdigest()[:12],
+        },
+        "install the same versions in every process",
+        timeout_ms=VERSIONS_TIMEOUT_S * 1000,
+    )
 
 
 def _exit_after_error(error: BaseException, index: int, count: int) -> None:

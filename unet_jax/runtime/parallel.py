@@ -18,7 +18,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from unet_jax.errors import UserError
-from unet_jax.runtime.processes import barrier, process_count
+from unet_jax.runtime.processes import barrier, check_same, describe_arrays, process_count
 
 # A pytree of arrays.
 Tree = TypeVar("Tree")
@@ -53,12 +53,17 @@ def broadcast(tree: Tree) -> Tree:
 
     Returns:
       A tree of NumPy arrays; with one process `tree` itself.
+
+    Raises:
+      UserError: a process has arrays of other names, shapes or types; raised in every process.
     """
     if process_count() == 1:
         return tree
-    leaves, structure = jax.tree.flatten(to_host(tree))
-    # The collective operation below waits for at most 30 s; this barrier waits longer.
-    barrier("broadcast")
+    host_tree = to_host(tree)
+    leaves, structure = jax.tree.flatten(host_tree)
+    by_name = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(host_tree)}
+    # The collective operation below waits for at most 30 s; this check waits longer.
+    check_same(describe_arrays(by_name))
     flat = np.concatenate([np.frombuffer(leaf.tobytes(), np.uint8) for leaf in leaves])
     flat = multihost_utils.broadcast_one_to_all(flat)
     parts = np.split(flat, np.cumsum([leaf.nbytes for leaf in leaves])[:-1])

@@ -24,6 +24,7 @@ from unet_jax.errors import UserError
 from unet_jax.runtime import processes
 from unet_jax.storage import paths
 from unet_jax.storage.paths import PathLike
+from unet_jax.storage.plain_folder import plain_folder
 from unet_jax.storage.write_errors import report_write_errors, translate_bucket_error
 
 Tree = TypeVar("Tree")
@@ -34,7 +35,7 @@ MISFIT = "the config differs from the one that it was trained with"
 def saved_steps(directory: Path) -> list[int]:
     """Returns the steps of the finished checkpoints of a folder, in order; [] if there is no such folder."""
     try:
-        return sorted(ocp.utils.checkpoint_steps(directory))
+        return sorted(ocp.utils.checkpoint_steps(plain_folder(directory)))
     except FileNotFoundError:
         return []
 
@@ -242,7 +243,7 @@ class Checkpointer:
             integrity.raise_if_damaged(f"checkpoint {step} in {self.directory}: state"),
             ocp.PyTreeCheckpointer() as reader,
         ):
-            return reader.metadata(self.directory / str(step) / "state").item_metadata.tree
+            return reader.metadata(plain_folder(self.directory) / str(step) / "state").item_metadata.tree
 
     def _read(self, step: int, **items):
         with integrity.raise_if_damaged(f"checkpoint {step} in {self.directory}: {' and '.join(items)}"):

@@ -11,6 +11,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 from unet_jax.checkpoints import integrity
 from unet_jax.checkpoints.silence_orbax import silence_orbax
 from unet_jax.runtime import processes
+from unet_jax.storage.plain_folder import plain_folder
 
 
 def open_manager(directory: Path, *, latest: int, read_only: bool) -> "Manager":
@@ -33,7 +34,7 @@ def open_manager(directory: Path, *, latest: int, read_only: bool) -> "Manager":
     )
     several = processes.process_count() > 1
     return Manager(
-        directory,
+        plain_folder(directory),
         options=ocp.CheckpointManagerOptions(
             create=False,
             read_only=read_only,

@@ -15,6 +15,7 @@ from unet_jax.plotting import drawing, index_page, panels
 from unet_jax.plotting.text_table import format_table
 from unet_jax.segmentation import resolve_report_classes, true_masks
 from unet_jax.storage import json_file
+from unet_jax.storage.paths import to_path
 from unet_jax.storage.write_errors import report_write_errors
 
 COLUMNS = {
@@ -67,7 +68,7 @@ def write_json(
     """
     content = json_file.plain({**about, "summary": dict(summary), "images": [dict(row) for row in rows]})
     with report_write_errors():
-        json_file.write(Path(path).expanduser(), content, indent=1)
+        json_file.write(to_path(path), content, indent=1)
 
 
 def save_pictures(
@@ -98,7 +99,7 @@ def save_pictures(
     Raises:
       UserError: a file cannot be written.
     """
-    folder = Path(out_dir).expanduser()
+    folder = to_path(out_dir)
     files: dict[int, list[Path]] = {}
     for index in spread_indices(len(source), limit):
         files.setdefault(index, []).append(folder / "overlays" / f"{file_name(rows[index]['id'])}.png")

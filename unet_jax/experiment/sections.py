@@ -9,6 +9,7 @@ networks, the losses and the data sets, which check their names and options them
 """
 
 import dataclasses
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from unet_jax.experiment.durations import EVERY, LENGTH, WARMUP, Duration, Durat
 from unet_jax.experiment.imports import check_rows, rows_of, used_rows
 from unet_jax.inference.options import MODES
 from unet_jax.runtime.config_file import shipped_names
+from unet_jax.storage.paths import home_expanded
 from unet_jax.training.losses.options import check_weights
 from unet_jax.training.optim.options import DOMAINS, check_multipliers, check_patterns
 
@@ -464,8 +466,8 @@ def check_root(config: ConfigDict, file: str) -> None:
         by_name = f"--config={name}:FOLDER or " if name in shipped_names() else ""
         raise UserError(f"data.root is not set; give the folder of the data: {by_name}--config.data.root=FOLDER")
     # A folder in a bucket takes longer to look up.
-    if "://" not in root and not Path(root).expanduser().is_dir():
-        inside = "" if Path(root).expanduser().is_absolute() else f" in {Path.cwd()}"
+    if "://" not in root and not os.path.isdir(home_expanded(root)):
+        inside = "" if os.path.isabs(home_expanded(root)) else f" in {Path.cwd()}"
         raise UserError(f"data.root {root!r}: there is no such folder{inside}; give the folder of the data")
 
 

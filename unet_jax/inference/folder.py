@@ -18,7 +18,7 @@ from unet_jax.inference.predictor import Predictor, forward
 from unet_jax.inference.throughput import ThroughputMeter
 from unet_jax.plotting import drawing, index_page
 from unet_jax.segmentation import to_masks
-from unet_jax.storage.paths import expand, glob, in_bucket
+from unet_jax.storage.paths import expand, glob, in_bucket, to_path
 from unet_jax.storage.write_errors import report_write_errors
 
 # The folders of the results.
@@ -215,7 +215,7 @@ class MaskFolder:
     def __init__(
         self, predictor: Predictor, out_dir: str | os.PathLike, *, overlays: bool = False, palette: Sequence = ()
     ):
-        parent = Path(out_dir).expanduser()
+        parent = to_path(out_dir)
         self.class_names = predictor.class_names
         self.report_classes, self.report_channels = predictor.report_classes, predictor.report_channels
         colours = drawing.class_colours(self.class_names, palette)

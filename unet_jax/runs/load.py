@@ -141,7 +141,7 @@ def is_shipped_name(model: str | os.PathLike) -> bool:
     (True, False, False)
     """
     text = os.fspath(model)
-    return bool(text) and "/" not in text and os.sep not in text and not os.path.isdir(os.path.expanduser(text))
+    return bool(text) and "/" not in text and os.sep not in text and not os.path.isdir(paths.home_expanded(text))
 
 
 def open_run(

@@ -4,15 +4,13 @@ import hashlib
 import json
 from typing import Any
 
-from etils.epath import Path
-
-from unet_jax.storage.paths import PathLike
+from unet_jax.storage.paths import PathLike, to_path
 
 
 def file_sha256(path: PathLike) -> str:
     """Returns the sha256 of a file. Reads it in pieces, because a file of records may be larger than the memory."""
     digest = hashlib.sha256()
-    with Path(path).expanduser().open("rb") as file:
+    with to_path(path).open("rb") as file:
         while piece := file.read(2**20):
             digest.update(piece)
     return digest.hexdigest()

@@ -32,7 +32,7 @@ os.environ.setdefault("EPATH_USE_TF", "false")
 def resolve(path: PathLike, what: str) -> Path:
     """Checks a path that a user gave, and returns it as an absolute path or as the path of a bucket.
 
-    Expands `~`, because a shell does not expand it in --workdir=~/run.
+    Expands `~` (`home_expanded`), because a shell does not expand it in --workdir=~/run.
 
     Args:
       path: as the user gave it.
@@ -55,17 +55,20 @@ def resolve(path: PathLike, what: str) -> Path:
 
 
 def absolute(path: PathLike) -> Path:
-    """Returns an absolute path with `~` expanded and without `..`. Checks nothing. The path of a bucket stays as it is.
+    """Returns an absolute path with `~` expanded and without `..`. The path of a bucket stays as it is.
 
     Behind a symbolic link, `..` leads to the parent of the link's target, not to the parent of the link.
 
     >>> print(absolute("/runs/a/../b"), absolute("gs://bucket/run"))
     /runs/b gs://bucket/run
+
+    Raises:
+      UserError: the path begins with `~`, and there is no home folder.
     """
     if in_bucket(path):
         # Joined with the current folder, it would become a local path.
         return Path(path)
-    return _without_dots(Path(os.path.join(os.getcwd(), os.path.expanduser(path))))
+    return _without_dots(_local(os.path.join(os.getcwd(), home_expanded(path))))
 
 
 def expand(path: PathLike, what: str) -> Path:
@@ -81,11 +84,45 @@ def expand(path: PathLike, what: str) -> Path:
       UserError: the path is empty; or as for `resolve`, for a path with `://`.
     """
     text = os.fspath(path)
-    return resolve(path, what) if not text or "://" in text else _without_dots(Path(path).expanduser())
+    return resolve(path, what) if not text or "://" in text else _without_dots(to_path(text))
+
+
+def to_path(path: PathLike) -> Path:
+    """Returns a path with `~` expanded, and otherwise as it is. Checks nothing else.
+
+    Raises:
+      UserError: the path begins with `~`, and there is no home folder.
+    """
+    return Path(path) if in_bucket(path) else _local(home_expanded(path))
+
+
+def home_expanded(path: PathLike) -> str:
+    """Returns the text of a path, with `~` or `~NAME` at its beginning replaced by the home folder of the user.
+
+    `~` is always the home folder. `~NAME` stays as it is if there is such a file or folder, or no such user.
+
+    Raises:
+      UserError: the path begins with `~`, and there is no home folder, as in some containers.
+    """
+    text = os.fspath(path)
+    first = text.partition("/")[0]
+    if not first.startswith("~") or (first != "~" and os.path.lexists(first)):
+        return text
+    expanded = os.path.expanduser(text)
+    if first == "~" and (os.environ.get("HOME") == "" or not os.path.isabs(expanded)):
+        raise UserError(f"{text}: there is no home folder; set $HOME, or give the path without ~")
+    return expanded
+
+
+def _local(text: str) -> Path:
+    """Returns the path of a text that means a path on a disk."""
+    path = Path(text)
+    # epath takes the folders /gs, /s3, /az and /hf for buckets, but not //gs, which is the same folder.
+    return Path(f"/{text}") if "://" in os.fspath(path) and "://" not in text else path
 
 
 def _without_dots(path: Path) -> Path:
-    return Path(os.path.realpath(path)) if ".." in path.parts else path
+    return _local(os.path.realpath(path)) if ".." in path.parts else path
 
 
 def in_bucket(path: PathLike) -> bool:

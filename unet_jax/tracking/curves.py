@@ -9,7 +9,7 @@ from etils.epath import Path
 
 from unet_jax.plotting import figures
 from unet_jax.runtime import processes
-from unet_jax.storage.paths import PathLike
+from unet_jax.storage.paths import PathLike, to_path
 from unet_jax.storage.write_errors import report_write_errors
 from unet_jax.tracking.metrics_file import read_metrics
 
@@ -81,7 +81,7 @@ def draw_curves(rows: Iterable[Mapping[str, Any]], out_png: PathLike, metric: st
         if key != "learning_rate" and low <= high:
             axis.legend(frameon=False)
     axes[-1].set_xlabel("step")
-    out_png = Path(out_png).expanduser()
+    out_png = to_path(out_png)
     with report_write_errors():
         figures.save_figure(figure, out_png)
     return out_png

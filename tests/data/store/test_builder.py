@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from helpers.originals import write_isbi2012, write_nuclei, write_tfds
 from unet_jax.data.dataset import Dataset
 from unet_jax.data.datasets.registry import load_dataset
 from unet_jax.data.store import cache
-from unet_jax.data.store.builder import Builder, prepare
+from unet_jax.data.store.builder import FILES, Builder, prepare
 from unet_jax.errors import UserError
 
 
@@ -131,33 +132,106 @@ def test_two_writers_never_share_a_temporary_file(tmp_path, monkeypatch):
     names, replace = [], kind.replace
     monkeypatch.setattr(kind, "replace", lambda self, to: names.append(self.name) or replace(self, to))
     for _ in range(2):
-        cache._write_json(tmp_path / "memo.json", {})
+        cache.write_checked(tmp_path / "memo.json", {})
     assert len(set(names)) == 2
 
 
-def test_digests_are_read_again_only_when_a_file_changed(tmp_path, monkeypatch):
-    path, folder = tmp_path / "file", str(tmp_path / "cache")
-    path.write_bytes(b"one")
-    os.utime(path, (1, 1))
-    one = cache.file_digests([path], folder)[str(path)]
-    reads = []
-    monkeypatch.setattr(cache, "file_sha256", lambda path: reads.append(path) or "two")
-    assert cache.file_digests([path], folder)[str(path)] == one
-    assert reads == []
-    os.utime(path, (2, 2))
-    assert cache.file_digests([path], folder)[str(path)] != one
-    assert reads == [str(path)]
+def prepared_folder(tmp_path):
+    return next(path for path in (tmp_path / "toy").iterdir() if not path.name.startswith("."))
 
 
-def test_a_fresh_file_is_not_remembered(tmp_path):
-    path, folder = tmp_path / "file", str(tmp_path / "cache")
-    path.write_bytes(b"one")
-    stamp = path.stat().st_mtime_ns
-    one = cache.file_digests([path], folder)[str(path)]
-    path.write_bytes(b"two")
-    # The change is within one tick of the file system's clock.
-    os.utime(path, ns=(stamp, stamp))
-    assert cache.file_digests([path], folder)[str(path)] != one
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["*train*", "dataset_info.json", "features.json", FILES])
+@pytest.mark.parametrize("damage", [cut, flip, os.unlink])
+def test_damaged_prepared_data_are_prepared_again(toy, tmp_path, capfd, name, damage):
+    toy()
+    damage(next(prepared_folder(tmp_path).rglob(name)))
+    capfd.readouterr()
+    sources = toy()
+    np.testing.assert_array_equal(sources["train"][3]["image"], make("train", 3, False)["image"])
+    assert Toy.runs == 2
+    first, second = capfd.readouterr().err.splitlines()
+    assert "; the data are prepared again" in first
+    assert name.strip("*") in first
+    assert "preparing" in second
+    assert len(list((tmp_path / "toy").iterdir())) == 1
+    toy()
+    assert Toy.runs == 2
+
+
+@pytest.mark.parametrize("kind", ["file", "empty folder", "link to nothing"])
+def test_anything_else_in_the_place_of_prepared_data_is_replaced(toy, tmp_path, kind):
+    toy()
+    folder = prepared_folder(tmp_path)
+    shutil.rmtree(folder)
+    if kind == "file":
+        folder.write_text("a file")
+    elif kind == "empty folder":
+        folder.mkdir()
+    else:
+        folder.symlink_to(tmp_path / "nothing")
+    assert len(toy()["train"]) == 12
+
+
+def test_a_record_that_is_damaged_while_it_is_in_use_is_one_line(toy, tmp_path):
+    source = toy()["train"]
+    path = next(prepared_folder(tmp_path).rglob("*train*"))
+    # In place: the library keeps the file open.
+    with path.open("r+b") as file:
+        file.seek(64)
+        file.write(bytes(path.stat().st_size - 64))
+    with pytest.raises(UserError, match=rf"{path.parents[2]}: prepared example .* cannot be read .*delete that folder"):
+        [source[index] for index in range(12)]
+    with pytest.raises((ValueError, IndexError), match=r"(?i)record|index|range") as error:
+        source[12]
+    assert not isinstance(error.value, UserError)
+
+
+def test_a_cache_that_others_have_prepared_may_be_read_only(toy, tmp_path, monkeypatch):
+    toy()
+
+    def denied(path, *_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(cache.json_file, "write", denied)
+    assert len(toy()["train"]) == 12
+    assert Toy.runs == 1
+
+
+# Also names that a library could read as a pattern, a scheme, an escape, or a part of a file.
+ODD = [f"a{c}b" for c in map(chr, range(32, 127)) if not c.isalnum() and c != "/"]
+ODD += ["-a", "a.", " a", "a ", "**", "x[0:1]", "x@5", "x@*", "{a,b}", "gs:", "file:x", "%20", "é", "a\nb", "b\udcff"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_cache_of_any_name(tmp_path, name):
+    # A folder that the name matches as a pattern.
+    (tmp_path / "axb" / "toy").mkdir(parents=True)
+    settings = CONFIG | {"dtype": "uint8", "channels": 1, "instances": False}
+    for _ in range(2):
+        source = prepare(Tiny, settings, "a", str(tmp_path / name))["train"]
+        assert source[0]["id"] == "only"
+        assert source.size(0) == (2, 3)
+    assert {path.name for path in tmp_path.iterdir()} == {"axb", name}
+    assert len(list((tmp_path / name / "tiny").iterdir())) == 1
+
+
+class Tiny(Builder):
+    def counts(self):
+        return {"train": 1}
+
+    def example(self, split, index):
+        zeros = np.zeros((2, 3), np.uint8)
+        return {"image": zeros[..., None], "mask": zeros, "id": "only", "group": split}
 
 
 def test_an_empty_split_is_an_error_only_when_asked_for(toy):

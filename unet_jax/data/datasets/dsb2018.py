@@ -26,6 +26,7 @@ from unet_jax.data.dataset import Dataset
 from unet_jax.data.datasets import fields_of_view, from_files, image_files, splits
 from unet_jax.data.datasets.from_files import dataset_from_files
 from unet_jax.data.store.cache import file_digests, read_error, remember
+from unet_jax.data.store.code_digest import code_digest
 from unet_jax.errors import UserError, raise_error
 from unet_jax.storage import paths
 from unet_jax.storage.digests import json_sha256
@@ -138,7 +139,7 @@ def _masks(folder: Path) -> list[str]:
 
 def _fields(images: dict[str, str], cache_dir: str) -> dict[str, str]:
     """Returns the field of view of each image by id, found once per content."""
-    code = list(file_digests((fields_of_view.__file__, __file__), cache_dir).values())
+    code = code_digest((fields_of_view.__file__, __file__))
     digests = file_digests(images.values(), cache_dir)
     return remember(
         json_sha256([code, [(id_, digests[path]) for id_, path in images.items()]]),

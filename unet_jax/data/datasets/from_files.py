@@ -19,6 +19,7 @@ from unet_jax.data.datasets import classes, image_files, instance_labels
 from unet_jax.data.datasets.classes import count_classes, name_classes
 from unet_jax.data.store.builder import Builder, cache_key, prepare
 from unet_jax.data.store.cache import file_digests, remember
+from unet_jax.data.store.code_digest import code_digest
 from unet_jax.errors import UserError, collect_errors, raise_error
 from unet_jax.storage.digests import json_sha256
 
@@ -110,7 +111,7 @@ def dataset_from_files(
     contents = [
         [split, id_, group, *(digests[path] for path in paths)] for split in SPLITS for id_, group, paths in rows[split]
     ]
-    code = list(file_digests((__file__, image_files.__file__, *readers), cache_dir).values())
+    code = code_digest((__file__, image_files.__file__, *readers))
     fingerprint = json_sha256([code, contents])
     rules = list(file_digests((classes.__file__, instance_labels.__file__), cache_dir).values())
     checked = json_sha256([fingerprint, rules, reading, known_classes])

@@ -13,6 +13,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from unet_jax.data.store.cache import read_error
 from unet_jax.errors import UserError
 from unet_jax.segmentation import VOID_ID
+from unet_jax.storage.paths import to_path
 
 # The first four bytes of a TIFF: either byte order, classic or BigTIFF.
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -216,7 +217,7 @@ def _pack(rgb):
 
 def _read(path) -> bytes:
     try:
-        data = Path(path).expanduser().read_bytes()
+        data = to_path(path).read_bytes()
     except OSError as error:
         raise read_error(path, error) from error
     if not data:

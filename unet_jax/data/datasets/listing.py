@@ -13,7 +13,7 @@ from etils.epath import Path
 
 from unet_jax.data.store.cache import read_error
 from unet_jax.errors import UserError, raise_error
-from unet_jax.storage.paths import in_bucket
+from unet_jax.storage.paths import in_bucket, to_path
 
 JPEG = (".jpg", ".jpeg")
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp", *JPEG)
@@ -85,7 +85,7 @@ def list_images(
     Raises:
       UserError: there is no such folder, or it cannot be read.
     """
-    folder = Path(folder).expanduser()
+    folder = to_path(folder)
     try:
         if not folder.is_dir():
             raise UserError(f"{folder}: is not a folder; give a folder that holds {', '.join(SUFFIXES)} files")

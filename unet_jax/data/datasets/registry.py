@@ -20,6 +20,7 @@ from unet_jax.data.store.sources import Subset
 from unet_jax.data.store.weight_map import check_sigma, with_weight_maps
 from unet_jax.errors import UserError
 from unet_jax.runtime import processes
+from unet_jax.storage.paths import home_expanded
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
     "electrodes": load_electrodes,
@@ -111,9 +112,9 @@ def _load(name: str, cache_dir: str, options: dict) -> Dataset:
 
 def _check_root(root: object) -> None:
     """Raises UserError if there is no such folder on the disk."""
-    if not isinstance(root, str) or not root or "://" in root or os.path.exists(os.path.expanduser(root)):
+    if not isinstance(root, str) or not root or "://" in root or os.path.exists(home_expanded(root)):
         return
-    looked = "" if os.path.isabs(os.path.expanduser(root)) else f" in {os.getcwd()}"
+    looked = "" if os.path.isabs(home_expanded(root)) else f" in {os.getcwd()}"
     raise UserError(
         f"data.root={root}: there is no such folder{looked}; set data.root to the folder of the data. For a run that is trained, "
         "give the folder with --root"

@@ -24,8 +24,10 @@ from unet_jax.data.datasets import image_files, tfds_source
 from unet_jax.data.datasets.classes import check_class_settings, count_classes, mask_stats, name_classes
 from unet_jax.data.datasets.tfds_source import Keys, TfdsSource
 from unet_jax.data.store.cache import file_digests, remember
+from unet_jax.data.store.code_digest import code_digest
 from unet_jax.errors import UserError
 from unet_jax.storage.digests import json_sha256
+from unet_jax.storage.plain_folder import plain_folder
 
 # Source files whose code decides what an example is.
 READERS = (__file__, image_files.__file__, tfds_source.__file__)
@@ -77,7 +79,7 @@ def load_tfds(
             raise UserError(
                 f"tfds:{dataset}: split {splits[split]!r} cannot be opened ({image_files.one_line(error)}); prepare the set again"
             ) from error
-    code = list(file_digests(READERS, cache_dir).values())
+    code = code_digest(READERS)
     paths = sorted({piece[0] for pieces in parts.values() for piece in pieces})
     for path in paths:
         if not os.path.exists(path):
@@ -106,7 +108,7 @@ def load_tfds(
 
 def _open(dataset: str, data_dir: str):
     """Returns a builder that reads the prepared files; it does not need the code that made them."""
-    options = {"data_dir": os.path.expanduser(data_dir)} if data_dir else {}
+    options = {"data_dir": str(plain_folder(data_dir))} if data_dir else {}
     arguments = "".join(f", {key}={value!r}" for key, value in (options | {"file_format": "array_record"}).items())
     program = f"import tensorflow_datasets as tfds; tfds.builder({dataset!r}{arguments}).download_and_prepare()"
     try:

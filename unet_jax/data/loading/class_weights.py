@@ -13,7 +13,8 @@ import numpy as np
 
 from unet_jax.data.dataset import Dataset, ExampleSource
 from unet_jax.data.loading.options import CLASS_WEIGHTINGS
-from unet_jax.data.store.cache import file_digests, remember
+from unet_jax.data.store.cache import remember
+from unet_jax.data.store.code_digest import code_digest
 from unet_jax.errors import UserError
 from unet_jax.runtime import processes
 from unet_jax.segmentation import VOID_ID
@@ -54,7 +55,7 @@ def class_weights(dataset: Dataset, rule: str, cache_dir: str = "") -> tuple[flo
     """
     check_rule(rule)
     source, num_classes = dataset.source("train"), len(dataset.class_names)
-    code = list(file_digests((__file__,), cache_dir).values())
+    code = code_digest((__file__,))
     # The images of a `Subset` follow from their number, so the number stands for them in the key.
     key = json_sha256([code, dataset.fingerprint, len(source)])
     counts = processes.process_0_first(

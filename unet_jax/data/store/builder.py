@@ -3,11 +3,14 @@
 A prepared data set lies in `CACHE/NAME/KEY/`. KEY is a hash of the builder's version, its config and the fingerprint of its
 input. The preparation writes into a temporary folder and renames it at the end. So a killed preparation leaves only a
 temporary folder behind, and if two processes prepare at the same time, the slower one takes the other's result.
+
+The folder holds the sha256 of each of its files (`FILES`). A folder whose files are not those is prepared again.
 """
 
 import contextlib
 import dataclasses
 import io
+import os
 import shutil
 import struct
 import sys
@@ -22,8 +25,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from unet_jax.data.dataset import SPLITS
-from unet_jax.data.store.cache import cache_folder, cache_write_error
-from unet_jax.storage.digests import json_sha256
+from unet_jax.data.store.cache import cache_folder, cache_write_error, file_digests, read_checked, write_checked
+from unet_jax.errors import UserError
+from unet_jax.storage.digests import file_sha256, json_sha256
+from unet_jax.storage.plain_folder import plain_folder
+from unet_jax.storage.write_errors import first_line
 
 # Features with one channel.
 GREY = ("mask", "instances", "weight")
@@ -38,6 +44,8 @@ PNG_OPTIONS = {
 }
 # Version of the stored form of an example. A new number keeps old caches from being read.
 FORMAT = 1
+# The file that holds the sha256 of each other file of a prepared data set.
+FILES = "files.json"
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]  # TFDS has no types
@@ -113,10 +121,17 @@ def _png(array: np.ndarray) -> bytes:
 
 
 class Source:
-    """Gives random access to one prepared split: `len(source)` and `source[index]`, which is an Example."""
+    """Gives random access to one prepared split: `len(source)` and `source[index]`, which is an Example.
 
-    def __init__(self, records: Any, num_classes: int, overlapping: bool):
-        self._records = records
+    Args:
+      records: the split, as TFDS gives it.
+      num_classes: number of classes.
+      overlapping: True for masks that are bits of one number.
+      folder: the folder of the prepared data, for the error if a record is damaged.
+    """
+
+    def __init__(self, records: Any, num_classes: int, overlapping: bool, folder: str | Path = ""):
+        self._records, self._folder = records, folder
         skip = {key: tfds.decode.SkipDecoding() for key in PIXELS if key in records.dataset_info.features}
         self._encoded = dataclasses.replace(records, decoders=skip)
         self._bits = np.arange(num_classes, dtype=np.uint16) if overlapping else None
@@ -125,7 +140,7 @@ class Source:
         return len(self._records)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        example = dict(self._records[index])
+        example = self._read(self._records, index)
         for key in GREY:
             if key in example:
                 example[key] = example[key][..., 0]
@@ -135,8 +150,19 @@ class Source:
 
     def size(self, index: int) -> tuple[int, int]:
         """Returns (height, width) of an image in pixels, read from the header of its PNG."""
-        width, height = struct.unpack(">II", self._encoded[index]["image"][16:24])
+        width, height = struct.unpack(">II", self._read(self._encoded, index)["image"][16:24])
         return height, width
+
+    def _read(self, records, index: int) -> dict[str, Any]:
+        try:
+            return dict(records[index])
+        except (OSError, ValueError, RuntimeError) as error:
+            if isinstance(error, ValueError) and not 0 <= index < len(records):
+                raise
+            raise UserError(
+                f"{self._folder}: prepared example {index} cannot be read ({first_line(error)}); delete that folder and start "
+                "again, then the data are prepared anew"
+            ) from error
 
 
 def cache_key(builder_cls: type[Builder], config: dict[str, Any], fingerprint: str) -> str:
@@ -172,6 +198,9 @@ def prepare(
     folder = cache_folder(cache_dir) / builder_cls.name
     final = folder / cache_key(builder_cls, config, fingerprint)[:24]
     try:
+        if damage := _damage(final, cache_dir):
+            print(f"{final}: {damage}; the data are prepared again", file=sys.stderr, flush=True)
+            _remove(final)
         if not final.exists():
             folder.mkdir(parents=True, exist_ok=True)
             _remove_abandoned(folder)
@@ -184,8 +213,38 @@ def prepare(
     sources = {}
     for split in sorted(builder.info.splits, key=SPLITS.index):
         records = builder.as_data_source(split)
-        sources[split] = Source(records, config["num_classes"], config["overlapping"])
+        sources[split] = Source(records, config["num_classes"], config["overlapping"], final)
     return sources
+
+
+def _damage(final: Path, cache_dir: str) -> str:
+    """Returns why a prepared data set cannot be used, or "" if it is as it was written or does not exist."""
+    if not os.path.lexists(final):
+        return ""
+    listed = read_checked(final / FILES)
+    if not listed:
+        return f"{FILES}, the list of its files, is missing or damaged"
+    paths = {name: final / name for name in listed}
+    for name, path in paths.items():
+        if not path.is_file():
+            return f"{name} is missing"
+    digests = file_digests(paths.values(), cache_dir)
+    changed = [name for name, path in paths.items() if digests[str(path)] != listed[name]]
+    return f"{changed[0]} is not what was written" if changed else ""
+
+
+def _remove(final: Path) -> None:
+    """Deletes a prepared data set, or a file in its place. Another process never sees half of one."""
+    trash = final.with_name(f".preparing-{uuid.uuid4().hex}")
+    try:
+        final.rename(trash)
+    except FileNotFoundError:
+        # Another process has removed it.
+        return
+    if trash.is_dir() and not trash.is_symlink():
+        shutil.rmtree(trash, ignore_errors=True)
+    else:
+        trash.unlink(missing_ok=True)
 
 
 def _run(builder_cls, config, inputs, final: Path) -> None:
@@ -194,6 +253,8 @@ def _run(builder_cls, config, inputs, final: Path) -> None:
     try:
         with _quiet():
             _builder(builder_cls, config, working, inputs).download_and_prepare()
+        files = sorted(path for path in working.rglob("*") if path.is_file())
+        write_checked(working / FILES, {str(path.relative_to(working)): file_sha256(path) for path in files})
         try:
             working.rename(final)
         except OSError:
@@ -205,7 +266,9 @@ def _run(builder_cls, config, inputs, final: Path) -> None:
 
 
 def _builder(builder_cls, config, data_dir, inputs=None) -> Builder:
-    return builder_cls(settings=config, inputs=inputs, data_dir=data_dir, file_format="array_record")
+    # The folder above exists.
+    plain = plain_folder(data_dir.parent) / data_dir.name
+    return builder_cls(settings=config, inputs=inputs, data_dir=plain, file_format="array_record")
 
 
 def _remove_abandoned(folder: Path, age: float = 24 * 3600) -> None:

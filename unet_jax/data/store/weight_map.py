@@ -21,7 +21,7 @@ from scipy import ndimage
 
 from unet_jax.data.dataset import Dataset
 from unet_jax.data.store.builder import Builder, prepare
-from unet_jax.data.store.cache import file_digests
+from unet_jax.data.store.code_digest import code_digest
 from unet_jax.data.store.sources import MergedSource
 from unet_jax.errors import UserError
 from unet_jax.storage.digests import json_sha256
@@ -104,7 +104,7 @@ def with_weight_maps(dataset: Dataset, sigma: float = 5.0, cache_dir: str = "") 
             f"data.weight_map=True: the data set {dataset.name!r} has no instance maps, which separate its cells; add them "
             "(image_folder reads them from ROOT/instances) or set data.weight_map=False"
         )
-    code = list(file_digests((__file__,), cache_dir).values())
+    code = code_digest((__file__,))
     config = {"sigma": float(sigma), "overlapping": False, "num_classes": 0}
     maps = prepare(WeightMaps, config, json_sha256([code, dataset.fingerprint]), cache_dir, inputs={"source": source})
     return dataclasses.replace(dataset, sources={**dataset.sources, "train": MergedSource(source, maps["train"])})

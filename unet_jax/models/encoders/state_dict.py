@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from unet_jax.errors import UserError
+from unet_jax.storage.paths import home_expanded
 
 
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
@@ -23,7 +24,7 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
       UserError: there is no such file, it is of another kind, cannot be read as its kind, or is no state dict; or the library
         is not installed.
     """
-    path = Path(path).expanduser()
+    path = Path(home_expanded(path))
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise UserError(f"{path}: is no file of weights; give one that ends in {', '.join(READERS)}.")

@@ -15,6 +15,7 @@ from flax import traverse_util
 
 from unet_jax.errors import UserError
 from unet_jax.models.encoders.registry import ENCODERS
+from unet_jax.storage.paths import home_expanded
 
 # The submodule of a network that is its encoder.
 PREFIX = "encoder"
@@ -63,7 +64,7 @@ def read_npz(path: str | Path, what: str) -> dict[str, np.ndarray]:
       UserError: the file cannot be read.
     """
     try:
-        with np.load(Path(path).expanduser(), allow_pickle=False) as file:
+        with np.load(home_expanded(path), allow_pickle=False) as file:
             return dict(file)
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         why = (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]

@@ -9,10 +9,8 @@ Where plates overlap in projection, the overlapping masks set every class that i
 a cathode lies over an anode, and of two plates of the same kind the lower one in the image lies over the upper one.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +21,8 @@ from unet_jax.data.datasets.electrodes import physics as xray
 from unet_jax.data.datasets.electrodes import render as rendering
 from unet_jax.data.datasets.electrodes import stack
 from unet_jax.data.store.builder import Builder, prepare
+from unet_jax.data.store.code_digest import code_digest
+from unet_jax.storage.digests import json_sha256
 
 
 class Electrodes(Builder):
@@ -118,7 +118,4 @@ def load_electrodes(
 
 def _fingerprint(config: dict) -> str:
     """Returns the hash of the config and of the code that makes the images."""
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
-    for module in (__file__, rendering.__file__, xray.__file__, stack.__file__):
-        digest.update(Path(module).read_bytes())
-    return digest.hexdigest()
+    return json_sha256([config, code_digest((__file__, rendering.__file__, xray.__file__, stack.__file__))])

@@ -1,0 +1,62 @@
+"""Paths that a user gives: `~`, a user without a home folder, and folders that a library could take for a bucket."""
+
+import os
+import pwd
+from pathlib import Path
+
+import pytest
+
+from unet_jax.errors import UserError
+from unet_jax.storage import paths
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    return tmp_path
+
+
+def test_the_home_folder_replaces_a_tilde(folder):
+    # A folder of this name is made by programs that know no home folder.
+    (folder / "~").mkdir()
+    assert paths.home_expanded("~/a") == "/home/me/a"
+    assert paths.home_expanded("~") == "/home/me"
+    assert paths.home_expanded("a/~/b") == "a/~/b"
+    assert paths.home_expanded(Path("./~")) == "/home/me"
+    assert str(paths.absolute("./~/a")) == f"{folder}/~/a"
+    assert str(paths.expand("~/a", "--out")) == "/home/me/a"
+
+
+def test_a_name_with_a_tilde_that_exists_is_taken_literally(folder):
+    me = pwd.getpwuid(os.getuid())
+    assert paths.home_expanded(f"~{me.pw_name}/a") == f"{me.pw_dir}/a"
+    (folder / f"~{me.pw_name}").mkdir()
+    assert paths.home_expanded(f"~{me.pw_name}/a") == f"~{me.pw_name}/a"
+    # No such user.
+    assert str(paths.absolute("~no_such_user/a")) == f"{folder}/~no_such_user/a"
+
+
+@pytest.mark.parametrize("home", [None, "", "~", "relative"])
+def test_without_a_home_folder_a_tilde_is_an_error_of_one_line(folder, monkeypatch, home):
+    def unknown(uid):
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.delenv("HOME") if home is None else monkeypatch.setenv("HOME", home)
+    for read in (paths.absolute, paths.to_path, lambda path: paths.expand(path, "--out")):
+        assert str(read(folder)) == str(folder)
+        with pytest.raises(UserError, match=r"~/a: there is no home folder; set \$HOME"):
+            read("~/a")
+
+
+@pytest.mark.parametrize("name", ["gs", "s3", "az", "hf"])
+def test_a_folder_at_the_root_is_no_bucket(name, monkeypatch):
+    for read in (paths.absolute, paths.to_path, lambda path: paths.resolve(path, "--workdir")):
+        path = read(f"/{name}/no_such_folder/a")
+        assert not path.exists()
+        assert not paths.in_bucket(path / "b")
+        assert os.path.normpath(os.fspath(path.parent)).endswith(f"/{name}/no_such_folder")
+    monkeypatch.setattr(os, "getcwd", lambda: f"/{name}/no_such_folder")
+    assert not paths.in_bucket(paths.absolute("a/../b"))
+    assert not paths.absolute("a").exists()

@@ -164,6 +164,8 @@ def list_inputs(
                 f"{path}: is no image file by its suffix; known suffixes: {', '.join(listing.SUFFIXES)}. Save it as PNG "
                 "or TIFF"
             )
+        else:
+            listing.check_file(path)
         for file in files:
             twin = by_name.setdefault(file.stem, file)
             if os.path.abspath(twin) != os.path.abspath(file):

@@ -63,6 +63,10 @@ def test_classes_that_a_split_lacks(clean):
     assert line.startswith("class 'class_2' (2) is not in train and val,")
     assert "learnt" in line
     assert any(line.startswith("class 'class_3' (3) ") for line in warned(clean, num_classes=4))
+    many = warned(clean, num_classes=9)[-1]
+    assert (
+        "classes 'class_3' (3), 'class_4' (4), 'class_5' (5), 'class_6' (6), ... (6 classes) are in no mask; " in many
+    )
 
 
 def test_masks_with_nothing_in_them(clean):

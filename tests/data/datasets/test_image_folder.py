@@ -1,10 +1,14 @@
 """A folder becomes a data set; every fault is an error of one line that names file, value and remedy."""
 
+import os
+import re
+import unicodedata
+
 import numpy as np
 import pytest
 from helpers.image_folders import GREY, IDS, RNG
 
-from unet_jax.data.datasets import from_files, image_folder, listing
+from unet_jax.data.datasets import from_files, image_folder, listing, registry
 from unet_jax.data.datasets.image_folder import load_image_folder
 from unet_jax.data.store import cache
 from unet_jax.errors import UserError
@@ -67,6 +71,69 @@ def test_bad_pairs_and_files_are_named(folder):
     (folder.root / "images/y.tif").unlink()
     folder.write("instances/a.png", IDS)
     folder.raises(r"images/x\.png: .*x\.\* in .*instances \(2 ")
+
+
+def test_files_of_other_kinds_are_named(folder, capfd):
+    folder.pair("a"), folder.pair("b")
+    folder.write("images/b.gif", "a preview of b.png")
+    folder.write("masks/readme.txt", "")
+    folder.create()
+    err = capfd.readouterr().err
+    assert f"{folder.root}/images: passes over 1 file or folder of another kind: b.gif\n" in err
+    assert f"{folder.root}/masks: passes over 1 file or folder of another kind: readme.txt\n" in err
+    for name in "ce":
+        folder.write(f"images/{name}.webp", "")
+        folder.write(f"masks/{name}.WebP", "")
+    folder.raises(r"images/c\.webp: lies there, .*not read \(2 such files .*PNG")
+    for name in "ce":
+        (folder.root / f"images/{name}.webp").unlink()
+        (folder.root / f"masks/{name}.WebP").unlink()
+    # A mask in a kind without a name counts, because its image is there.
+    folder.write("images/d.png", GREY)
+    folder.write("masks/d.unknown", "")
+    folder.raises(r"masks/d\.unknown: lies there")
+
+
+def test_links_and_pipes_are_named(folder, tmp_path):
+    folder.pair("a")
+    index, instances = folder.root / "index.csv", folder.root / "instances"
+    index.symlink_to(tmp_path / "gone.csv")
+    folder.raises(r"index\.csv: is a link ")
+    index.unlink()
+    os.mkfifo(index)
+    folder.raises(r"index\.csv: .*a pipe")
+    folder.raises(r"index\.csv: .*a pipe", split_file=str(index))
+    index.unlink()
+    instances.symlink_to(tmp_path / "gone")
+    folder.raises("instances: is not a folder")
+
+
+def test_names_in_two_unicode_forms_meet(folder):
+    composed, decomposed = (unicodedata.normalize(form, "gr\u00fcn") for form in ("NFC", "NFD"))
+    folder.write(f"images/{decomposed}.png", GREY)
+    folder.write(f"masks/{composed}.png", IDS)
+    folder.write("index.csv", f"id,split,group\n{decomposed},train,{decomposed}\n")
+    assert [(e["id"], e["group"]) for e in folder.examples().values()] == [(composed, composed)]
+
+
+def test_a_root_that_is_not_utf8_is_named(folder):
+    folder.pair("a")
+    folder.root = folder.root.rename(os.fsdecode(os.fsencode(folder.root) + b"\xfc"))
+    folder.raises(r"root\\xfc: .*UTF-8")
+    with pytest.raises(UserError, match=r"root\\xfc: .*UTF-8"):
+        registry.load_dataset("dsb2018", root=str(folder.root))
+
+
+def test_an_exchanged_background_is_warned_of(folder, capfd):
+    folder.pair("a", mask=(IDS > 0).astype(np.uint8))
+    for _ in range(2):
+        folder.create()
+        assert re.findall("^warning: .*", capfd.readouterr().err, re.MULTILINE)[0].startswith(
+            "warning: the background (class 0)"
+        )
+    folder.create(class_names=("cell", "gap"))
+    folder.create(mask_values=(1, 0))
+    assert "warning" not in capfd.readouterr().err
 
 
 def test_prepared_anew_only_when_contents_change(folder, monkeypatch):

@@ -33,6 +33,15 @@ def test_index_gives_splits_and_groups(folder):
         ("id,split,group\na,train,g\nb,val,g\n", "group 'g' .*train.*'b'.*val"),
         ("id|split\na|train\n", r"'id' .*id\|split"),
         ("", "'id'"),
+        ("id,split\na.png,train\nb.png,val\n", "ids 'a.png', 'b.png' have no image, but 'a' is one; .*suffix"),
+        ("id,split\nimages/a,train\nb,val\n", "'images/a' .*but 'a' is one; .*folder"),
+        ("id,split\nA,train\nb,val\n", "'A' .*but 'a' is one; .*case"),
+        ("id,split\n../x,train\na,train\nb,val\n", r"'\.\./x' has no image; .*folder"),
+        ("id,split\n/etc/x,train\na,train\nb,val\n", "'/etc/x' has no image; .*folder"),
+        ("id,split\na\0,train\na,train\nb,val\n", r"'a\\x00' has no image; "),
+        (f"id,split\n{'x' * 9999},train\na,train\nb,val\n", "'x{80}\\.\\.\\.' has no image; "),
+        ("id,split\na,train\nb,val,x\n", "line 3 has 3 values, but there are 2 columns; .*quotes"),
+        ('id,note,split\na,"1,train\nb,2,val\n', "unexpected end of data"),
         ("name,split\na,train\nb,val\n", "'id' .*name, split"),
         ("id,splits\na,train\nb,val\n", "'splits' .*'split'"),
         ("id,Spilt\na,train\nb,val\n", "'spilt' .*'split'"),
@@ -44,6 +53,30 @@ def test_a_wrong_index_is_named(folder, index, match):
     folder.pair("a"), folder.pair("b")
     folder.write("index.csv", index)
     folder.raises(rf"index\.csv: .*{match}")
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        "id;split\na;train\nb;val\n",
+        "id\tsplit\na\ttrain\nb\tval\n",
+        '\ufeff"ID"; "Split"\r\n"a";"train"\r\n\r\n;\r\n"b";"val"\r\n',
+        "\n  \nid,split,\na,train,\n,,\nb,val,,,\n\n",
+        "id,split\ra,train\rb,val\r",
+    ],
+)
+def test_what_spreadsheets_write_is_read(folder, index):
+    folder.pair("a"), folder.pair("b")
+    folder.write("index.csv", index)
+    assert folder.create().splits == {"train": 1, "val": 1}
+
+
+@pytest.mark.parametrize(("id_", "written"), [("001", "1"), ("001", "1.0"), ("plate 07", "Plate 7.tif"), ("0", "000")])
+def test_ids_that_a_spreadsheet_has_changed_are_named(tmp_path, id_, written):
+    path = tmp_path / "index.csv"
+    path.write_text(f"id,split\n{written},train\n")
+    with pytest.raises(UserError, match=rf"id '{written}' has no image, but '{id_}' is one; .*zeros"):
+        splits.assign([id_], None, index=path)
 
 
 def test_hashed_splits_are_stable_and_keep_groups_together(tmp_path):

@@ -1,5 +1,6 @@
 """Finds what training accepts in a folder but is probably wrong. Each warning is one line and names the remedy."""
 
+import collections
 from collections.abc import Iterator, Sequence
 
 from unet_jax.data.check.survey import ImageStats, Survey
@@ -43,20 +44,29 @@ def _alike(survey: Survey) -> Iterator[str]:
             f"{_named(survey.images[i])} and {_named(survey.images[j])} ({r:.2f})" for i, j, r in survey.alike[:FEW]
         ]
         yield (
-            f"images in different splits look alike: {_few(named, 'pair', survey.num_alike)}; if they show the same thing, "
+            f"images in different splits look alike: {_few(named, 'pairs', survey.num_alike)}; if they show the same thing, "
             "the score will be too good: give them the same group in index.csv or the split file"
         )
 
 
 def _classes(survey: Survey) -> Iterator[str]:
+    counts = {split: survey.counts(split) for split in SPLITS if survey.images_of(split)}
     everywhere = survey.counts()
+    lacking: dict[tuple[str, ...], list[str]] = collections.defaultdict(list)
     for k, name in enumerate(survey.class_names):
-        lacking = [split for split in SPLITS if survey.images_of(split) and not survey.counts(split)[k]]
-        if not everywhere[k]:
-            yield f"class {name!r} ({k}) is in no mask; correct the masks, class_names or num_classes"
-        elif lacking:
-            effect = "will not be learnt" if "train" in lacking else "will not be scored there"
-            yield f"class {name!r} ({k}) is not in {' and '.join(lacking)}, so it {effect}; divide the images in another way"
+        # () means that no mask has the class.
+        splits = [split for split in counts if everywhere[k] and not counts[split][k]]
+        if splits or not everywhere[k]:
+            lacking[tuple(splits)].append(f"{name!r} ({k})")
+    for splits, names in lacking.items():
+        one = len(names) == 1
+        subject = f"class {names[0]} is" if one else f"classes {_few(names, 'classes')} are"
+        if not splits:
+            yield f"{subject} in no mask; correct the masks, class_names or num_classes"
+            continue
+        effect = "will not be learnt" if "train" in splits else "will not be scored there"
+        pronoun = "it" if one else "they"
+        yield f"{subject} not in {' and '.join(splits)}, so {pronoun} {effect}; divide the images in another way"
 
 
 def _masks(survey: Survey) -> Iterator[str]:
@@ -119,8 +129,8 @@ def _named(image: ImageStats) -> str:
     return f"{image.split}/{image.row.id}" if image.split else image.row.id
 
 
-def _few(names: Sequence[str], noun: str = "image", number: int = 0) -> str:
+def _few(names: Sequence[str], noun: str = "images", number: int = 0) -> str:
     """Joins the first names. `number` is the number of all, if `names` are only some."""
     number = number or len(names)
-    more = f", ... ({number} {noun}s)" if number > FEW else ""
+    more = f", ... ({number} {noun})" if number > FEW else ""
     return ", ".join(names[:FEW]) + more

@@ -23,7 +23,7 @@ import numpy as np
 from etils.epath import Path
 
 from unet_jax.data.dataset import Dataset
-from unet_jax.data.datasets import fields_of_view, from_files, image_files, splits
+from unet_jax.data.datasets import fields_of_view, from_files, image_files, listing, splits
 from unet_jax.data.datasets.from_files import dataset_from_files
 from unet_jax.data.store.cache import file_digests, read_error, remember
 from unet_jax.data.store.code_digest import code_digest
@@ -81,6 +81,8 @@ def load_dsb2018(
     split_fractions = splits.check_fractions(split_fractions)
     base, ids = _find_stage1_train(root)
     images = {id_: str(base / id_ / "images" / f"{id_}.png") for id_ in ids}
+    for path in images.values():
+        listing.check_file(path)
     assigned = splits.assign(ids, split_fractions, split_file, groups=lambda: _fields(images, cache_dir))
     rows = from_files.by_split(assigned, lambda id_: (images[id_], *_masks(base / id_)))
     return dataset_from_files(
@@ -128,13 +130,16 @@ def _check_images_exist(base: Path, ids: list[str]) -> None:
 
 
 def _masks(folder: Path) -> list[str]:
-    try:
-        masks = paths.glob(folder, "masks/*.png")
-    except OSError as error:
-        raise read_error(folder, error) from error
+    if not (folder / "masks").is_dir():
+        raise UserError(f"{folder}: has no masks/*.png; unpack stage1_train.zip again ({LAYOUT})")
+    others: list[Path] = []
+    masks = list(listing.list_images(folder / "masks", on_other=others.append).values())
+    others += [path for path in masks if path.suffix.lower() != ".png"]
+    if others:
+        raise UserError(f"{listing.printable(others[0])}: is no PNG, so it is no mask of {LAYOUT}; move it away")
     if not masks:
         raise UserError(f"{folder}: has no masks/*.png; unpack stage1_train.zip again ({LAYOUT})")
-    return [str(path) for path in masks]
+    return sorted(map(str, masks))
 
 
 def _fields(images: dict[str, str], cache_dir: str) -> dict[str, str]:

@@ -136,6 +136,8 @@ def find_rows(
         raise UserError(
             "image_folder: root is not set; give the folder that holds images/ and masks/ (on the command line: --config=NAME:FOLDER)"
         )
+    if not listing.is_utf8(root):
+        raise UserError(f"{listing.printable(root)}: {listing.NOT_UTF8}")
     base = expand(root, "data.root")
     folders = {"images": base / "images", "masks": base / masks_dir}
     # A link without a target must not count as "no instances".

@@ -26,7 +26,7 @@ import skimage.measure
 from etils.epath import Path
 
 from unet_jax.data.dataset import Dataset
-from unet_jax.data.datasets import from_files, image_files, splits
+from unet_jax.data.datasets import from_files, image_files, listing, splits
 from unet_jax.data.datasets.from_files import dataset_from_files
 from unet_jax.data.store.cache import stamp
 from unet_jax.errors import UserError, raise_error
@@ -72,6 +72,8 @@ def load_isbi2012(root: str = "", *, cache_dir: str = "", split_file: str = "") 
         raise UserError(f"isbi2012: root is not set; set it to the folder that holds {' and '.join(NAMES)}")
     base = expand(root, "data.root")
     paths = tuple(str(base / name) for name in NAMES)
+    for path in paths:
+        listing.check_file(path)
     missing = [name for name, path in zip(NAMES, paths, strict=True) if not Path(path).is_file()]
     if missing:
         raise UserError(

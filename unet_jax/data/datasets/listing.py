@@ -62,6 +62,7 @@ FEW = 3
 # Kinds of what lies in a folder; the other kinds are the text of an error.
 FILE, FOLDER = "file", "folder"
 LOST_LINK = "is a link whose target cannot be reached; restore the target or remove the link"
+NOT_UTF8 = "the name is not UTF-8, probably from a zip or a share of Windows; rename it"
 NO_FILE = "is neither a file nor a folder (a pipe, a socket or a device); remove it"
 
 
@@ -140,13 +141,15 @@ def is_utf8(path: str | os.PathLike) -> bool:
 
 
 def check_file(path: str | Path) -> None:
-    """Checks that a path is a regular file, or a link to one, if anything lies there. In a bucket nothing is checked.
+    """Checks that what lies at a path, if anything, is a regular file or a link to one. In a bucket nothing is checked.
 
     Reading a pipe would wait forever.
 
     Raises:
-      UserError: there is a link without a target, a folder, a pipe, a socket or a device.
+      UserError: there is a link without a target, a folder, a pipe, a socket or a device; or the path is not UTF-8.
     """
+    if not is_utf8(path):
+        raise UserError(f"{printable(path)}: {NOT_UTF8}")
     if in_bucket(path) or not os.path.lexists(path):
         return
     try:
@@ -193,8 +196,8 @@ def _kind_fault(kind: str) -> str:
 
 def _name_fault(name: str) -> str:
     if not is_utf8(name):
-        return "its name is not UTF-8, probably from a zip or a share of Windows; rename it"
-    return "its name holds control characters; rename it" if any(map(_is_control, name)) else ""
+        return NOT_UTF8
+    return "the name holds control characters; rename it" if any(map(_is_control, name)) else ""
 
 
 def _is_control(character: str) -> bool:

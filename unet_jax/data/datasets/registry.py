@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from unet_jax.data.dataset import Dataset
+from unet_jax.data.datasets import listing
 from unet_jax.data.datasets.dsb2018 import load_dsb2018
 from unet_jax.data.datasets.electrodes.builder import load_electrodes
 from unet_jax.data.datasets.image_folder import load_image_folder
@@ -111,7 +112,9 @@ def _load(name: str, cache_dir: str, options: dict) -> Dataset:
 
 
 def _check_root(root: object) -> None:
-    """Raises UserError if there is no such folder on the disk."""
+    """Raises UserError if there is no such folder on the disk, or its name cannot be printed."""
+    if isinstance(root, str) and not listing.is_utf8(root):
+        raise UserError(f"data.root={listing.printable(root)}: {listing.NOT_UTF8}")
     if not isinstance(root, str) or not root or "://" in root or os.path.exists(home_expanded(root)):
         return
     looked = "" if os.path.isabs(home_expanded(root)) else f" in {os.getcwd()}"

@@ -1,5 +1,6 @@
 """The nuclei of the Data Science Bowl 2018 are read from the organisers' folders."""
 
+import os
 import shutil
 
 import numpy as np
@@ -132,3 +133,21 @@ def test_another_layout_is_named(original, cache_dir, tmp_path):
     for path in (original / "stage1_train/a1/masks").iterdir():
         path.unlink()
     raises(r"a1: .*masks/\*\.png.*stage1_train\.zip")
+
+
+def test_what_is_no_png_is_named(original, cache_dir):
+    def raises(match):
+        with pytest.raises(UserError, match=match):
+            load(original, cache_dir)
+
+    masks, image = original / "stage1_train/a1/masks", original / "stage1_train/a1/images/a1.png"
+    for name in ("notes.txt", "004.tif", "004.gif"):
+        (masks / name).touch()
+        raises(rf"masks/{name}: is no PNG")
+        (masks / name).unlink()
+    (masks / "004.png").symlink_to("gone.png")
+    raises(r"masks/004\.png: is a link")
+    (masks / "004.png").unlink()
+    image.rename(masks / "004.png")
+    os.mkfifo(image)
+    raises(r"a1\.png: .*a pipe")

@@ -76,6 +76,9 @@ def test_what_is_not_the_original_is_named(tmp_path, cache_dir):
 
     raises(r"isbi2012: root .*train-volume\.tif.*train-labels\.tif", root="")
     raises(rf"isbi2012: {tmp_path} .*train-volume\.tif.*train-labels\.tif")
+    (tmp_path / "train-volume.tif").symlink_to("gone.tif")
+    raises(r"train-volume\.tif: is a link")
+    (tmp_path / "train-volume.tif").unlink()
     write_isbi2012(tmp_path, num_slices=29)
     raises(r"train-volume\.tif: .*29.*30")
     _, labels = write_isbi2012(tmp_path)

@@ -8,14 +8,12 @@ import numpy as np
 
 from unet_jax.checks import is_whole
 from unet_jax.data.datasets import instance_labels
-from unet_jax.data.datasets.image_files import Palette, values_in
+from unet_jax.data.datasets.image_files import Palette
 from unet_jax.errors import UserError, collect_errors, raise_error
 from unet_jax.segmentation import VOID_ID
 
 # If the number of classes is unknown, masks with values from this number on are taken for grey values, not ids.
 MOST_DERIVED = 32
-# What to do with masks that number instances.
-INSTANCES_REMEDY = "move such files to instances/ and save masks of 0 and 1"
 
 
 class MaskStats(NamedTuple):
@@ -107,26 +105,6 @@ def check_ids(mask: str, values: np.ndarray, known_classes: int) -> None:
         )
 
 
-def check_not_instances(values: np.ndarray, mask: str) -> None:
-    """Checks that a mask with too large values does not number instances.
-
-    Args:
-      values: the values of a mask, `[H, W]` or RGB `[H, W, 3]`.
-      mask: name of the mask, for the error.
-
-    Raises:
-      UserError: a value is larger than 255, and each value is one connected piece.
-    """
-    if values.ndim == 3 or values.dtype == np.uint8 or values.max() <= VOID_ID:
-        return
-    present = values_in(values)
-    if instance_labels.describe(values, present).whole:
-        raise UserError(
-            f"{mask}: its {np.count_nonzero(present)} values up to {present[-1]} are one connected piece each, like numbers of "
-            f"instances; {INSTANCES_REMEDY}"
-        )
-
-
 def count_classes(
     masks: Sequence[str],
     stats: Sequence[MaskStats],
@@ -185,7 +163,7 @@ def _check_derived(masks, numberings, largest) -> None:
     widest = numberings[largest.index(classes - 1)]
     if instance_labels.are_instances(numberings) or (classes > MOST_DERIVED and widest.whole):
         raise UserError(
-            f"{mask}: its ids 1..{classes - 1} are one connected piece each, like numbers of instances; {INSTANCES_REMEDY}, or "
+            f"{mask}: its ids 1..{classes - 1} are one connected piece each, like numbers of instances; {instance_labels.REMEDY}, or "
             f"set num_classes={classes} if they are classes"
         )
     if classes > MOST_DERIVED:

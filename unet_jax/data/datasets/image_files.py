@@ -10,6 +10,7 @@ from etils.epath import Path
 from PIL import Image, ImageSequence
 from PIL.TiffImagePlugin import TiffImageFile
 
+from unet_jax.data.datasets import instance_labels
 from unet_jax.data.store.cache import read_error
 from unet_jax.errors import UserError
 from unet_jax.segmentation import VOID_ID
@@ -135,6 +136,7 @@ def to_ids(values: np.ndarray, path: str | Path, mask_values: Sequence[int] = ()
             )
         return np.array([table[int(v)] for v in present], np.uint8)[np.searchsorted(present, values)]
     if present[0] < 0 or present[-1] > VOID_ID:
+        instance_labels.check_values(values, present, path)
         raise UserError(f"{path}: holds values {_few(present)}; give class ids 0..254, and 255 for void")
     return values.astype(np.uint8)
 

@@ -19,7 +19,7 @@ import numpy as np
 from etils.epath import Path
 
 from unet_jax.data.dataset import Dataset
-from unet_jax.data.datasets import classes, from_files, image_files, listing, splits
+from unet_jax.data.datasets import from_files, image_files, listing, splits
 from unet_jax.data.datasets.classes import check_class_settings
 from unet_jax.data.datasets.from_files import dataset_from_files
 from unet_jax.errors import UserError, collect_errors, raise_error
@@ -44,10 +44,7 @@ class ImageFolder(from_files.FromFiles):
         """Returns image, mask and, if the example has them, instances; see `FromFiles.read`. An empty path is skipped."""
 
         def ids(path):
-            values = image_files.read_labels(path)
-            if not reading["mask_values"]:
-                classes.check_not_instances(values, path)
-            return image_files.to_ids(values, path, reading["mask_values"], reading["palette"])
+            return image_files.to_ids(image_files.read_labels(path), path, reading["mask_values"], reading["palette"])
 
         example = {}
         readers = {"image": image_files.read_image, "mask": ids, "instances": image_files.read_instances}

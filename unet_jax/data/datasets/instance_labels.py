@@ -11,7 +11,10 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from etils.epath import Path
 from scipy import ndimage
+
+from unet_jax.errors import UserError
 
 # A mask with fewer ids says nothing about their shape.
 FEWEST_IDS = 3
@@ -26,6 +29,8 @@ UNLIKE_MASKS, UNLIKE_IDS = 0.1, 0.05
 LARGEST_BOX = 2**25
 # Larger ids are replaced by smaller ones, because SciPy makes a list as long as the largest one.
 LARGEST_NUMBER = 65535
+# What to do with masks that number objects.
+REMEDY = "move such files to instances/ and save masks of 0 and 1"
 
 
 class Numbering(NamedTuple):
@@ -75,6 +80,24 @@ def are_instances(numberings: Sequence[Numbering]) -> bool:
     if len(numbers) > 2:
         return max(numbers) >= MANY
     return max(numbers) >= MANY_IF_ALIKE and (len(numbers) == 2 or all(mask.apart for mask in telling))
+
+
+def check_values(values: np.ndarray, present: np.ndarray, mask: str | Path) -> None:
+    """Checks that a mask whose values cannot be ids of classes does not number objects.
+
+    Args:
+      values: the values of the mask, `[H, W]`.
+      present: its different values, sorted.
+      mask: name of the mask, for the error.
+
+    Raises:
+      UserError: each value is one connected piece.
+    """
+    if describe(values, present).whole:
+        raise UserError(
+            f"{mask}: its {np.count_nonzero(present)} values up to {present[-1]} are one connected piece each, like numbers of "
+            f"instances; {REMEDY}"
+        )
 
 
 def _are_whole(ids: np.ndarray, values: np.ndarray) -> bool:

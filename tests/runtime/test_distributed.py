@@ -1,10 +1,12 @@
 """Joining a job of several processes: detection and errors. (tests/runs/test_shared_workdir.py runs two processes.)"""
 
+import socket
+
 import jax
 import pytest
 
 from unet_jax.errors import UserError
-from unet_jax.runtime import distributed
+from unet_jax.runtime import distributed, processes
 
 
 @pytest.fixture(autouse=True)
@@ -96,3 +98,29 @@ def test_errors_of_lost_processes_are_recognised():
     assert distributed.is_lost_process(error("NCCL operation ncclAllReduce() failed: remote process exited"))
     assert not distributed.is_lost_process(error("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 8 bytes"))
     assert not distributed.is_lost_process(ValueError("connection"))
+
+
+def test_a_taken_port_is_refused(joined):
+    with socket.socket() as other:
+        other.bind(("", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(UserError, match=rf"--coordinator=h:{port}: port {port} .*another port"):
+            distributed.join_job(None, f"h:{port}", 2, 0).__enter__()
+    with pytest.raises(UserError, match="--coordinator=h has no port"):
+        distributed.join_job(None, "h", 2, 0).__enter__()
+    assert joined == []
+    with distributed.join_job(None, f"h:{port}", 2, 0):
+        assert len(joined) == 1
+
+
+def test_processes_of_other_versions_are_refused(monkeypatch, joined):
+    seen = []
+    monkeypatch.setattr(processes, "check_same", lambda values, *_, **__: seen.append(values))
+    for version in ("0.1.0", "0.2.0"):
+        monkeypatch.setattr(distributed, "__version__", version)
+        with distributed.join_job(True):
+            pass
+    differing = {name for name in seen[0] if seen[0][name] != seen[1][name]}
+    assert differing == {"the version of unet-jax"}
+    assert {"the version of jax", "the version of jaxlib"} < seen[0].keys()

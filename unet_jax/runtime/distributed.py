@@ -8,6 +8,7 @@ within seconds. If they do not, JAX's coordinator ends them `HEARTBEAT_S` after 
 import contextlib
 import hashlib
 import os
+import socket
 import sys
 import time
 import traceback
@@ -75,6 +76,8 @@ def join_job(
             f"--process_id={process_id} does not fit --num_processes={num_processes}; give a number from 0 to "
             f"{num_processes - 1}"
         )
+    if process_id == 0:
+        _check_port(coordinator)
     _initialize(coordinator or None, num_processes, process_id)
     # Imported here, because --help must not wait for JAX.
     import jax
@@ -99,6 +102,29 @@ def launcher() -> str:
         if os.environ.get(variable, "1") not in ("", "1"):
             return name
     return ""
+
+
+def _check_port(coordinator: str) -> None:
+    """Checks that no other program listens at the port of `coordinator`, HOST:PORT of this process.
+
+    JAX would share the port with the coordinator of another job (SO_REUSEPORT), and processes would join the wrong job.
+
+    Raises:
+      UserError: the port is taken, or is no port.
+    """
+    _, _, port = coordinator.rpartition(":")
+    if not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise UserError(f"--coordinator={coordinator} has no port; give HOST:PORT, such as 10.0.0.1:12345")
+    with socket.socket() as listener:
+        # A port whose last job has just ended counts as free.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("", int(port)))
+        except OSError as error:
+            raise UserError(
+                f"--coordinator={coordinator}: port {port} is taken on this machine ({error.strerror}), perhaps by another "
+                "job; give every process of this job another port"
+            ) from error
 
 
 def _initialize(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:

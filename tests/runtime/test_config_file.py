@@ -171,3 +171,25 @@ def test_wrong_networks_and_options(read, capsys, flag, message):
     with pytest.raises(SystemExit, match="2"):
         read("--config=smoke", flag)
     assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_file_that_exists_is_taken_literally(tmp_path, monkeypatch, read):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    for name in ("a:b.py", "image_folder:x", "~x.py", "home/mine.py", "*[0].py", "-a.py"):
+        (tmp_path / name).write_text(
+            "import ml_collections\n\n\ndef get_config(arg='none'):\n    return ml_collections.ConfigDict({'arg': arg})\n"
+        )
+    for text, path, argument in (
+        ("a:b.py", "a:b.py", "none"),
+        ("a:b.py:c:d", "a:b.py", "c:d"),
+        ("image_folder:x", "image_folder:x", "none"),
+        ("~x.py:", "~x.py", ""),
+        ("~/mine.py", f"{tmp_path}/home/mine.py", "none"),
+        ("*[0].py", "*[0].py", "none"),
+        ("-a.py:-c", "-a.py", "-c"),
+    ):
+        values = read(f"--config={text}")
+        assert (cli.config_file(values), values.config.arg) == (path, argument)
+    assert find_config(f"image_folder:{'x' * 300}").argument == "x" * 300

@@ -50,9 +50,7 @@ def define_config(values: flags.FlagValues, required: bool = True) -> None:
 
 def config_file(values: flags.FlagValues) -> str:
     """Returns the path of the file that `--config` has loaded."""
-    from ml_collections import config_flags
-
-    return config_flags.get_config_filename(values["config"]).partition(":")[0]
+    return values["config"].parser.path
 
 
 def config_keys(values: flags.FlagValues) -> dict[str, str]:
@@ -293,15 +291,15 @@ def _load_config(argv: Sequence[str], values: flags.FlagValues) -> list[str]:
     argv = [rest[0], f"--config={file}", *rest[1:]]
     delattr(values, "config")
     config_flags.DEFINE_config_file("config", None, CONFIG_HELP, values, sys_argv=argv)
-    values["config"].parser = _Loaded(config, exchanged)
+    values["config"].parser = _Loaded(config, exchanged, str(file.path))
     return argv
 
 
 class _Loaded(flags.ArgumentParser):
     """Returns the config that is loaded already, whatever the text: a config file runs once."""
 
-    def __init__(self, config: "ConfigDict", exchanged: bool):
-        self.config = config
+    def __init__(self, config: "ConfigDict", exchanged: bool, path: str):
+        self.config, self.path = config, path
         # Whether --config.model has exchanged the network.
         self.exchanged = exchanged
 

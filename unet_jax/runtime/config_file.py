@@ -1,6 +1,7 @@
 """Config files by path or by name: finds the file that --config asks for, runs it, and exchanges its network."""
 
 import difflib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from ml_collections import ConfigDict
 from unet_jax.configs import default
 from unet_jax.errors import UserError
 from unet_jax.runtime.user_file import describe_failure, run_file
+from unet_jax.storage.paths import home_expanded
 
 # The configs that the package ships; in a checkout a link to the folder `configs` at its top.
 SHIPPED = Path(__file__).parents[1] / "configs"
@@ -50,18 +52,21 @@ def find_config(text: str) -> ConfigFile:
 
     Args:
       text: the path of a file or the name of a shipped config, each with ":ARGUMENT" behind it where `get_config` takes
-        one. Where a file has the name of a shipped config, it is the file.
+        one. Where a file has the name of a shipped config, it is the file. Of several files, e.g. `a.py` and `a.py:b` for
+        `a.py:b`, it is the one with the longest name.
 
     Raises:
       UserError: there is no such file, and no shipped config has that name.
     """
+    # A colon may be a part of the path.
+    for end in [len(text), *(i for i in reversed(range(len(text))) if text[i] == ":")]:
+        path = home_expanded(text[:end])
+        if os.path.isfile(path):
+            return ConfigFile(Path(path), text[end + 1 :] if end < len(text) else None)
     name, colon, argument = text.partition(":")
-    path = Path(name)
-    if not path.is_file():
-        if name not in shipped_names():
-            raise UserError(f"--config={name}: {_not_found(path)}")
-        path = SHIPPED / f"{name}.py"
-    return ConfigFile(path, argument if colon else None)
+    if name not in shipped_names():
+        raise UserError(f"--config={name}: {_not_found(Path(home_expanded(name)))}")
+    return ConfigFile(SHIPPED / f"{name}.py", argument if colon else None)
 
 
 def _not_found(path: Path) -> str:

@@ -115,7 +115,7 @@ def _compiler(target: Target) -> list:
     versions = [metadata.version(name) for name in packages]
     flags = [os.environ.get(name, "") for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS")]
     # XLA compiles for the instructions of this CPU.
-    machine = compilation_cache.cache_dir().name if target.platform == "cpu" else ""
+    machine = compilation_cache.processor_kind() if target.platform == "cpu" else ""
     return [versions, flags, machine, target.name, target.kind, len(target.devices)]
 
 

@@ -1,5 +1,6 @@
 """Runs and data in a bucket (`gs://`), over the protocol of Cloud Storage, from a server on this machine."""
 
+import dataclasses
 import re
 import shutil
 import signal
@@ -26,7 +27,7 @@ from unet_jax.data.datasets.registry import load_dataset
 from unet_jax.data.loading import train_pipeline
 from unet_jax.data.store import cache
 from unet_jax.errors import UserError
-from unet_jax.runs import loop
+from unet_jax.runs import hold, loop
 from unet_jax.runs.stop_signal import Interrupted
 from unet_jax.runtime import cli
 from unet_jax.storage import paths
@@ -289,3 +290,19 @@ def test_what_a_library_writes_on_a_disk_goes_to_the_bucket(bucket, tmp_path):
             (Path(there) / "a").mkdir(parents=True)
             shutil.copy(__file__, Path(there) / "a/b")
         assert (folder / "a/b").read_bytes() == Path(__file__).read_bytes()
+
+
+def test_one_run_holds_a_workdir_in_a_bucket(bucket):
+    folder = paths.Path(bucket) / "held"
+    with hold.hold(folder) as held:
+        first = hold.Holder.read((folder / hold.NAME).read_bytes())
+        (folder / hold.NAME).write_bytes(dataclasses.replace(first, heartbeat="").content())
+        held._beat()
+        assert hold.Holder.read((folder / hold.NAME).read_bytes()).heartbeat
+        with pytest.raises(UserError, match=r"--workdir=gs://bucket/held .*process"), hold.hold(folder):
+            pass
+    assert not (folder / hold.NAME).exists()
+    (folder / hold.NAME).write_bytes(dataclasses.replace(first, pid=2**22 + 1).content())
+    with hold.hold(folder):
+        assert hold.Holder.read((folder / hold.NAME).read_bytes()).token != first.token
+        assert not paths.create_whole(folder / hold.NAME, b"")

@@ -8,7 +8,7 @@ import contextlib
 import functools
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import jax
@@ -49,10 +49,18 @@ class Checkpointer:
       directory: the folder of the checkpoints; it is made if it does not exist.
       latest: how many of the latest checkpoints to keep.
       read_only: True: create and delete nothing. Every process except process 0 is read-only in any case.
+      check: is called before each save; what it raises stops the save.
     """
 
-    def __init__(self, directory: PathLike, *, latest: int = 2, read_only: bool = False):
-        self.directory = paths.absolute(directory)
+    def __init__(
+        self,
+        directory: PathLike,
+        *,
+        latest: int = 2,
+        read_only: bool = False,
+        check: Callable[[], None] = lambda: None,
+    ):
+        self.directory, self._check = paths.absolute(directory), check
         # The step saved last, and the bytes of its state.
         self._last = (0, 0)
         create_manager = functools.partial(open_manager, self.directory, latest=latest, read_only=read_only)
@@ -82,6 +90,7 @@ class Checkpointer:
         if step in self._manager.all_steps():
             # It is the same state: the run was stopped and resumed at this step.
             return
+        self._check()
         tree = to_nested_dict(state)
         items = ocp.args.Composite(state=ocp.args.PyTreeSave(tree), digests=ocp.args.JsonSave(leaf_digests(tree)))
         metrics = None if score is None else integrity.score_with_digest(score)

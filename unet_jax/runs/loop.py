@@ -9,10 +9,12 @@ from ml_collections import ConfigDict
 from unet_jax.errors import UserError
 from unet_jax.experiment.imports import kept
 from unet_jax.runs.evaluate_and_save import evaluate_and_save
+from unet_jax.runs.hold import hold
 from unet_jax.runs.patience import out_of_patience
 from unet_jax.runs.score import score_run
 from unet_jax.runs.stop_signal import Interrupted
 from unet_jax.runs.training_run import TrainingRun, open_training_run
+from unet_jax.runs.workdir import resolve
 from unet_jax.runtime import parallel, processes
 from unet_jax.runtime.compile_notice import compile_notice
 from unet_jax.runtime.roofline import peak_meter, step_flops
@@ -44,17 +46,19 @@ def train_and_evaluate(
       The summary of that last evaluation, by the names of `evaluation/metrics.py`.
 
     Raises:
-      UserError: bad input, before the first step; or NaN or infinity in loss or gradient. The step is named.
+      UserError: another process holds the workdir; bad input, before the first step; or NaN or infinity in loss or gradient. The step is named.
       Interrupted: on Ctrl-C or SIGTERM, after saving.
     """
-    with kept(config.get("imports", ())):
-        with open_training_run(config, workdir, devices=devices, profile_steps=profile_steps) as run:
+    with hold(resolve(workdir)) as held, kept(config.get("imports", ())):
+        opened = open_training_run(config, workdir, devices=devices, profile_steps=profile_steps, check=held.check)
+        with opened as run:
             last_step = run.start_step if run.finished else train(run)
         # A signal may have come during the last evaluation or save.
         if any(processes.gather(run.stop.requested)):
             raise Interrupted(
                 f"stopped after step {last_step}, the last, before the best checkpoint was scored; the run is saved in {run.workdir}"
             )
+        held.check()
         return score_run(run.workdir, dataset=run.parts.dataset, devices=devices)
 
 
@@ -75,6 +79,7 @@ def train(run: TrainingRun) -> int:
     """
     step, unread = run.start_step, None
     while step < run.num_steps:
+        run.check()
         step += 1
         with run.meter.waiting_for_data():
             batch = parallel.shard(next(run.batches), run.devices)

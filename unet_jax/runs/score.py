@@ -15,6 +15,7 @@ from unet_jax.evaluation.evaluate import evaluate
 from unet_jax.experiment.build import create_dataset
 from unet_jax.inference.folder import MaskFolder, file_name
 from unet_jax.runs import shared_workdir
+from unet_jax.runs.hold import note_running
 from unet_jax.runs.load import Run, open_model
 from unet_jax.runs.workdir import resolve
 from unet_jax.runtime import processes
@@ -52,6 +53,7 @@ def score_run(
     # Also waits until every process has closed the run's checkpoints.
     processes.check_same({f"--{name}": value for name, value in {"split": split, "root": root, **chosen}.items()})
     run = open_model(folder, devices=devices, **chosen)
+    note_running(folder)
     shared_workdir.check_same_step(run.step, folder)
     if dataset is None:
         dataset = open_dataset(run, folder, root)

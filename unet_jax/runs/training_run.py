@@ -15,6 +15,7 @@ from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.checkpoints.recover import restore_latest
 from unet_jax.data.loading import train_pipeline
 from unet_jax.data.store.sources import InMemory
+from unet_jax.errors import UserError
 from unet_jax.experiment.build import Experiment, build_experiment, channel_names
 from unet_jax.experiment.imports import describe_unrecorded
 from unet_jax.experiment.sections import read_sections
@@ -22,7 +23,7 @@ from unet_jax.runs import shared_workdir
 from unet_jax.runs.patience import out_of_patience
 from unet_jax.runs.stop_signal import StopSignal
 from unet_jax.runs.warm_start import initialize_from
-from unet_jax.runs.workdir import add_start, resolve
+from unet_jax.runs.workdir import add_start
 from unet_jax.runtime import parallel, processes
 from unet_jax.tracking.curves import Curves
 from unet_jax.tracking.meter import Meter
@@ -53,6 +54,7 @@ class TrainingRun:
       p_step: `(state, batch) -> (state, metrics)`; the loop compiles it with the first batch.
       batches: the batches of all steps after `start_step`; this process's rows of them.
       val_source: the examples of val, decoded once.
+      check: raises an error where the workdir is no longer held.
       stop: set by a signal.
       any_process: says whether a signal came in any process.
       checkpointer: saves states.
@@ -80,6 +82,7 @@ class TrainingRun:
     p_step: Callable
     batches: Iterator[dict]
     val_source: InMemory
+    check: Callable[[], None]
     stop: StopSignal
     any_process: parallel.AnyProcessFlag
     checkpointer: Checkpointer
@@ -99,6 +102,7 @@ def open_training_run(
     *,
     devices: Sequence[jax.Device] | None = None,
     profile_steps: str = "",
+    check: Callable[[], None] = lambda: None,
 ) -> Iterator[TrainingRun]:
     """Checks the config, makes or checks the workdir, restores or initialises the state, and opens what records the run.
 
@@ -110,13 +114,13 @@ def open_training_run(
       workdir: the run's folder.
       devices: the devices to run on; all local ones by default.
       profile_steps: "FIRST:LAST" of the steps to trace, "" for none.
+      check: raises an error where the workdir is no longer held (`hold.py`); called before each step and each save.
 
     Raises:
       UserError: bad input.
     """
     # Before the data are prepared, which may take long.
     shared_workdir.check_same_job(config, devices)
-    processes.on_process_0(lambda: disk_space.check_writable(resolve(workdir)))
     profile = Profile(profile_steps)
     check_tensorboard(read_sections(config).train.tensorboard)
     parts = build_experiment(config, devices)
@@ -129,7 +133,9 @@ def open_training_run(
     with contextlib.ExitStack() as stack:
         # Entered first, so closed last: a signal during the last save is noticed too.
         stop = stack.enter_context(StopSignal())
-        checkpointer = stack.enter_context(Checkpointer(folder / "checkpoints", latest=config.checkpoint.latest))
+        checkpointer = stack.enter_context(
+            Checkpointer(folder / "checkpoints", latest=config.checkpoint.latest, check=check)
+        )
         start_step, state, origin = _initial_state(config, parts, checkpointer)
         ended_early = start_step < num_steps and processes.on_process_0(
             lambda: out_of_patience(metrics_path, train.patience, step=start_step, every=eval_every)
@@ -138,7 +144,7 @@ def open_training_run(
         curves = Curves(folder)
         if not finished:
             add_start(folder, start_step, **origin, imports=config.get("imports", ()))
-            stack.callback(curves.draw)
+            stack.callback(_draw_last, curves, check)
             _warn_of_little_room(checkpointer, state, config.checkpoint.latest)
         progress = stack.enter_context(contextlib.closing(Progress(start_step, num_steps)))
         names = channel_names(parts.module, parts.dataset.class_names)
@@ -153,7 +159,8 @@ def open_training_run(
                 palette=parts.dataset.palette,
             )
             stack.callback(tensorboard.close)
-        writer = MetricWriter(metrics_path, start_step, also=tensorboard.write_row if tensorboard else None)
+        also = tensorboard.write_row if tensorboard else None
+        writer = MetricWriter(metrics_path, start_step, also=also, check=check)
         meter = Meter(names, parts.report_classes, train.batch_size)
         profile.prepare(folder, start_step, num_steps, progress.print)
         stack.callback(profile.close)
@@ -186,6 +193,7 @@ def open_training_run(
             p_step=parallel.pmap_step(parts.create_step(), devices),
             batches=batches,
             val_source=val_source,
+            check=check,
             stop=stop,
             any_process=parallel.AnyProcessFlag(),
             checkpointer=checkpointer,
@@ -196,6 +204,15 @@ def open_training_run(
             profile=profile,
             tensorboard=tensorboard,
         )
+
+
+def _draw_last(curves: Curves, check: Callable[[], None]) -> None:
+    try:
+        check()
+    except UserError:
+        # Another process holds the workdir by now, and this error ends the run already.
+        return
+    curves.draw()
 
 
 def _initial_state(config: ConfigDict, parts: Experiment, checkpointer: Checkpointer) -> tuple[int, TrainState, dict]:

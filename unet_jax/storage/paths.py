@@ -172,6 +172,46 @@ def write_whole(path: Path, content: bytes) -> None:
         working.unlink(missing_ok=True)
 
 
+def create_whole(path: Path, content: bytes) -> bool:
+    """Writes a file only if there is none. Of several calls at once, from any machine, exactly one makes the file.
+
+    Returns:
+      True if this call has made the file, False if it was there.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    if in_bucket(path):
+        try:
+            fsspec.filesystem("gcs").pipe_file(os.fspath(path), content, mode="create")
+        except FileExistsError:
+            return False
+        return True
+    working = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        working.write_bytes(content)
+        try:
+            os.link(working, path)
+        except FileExistsError:
+            # Over NFS the answer may be lost and the request repeated; the number of links tells who made the file.
+            return os.stat(working).st_nlink > 1
+        except OSError:
+            return _create_in_place(path, content)
+        return True
+    finally:
+        working.unlink(missing_ok=True)
+
+
+def _create_in_place(path: Path, content: bytes) -> bool:
+    """Does what `create_whole` does on a file system without hard links; a reader may see the file while it is written."""
+    try:
+        with open(path, "xb") as file:
+            file.write(content)
+    except FileExistsError:
+        return False
+    return True
+
+
 def read_if_there(path: Path) -> str:
     """Returns the text of a file, or "" if there is no such file.
 

@@ -21,6 +21,7 @@ class MetricWriter:
       start_step: the step that the run goes on from. Rows of later steps are dropped, so that no step is in the file twice.
         A run that was killed after its last checkpoint leaves such rows.
       also: a function that gets the arguments of each `write`.
+      check: is called before each row; what it raises stops the write.
     """
 
     def __init__(
@@ -28,8 +29,9 @@ class MetricWriter:
         path: PathLike,
         start_step: int = 0,
         also: Callable[[int, str, Mapping[str, Any]], None] | None = None,
+        check: Callable[[], None] = lambda: None,
     ):
-        self.path, self._also = Path(path), also
+        self.path, self._also, self._check = Path(path), also, check
         if processes.process_index():
             return
         kept = "".join(_line(row) for row in read_metrics(self.path) if row["step"] <= start_step)
@@ -51,6 +53,7 @@ class MetricWriter:
         """
         if processes.process_index():
             return
+        self._check()
         with report_write_errors():
             paths.append(self.path, _line({"step": step, "split": split, **values}))
         if self._also:

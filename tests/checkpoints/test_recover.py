@@ -41,6 +41,11 @@ def flip(path, old, new):
     path.write_bytes(content.replace(old, new, 1))
 
 
+def empty(folder):
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
 def truncate(step):
     for path in (step / "state/d").iterdir():
         path.write_bytes(path.read_bytes()[:50])
@@ -48,7 +53,7 @@ def truncate(step):
 
 DAMAGES = {
     "a file cut off": (truncate, r"state .*OUT_OF_RANGE: .*state/d/"),
-    "no state": (lambda step: shutil.rmtree(step / "state"), r': state .*"state"'),
+    "an empty state": (lambda step: empty(step / "state"), ": state "),
     "another sha256": (
         lambda step: flip(step / "digests/metadata", b'step": "', b'step": "_'),
         r"damaged: step .*sha256",
@@ -57,10 +62,24 @@ DAMAGES = {
         lambda step: flip(step / "digests/metadata", b"x_0_0", b"x_0_8"),
         "damaged: digests .*state",
     ),
-    "no digests": (lambda step: shutil.rmtree(step / "digests"), ": digests "),
+    "empty digests": (lambda step: empty(step / "digests"), ": digests "),
+    "digests that are a list": (lambda step: (step / "digests/metadata").write_text("[1]"), "digests/metadata"),
+    "digests that are numbers": (
+        lambda step: (step / "digests/metadata").write_text('{"params/x_0_0/kernel": 1, "step": []}'),
+        "damaged: .*sha256",
+    ),
+    "digests far too deep": (lambda step: (step / "digests/metadata").write_text("[" * 100_000), ": digests "),
     "digests cut off": (lambda step: (step / "digests/metadata").write_text('{"st'), ": digests "),
     "no score": (lambda step: shutil.rmtree(step / "metrics"), "metrics/metrics.* missing"),
     "a score cut off": (lambda step: (step / "metrics/metrics").write_text('{"sco'), r"metrics/metrics.* \(.*char"),
+    "a score that is a list": (lambda step: (step / "metrics/metrics").write_text("[0.5]"), "metrics/metrics"),
+    "a score that is a number": (lambda step: (step / "metrics/metrics").write_text("0.5"), "metrics/metrics"),
+    "a score that is nothing": (lambda step: (step / "metrics/metrics").write_text("null"), "metrics/metrics"),
+    "a score far too deep": (lambda step: (step / "metrics/metrics").write_text("[" * 100_000), "metrics/metrics"),
+    "a score of a wrong type": (
+        lambda step: (step / "metrics/metrics").write_text('{"score": "0.5", "sha256": 5}'),
+        "metrics/metrics",
+    ),
     "another score": (
         lambda step: flip(step / "metrics/metrics", b"0.5", b"0.7"),
         "metrics/metrics.* not what was written",

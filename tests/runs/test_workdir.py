@@ -13,6 +13,7 @@ from helpers.originals import write_isbi2012
 
 import unet_jax
 from unet_jax.checkpoints.checkpointer import Checkpointer
+from unet_jax.checkpoints.finished import Contents
 from unet_jax.configs import isbi2012
 from unet_jax.data.datasets.electrodes.render import render
 from unet_jax.errors import UserError
@@ -87,7 +88,7 @@ def test_relative_paths_of_the_data_are_kept_as_absolute_ones(cache_dir, tmp_pat
         assert create_dataset(opened).fingerprint == dataset.fingerprint
         monkeypatch.chdir(tmp_path)
         with monkeypatch.context() as patch:
-            patch.setattr(run_folder, "saved_steps", lambda folder: [1])
+            patch.setattr(run_folder, "read_contents", lambda folder: Contents((1,), {}, (), ()))
             run_folder.open_workdir("run", config, dataset, 10)
         assert config.data.root == "data/isbi"
 

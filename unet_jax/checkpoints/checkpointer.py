@@ -17,6 +17,7 @@ import orbax.checkpoint as ocp
 from etils.epath import Path
 
 from unet_jax.checkpoints import disk_space, integrity
+from unet_jax.checkpoints.finished import UNFINISHED, read_contents
 from unet_jax.checkpoints.integrity import DamagedCheckpoint
 from unet_jax.checkpoints.orbax_manager import open_manager
 from unet_jax.checkpoints.tree import leaf_digest, leaf_digests, leaf_name, named_leaves, to_nested_dict
@@ -32,12 +33,8 @@ Tree = TypeVar("Tree")
 MISFIT = "the config differs from the one that it was trained with"
 
 
-def saved_steps(directory: Path) -> list[int]:
-    """Returns the steps of the finished checkpoints of a folder, in order; [] if there is no such folder."""
-    try:
-        return sorted(ocp.utils.checkpoint_steps(plain_folder(directory)))
-    except FileNotFoundError:
-        return []
+# Lines about what is no finished checkpoint, which are printed once.
+_printed: set[str] = set()
 
 
 class Checkpointer:
@@ -69,6 +66,9 @@ class Checkpointer:
         else:
             # Process 0 makes the folder.
             self._manager = processes.process_0_first("open checkpoints", create_manager)
+            if not processes.process_index():
+                self._remove_unfinished()
+        self._note_others()
 
     def save(self, step: int, state: Any, score: float | None = None) -> None:
         """Waits for an earlier save, then starts to save a state in the background.
@@ -101,6 +101,40 @@ class Checkpointer:
         if not saved:
             # Orbax can skip a save without an error.
             raise RuntimeError(f"checkpoint {step} was not saved into {self.directory}")
+
+    def clear_the_way(self, first: int, last: int) -> None:
+        """Moves what is no finished checkpoint, but has the name of a coming one, to `checkpoints_damaged/`; says so.
+
+        Without it the save of that step would fail.
+
+        Args:
+          first: the first step that may be saved.
+          last: the last one.
+
+        Raises:
+          UserError: something cannot be moved.
+        """
+        for name, why in read_contents(self.directory).others.items():
+            step = name.removesuffix(UNFINISHED)
+            coming = step == str(int(step)) and first <= int(step) <= last
+            # In a bucket an object is in nobody's way.
+            if coming and not (paths.in_bucket(self.directory) and not (self.directory / name).is_dir()):
+                print(
+                    f"warning: {self.directory / name} is no checkpoint ({why}) and was moved to {self._move_away(name)}"
+                )
+
+    def _remove_unfinished(self) -> None:
+        """Removes what the saves of a killed run have left."""
+        for name in read_contents(self.directory).unfinished:
+            print(f"note: {self.directory / name} is a save that a killed run has not finished; it is removed")
+            paths.remove(self.directory / name)
+
+    def _note_others(self) -> None:
+        others = "" if processes.process_index() else read_contents(self.directory).describe_others()
+        line = f"note: {self.directory} holds what is no finished checkpoint, and is passed over: {others}"
+        if others and line not in _printed:
+            _printed.add(line)
+            print(line)
 
     def steps(self) -> list[int]:
         """Returns every saved step, in order."""
@@ -168,14 +202,18 @@ class Checkpointer:
         Raises:
           UserError: the checkpoint cannot be moved.
         """
+        target = self._move_away(str(step))
+        self._manager.reload()
+        return target
+
+    def _move_away(self, name: str) -> Path:
         folder = self.directory.with_name(f"{self.directory.name}_damaged")
         # The same step may have been damaged before.
-        names = (str(step), *(f"{step}.{number}" for number in range(2, 1000)))
-        target = next(folder / name for name in names if not (folder / name).exists())
+        free = (name, *(f"{name}.{number}" for number in range(2, 1000)))
+        target = next(folder / name for name in free if not (folder / name).exists())
         with report_write_errors():
             folder.mkdir(exist_ok=True)
-            paths.move(self.directory / str(step), target)
-        self._manager.reload()
+            paths.move(self.directory / name, target)
         return target
 
     def read_leaves(self, step: int) -> dict[str, np.ndarray]:
@@ -293,7 +331,7 @@ class Checkpointer:
         self._manager.reload()
 
     def _unfinished(self, step: int) -> list[Path]:
-        return [path for path in self.directory.iterdir() if path.name.startswith(f"{step}.orbax-checkpoint-tmp")]
+        return [path for path in self.directory.iterdir() if path.name.startswith(f"{step}{UNFINISHED}")]
 
     def wait(self) -> None:
         """Waits until every save is on the disk. Every process calls it.

@@ -14,6 +14,19 @@ from unet_jax.storage.write_errors import first_line, translate_bucket_error
 
 REMEDY = "evaluate another one (unet-jax eval --checkpoint=STEP); a run that resumes goes on from the previous one"
 
+# What Orbax raises for files with another content than it wrote.
+UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    RecursionError,
+    NotImplementedError,
+)
+
 
 class DamagedCheckpoint(UserError):
     """Reports that the content of a checkpoint differs from what was saved.
@@ -66,7 +79,7 @@ def raise_if_damaged(item: str) -> Iterator[None]:
     except Exception as error:
         if bucket_error := translate_bucket_error(error):
             raise UserError(f"{item} cannot be read: {bucket_error}") from error
-        if not isinstance(error, OSError | ValueError | KeyError | TypeError | AttributeError):
+        if not isinstance(error, UNREADABLE):
             raise
         what = f"{item} cannot be read ({describe_read_error(error)})"
         if disk_space.error_number(error) in (None, errno.ENOENT, errno.ENOTDIR):

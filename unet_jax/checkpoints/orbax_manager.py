@@ -1,14 +1,16 @@
 """Sets up Orbax's manager of a folder of checkpoints for this project; `checkpointer.py` saves and reads through it."""
 
+import datetime
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import orbax.checkpoint as ocp
 from etils.epath import Path
 from orbax.checkpoint import checkpoint_managers as policies
 
 from unet_jax.checkpoints import integrity
+from unet_jax.checkpoints.finished import is_finished, read_contents
 from unet_jax.checkpoints.silence_orbax import silence_orbax
 from unet_jax.runtime import processes
 from unet_jax.storage.plain_folder import plain_folder
@@ -39,8 +41,9 @@ def open_manager(directory: Path, *, latest: int, read_only: bool) -> "Manager":
             create=False,
             read_only=read_only,
             multiprocessing_options=alone if several else ocp.options.MultiprocessingOptions(),
-            # Removes an unfinished checkpoint of a run that was killed.
-            cleanup_tmp_directories=not read_only,
+            step_name_format=_FinishedSteps(),
+            # In a bucket it would delete every folder that is no finished checkpoint, whoever made it.
+            cleanup_tmp_directories=False,
             # Without `best_fn`, best_step() would return the latest.
             best_fn=_score,
             best_mode="max",
@@ -69,12 +72,12 @@ class Manager(ocp.CheckpointManager):
         """Returns why the score of `step` is damaged, or "" if it is intact or none was written."""
         try:
             metrics = super().metrics(step)
-        except ValueError as error:
-            # The file is not JSON, or not UTF-8.
+        except integrity.UNREADABLE as error:
+            # The file is not JSON, or not UTF-8, or not a file.
             return f"metrics/metrics, its score, cannot be read ({integrity.describe_read_error(error)})"
         if metrics is None:
             return "metrics/metrics, its score, is missing" if self._was_scored(step) else ""
-        if "sha256" not in metrics:
+        if not isinstance(metrics, dict) or "sha256" not in metrics:
             return "metrics/metrics, its score, has no sha256: another version wrote it"
         return "" if integrity.is_score_intact(metrics) else "metrics/metrics, its score, is not what was written"
 
@@ -82,9 +85,33 @@ class Manager(ocp.CheckpointManager):
         try:
             metadata = json.loads((self.directory / str(step) / "_CHECKPOINT_METADATA").read_text())
             return "metrics" in metadata["item_handlers"]
-        except (OSError, ValueError, LookupError, TypeError):
+        except integrity.UNREADABLE:
             # Nobody can know; the state can be used without its score.
             return False
+
+
+class _Step(ocp.path.step.Metadata):
+    """A step and its folder, without its time: Orbax would read that from a file that may be damaged, and no rule needs it."""
+
+    @property
+    def commit_timestamp(self) -> datetime.datetime:
+        return datetime.datetime.fromtimestamp(0, datetime.UTC)
+
+
+class _FinishedSteps(ocp.path.step.NameFormat[_Step]):
+    """Names a checkpoint by its step, and finds the finished ones. Orbax takes every folder with a number for its name."""
+
+    def build_name(self, step: int) -> str:
+        return str(step)
+
+    def find_all(self, base_path: Path) -> Iterator[_Step]:
+        return iter([self.find_step(base_path, step) for step in read_contents(Path(base_path)).steps])
+
+    def find_step(self, base_path: Path, step: int) -> _Step:
+        path = Path(base_path) / self.build_name(step)
+        if not is_finished(path):
+            raise ValueError(f"{path} is no finished checkpoint")
+        return _Step(step, path)
 
 
 def _score(metrics: Mapping[str, float]) -> float:

@@ -143,6 +143,7 @@ def open_training_run(
         finished = ended_early or start_step >= num_steps
         curves = Curves(folder)
         if not finished:
+            processes.on_process_0(lambda: checkpointer.clear_the_way(start_step + 1, num_steps))
             add_start(folder, start_step, **origin, imports=config.get("imports", ()))
             stack.callback(_draw_last, curves, check)
             _warn_of_little_room(checkpointer, state, config.checkpoint.latest)

@@ -30,7 +30,7 @@ from etils.epath import Path
 from ml_collections import ConfigDict
 
 from unet_jax.checkpoints import disk_space
-from unet_jax.checkpoints.checkpointer import saved_steps
+from unet_jax.checkpoints.finished import read_contents
 from unet_jax.data.dataset import Dataset
 from unet_jax.data.datasets import splits
 from unet_jax.errors import UserError
@@ -142,7 +142,13 @@ def open_workdir(workdir: str | os.PathLike, config: ConfigDict, dataset: Datase
     new_config["imports"] = list(map(user_file.absolute, config.get("imports", ())))
     new_config["data"] = absolute_paths(new_config["data"])
     starts = []
-    steps = saved_steps(folder / "checkpoints")
+    checkpoints = read_contents(folder / "checkpoints")
+    steps = checkpoints.steps
+    if checkpoints.parts and not steps:
+        raise UserError(
+            f"--workdir={folder}: checkpoints/ holds no finished checkpoint, but parts of one: {checkpoints.describe_others()}; "
+            "restore one from a backup, move them away to start from the beginning, or give another --workdir"
+        )
     # Without a checkpoint there is nothing to protect.
     if steps:
         content = json.loads((folder / "versions.json").read_text())

@@ -1,0 +1,86 @@
+"""Tells the finished checkpoints in a folder from everything else in it that looks like one."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+
+from etils.epath import Path
+
+from unet_jax.storage import paths
+
+# Orbax gives a checkpoint its name when it is whole. On a disk it writes into a folder with this text in its name before.
+UNFINISHED = ".orbax-checkpoint-tmp"
+# In a bucket, where nothing can be renamed, this object marks a whole one.
+COMMITTED = "commit_success.txt"
+# Every finished checkpoint has these.
+PARTS = ("_CHECKPOINT_METADATA", "state", "digests")
+
+# Why an entry is no finished checkpoint.
+NOT_SAVED = "a save that has not finished"
+ZEROS = "a name with leading zeros"
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What a folder of checkpoints holds.
+
+    Attributes:
+      steps: the steps of the finished checkpoints, in order.
+      others: what is none, with the reason, by its name; only names that could be taken for a checkpoint.
+      unfinished: those of `others` that a save left, which was killed or still runs.
+      parts: those of `others` that hold a part of a checkpoint, such as one that was copied half.
+    """
+
+    steps: tuple[int, ...]
+    others: Mapping[str, str]
+    unfinished: tuple[str, ...]
+    parts: tuple[str, ...]
+
+    def describe_others(self) -> str:
+        """Returns `others` as text, such as "999 (an empty folder), 0007 (a name with leading zeros)"."""
+        return ", ".join(f"{name} ({why})" for name, why in self.others.items())
+
+
+def read_contents(directory: Path) -> Contents:
+    """Looks at the names in a folder of checkpoints and in each checkpoint; reads no file. No folder is an empty one.
+
+    A checkpoint that is finished here may still be damaged; `Checkpointer.restore` finds that out.
+
+    Args:
+      directory: the folder of the checkpoints.
+    """
+    try:
+        entries = sorted(directory.iterdir(), key=lambda path: path.name)
+    except (FileNotFoundError, NotADirectoryError):
+        entries = []
+    reasons = {path.name: _why_not_finished(path) for path in entries}
+    others = {name: why for name, why in reasons.items() if why}
+    return Contents(
+        steps=tuple(sorted(int(name) for name, why in reasons.items() if why == "")),
+        others=others,
+        unfinished=tuple(name for name, why in others.items() if why == NOT_SAVED),
+        parts=tuple(name for name, why in others.items() if why == ZEROS or why.startswith("a part")),
+    )
+
+
+def is_finished(path: Path) -> bool:
+    """Returns True if a path is that of a finished checkpoint."""
+    return _why_not_finished(path) == ""
+
+
+def _why_not_finished(path: Path) -> str | None:
+    """Returns "" for a finished checkpoint, None for a name that nobody takes for one, and else why it is none."""
+    if UNFINISHED in path.name:
+        return NOT_SAVED if path.is_dir() else "not a folder"
+    if not re.fullmatch("[0-9]+", path.name):
+        return None
+    if not path.is_dir():
+        return "not a folder"
+    missing = [part for part in PARTS if not (path / part).exists()]
+    if len(missing) == len(PARTS):
+        return "no checkpoint in it" if any(path.iterdir()) else "an empty folder"
+    if paths.in_bucket(path) and not (path / COMMITTED).exists():
+        return NOT_SAVED
+    if missing:
+        return f"a part of a checkpoint, without {' and '.join(missing)}"
+    return "" if str(int(path.name)) == path.name else ZEROS

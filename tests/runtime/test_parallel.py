@@ -12,7 +12,7 @@ from unet_jax.runtime import parallel
 @pytest.mark.parametrize("num_devices", [1, 2, 4])
 def test_predict_gathers_rows_in_order(num_devices):
     devices = jax.local_devices()[:num_devices]
-    predict = parallel.pmap_predict(lambda w, batch: {"y": w * batch["x"]}, devices)
+    predict = parallel.HostForward(lambda w, batch: {"y": w * batch["x"]}, devices)
     x = np.arange(24.0, dtype=np.float32).reshape(8, 3)
     out = predict(parallel.replicate(jnp.float32(2), devices), {"x": x})["y"]
     assert isinstance(out, np.ndarray)

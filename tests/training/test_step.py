@@ -95,7 +95,7 @@ def test_examples_are_the_same_on_any_number_of_devices():
         return augment_batch(key, batch, jax.lax.axis_index(parallel.AXIS) * len(batch["image"]), **AUGMENT)
 
     key, batch = jax.random.key(0), make_batch(rows=8)
-    one, *others = (parallel.pmap_predict(examples, jax.local_devices()[:n])(key, batch) for n in COUNTS)
+    one, *others = (parallel.HostForward(examples, jax.local_devices()[:n])(key, batch) for n in COUNTS)
     for other in others:
         jax.tree.map(np.testing.assert_array_equal, other, one)
 

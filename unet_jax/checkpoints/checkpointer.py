@@ -76,7 +76,8 @@ class Checkpointer:
         Every process calls it; process 0 writes.
 
         Args:
-          step: the step of the state. If it is saved already, nothing happens.
+          step: the step of the state. If it is saved already, nothing happens, unless it was saved without a score and now
+            has one: then it is saved again, with the score.
           state: a tree of host arrays.
           score: "best" is the highest score; NaN is the lowest. None: this checkpoint is never the best.
 
@@ -89,7 +90,10 @@ class Checkpointer:
             return
         if step in self._manager.all_steps():
             # It is the same state: the run was stopped and resumed at this step.
-            return
+            if score is None or self.is_scored(step):
+                return
+            self._check()
+            self._manager.delete(step)
         self._check()
         tree = to_nested_dict(state)
         items = ocp.args.Composite(state=ocp.args.PyTreeSave(tree), digests=ocp.args.JsonSave(leaf_digests(tree)))
@@ -173,6 +177,10 @@ class Checkpointer:
     def best_step(self) -> int | None:
         """Returns the step with the best score, or None if no checkpoint has a score."""
         return self._manager.best_step()
+
+    def is_scored(self, step: int) -> bool:
+        """Returns True if the checkpoint of `step` was saved with a score that is intact."""
+        return self._manager.metrics(step) is not None
 
     def leaf_names(self, step: int) -> set[str]:
         """Returns the names of all leaves saved at `step`, such as "params/enc_0/conv_0/kernel". Reads no array."""

@@ -6,7 +6,8 @@ to multiples of a size. The result is cropped to the size of the source.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import jax
@@ -19,11 +20,15 @@ from unet_jax.inference.images import as_array, check_image, to_channels
 from unet_jax.inference.options import MODES
 from unet_jax.models.network import Network
 from unet_jax.runtime import parallel
-from unet_jax.runtime.compile_notice import compile_notice
+from unet_jax.runtime.compile_notice import compile_notice, print_above_bar
+from unet_jax.runtime.out_of_memory import OutOfMemory, check_fits, report_out_of_memory
 from unet_jax.segmentation import ACTIVATIONS, resolve_report_classes, to_masks, to_probabilities
 
 # Seconds that the first batch of a size may take before a line says that the network is being compiled.
 NOTICE_AFTER_S = 3.0
+# Kernels of a CPU use scratch memory that the compiler's plan leaves out: up to this many times the plan in all.
+SCRATCH = 1.5
+REMEDY = "cut the image into smaller ones, predict with fewer heads (mode 'fast'), or use a machine or a device with more memory"
 
 
 def select_heads(module: Network, mode: str = "accurate", level: int = 0) -> Network:
@@ -79,7 +84,10 @@ def forward(module: Network, mode: str, variables: Mapping[str, Any], batch: Map
 
 
 class Program:
-    """Runs `fn(module, mode, variables, batch)` on several devices.
+    """Runs `fn(module, mode, variables, batch)` on several devices, with as many images at once as fit into the memory.
+
+    A batch that does not fit is run in parts: in halves, in quarters, down to one image per device. A line on stderr says so
+    once. Later batches of as many pixels are run in parts at once.
 
     Args:
       fn: such as `forward`.
@@ -92,8 +100,15 @@ class Program:
     """
 
     def __init__(self, fn: Callable, module: Network, mode: str, devices: Sequence[jax.Device]):
-        self._p_fn = parallel.pmap_predict(functools.partial(fn, module, mode), devices)
-        self.shapes: set[tuple] = set()
+        self._devices = tuple(devices)
+        self._p_fn = parallel.HostForward(functools.partial(fn, module, mode), devices)
+        self._compiled: dict[tuple, jax.stages.Compiled] = {}
+        # The smallest number of pixels per device that did not fit.
+        self._too_many = math.inf
+
+    @property
+    def shapes(self) -> Set[tuple]:
+        return self._compiled.keys()
 
     def __call__(self, variables: Any, batch: Mapping[str, np.ndarray]) -> Any:
         """Returns what `fn` returns, as NumPy arrays `[B, ...]`.
@@ -101,15 +116,54 @@ class Program:
         Args:
           variables: replicated over the devices.
           batch: arrays `[B, ...]`, B a multiple of the number of devices.
+
+        Raises:
+          OutOfMemory: one image per device does not fit.
         """
+        rows, height, width = batch["image"].shape[:3]
+        per_device = rows // len(self._devices)
+        while per_device > 1 and per_device * height * width >= self._too_many:
+            per_device = -(-per_device // 2)
+        while True:
+            try:
+                return self._run_in_parts(variables, batch, per_device * len(self._devices))
+            except OutOfMemory:
+                if per_device == 1:
+                    raise
+            # After the error is forgotten, and with it what its frames hold.
+            if self._too_many == math.inf:
+                print_above_bar(
+                    f"note: {rows} images of {height} x {width} pixels do not fit into the memory at once; fewer are "
+                    "predicted at a time. A smaller eval.batch_size leaves this attempt out"
+                )
+            self._too_many = min(self._too_many, per_device * height * width)
+            per_device = -(-per_device // 2)
+
+    def _run_in_parts(self, variables: Any, batch: Mapping[str, np.ndarray], rows: int) -> Any:
+        """Runs `rows` images at a time; the last part is filled up, so that all parts share one compiled program."""
+        total = len(batch["image"])
+        if rows == total:
+            return self._run(variables, batch)
+        parts = []
+        for start in range(0, total, rows):
+            index = np.minimum(np.arange(start, start + rows), total - 1)
+            parts.append(self._run(variables, {name: x[index] for name, x in batch.items()}))
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:total], *parts)
+
+    def _run(self, variables: Any, batch: Mapping[str, np.ndarray]) -> Any:
         key = self.key(batch)
-        if key in self.shapes:
-            return self._p_fn(variables, batch)
-        self.shapes.add(key)
-        height, width = batch["image"].shape[1:3]
-        # A small network compiles within these seconds; then nothing is printed.
-        with compile_notice(f"the network for images of {height} x {width} pixels", after_s=NOTICE_AFTER_S):
-            return self._p_fn(variables, batch)
+        rows, height, width = batch["image"].shape[:3]
+        size = f"{height} x {width} pixels"
+        what = f"an image of {size}" if rows == len(self._devices) else f"a batch of {rows} images of {size}"
+        with report_out_of_memory(what, REMEDY, self._devices):
+            if key not in self._compiled:
+                # A small network compiles within these seconds; then nothing is printed.
+                with compile_notice(f"the network for images of {height} x {width} pixels", after_s=NOTICE_AFTER_S):
+                    compiled = self._p_fn.compile(variables, batch)
+                # A batch can be halved, so it is halved in time; a single image is refused where it cannot fit.
+                check_fits(compiled, self._devices, scale=SCRATCH if rows > len(self._devices) else 1.0)
+                self._compiled[key] = compiled
+            return self._p_fn.run(self._compiled[key], variables, batch)
 
     @staticmethod
     def key(batch: Mapping[str, np.ndarray]) -> tuple:
@@ -210,7 +264,11 @@ class Predictor:
         return _program(fn, self.network, self.mode, self.devices)
 
     def run(self, fn: Callable, batch: Mapping[str, np.ndarray]) -> Any:
-        """Runs `fn` on a batch of arrays `[B, ...]`, B a multiple of `num_devices`; returns its NumPy arrays `[B, ...]`."""
+        """Runs `fn` on a batch of arrays `[B, ...]`, B a multiple of `num_devices`; returns its NumPy arrays `[B, ...]`.
+
+        Raises:
+          OutOfMemory: one image per device does not fit into the memory; see `Program`.
+        """
         return self.program(fn)(self._variables, batch)
 
     def probabilities(self, image: np.ndarray) -> np.ndarray:

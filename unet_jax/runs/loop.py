@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from unet_jax.errors import UserError
 from unet_jax.experiment.imports import kept
-from unet_jax.runs.evaluate_and_save import evaluate_and_save
+from unet_jax.runs.evaluate_and_save import evaluate_and_save, score_what_is_left
 from unet_jax.runs.hold import hold
 from unet_jax.runs.patience import out_of_patience
 from unet_jax.runs.score import score_run
@@ -17,7 +17,10 @@ from unet_jax.runs.training_run import TrainingRun, open_training_run
 from unet_jax.runs.workdir import resolve
 from unet_jax.runtime import parallel, processes
 from unet_jax.runtime.compile_notice import compile_notice
+from unet_jax.runtime.out_of_memory import check_fits, report_out_of_memory
 from unet_jax.runtime.roofline import peak_meter, step_flops
+
+REMEDY = "give a smaller train.batch_size or data.patch, a larger optim.accumulate, or model.remat"
 
 
 def train_and_evaluate(
@@ -51,7 +54,8 @@ def train_and_evaluate(
     """
     with hold(resolve(workdir)) as held, kept(config.get("imports", ())):
         opened = open_training_run(config, workdir, devices=devices, profile_steps=profile_steps, check=held.check)
-        with opened as run:
+        with report_out_of_memory(f"training with {_sizes(config)}", REMEDY, devices), opened as run:
+            score_what_is_left(run)
             last_step = run.start_step if run.finished else train(run)
         # A signal may have come during the last evaluation or save.
         if any(processes.gather(run.stop.requested)):
@@ -115,9 +119,18 @@ def train(run: TrainingRun) -> int:
     return step
 
 
+def _sizes(config: ConfigDict) -> str:
+    """Returns the options that the memory of a training step depends on, for a message."""
+    return (
+        f"train.batch_size={config.train.batch_size}, data.patch={tuple(config.data.patch)}, "
+        f"optim.accumulate={config.optim.accumulate}"
+    )
+
+
 def _compile_step(run: TrainingRun, batch) -> None:
     with run.meter.compiling(), compile_notice("the training step"):
         run.p_step = parallel.compile_step(run.p_step, run.state, batch)
+    check_fits(run.p_step, parallel.local_devices(run.devices))
     with run.meter.paused():
         flops = step_flops(run.p_step, accumulate=run.config.optim.accumulate, devices=run.devices)
         if flops > 0:

@@ -145,7 +145,7 @@ def run(
         with _join_job(values):
             main(*positional)
     except Exception as error:
-        user_error = error if isinstance(error, UserError) else translate_bucket_error(error)
+        user_error = error if isinstance(error, UserError) else translate_bucket_error(error) or _out_of_memory(error)
         if user_error is None or any(arg.lstrip("-").startswith("traceback") for arg in sys.argv[1:]):
             raise
         print(f"error: {user_error}", file=sys.stderr)
@@ -153,6 +153,16 @@ def run(
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _out_of_memory(error: Exception) -> UserError | None:
+    """Returns the error for the user if the memory is full, and None for any other error."""
+    # Only where it is needed: importing JAX takes long.
+    if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+        return None
+    from unet_jax.runtime.out_of_memory import translate_memory_error
+
+    return translate_memory_error(error)
 
 
 def help_text(doc: str | None, values: flags.FlagValues) -> str:

@@ -30,7 +30,7 @@ def compile_notice(what: str, after_s: float = 0.0) -> Iterator[None]:
 
     def announce() -> None:
         announced.set()
-        _print(f"Compiling {what} (the first time about a minute for a large network{_where_kept()}) ...")
+        print_above_bar(f"Compiling {what} (the first time about a minute for a large network{_where_kept()}) ...")
 
     if after_s:
         timer = threading.Timer(after_s, announce)
@@ -46,7 +46,7 @@ def compile_notice(what: str, after_s: float = 0.0) -> Iterator[None]:
             timer.cancel()
             timer.join()
     if announced.is_set():
-        _print(f"Compiled {what} in {time.perf_counter() - begin:.1f} s.")
+        print_above_bar(f"Compiled {what} in {time.perf_counter() - begin:.1f} s.")
 
 
 def _where_kept() -> str:
@@ -61,7 +61,8 @@ def _where_kept() -> str:
     return f"; later runs read it from {shown}"
 
 
-def _print(line: str) -> None:
+def print_above_bar(line: str) -> None:
+    """Prints a line to stderr, above a progress bar if there is one."""
     # Imported only here: a program without a bar need not load it.
     from tqdm import tqdm
 

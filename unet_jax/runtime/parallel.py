@@ -44,6 +44,10 @@ class CompiledStep(Protocol):
         """Returns XLA's count of the work of one run on one device, by name."""
         ...
 
+    def memory_analysis(self) -> Any:
+        """Returns XLA's plan of the memory of one device."""
+        ...
+
 
 def broadcast(tree: Tree) -> Tree:
     """Returns process 0's arrays in every process, bit by bit. Every process calls it.
@@ -190,6 +194,9 @@ class _StepOfLocalRows:
     def cost_analysis(self):
         return self._compiled.cost_analysis()
 
+    def memory_analysis(self):
+        return self._compiled.memory_analysis()
+
 
 def compile_lowered(lowered: jax.stages.Lowered, platform: str) -> jax.stages.Compiled:
     """Compiles a lowered training step for devices of a platform ("cpu", "gpu", "tpu")."""
@@ -215,20 +222,39 @@ def pmap_forward(fn: Callable, devices: Sequence[jax.Device] | None = None) -> C
     )
 
 
-def pmap_predict(fn: Callable, devices: Sequence[jax.Device] | None = None) -> Callable:
-    """Returns a `pmap_forward` of `fn` that takes and returns host arrays.
+class HostForward:
+    """Runs a `pmap_forward` of `fn` on host arrays, and compiles it once for each shape.
 
-    Returns:
-      A callable `(variables, batch) -> outputs`. Every leaf of `batch` is `[B, ...]`, where B is a multiple of the number of
-      local devices. Every leaf of the outputs is a NumPy array `[B, ...]`.
+    Args:
+      fn: `(variables, batch) -> outputs`. Every leaf of `batch` and of the outputs is `[B, ...]`.
+      devices: of this process; None for all local devices.
     """
-    p_fn = pmap_forward(fn, devices)
 
-    def predict(variables, batch):
-        outputs = p_fn(variables, shard(batch, devices))
+    def __init__(self, fn: Callable, devices: Sequence[jax.Device] | None = None):
+        self._devices = local_devices(devices)
+        self._p_fn: Any = pmap_forward(fn, self._devices)
+
+    def compile(self, variables: Any, batch: Any) -> jax.stages.Compiled:
+        """Returns the compiled program for arrays of these shapes; see `run`."""
+        return self._p_fn.lower(variables, shard(batch, self._devices)).compile()
+
+    def run(self, program: jax.stages.Compiled, variables: Any, batch: Any) -> Any:
+        """Runs a program that `compile` has returned.
+
+        Args:
+          program: compiled for arrays of these shapes.
+          variables: replicated over the devices.
+          batch: every leaf is `[B, ...]`, where B is a multiple of the number of devices.
+
+        Returns:
+          The outputs. Every leaf is a NumPy array `[B, ...]`.
+        """
+        outputs = program(variables, shard(batch, self._devices))
         return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), outputs)
 
-    return predict
+    def __call__(self, variables: Any, batch: Any) -> Any:
+        """Compiles the program and runs it once; see `run`."""
+        return self.run(self.compile(variables, batch), variables, batch)
 
 
 def to_host(tree: Tree) -> Tree:

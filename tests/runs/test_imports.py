@@ -191,7 +191,9 @@ def write_run(path):
     config = tiny_config("", imports=(str(path),))
     del config.model["features"]
     (workdir / "config.json").write_text(config.to_json())
-    (workdir / "versions.json").write_text(json.dumps({"starts": [{"imports": imports.digests([str(path)])}]}))
+    facts = {"fingerprint": "", "class_names": ["a"], "channels": 1, "overlapping": False, "palette": [], "splits": {}}
+    starts = [{"imports": imports.digests([str(path)])}]
+    (workdir / "versions.json").write_text(json.dumps({"data": facts, "starts": starts}))
     return workdir
 
 

@@ -109,7 +109,7 @@ def test_folders_that_are_no_run_are_refused(run, tmp_path):
             lambda: change(run / "versions.json", lambda content: content.update({workdir.PRUNED: {}})),
             r"--workdir=.*pruned",
         ),
-        (lambda: (run / "config.json").write_text("{"), r"--workdir=.*\(.*line 1.*\)"),
+        (lambda: (run / "config.json").write_text("{"), r"config\.json .*\(.*line 1.*\)"),
         (lambda: (run / "config.json").unlink(), r"--workdir=.*config\.json"),
     ):
         spoil()

@@ -57,6 +57,51 @@ def test_a_row_after_a_line_cut_off_is_not_lost(tmp_path):
     assert [(row["step"], row["split"]) for row in metrics_file.read_metrics(path)] == [(2, "train"), (3, "val")]
 
 
+def test_what_a_crash_left_is_dropped_and_said(tmp_path, capsys):
+    path = tmp_path / "metrics.jsonl"
+    whole = b'{"step": 1, "split": "train", "loss": 0.5}\n'
+    path.write_bytes(whole + b'{"step": 2, "split": "val", "iou_poo' + bytes(500))
+    assert len(metrics_file.read_metrics(path)) == 1
+    metrics_file.MetricWriter(path, start_step=2)
+    assert path.read_bytes() == whole
+    assert f"{path}: dropped 1 of its lines" in (printed := capsys.readouterr().out)
+    assert "(line 2)" in printed
+    metrics_file.MetricWriter(path, start_step=2)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[1]",
+        b"3",
+        b"null",
+        b'"step"',
+        b"{}",
+        b'{"step": 1}',
+        b'{"step": "1", "split": "val"}',
+        b'{"step": true, "split": "val"}',
+        b'{"step": 1.5, "split": "val"}',
+        b'{"step": 1, "split": ["val"]}',
+        b'{"step": 1, "split": "val", "iou_pooled/mean": "0.5"}',
+        b'{"step": 1, "split": "val", "iou_pooled/mean": {}}',
+        b"\xff\xfe\x00",
+        b"[" * 100_000,
+    ],
+)
+def test_what_is_no_row_is_left_out(tmp_path, line):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(line + b'\n{"step": 1, "split": "val", "iou_pooled/mean": null}\n')
+    assert metrics_file.read_metrics(path) == [{"step": 1, "split": "val", "iou_pooled/mean": None}]
+
+
+def test_what_is_no_file_is_named(tmp_path):
+    (tmp_path / "metrics.jsonl").mkdir()
+    for read in (metrics_file.read_metrics, metrics_file.MetricWriter):
+        with pytest.raises(UserError, match=rf"{tmp_path}/metrics\.jsonl cannot be read"):
+            read(tmp_path / "metrics.jsonl")
+
+
 def test_meter_pools_over_a_window_and_times_steps_alone(meter, clock):
     with meter.compiling():
         clock[0] += 20.0

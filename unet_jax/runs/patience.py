@@ -23,6 +23,6 @@ def out_of_patience(metrics_path: Path, patience: int, *, step: int, every: int)
     scores = []
     for row in read_metrics(metrics_path):
         if row["split"] == "val" and row["step"] <= step and row["step"] % every == 0:
-            score = row["iou_pooled/mean"]
+            score = row.get("iou_pooled/mean")
             scores.append(-math.inf if score is None else score)
     return 0 < patience < len(scores) and max(scores[-patience:]) <= max(scores[:-patience])

@@ -5,7 +5,6 @@ any step follows from the nearest checkpoint before it, by the training step of 
 packages and the number of devices that trained the run; with others they differ by rounding.
 """
 
-import json
 import math
 import os
 import sys
@@ -21,6 +20,7 @@ from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.data.loading import train_pipeline
 from unet_jax.errors import UserError
 from unet_jax.experiment.build import build_experiment
+from unet_jax.runs.records import read_versions
 from unet_jax.runs.warm_start import initialize_from
 from unet_jax.runs.workdir import PRUNED, load_config, load_facts, resolve
 from unet_jax.runtime import parallel
@@ -85,11 +85,8 @@ class Replay:
           UserError: no run can be read there; or as the constructor.
         """
         folder = resolve(workdir)
-        try:
-            config = load_config(folder)
-            _read(folder)
-        except (OSError, json.JSONDecodeError) as error:
-            raise UserError(f"--workdir={folder} cannot be read ({error}); give the folder of a whole run") from error
+        config = load_config(folder)
+        _read(folder)
         return cls(config, f"--workdir={folder}", workdir=folder, devices=devices)
 
     def step_of(self, which: str | int) -> int:
@@ -210,13 +207,13 @@ class Replay:
 
 def _read(workdir: Path) -> dict:
     """Reads `versions.json`; raises UserError if the folder holds a pruned network."""
-    facts = load_facts(workdir)
-    content = json.loads((workdir / "versions.json").read_text())
+    load_facts(workdir)
+    content = read_versions(workdir)
     if PRUNED in content:
         raise UserError(
             f"--workdir={workdir} holds a pruned network, which was not trained there; give the folder of its run"
         )
-    return content | {"data": facts}
+    return content
 
 
 def _scores(workdir: Path) -> dict[int, float]:
@@ -224,6 +221,6 @@ def _scores(workdir: Path) -> dict[int, float]:
     scores = {}
     for row in read_metrics(workdir / "metrics.jsonl"):
         if row["split"] == "val":
-            score = row["iou_pooled/mean"]
+            score = row.get("iou_pooled/mean")
             scores[row["step"]] = math.nan if score is None else score
     return scores

@@ -36,12 +36,13 @@ from unet_jax.data.datasets import splits
 from unet_jax.errors import UserError
 from unet_jax.experiment.imports import ImportsError, digests
 from unet_jax.experiment.sections import read_sections
+from unet_jax.runs.records import REMEDY, read_config, read_versions
 from unet_jax.runs.resume import resume_conflict
 from unet_jax.runs.run_folder import NO_RUN
 from unet_jax.runtime import processes, user_file
 from unet_jax.storage import json_file, paths
 from unet_jax.storage.digests import file_sha256
-from unet_jax.storage.write_errors import report_write_errors
+from unet_jax.storage.write_errors import first_line, report_write_errors
 
 # Keys that a resumed run may change. No result depends on them, except that `train.patience` decides where a run ends.
 # The data of `data.root`, `data.split_file` and `data.data_dir` may move; their fingerprint must stay the same. The files
@@ -151,7 +152,7 @@ def open_workdir(workdir: str | os.PathLike, config: ConfigDict, dataset: Datase
         )
     # Without a checkpoint there is nothing to protect.
     if steps:
-        content = json.loads((folder / "versions.json").read_text())
+        content = _read_versions(folder)
         if PRUNED in content:
             raise UserError(
                 f"--workdir={folder} holds a pruned network, which has no state of the optimiser to resume from; give another "
@@ -206,7 +207,7 @@ def add_start(
     if processes.process_index() != 0:
         return
     path = workdir / "versions.json"
-    content = json.loads(path.read_text())
+    content = read_versions(workdir)
     origin: dict[str, Any] = {"init_from": init_from} if init_from else {}
     if encoder_weights:
         origin["encoder_weights_sha256"] = file_sha256(encoder_weights)
@@ -242,23 +243,30 @@ def load_config(workdir: str | os.PathLike, imports: Sequence[str] | None = None
     path = resolve(workdir) / "config.json"
     if not path.exists():
         raise UserError(f"--workdir={workdir} {NO_RUN}")
-    config = ConfigDict({"imports": (), **json_file.tuples(json.loads(path.read_text()))})
-    if imports is not None:
-        config.imports = tuple(imports)
+    content = read_config(path.parent)
     try:
+        config = ConfigDict({"imports": (), **json_file.tuples(content)})
+        if imports is not None:
+            config.imports = tuple(imports)
         read_sections(config)
-        _warn_of_changes(path.parent, config.imports)
     except ImportsError as error:
         raise UserError(f"--workdir={workdir}: {error}") from error
     except UserError as error:
         raise UserError(f"--workdir={workdir}: its config.json is of another version ({error}); train again") from error
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        # A value of another type, where no check of a section has looked first.
+        raise UserError(f"{path} is damaged or of another version ({first_line(error)}); {REMEDY}") from error
+    try:
+        _warn_of_changes(path.parent, config.imports)
+    except ImportsError as error:
+        raise UserError(f"--workdir={workdir}: {error}") from error
     return config
 
 
 def imported_digests(workdir: str | os.PathLike) -> list[dict[str, str]]:
     """Returns, for each start of a run, the sha256 of the files that it imports and of the modules of their folders."""
-    path = resolve(workdir) / "versions.json"
-    starts = json.loads(path.read_text())["starts"] if path.exists() else []
+    folder = resolve(workdir)
+    starts = read_versions(folder)["starts"] if (folder / "versions.json").exists() else []
     return [start.get("imports", {}) for start in starts]
 
 
@@ -302,10 +310,16 @@ def load_facts(workdir: str | os.PathLike) -> dict[str, Any]:
     Raises:
       UserError: there are none.
     """
-    path = resolve(workdir) / "versions.json"
-    if not path.exists():
-        raise UserError(f"--workdir={workdir} has no versions.json: its run was never started; train first")
-    return json.loads(path.read_text())["data"]
+    return _read_versions(resolve(workdir))["data"]
+
+
+def _read_versions(workdir: Path) -> dict[str, Any]:
+    try:
+        return read_versions(workdir)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"--workdir={workdir} has no versions.json, which every run writes when it starts; restore the file, or train first"
+        ) from error
 
 
 def versions() -> dict[str, Any]:
@@ -331,8 +345,10 @@ def versions() -> dict[str, Any]:
 
 def _check_same(workdir: Path, new_config: dict, facts: dict) -> None:
     """Raises UserError if the run in `workdir` has another config or other data."""
-    path = workdir / "config.json"
-    network = json.loads(path.read_text())["model"]["name"] if path.exists() else new_config["model"]["name"]
+    network = new_config["model"]["name"]
+    if (workdir / "config.json").exists():
+        section = read_config(workdir).get("model")
+        network = section.get("name", network) if isinstance(section, dict) else network
     # Before its config is read: the files that add its network may be others than those of the new config.
     if network != new_config["model"]["name"]:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Writes JSON files in one move, so that a file is whole whenever it exists."""
+"""Writes JSON files in one move, so that a file is whole whenever it exists, and reads them."""
 
 import json
 import math
@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from etils.epath import Path
 
+from unet_jax.errors import UserError
 from unet_jax.storage import paths
+from unet_jax.storage.write_errors import first_line, translate_bucket_error
 
 
 def write(path: str | Path, value: Any, indent: int | None = None) -> None:
@@ -26,6 +28,33 @@ def write(path: str | Path, value: Any, indent: int | None = None) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     paths.write_whole(path, (json.dumps(value, indent=indent, allow_nan=False) + "\n").encode())
+
+
+def read_object(path: Path, remedy: str) -> dict[str, Any]:
+    """Reads a file that holds a JSON object.
+
+    Args:
+      path: the file.
+      remedy: the end of the message.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      UserError: the file cannot be read, or holds something else: a crash of the machine may leave it empty or cut off.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        # Not UTF-8 is a ValueError too.
+        raise UserError(f"{path} is empty, cut off or no JSON ({first_line(error)}); {remedy}") from error
+    except Exception as error:
+        if bucket_error := translate_bucket_error(error):
+            raise UserError(f"{path} cannot be read: {bucket_error}") from error
+        if isinstance(error, FileNotFoundError) or not isinstance(error, OSError):
+            raise
+        raise UserError(f"{path} cannot be read ({error.strerror or error}); {remedy}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds a {type(value).__name__}, not an object with keys; {remedy}")
+    return value
 
 
 def plain(value: Any) -> Any:

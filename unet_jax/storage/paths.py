@@ -212,14 +212,18 @@ def _create_in_place(path: Path, content: bytes) -> bool:
     return True
 
 
-def read_if_there(path: Path) -> str:
+def read_if_there(path: Path, errors: str = "strict") -> str:
     """Returns the text of a file, or "" if there is no such file.
+
+    Args:
+      path: the file.
+      errors: what to do with bytes that are not UTF-8; see `bytes.decode`.
 
     Raises:
       UserError: the bucket cannot be reached. (`is_dir` returns False in that case, as for a missing folder.)
     """
     try:
-        return path.read_text()
+        return path.read_bytes().decode(errors=errors)
     except FileNotFoundError as error:
         if bucket_error := translate_bucket_error(error):
             raise bucket_error from error

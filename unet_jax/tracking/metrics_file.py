@@ -1,12 +1,12 @@
 """`metrics.jsonl`: the metrics of a run, one JSON object a line."""
 
-import contextlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from etils.epath import Path
 
+from unet_jax.errors import UserError
 from unet_jax.runtime import processes
 from unet_jax.storage import json_file, paths
 from unet_jax.storage.paths import PathLike
@@ -19,7 +19,7 @@ class MetricWriter:
     Args:
       path: the file.
       start_step: the step that the run goes on from. Rows of later steps are dropped, so that no step is in the file twice.
-        A run that was killed after its last checkpoint leaves such rows.
+        A run that was killed after its last checkpoint leaves such rows. What is no row is dropped too, with a warning.
       also: a function that gets the arguments of each `write`.
       check: is called before each row; what it raises stops the write.
     """
@@ -34,11 +34,20 @@ class MetricWriter:
         self.path, self._also, self._check = Path(path), also, check
         if processes.process_index():
             return
-        kept = "".join(_line(row) for row in read_metrics(self.path) if row["step"] <= start_step)
+        lines = _lines(self.path)
+        rows = [row for row in map(_parse, lines) if row]
+        broken = [number for number, line in enumerate(lines, 1) if line and not _parse(line)]
+        if broken:
+            print(
+                f"warning: {self.path}: dropped {len(broken)} of its lines, which a crash has cut off or which are no rows "
+                f"(line {', '.join(map(str, broken[:5]))}{', ...' if len(broken) > 5 else ''})"
+            )
+        kept = "".join(_line(row) for row in rows if row["step"] <= start_step)
         # The file differs if it holds later rows, or if its last line was cut off.
-        if paths.read_if_there(self.path) != kept:
-            # In one move, so that a crash loses no row.
-            paths.write_whole(self.path, kept.encode())
+        if "\n".join(lines) != kept:
+            with report_write_errors():
+                # In one move, so that a crash loses no row.
+                paths.write_whole(self.path, kept.encode())
 
     def write(self, step: int, split: str, values: Mapping[str, Any]) -> None:
         """Appends one row. The row is in the file when this returns. NaN and infinities become null.
@@ -61,13 +70,31 @@ class MetricWriter:
 
 
 def read_metrics(path: PathLike) -> list[dict[str, Any]]:
-    """Reads the rows of a `metrics.jsonl`, in order. Leaves out a line that a crash has cut off."""
-    path = Path(path)
-    rows = []
-    for line in paths.read_if_there(path).splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
-            rows.append(json.loads(line))
-    return rows
+    """Reads the rows of a `metrics.jsonl`, in order. Leaves out what is no row, such as a line that a crash has cut off."""
+    return [row for row in map(_parse, _lines(Path(path))) if row]
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        # A crash of the machine may leave bytes that are no text.
+        return paths.read_if_there(path, errors="replace").split("\n")
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror or error}); make it readable, or move it away"
+        ) from error
+
+
+def _parse(line: str) -> dict[str, Any] | None:
+    """Returns the row of a line, or None for a line that is none: cut off, empty, or not as `MetricWriter` writes it."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    right = isinstance(row, dict) and type(row.get("step")) is int and isinstance(row.get("split"), str)
+    numbers = right and all(
+        value is None or isinstance(value, int | float) for key, value in row.items() if key != "split"
+    )
+    return row if numbers else None
 
 
 def _line(row: dict) -> str:

@@ -109,7 +109,7 @@ def _open(workdir) -> Run:
     config, facts = folder.load_config(workdir), folder.load_facts(workdir)
     with Checkpointer(workdir / "checkpoints", read_only=True) as checkpointer:
         step, latest = checkpointer.step_of("best"), checkpointer.latest_step()
-    num_steps = read_sections(config).resolve_durations(facts["splits"]["train"]).num_steps
+    num_steps = read_sections(config).resolve_durations(facts["splits"].get("train", 1)).num_steps
     if (workdir / "metrics.jsonl").exists() and latest < num_steps and not config.train.patience:
         print(f"note: {workdir} is not finished (step {latest} of {num_steps})")
     keys = {

@@ -12,6 +12,7 @@ from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.errors import UserError
 from unet_jax.runs import workdir as folder
 from unet_jax.runs.load import open_run
+from unet_jax.runs.records import read_versions
 from unet_jax.storage import json_file, paths
 from unet_jax.storage.write_errors import report_write_errors
 
@@ -69,7 +70,7 @@ def write(
     source, target = folder.resolve(workdir), folder.resolve(out)
     check_free(target, overwrite)
     run = open_run(source, checkpoint=step, mode="accurate", level=level)
-    versions = json.loads((source / "versions.json").read_text())
+    versions = read_versions(source)
     versions[folder.PRUNED] = {"from": str(source), "step": step, "level": level, "mode": mode, **about}
     working = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
@@ -101,7 +102,7 @@ def check_free(out: str | os.PathLike, overwrite: bool) -> None:
     if not place.exists() or (place.is_dir() and not any(place.iterdir())):
         return
     versions = place / "versions.json"
-    if not versions.is_file() or folder.PRUNED not in json.loads(versions.read_text()):
+    if not versions.is_file() or folder.PRUNED not in json_file.read_object(versions, "give another --out"):
         raise UserError(f"{place} exists and is not a pruned network; give another --out")
     if not overwrite:
         raise UserError(f"{place} already holds a pruned network; give another --out, or --overwrite to replace it")

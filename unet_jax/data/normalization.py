@@ -55,3 +55,30 @@ def normalize(image: np.ndarray, mode: str = "image", stats: tuple[np.float32, n
     """
     offset, divisor = statistics(image, mode) if stats is None else stats
     return (image.astype(np.float32) - offset) / divisor
+
+
+def check_depth(what: str, dtype: str, trained: str, mode: str) -> None:
+    """Checks that images have the depth that a network was trained on, where the depth changes what it sees.
+
+    The mode "range" divides by the largest value of the type. So an image of 12 bits in a file of 16 would be a sixteenth as
+    bright for a network that was trained on 8 bits. The mode "image" gives the same numbers at every depth.
+
+    Args:
+      what: the images, for the error.
+      dtype: their pixel type.
+      trained: the pixel type that the network was trained on; "" if it is not known.
+      mode: see `normalize`.
+
+    Raises:
+      UserError: the mode is "range", and the two types are not the same.
+    """
+    if mode == "range" and trained and dtype != trained:
+        raise UserError(
+            f"{what}: has {_bits(dtype)} pixels, and the network was trained on {_bits(trained)} ones with "
+            f"data.normalize='range', which divides by the largest value of the type; save {what} with {_bits(trained)} "
+            "pixels, or train with data.normalize='image'"
+        )
+
+
+def _bits(dtype: str) -> str:
+    return f"{8 * np.dtype(dtype).itemsize}-bit ({dtype})"

@@ -1,11 +1,14 @@
 """Prediction of image files: masks and pictures as files."""
 
+import contextlib
 import io
 import itertools
+import math
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from etils.epath import Path
@@ -18,7 +21,7 @@ from unet_jax.inference.predictor import Predictor, forward
 from unet_jax.inference.throughput import ThroughputMeter
 from unet_jax.plotting import drawing, index_page
 from unet_jax.segmentation import to_masks
-from unet_jax.storage.paths import expand, glob, in_bucket, to_path
+from unet_jax.storage.paths import expand, glob, in_bucket, to_path, write_whole
 from unet_jax.storage.write_errors import report_write_errors
 
 # The folders of the results.
@@ -71,15 +74,17 @@ def predict_folder(
       `num_images`, `num_compiles`, `seconds`, `images_per_s` (as in `evaluate`), and `folders`, the paths of those written.
 
     Raises:
-      UserError: a file or folder is absent, a folder has no image, files cannot be read or written, two images would have
-        one name, `out_dir` is a file or holds the images, a run or a data set, or a result exists and `overwrite` is False.
+      UserError: a file or folder is absent, a folder has no image, files cannot be read or written, an image does not fit
+        the network or the memory, two images would have one name, `out_dir` is a file, lies in a folder of the images, or
+        holds the images, a run or a data set, or a result exists and `overwrite` is False.
     """
     out = expand(out_dir, "--out")
     others: list[Path] = []
-    paths = list_inputs([images] if isinstance(images, str | os.PathLike) else images, others.append)
+    inputs = [images] if isinstance(images, str | os.PathLike) else images
+    paths = list_inputs(inputs, others.append)
     writer = MaskFolder(predictor, out, overlays=True, palette=palette)
     with report_write_errors():
-        _check_out(out, paths)
+        _check_out(out, inputs, paths)
         for path in (folder / f"{path.stem}.png" for path in paths for folder in writer.folders):
             if not overwrite and path.exists():
                 raise UserError(f"{path} exists; {REMEDY}")
@@ -90,14 +95,17 @@ def predict_folder(
     sizes = _padded_sizes(paths, predictor)
     if process_index == 0:
         _print_others(others)
-    paths = sorted(paths, key=lambda path: (sizes[path], path))[process_index::process_count]
+    # The largest first: if they do not fit into the memory, nothing has been written.
+    paths = sorted(paths, key=lambda path: (-math.prod(sizes[path]), sizes[path], path))[process_index::process_count]
     program, throughput = predictor.program(forward), ThroughputMeter()
     num_shapes = len(program.shapes)
     for group in (list(group) for _, group in itertools.groupby(paths, sizes.get)):
         rows = balanced_batch_size(len(group), max(batch_size, 1))
         for chunk in (group[start : start + rows] for start in range(0, len(group), rows)):
             arrays, shapes_before = [image_files.read_image(path) for path in chunk], len(program.shapes)
-            for path, array, probabilities in zip(chunk, arrays, predictor.predict_images(arrays, rows), strict=True):
+            with _naming(chunk[0]):
+                predicted = predictor.predict_images(arrays, rows)
+            for path, array, probabilities in zip(chunk, arrays, predicted, strict=True):
                 masks, ids = to_masks(probabilities, predictor.module.activation)
                 writer.write(path.stem, masks, ids, array)
             throughput.tick(len(chunk), len(program.shapes) == shapes_before)
@@ -108,8 +116,23 @@ def predict_folder(
     return counts | throughput.read() | {"folders": [str(folder) for folder in writer.folders]}
 
 
-def _check_out(out_dir: Path, paths: Sequence[Path]) -> None:
-    """Raises UserError if the folder of the results is a file, a run or a data folder, or holds an image to predict."""
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Adds the path of the image to a `UserError` that is raised inside the context."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _check_out(out_dir: Path, inputs: Sequence[str | os.PathLike], paths: Sequence[Path]) -> None:
+    """Raises UserError if the folder of the results is a file, a run or a data folder, or mixes with the images.
+
+    Args:
+      out_dir: the folder of the results.
+      inputs: what the user gave: image files, and folders of image files.
+      paths: the image files.
+    """
     if out_dir.is_file():
         raise UserError(f"--out={out_dir} is a file; give a folder")
     place = _real(out_dir)
@@ -118,6 +141,12 @@ def _check_out(out_dir: Path, paths: Sequence[Path]) -> None:
         folder = _real(parent)
         if folder == place or any(f"{folder}/".startswith(result) for result in results):
             raise UserError(f"--out={out_dir} holds the image {path}; give another folder for the masks")
+    for folder in (path for path in (expand(given, "image") for given in inputs) if path.is_dir()):
+        if _is_below(out_dir, folder):
+            raise UserError(
+                f"--out={out_dir} is inside the folder of the images, {folder}, and the masks could be taken for images "
+                "later; give a folder outside of it"
+            )
     if (out_dir / "config.json").exists() and (out_dir / "checkpoints").is_dir():
         raise UserError(
             f"--out={out_dir} is the folder of a run: it holds config.json and checkpoints/; give another folder, such as "
@@ -127,6 +156,15 @@ def _check_out(out_dir: Path, paths: Sequence[Path]) -> None:
         raise UserError(
             f"--out={out_dir} is a data folder: it holds images/, and the masks could mix with its masks/; give another folder"
         )
+
+
+def _is_below(path: Path, folder: Path) -> bool:
+    """Returns True if `path`, which need not exist, is below an existing folder, by whatever name or link."""
+    if in_bucket(path) or in_bucket(folder):
+        return f"{path}/".startswith(f"{folder}/")
+    real = Path(os.path.realpath(path))
+    # Compared by the file system, which may ignore case, and may mount a folder in two places.
+    return any(parent.exists() and os.path.samefile(parent, folder) for parent in (real, *real.parents))
 
 
 def _real(path: Path) -> str:
@@ -146,8 +184,8 @@ def list_inputs(
       on_other: gets everything else in a folder, except what is hidden and `listing.DESKTOP_FILES`.
 
     Raises:
-      UserError: none is given, a file or folder is absent, a file has another suffix, a folder has no image, or two files
-        have one name without the suffix: their results would share a file.
+      UserError: none is given, a file or folder is absent, a file has another suffix, a folder has no image, a name is not
+        UTF-8, or two files have one name without the suffix, in some file system: their results would share a file.
     """
     by_name: dict[str, Path] = {}
     for given in inputs:
@@ -167,15 +205,31 @@ def list_inputs(
         else:
             listing.check_file(path)
         for file in files:
-            twin = by_name.setdefault(file.stem, file)
+            twin = by_name.setdefault(_result_key(file), file)
             if os.path.abspath(twin) != os.path.abspath(file):
+                same = (
+                    "one name" if twin.stem == file.stem else "names that differ only in case or in their Unicode form"
+                )
                 raise UserError(
-                    f"{file} and {twin} have one name, {file.stem}, and their results would share a file; rename one, or "
+                    f"{file} and {twin} have {same}, {file.stem}, and their results would share a file; rename one, or "
                     "predict them into two folders"
                 )
     if not by_name:
         raise UserError("no image is given; give image files or a folder of images")
     return list(by_name.values())
+
+
+def _result_key(path: Path) -> str:
+    """Returns the name of an image's results, equal for names that some file system takes for one.
+
+    Raises:
+      UserError: the name is not UTF-8, so that no page and no table could show it.
+    """
+    try:
+        path.name.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{os.fsencode(path)!r}: the name is not UTF-8; rename the file") from error
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path.stem).casefold())
 
 
 def _print_others(others: Sequence[Path]) -> None:
@@ -248,9 +302,10 @@ class MaskFolder:
         with report_write_errors():
             for folder in self.folders:
                 folder.mkdir(parents=True, exist_ok=True)
-            (self.folders[0] / f"{name}.png").write_bytes(_png(ids))
+            # Whole, so that half a file of a process that is killed is never taken for a result.
+            write_whole(self.folders[0] / f"{name}.png", _png(ids))
             for channel, folder in enumerate(self._masks):
-                (folder / f"{name}.png").write_bytes(_png(masks[..., channel].astype(np.uint8) * 255))
+                write_whole(folder / f"{name}.png", _png(masks[..., channel].astype(np.uint8) * 255))
             if self._overlays and image is not None:
                 picture = drawing.draw_prediction(image, masks, self.report_classes, self.colours)
                 drawing.save_png(picture, self.folders[-1] / f"{name}.png")
@@ -286,14 +341,18 @@ def safe_name(name: str) -> str:
 
 
 def _padded_sizes(paths: Sequence[Path], predictor: Predictor) -> dict[Path, tuple[int, int]]:
-    """Returns the padded size of every image; raises UserError that names the first file that cannot be read.
+    """Returns the padded size of every image; raises UserError that names the first file that cannot be predicted.
 
     Decodes each file, not only its header, so that a file that is cut short is found before the network has run.
     """
     sizes, broken = {}, []
     for path in paths:
         try:
-            sizes[path] = predictor.padded_size(*image_files.read_image(path).shape[:2])
+            image = image_files.read_image(path)
+            with _naming(path):
+                # A corner shows the depth and the channels.
+                predictor.check(image[:1, :1])
+            sizes[path] = predictor.padded_size(*image.shape[:2])
         except UserError as error:
             broken.append(error)
     if broken:

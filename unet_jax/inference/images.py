@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 
+from unet_jax.data.normalization import check_depth
 from unet_jax.errors import UserError
 
 # ITU-R BT.601.
@@ -34,21 +35,24 @@ def as_array(image: object) -> np.ndarray:
     return array
 
 
-def check_image(image: np.ndarray, normalize: str) -> np.ndarray:
+def check_image(image: np.ndarray, normalize: str, dtype: str = "") -> np.ndarray:
     """Returns an image as uint8, uint16 or float32 `[H, W, C]`.
 
     Args:
       image: `[H, W]` or `[H, W, C]`.
       normalize: "image" or "range"; see `data.normalization`.
+      dtype: the pixel type of the images that the network was trained on; "" if it is not known.
 
     Raises:
-      UserError: the image has another rank or type, is empty, holds NaN or Inf, or, for "range", floats outside 0..1.
+      UserError: the image has another rank or type, is empty, holds NaN or Inf, or, for "range", floats outside 0..1 or
+        whole numbers of another type than `dtype`.
     """
     image = as_array(image)
     image = image[..., None] if image.ndim == 2 else image
     if image.ndim != 3 or image.size == 0:
         raise UserError(f"image of shape {image.shape}: give [H, W] or [H, W, C], with no size 0")
     if image.dtype in (np.uint8, np.uint16):
+        check_depth("the image", str(image.dtype), dtype, normalize)
         return image
     if not np.issubdtype(image.dtype, np.floating):
         raise UserError(f"image of type {image.dtype}: give uint8, uint16 or float")

@@ -94,9 +94,6 @@ class Program:
       module: see `forward`.
       mode: see `forward`.
       devices: share each batch.
-
-    Attributes:
-      shapes: the `key` of each batch that the program was compiled for.
     """
 
     def __init__(self, fn: Callable, module: Network, mode: str, devices: Sequence[jax.Device]):
@@ -108,6 +105,7 @@ class Program:
 
     @property
     def shapes(self) -> Set[tuple]:
+        """The `key` of each batch that the program was compiled for."""
         return self._compiled.keys()
 
     def __call__(self, variables: Any, batch: Mapping[str, np.ndarray]) -> Any:
@@ -198,6 +196,8 @@ class Predictor:
       channels: the channels of the images that the network was trained on.
       report_classes: the classes that `predict` returns masks of; all but the background by default.
       normalize: see `data.normalization`.
+      dtype: the pixel type of the images that it was trained on, "uint8" or "uint16"; "" if it is not known. With
+        `normalize="range"`, images of the other type are refused.
       mode: "accurate" or "fast"; see `select_heads`.
       level: U-Net++'s pruning level; see `select_heads`.
       pad_multiple: images are padded to multiples of this size in pixels.
@@ -214,6 +214,7 @@ class Predictor:
     channels: int = 1
     report_classes: tuple[str, ...] = ()
     normalize: str = "image"
+    dtype: str = ""
     mode: str = "accurate"
     level: int = 0
     pad_multiple: int = 64
@@ -322,8 +323,9 @@ class Predictor:
           Masks bool `[..., H, W, K']`, one channel per name in `report_classes`, and probabilities float32 `[..., H, W, K]`.
 
         Raises:
-          UserError: the array is None or no array, has another rank, type or number of channels, is empty, or holds NaN or
-            Inf.
+          UserError: the array is None or no array, has another rank, type or number of channels, is empty, holds NaN or
+            Inf, or, for `normalize="range"`, has another depth than the images that the network was trained on.
+          OutOfMemory: the image is too large for the memory.
         """
         array = as_array(array)
         if array.ndim not in (2, 3, 4) or array.size == 0:
@@ -332,6 +334,17 @@ class Predictor:
         probabilities = np.stack(of_each) if array.ndim == 4 else of_each[0]
         masks, _ = to_masks(probabilities, self.module.activation)
         return masks[..., self.report_channels], probabilities
+
+    def check(self, image: np.ndarray) -> np.ndarray:
+        """Returns an image with the network's channels: uint8, uint16 or float32 `[H, W, C]`.
+
+        Args:
+          image: `[H, W]` or `[H, W, C]`; see `predict`.
+
+        Raises:
+          UserError: the image does not fit; see `images.check_image` and `images.to_channels`.
+        """
+        return to_channels(check_image(image, self.normalize, self.dtype), self.channels)
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """Returns an image as the network takes it: with its channels, normalised and padded.
@@ -345,6 +358,5 @@ class Predictor:
         Raises:
           UserError: the image does not fit; see `images.check_image` and `images.to_channels`.
         """
-        image = to_channels(check_image(image, self.normalize), self.channels)
-        image = normalize(image, self.normalize)
+        image = normalize(self.check(image), self.normalize)
         return padding.pad_image(image, self.padded_size(*image.shape[:2]), (self.margin, self.margin))

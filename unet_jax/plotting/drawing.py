@@ -9,6 +9,8 @@ import numpy as np
 from etils.epath import Path
 from PIL import Image, ImageDraw, ImageFont
 
+from unet_jax.storage.paths import write_whole
+
 # Bright on grey X-rays, and distinct for colour-blind eyes (after Okabe and Ito). More classes use the colours again.
 FOREGROUND = ((255, 145, 0), (40, 175, 255), (0, 200, 130), (235, 90, 190), (245, 225, 60), (150, 110, 255))
 BACKGROUND = (150, 150, 150)
@@ -108,14 +110,14 @@ def draw_prediction(
 
 
 def save_png(picture: np.ndarray, path: str | os.PathLike) -> None:
-    """Writes an RGB image as PNG with light compression: the default level takes longer than the prediction.
+    """Writes an RGB image as PNG in one move, with light compression: the default level takes longer than the prediction.
 
     Raises:
       OSError: the file cannot be written.
     """
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="PNG", compress_level=1)
-    Path(path).write_bytes(buffer.getvalue())
+    write_whole(Path(path), buffer.getvalue())
 
 
 def line_width(factor: float) -> int:

@@ -247,6 +247,8 @@ def create_predictor(
         channels=facts["channels"],
         report_classes=tuple(config.eval.classes),
         normalize=config.data.normalize,
+        # A run of an earlier version may not have recorded it.
+        dtype=facts.get("dtype", ""),
         mode=mode or config.eval.mode,
         level=level,
         pad_multiple=config.eval.pad_multiple,

@@ -9,6 +9,7 @@ from etils.epath import Path
 from ml_collections import ConfigDict
 
 from unet_jax.data.dataset import Dataset
+from unet_jax.data.normalization import check_depth
 from unet_jax.errors import UserError
 from unet_jax.evaluation import report
 from unet_jax.evaluation.evaluate import evaluate
@@ -147,7 +148,7 @@ def open_dataset(run: Run, workdir: Path, root: str = "") -> Dataset:
       root: the folder of the data, where they have moved; "" for that of the config.
 
     Raises:
-      UserError: the data's classes are not those of the network; or as `config_with_root` and `create_dataset`.
+      UserError: the data's classes are not those of the network, or its images have another depth; or as `config_with_root` and `create_dataset`.
     """
     config = config_with_root(run, root)
     # Only training reads the weight map, so none is prepared.
@@ -160,6 +161,8 @@ def open_dataset(run: Run, workdir: Path, root: str = "") -> Dataset:
             f"the data's classes are {', '.join(dataset.class_names)}, and those of {workdir} are "
             f"{', '.join(run.facts['class_names'])}; give data with the same classes"
         )
+    predictor = run.predictor
+    check_depth(f"the data set {root or dataset.name}", dataset.dtype, predictor.dtype, predictor.normalize)
     return dataset
 
 

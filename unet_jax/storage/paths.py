@@ -164,7 +164,8 @@ def write_whole(path: Path, content: bytes) -> None:
         path.write_bytes(content)
         return
     # Not the process id: two machines may have the same one.
-    working = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    # Without the name of the file, which may have the greatest length already.
+    working = path.with_name(f".{uuid.uuid4().hex}")
     try:
         working.write_bytes(content)
         working.replace(path)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unet_jax.data.normalization import normalize, statistics
+from unet_jax.data.normalization import check_depth, normalize, statistics
 from unet_jax.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -82,3 +82,16 @@ def test_other_types_are_refused(dtype):
 def test_an_unknown_mode_is_refused():
     with pytest.raises(UserError, match=r"'rank'.*image, range"):
         normalize(np.zeros((2, 2, 1), np.uint8), "rank")
+
+
+def test_another_depth_is_refused_where_it_changes_the_numbers():
+    with pytest.raises(UserError, match=r"scan\.png has 16-bit .*8-bit .*data\.normalize"):
+        check_depth("scan.png", "uint16", "uint8", "range")
+    with pytest.raises(UserError, match=r"8-bit .*16-bit "):
+        check_depth("scan.png", "uint8", "uint16", "range")
+    for dtype, trained, mode in (
+        ("uint8", "uint8", "range"),
+        ("uint16", "", "range"),
+        ("uint16", "uint8", "image"),
+    ):
+        check_depth("scan.png", dtype, trained, mode)

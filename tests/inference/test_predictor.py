@@ -1,5 +1,6 @@
 """Prediction: levels and modes, masks, any size and type of image."""
 
+import re
 from pathlib import Path
 
 import jax
@@ -11,6 +12,8 @@ from helpers.known_network import NAMES, GreyLevels
 from unet_jax import models
 from unet_jax.errors import UserError
 from unet_jax.inference.predictor import Predictor, mean_probabilities, select_heads
+from unet_jax.runtime import out_of_memory, parallel
+from unet_jax.runtime.out_of_memory import OutOfMemory
 from unet_jax.segmentation import to_masks, to_probabilities
 
 
@@ -240,3 +243,92 @@ def test_one_channel_takes_the_second_of_two_names():
     pixels, ids = image(5, 6)
     masks, _ = predictor.predict(pixels)
     np.testing.assert_array_equal(masks[..., 0], ids == 1)
+
+
+def test_range_takes_the_depth_that_the_network_was_trained_on():
+    eight, sixteen = np.full((4, 4), 100, np.uint8), np.full((4, 4), 25700, np.uint16)
+    predictor = grey_levels(dtype="uint8")
+    with pytest.raises(UserError, match=r"16-bit \(uint16\).*8-bit \(uint8\)"):
+        predictor.predict(sixteen)
+    # Floats of 0..1 are documented, whatever the depth.
+    for array in (eight, (eight / 255).astype(np.float32)):
+        assert predictor.predict(array)[0][..., 0].all()
+    with pytest.raises(UserError, match=r"8-bit \(uint8\).*16-bit \(uint16\)"):
+        grey_levels(dtype="uint16").predict(eight)
+    assert grey_levels(dtype="uint16").predict(sixteen)[0][..., 0].all()
+    grey_levels(dtype="uint8", normalize="image").predict(sixteen)
+
+
+# Memory
+
+
+@pytest.fixture
+def room(monkeypatch):
+    """Returns a function that sets the number of pixels that fit into the memory of all devices."""
+    sizes, run = [], parallel.HostForward.run
+    room = {"pixels": 10**9}
+
+    def run_what_fits(self, program, variables, batch):
+        sizes.append(batch["image"].shape[0])
+        if batch["image"].size > room["pixels"]:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1000000000 bytes.")
+        return run(self, program, variables, batch)
+
+    monkeypatch.setattr(parallel.HostForward, "run", run_what_fits)
+
+    def set_to(pixels):
+        room["pixels"] = pixels
+        sizes.clear()
+        return sizes
+
+    return set_to
+
+
+def test_a_batch_that_does_not_fit_is_predicted_in_parts(room, capsys):
+    # A network of its own, because equal ones share a program, which remembers.
+    predictor = grey_levels({"lost": 2}, devices=jax.local_devices()[:2])
+    made = [image(30, 20, seed) for seed in range(7)]
+    pixels = [pixels for pixels, _ in made]
+    padded = np.prod(predictor.padded_size(30, 20))
+    sizes = room(10**9)
+    whole = predictor.predict_images(pixels, batch_size=8)
+    assert sizes == [8]
+    assert capsys.readouterr().err == ""
+    sizes = room(3 * padded)
+    parts = predictor.predict_images(pixels, batch_size=8)
+    # The last of the four parts is filled up.
+    assert sizes == [8, 4, 2, 2, 2, 2]
+    for one, other, (_, ids) in zip(parts, whole, made, strict=True):
+        # XLA may round the last digit otherwise in an array of another length.
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+        np.testing.assert_array_equal(np.argmax(one, -1), ids)
+    assert re.fullmatch(r"note: 8 images of 36 x 36 .*eval\.batch_size.*\n", capsys.readouterr().err)
+    # It is known now, and so it is neither tried nor said again.
+    sizes.clear()
+    predictor.predict_images(pixels[:6], batch_size=6)
+    assert sizes == [2, 2, 2]
+    assert capsys.readouterr().err == ""
+
+
+def test_an_image_that_does_not_fit_is_one_line(room):
+    predictor = grey_levels({"lost": 1}, devices=jax.local_devices()[:2])
+    room(100)
+    with pytest.raises(OutOfMemory, match=r"^an image of 34 x 18 pixels .* 1 GB were asked for.*; cut the image"):
+        predictor.predict(np.zeros((30, 10), np.uint8))
+    # A smaller one still fits.
+    room(18 * 18 * 2)
+    assert predictor.predict(np.zeros((10, 10), np.uint8))[0].shape == (10, 10, 2)
+
+
+def test_the_compilers_plan_is_compared_with_the_free_memory_before_a_run(room, monkeypatch):
+    predictor = grey_levels({"lost": 3}, devices=jax.local_devices()[:1])
+    sizes = room(10**9)
+    # The probabilities of one image of 16 x 16 pixels take 3 kB.
+    monkeypatch.setattr(out_of_memory, "free_host_memory", lambda: 16e3)
+    assert len(predictor.predict_images([np.zeros((16, 16), np.uint8)] * 8, batch_size=8)) == 8
+    assert max(sizes) < 8
+    monkeypatch.setattr(out_of_memory, "free_host_memory", lambda: 1000)
+    sizes.clear()
+    with pytest.raises(OutOfMemory, match=r"an image of 38 x 38 pixels .*1e-06 GB are free"):
+        predictor.predict(np.zeros((32, 32), np.uint8))
+    assert sizes == []

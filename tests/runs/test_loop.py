@@ -23,6 +23,8 @@ from unet_jax.experiment.build import build_experiment
 from unet_jax.runs import evaluate_and_save, loop
 from unet_jax.runs.patience import out_of_patience
 from unet_jax.runs.stop_signal import Interrupted
+from unet_jax.runtime import out_of_memory
+from unet_jax.runtime.out_of_memory import OutOfMemory
 from unet_jax.tracking.metrics_file import read_metrics
 from unet_jax.training.state import create_state
 
@@ -115,6 +117,57 @@ def test_resumed_on_another_number_of_devices(trained, interrupted, config, fina
         end, end_of_one, before = (getattr(state, part) for state in (resumed, wanted, start))
         apart, way = optax.tree.sub(end, end_of_one), optax.tree.sub(end_of_one, before)
         assert optax.tree.norm(apart) < 0.01 * optax.tree.norm(way)
+
+
+def test_a_state_whose_scoring_fails_is_saved_and_scored_first(
+    trained, config, final_state, tmp_path, capsys, monkeypatch
+):
+    evaluate = evaluate_and_save.evaluate
+
+    def fails_at(failing):
+        def fail(predictor, source, **options):
+            if read_metrics(tmp_path / "metrics.jsonl")[-1]["step"] == failing:
+                raise OutOfMemory(
+                    "an image of 32 x 32 pixels does not fit into the memory: 9 GB were asked for; cut it"
+                )
+            return evaluate(predictor, source, **options)
+
+        return fail
+
+    # The second start fails before its first step, because it scores first. Then the last evaluation fails.
+    for failing, steps in ((3, [3]), (3, [3]), (6, [3, 6])):
+        monkeypatch.setattr(evaluate_and_save, "evaluate", fails_at(failing))
+        with pytest.raises(OutOfMemory, match=rf"step {failing}: .*9 GB.*eval\.batch_size.*saved without a score"):
+            loop.train_and_evaluate(config, tmp_path)
+        with Checkpointer(tmp_path / "checkpoints", read_only=True) as checkpointer:
+            assert checkpointer.steps() == steps
+            assert [checkpointer.is_scored(step) for step in steps] == [step != failing for step in steps]
+    monkeypatch.setattr(evaluate_and_save, "evaluate", evaluate)
+    capsys.readouterr()
+    summary = loop.train_and_evaluate(config, tmp_path)
+    assert "step 6: saved without a score" in capsys.readouterr().out
+    with Checkpointer(tmp_path / "checkpoints", read_only=True) as checkpointer:
+        assert all(map(checkpointer.is_scored, (3, 6)))
+    # All is as if nothing had failed.
+    jax.tree.map(np.testing.assert_array_equal, final_state(tmp_path), final_state(trained[0]))
+    assert {k: v for k, v in summary.items() if "iou" in k} == {k: v for k, v in trained[1].items() if "iou" in k}
+    scores, wanted = (
+        [
+            (row["step"], row["iou_pooled/mean"])
+            for row in read_metrics(workdir / "metrics.jsonl")
+            if row["split"] == "val"
+        ]
+        for workdir in (tmp_path, trained[0])
+    )
+    assert scores == wanted
+
+
+def test_a_step_that_does_not_fit_is_one_line(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(out_of_memory, "free_host_memory", lambda: 1e5)
+    with pytest.raises(OutOfMemory, match=r"train\.batch_size=\d+, data\.patch=.* 0\.0001 GB are free; .*model\.remat"):
+        loop.train_and_evaluate(config, tmp_path)
+    # Before the first step.
+    assert not read_metrics(tmp_path / "metrics.jsonl")
 
 
 def test_a_damaged_checkpoint_changes_nothing_in_the_end(trained, config, final_state, tmp_path, capsys, monkeypatch):

@@ -74,9 +74,9 @@ def check_depth(what: str, dtype: str, trained: str, mode: str) -> None:
     """
     if mode == "range" and trained and dtype != trained:
         raise UserError(
-            f"{what}: has {_bits(dtype)} pixels, and the network was trained on {_bits(trained)} ones with "
-            f"data.normalize='range', which divides by the largest value of the type; save {what} with {_bits(trained)} "
-            "pixels, or train with data.normalize='image'"
+            f"{what} has {_bits(dtype)} pixels, and the network was trained on {_bits(trained)} ones with "
+            f"data.normalize='range', which divides by the largest value of the type; give {_bits(trained)} pixels, or train "
+            "with data.normalize='image'"
         )
 
 

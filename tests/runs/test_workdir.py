@@ -18,9 +18,10 @@ from unet_jax.configs import isbi2012
 from unet_jax.data.datasets.electrodes.render import render
 from unet_jax.errors import UserError
 from unet_jax.experiment.build import create_dataset
-from unet_jax.runs import loop
+from unet_jax.runs import loop, same_bits
 from unet_jax.runs import workdir as run_folder
 from unet_jax.runs.load import load_predictor, open_run
+from unet_jax.runtime import processor
 
 
 @pytest.mark.slow
@@ -121,7 +122,11 @@ def test_versions_hold_what_a_run_ran_on(trained, monkeypatch):
     # Flags, paths, pictures and bars change no result.
     needed -= {"absl-py", "etils", "fsspec", "matplotlib", "tqdm"}
     assert needed | {"unet-jax", "jaxlib", "tensorstore"} <= set(versions["packages"])
-    assert versions["jax_config"] == {name: getattr(jax.config, name) for name in run_folder.SETTINGS}
+    assert versions["jax_config"].keys() == set(run_folder.SETTINGS)
+    assert versions["jax_config"]["jax_default_prng_impl"] == jax.config.jax_default_prng_impl
+    assert versions["jax_config"]["jax_numpy_dtype_promotion"] == "standard"
+    assert versions["cpu"]["threads"] == max(4, processor.usable_cores())
+    assert set(same_bits.PACKAGES) <= set(run_folder.PACKAGES)
     assert (versions["device_count"], versions["device_kind"]) == (4, jax.devices()[0].device_kind)
     monkeypatch.setattr(run_folder, "_git", lambda *asked: {"rev-parse": "a commit", "status": "M a file"}[asked[0]])
     assert [run_folder.versions()[key] for key in ("git_commit", "git_dirty")] == ["a commit", True]

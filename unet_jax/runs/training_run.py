@@ -21,6 +21,7 @@ from unet_jax.experiment.imports import describe_unrecorded
 from unet_jax.experiment.sections import read_sections
 from unet_jax.runs import shared_workdir
 from unet_jax.runs.patience import out_of_patience
+from unet_jax.runs.same_bits import note_of_change
 from unet_jax.runs.stop_signal import StopSignal
 from unet_jax.runs.warm_start import initialize_from
 from unet_jax.runs.workdir import add_start
@@ -249,6 +250,8 @@ def _opening_lines(config, parts, state, workdir, start_step, devices, *, ended_
             f"the run has ended: its last {config.train.patience} scores are no better than the best before them; to go on, set "
             "train.patience to 0 or to more evaluations"
         )
+    if start_step and not ended_early and (note := note_of_change(workdir, start_step)):
+        lines.append(note)
     unrecorded = describe_unrecorded(config)
     if unrecorded:
         lines.append(

@@ -17,6 +17,7 @@ checkpoint that the same command resumes from (checkpoints/disk_space.py).
 """
 
 import contextlib
+import enum
 import json
 import os
 import platform
@@ -39,7 +40,7 @@ from unet_jax.experiment.sections import read_sections
 from unet_jax.runs.records import REMEDY, read_config, read_versions
 from unet_jax.runs.resume import resume_conflict
 from unet_jax.runs.run_folder import NO_RUN
-from unet_jax.runtime import processes, user_file
+from unet_jax.runtime import processes, processor, user_file
 from unet_jax.storage import json_file, paths
 from unet_jax.storage.digests import file_sha256
 from unet_jax.storage.write_errors import first_line, report_write_errors
@@ -95,6 +96,8 @@ PACKAGES = (
     "scikit-image",
     "opencv-python-headless",
     "pillow",
+    "tifffile",
+    "imagecodecs",
 )
 # Settings of JAX that results depend on.
 SETTINGS = (
@@ -102,6 +105,11 @@ SETTINGS = (
     "jax_default_matmul_precision",
     "jax_default_prng_impl",
     "jax_threefry_partitionable",
+    "jax_random_seed_offset",
+    "jax_numpy_dtype_promotion",
+    "jax_disable_jit",
+    "jax_disable_most_optimizations",
+    "jax_optimization_level",
 )
 # A key of versions.json, in the folder of a pruned network (analysis/prune/extract.py).
 PRUNED = "pruned"
@@ -323,7 +331,10 @@ def _read_versions(workdir: Path) -> dict[str, Any]:
 
 
 def versions() -> dict[str, Any]:
-    """Returns the packages, git commit, devices, flags and settings of this process, on which the results depend."""
+    """Returns the packages, git commit, devices, processor, flags and settings of this process, in the types of JSON.
+
+    The results depend on them. `same_bits.py` says which of them change bits.
+    """
     packages = {}
     for name in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -339,8 +350,15 @@ def versions() -> dict[str, Any]:
         "process_count": jax.process_count(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "libtpu_init_args": os.environ.get("LIBTPU_INIT_ARGS", ""),
-        "jax_config": {name: getattr(jax.config, name) for name in SETTINGS},
+        "cpu": processor.describe(jax.local_device_count() if jax.default_backend() == "cpu" else 1),
+        "jax_config": {name: _setting(name) for name in SETTINGS},
     }
+
+
+def _setting(name: str) -> Any:
+    # JAX has two kinds of settings, which are read in two ways.
+    value = getattr(jax.config, name) if hasattr(jax.config, name) else jax.config.read(name)
+    return value.value if isinstance(value, enum.Enum) else value
 
 
 def _check_same(workdir: Path, new_config: dict, facts: dict) -> None:

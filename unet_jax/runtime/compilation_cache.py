@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 from unet_jax.errors import UserError
+from unet_jax.runtime.processor import cpuinfo_line
 from unet_jax.storage.paths import absolute
+
 
 
 def processor_kind() -> str:
@@ -16,12 +18,7 @@ def processor_kind() -> str:
     XLA compiles for the instructions of one kind of processor. Another machine with the same home folder may lack some of
     these instructions.
     """
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        instructions = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
-    except OSError:
-        # Only Linux has this file.
-        instructions = ""
+    instructions = cpuinfo_line("flags", "features")
     kind = hashlib.sha256(f"{platform.machine()} {platform.processor()} {instructions}".encode()).hexdigest()
     return kind[:12]
 

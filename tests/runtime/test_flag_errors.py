@@ -119,3 +119,12 @@ def test_a_section_after_its_key(error):
     line = error(*GIVEN, "--config.data.patch=(1, 2)", "--config.data={}")
     assert "--config.data " in line
     assert "--config.data.patch" in line
+
+
+def test_a_path_that_begins_with_a_dash_is_named_with_its_remedy(error, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("-scans", "--x.png"):
+        (tmp_path / name).mkdir()
+        assert error("--config=smoke", "--out=x", name) == (
+            f"{name}: no such flag; for the file or folder of that name write ./{name}"
+        )

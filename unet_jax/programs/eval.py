@@ -29,6 +29,7 @@ flags.DEFINE_string("images", None, "Folder of images without masks, to predict 
 flags.DEFINE_string("out", None, "Folder for what --images gives.", FLAGS)
 flags.DEFINE_bool("overwrite", False, "Replace results that are in --out already.", FLAGS)
 flags.DEFINE_string("root", None, "Where the run's data lie now, if not where they were.", FLAGS)
+cli.define_fresh_data(FLAGS)
 cli.define_job(FLAGS)
 
 
@@ -45,8 +46,10 @@ def main() -> None:
         raise UserError(
             "--images is missing: the folder of images to predict into --out; scores go to WORKDIR/eval without --out"
         )
-    if images is not None and (FLAGS.split or FLAGS.root):
-        raise UserError("--images predicts a folder; --split and --root are for scoring: leave one of the two out")
+    if images is not None and (FLAGS.split or FLAGS.root or FLAGS.fresh_data):
+        raise UserError(
+            "--images predicts a folder; --split, --root and --fresh_data are for scoring: leave one of the two out"
+        )
     # After the flags: --help needs no jax.
     from unet_jax.runs.run_folder import check_is_run
 
@@ -57,7 +60,8 @@ def main() -> None:
     if images is not None:
         predict.predict_images(FLAGS.workdir, images, out, overwrite=FLAGS.overwrite, flag="--workdir", **chosen)
     else:
-        score.score_run(FLAGS.workdir, split=FLAGS.split or "", root=FLAGS.root or "", **chosen)
+        data = {"split": FLAGS.split or "", "root": FLAGS.root or "", "fresh_data": FLAGS.fresh_data}
+        score.score_run(FLAGS.workdir, **data, **chosen)
 
 
 def run() -> None:

@@ -39,6 +39,7 @@ flags.DEFINE_string(
     FLAGS,
 )
 flags.DEFINE_bool("deterministic", False, "Ask XLA for the same bits in every run on GPUs; slower.", FLAGS)
+cli.define_fresh_data(FLAGS)
 cli.define_job(FLAGS)
 
 
@@ -68,6 +69,10 @@ def main() -> None:
     imports.add_config_file(config, file)
     check_root(config, file)
     read_sections(config)
+    if FLAGS.fresh_data:
+        from unet_jax.data.store import cache
+
+        cache.forget_digests(config.data.cache_dir)
 
     from unet_jax.runs import loop
     from unet_jax.runs.stop_signal import Interrupted

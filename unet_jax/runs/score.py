@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from unet_jax.data.dataset import Dataset
 from unet_jax.data.normalization import check_depth
+from unet_jax.data.store.cache import forget_digests
 from unet_jax.errors import UserError
 from unet_jax.evaluation import report
 from unet_jax.evaluation.evaluate import evaluate
@@ -27,6 +28,7 @@ def score_run(
     *,
     split: str = "",
     root: str = "",
+    fresh_data: bool = False,
     dataset: Dataset | None = None,
     devices: Sequence[jax.Device] | None = None,
     **chosen: Any,
@@ -40,6 +42,7 @@ def score_run(
       workdir: the folder of the run.
       split: train, val or test; "" for test, or for val where there is no test split.
       root: the folder of the data, where they have moved; "" for that of the config.
+      fresh_data: True: reads the data files in full, also those that look unchanged.
       dataset: the data set of the run, where it is open already.
       devices: the devices to run on; all local ones by default.
       **chosen: checkpoint, mode, level and weights, as in `load_predictor`.
@@ -57,6 +60,8 @@ def score_run(
     note_running(folder)
     shared_workdir.check_same_step(run.step, folder)
     if dataset is None:
+        if fresh_data:
+            forget_digests(run.config.data.cache_dir)
         dataset = open_dataset(run, folder, root)
     if not split:
         split = "test" if "test" in dataset.splits else "val"

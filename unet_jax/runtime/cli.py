@@ -10,6 +10,7 @@ A program defines its flags in a `FlagValues`, so that any number of programs ca
 import contextlib
 import difflib
 import itertools
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -50,7 +51,8 @@ def define_config(values: flags.FlagValues, required: bool = True) -> None:
 
 def config_file(values: flags.FlagValues) -> str:
     """Returns the path of the file that `--config` has loaded."""
-    return values["config"].parser.path
+    loaded: Any = values["config"].parser
+    return loaded.path
 
 
 def config_keys(values: flags.FlagValues) -> dict[str, str]:
@@ -95,6 +97,16 @@ def network_options(values: flags.FlagValues) -> dict[str, Any]:
         "level": values.level,
         "weights": values.weights or "",
     }
+
+
+def define_fresh_data(values: flags.FlagValues) -> None:
+    """Defines the flag of a program that reads data sets; see `store.cache.forget_digests`."""
+    flags.DEFINE_bool(
+        "fresh_data",
+        False,
+        "Read the data files in full, also those that look unchanged by size, times, inode and three pieces of content.",
+        values,
+    )
 
 
 def define_job(values: flags.FlagValues) -> None:
@@ -232,6 +244,9 @@ def _check_paths(values: flags.FlagValues) -> None:
 
 def _describe_unknown(name: str, values: flags.FlagValues) -> str:
     """Returns the error for a flag that the program does not have."""
+    for path in (f"-{name}", f"--{name}"):
+        if os.path.lexists(path):
+            return f"{path}: no such flag; for the file or folder of that name write ./{path}"
     similar = difflib.get_close_matches(name, [flag for flag in values if "." not in flag], n=1)
     hint = f"did you mean --{similar[0]}? " if similar else ""
     return f"--{name}: no such flag; {hint}--help lists the flags"

@@ -11,7 +11,6 @@ from unet_jax.runtime.processor import cpuinfo_line
 from unet_jax.storage.paths import absolute
 
 
-
 def processor_kind() -> str:
     """Returns a hash of the kind of the processor, 12 hex digits.
 

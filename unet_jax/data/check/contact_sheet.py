@@ -80,7 +80,7 @@ def _tile(stats: ImageStats, survey: Survey, colours: Sequence[drawing.Colour]) 
     factor = max(1, int(factor)) if factor >= 1 else factor
     image = drawing.resize(image, factor)
     if len(colours):
-        ids = image_files.to_ids(image_files.read_labels(mask), mask, survey.mask_values, survey.palette)
+        ids = image_files.read_mask(mask, survey.mask_values, survey.palette).ids
         masks = drawing.resize(ids[..., None] == np.arange(1, len(colours) + 1), factor)
         valid = drawing.resize(ids != VOID_ID, factor)
         image = drawing.draw_masks(drawing.grey_out(image, valid), masks, colours, fill=0.15)

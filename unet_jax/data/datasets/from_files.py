@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from unet_jax.data.dataset import SPLITS, Dataset
-from unet_jax.data.datasets import classes, image_files, instance_labels
+from unet_jax.data.datasets import classes, image_files, instance_labels, palettes
 from unet_jax.data.datasets.classes import count_classes, name_classes
 from unet_jax.data.store.builder import Builder, cache_key, prepare
 from unet_jax.data.store.cache import file_digests, remember
@@ -47,6 +47,8 @@ class FromFiles(Builder):
           reading: as in `dataset_from_files`.
           on_error: gets every error in the files. If it returns, the other files are still read, and the result lacks what
             could not be read.
+
+        For an indexed mask whose indices were taken for values, `read` may add `colours`, as in `image_files.Mask`.
         """
         raise NotImplementedError
 
@@ -58,6 +60,7 @@ class FromFiles(Builder):
         """Returns the Example of a row; a grey image is repeated to the channels of the data set."""
         id_, group, paths = self.inputs["rows"][split][index]
         example = self.read(id_, paths, self.settings)
+        example.pop("colours", None)
         if example["image"].shape[-1] != self.settings["channels"]:
             example["image"] = np.repeat(example["image"], self.settings["channels"], -1)
         return example | {"id": id_, "group": group}
@@ -111,9 +114,9 @@ def dataset_from_files(
     contents = [
         [split, id_, group, *(digests[path] for path in paths)] for split in SPLITS for id_, group, paths in rows[split]
     ]
-    code = code_digest((__file__, image_files.__file__, *readers))
+    code = code_digest((__file__, *image_files.READERS, *readers))
     fingerprint = json_sha256([code, contents])
-    rules = list(file_digests((classes.__file__, instance_labels.__file__), cache_dir).values())
+    rules = code_digest((classes.__file__, instance_labels.__file__, palettes.__file__))
     checked = json_sha256([fingerprint, rules, reading, known_classes])
     facts = remember(checked, lambda: survey_rows(builder_cls, all_rows, reading, known_classes), cache_dir)
     pixels = facts.pop("pixels")
@@ -151,8 +154,8 @@ def survey_rows(
       rows: the rows of all splits.
       reading: options given to `read`.
       known_classes: number of classes K, or 0 to count the classes in the masks.
-      on_error: gets every error, and one if 8- and 16-bit images are mixed. If it returns and every row has an error,
-        channels is 0.
+      on_error: gets every error, and one if 8- and 16-bit images are mixed, or if indexed masks differ in the colour of an
+        index. If it returns and every row has an error, channels is 0.
       on_example: called with each row without an error and its example; two threads call it.
     """
 
@@ -165,10 +168,11 @@ def survey_rows(
             stats = classes.mask_stats(example["mask"], known_classes)
             with collect_errors(errors.append):
                 classes.check_ids(row.paths[1], stats.values, known_classes)
+        colours = example.pop("colours", {})
         if errors or not {"image", "mask"} <= set(example):
             return errors, None
         on_example(row, example)
-        return (), (row, example["image"].shape[-1], str(example["image"].dtype), stats)
+        return (), (row, example["image"].shape[-1], str(example["image"].dtype), stats, colours)
 
     facts_by_row = []
     with ThreadPoolExecutor(2) as pool:
@@ -179,11 +183,12 @@ def survey_rows(
                 facts_by_row.append(facts)
     if not facts_by_row:
         return {"channels": 0, "dtype": "", "num_classes": known_classes, "pixels": [0] * 256}
-    rows, channels, dtypes, stats = zip(*facts_by_row, strict=True)
+    rows, channels, dtypes, stats, colours = zip(*facts_by_row, strict=True)
     if len(set(dtypes)) > 1:
         eight, sixteen = (rows[dtypes.index(dtype)].paths[0] for dtype in ("uint8", "uint16"))
         on_error(UserError(f"{sixteen}: is 16-bit, but {eight} is 8-bit; convert all images to the same depth"))
     masks = [row.paths[1] for row in rows]
+    palettes.check_orders(dict(zip(masks, colours, strict=True)), on_error)
     num_classes = count_classes(masks, stats, known_classes, reading.get("mask_values", ()), on_error)
     pixels = sum(mask.counts for mask in stats).tolist()
     return {"channels": max(channels), "dtype": dtypes[0], "num_classes": num_classes, "pixels": pixels}

@@ -1,72 +1,59 @@
-"""Reads image, mask and instance files. Every fault of a file is an error of one line that names the file."""
+"""Reads image, mask and instance files. Every fault of a file is an error of one line that names the file.
 
-import io
+`formats/` decodes; docs/reference/files.md says what is read, how, and what is refused.
+"""
+
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from etils.epath import Path
-from PIL import Image, ImageSequence
-from PIL.TiffImagePlugin import TiffImageFile
 
-from unet_jax.data.datasets import instance_labels
+from unet_jax.data.datasets import instance_labels, palettes
+from unet_jax.data.datasets.formats import bmp, declared, jpeg, png, tiff
+from unet_jax.data.datasets.palettes import Palette, few
 from unet_jax.data.store.cache import read_error
 from unet_jax.errors import UserError
 from unet_jax.segmentation import VOID_ID
 from unet_jax.storage.paths import to_path
 
-# The first four bytes of a TIFF: either byte order, classic or BigTIFF.
-TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-# TIFF tags.
-ORIENTATION, BITS_PER_SAMPLE = 274, 258
+FORMATS = {"PNG": png, "TIFF": tiff, "BMP": bmp, "JPEG": jpeg}
+# Source files whose code decides what is read.
+READERS = (__file__, palettes.__file__, declared.__file__, *(module.__file__ for module in FORMATS.values()))
 
-Palette = Sequence[Sequence[int]]
 
-# OpenCV's log lines would repeat our errors. libpng and libtiff still write some lines.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-# Pillow takes very large images for an attack; here they are scans.
-Image.MAX_IMAGE_PIXELS = None
+class Mask(NamedTuple):
+    """Holds a mask.
+
+    Attributes:
+      ids: class ids, uint8 `[H, W]`; 255 is void.
+      colours: RGB by index, for the indices that occur, if the file is indexed and its indices were taken for values; else
+        empty. See `palettes.check_orders`.
+    """
+
+    ids: np.ndarray
+    colours: palettes.Colours
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Returns the pixels of an image file: uint8 or uint16 `[H, W, C]`, C = 1 (grey) or 3 (RGB).
+    """Returns the pixels of an image file: uint8 or uint16 `[H, W, C]`, C = 1 (grey) or 3 (colours in the order RGB).
 
-    Alpha is dropped, and a palette is expanded to RGB. The EXIF orientation of a JPEG or PNG is not applied, so that the
-    pixels stay aligned with those of the mask. OpenCV decodes the file, because Pillow would reduce 16-bit colour to 8 bits.
-    Every command reads images with this function; it is public as `unet_jax.read_image`.
+    Alpha is dropped and never changes a colour. A palette is expanded to RGB, and grey of 1, 2 or 4 bits is stretched to
+    0..255. A TIFF whose 0 is white (WhiteIsZero) is returned as it is displayed. Every command reads images with this
+    function; it is public as `unet_jax.read_image`.
 
     Args:
       path: the file, local or in a bucket.
 
     Raises:
-      UserError: the file is empty, cannot be read, is a TIFF with several pages or whose orientation tag is not 1, or its
-        pixels are neither 8- nor 16-bit unsigned.
+      UserError: the file cannot be read, is damaged or too large, or its pixels mean something else: it is to be turned
+        (orientation tag), holds several pictures, is neither grey nor RGB, or is neither 8- nor 16-bit unsigned.
     """
-    data = _read(path)
-    if data[:4] in TIFF:
-        _check_tiff(path, data)
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except Exception:
-        pixels = None
-    if pixels is None:
-        raise UserError(f"{path}: cannot be read as an image; save it again as PNG or TIFF, or remove it")
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise UserError(f"{path}: has pixels of type {pixels.dtype}; save it as 8- or 16-bit unsigned")
-    if pixels.ndim == 2:
-        return pixels[..., None]
-    # Grey, or grey and alpha, which OpenCV returns as BGRA.
-    if pixels.shape[-1] == 2 or _png_header(data)[1] in (0, 4):
-        return pixels[..., :1]
-    # From BGR or BGRA to RGB.
-    return np.ascontiguousarray(pixels[..., 2::-1])
+    return _decode(path, "read_image", "an image", "save it again as PNG or TIFF, or remove it")
 
 
 def read_labels(path: str | Path) -> np.ndarray:
-    """Returns the values of a mask file as stored, without alpha.
-
-    Pillow decodes the file, because OpenCV would expand a palette to RGB; here the indices of the palette are the ids.
+    """Returns the values of a mask file as stored, without alpha. Of an indexed file these are the indices.
 
     Args:
       path: the file, local or in a bucket.
@@ -75,37 +62,35 @@ def read_labels(path: str | Path) -> np.ndarray:
       Ids or grey values `[H, W]`, or uint8 RGB `[H, W, 3]`.
 
     Raises:
-      UserError: the file is a JPEG (its compression changes ids), has 16 bits with colour or alpha (Pillow would keep 8
-        bits), is empty, cannot be read, or is a TIFF with several pages or whose orientation tag is not 1.
+      UserError: as `read_image`; also for lossy compression, which changes ids, and for RGB of 16 bits.
     """
-    data = _read(path)
-    if data[:4] in TIFF:
-        _check_tiff(path, data)
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            if image.format in ("JPEG", "MPO"):
-                raise UserError(f"{path}: is a JPEG, whose compression changes ids; export the mask as PNG")
-            bits = _bits(image, data)
-            if bits == 16 and image.mode in ("LA", "PA", "RGB", "RGBA"):
-                raise UserError(
-                    f"{path}: is a mask with 16 bits and colour or alpha; save it as 8-bit, or as 16-bit grey without alpha"
-                )
-            image.load()
-            if image.mode in ("LA", "PA", "RGBA"):
-                return np.asarray(image)[..., :-1].squeeze(-1) if image.mode != "RGBA" else np.asarray(image)[..., :3]
-            if image.mode in ("RGB", "L", "P", "1", "I", "I;16", "I;16B"):
-                values = np.asarray(image)
-                if image.mode == "L" and bits in (2, 4):
-                    # Pillow stretches the values to 0..255.
-                    return values // (255 // (2**bits - 1))
-                return values.astype(np.uint8) if values.dtype == bool else values
-            mode = image.mode
-    except UserError:
-        raise
-    except Exception as error:
-        # For a damaged file Pillow raises TypeError, struct.error, KeyError and others.
-        raise UserError(f"{path}: cannot be read as a mask ({one_line(error)}); export it again as PNG") from error
-    raise UserError(f"{path}: has mask pixels of mode {mode}; save it as an 8-bit grey, palette or RGB PNG")
+    return _read_labels(path).values
+
+
+def read_mask(path: str | Path, mask_values: Sequence[int] = (), palette: Palette = ()) -> Mask:
+    """Returns the class ids of a mask file.
+
+    An indexed file is read by its colours where `palette` is given, else by its indices. With `mask_values` it is read by its
+    grey levels if the palette is grey and its indices are not in `mask_values`.
+
+    Args:
+      path: the file, local or in a bucket.
+      mask_values: as in `to_ids`.
+      palette: as in `to_ids`.
+
+    Raises:
+      UserError: as `read_labels` and `to_ids`.
+    """
+    values, colours = _read_labels(path)
+    if colours is None:
+        return Mask(to_ids(values, path, mask_values, palette), {})
+    present = values_in(values).tolist()
+    if palette:
+        return Mask(palettes.indices_to_ids(values, present, colours, str(path), palette), {})
+    levels = palettes.grey_levels(present, colours, str(path), mask_values) if mask_values else None
+    if levels is not None:
+        return Mask(to_ids(levels[values], path, mask_values), {})
+    return Mask(to_ids(values, path, mask_values), palettes.colours_of(present, colours))
 
 
 def to_ids(values: np.ndarray, path: str | Path, mask_values: Sequence[int] = (), palette: Palette = ()) -> np.ndarray:
@@ -124,20 +109,25 @@ def to_ids(values: np.ndarray, path: str | Path, mask_values: Sequence[int] = ()
       UserError: a value or a colour is not a class.
     """
     if values.ndim == 3:
-        return _through_palette(values, path, palette)
+        return palettes.rgb_to_ids(values, str(path), palette)
     present = values_in(values)
     if mask_values:
         table = {VOID_ID: VOID_ID} | {int(value): index for index, value in enumerate(mask_values)}
         unknown = [int(v) for v in present if int(v) not in table]
         if unknown:
             raise UserError(
-                f"{path}: holds values {_few(unknown)} that are not in mask_values={tuple(mask_values)}; "
+                f"{path}: holds values {few(unknown)} that are not in mask_values={tuple(mask_values)}; "
                 "add them to mask_values or correct the mask (255 is void)"
             )
         return np.array([table[int(v)] for v in present], np.uint8)[np.searchsorted(present, values)]
     if present[0] < 0 or present[-1] > VOID_ID:
         instance_labels.check_values(values, present, path)
-        raise UserError(f"{path}: holds values {_few(present)}; give class ids 0..254, and 255 for void")
+        values = tuple(map(int, present))
+        hint = f", e.g. mask_values={values}" if len(values) <= 8 else ""
+        raise UserError(
+            f"{path}: holds values {few(values)}; give class ids 0..254, and 255 for void, or set mask_values to the value of "
+            f"each class{hint}"
+        )
     return values.astype(np.uint8)
 
 
@@ -165,15 +155,7 @@ def read_pages(path: str | Path) -> np.ndarray:
     Raises:
       UserError: the file cannot be read, or its pages are not 8-bit grey or not of one size.
     """
-    data = _read(path)
-    try:
-        with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
-            modes, pages = zip(*((page.mode, np.array(page)) for page in ImageSequence.Iterator(image)), strict=True)
-    except Exception as error:
-        raise UserError(f"{path}: cannot be read as a TIFF ({one_line(error)}); copy the original again") from error
-    if set(modes) != {"L"} or len({page.shape for page in pages}) > 1:
-        raise UserError(f"{path}: is not a stack of 8-bit grey pages of the same size; copy the original again")
-    return np.stack(pages)
+    return _decode(path, "read_pages", "a TIFF", "copy the original again", formats=("TIFF",))
 
 
 def check_size(array: np.ndarray, path: str | Path, image: np.ndarray) -> None:
@@ -194,27 +176,29 @@ def check_size(array: np.ndarray, path: str | Path, image: np.ndarray) -> None:
 
 def values_in(array: np.ndarray) -> np.ndarray:
     """Returns the different values of an array, sorted, as `np.unique` does; 8- and 16-bit values are counted, which is faster."""
-    return np.flatnonzero(np.bincount(array.ravel())) if array.dtype.kind == "u" else np.unique(array)
+    return np.flatnonzero(np.bincount(array.ravel())) if array.dtype in (np.uint8, np.uint16) else np.unique(array)
 
 
-def _through_palette(values, path, palette):
-    packed, inverse = np.unique(_pack(values), return_inverse=True)
-    colours = [tuple(int(c >> shift & 255) for shift in (16, 8, 0)) for c in packed]
-    if not palette:
-        raise UserError(
-            f"{path}: is an RGB mask (colours {_few(colours)}), but no palette is given; "
-            "set palette to the RGB triple of each class, or save class ids as 8-bit grey"
-        )
-    table = {tuple(map(int, colour)): index for index, colour in enumerate(palette)}
-    unknown = [colour for colour in colours if colour not in table]
-    if unknown:
-        raise UserError(f"{path}: holds colours {_few(unknown)} that are not in palette; add them or correct the mask")
-    return np.array([table[c] for c in colours], np.uint8)[inverse.reshape(values.shape[:2])]
+def _read_labels(path) -> declared.Labels:
+    return _decode(path, "read_labels", "a mask", "export it again as PNG")
 
 
-def _pack(rgb):
-    r, g, b = np.moveaxis(rgb.astype(np.uint32), -1, 0)
-    return r << 16 | g << 8 | b
+def _decode(path, reader: str, what: str, remedy: str, formats: Sequence[str] = declared.READ) -> Any:
+    """Returns what the function `reader` of the file's format returns. Every error names the file."""
+    data = _read(path)
+    found = declared.format_of(data)
+    if found not in formats:
+        kind = f"it holds {found} data" if found else "its first bytes are of no known format"
+        raise UserError(f"{path}: cannot be read as {what} ({kind}); save it as {' or '.join(formats)}, or remove it")
+    try:
+        return getattr(FORMATS[found], reader)(path, data)
+    except UserError:
+        raise
+    except MemoryError as error:
+        raise UserError(f"{path}: does not fit into memory; split it into smaller images") from error
+    except Exception as error:
+        # For a damaged file the decoders raise errors of many types.
+        raise UserError(f"{path}: cannot be read as {what} ({one_line(error)}); {remedy}") from error
 
 
 def _read(path) -> bytes:
@@ -225,43 +209,6 @@ def _read(path) -> bytes:
     if not data:
         raise UserError(f"{path}: is empty (0 bytes); copy it again or remove it")
     return data
-
-
-def _check_tiff(path, data) -> None:
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            pages, orientation = getattr(image, "n_frames", 1), _tiff_tag(image, ORIENTATION, 1)
-    except Exception:
-        # The decoder that follows reports the fault, or can read what Pillow cannot.
-        return
-    if pages > 1:
-        raise UserError(f"{path}: holds {pages} pages; save each page as a separate file")
-    if orientation != 1:
-        raise UserError(
-            f"{path}: has the orientation tag {orientation}; save it upright, with orientation 1 or without the tag"
-        )
-
-
-def _tiff_tag(image: Image.Image, tag: int, default: Any) -> Any:
-    return image.tag_v2.get(tag, default) if isinstance(image, TiffImageFile) else default
-
-
-def _png_header(data: bytes) -> tuple[int, int]:
-    """Returns (bits per channel, colour type) of a PNG: 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGBA; else (0, -1)."""
-    return (data[24], data[25]) if data.startswith(b"\x89PNG") and len(data) > 25 else (0, -1)
-
-
-def _bits(image: Image.Image, data: bytes) -> int:
-    """Returns the bits per channel as stored, read from the file's header, because Pillow's mode does not give them."""
-    if image.format == "TIFF":
-        return max(_tiff_tag(image, BITS_PER_SAMPLE, (1,)))
-    return _png_header(data)[0] or 8
-
-
-def _few(values, most: int = 8) -> str:
-    values = [v if isinstance(v, tuple) else int(v) for v in values]
-    listed = ", ".join(map(str, values[:most]))
-    return f"{listed}, ... ({len(values)} in all)" if len(values) > most else listed
 
 
 def one_line(error: Exception) -> str:

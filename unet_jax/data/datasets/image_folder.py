@@ -1,7 +1,7 @@
 """Reads a folder of images and masks as a data set.
 
     ROOT/images/ID.*     PNG, TIFF, BMP or JPEG; 8- or 16-bit; grey, RGB or RGBA (alpha is dropped); any sizes
-    ROOT/masks/ID.*      PNG, TIFF or BMP: class ids 0..K-1 and 255 for void, a palette image, or RGB with `palette`
+    ROOT/masks/ID.*      PNG, TIFF or BMP: class ids 0..K-1 and 255 for void, an indexed image, or RGB with `palette`
     ROOT/instances/ID.*  optional: instance numbers, 0 for background
     ROOT/index.csv       optional: id,split[,group]; without it a hash of the id chooses the split
 
@@ -42,12 +42,14 @@ class ImageFolder(from_files.FromFiles):
         on_error: Callable[[UserError], None] = raise_error,
     ) -> dict[str, np.ndarray]:
         """Returns image, mask and, if the example has them, instances; see `FromFiles.read`. An empty path is skipped."""
+        example: dict[str, Any] = {}
 
-        def ids(path):
-            return image_files.to_ids(image_files.read_labels(path), path, reading["mask_values"], reading["palette"])
+        def read_mask(path):
+            mask = image_files.read_mask(path, reading["mask_values"], reading["palette"])
+            example["colours"] = mask.colours
+            return mask.ids
 
-        example = {}
-        readers = {"image": image_files.read_image, "mask": ids, "instances": image_files.read_instances}
+        readers = {"image": image_files.read_image, "mask": read_mask, "instances": image_files.read_instances}
         for (name, read_file), path in zip(readers.items(), paths, strict=False):
             if not path:
                 continue
@@ -79,7 +81,7 @@ def load_image_folder(
       num_classes: number of classes K; 0 means the number of `class_names`, `palette` or `mask_values`, else the largest id
         in the masks + 1.
       mask_values: values of class 0, 1, ... in the masks, e.g. (0, 255); () means that the values are ids.
-      palette: an RGB triple per class. RGB masks are mapped with it, and pictures are drawn with it.
+      palette: an RGB triple per class. RGB and indexed masks are mapped with it, and pictures are drawn with it.
       split_file: a CSV with the columns of `index.csv`, used instead of it; images that it does not name are left out. ""
         means `index.csv`, which must name every image.
       split_fractions: fractions of train, val and test, used if there is no such file or it has no column `split`.

@@ -30,7 +30,7 @@ from unet_jax.storage.digests import json_sha256
 from unet_jax.storage.plain_folder import plain_folder
 
 # Source files whose code decides what an example is.
-READERS = (__file__, image_files.__file__, tfds_source.__file__)
+READERS = (__file__, *image_files.READERS, tfds_source.__file__)
 
 
 def load_tfds(

@@ -1,0 +1,85 @@
+"""BMP is read exactly; the indices of an indexed mask are kept, whatever its palette."""
+
+import struct
+
+import cv2
+import numpy as np
+import pytest
+
+from unet_jax.data.datasets.formats import bmp
+from unet_jax.errors import UserError
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (12, 11)).astype(np.uint8)
+RGB = RNG.integers(0, 256, (12, 11, 3)).astype(np.uint8)
+COLOURS = np.array([[9, 9, 9], [200, 0, 0], [0, 200, 0], [0, 0, 200]], np.uint8)
+
+
+def indexed(ids, bits, colours, *, core=False, top_down=False):
+    """Returns the bytes of an indexed BMP; `core` is the header of OS/2, with three bytes a colour."""
+    height, width = ids.shape
+    rows = b""
+    for row in ids if top_down else ids[::-1]:
+        text = "".join(format(int(value), f"0{bits}b") for value in row)
+        text = text.ljust(-(-len(text) // 32) * 32, "0")
+        rows += int(text, 2).to_bytes(len(text) // 8)
+    table = b"".join(bytes(colour[::-1]) + b"\0" * (not core) for colour in np.asarray(colours, np.uint8))
+    if core:
+        header = struct.pack("<IHHHH", 12, width, height, 1, bits)
+    else:
+        height = -height if top_down else height
+        header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, 0, len(rows), 0, 0, len(colours), 0)
+    start = 14 + len(header) + len(table)
+    return b"BM" + struct.pack("<IHHI", start + len(rows), 0, 0, start) + header + table + rows
+
+
+def ramp(count, step=1):
+    return np.repeat(np.arange(count)[:, None] * step, 3, -1)
+
+
+@pytest.mark.parametrize("bits", [1, 4, 8])
+def test_indices_are_kept_whatever_the_palette(bits):
+    count = 2**bits
+    ids = RNG.integers(0, min(count, 4), (12, 11)).astype(np.uint8)
+    step = 255 // (count - 1)
+    palettes = [ramp(count, step), ramp(count, step)[::-1], ramp(count), COLOURS[: min(count, 4)]]
+    for colours in palettes:
+        for options in ({}, {"top_down": True}):
+            data = indexed(ids, bits, colours, **options)
+            got = bmp.read_labels("a.bmp", data)
+            np.testing.assert_array_equal(got.values, ids)
+            if (colours == ramp(len(colours))).all():
+                assert got.colours is None
+            else:
+                np.testing.assert_array_equal(got.colours, colours)
+            image = bmp.read_image("a.bmp", data)
+            np.testing.assert_array_equal(image, np.asarray(colours)[ids][..., : image.shape[-1]])
+    core = indexed(ids, bits, np.resize(COLOURS, (count, 3)), core=True)
+    np.testing.assert_array_equal(bmp.read_labels("a.bmp", core).values, ids)
+
+
+def test_grey_and_colours_are_read_exactly():
+    for array in (GREY, RGB, np.dstack([RGB, GREY])):
+        order = array[..., [2, 1, 0, 3][: array.shape[-1]]] if array.ndim == 3 else array
+        data = cv2.imencode(".bmp", order)[1].tobytes()
+        want = array[..., :3] if array.ndim == 3 else array
+        np.testing.assert_array_equal(bmp.read_image("a.bmp", data).squeeze(), want)
+        got = bmp.read_labels("a.bmp", data)
+        np.testing.assert_array_equal(got.values.squeeze(), want)
+        assert got.colours is None
+
+
+def test_the_size_is_checked_before_decoding():
+    data = bytearray(indexed(GREY % 2, 1, ramp(2, 255)))
+    struct.pack_into("<ii", data, 18, 33_000, -33_000)
+    for read in (bmp.read_image, bmp.read_labels):
+        with pytest.raises(UserError, match=r"a\.bmp: .*33000 x 33000.*split"):
+            read("a.bmp", bytes(data))
+
+
+def test_a_file_cut_short_is_an_error():
+    data = indexed(GREY, 8, ramp(256))
+    for read in (bmp.read_image, bmp.read_labels):
+        for length in (10, 30, 60, len(data) - 40):
+            with pytest.raises(Exception, match=r"."):
+                read("a.bmp", data[:length])

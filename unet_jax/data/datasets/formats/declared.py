@@ -1,0 +1,142 @@
+"""Checks what a file declares about its pixels before they are decoded: format, size, orientation.
+
+The content decides the format, never the suffix.
+"""
+
+import re
+import struct
+from typing import NamedTuple
+
+import numpy as np
+from etils.epath import Path
+
+from unet_jax.errors import UserError
+
+# Most pixels of an image, and the most in a row or a column.
+MOST_PIXELS, MOST_SIDE = 2**30, 1_000_000
+
+# Magic bytes of each format, at the start of the file.
+MAGIC = {
+    "PNG": (b"\x89PNG\r\n\x1a\n",),
+    "JPEG": (b"\xff\xd8\xff",),
+    "BMP": (b"BM",),
+    # Either byte order, classic or BigTIFF.
+    "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+    "GIF": (b"GIF8",),
+    "JPEG 2000": (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
+    "JPEG XL": (b"\xff\x0a", b"\0\0\0\x0cJXL "),
+    "Photoshop": (b"8BPS",),
+    "PDF": (b"%PDF",),
+    "NumPy": (b"\x93NUMPY",),
+    "HDF5": (b"\x89HDF",),
+    "ZIP": (b"PK\x03\x04",),
+    "gzip": (b"\x1f\x8b",),
+}
+READ = ("PNG", "TIFF", "BMP", "JPEG")
+
+_XMP_ORIENTATION = re.compile(rb"""tiff:Orientation\s*(?:=\s*["']|>)\s*([0-9])""")
+
+
+class Labels(NamedTuple):
+    """Holds the values of a mask file as stored, without alpha.
+
+    Attributes:
+      values: ids, grey values or indices of a palette `[H, W]`, or uint8 RGB `[H, W, 3]`.
+      colours: the palette of an indexed file, uint8 `[N, 3]`; None for any other file, and where the palette is the plain
+        grey scale, in which index and grey value are the same.
+    """
+
+    values: np.ndarray
+    colours: np.ndarray | None = None
+
+
+def format_of(data: bytes) -> str:
+    """Returns the format of a file by its first bytes, one of `READ` or another known one; "" if it is unknown."""
+    for name, starts in MAGIC.items():
+        if data.startswith(starts):
+            return name
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WebP"
+    if data[4:8] == b"ftyp":
+        return "AVIF, HEIC or video"
+    return "DICOM" if data[128:132] == b"DICM" else ""
+
+
+def check_size(path: str | Path, width: int, height: int, bytes_per_pixel: int) -> None:
+    """Checks the size that a file declares.
+
+    Args:
+      path: name of the file, for the error.
+      width: pixels in a row.
+      height: number of rows.
+      bytes_per_pixel: bytes of a decoded pixel.
+
+    Raises:
+      UserError: the image is too large.
+    """
+    if width * height > MOST_PIXELS or max(width, height) > MOST_SIDE:
+        raise too_large(path, width, height, bytes_per_pixel)
+
+
+def too_large(path: str | Path, width: int, height: int, bytes_per_pixel: int) -> UserError:
+    """Returns the error for an image that is too large; arguments as in `check_size`."""
+    memory = width * height * bytes_per_pixel / 2**30
+    return UserError(
+        f"{path}: is too large: {width} x {height} pixels, {memory:.1f} GiB decoded; split it into images of at most "
+        f"{MOST_PIXELS} pixels that fit into memory (32768 x 32768), and no side above {MOST_SIDE}"
+    )
+
+
+def check_orientation(path: str | Path, orientation: int) -> None:
+    """Checks that a file shows its pixels as they are stored.
+
+    A mask may have been drawn on the turned image or on the stored pixels. The file does not tell which.
+
+    Args:
+      path: name of the file, for the error.
+      orientation: value of the orientation tag. Viewers ignore values outside 1..8.
+
+    Raises:
+      UserError: the tag turns or mirrors the image.
+    """
+    if 2 <= orientation <= 8:
+        raise UserError(
+            f"{path}: has the EXIF orientation tag {orientation}, which turns or mirrors it on the screen; save its pixels "
+            "upright, with orientation 1 or without the tag (magick mogrify -auto-orient FILE), and see that image and mask agree"
+        )
+
+
+def orientation_in_exif(exif: bytes) -> int:
+    """Returns the orientation tag of EXIF data, or 1 if there is none or the data are damaged.
+
+    Args:
+      exif: the data, from the byte order mark on.
+    """
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
+    if not order:
+        return 1
+    try:
+        (at,) = struct.unpack_from(f"{order}I", exif, 4)
+        (count,) = struct.unpack_from(f"{order}H", exif, at)
+        for entry in range(at + 2, at + 2 + 12 * count, 12):
+            tag, kind = struct.unpack_from(f"{order}HH", exif, entry)
+            if tag == 274:
+                return struct.unpack_from(order + {1: "B", 4: "I"}.get(kind, "H"), exif, entry + 8)[0]
+    except struct.error:
+        pass
+    return 1
+
+
+def orientation_in_xmp(xmp: bytes) -> int:
+    """Returns the orientation that XMP data give, or 1 if they give none."""
+    match = _XMP_ORIENTATION.search(xmp)
+    return int(match[1]) if match else 1
+
+
+def plain_grey(colours: np.ndarray) -> bool:
+    """Returns True for a palette in which colour i is the grey i: indices and grey values are the same.
+
+    Args:
+      colours: uint8 `[N, 3]`.
+    """
+    return len(colours) <= 256 and bool((colours == np.arange(len(colours))[:, None]).all())

@@ -1,0 +1,190 @@
+"""Decodes JPEG of 8 bits, grey or colour. Masks may not be JPEG: its compression changes ids."""
+
+import re
+import struct
+from typing import NamedTuple
+
+import imagecodecs
+import numpy as np
+from etils.epath import Path
+
+from unet_jax.data.datasets.formats import declared
+from unet_jax.data.datasets.formats.declared import Labels
+from unet_jax.errors import UserError
+
+# Second bytes of markers. SOF: C0..CF without DHT, JPG and DAC.
+EOI, SOS, RESTARTS, APP0, APP1, APP2, ADOBE, APP15, COM = 0xD9, 0xDA, 0xDD, 0xE0, 0xE1, 0xE2, 0xEE, 0xEF, 0xFE
+SOF = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# Baseline, extended and progressive, with Huffman codes.
+HUFFMAN = (0xC0, 0xC1, 0xC2)
+# Bytes that an encoder may add to the data of a scan.
+MOST_PADDING = 4
+# The marker that ends the data of a scan: restarts and stuffed bytes are part of them.
+_SCAN_END = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+
+
+class Segment(NamedTuple):
+    """Holds a marker, its content, and where its bytes start and end; those of a scan include its data."""
+
+    marker: int
+    content: bytes
+    start: int
+    end: int
+
+
+def read_image(path: str | Path, data: bytes) -> np.ndarray:
+    """Returns the pixels, uint8 `[H, W, 1 or 3]`.
+
+    Raises:
+      UserError: the file is refused for what it declares.
+      Exception: the file is damaged.
+    """
+    segments = _segments(data)
+    bits, height, width, channels, _ = _frame(segments)
+    declared.check_size(path, width, height, channels)
+    if bits != 8 or channels not in (1, 3):
+        kind = "CMYK" if channels == 4 else f"{channels} channels"
+        what = kind if bits == 8 else f"{bits} bits per channel"
+        raise UserError(f"{path}: is a JPEG of {what}; save it as 8- or 16-bit grey or RGB, as PNG or TIFF")
+    orientations = [_orientation(segment.content) for segment in segments if segment.marker == APP1]
+    declared.check_orientation(path, max([1, *orientations]))
+    _check_pictures(path, data, segments, width * height)
+    pixels = decode(data, segments)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def read_labels(path: str | Path, data: bytes) -> Labels:
+    """Raises UserError: a mask may not be a JPEG."""
+    raise UserError(f"{path}: is a JPEG, whose compression changes ids; export the mask as PNG")
+
+
+def decode(data: bytes, segments: list[Segment] | None = None) -> np.ndarray:
+    """Returns the pixels `[H, W]` or `[H, W, C]`; raises an exception if the compressed data are damaged.
+
+    libjpeg fills what is missing with grey, and its wrappers report that on stderr at most. So the file is decoded twice more:
+
+    - with bytes added to the compressed data. If they change pixels, codes are missing.
+    - with other last bytes. If they change no pixel, codes are left over, or the change is too small to be seen.
+
+    In the latter case, and for files with several scans or restart markers, libjxl decides. It can recompress a JPEG without
+    loss, and refuses data that are damaged or too short. It takes fewer kinds of JPEG than libjpeg; other kinds are not
+    examined.
+
+    Args:
+      data: the file.
+      segments: its segments, if they are known.
+    """
+    segments = segments or _segments(data)
+    pixels = imagecodecs.jpeg8_decode(data)
+    *_, factors = _frame(segments)
+    kind = next(segment.marker for segment in segments if segment.marker in SOF)
+    if kind not in HUFFMAN or len(factors) not in (1, 3) or not set(factors) <= {0x11, 0x12, 0x21, 0x22}:
+        return pixels
+    # Metadata that libjxl does not like are no damage.
+    kept = [s for s in segments if not (APP0 < s.marker <= APP15 and s.marker != ADOBE) and s.marker != COM]
+    parts = [data[s.start : s.end] for s in kept]
+    scans = [number for number, segment in enumerate(kept) if segment.marker == SOS]
+    if len(scans) == 1 and not any(segment.marker == RESTARTS for segment in kept):
+        *before, scan = parts
+        longer = _pixels([*parts, bytes(range(0xA0, 0xC0))])
+        other = bytes(byte ^ (0x55 if byte != 0xAA else 0x33) for byte in scan[-MOST_PADDING:])
+        altered = _pixels([*before, scan[:-MOST_PADDING] + other])
+        if longer is not None and altered is not None and (pixels == longer).all() and (pixels != altered).any():
+            return pixels
+    shorter = ([*parts[:n], parts[n][:-MOST_PADDING], *parts[n + 1 :]] for n in scans)
+    if not _recompresses(parts) or any(_recompresses(parts) for parts in shorter):
+        raise ValueError("its compressed data are damaged")
+    return pixels
+
+
+def _pixels(parts: list[bytes]) -> np.ndarray | None:
+    try:
+        return imagecodecs.jpeg8_decode(_join(parts))
+    except imagecodecs.Jpeg8Error:
+        return None
+
+
+def _join(parts: list[bytes]) -> bytes:
+    return b"".join([b"\xff\xd8", *parts, b"\xff\xd9"])
+
+
+def _recompresses(parts: list[bytes]) -> bool:
+    try:
+        imagecodecs.jpegxl_encode_jpeg(_join(parts), numthreads=1)
+    except imagecodecs.JpegxlError:
+        return False
+    return True
+
+
+def _segments(data: bytes, start: int = 0) -> list[Segment]:
+    """Returns the segments of the JPEG at `start`, up to its end marker."""
+    segments, at = [], start + 2
+    while True:
+        # A marker may be preceded by any number of fill bytes.
+        while data[at] == data[at + 1] == 0xFF:
+            at += 1
+        if data[at] != 0xFF:
+            raise ValueError("a marker is missing: the file is damaged")
+        marker = data[at + 1]
+        if marker == EOI:
+            return segments
+        end = at + 2 + struct.unpack_from(">H", data, at + 2)[0]
+        content = data[at + 4 : end]
+        if marker == SOS:
+            match = _SCAN_END.search(data, end)
+            if not match:
+                raise ValueError("the file is cut short")
+            end = match.start()
+        segments.append(Segment(marker, content, at, end))
+        at = end
+
+
+def _frame(segments: list[Segment]) -> tuple[int, int, int, int, list[int]]:
+    """Returns bits, height, width, channels and the sampling factors of each channel, 4 bits for each direction."""
+    frame = next((segment.content for segment in segments if segment.marker in SOF), b"")
+    bits, height, width, channels = struct.unpack_from(">BHHB", frame)
+    return bits, height, width, channels, list(frame[7 : 6 + 3 * channels : 3])
+
+
+def _orientation(content: bytes) -> int:
+    if content.startswith(b"Exif\0"):
+        return declared.orientation_in_exif(content[6:])
+    return declared.orientation_in_xmp(content) if b"adobe.com/xap" in content[:40] else 1
+
+
+def _check_pictures(path, data: bytes, segments: list[Segment], pixels: int) -> None:
+    """Raises UserError if another picture follows that is no smaller copy: a gain map or a preview is passed over."""
+    for segment in segments:
+        if segment.marker != APP2 or not segment.content.startswith(b"MPF\0"):
+            continue
+        base = segment.start + 8
+        sizes = [_picture_size(data, base + offset) for offset in _picture_offsets(data[base:])]
+        count = 1 + sum(size >= pixels for size in sizes)
+        if count > 1:
+            raise UserError(f"{path}: holds {count} pictures (multi-picture JPEG); save each as a separate file")
+
+
+def _picture_offsets(index: bytes) -> list[int]:
+    """Returns where the other pictures start, counted from the start of the index (CIPA DC-007)."""
+    order = {b"II": "<", b"MM": ">"}.get(index[:2])
+    if not order:
+        return []
+    try:
+        (at,) = struct.unpack_from(f"{order}I", index, 4)
+        (count,) = struct.unpack_from(f"{order}H", index, at)
+        for entry in range(at + 2, at + 2 + 12 * count, 12):
+            tag, _, length, where = struct.unpack_from(f"{order}HHII", index, entry)
+            if tag == 0xB002:
+                offsets = [struct.unpack_from(f"{order}I", index, where + 16 * i + 8)[0] for i in range(length // 16)]
+                return [offset for offset in offsets if offset]
+    except struct.error:
+        pass
+    return []
+
+
+def _picture_size(data: bytes, start: int) -> int:
+    try:
+        _, height, width, *_ = _frame(_segments(data, start))
+    except (ValueError, IndexError, struct.error):
+        return 0
+    return height * width

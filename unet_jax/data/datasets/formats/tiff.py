@@ -1,0 +1,223 @@
+"""Decodes TIFF of one picture, with tifffile and imagecodecs.
+
+Small copies of the picture (overviews, previews) and transparency masks are passed over. Resolution, colour profiles and
+GeoTIFF tags, among them the "no data" value, are ignored.
+"""
+
+import contextlib
+import io
+import logging
+from collections.abc import Iterator
+
+import imagecodecs
+import numpy as np
+import tifffile
+from etils.epath import Path
+
+from unet_jax.data.datasets.formats import declared, jpeg
+from unet_jax.data.datasets.formats.declared import Labels
+from unet_jax.errors import UserError
+
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6
+PHOTOMETRIC = {4: "transparency mask", 5: "CMYK", 8: "CIELAB", 9: "ICCLAB", 10: "ITULAB", 32803: "raw sensor data"}
+# Values of tag ExtraSamples.
+UNSPECIFIED, PREMULTIPLIED, ALPHA = 0, 1, 2
+ORIENTATION, COLOUR_MAP = 274, 320
+LZW, JPEG = 5, 7
+# Compressions that never change a value: none, CCITT, LZW, deflate, PackBits, PNG, LZMA, Zstandard.
+LOSSLESS = (1, 2, 3, 4, LZW, 8, 32771, 32773, 32946, 34925, 34933, 50000)
+
+# tifffile's log lines would repeat our errors.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+
+
+def read_image(path: str | Path, data: bytes) -> np.ndarray:
+    """Returns the pixels, uint8 or uint16 `[H, W, 1 or 3]`, in the displayed polarity and without alpha.
+
+    Grey of 1, 2 and 4 bits is stretched to 0..255. Grey values with a colour table of ImageJ are grey.
+
+    Raises:
+      UserError: the file is refused for what it declares.
+      Exception: the file is damaged.
+    """
+    with _open(data) as tif:
+        page = _picture(path, tif)
+        if page.sampleformat != 1:
+            raise UserError(f"{path}: has pixels of type {page.dtype}; save it as 8- or 16-bit unsigned")
+        bits = _bits(path, page, (1, 2, 4, 8, 16))
+        if page.photometric == PALETTE and not tif.is_imagej and _colours(page) is not None:
+            raise UserError(
+                f"{path}: has a colour table, and a TIFF does not tell if its values are grey values that are displayed in "
+                "colour, or a picture in colour; save it as grey or RGB"
+            )
+        pixels = _decode(path, page)
+    if pixels.dtype == bool:
+        pixels = pixels.astype(np.uint8)
+    if page.photometric == WHITE_IS_ZERO:
+        pixels = 2**bits - 1 - pixels
+    return pixels * np.uint8(255 // (2**bits - 1)) if bits < 8 else pixels
+
+
+def read_labels(path: str | Path, data: bytes) -> Labels:
+    """Returns the values as stored, without alpha; raises as `read_image`, for lossy compression, and for 16-bit RGB."""
+    with _open(data) as tif:
+        page = _picture(path, tif)
+        if page.sampleformat not in (1, 2):
+            raise UserError(f"{path}: has mask pixels of type {page.dtype}; save it as whole numbers")
+        bits = _bits(path, page, (1, 2, 4, 8, 16, 32, 64))
+        if page.compression not in LOSSLESS:
+            name = getattr(page.compression, "name", page.compression)
+            raise UserError(
+                f"{path}: has the compression {name}, which may change ids; save the mask with LZW, deflate or no compression"
+            )
+        colours = _colours(page) if page.photometric == PALETTE else None
+        pixels = _decode(path, page)
+    if pixels.shape[-1] == 1:
+        return Labels(pixels[..., 0].astype(np.uint8) if pixels.dtype == bool else pixels[..., 0], colours)
+    if bits != 8 or pixels.dtype != np.uint8:
+        raise UserError(f"{path}: is a mask of {bits}-bit RGB; save it as 8-bit RGB, or as class ids in 8-bit grey")
+    return Labels(pixels)
+
+
+def read_pages(path: str | Path, data: bytes) -> np.ndarray:
+    """Returns the pages of a stack, uint8 `[N, H, W]`, in the displayed polarity.
+
+    Raises:
+      UserError: the pages are not 8-bit grey or not of one size.
+      Exception: the file is damaged.
+    """
+    with _open(data) as tif:
+        pages = list(tif.pages)
+        kinds = {(page.photometric, page.bitspersample, page.sampleformat, page.shape) for page in pages}
+        photometric, bits, sample_format, shape = kinds.pop()
+        grey = photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO) and (bits, sample_format, len(shape)) == (8, 1, 2)
+        if kinds or not grey or _planes(tif) > 1:
+            raise UserError(f"{path}: is not a stack of 8-bit grey pages of the same size; copy the original again")
+        stack = np.stack([_decode(path, page)[..., 0] for page in pages])
+    return 255 - stack if photometric == WHITE_IS_ZERO else stack
+
+
+def _open(data: bytes) -> tifffile.TiffFile:
+    # An OME-TIFF may name other files; only this one is read.
+    return tifffile.TiffFile(io.BytesIO(data), is_ome=False)
+
+
+def _picture(path, tif) -> tifffile.TiffPage:
+    """Returns the page of the full picture, checked for what it declares."""
+    pages = [page for page in tif.pages if not page.is_mask]
+    full = [page for page in pages if not page.is_reduced]
+    if not full:
+        full = [inner for page in pages for inner in page.pages or () if not inner.is_reduced]
+    page = (full or pages)[0]
+    # A SubIFD that is not marked is an overview where it is smaller.
+    inner = [other for other in page.pages or () if not other.is_reduced and other.imagewidth >= page.imagewidth]
+    count = max(len(full) + len(inner), _planes(tif), page.imagedepth)
+    if count > 1:
+        raise UserError(f"{path}: holds {count} pages; save each page as a separate file")
+    declared.check_size(
+        path, page.imagewidth, page.imagelength, page.samplesperpixel * (page.dtype.itemsize if page.dtype else 1)
+    )
+    orientation = page.tags.valueof(ORIENTATION, 1)
+    declared.check_orientation(path, orientation if isinstance(orientation, int) else 1)
+    if tif.is_imagej and _imagej(page).get("c0", "").startswith("-32768"):
+        raise UserError(
+            f"{path}: holds signed 16-bit values of ImageJ, stored 32768 too high; convert it to 8- or 16-bit unsigned"
+        )
+    return page
+
+
+def _planes(tif) -> int:
+    """Returns the number of pictures in a file of one page: ImageJ and others can store a stack in it."""
+    if len(tif.pages) > 1:
+        return 1
+    page = tif.pages[0]
+    if tif.is_imagej:
+        return int(_imagej(page).get("images", "1"))
+    with contextlib.suppress(Exception):
+        return max(1, tif.series[0].size // page.size)
+    return 1
+
+
+def _imagej(page) -> dict[str, str]:
+    """Returns the lines KEY=VALUE that ImageJ writes into the description."""
+    return dict(line.split("=", 1) for line in page.description.splitlines() if "=" in line)
+
+
+def _bits(path, page, known) -> int:
+    if page.bitspersample not in known:
+        raise UserError(f"{path}: has {page.bitspersample} bits per channel; save it as 8- or 16-bit unsigned")
+    return page.bitspersample
+
+
+def _decode(path, page) -> np.ndarray:
+    """Returns the values of a page as stored, `[H, W, 1 or 3]`, without alpha."""
+    channels, has_alpha = _channels(path, page)
+    _check_segments(page)
+    planes, _, height, width, samples = page.shaped
+    pixels = page.asarray(squeeze=False)
+    pixels = np.moveaxis(pixels, 0, -1).reshape(height, width, planes * samples) if planes > 1 else pixels[0, 0]
+    if has_alpha and page.extrasamples[:1] == (PREMULTIPLIED,):
+        opaque = np.iinfo(pixels.dtype).max
+        if (pixels[..., channels] != opaque).any():
+            raise UserError(
+                f"{path}: its alpha is premultiplied (associated): its colours are darker where it is transparent; save it "
+                "without alpha"
+            )
+    return np.ascontiguousarray(pixels[..., :channels])
+
+
+def _channels(path, page) -> tuple[int, bool]:
+    """Returns the number of channels without alpha, 1 or 3, and if alpha follows."""
+    if (page.photometric == YCBCR and page.compression != JPEG) or page.photometric not in (0, 1, 2, 3, 6):
+        name = PHOTOMETRIC.get(page.photometric) or getattr(page.photometric, "name", page.photometric)
+        raise UserError(f"{path}: has colours of kind {name}; save it as grey or RGB")
+    colours = 3 if page.photometric in (RGB, YCBCR) else 1
+    samples, extra = page.samplesperpixel, tuple(int(kind) for kind in page.extrasamples)
+    if samples == colours:
+        return samples, False
+    # Three channels of which nothing is said.
+    if (page.photometric, samples) == (BLACK_IS_ZERO, 3) and not any(extra):
+        return 3, False
+    # Without the tag, a fourth channel is alpha by custom; OpenCV writes RGBA so.
+    if samples == colours + 1 and (extra in ((PREMULTIPLIED,), (ALPHA,)) or (not extra and colours == 3)):
+        return colours, True
+    raise UserError(
+        f"{path}: has {samples} channels; only grey and RGB are read, with or without alpha. Save it with 1 or 3 channels"
+    )
+
+
+def _colours(page) -> np.ndarray | None:
+    """Returns the palette, uint8 `[N, 3]`, or None if it is the plain grey scale."""
+    table = page.tags.valueof(COLOUR_MAP)
+    if table is None:
+        raise ValueError("its palette is missing")
+    table = np.asarray(table).reshape(3, -1).T
+    # Some programs write values of 8 bits.
+    colours = (table >> 8 if table.max() > 255 else table).astype(np.uint8)
+    return None if declared.plain_grey(colours) else colours
+
+
+def _check_segments(page) -> None:
+    """Raises an exception if strips or tiles are missing, or damaged in a way that tifffile would not see."""
+    offsets, counts, expected = page.dataoffsets, page.databytecounts, int(np.prod(page.chunked))
+    stored = sum(bool(offset and count) for offset, count in zip(offsets, counts, strict=False))
+    if len(offsets) != len(counts) or stored < (1 if page.is_contiguous else expected):
+        raise ValueError(f"{expected - stored} of {expected} strips or tiles are missing")
+    if page.compression == JPEG:
+        tables = page.jpegtables
+        for segment in _segments(page):
+            jpeg.decode(tables[:-2] + segment[2:] if tables else segment)
+    if page.compression == LZW and page.fillorder != 2:
+        # LZW has no check sum. tifffile raises if there is too little, and cuts off what is too much.
+        *_, height, width, samples = page.shaped
+        rows = page.tilelength if page.is_tiled else min(page.rowsperstrip, height)
+        row_bytes = -(-(page.tilewidth if page.is_tiled else width) * samples * page.bitspersample // 8)
+        for segment in _segments(page):
+            size = len(imagecodecs.lzw_decode(segment))
+            if size > rows * row_bytes:
+                raise ValueError("its compressed data are damaged")
+
+
+def _segments(page) -> Iterator[bytes]:
+    for segment, _ in page.parent.filehandle.read_segments(page.dataoffsets, page.databytecounts):
+        yield segment

@@ -495,7 +495,7 @@ def image_folder(root: str) -> ConfigDict:
             "num_classes": 0,
             # Pixel values of the masks that stand for class 0, 1, ..., e.g. (0, 255); () if they are class ids.
             "mask_values": (),
-            # An RGB triple per class, for masks in colour.
+            # An RGB triple per class, for masks in colour and for indexed masks.
             "palette": (),
             # A CSV id,split[,group] in place of ROOT/index.csv: a path, or the name of a shipped file of configs/splits, e.g.
             # dsb2018.csv. Images that it does not name are left out.

@@ -103,7 +103,7 @@ def to_ids(values: np.ndarray, path: str | Path, mask_values: Sequence[int] = ()
       values: the result of `read_labels`.
       path: name of the file, for errors.
       mask_values: values by class id; 255 is void unless it is one of them. () means that the values are the ids.
-      palette: RGB triples by class id, for RGB masks.
+      palette: RGB triples by class id, for RGB masks. `read_mask` uses it for indexed masks, too.
 
     Raises:
       UserError: a value or a colour is not a class.
@@ -122,11 +122,10 @@ def to_ids(values: np.ndarray, path: str | Path, mask_values: Sequence[int] = ()
         return np.array([table[int(v)] for v in present], np.uint8)[np.searchsorted(present, values)]
     if present[0] < 0 or present[-1] > VOID_ID:
         instance_labels.check_values(values, present, path)
-        values = tuple(map(int, present))
-        hint = f", e.g. mask_values={values}" if len(values) <= 8 else ""
+        example = f", e.g. mask_values={tuple(present.tolist())}" if len(present) <= 8 else ""
         raise UserError(
-            f"{path}: holds values {few(values)}; give class ids 0..254, and 255 for void, or set mask_values to the value of "
-            f"each class{hint}"
+            f"{path}: holds values {few(present.tolist())}; give class ids 0..254, and 255 for void, or set mask_values to "
+            f"the value of each class{example}"
         )
     return values.astype(np.uint8)
 

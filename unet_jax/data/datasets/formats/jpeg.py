@@ -118,7 +118,8 @@ def _recompresses(parts: list[bytes]) -> bool:
 
 def _segments(data: bytes, start: int = 0) -> list[Segment]:
     """Returns the segments of the JPEG at `start`, up to its end marker."""
-    segments, at = [], start + 2
+    segments: list[Segment] = []
+    at = start + 2
     while True:
         # A marker may be preceded by any number of fill bytes.
         while data[at] == data[at + 1] == 0xFF:

@@ -8,6 +8,7 @@ import contextlib
 import io
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -87,7 +88,7 @@ def read_pages(path: str | Path, data: bytes) -> np.ndarray:
       Exception: the file is damaged.
     """
     with _open(data) as tif:
-        pages = list(tif.pages)
+        pages: list[Any] = list(tif.pages)
         kinds = {(page.photometric, page.bitspersample, page.sampleformat, page.shape) for page in pages}
         photometric, bits, sample_format, shape = kinds.pop()
         grey = photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO) and (bits, sample_format, len(shape)) == (8, 1, 2)

@@ -5,7 +5,9 @@
     ROOT/instances/ID.*  optional: instance numbers, 0 for background
     ROOT/index.csv       optional: id,split[,group]; without it a hash of the id chooses the split
 
-If all masks hold only 0 and 255, `mask_values` must say whether 255 is a class.
+Where no mask holds 255 beside ids above 0, `mask_values` must say whether 255 is a class or void. Masks that number objects are
+refused unless the number of classes is given (see `instance_labels`). Images of kinds that are not read are errors; other files
+are passed over, with a line on stderr for each folder. See `listing` for names.
 
 Grey and RGB images may be mixed; 8- and 16-bit images may not. See `from_files`.
 """

@@ -55,9 +55,9 @@ def _classes(survey: Survey) -> Iterator[str]:
     lacking: dict[tuple[str, ...], list[str]] = collections.defaultdict(list)
     for k, name in enumerate(survey.class_names):
         # () means that no mask has the class.
-        splits = [split for split in counts if everywhere[k] and not counts[split][k]]
+        splits = tuple(split for split in counts if everywhere[k] and not counts[split][k])
         if splits or not everywhere[k]:
-            lacking[tuple(splits)].append(f"{name!r} ({k})")
+            lacking[splits].append(f"{name!r} ({k})")
     for splits, names in lacking.items():
         one = len(names) == 1
         subject = f"class {names[0]} is" if one else f"classes {_few(names, 'classes')} are"

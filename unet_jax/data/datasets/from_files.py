@@ -120,9 +120,11 @@ def dataset_from_files(
     checked = json_sha256([fingerprint, rules, reading, known_classes])
     facts = remember(checked, lambda: survey_rows(builder_cls, all_rows, reading, known_classes), cache_dir)
     pixels = facts.pop("pixels")
-    mask_values = reading.get("mask_values", ())
-    for line in classes.find_inverted(pixels, facts["num_classes"], class_names, mask_values, palette):
-        print(f"warning: {line}", file=sys.stderr)
+    # Where the reader takes `mask_values`, the user decides what the classes are.
+    if "mask_values" in reading:
+        names, values = class_names, reading["mask_values"]
+        for line in classes.find_inverted(pixels, facts["num_classes"], names, values, palette):
+            print(f"warning: {line}", file=sys.stderr)
     config = facts | dict(reading) | {"overlapping": False, "instances": instances}
     return Dataset(
         name=builder_cls.name,

@@ -198,9 +198,12 @@ def prepare(
     folder = cache_folder(cache_dir) / builder_cls.name
     final = folder / cache_key(builder_cls, config, fingerprint)[:24]
     try:
+        seen = _inode(final)
         if damage := _damage(final, cache_dir):
             print(f"{final}: {damage}; the data are prepared again", file=sys.stderr, flush=True)
-            _remove(final)
+            # Another process may have done so in the meantime.
+            if _inode(final) == seen:
+                _remove(final)
         if not final.exists():
             folder.mkdir(parents=True, exist_ok=True)
             _remove_abandoned(folder)
@@ -215,6 +218,10 @@ def prepare(
         records = builder.as_data_source(split)
         sources[split] = Source(records, config["num_classes"], config["overlapping"], final)
     return sources
+
+
+def _inode(path: Path) -> int | None:
+    return os.lstat(path).st_ino if os.path.lexists(path) else None
 
 
 def _damage(final: Path, cache_dir: str) -> str:

@@ -302,7 +302,7 @@ class MaskFolder:
         with report_write_errors():
             for folder in self.folders:
                 folder.mkdir(parents=True, exist_ok=True)
-            # Whole, so that half a file of a process that is killed is never taken for a result.
+            # In one move: a killed process leaves no half file, and two evaluations of one run may write at once.
             write_whole(self.folders[0] / f"{name}.png", _png(ids))
             for channel, folder in enumerate(self._masks):
                 write_whole(folder / f"{name}.png", _png(masks[..., channel].astype(np.uint8) * 255))

@@ -1,7 +1,8 @@
-"""The folder of a run, and its record in `config.json` and `versions.json`.
+"""The folder of a run, and its record in `config.json` and `versions.json` (read by records.py).
 
 WORKDIR/config.json           every key of the config; a run resumes only with the same (resume.py)
 WORKDIR/versions.json         data facts; packages, git commit, devices, settings of XLA and JAX of each start
+WORKDIR/running.json          the process that trains in it now (hold.py)
 WORKDIR/metrics.jsonl         one JSON object a line (tracking/metrics_file.py)
 WORKDIR/curves.png            plot of metrics.jsonl
 WORKDIR/tensorboard/          events, with train.tensorboard (tracking/tensorboard.py)

@@ -15,6 +15,7 @@ from unet_jax.inference import folder
 from unet_jax.inference.folder import predict_folder
 from unet_jax.inference.predictor import Predictor, forward
 from unet_jax.plotting import index_page
+from unet_jax.runtime import out_of_memory
 
 
 def read(path):
@@ -239,6 +240,85 @@ def test_an_out_folder_that_holds_something_else_is_refused(one_image, tmp_path)
             with pytest.raises(UserError, match=names):
                 predict_folder(predictor(), images, out, overwrite=overwrite)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_results_do_not_go_into_the_folder_of_the_images(one_image, tmp_path):
+    (tmp_path / "link").symlink_to(one_image)
+    (one_image / "deep").mkdir()
+    (tmp_path / "into").symlink_to(one_image / "deep")
+    before = sorted(tmp_path.rglob("*"))
+    for images, out in (
+        (one_image, one_image / "masks"),
+        (one_image, one_image / "masks/new"),
+        (one_image, tmp_path / "link/masks"),
+        (tmp_path / "link", one_image / "masks"),
+        (one_image, tmp_path / "into"),
+        (one_image, tmp_path / "into/masks"),
+        (tmp_path / "into/..", one_image / "masks"),
+        ([tmp_path / "images/a.png", one_image], one_image / "masks"),
+    ):
+        with pytest.raises(UserError, match=r"--out=\S* is inside the folder of the images, \S*/(images|link)\b"):
+            predict_folder(predictor(), images, out)
+    assert sorted(tmp_path.rglob("*")) == before
+    # The folder of an image that is given alone is often the current one.
+    predict_folder(predictor(), one_image / "a.png", one_image / "masks")
+    # A folder whose name begins like that of the images is another one.
+    predict_folder(predictor(), one_image, tmp_path / "images2")
+
+
+def test_names_that_a_file_system_takes_for_one_are_refused(tmp_path):
+    for names in (("Scan.png", "scan.tif"), ("caf\u00e9.png", "cafe\u0301.png"), ("stra\u00dfe.png", "STRASSE.png")):
+        images = tmp_path / names[0]
+        images.mkdir()
+        for name in names:
+            Image.fromarray(np.zeros((4, 4), np.uint8)).save(images / name)
+        with pytest.raises(UserError, match="differ only in case or in their Unicode form"):
+            predict_folder(predictor(), sorted(images.iterdir()), tmp_path / "out")
+    bad = tmp_path / "\udcff.png"
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(bad)
+    with pytest.raises(UserError, match=r"xff\.png'.*UTF-8"):
+        predict_folder(predictor(), bad, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_odd_names_keep_their_name(tmp_path):
+    names = ["-x", "a b", ".hidden", "a.b.", "[1]*?", 'q"&<', "n" * 251]
+    for name in names:
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / f"{name}.png")
+    predict_folder(predictor(), [tmp_path / f"{name}.png" for name in names], tmp_path / "out")
+    for folder_ in ("ids", "masks/anode", "overlays"):
+        assert sorted(path.name for path in (tmp_path / "out" / folder_).iterdir()) == sorted(
+            f"{name}.png" for name in names
+        )
+
+
+def test_a_result_is_whole_or_not_there(one_image, tmp_path, monkeypatch):
+    write = folder.Path.write_bytes
+
+    def die_after_half(self, content):
+        write(self, content[: len(content) // 2])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(folder.Path("/")), "write_bytes", die_after_half)
+    with pytest.raises(KeyboardInterrupt):
+        predict_folder(predictor(), one_image, tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("*.png"))
+
+
+def test_an_image_that_cannot_be_predicted_is_named_before_anything_is_written(tmp_path, monkeypatch):
+    images, out = tmp_path / "images", tmp_path / "out"
+    images.mkdir()
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(images / "a.png")
+    Image.fromarray(np.zeros((4, 4), np.uint16)).save(images / "deep.png")
+    with pytest.raises(UserError, match=r"/deep\.png: .*16-bit.*nothing was written"):
+        predict_folder(predictor(dtype="uint8"), images, out)
+    Image.fromarray(np.zeros((20, 40), np.uint8)).save(images / "large.png")
+    # The plan of 4 x 4 pixels fits, that of 20 x 40 does not. The largest image comes first.
+    monkeypatch.setattr(out_of_memory, "free_host_memory", lambda: 6000)
+    network = predictor(lost=4, devices=jax.local_devices()[:1])
+    with pytest.raises(UserError, match=r"/large\.png: an image of 40 x 56 pixels does not fit into the memory"):
+        predict_folder(network, images, out)
+    assert not out.exists()
 
 
 def test_files_that_are_no_images_are_named(one_image, tmp_path, capsys):

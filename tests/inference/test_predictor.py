@@ -332,3 +332,6 @@ def test_the_compilers_plan_is_compared_with_the_free_memory_before_a_run(room, 
     with pytest.raises(OutOfMemory, match=r"an image of 38 x 38 pixels .*1e-06 GB are free"):
         predictor.predict(np.zeros((32, 32), np.uint8))
     assert sizes == []
+    monkeypatch.setattr(out_of_memory, "free_host_memory", lambda: 100)
+    with pytest.raises(OutOfMemory, match=r"an image of 30 x 20 pixels .* 4\.8e-06 GB were asked for"):
+        predictor.prepare(np.zeros((30, 20), np.uint8))

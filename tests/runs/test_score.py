@@ -122,6 +122,11 @@ def test_the_data_may_have_moved(cache_dir, tmp_path, monkeypatch):
         create_dataset(config)
     run = SimpleNamespace(config=config, facts={"fingerprint": "", "class_names": ["interior", "membrane"]})
     assert score.open_dataset(run, tmp_path, str(tmp_path / "now")).splits["test"] == 6
+    run.facts["dtype"] = "uint16"
+    assert score.open_dataset(run, tmp_path, str(tmp_path / "now")).dtype == "uint8"
+    config.data.normalize = "range"
+    with pytest.raises(UserError, match=r"/now has 8-bit \(uint8\) .*16-bit \(uint16\) .*data\.normalize"):
+        score.open_dataset(run, tmp_path, str(tmp_path / "now"))
 
     write_tfds(tmp_path / "tfds", {"train": 10, "test": 2}, name="oxford_iiit_pet")
     of_tfds = pets.get_config(str(tmp_path / "before"))

@@ -21,13 +21,15 @@ from unet_jax.inference.options import MODES
 from unet_jax.models.network import Network
 from unet_jax.runtime import parallel
 from unet_jax.runtime.compile_notice import compile_notice, print_above_bar
-from unet_jax.runtime.out_of_memory import OutOfMemory, check_fits, report_out_of_memory
+from unet_jax.runtime.out_of_memory import OutOfMemory, check_fits, check_free, report_out_of_memory
 from unet_jax.segmentation import ACTIVATIONS, resolve_report_classes, to_masks, to_probabilities
 
 # Seconds that the first batch of a size may take before a line says that the network is being compiled.
 NOTICE_AFTER_S = 3.0
 # Kernels of a CPU use scratch memory that the compiler's plan leaves out: up to this many times the plan in all.
 SCRATCH = 1.5
+# The bytes that normalising and padding take for each value of an image.
+PREPARED_BYTES = 8
 REMEDY = "cut the image into smaller ones, predict with fewer heads (mode 'fast'), or use a machine or a device with more memory"
 
 
@@ -356,7 +358,12 @@ class Predictor:
           float32 `[h, w, C]`, where (h, w) is the `padded_size`.
 
         Raises:
-          UserError: the image does not fit; see `images.check_image` and `images.to_channels`.
+          UserError: the image does not fit the network; see `images.check_image` and `images.to_channels`.
+          OutOfMemory: the image does not fit into the memory.
         """
-        image = normalize(self.check(image), self.normalize)
-        return padding.pad_image(image, self.padded_size(*image.shape[:2]), (self.margin, self.margin))
+        image = self.check(image)
+        height, width = image.shape[:2]
+        with report_out_of_memory(f"an image of {height} x {width} pixels", REMEDY, self.devices):
+            check_free(PREPARED_BYTES * image.size)
+            image = normalize(image, self.normalize)
+            return padding.pad_image(image, self.padded_size(height, width), (self.margin, self.margin))

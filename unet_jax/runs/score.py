@@ -166,8 +166,9 @@ def open_dataset(run: Run, workdir: Path, root: str = "") -> Dataset:
             f"the data's classes are {', '.join(dataset.class_names)}, and those of {workdir} are "
             f"{', '.join(run.facts['class_names'])}; give data with the same classes"
         )
-    predictor = run.predictor
-    check_depth(f"the data set {root or dataset.name}", dataset.dtype, predictor.dtype, predictor.normalize)
+    # A run of an earlier version may not have recorded the type.
+    trained = run.facts.get("dtype", "")
+    check_depth(f"the data set {root or dataset.name}", dataset.dtype, trained, config.data.normalize)
     return dataset
 
 

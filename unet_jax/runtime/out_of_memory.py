@@ -98,9 +98,22 @@ def check_fits(program: Compiled, devices: Sequence[jax.Device], *, scale: float
     """
     if devices[0].platform != "cpu":
         return
-    cost, free = Cost.of(program), free_host_memory()
+    cost = Cost.of(program)
     # The devices of a CPU share its memory.
-    planned = float(cost.peak - cost.argument) * len(devices)
+    check_free((cost.peak - cost.argument) * len(devices), scale)
+
+
+def check_free(planned: float, scale: float = 1.0) -> None:
+    """Checks that this machine has so many bytes free. `report_out_of_memory` makes the error a line.
+
+    Args:
+      planned: the bytes.
+      scale: the check is made for this many times the bytes.
+
+    Raises:
+      MemoryError: they are more than what is free.
+    """
+    free = free_host_memory()
     if free is not None and planned * scale > free:
         raise _TooLargePlan(planned)
 

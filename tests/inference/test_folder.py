@@ -314,7 +314,7 @@ def test_an_image_that_cannot_be_predicted_is_named_before_anything_is_written(t
         predict_folder(predictor(dtype="uint8"), images, out)
     Image.fromarray(np.zeros((20, 40), np.uint8)).save(images / "large.png")
     # The plan of 4 x 4 pixels fits, that of 20 x 40 does not. The largest image comes first.
-    monkeypatch.setattr(out_of_memory, "free_host_memory", lambda: 6000)
+    monkeypatch.setattr(out_of_memory, "free_host_memory", lambda: 10000)
     network = predictor(lost=4, devices=jax.local_devices()[:1])
     with pytest.raises(UserError, match=r"/large\.png: an image of 40 x 56 pixels does not fit into the memory"):
         predict_folder(network, images, out)

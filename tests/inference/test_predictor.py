@@ -327,9 +327,9 @@ def test_the_compilers_plan_is_compared_with_the_free_memory_before_a_run(room, 
     monkeypatch.setattr(out_of_memory, "free_host_memory", lambda: 16e3)
     assert len(predictor.predict_images([np.zeros((16, 16), np.uint8)] * 8, batch_size=8)) == 8
     assert max(sizes) < 8
-    monkeypatch.setattr(out_of_memory, "free_host_memory", lambda: 1000)
+    monkeypatch.setattr(out_of_memory, "free_host_memory", lambda: 9000)
     sizes.clear()
-    with pytest.raises(OutOfMemory, match=r"an image of 38 x 38 pixels .*1e-06 GB are free"):
+    with pytest.raises(OutOfMemory, match=r"an image of 38 x 38 pixels .*9e-06 GB are free"):
         predictor.predict(np.zeros((32, 32), np.uint8))
     assert sizes == []
     monkeypatch.setattr(out_of_memory, "free_host_memory", lambda: 100)

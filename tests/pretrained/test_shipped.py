@@ -144,6 +144,28 @@ def test_a_damaged_file_is_an_error(tmp_path):
         shipped.read("electrodes", tmp_path)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace('"num_classes": 3', '"num_classes": 4'),
+        lambda text: text.replace('"num_classes": 3,', ""),
+        lambda text: text.replace('"num_classes": 3', '"num_classes": 3, "unknown": 1'),
+        lambda text: text.replace('"background"', "NaN"),
+        lambda text: text.replace('"record_sha256"', '"other"'),
+        lambda text: text[:-40],
+        lambda text: "[]",
+        lambda text: "",
+    ],
+)
+def test_a_record_that_differs_from_what_was_written_is_an_error(tmp_path, change):
+    text = (shipped.FOLDER / "electrodes.json").read_text()
+    shutil.copy(shipped.FOLDER / "electrodes.npz", tmp_path)
+    (tmp_path / "electrodes.json").write_text(change(text))
+    assert change(text) != text
+    with pytest.raises(UserError, match=r"electrodes\.json .*install"):
+        shipped.read("electrodes", tmp_path)
+
+
 def test_what_is_written_is_read_again(tmp_path):
     variables = {"params": {"head": {"kernel": np.ones((1, 2), np.float64), "bias": np.zeros(2, np.float32)}}}
     record = {"step": 3, "config": {"seed": 1, "model": {"widths": (4, 8)}}}

@@ -2,7 +2,9 @@
 
 import functools
 import json
+import os
 import pickle
+import zipfile
 
 import jax
 import numpy as np
@@ -103,9 +105,16 @@ def spoil(arrays):
     arrays["params/stem_norm/scale"][0] = np.nan
 
 
+def replace(path, array):
+    return lambda arrays: arrays.update({path: array})
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        (replace("params/stem_norm/scale", np.array(["a", "b"])), "params/stem_norm/scale .*<U1"),
+        (replace("params/stem_norm/scale", np.ones(2) * 1j), "params/stem_norm/scale .*complex128"),
+        (replace("params/stem_norm/scale", np.full(2, 1e300)), r"1 with NaN or Inf \(params/stem_norm/scale\)"),
         (without("params/stem_conv/kernel"), r"1 missing \(params/stem_conv/kernel\)"),
         (without("batch_stats/stem_norm/var"), r"1 missing \(batch_stats/stem_norm/var\)"),
         (cut, r"1 of another shape \(params/block_3_0/conv_1/kernel \[3, 3, 4, 1\] for \[3, 3, 4, 4\]\)"),
@@ -123,10 +132,17 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path, change, said):
 def test_other_files_are_refused(file, tmp_path):
     weights.write_encoder_weights(tmp_path / "other.npz", "resnet34", {})
     np.savez(tmp_path / "foreign.npz", a=np.zeros(2))
+    np.savez(tmp_path / "numbers.npz", encoder=np.zeros((2, 2)))
+    with zipfile.ZipFile(tmp_path / "text.npz", "w") as archive:
+        archive.writestr("encoder.npy", "text")
+    os.mkfifo(tmp_path / "pipe.npz")
     (tmp_path / "pickled.npz").write_bytes(pickle.dumps({"a": 1}))
     for name, said in {
         "other.npz": r"resnet34.*model\.encoder.*'small'",
         "foreign.npz": r"from-torch",
+        "numbers.npz": r"from-torch",
+        "text.npz": r"encoder is no array",
+        "pipe.npz": r"no file",
         "pickled.npz": r"\.npz",
         "none.npz": "No such file",
     }.items():

@@ -1,7 +1,7 @@
 """Reads and writes the trained networks that the package ships.
 
     unet_jax/pretrained/NAME.npz     float32 arrays by path, such as `params/x_0_0/conv_0/kernel`
-    unet_jax/pretrained/NAME.json    the record: config, facts of the data, score, command, versions, sha256 of NAME.npz
+    unet_jax/pretrained/NAME.json    the record: config, facts of the data, score, command, versions, sha256 of both files
 
 `benchmarks/pretrained.py` makes both files from the workdir of a run; nothing in them is ever unpickled.
 """
@@ -9,7 +9,6 @@
 import dataclasses
 import hashlib
 import io
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,13 @@ from flax import traverse_util
 
 from unet_jax.errors import UserError
 from unet_jax.storage import json_file, paths
+from unet_jax.storage.digests import json_sha256
 from unet_jax.storage.write_errors import report_write_errors
 
 FOLDER = Path(__file__).parent
+# The key of the record that holds the sha256 of all others.
+RECORD_SHA256 = "record_sha256"
+REMEDY = "install the package again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,18 +51,19 @@ def names(folder: Path | None = None) -> tuple[str, ...]:
     ('electrodes',)
     """
     folder = folder or FOLDER
-    return tuple(sorted(path.stem for path in folder.glob("*.npz") if path.with_suffix(".json").is_file()))
+    files = (path for path in folder.glob("*.npz") if path.is_file())
+    return tuple(sorted(path.stem for path in files if path.with_suffix(".json").is_file()))
 
 
 def read(name: str, folder: Path | None = None) -> Shipped:
-    """Reads a network and checks its sha256.
+    """Reads a network and checks the sha256 of its two files.
 
     Args:
       name: one of `names`.
       folder: holds the two files; the package's own by default.
 
     Raises:
-      UserError: the name is unknown, or NAME.npz is not the file that NAME.json describes.
+      UserError: the name is unknown, NAME.json is not what was written, or NAME.npz is not the file that it describes.
     """
     folder = folder or FOLDER
     if name not in names(folder):
@@ -68,14 +72,20 @@ def read(name: str, folder: Path | None = None) -> Shipped:
             f"model {name!r} is neither a folder nor a shipped network; shipped: {known}. Write the path of a run with a "
             f"slash, such as ./{name}"
         )
-    record = json_file.tuples(json.loads((folder / f"{name}.json").read_text()))
+    record_path = folder / f"{name}.json"
+    record = json_file.read_object(record_path, REMEDY)
+    if record.pop(RECORD_SHA256, "") != json_sha256(record):
+        raise UserError(
+            f"{record_path} is damaged: it differs from what was written (its sha256 is another one); {REMEDY}"
+        )
     content = (folder / f"{name}.npz").read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     if digest != record["sha256"]:
         raise UserError(
             f"{folder / name}.npz is damaged: its sha256 is {digest[:12]}..., {name}.json says {record['sha256'][:12]}...; "
-            "install the package again"
+            f"{REMEDY}"
         )
+    record = json_file.tuples(record)
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return Shipped(name, record, traverse_util.unflatten_dict(dict(arrays), sep="/"))
 
@@ -86,7 +96,7 @@ def write(name: str, variables: Mapping[str, Any], record: Mapping[str, Any], fo
     Args:
       name: the name of the network.
       variables: nested dicts of arrays; they are written as float32.
-      record: the content of NAME.json without `sha256`, which this function adds.
+      record: the content of NAME.json without the two sha256, which this function adds.
       folder: gets the two files; the package's own by default.
 
     Returns:
@@ -104,6 +114,6 @@ def write(name: str, variables: Mapping[str, Any], record: Mapping[str, Any], fo
     arrays_path, record_path = folder / f"{name}.npz", folder / f"{name}.json"
     with report_write_errors():
         paths.write_whole(arrays_path, content)
-        digest = hashlib.sha256(content).hexdigest()
-        json_file.write(record_path, json_file.plain({**record, "sha256": digest}), indent=1)
+        whole = json_file.plain({**record, "sha256": hashlib.sha256(content).hexdigest()})
+        json_file.write(record_path, {**whole, RECORD_SHA256: json_sha256(whole)}, indent=1)
     return [arrays_path, record_path]

@@ -32,6 +32,7 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: no such file; save it with torch.save(network.state_dict(), PATH) first.")
     try:
         state = reader(path)
+        check_numbers(state)
     except ImportError as error:
         raise UserError(
             f"{path}: reading {path.suffix} needs the package {error.name}; install it: pip install 'unet-jax[torch]'."
@@ -43,6 +44,38 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     if not state:
         raise UserError(f"{path} holds no arrays; give a state dict.")
     return state
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Returns the arrays of an .npz file by name. Nothing in the file is unpickled.
+
+    Args:
+      path: of the file.
+
+    Raises:
+      Exception: the file cannot be read, or holds something else. For a damaged file NumPy raises errors of many kinds.
+    """
+    # A pipe would be waited for.
+    if path.exists() and not path.is_file():
+        raise ValueError("it is no file")
+    with np.load(path, allow_pickle=False) as file:
+        arrays = dict(file)
+    for name, array in arrays.items():
+        # NumPy returns a member that is no array as bytes.
+        if not isinstance(array, np.ndarray):
+            raise ValueError(f"{name} is no array")
+    return arrays
+
+
+def check_numbers(state: dict[str, np.ndarray]) -> None:
+    """Checks that every array of a state dict holds real numbers.
+
+    Raises:
+      ValueError: an array holds something else.
+    """
+    for name, array in state.items():
+        if array.dtype.kind not in "fiub":
+            raise ValueError(f"{name} holds values of type {array.dtype}, not numbers")
 
 
 def _safetensors(path: Path) -> dict[str, np.ndarray]:
@@ -66,9 +99,4 @@ def _torch(path: Path) -> dict[str, np.ndarray]:
     return {key: (v.float() if v.is_floating_point() else v).numpy() for key, v in state.items()}
 
 
-def _numpy(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file)
-
-
-READERS = {".safetensors": _safetensors, ".pt": _torch, ".pth": _torch, ".npz": _numpy}
+READERS = {".safetensors": _safetensors, ".pt": _torch, ".pth": _torch, ".npz": read_arrays}

@@ -35,7 +35,7 @@ def convert_state_dict(encoder: Encoder, state: dict[str, np.ndarray]) -> tuple[
       The encoder's arrays, float32 by path, and torchvision's names that were left out.
 
     Raises:
-      UserError: an array is missing, left over, or of another shape.
+      UserError: an array is missing, left over, of another shape, or not finite in float32.
     """
     renamed = {re.sub(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)", r"\1", key): array for key, array in state.items()}
     left_out = [key for key in renamed if LEFT_OUT.fullmatch(key)]
@@ -59,11 +59,18 @@ def convert_state_dict(encoder: Encoder, state: dict[str, np.ndarray]) -> tuple[
         "the file does not hold the encoder's weights",
         "give the state dict of torchvision's network of this name",
     )
-    return {path: _layout(renamed[name]) for path, name in names.items()}, left_out
+    arrays = {path: _layout(renamed[name]) for path, name in names.items()}
+    raise_weight_mismatch(
+        {"with NaN or Inf": [names[path] for path, array in arrays.items() if not np.isfinite(array).all()]},
+        "the file cannot be used",
+        "give whole weights",
+    )
+    return arrays, left_out
 
 
 def _layout(array) -> np.ndarray:
-    array = np.asarray(array, np.float32)
+    with np.errstate(over="ignore"):
+        array = np.asarray(array, np.float32)
     return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
 
 

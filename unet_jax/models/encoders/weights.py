@@ -5,7 +5,6 @@ unpickled.
 """
 
 import uuid
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from flax import traverse_util
 
 from unet_jax.errors import UserError
 from unet_jax.models.encoders.registry import ENCODERS
-from unet_jax.storage.paths import home_expanded
+from unet_jax.models.encoders.state_dict import check_numbers, read_arrays
 
 # The submodule of a network that is its encoder.
 PREFIX = "encoder"
@@ -40,35 +39,27 @@ def write_encoder_weights(path: Path, name: str, arrays: dict[str, np.ndarray]) 
 
 
 def read_encoder_weights(path: str | Path) -> tuple[str, dict[str, np.ndarray]]:
-    """Returns the encoder's name and its arrays by path.
+    """Returns the encoder's name and its arrays by path, float32.
 
     Raises:
       UserError: the file cannot be read, or `write_encoder_weights` did not write it.
     """
-    arrays = read_npz(path, "model.encoder_weights")
-    if "encoder" not in arrays:
+    try:
+        arrays = read_arrays(Path(path).expanduser())
+        name = arrays.pop("encoder", np.zeros(0))
+        check_numbers(arrays)
+    except Exception as error:
+        # For a damaged file NumPy raises errors of many kinds.
+        why = (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"model.encoder_weights={path} cannot be read as .npz ({why}); give a file that unet-jax from-torch wrote."
+        ) from error
+    if name.ndim or name.dtype.kind != "U":
         raise UserError(
             f"{path} was not written by unet-jax from-torch: convert torchvision's weights with that command."
         )
-    return str(arrays.pop("encoder")), arrays
-
-
-def read_npz(path: str | Path, what: str) -> dict[str, np.ndarray]:
-    """Returns the arrays of an .npz file by name.
-
-    Args:
-      path: of the file.
-      what: the flag or key that gave the path; the error names it.
-
-    Raises:
-      UserError: the file cannot be read.
-    """
-    try:
-        with np.load(home_expanded(path), allow_pickle=False) as file:
-            return dict(file)
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        why = (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{what}={path} cannot be read as .npz ({why}); give a file of arrays.") from error
+    with np.errstate(over="ignore"):
+        return str(name), {key: array.astype(np.float32) for key, array in arrays.items()}
 
 
 def load_encoder_weights(variables: dict[str, Any], path: str | Path, name: str) -> tuple[dict[str, Any], str]:
@@ -116,7 +107,7 @@ def load_encoder_weights(variables: dict[str, Any], path: str | Path, name: str)
     raise_weight_mismatch(
         problems, f"{path} does not fit encoder {name}", "convert the weights again with unet-jax from-torch"
     )
-    loaded = traverse_util.unflatten_dict({key: arrays[key].astype(np.float32) for key in wanted}, sep="/")
+    loaded = traverse_util.unflatten_dict({key: arrays[key] for key in wanted}, sep="/")
     unused = len(arrays) - len(wanted)
     if unused:
         note += f"; {unused} arrays of levels that the network does not have are left out"

@@ -276,7 +276,10 @@ def formats() -> list[Format]:
         "TIFF tiled": (grey, {"tile": (16, 16), "compression": "zlib"}),
         "TIFF planar": (colour.transpose(2, 0, 1).copy(), {"photometric": "rgb", "planarconfig": "separate"}),
         "BigTIFF": (grey, {"bigtiff": True}),
-        "JPEG in TIFF": (colour, {"photometric": "ycbcr", "compression": ("jpeg", 90), "tile": (32, 32)}),
+        "JPEG in TIFF": (
+            colour,
+            {"photometric": "ycbcr", "compression": "jpeg", "compressionargs": {"level": 90}, "tile": (32, 32)},
+        ),
     }
     for name, (array, options) in ours.items():
         whole = io.BytesIO()

@@ -19,7 +19,7 @@ from unet_jax.storage.paths import to_path
 
 FORMATS = {"PNG": png, "TIFF": tiff, "BMP": bmp, "JPEG": jpeg}
 # Source files whose code decides what is read.
-READERS = (__file__, palettes.__file__, declared.__file__, *(module.__file__ for module in FORMATS.values()))
+READERS = (__file__, *(str(module.__file__) for module in (palettes, declared, *FORMATS.values())))
 
 
 class Mask(NamedTuple):

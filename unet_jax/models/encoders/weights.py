@@ -15,6 +15,7 @@ from flax import traverse_util
 from unet_jax.errors import UserError
 from unet_jax.models.encoders.registry import ENCODERS
 from unet_jax.models.encoders.state_dict import check_numbers, read_arrays
+from unet_jax.storage.paths import home_expanded
 
 # The submodule of a network that is its encoder.
 PREFIX = "encoder"
@@ -45,7 +46,7 @@ def read_encoder_weights(path: str | Path) -> tuple[str, dict[str, np.ndarray]]:
       UserError: the file cannot be read, or `write_encoder_weights` did not write it.
     """
     try:
-        arrays = read_arrays(Path(path).expanduser())
+        arrays = read_arrays(Path(home_expanded(path)))
         name = arrays.pop("encoder", np.zeros(0))
         check_numbers(arrays)
     except Exception as error:

@@ -157,7 +157,7 @@ class _IdRecorder:
     def gather(self) -> None:
         """Adds the ids of the examples that the other processes have read."""
         for ids in processes.gather([[int(index), str(id_)] for index, id_ in self._ids.items()]):
-            self._ids |= {index: id_ for index, id_ in ids}
+            self._ids |= {int(index): str(id_) for index, id_ in ids}
 
     def id(self, index: int) -> str:
         """Returns the id of an example; reads the example if it was not read before."""

@@ -188,7 +188,7 @@ def _decode(path, reader: str, what: str, remedy: str, formats: Sequence[str] = 
     found = declared.format_of(data)
     if found not in formats:
         kind = f"it holds {found} data" if found else "its first bytes are of no known format"
-        raise UserError(f"{path}: cannot be read as {what} ({kind}); save it as {' or '.join(formats)}, or remove it")
+        raise UserError(f"{path}: cannot be read as {what} ({kind}); {remedy}")
     try:
         return getattr(FORMATS[found], reader)(path, data)
     except UserError:

@@ -271,8 +271,16 @@ def test_pages_of_a_stack():
     stack = np.stack([GREY8, GREY8[::-1]])
     np.testing.assert_array_equal(tiff.read_pages("a.tif", pages(*stack)), stack)
     np.testing.assert_array_equal(tiff.read_pages("a.tif", pages(*stack, photometric="miniswhite")), 255 - stack)
+    turned = pages(*stack, extratags=[(274, 3, 1, 3, True)])
+    refused(lambda data: tiff.read_pages("a.tif", data), turned, "orientation")
     for other in (pages(GREY8, GREY8[:9]), pages(RGB8, RGB8), pages(GREY16, GREY16)):
         refused(lambda data: tiff.read_pages("a.tif", data), other, "8-bit grey")
+
+
+def test_a_file_without_a_picture_is_an_error():
+    for empty in (b"II*\0\0\0\0\0", b"II*\0\x08\0\0\0"):
+        with pytest.raises(ValueError, match="no picture"):
+            image(empty)
 
 
 def test_files_of_pillow_and_opencv():

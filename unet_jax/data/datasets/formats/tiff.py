@@ -94,13 +94,19 @@ def read_pages(path: str | Path, data: bytes) -> np.ndarray:
         grey = photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO) and (bits, sample_format, len(shape)) == (8, 1, 2)
         if kinds or not grey or _planes(tif) > 1:
             raise UserError(f"{path}: is not a stack of 8-bit grey pages of the same size; copy the original again")
+        for page in pages:
+            _check_declared(path, page)
         stack = np.stack([_decode(path, page)[..., 0] for page in pages])
     return 255 - stack if photometric == WHITE_IS_ZERO else stack
 
 
-def _open(data: bytes) -> tifffile.TiffFile:
+@contextlib.contextmanager
+def _open(data: bytes) -> Iterator[tifffile.TiffFile]:
     # An OME-TIFF may name other files; only this one is read.
-    return tifffile.TiffFile(io.BytesIO(data), is_ome=False)
+    with tifffile.TiffFile(io.BytesIO(data), is_ome=False) as tif:
+        if not len(tif.pages):
+            raise ValueError("it holds no picture")
+        yield tif
 
 
 def _picture(path, tif) -> tifffile.TiffPage:
@@ -115,16 +121,19 @@ def _picture(path, tif) -> tifffile.TiffPage:
     count = max(len(full) + len(inner), _planes(tif), page.imagedepth)
     if count > 1:
         raise UserError(f"{path}: holds {count} pages; save each page as a separate file")
-    declared.check_size(
-        path, page.imagewidth, page.imagelength, page.samplesperpixel * (page.dtype.itemsize if page.dtype else 1)
-    )
-    orientation = page.tags.valueof(ORIENTATION, 1)
-    declared.check_orientation(path, orientation if isinstance(orientation, int) else 1)
+    _check_declared(path, page)
     if tif.is_imagej and _imagej(page).get("c0", "").startswith("-32768"):
         raise UserError(
             f"{path}: holds signed 16-bit values of ImageJ, stored 32768 too high; convert it to 8- or 16-bit unsigned"
         )
     return page
+
+
+def _check_declared(path, page) -> None:
+    bytes_per_pixel = page.samplesperpixel * (page.dtype.itemsize if page.dtype else 1)
+    declared.check_size(path, page.imagewidth, page.imagelength, bytes_per_pixel)
+    orientation = page.tags.valueof(ORIENTATION, 1)
+    declared.check_orientation(path, orientation if isinstance(orientation, int) else 1)
 
 
 def _planes(tif) -> int:

@@ -227,7 +227,7 @@ def test_a_mask_in_rgb_keeps_its_colours():
     assert got.colours is None
 
 
-@pytest.mark.parametrize("coder", [None, "lzw", "zlib", "packbits", "lzma", "png", "jpeg"])
+@pytest.mark.parametrize("coder", [None, "lzw", "zlib", "packbits", "lzma", "png"])
 def test_damage_is_an_error(coder):
     # Many small strips, of which one is damaged.
     smooth = np.add.outer(np.arange(64), np.arange(64)).astype(np.uint8)
@@ -243,6 +243,25 @@ def test_damage_is_an_error(coder):
         holed = stored[:middle] + bytes(max(4, length // 10)) + stored[middle + max(4, length // 10) :]
         with pytest.raises(Exception, match=r"."):
             image(holed)
+
+
+@pytest.mark.parametrize("writer", ["tifffile", "Pillow"])
+def test_damaged_jpeg_in_tiff_is_an_error(writer):
+    noise = np.clip(RNG.normal(90, 30, (96, 128)), 0, 255).astype(np.uint8)
+    if writer == "tifffile":
+        stored = written(noise, compression="jpeg")
+    else:
+        # The tables of the compression stand in a tag.
+        file = io.BytesIO()
+        Image.fromarray(noise).save(file, "TIFF", compression="jpeg")
+        stored = file.getvalue()
+    with tifffile.TiffFile(io.BytesIO(stored)) as tif:
+        page = tif.pages[0]
+        assert bool(page.jpegtables) == (writer == "Pillow")
+        middle = page.dataoffsets[0] + page.databytecounts[0] // 2
+    assert image(stored).shape == (96, 128, 1)
+    with pytest.raises(ValueError, match="damaged"):
+        image(stored[:middle] + bytes(300) + stored[middle + 300 :])
 
 
 def test_missing_strips_are_an_error():

@@ -22,7 +22,7 @@ from unet_jax.errors import UserError
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6
 PHOTOMETRIC = {4: "transparency mask", 5: "CMYK", 8: "CIELAB", 9: "ICCLAB", 10: "ITULAB", 32803: "raw sensor data"}
 # Values of tag ExtraSamples.
-UNSPECIFIED, PREMULTIPLIED, ALPHA = 0, 1, 2
+PREMULTIPLIED, ALPHA = 1, 2
 ORIENTATION, COLOUR_MAP = 274, 320
 LZW, JPEG = 5, 7
 # Compressions that never change a value: none, CCITT, LZW, deflate, PackBits, PNG, LZMA, Zstandard.

@@ -1,6 +1,7 @@
 """JPEG images are read as OpenCV reads them; damage, CMYK, several pictures and orientation tags are named."""
 
 import io
+import itertools
 
 import cv2
 import numpy as np
@@ -75,6 +76,23 @@ def test_damaged_data_are_an_error(kind, array, capfd):
         with pytest.raises(Exception, match=r"."):
             pytest.fail(f"{name}: {jpeg.read_image('a.jpg', content).shape}")
     assert capfd.readouterr() == ("", "")
+
+
+def test_whole_files_are_never_taken_for_damaged():
+    options = itertools.product((1, 50, 100), (False, True), (False, True), (0, 1, 2), (0, 1))
+    for quality, progressive, optimize, subsampling, rows in options:
+        height, width = RNG.integers(1, 50, 2)
+        noise = RNG.integers(0, 256, (height, width, 3)).astype(np.uint8)
+        for array in (noise, noise[..., 0], np.full_like(noise, RNG.choice([0, 77, 255]))):
+            data = written(
+                array,
+                quality=quality,
+                progressive=progressive,
+                optimize=optimize,
+                subsampling=subsampling,
+                restart_marker_rows=rows,
+            )
+            assert jpeg.read_image("a.jpg", data).shape[:2] == (height, width)
 
 
 def test_padding_is_no_damage():

@@ -84,7 +84,11 @@ def decode(data: bytes, segments: list[Segment] | None = None) -> np.ndarray:
     kept = [s for s in segments if not (APP0 < s.marker <= APP15 and s.marker != ADOBE) and s.marker != COM]
     parts = [data[s.start : s.end] for s in kept]
     scans = [number for number, segment in enumerate(kept) if segment.marker == SOS]
-    if len(scans) == 1 and not any(segment.marker == RESTARTS for segment in kept):
+    restarts = any(segment.marker == RESTARTS for segment in kept)
+    if restarts and len(scans) > 1 and set(factors) != {0x11}:
+        # libjxl refuses these, damaged or not.
+        return pixels
+    if len(scans) == 1 and not restarts:
         *before, scan = parts
         longer = _pixels([*parts, bytes(range(0xA0, 0xC0))])
         other = bytes(byte ^ (0x55 if byte != 0xAA else 0x33) for byte in scan[-MOST_PADDING:])

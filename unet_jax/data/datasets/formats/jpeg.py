@@ -78,7 +78,7 @@ def decode(data: bytes, segments: list[Segment] | None = None) -> np.ndarray:
     pixels = imagecodecs.jpeg8_decode(data)
     *_, factors = _frame(segments)
     kind = next(segment.marker for segment in segments if segment.marker in SOF)
-    if kind not in HUFFMAN or len(factors) not in (1, 3) or not set(factors) <= {0x11, 0x12, 0x21, 0x22}:
+    if kind not in HUFFMAN or factors[0] not in (0x11, 0x12, 0x21, 0x22) or factors[1:] not in ([], [0x11, 0x11]):
         return pixels
     # Metadata that libjxl does not like are no damage.
     kept = [s for s in segments if not (APP0 < s.marker <= APP15 and s.marker != ADOBE) and s.marker != COM]

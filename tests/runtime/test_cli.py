@@ -1,11 +1,15 @@
 """The programs from outside: bad input ends in one line that names it, status 2, no traceback; help names the flags."""
 
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from absl import flags
+
+from unet_jax.runtime import cli
 
 ROOT = Path(__file__).parents[2]
 
@@ -147,3 +151,12 @@ def test_compiled_programs_are_kept_and_found_again(tmp_path, monkeypatch, cache
     first = programs("run_eval.py", workdir)
     assert first
     assert programs("run_eval.py", workdir) == first
+
+
+def test_what_a_terminal_cannot_show_is_escaped(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "argv", ["program"])
+    monkeypatch.setattr(cli.compilation_cache, "enable", lambda enabled: None)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    cli.run(lambda: print("gr\u00fcn", flush=True), "A program.", flags.FlagValues())
+    assert written.getvalue() == b"gr\\xfcn\n"

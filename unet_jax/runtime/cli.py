@@ -9,6 +9,7 @@ A program defines its flags in a `FlagValues`, so that any number of programs ca
 
 import contextlib
 import difflib
+import io
 import itertools
 import os
 import re
@@ -147,6 +148,9 @@ def run(
     if {"--help", "-h", "--helpshort", "--helpfull"} & set(sys.argv[1:]):
         print(help_text(doc, values))
         sys.exit(0)
+    # A name that the terminal cannot show must not end the program. stderr is like this already.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         positional = _parse(sys.argv, values, arguments, doc)
         _check_paths(values)

@@ -94,6 +94,16 @@ def test_files_of_other_kinds_are_named(folder, capfd):
     folder.raises(r"masks/d\.unknown: lies there")
 
 
+@pytest.mark.parametrize("name", ["Index.csv", "index.CSV", "index.csv.txt", "index.xlsx"])
+def test_a_table_that_is_meant_as_the_index_is_named(folder, name):
+    folder.pair("a")
+    folder.write(name, "id,split\na,train\n")
+    folder.raises(rf"/{name}: is not read.*index\.csv")
+    folder.create(split_file=str(folder.root / name))
+    folder.write("index.csv", "id,split\na,train\n")
+    folder.create()
+
+
 def test_links_and_pipes_are_named(folder, tmp_path):
     folder.pair("a")
     index, instances = folder.root / "index.csv", folder.root / "instances"

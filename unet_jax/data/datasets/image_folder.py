@@ -25,10 +25,12 @@ from unet_jax.data.datasets import from_files, image_files, listing, splits
 from unet_jax.data.datasets.classes import check_class_settings
 from unet_jax.data.datasets.from_files import dataset_from_files
 from unet_jax.errors import UserError, collect_errors, raise_error
-from unet_jax.storage.paths import expand
+from unet_jax.storage.paths import expand, in_bucket
 
 # Source files whose code decides what is stored; `image_files` and `from_files` are added to them.
 READERS = (__file__,)
+# Suffixes of tables that may be meant as `index.csv`.
+TABLES = (".csv", ".txt", ".tsv", ".xls", ".xlsx", ".ods")
 # Last part of the error about an empty split.
 REMEDY = "set data.split_fractions or write index.csv with id,split"
 
@@ -161,9 +163,26 @@ def find_rows(
     _check_pairs(folders, listed, unread, on_error)
     ids = listed.get("images", {})
     assigned = {id_: ("", id_) for id_ in ids}
+    if not split_file:
+        _check_index_name(base, on_error)
     with collect_errors(on_error):
         assigned = splits.assign(ids, split_fractions, split_file, index=base / "index.csv", on_error=on_error)
     return from_files.by_split(assigned, lambda id_: tuple(listed.get(name, {}).get(id_, "") for name in folders))
+
+
+def _check_index_name(base: Path, on_error) -> None:
+    """Reports a table that may be meant as `index.csv`. Without this, a hash would choose the splits."""
+    if in_bucket(base) or os.path.lexists(base / "index.csv") or not base.is_dir():
+        return
+    for name in sorted(os.listdir(base)):
+        stem, suffix = os.path.splitext(name.lower())
+        if stem in ("index", "index.csv") and suffix in TABLES:
+            path = listing.printable(base / name)
+            on_error(
+                UserError(
+                    f"{path}: is not read, because its name is not index.csv; save it as index.csv, or move it away"
+                )
+            )
 
 
 def _unread(name: str, listed: dict[str, dict[str, str]], others: Sequence[Path]) -> list[Path]:

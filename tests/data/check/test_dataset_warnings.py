@@ -98,6 +98,20 @@ def test_a_background_that_is_smaller_than_the_object(clean):
     assert warned(clean, mask_values=(1, 0)) == []
 
 
+def test_instance_maps_that_are_masks_of_classes(clean):
+    blobs = np.zeros_like(MASK)
+    blobs[::9, ::9] = 255
+    for id_ in "abcdef":
+        clean.write(f"instances/{id_}.png", blobs)
+    (line,) = warned(clean)
+    assert "several separate pieces: train/a, train/b, " in line
+    numbered = blobs.astype(np.uint16)
+    numbered[blobs > 0] = range(1, np.count_nonzero(blobs) + 1)
+    for id_ in "abc":
+        clean.write(f"instances/{id_}.png", numbered)
+    assert warned(clean) == []
+
+
 def test_what_is_passed_over(clean):
     clean.write("images/notes.txt", "none")
     clean.write("masks/old/a.png", MASK)

@@ -12,6 +12,8 @@ from unet_jax.segmentation import VOID_ID
 FEW_LEVELS = 256
 # Fraction of 0..65535 that a 12-bit camera fills.
 SMALL_RANGE = 1 / 16
+# Number of pieces by instance from which an instance map is probably a mask of classes.
+SCATTERED = 2
 # Fraction of void pixels from which a warning is given.
 MUCH_VOID = 0.5
 # Largest number of images or pairs that a warning names.
@@ -32,6 +34,7 @@ def find_warnings(survey: Survey, window: Sequence[int]) -> list[str]:
         _alike(survey),
         _classes(survey),
         _masks(survey),
+        _instances(survey),
         _grey_values(survey),
         _sizes(survey, window),
     )
@@ -87,6 +90,16 @@ def _masks(survey: Survey) -> Iterator[str]:
         yield (
             f"{counts[VOID_ID] / counts.sum():.0%} of all pixels are void (255) and do not count; if 255 is a class, "
             "set mask_values"
+        )
+
+
+def _instances(survey: Survey) -> Iterator[str]:
+    with_instances = [image for image in survey.images if image.pieces]
+    scattered = [_named(image) for image in with_instances if image.pieces >= SCATTERED]
+    if len(scattered) > len(with_instances) / 2:
+        yield (
+            f"instance maps give one number to several separate pieces: {_few(scattered)}; give each object its own number, or "
+            "remove the folder instances/"
         )
 
 

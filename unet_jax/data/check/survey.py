@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
 from unet_jax.data.check import duplicates
@@ -31,6 +32,7 @@ class ImageStats:
       low: grey value below which one pixel in a thousand lies.
       high: grey value above which one pixel in a thousand lies.
       thumbnail: see `duplicates.thumbnail`.
+      pieces: connected pieces of all instances together, divided by the number of instances; 0 if there is none.
     """
 
     row: from_files.Row
@@ -43,6 +45,7 @@ class ImageStats:
     low: int
     high: int
     thumbnail: np.ndarray
+    pieces: float
 
     @property
     def num_pixels(self) -> int:
@@ -126,7 +129,7 @@ def survey_folder(
     stats = {}
 
     def keep_stats(row, example):
-        stats[row.id] = _image_stats(row, split_of[row.id], example["image"], example["mask"])
+        stats[row.id] = _image_stats(row, split_of[row.id], example["image"], example["mask"], example.get("instances"))
 
     reading = {"mask_values": mask_values, "palette": palette}
     facts = from_files.survey_rows(
@@ -154,19 +157,29 @@ def survey_folder(
     )
 
 
-def _image_stats(row: from_files.Row, split: str, pixels: np.ndarray, ids: np.ndarray) -> ImageStats:
-    histogram = np.bincount(pixels.ravel())
+def _image_stats(
+    row: from_files.Row, split: str, image: np.ndarray, mask: np.ndarray, instances: np.ndarray | None
+) -> ImageStats:
+    histogram = np.bincount(image.ravel())
     cumulative = np.cumsum(histogram)
     low, high = np.searchsorted(cumulative, (cumulative[-1] / 1000, cumulative[-1] * 999 / 1000))
     return ImageStats(
         row=row,
         split=split,
-        size=pixels.shape[:2],
-        channels=pixels.shape[-1],
-        dtype=str(pixels.dtype),
-        counts=np.bincount(ids.ravel(), minlength=256),
+        size=image.shape[:2],
+        channels=image.shape[-1],
+        dtype=str(image.dtype),
+        counts=np.bincount(mask.ravel(), minlength=256),
         levels=int(np.count_nonzero(histogram)),
         low=int(low),
         high=int(high),
-        thumbnail=duplicates.thumbnail(pixels),
+        thumbnail=duplicates.thumbnail(image),
+        pieces=_pieces(instances) if instances is not None else 0,
     )
+
+
+def _pieces(instances: np.ndarray) -> float:
+    """Returns the number of connected pieces, corners included, by instance; 0 if there is none."""
+    number = np.count_nonzero(image_files.values_in(instances))
+    pieces = cv2.connectedComponents((instances > 0).astype(np.uint8), connectivity=8)[0] - 1
+    return pieces / max(number, 1)

@@ -180,6 +180,6 @@ def _image_stats(
 
 def _pieces(instances: np.ndarray) -> float:
     """Returns the number of connected pieces, corners included, by instance; 0 if there is none."""
-    number = np.count_nonzero(image_files.values_in(instances))
+    number = int(np.count_nonzero(image_files.values_in(instances)))
     pieces = cv2.connectedComponents((instances > 0).astype(np.uint8), connectivity=8)[0] - 1
     return pieces / max(number, 1)

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from unet_jax.analysis.compare import comparison, runs
+from unet_jax.configs import image_folder
 from unet_jax.errors import UserError
 
 
@@ -56,6 +57,20 @@ def test_where_a_run_ends_makes_a_group(make):
     names = [group.name for group in runs.groups(runs.open_runs(dirs))]
     assert len(names) == 2
     assert any("patience" in name for name in names)
+
+
+def test_two_folds_are_two_runs_on_other_data(make):
+    """Only the file of the split differs, which a resumed run may move."""
+    folds = [make(name, fingerprint=print_ * 32) for name, print_ in (("a", "ab"), ("b", "cd"), ("copy", "ab"))]
+    for workdir, name in zip(folds, ("folds/0.csv", "folds/1.csv", "moved/0.csv"), strict=True):
+        config = json.loads((workdir / "config.json").read_text())
+        config["data"] = json.loads(image_folder.get_config("images").to_json())["data"] | {"split_file": name}
+        config["eval"]["classes"] = []
+        (workdir / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"different data .*data\.split_file: 'folds/0\.csv' and 'folds/1\.csv'"):
+        runs.open_runs(folds[:2])
+    with pytest.raises(UserError, match=r"same run \(same config, data"):
+        runs.open_runs([folds[0], folds[2]])
 
 
 @pytest.mark.parametrize(

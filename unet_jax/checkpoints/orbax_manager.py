@@ -4,6 +4,7 @@ import datetime
 import json
 import math
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import orbax.checkpoint as ocp
 from etils.epath import Path
@@ -68,6 +69,16 @@ class Manager(ocp.CheckpointManager):
         """Returns the score of `step` as it was saved, or None if it is missing or damaged."""
         return None if self.score_damage(step) else super().metrics(step)
 
+    def best_step(self) -> int | None:
+        """Returns the step with the best score, or None if no checkpoint has a score.
+
+        Returns the latest step if no score is above 0. Scores of 0 and NaN do not choose: images without the classes give
+        NaN to a network that is right, and 0 to one that has learnt nothing.
+        """
+        best = super().best_step()
+        metrics = None if best is None else self.metrics(best)
+        return self.latest_step() if metrics and not _score(metrics) > 0 else best
+
     def score_damage(self, step: int) -> str:
         """Returns why the score of `step` is damaged, or "" if it is intact or none was written."""
         try:
@@ -114,7 +125,7 @@ class _FinishedSteps(ocp.path.step.NameFormat[_Step]):
         return _Step(step, path)
 
 
-def _score(metrics: Mapping[str, float]) -> float:
+def _score(metrics: Mapping[str, Any]) -> float:
     score = metrics["score"]
     # Orbax would delete the best checkpoint if a score were NaN.
     return -math.inf if math.isnan(score) else score

@@ -38,7 +38,7 @@ def evaluate_and_save(run: TrainingRun, step: int, *, scored: bool) -> None:
                 "first, and goes on where it fits"
             ) from error
         raise
-    if run.parts.plateau and score is not None and step % run.eval_every == 0:
+    if run.parts.plateau and run.val_can_choose and score is not None and step % run.eval_every == 0:
         plateau = observe_score(run.parts.plateau, host_state.plateau, score)
         host_state = host_state.replace(plateau=parallel.to_host(plateau))
         run.state = run.state.replace(plateau=parallel.replicate(plateau, run.devices))

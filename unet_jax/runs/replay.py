@@ -5,6 +5,7 @@ any step follows from the nearest checkpoint before it, by the training step of 
 packages and the number of devices that trained the run; with others they differ by rounding.
 """
 
+import functools
 import math
 import os
 import sys
@@ -20,6 +21,7 @@ from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.data.loading import train_pipeline
 from unet_jax.errors import UserError
 from unet_jax.experiment.build import build_experiment
+from unet_jax.runs.choice import val_can_choose
 from unet_jax.runs.records import read_versions
 from unet_jax.runs.warm_start import initialize_from
 from unet_jax.runs.workdir import PRUNED, load_config, load_facts, resolve
@@ -159,7 +161,7 @@ class Replay:
     def _observe(self, step: int, state: TrainState) -> TrainState:
         """Updates the schedule "plateau" with the score on val after `step`, from metrics.jsonl, if `step` was evaluated."""
         parts = self.parts
-        if not parts.plateau or step % parts.durations.eval_every:
+        if not parts.plateau or step % parts.durations.eval_every or not self._val_can_choose:
             return state
         if step not in self._scores:
             raise UserError(
@@ -168,6 +170,10 @@ class Replay:
             )
         plateau = observe_score(parts.plateau, parallel.to_host(state.plateau), self._scores[step])
         return state.replace(plateau=parallel.replicate(plateau, self.devices))
+
+    @functools.cached_property
+    def _val_can_choose(self) -> bool:
+        return val_can_choose(self.parts, self.parts.dataset.source("val"))
 
     def _compile(self, state, batch):
         step = self.parts.create_step()

@@ -20,6 +20,7 @@ from unet_jax.experiment.build import Experiment, build_experiment, channel_name
 from unet_jax.experiment.imports import describe_unrecorded
 from unet_jax.experiment.sections import read_sections
 from unet_jax.runs import shared_workdir
+from unet_jax.runs.choice import describe_no_choice, val_can_choose
 from unet_jax.runs.patience import out_of_patience
 from unet_jax.runs.same_bits import note_of_change
 from unet_jax.runs.stop_signal import StopSignal
@@ -50,6 +51,7 @@ class TrainingRun:
       save_every: steps from one checkpoint to the next, in addition to those of evaluations; 0 for none.
       log_every: steps from one row of metrics.jsonl to the next.
       patience: evaluations without a better score that end the run; 0 for no limit.
+      val_can_choose: False where no image of val shows a class that is scored.
       finished: True where no step is left to take.
       state: the state, replicated on the devices.
       p_step: `(state, batch) -> (state, metrics)`; the loop compiles it with the first batch.
@@ -78,6 +80,7 @@ class TrainingRun:
     save_every: int
     log_every: int
     patience: int
+    val_can_choose: bool
     finished: bool
     state: TrainState
     p_step: Callable
@@ -128,6 +131,8 @@ def open_training_run(
     train, num_steps, eval_every = config.train, parts.durations.num_steps, parts.durations.eval_every
     train_source = parts.dataset.source("train")
     val_source = InMemory(parts.dataset.source("val"), parts.loading_options["cache_bytes"])
+    chooses = val_can_choose(parts, val_source)
+    patience = train.patience if chooses else 0
     folder = shared_workdir.open_shared_workdir(workdir, config, parts.dataset, num_steps)
     metrics_path = folder / "metrics.jsonl"
 
@@ -139,7 +144,7 @@ def open_training_run(
         )
         start_step, state, origin = _initial_state(config, parts, checkpointer)
         ended_early = start_step < num_steps and processes.on_process_0(
-            lambda: out_of_patience(metrics_path, train.patience, step=start_step, every=eval_every)
+            lambda: out_of_patience(metrics_path, patience, step=start_step, every=eval_every)
         )
         finished = ended_early or start_step >= num_steps
         curves = Curves(folder)
@@ -166,6 +171,8 @@ def open_training_run(
         meter = Meter(names, parts.report_classes, train.batch_size)
         profile.prepare(folder, start_step, num_steps, progress.print)
         stack.callback(profile.close)
+        if not chooses:
+            progress.print(describe_no_choice(parts))
         for line in _opening_lines(config, parts, state, folder, start_step, devices, ended_early=ended_early):
             progress.print(line)
         # All processes start from one state. Copies that differ at the start would differ to the end.
@@ -189,7 +196,8 @@ def open_training_run(
             eval_every=eval_every,
             save_every=config.checkpoint.every,
             log_every=train.log_every,
-            patience=train.patience,
+            patience=patience,
+            val_can_choose=chooses,
             finished=finished,
             state=state,
             p_step=parallel.pmap_step(parts.create_step(), devices),

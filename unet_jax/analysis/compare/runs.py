@@ -18,6 +18,8 @@ from unet_jax.runs import workdir as folder
 from unet_jax.segmentation import resolve_report_classes
 
 FRACTION = "data.train_fraction"
+# Keys of the section "data" that do not decide which examples there are, nor what is in them.
+NOT_THE_DATA = (FRACTION, "data.cache_dir", "data.num_threads", "data.cache_bytes")
 LENGTH = tuple(f"train.{key}" for key in durations.LENGTH)
 # Keys that come first in the name of a group.
 FIRST = ("model.name", "model.", FRACTION, "data.", *LENGTH)
@@ -90,10 +92,11 @@ def open_runs(workdirs: Sequence[str | os.PathLike]) -> list[Run]:
     known: dict[tuple, Path] = {}
     for workdir in workdirs:
         run = _open(workdir)
-        identity = (run.config.seed, _frozen(run.keys))
+        # Of two folds only the path of the split file differs, which is no key; the fingerprint knows the split.
+        identity = (run.config.seed, run.facts["fingerprint"], _frozen(run.keys))
         if identity in known:
             raise UserError(
-                f"{run.workdir} and {known[identity]} are the same run (same config, same imported files, seed {run.config.seed}); give one of them"
+                f"{run.workdir} and {known[identity]} are the same run (same config, data and imported files, seed {run.config.seed}); give one of them"
             )
         known[identity] = run.workdir
         runs.append(run)
@@ -146,8 +149,9 @@ def _check_comparable(one: Run, other: Run) -> None:
             )
     fingerprints = [run.facts["fingerprint"] for run in (one, other)]
     if fingerprints[0] != fingerprints[1]:
-        differing = [key for key in differences([one.keys, other.keys]) if key.startswith("data.") and key != FRACTION]
-        values = [f"{key}: {one.keys.get(key)!r} and {other.keys.get(key)!r}" for key in differing]
+        sections = [flatten_dict({"data": run.config.data.to_dict()}, sep=".") for run in (one, other)]
+        differing = differences([{k: v for k, v in keys.items() if k not in NOT_THE_DATA} for keys in sections])
+        values = [f"{key}: {first!r} and {second!r}" for key, (first, second) in differing.items()]
         raise UserError(
             f"{one.workdir} and {other.workdir} have different data (fingerprints {fingerprints[0][:12]} and "
             f"{fingerprints[1][:12]}; {'; '.join(values) or 'the contents of the files differ'}); "

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from unet_jax.analysis.verify_resume import kills
-from unet_jax.analysis.verify_resume.verify import compare, shorten, verify_resume
+from unet_jax.analysis.verify_resume.verify import compare, same_conditions, shorten, verify_resume
 from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.configs import default
 from unet_jax.errors import UserError
@@ -42,6 +43,8 @@ def test_killed_run_gives_the_same_bits_and_differences_show(tmp_path, cache_dir
     assert done.returncode == 0, done.stdout + done.stderr
     assert "checkpoint 12 bit by bit, 15 rows" in done.stdout
     assert "2 kills, 1 of them" in done.stdout
+    assert re.search(r"^condition: the same 1 device\(s\) cpu, \d+ CPU cores ", done.stdout, re.MULTILINE)
+    assert "the starts differ" not in done.stdout
     one, other = tmp_path / "verify_resume/undisturbed", tmp_path / "verify_resume/killed"
     starts = [json.loads((workdir / "versions.json").read_text())["starts"] for workdir in (one, other)]
     assert [len(s) for s in starts] == [1, 3]
@@ -71,6 +74,20 @@ def test_killed_run_gives_the_same_bits_and_differences_show(tmp_path, cache_dir
     differences, _ = compare(one, spoilt)
     assert all(part in differences[0] for part in ("metrics.jsonl", "step 4 (train)", "only the undisturbed run"))
     assert all(part in differences[1] for part in ("checkpoint", "12 undisturbed", "10 killed"))
+
+
+def test_starts_on_other_cores_are_named(tmp_path):
+    def start(threads):
+        return {"device_kind": "cpu", "device_count": 1, "cpu": {"model": "m", "instructions": [], "threads": threads}}
+
+    for name, threads in (("one", [2]), ("other", [2, 1, 1])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "versions.json").write_text(json.dumps({"starts": [start(n) for n in threads]}))
+    condition, differing = same_conditions(tmp_path / "one", tmp_path / "other")
+    assert "2 CPU cores (m)" in condition
+    assert len(differing) == 1
+    assert "CPU cores 2 there, 1 now" in differing[0]
+    assert same_conditions(tmp_path / "one", tmp_path / "one")[1] == []
 
 
 def test_config_is_shortened_in_any_unit_of_durations():

@@ -1,5 +1,6 @@
 """Val images that show no class that is scored: the last network counts, and nothing follows the score."""
 
+import math
 import types
 
 import numpy as np
@@ -73,16 +74,19 @@ def test_neither_patience_nor_plateau_follows_such_scores(config, monkeypatch, t
     config.train.update({"eval_every": 1, "patience": 1})
     config.optim.update({"schedule": "plateau", "plateau_patience": 1})
     monkeypatch.setattr("unet_jax.runs.training_run.val_can_choose", lambda *_: False)
-    monkeypatch.setattr("unet_jax.runs.evaluate_and_save.evaluate", lambda *_, **__: ({"iou_pooled/mean": NAN}, []))
+    scores = iter((NAN, 0.0, 0.0))
+    monkeypatch.setattr(
+        "unet_jax.runs.evaluate_and_save.evaluate", lambda *_, **__: ({"iou_pooled/mean": next(scores)}, [])
+    )
     with open_training_run(config, tmp_path / "run") as run:
         assert (run.patience, run.finished) == (0, False)
         observed = []
         for step in (1, 2, 3):
             run.val_can_choose = step == 3
             evaluate_and_save(run, step, scored=True)
-            observed.append(float(parallel.to_host(run.state.plateau.scale)))
-    # Only the third evaluation counts, as one without a gain.
-    assert observed == pytest.approx([1, 1, 0.1])
+            observed.append(float(parallel.to_host(run.state.plateau.best_value)))
+    # Only the third evaluation counts; the rule keeps 1 - the best score.
+    assert observed == [math.inf, math.inf, 1]
     assert capsys.readouterr().out.count("val has no pixel of the classes that are scored (anode, cathode)") == 1
     # The run is not taken for one that has ended, though its last score is no better.
     with open_training_run(config, tmp_path / "run") as run:

@@ -5,7 +5,8 @@
 
 Trains the config's first steps twice: once undisturbed, once with SIGKILLs at random moments, a third of them in a save.
 Then compares the last checkpoint and the rows of metrics.jsonl bit by bit. WORKDIR/verify_resume gets both runs and
-their output. On a GPU add --deterministic; without it two runs may differ.
+their output. On a GPU add --deterministic; without it two runs may differ. On a CPU the result holds for the number of cores
+that the report names.
 
 Status: 0 for equal, 1 for different, 2 for bad input.
 """

@@ -1,4 +1,4 @@
-"""Makes XLA compute the same bits in every run on a GPU. On a CPU it always does."""
+"""Makes XLA compute the same bits in every run on a GPU. On a CPU it does for one number of threads (`processor.py`)."""
 
 import os
 

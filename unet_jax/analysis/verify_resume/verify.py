@@ -5,6 +5,7 @@ WORKDIR/verify_resume/undisturbed/  workdir of the uninterrupted run; undisturbe
 WORKDIR/verify_resume/killed/       workdir of the killed run; killed.log has the output of all its starts
 """
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from unet_jax.analysis.verify_resume import kills
 from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.errors import UserError
 from unet_jax.experiment import durations
+from unet_jax.runs.same_bits import changes
 from unet_jax.storage import paths
 from unet_jax.storage.write_errors import report_write_errors
 from unet_jax.tracking.metrics_file import read_metrics
@@ -73,11 +75,34 @@ def verify_resume(
     done = kills.run_killed(again, place / "killed", log, moments, seed=config.seed, report=report)
     differences, compared = compare(place / "undisturbed", place / "killed")
     in_saves = sum(bool(kill.save) for kill in done)
+    conditions, changed_conditions = same_conditions(place / "undisturbed", place / "killed")
+    report(f"condition: {conditions}")
+    for line in changed_conditions:
+        report(f"the starts differ: {line}")
     for line in differences:
         report(f"different: {line}")
     if not differences:
         report(f"equal: {compared}, after {len(done)} kills, {in_saves} of them in a save")
     return not differences
+
+
+def same_conditions(one: Path, other: Path) -> tuple[str, list[str]]:
+    """Compares what the starts of two runs have recorded of their devices, processor, packages and settings.
+
+    Bits are the same only where these are the same. The number of cores may change while the runs last.
+
+    Args:
+      one: workdir of the uninterrupted run.
+      other: workdir of the killed run.
+
+    Returns:
+      The condition under which the runs were compared, and a line for each difference between two starts.
+    """
+    starts = [start for place in (one, other) for start in json.loads((place / "versions.json").read_text())["starts"]]
+    first, differing = starts[0], dict.fromkeys(line for start in starts[1:] for line in changes(starts[0], start))
+    on_cpu = first["device_kind"] == "cpu"
+    cores = f", {first['cpu']['threads']} CPU cores ({first['cpu']['model']})" if on_cpu else ""
+    return f"the same {first['device_count']} device(s) {first['device_kind']}{cores} and packages", list(differing)
 
 
 def shorten(config: ConfigDict, num_steps: int) -> tuple[ConfigDict, dict[str, Any]]:

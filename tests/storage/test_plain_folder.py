@@ -11,14 +11,12 @@ import pytest
 
 from unet_jax.errors import UserError
 from unet_jax.storage import plain_folder as module
-from unet_jax.storage.plain_folder import plain_folder
+from unet_jax.storage.plain_folder import plain_folder, with_own_names
 
 
 @pytest.fixture(autouse=True)
 def no_old_links(monkeypatch):
-    module._link.cache_clear()
-    yield
-    module._link.cache_clear()
+    monkeypatch.setattr(module, "_links", {})
 
 
 def test_a_plain_name_needs_no_link(tmp_path):
@@ -43,14 +41,14 @@ def test_the_folder_of_temporary_files_may_be_odd_or_missing(tmp_path, monkeypat
     (tmp_path / "t[0]").mkdir()
     for given in (str(tmp_path / "t[0]"), str(tmp_path / "none")):
         monkeypatch.setattr(tempfile, "tempdir", given)
-        module._link.cache_clear()
+        module._links.clear()
         assert str(plain_folder(tmp_path / "a[0]")).startswith("/tmp/")
 
     def full(**_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(tempfile, "mkdtemp", full)
-    module._link.cache_clear()
+    module._links.clear()
     with pytest.raises(UserError, match=r"a\[0\]: .*rename the folder, or set \$TMPDIR"):
         plain_folder(tmp_path / "a[0]")
 
@@ -69,3 +67,8 @@ def test_the_link_is_removed_and_not_the_folder(tmp_path):
     assert done.stdout.startswith(f"{tmp_path}/t/unet_jax_")
     assert list((tmp_path / "t").iterdir()) == []
     assert (tmp_path / "a[0]" / "file").exists()
+
+
+def test_a_message_names_the_folder_and_not_the_link(tmp_path):
+    link = plain_folder(tmp_path / "a[0]")
+    assert with_own_names(f"{link}/b is missing") == f"{tmp_path}/a[0]/b is missing"

@@ -10,6 +10,7 @@ import numpy as np
 from unet_jax.checkpoints import disk_space
 from unet_jax.checkpoints.tree import leaf_digest
 from unet_jax.errors import UserError
+from unet_jax.storage.plain_folder import with_own_names
 from unet_jax.storage.write_errors import first_line, translate_bucket_error
 
 REMEDY = "evaluate another one (unet-jax eval --checkpoint=STEP); a run that resumes goes on from the previous one"
@@ -60,7 +61,7 @@ def is_score_intact(saved: Any) -> bool:
 
 def describe_read_error(error: Exception) -> str:
     """Returns the first line of an error's message, without the file specification that TensorStore appends."""
-    return first_line(error).split(" [tensorstore_spec=")[0].split(" [source ")[0]
+    return with_own_names(first_line(error).split(" [tensorstore_spec=")[0].split(" [source ")[0])
 
 
 @contextlib.contextmanager

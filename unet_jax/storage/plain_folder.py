@@ -7,7 +7,6 @@ file. A symbolic link with a plain name stands for such a folder, as long as the
 
 import atexit
 import contextlib
-import functools
 import os
 import re
 import shutil
@@ -21,6 +20,8 @@ from unet_jax.storage.paths import PathLike, absolute, in_bucket
 
 # Letters and digits of any language, `_`, `.`, `-` and `/`.
 _PLAIN = re.compile(r"[\w./-]+")
+# The link to each folder that has one.
+_links: dict[str, str] = {}
 _lock = threading.Lock()
 
 
@@ -41,12 +42,21 @@ def plain_folder(folder: PathLike) -> Path:
     path = absolute(folder)
     if in_bucket(path) or _PLAIN.fullmatch(os.fspath(path)):
         return path
+    text = os.fspath(path)
     with _lock:
-        return Path(_link(os.fspath(path)))
+        if text not in _links:
+            _links[text] = _make_link(text)
+        return Path(_links[text])
 
 
-@functools.cache
-def _link(folder: str) -> str:
+def with_own_names(text: str) -> str:
+    """Returns a message of a library with the names of the folders instead of those of the links to them."""
+    for folder, link in _links.items():
+        text = text.replace(link, folder)
+    return text
+
+
+def _make_link(folder: str) -> str:
     """Returns the path of a link to `folder`, in a temporary folder that is removed when the process ends."""
     candidates = ["/tmp", "/var/tmp", "/dev/shm"]
     with contextlib.suppress(FileNotFoundError):

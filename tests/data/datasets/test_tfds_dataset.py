@@ -1,6 +1,7 @@
 """A prepared TFDS set becomes a data set as it is; missing or wrong things are named before the first step."""
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -45,6 +46,22 @@ def test_examples_are_those_of_the_set_in_their_order(data_dir, cache_dir):
             assert (example["image"].dtype, example["mask"].dtype) == (np.uint8, np.uint8)
             assert example["id"] == example["group"] == f"{stored}_{first + index}.jpg"
             assert dataset.source(split).size(index) == mask.shape
+
+
+@pytest.mark.parametrize("name", ["a[0]", "a*", "a@2", "a?#%20", "~", "{a,b}"])
+def test_the_folder_of_the_sets_may_have_any_name(data_dir, cache_dir, tmp_path, name):
+    shutil.copytree(data_dir, tmp_path / name)
+    dataset = load(str(tmp_path / name), cache_dir)
+    assert dataset.fingerprint == load(data_dir, cache_dir).fingerprint
+    np.testing.assert_array_equal(dataset.source("test")[2]["image"], pet("test", 2)[0])
+    with pytest.raises(UserError) as error:
+        load(str(tmp_path / name), cache_dir, "tfds:other")
+    assert str(tmp_path / name) in str(error.value)
+    record = next((tmp_path / name).rglob("*test*-of-*"))
+    record.unlink()
+    with pytest.raises(UserError) as error:
+        load(str(tmp_path / name), cache_dir)
+    assert str(tmp_path / name) in str(error.value)
 
 
 def test_it_trains(data_dir, cache_dir):

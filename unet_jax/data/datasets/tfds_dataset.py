@@ -27,7 +27,8 @@ from unet_jax.data.store.cache import file_digests, remember
 from unet_jax.data.store.code_digest import code_digest
 from unet_jax.errors import UserError
 from unet_jax.storage.digests import json_sha256
-from unet_jax.storage.plain_folder import plain_folder
+from unet_jax.storage.paths import absolute
+from unet_jax.storage.plain_folder import plain_folder, with_own_names
 
 # Source files whose code decides what an example is.
 READERS = (__file__, *image_files.READERS, tfds_source.__file__)
@@ -77,13 +78,13 @@ def load_tfds(
         except Exception as error:
             # This happens, for example, if a file that dataset_info.json lists is missing.
             raise UserError(
-                f"tfds:{dataset}: split {splits[split]!r} cannot be opened ({image_files.one_line(error)}); prepare the set again"
+                f"tfds:{dataset}: split {splits[split]!r} cannot be opened ({with_own_names(image_files.one_line(error))}); prepare the set again"
             ) from error
     code = code_digest(READERS)
     paths = sorted({piece[0] for pieces in parts.values() for piece in pieces})
     for path in paths:
         if not os.path.exists(path):
-            raise UserError(f"tfds:{dataset}: {path} is missing; prepare the set again")
+            raise UserError(f"tfds:{dataset}: {with_own_names(path)} is missing; prepare the set again")
     digests = file_digests(paths, cache_dir)
     stored = {
         split: [[Path(file).name, digests[file], *part] for file, *part in pieces] for split, pieces in parts.items()
@@ -108,11 +109,13 @@ def load_tfds(
 
 def _open(dataset: str, data_dir: str):
     """Returns a builder that reads the prepared files; it does not need the code that made them."""
-    options = {"data_dir": str(plain_folder(data_dir))} if data_dir else {}
+    options = {"data_dir": os.fspath(absolute(data_dir))} if data_dir else {}
     arguments = "".join(f", {key}={value!r}" for key, value in (options | {"file_format": "array_record"}).items())
     program = f"import tensorflow_datasets as tfds; tfds.builder({dataset!r}{arguments}).download_and_prepare()"
     try:
-        builder = tfds.core.read_only_builder.builder_from_files(dataset, **options)
+        builder = tfds.core.read_only_builder.builder_from_files(
+            dataset, **{key: str(plain_folder(folder)) for key, folder in options.items()}
+        )
     except tfds.core.DatasetNotFoundError as error:
         raise UserError(
             f"tfds:{dataset}: is not prepared in {data_dir or tfds.core.constants.DATA_DIR}; set data.data_dir, or "
@@ -121,13 +124,14 @@ def _open(dataset: str, data_dir: str):
     except Exception as error:
         # Possible reasons: the name is malformed, there are two versions, or a file may not be read.
         raise UserError(
-            f"tfds:{dataset}: cannot be opened ({image_files.one_line(error)}); set data.data_dir"
+            f"tfds:{dataset}: cannot be opened ({with_own_names(image_files.one_line(error))}); set data.data_dir"
         ) from error
     if tfds.core.FileFormat.ARRAY_RECORD not in builder.info.available_file_formats():
+        data_path = with_own_names(str(builder.data_path))
         raise UserError(
-            f"tfds:{dataset}: is stored as {builder.info.file_format.value} in {builder.data_path}, without random "
+            f"tfds:{dataset}: is stored as {builder.info.file_format.value} in {data_path}, without random "
             "access; convert it where TensorFlow is installed: tfds convert_format --out_file_format=array_record "
-            f"--dataset_version_dir={shlex.quote(str(builder.data_path))}"
+            f"--dataset_version_dir={shlex.quote(data_path)}"
         )
     return builder
 

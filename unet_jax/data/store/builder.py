@@ -28,7 +28,7 @@ from unet_jax.data.dataset import SPLITS
 from unet_jax.data.store.cache import cache_folder, cache_write_error, file_digests, read_checked, write_checked
 from unet_jax.errors import UserError
 from unet_jax.storage.digests import file_sha256, json_sha256
-from unet_jax.storage.plain_folder import plain_folder
+from unet_jax.storage.plain_folder import plain_folder, with_own_names
 from unet_jax.storage.write_errors import first_line
 
 # Features with one channel.
@@ -160,7 +160,7 @@ class Source:
             if isinstance(error, ValueError) and not 0 <= index < len(records):
                 raise
             raise UserError(
-                f"{self._folder}: prepared example {index} cannot be read ({first_line(error)}); delete that folder and start "
+                f"{self._folder}: prepared example {index} cannot be read ({with_own_names(first_line(error))}); delete that folder and start "
                 "again, then the data are prepared anew"
             ) from error
 

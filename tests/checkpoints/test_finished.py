@@ -10,6 +10,7 @@ from etils.epath import Path
 from unet_jax.checkpoints import checkpointer as checkpointers
 from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.checkpoints.finished import is_finished, read_contents
+from unet_jax.errors import UserError
 
 STATE = {"params": {"kernel": np.arange(6, dtype=np.float32)}}
 
@@ -91,6 +92,21 @@ def test_a_save_of_that_step_works(directory, kind, capsys):
     else:
         assert moved.exists() or moved.is_symlink()
         assert f"was moved to {moved}" in capsys.readouterr().out
+
+
+def test_a_name_without_a_step_is_in_nobodys_way(directory, capsys):
+    for name in ("a.orbax-checkpoint-tmp", "²", "08.orbax-checkpoint-tmp-1"):
+        (directory / name).write_text("a")
+    with Checkpointer(directory) as checkpointer:
+        checkpointer.clear_the_way(7, 1000)
+    assert not directory.with_name("checkpoints_damaged").exists()
+    assert "a.orbax-checkpoint-tmp (not a folder)" in capsys.readouterr().out
+
+
+def test_a_file_in_place_of_the_folder_is_named(tmp_path):
+    (tmp_path / "checkpoints").write_text("a")
+    with pytest.raises(UserError, match=rf"{tmp_path}/checkpoints"):
+        Checkpointer(tmp_path / "checkpoints")
 
 
 def test_what_a_killed_run_left_is_removed_by_the_next_start_alone(directory, capsys):

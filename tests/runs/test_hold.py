@@ -112,7 +112,8 @@ def test_another_start_elsewhere_is_watched_from_the_beginning(world, file):
     "content",
     [b"", b"\0" * 300, b"{", b"[]", b"3", b'{"token": "a"}', OTHER.content()[:40], b"\xff\xfe", b"[" * 100_000]
     + [
-        json.dumps(dataclasses.asdict(OTHER) | change).encode() for change in ({"pid": "4242"}, {"pid": True}, {"a": 1})
+        json.dumps(dataclasses.asdict(OTHER) | change).encode()
+        for change in ({"pid": "4242"}, {"pid": True}, {"a": 1}, {"host": "a\n"})
     ],
 )
 def test_a_file_that_names_no_process_is_replaced_after_a_minute(world, file, content, capsys):

@@ -119,8 +119,8 @@ class Checkpointer:
           UserError: something cannot be moved.
         """
         for name, why in read_contents(self.directory).others.items():
-            step = name.removesuffix(UNFINISHED)
-            coming = step == str(int(step)) and first <= int(step) <= last
+            step = name.partition(UNFINISHED)[0]
+            coming = step.isdecimal() and step == str(int(step)) and first <= int(step) <= last
             # In a bucket an object is in nobody's way.
             if coming and not (paths.in_bucket(self.directory) and not (self.directory / name).is_dir()):
                 print(

@@ -15,6 +15,7 @@ from unet_jax.checkpoints.finished import is_finished, read_contents
 from unet_jax.checkpoints.silence_orbax import silence_orbax
 from unet_jax.runtime import processes
 from unet_jax.storage.plain_folder import plain_folder
+from unet_jax.storage.write_errors import report_write_errors
 
 
 def open_manager(directory: Path, *, latest: int, read_only: bool) -> "Manager":
@@ -30,7 +31,8 @@ def open_manager(directory: Path, *, latest: int, read_only: bool) -> "Manager":
     read_only = read_only or process > 0
     if not read_only:
         # Orbax does not make the folder for one process of several.
-        directory.mkdir(parents=True, exist_ok=True)
+        with report_write_errors():
+            directory.mkdir(parents=True, exist_ok=True)
     # Each process works alone. All of them hold the complete tree, so none has to wait for another, which may have died.
     alone = ocp.options.MultiprocessingOptions(
         primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"process_{process}"

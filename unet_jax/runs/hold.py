@@ -89,6 +89,8 @@ class Holder:
         except (ValueError, TypeError, RecursionError):
             return None
         right = all(type(value[field.name]) is field.type for field in dataclasses.fields(cls))
+        # A message with them must stay one line.
+        right = right and all(text.isprintable() for text in value.values() if isinstance(text, str))
         return holder if right and holder.token else None
 
     def content(self) -> bytes:
@@ -353,6 +355,7 @@ def _renew(path: Path, mine: Holder) -> Holder | None:
             if file and holder:
                 file.seek(0)
                 file.write(alive)
+                file.truncate()
             else:
                 paths.write_whole(path, alive)
     except FileNotFoundError:

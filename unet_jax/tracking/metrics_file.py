@@ -1,6 +1,7 @@
 """`metrics.jsonl`: the metrics of a run, one JSON object a line."""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -91,10 +92,15 @@ def _parse(line: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     right = isinstance(row, dict) and type(row.get("step")) is int and isinstance(row.get("split"), str)
-    numbers = right and all(
-        value is None or isinstance(value, int | float) for key, value in row.items() if key != "split"
-    )
-    return row if numbers else None
+    # A number that no row has, such as NaN or one of 1,000 digits, would be an error where the rows are drawn.
+    right = right and all(_is_finite(value) for key, value in row.items() if key != "split")
+    return row if right else None
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or (isinstance(value, int) and abs(value) < 2**63)
 
 
 def _line(row: dict) -> str:

@@ -156,7 +156,8 @@ class _IdRecorder:
 
     def gather(self) -> None:
         """Adds the ids of the examples that the other processes have read."""
-        for ids in processes.gather([[int(index), str(id_)] for index, id_ in self._ids.items()]):
+        pairs: list[list[Any]] = [[int(index), str(id_)] for index, id_ in self._ids.items()]
+        for ids in processes.gather(pairs):
             self._ids |= {int(index): str(id_) for index, id_ in ids}
 
     def id(self, index: int) -> str:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from unet_jax.checkpoints.checkpointer import Checkpointer, saved_steps
+from unet_jax.checkpoints.checkpointer import Checkpointer
+from unet_jax.checkpoints.finished import read_contents
 
 STATE = {"params": {"conv": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3)}}, "step": np.int32(7)}
 NAMES = [f"a{c}b" for c in map(chr, range(32, 127)) if not c.isalnum() and c != "/"]
@@ -18,7 +19,7 @@ def test_checkpoints_in_a_folder_of_any_name(tmp_path, name):
     folder = tmp_path / name / "checkpoints"
     with Checkpointer(folder) as checkpointer:
         checkpointer.save(1, STATE, 0.5)
-    assert saved_steps(folder) == [1]
+    assert read_contents(folder).steps == (1,)
     assert sorted(path.name for path in folder.iterdir()) == ["1"]
     with Checkpointer(folder, read_only=True) as checkpointer:
         checkpointer.verify_score(1)

@@ -60,3 +60,30 @@ def test_a_folder_at_the_root_is_no_bucket(name, monkeypatch):
     monkeypatch.setattr(os, "getcwd", lambda: f"/{name}/no_such_folder")
     assert not paths.in_bucket(paths.absolute("a/../b"))
     assert not paths.absolute("a").exists()
+
+
+def test_a_removed_current_folder_is_an_error_for_a_relative_path_alone(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert str(paths.absolute(tmp_path)) == str(tmp_path)
+    with pytest.raises(UserError, match=r"a: the current folder does not exist any more"):
+        paths.absolute("a")
+
+
+def test_a_folder_with_the_name_of_a_scheme(folder):
+    (folder / "s3:").mkdir()
+    for text in ("s3:/a", "s3://a", "s3:"):
+        assert str(paths.absolute(text)).startswith(f"{folder}/s3:")
+    assert paths.absolute("s3:").exists()
+
+
+def test_a_link_whose_target_is_gone_is_named(folder):
+    (folder / "link").symlink_to("gone")
+    (folder / "loop").symlink_to("loop")
+    (folder / "good").symlink_to(folder)
+    for read in (paths.expand, paths.resolve, paths.resolve_local):
+        assert read("good", "--workdir").exists()
+        for name, target in (("link", "gone"), ("loop", "loop")):
+            with pytest.raises(UserError, match=rf"--workdir=.*{name} is a link to {target}, which does not exist"):
+                read(name, "--workdir")

@@ -39,8 +39,8 @@ def resolve(path: PathLike, what: str) -> Path:
       what: its name in messages, such as "--workdir".
 
     Raises:
-      UserError: the path is empty; its scheme is not `gs://`; the package for buckets is not installed; or the bucket
-        cannot be reached.
+      UserError: the path is empty; it is a link whose target is gone; its scheme is not `gs://`; the package for buckets is
+        not installed; or the bucket cannot be reached.
     """
     text = os.fspath(path)
     if not text:
@@ -51,7 +51,7 @@ def resolve(path: PathLike, what: str) -> Path:
     if "://" in text:
         # A local path would make a folder named "s3:".
         raise UserError(f"{what}={text} is not a path that can be used; give a local folder, or {BUCKET}BUCKET/...")
-    return absolute(text)
+    return _checked(absolute(text), what)
 
 
 def absolute(path: PathLike) -> Path:
@@ -63,12 +63,18 @@ def absolute(path: PathLike) -> Path:
     /runs/b gs://bucket/run
 
     Raises:
-      UserError: the path begins with `~`, and there is no home folder.
+      UserError: the path begins with `~`, and there is no home folder; or it is relative, and the current folder is removed.
     """
     if in_bucket(path):
         # Joined with the current folder, it would become a local path.
         return Path(path)
-    return _without_dots(_local(os.path.join(os.getcwd(), home_expanded(path))))
+    text = home_expanded(path)
+    if not os.path.isabs(text):
+        try:
+            text = os.path.join(os.getcwd(), text)
+        except FileNotFoundError as error:
+            raise UserError(f"{text}: the current folder does not exist any more; change to one that does") from error
+    return _without_dots(_local(text))
 
 
 def expand(path: PathLike, what: str) -> Path:
@@ -81,10 +87,18 @@ def expand(path: PathLike, what: str) -> Path:
       what: its name in messages.
 
     Raises:
-      UserError: the path is empty; or as for `resolve`, for a path with `://`.
+      UserError: the path is empty, or a link whose target is gone; or as for `resolve`, for a path with `://`.
     """
     text = os.fspath(path)
-    return resolve(path, what) if not text or "://" in text else _without_dots(to_path(text))
+    return resolve(path, what) if not text or "://" in text else _checked(_without_dots(to_path(text)), what)
+
+
+def _checked(path: Path, what: str) -> Path:
+    """Returns the path; raises UserError if it is a link whose target is gone, which cannot be read or made."""
+    if os.path.islink(path) and not os.path.exists(path):
+        target = os.readlink(path)
+        raise UserError(f"{what}={path} is a link to {target}, which does not exist; make that, or give another path")
+    return path
 
 
 def to_path(path: PathLike) -> Path:
@@ -116,9 +130,10 @@ def home_expanded(path: PathLike) -> str:
 
 def _local(text: str) -> Path:
     """Returns the path of a text that means a path on a disk."""
-    path = Path(text)
-    # epath takes the folders /gs, /s3, /az and /hf for buckets, but not //gs, which is the same folder.
-    return Path(f"/{text}") if "://" in os.fspath(path) and "://" not in text else path
+    # epath takes a:// for a bucket.
+    path = Path(text.replace("://", ":/"))
+    # And the folders /gs, /s3, /az and /hf, but not //gs, which is the same folder.
+    return Path(f"/{text}") if "://" in os.fspath(path) else path
 
 
 def _without_dots(path: Path) -> Path:

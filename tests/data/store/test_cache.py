@@ -185,6 +185,8 @@ def test_the_folder_is_absolute_and_needs_a_home_only_by_default(tmp_path, monke
     monkeypatch.delenv("UNET_JAX_CACHE")
     assert str(cache.cache_folder("")) == f"{tmp_path}/home/.cache/unet_jax/data"
     monkeypatch.setenv("HOME", "~")
-    with pytest.raises(UserError, match=r"no home folder .*data\.cache_dir or \$UNET_JAX_CACHE"):
+    with pytest.raises(UserError, match=r"no home folder.*data\.cache_dir or \$UNET_JAX_CACHE"):
         cache.cache_folder("")
     assert str(cache.cache_folder("here")) == f"{tmp_path}/here"
+    with pytest.raises(UserError, match=r"data\.cache_dir=http://a .*local folder"):
+        cache.cache_folder("http://a")

@@ -43,10 +43,12 @@ def cache_folder(cache_dir: str = "") -> pathlib.Path:
         raise UserError(
             f"data.cache_dir={folder} is in a bucket; set it to a local folder (the images may stay in the bucket)"
         )
+    if "://" in folder:
+        raise UserError(f"data.cache_dir={folder} is not a path that can be used; set it to a local folder")
     try:
         return pathlib.Path(paths.absolute(folder))
     except UserError as error:
-        raise UserError(f"{folder}: there is no home folder for prepared data; {REMEDY}") from error
+        raise UserError(f"{error}; or {REMEDY}") from error
 
 
 def stamp(path: str | Path) -> str:

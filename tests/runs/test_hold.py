@@ -251,6 +251,20 @@ def test_a_run_that_was_taken_over_stops_at_its_next_step_and_writes_nothing(wor
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 1
 
 
+def test_a_run_that_was_taken_over_by_one_that_has_ended_stops_too(world, tmp_path):
+    folder = Path(tmp_path)
+    with hold.hold(folder) as held:
+        (folder / hold.NAME).unlink()
+        world.now += 20
+        held._beat()
+        assert (folder / hold.NAME).exists()
+        (folder / hold.NAME).unlink()
+        world.now += hold.STALE_S
+        with pytest.raises(UserError, match=r"has ended since, has taken this run over"):
+            held.check()
+    assert not (folder / hold.NAME).exists()
+
+
 def test_the_thread_notices_too_and_is_no_reason_to_live_on(tmp_path, monkeypatch):
     monkeypatch.setattr(hold, "BEAT_S", 0.01)
     folder = Path(tmp_path)
@@ -262,7 +276,7 @@ def test_the_thread_notices_too_and_is_no_reason_to_live_on(tmp_path, monkeypatc
             if held.taken_by:
                 break
             time.sleep(0.01)
-        assert held.taken_by == OTHER
+        assert held.taken_by == OTHER.describe()
     thread.join(5)
     assert not thread.is_alive()
 
@@ -270,7 +284,7 @@ def test_the_thread_notices_too_and_is_no_reason_to_live_on(tmp_path, monkeypatc
 def test_a_disk_error_is_said_once_and_tried_again(world, tmp_path, monkeypatch, capsys):
     folder, written = Path(tmp_path), []
 
-    def fail(path, mine):
+    def fail(path, mine, **_):
         written.append(path)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

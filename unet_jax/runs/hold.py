@@ -153,18 +153,20 @@ class Hold:
       workdir: the run's folder.
 
     Attributes:
-      taken_by: the process that has taken the workdir over, None if there is none.
+      taken_by: who has taken the workdir over, for a message; "" if nobody has.
     """
 
     def __init__(self, workdir: Path):
         self._workdir, self._path = workdir, workdir / NAME
         self._mine: Holder | None = None
-        self.taken_by: Holder | None = None
+        self.taken_by = ""
         self._made = False
         self._handler: Any = None
         # One sign of life at a time, and none after the release.
         self._lock, self._released = threading.RLock(), threading.Event()
-        self._warned, self._tried = False, 0.0
+        self._warned = False
+        # By this machine's calendar, which goes on while the machine sleeps.
+        self._tried = self._renewed = 0.0
 
     def take(self) -> None:
         """Takes the workdir, after waiting for a holder that may be dead, and gives signs of life from now on.
@@ -180,7 +182,7 @@ class Hold:
                 self._made = not self._workdir.exists()
                 self._workdir.mkdir(parents=True, exist_ok=True)
             _take(self._path, mine)
-        self._tried = time.time()
+        self._tried = self._renewed = time.time()
         if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             self._handler = signal.signal(signal.SIGTERM, self._end)
         threading.Thread(target=self._beat_until_released, daemon=True, name="holds the workdir").start()
@@ -194,7 +196,7 @@ class Hold:
             self._beat()
         if self.taken_by:
             raise UserError(
-                f"--workdir={self._workdir}: {self.taken_by.describe()} has taken this run over, as this process had given "
+                f"--workdir={self._workdir}: {self.taken_by} has taken this run over, as this process had given "
                 f"no sign of life for {STALE_S} s; this process stops here and writes nothing more"
             )
 
@@ -236,7 +238,10 @@ class Hold:
             return
         try:
             if mine and not self._released.is_set() and not self.taken_by:
-                self.taken_by = _renew(self._path, mine)
+                # After so long a pause another process may have taken the workdir, and ended.
+                late = abs(time.time() - self._renewed) >= STALE_S
+                self.taken_by = _renew(self._path, mine, make=not late)
+                self._renewed = time.time()
         except Exception as error:
             # A full disk, a network that is away. Libraries of buckets raise errors of many kinds.
             if not self._warned:
@@ -339,8 +344,10 @@ def _same_holder(one: bytes | None, other: bytes | None) -> bool:
     return one == other or bool(holders[0] and holders[1] and holders[0].token == holders[1].token)
 
 
-def _renew(path: Path, mine: Holder) -> Holder | None:
-    """Writes a sign of life into the holder's own file; returns another holder if the file is of another one.
+def _renew(path: Path, mine: Holder, *, make: bool) -> str:
+    """Writes a sign of life into the holder's own file; returns who has taken it over, "" for nobody.
+
+    A missing file is made again if `make` is True, as somebody may have removed it. Else it counts as taken over.
 
     On a disk the file is changed through the same opened file that was read. So the file of another start, which replaces
     it in one move, is never changed, and a full disk has room for it.
@@ -351,7 +358,7 @@ def _renew(path: Path, mine: Holder) -> Holder | None:
             file = None if paths.in_bucket(path) else stack.enter_context(open(path, "r+b"))
             holder = Holder.read(file.read() if file else path.read_bytes())
             if holder and holder.token != mine.token:
-                return holder
+                return holder.describe()
             if file and holder:
                 file.seek(0)
                 file.write(alive)
@@ -359,10 +366,11 @@ def _renew(path: Path, mine: Holder) -> Holder | None:
             else:
                 paths.write_whole(path, alive)
     except FileNotFoundError:
-        # Somebody has removed the file.
+        if not make:
+            return "another process, which has ended since,"
         if not paths.create_whole(path, alive):
-            return _renew(path, mine)
-    return None
+            return _renew(path, mine, make=False)
+    return ""
 
 
 def _read(path: Path) -> bytes | None:

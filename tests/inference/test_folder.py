@@ -246,6 +246,8 @@ def test_results_do_not_go_into_the_folder_of_the_images(one_image, tmp_path):
     (tmp_path / "link").symlink_to(one_image)
     (one_image / "deep").mkdir()
     (tmp_path / "into").symlink_to(one_image / "deep")
+    (tmp_path / "linked_ids").mkdir()
+    (tmp_path / "linked_ids/ids").symlink_to(one_image / "deep")
     before = sorted(tmp_path.rglob("*"))
     for images, out in (
         (one_image, one_image / "masks"),
@@ -256,9 +258,16 @@ def test_results_do_not_go_into_the_folder_of_the_images(one_image, tmp_path):
         (one_image, tmp_path / "into/masks"),
         (tmp_path / "into/..", one_image / "masks"),
         ([tmp_path / "images/a.png", one_image], one_image / "masks"),
+        # With --overwrite this would replace the images themselves.
+        (one_image, tmp_path / "linked_ids"),
     ):
         with pytest.raises(UserError, match=r"--out=\S* is inside the folder of the images, \S*/(images|link)\b"):
             predict_folder(predictor(), images, out)
+    (tmp_path / "linked_ids/ids").unlink()
+    (tmp_path / "linked_ids/ids").symlink_to(one_image)
+    for images in (one_image, one_image / "a.png"):
+        with pytest.raises(UserError, match=r"--out=\S*linked_ids holds the image \S*a\.png"):
+            predict_folder(predictor(), images, tmp_path / "linked_ids", overwrite=True)
     assert sorted(tmp_path.rglob("*")) == before
     # The folder of an image that is given alone is often the current one.
     predict_folder(predictor(), one_image / "a.png", one_image / "masks")

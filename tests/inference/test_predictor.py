@@ -237,6 +237,20 @@ def test_what_does_not_fit_the_network_is_refused(options, fields, says):
         grey_levels(options, **fields)
 
 
+def test_the_order_of_bytes_changes_nothing():
+    pixels = np.arange(0, 25600, 100, np.uint16).reshape(16, 16)
+    expected = grey_levels().predict(pixels)
+    for one, other in zip(grey_levels().predict(pixels.astype(">u2")), expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_devices_and_numbers_beyond_a_float_are_refused():
+    with pytest.raises(UserError, match="devices is empty"):
+        grey_levels(devices=[])
+    with pytest.raises(UserError, match="NaN or Inf"):
+        grey_levels().predict(np.full((4, 4), 1e300))
+
+
 def test_one_channel_takes_the_second_of_two_names():
     predictor = grey_levels({"num_classes": 1, "activation": "sigmoid"}, class_names=("background", "plate"))
     assert predictor.class_names == predictor.report_classes == ("plate",)

@@ -135,14 +135,13 @@ def _check_out(out_dir: Path, inputs: Sequence[str | os.PathLike], paths: Sequen
     """
     if out_dir.is_file():
         raise UserError(f"--out={out_dir} is a file; give a folder")
-    place = _real(out_dir)
-    results = [f"{place}/{name}/" for name in (IDS, MASKS, OVERLAYS)]
+    results = [out_dir / name for name in (IDS, MASKS, OVERLAYS)]
     for parent, path in {path.parent: path for path in reversed(paths)}.items():
-        folder = _real(parent)
-        if folder == place or any(f"{folder}/".startswith(result) for result in results):
+        if _is_same(parent, out_dir) or any(_is_below(parent, result) for result in results if result.exists()):
             raise UserError(f"--out={out_dir} holds the image {path}; give another folder for the masks")
     for folder in (path for path in (expand(given, "image") for given in inputs) if path.is_dir()):
-        if _is_below(out_dir, folder):
+        # A link may lead a folder of results there, too.
+        if any(_is_below(place, folder) for place in (out_dir, *results)):
             raise UserError(
                 f"--out={out_dir} is inside the folder of the images, {folder}, and the masks could be taken for images "
                 "later; give a folder outside of it"
@@ -164,12 +163,14 @@ def _is_below(path: Path, folder: Path) -> bool:
         return f"{path}/".startswith(f"{folder}/")
     real = Path(os.path.realpath(path))
     # Compared by the file system, which may ignore case, and may mount a folder in two places.
-    return any(parent.exists() and os.path.samefile(parent, folder) for parent in (real, *real.parents))
+    return any(_is_same(parent, folder) for parent in (real, *real.parents))
 
 
-def _real(path: Path) -> str:
-    """Returns the path without symbolic links and `..`; that of a bucket stays as it is."""
-    return os.fspath(path) if in_bucket(path) else os.path.realpath(path)
+def _is_same(path: Path, other: Path) -> bool:
+    """Returns True if both paths lead to one file or folder that exists."""
+    if in_bucket(path) or in_bucket(other):
+        return path == other
+    return path.exists() and other.exists() and os.path.samefile(path, other)
 
 
 def list_inputs(

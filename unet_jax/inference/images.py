@@ -51,12 +51,16 @@ def check_image(image: np.ndarray, normalize: str, dtype: str = "") -> np.ndarra
     image = image[..., None] if image.ndim == 2 else image
     if image.ndim != 3 or image.size == 0:
         raise UserError(f"image of shape {image.shape}: give [H, W] or [H, W, C], with no size 0")
+    # Some files are read in the other order of bytes.
+    image = image.astype(image.dtype.newbyteorder("="), copy=False)
     if image.dtype in (np.uint8, np.uint16):
         check_depth("the image", str(image.dtype), dtype, normalize)
         return image
     if not np.issubdtype(image.dtype, np.floating):
         raise UserError(f"image of type {image.dtype}: give uint8, uint16 or float")
-    image = image.astype(np.float32)
+    # A number beyond float32 becomes Inf, which is refused below.
+    with np.errstate(over="ignore"):
+        image = image.astype(np.float32)
     if not np.isfinite(image).all():
         raise UserError("the image holds NaN or Inf; replace them first")
     if normalize == "range" and (image.min() < 0 or image.max() > 1):

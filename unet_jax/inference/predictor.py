@@ -207,7 +207,7 @@ class Predictor:
       network: the part of `module` that `mode` and `level` need; this part runs.
 
     Raises:
-      UserError: mode, level, activation, class names or report_classes do not fit the network.
+      UserError: mode, level, activation, class names or report_classes do not fit the network, or `devices` is empty.
     """
 
     module: Network
@@ -237,6 +237,8 @@ class Predictor:
         self.report_classes = resolve_report_classes(self.class_names, self.report_classes)
         self.network = select_heads(self.module, self.mode, self.level)
         self.devices = tuple(parallel.local_devices(self.devices))
+        if not self.devices:
+            raise UserError("devices is empty; give at least one device, or None for all local ones")
         self._variables = parallel.replicate(self.variables, self.devices)
 
     @property

@@ -10,7 +10,7 @@ import numpy as np
 from etils.epath import Path
 
 from unet_jax.data.datasets import instance_labels, palettes
-from unet_jax.data.datasets.formats import bmp, declared, jpeg, png, tiff
+from unet_jax.data.datasets.formats import bmp, declared, jpeg, png, tiff, tiff_tags
 from unet_jax.data.datasets.palettes import Palette, few
 from unet_jax.data.store.cache import read_error
 from unet_jax.errors import UserError
@@ -19,7 +19,7 @@ from unet_jax.storage.paths import to_path
 
 FORMATS = {"PNG": png, "TIFF": tiff, "BMP": bmp, "JPEG": jpeg}
 # Source files whose code decides what is read.
-READERS = (__file__, *(str(module.__file__) for module in (palettes, declared, *FORMATS.values())))
+READERS = (__file__, *(str(module.__file__) for module in (palettes, declared, tiff_tags, *FORMATS.values())))
 
 
 class Mask(NamedTuple):

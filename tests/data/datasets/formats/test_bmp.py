@@ -83,3 +83,38 @@ def test_a_file_cut_short_is_an_error():
         for length in (10, 30, 60, len(data) - 40):
             with pytest.raises(Exception, match=r"."):
                 read("a.bmp", data[:length])
+
+
+def runs(content, ids):
+    """Returns an 8-bit BMP of run lengths."""
+    data = bytearray(indexed(ids, 8, COLOURS))
+    struct.pack_into("<I", data, 30, 1)
+    return bytes(data[: struct.unpack_from("<I", data, 10)[0]]) + content
+
+
+def test_run_lengths_are_read_exactly_and_none_may_be_missing():
+    ids = np.array([[1, 1, 2], [3, 0, 1]], np.uint8)
+    # Three pixels one by one and a byte to fill up; the end of the row; two runs; the end of the picture.
+    parts = [b"\0\3\3\0\1\0", b"\0\0", b"\2\1\1\2", b"\0\1"]
+    data = runs(b"".join(parts), ids)
+    np.testing.assert_array_equal(bmp.read_labels("a.bmp", data).values, ids)
+    np.testing.assert_array_equal(bmp.read_image("a.bmp", data), COLOURS[ids])
+    with_last_row_end = runs(b"".join([*parts[:3], b"\0\0", parts[3]]), ids)
+    np.testing.assert_array_equal(bmp.read_labels("a.bmp", with_last_row_end).values, ids)
+    damaged = [
+        (b"".join(parts[:3]), IndexError, "out of range"),
+        (b"".join([*parts[:2], b"\0\1"]), ValueError, "1 of 2 rows"),
+        (b"".join([*parts[:2], b"\2\1\0\1"]), ValueError, "2 of 3 pixels"),
+        (b"".join([*parts[:2], b"\0\2\1\0", *parts[2:]]), ValueError, "leave pixels out"),
+    ]
+    for content, error, says in damaged:
+        for read in (bmp.read_image, bmp.read_labels):
+            with pytest.raises(error, match=says):
+                read("a.bmp", runs(content, ids))
+
+
+def test_a_header_of_an_impossible_size_is_an_error():
+    data = bytearray(indexed(GREY % 2, 1, ramp(2, 255)))
+    struct.pack_into("<I", data, 14, 41)
+    with pytest.raises(ValueError, match="41 bytes"):
+        bmp.read_image("a.bmp", bytes(data))

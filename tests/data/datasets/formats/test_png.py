@@ -161,3 +161,14 @@ def test_the_size_is_checked_before_decoding():
         for size in ((33_000, 33_000), (1_000_001, 1)):
             with pytest.raises(UserError, match=rf"a\.png: .*{size[0]} x {size[1]}.*split"):
                 read("a.png", written(GREY, size=size))
+
+
+@pytest.mark.parametrize("colour_type", [0, 3])
+def test_rows_that_are_missing_are_not_taken_for_0(colour_type):
+    palette = [(b"PLTE", bytes(range(9)))] if colour_type == 3 else []
+    for read in (png.read_image, png.read_labels):
+        read("a.png", written(IDS, colour_type=colour_type, chunks=palette))
+        with pytest.raises(Exception, match="Not enough"):
+            read("a.png", written(IDS, colour_type=colour_type, chunks=palette, size=(10, 13)))
+        with pytest.raises(UserError, match=r"a\.png: .*\b0 x 12"):
+            read("a.png", written(IDS, colour_type=colour_type, chunks=palette, size=(0, 12)))

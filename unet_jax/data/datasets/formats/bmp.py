@@ -9,6 +9,13 @@ from etils.epath import Path
 from unet_jax.data.datasets.formats import declared
 from unet_jax.data.datasets.formats.declared import Labels
 
+# Bytes of the header of each kind of BMP: OS/2 1, Windows 3, its two extensions, OS/2 2, Windows 4 and 5.
+HEADERS = (12, 40, 52, 56, 64, 108, 124)
+
+# Compressions, and marks of run lengths.
+RLE8, RLE4 = 1, 2
+END, SKIP = 1, 2
+
 # OpenCV's log lines would repeat our errors.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
@@ -46,10 +53,42 @@ def read_labels(path: str | Path, data: bytes) -> Labels:
 def _check(path, data: bytes) -> tuple[int, int, int]:
     """Returns the bits per pixel, the position of the palette and the number of bytes of one of its colours."""
     (header,) = struct.unpack_from("<I", data, 14)
+    if header not in HEADERS:
+        raise ValueError(f"its header has {header} bytes, which no kind of BMP has")
     width, height = struct.unpack_from("<HH" if header == 12 else "<ii", data, 18)
     (bits,) = struct.unpack_from("<H", data, 24 if header == 12 else 28)
     declared.check_size(path, abs(width), abs(height), 1 if bits <= 8 else 3)
+    compression = 0 if header == 12 else struct.unpack_from("<I", data, 30)[0]
+    if compression in (RLE8, RLE4):
+        _check_runs(data, struct.unpack_from("<I", data, 10)[0], width, abs(height), compression)
     return bits, 14 + header, 3 if header == 12 else 4
+
+
+def _check_runs(data: bytes, at: int, width: int, height: int, compression: int) -> None:
+    """Raises ValueError if run lengths leave pixels out, which OpenCV takes for 0; IndexError if the file is cut short."""
+    rows = column = 0
+    end = False
+    while not end:
+        count, value = data[at], data[at + 1]
+        at += 2
+        if count:
+            column += count
+        elif value > SKIP:
+            # So many pixels one by one, in an even number of bytes.
+            column += value
+            at += (-(-value // (2 if compression == RLE4 else 1)) + 1) // 2 * 2
+        elif value == SKIP:
+            raise ValueError("its run lengths leave pixels out")
+        else:
+            end = value == END
+            # The end of the last row may be that of the picture.
+            if column or not end:
+                # A run of 4 bits may end with half a byte too much.
+                if not 0 <= column - width <= (compression == RLE4):
+                    raise ValueError(f"its row {rows} has {column} of {width} pixels")
+                rows, column = rows + 1, 0
+    if rows != height:
+        raise ValueError(f"it has {rows} of {height} rows")
 
 
 def _colours_used(data: bytes, bits: int, width: int) -> int:

@@ -72,8 +72,10 @@ def check_size(path: str | Path, width: int, height: int, bytes_per_pixel: int) 
       bytes_per_pixel: bytes of a decoded pixel.
 
     Raises:
-      UserError: the image is too large.
+      UserError: the image is too large, or has no pixels.
     """
+    if min(width, height) < 1:
+        raise UserError(f"{path}: declares {width} x {height} pixels: it is damaged; save it again, or remove it")
     if width * height > MOST_PIXELS or max(width, height) > MOST_SIDE:
         raise too_large(path, width, height, bytes_per_pixel)
 

@@ -45,7 +45,8 @@ def read_labels(path: str | Path, data: bytes) -> Labels:
     """Returns the values as stored, without alpha; raises as `read_image`, and for 16-bit RGB."""
     bits, colour_type, palette = _check(path, data)
     if colour_type == PALETTE:
-        # imagecodecs would expand the palette.
+        # imagecodecs expands the palette, and Pillow takes rows that are missing for 0: the one checks, the other decodes.
+        imagecodecs.png_decode(data)
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             colours = np.frombuffer(palette, np.uint8).reshape(-1, 3)
             return Labels(np.asarray(image), None if declared.plain_grey(colours) else colours)

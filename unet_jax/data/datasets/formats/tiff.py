@@ -15,7 +15,7 @@ import numpy as np
 import tifffile
 from etils.epath import Path
 
-from unet_jax.data.datasets.formats import declared, jpeg
+from unet_jax.data.datasets.formats import declared, jpeg, tiff_tags
 from unet_jax.data.datasets.formats.declared import Labels
 from unet_jax.errors import UserError
 
@@ -102,6 +102,7 @@ def read_pages(path: str | Path, data: bytes) -> np.ndarray:
 
 @contextlib.contextmanager
 def _open(data: bytes) -> Iterator[tifffile.TiffFile]:
+    tiff_tags.check(data)
     # An OME-TIFF may name other files; only this one is read.
     with tifffile.TiffFile(io.BytesIO(data), is_ome=False) as tif:
         if not len(tif.pages):

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.fuzz.outcomes import FAULTS, Outcome, table
 
-KINDS = ("config", "flags", "images", "run_files")
+KINDS = ("config", "flags", "images", "data_files", "weight_files", "run_files")
 # An input that asks for more memory than this gets a MemoryError; the machine is not brought to its end.
 MOST_BYTES = 16 << 30
 

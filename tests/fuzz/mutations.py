@@ -184,7 +184,7 @@ def of_json(rng: random.Random, text: str) -> Mutation:
         else:
             tree = value
         raw = _dump(tree, indent)
-        return Mutation(f"{shown} {_short(before)} -> {name}", _writes(raw), unknowable=_same_type(before, value))
+        return Mutation(f"{shown} {_short(before)} -> {name}", _writes(raw), unknowable=same_type(before, value))
     if way == "key removed":
         del node[last]
         return Mutation(f"{shown} removed", _writes(_dump(tree, indent)))
@@ -223,7 +223,7 @@ def _parses(content: bytes) -> bool:
     return True
 
 
-def _same_type(before: Any, after: Any) -> bool:
+def same_type(before: Any, after: Any) -> bool:
     """Returns True where a value is replaced by another of its type: two numbers, two strings, two lists, two dicts."""
     if isinstance(before, bool) or isinstance(after, bool):
         return isinstance(before, bool) and isinstance(after, bool)

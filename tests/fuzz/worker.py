@@ -121,14 +121,18 @@ class Worker:
 
 
 class Here:
-    """Answers requests in this process, without a limit of time: quick, for a few inputs that are known to end."""
+    """Answers requests in this process: quick, but a decoder that crashes ends it. Code of C is stopped when it returns."""
 
     def __init__(self, module: str):
         self._answer = importlib.import_module(module).answer
 
     def ask(self, request: Any) -> dict[str, Any]:
         """Returns the answer to a request."""
-        return respond(self._answer, request)
+        try:
+            with outcomes.time_limit(30):
+                return respond(self._answer, request)
+        except outcomes.Hang:
+            return {"kind": HANG, "detail": "no answer after 30 s"}
 
     def __enter__(self) -> "Here":
         return self

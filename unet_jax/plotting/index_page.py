@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from etils.epath import Path
 
+from unet_jax.storage import paths
 from unet_jax.storage.write_errors import report_write_errors
 
 NAME = "index.html"
@@ -60,7 +61,7 @@ def is_page_of(path: Path, by: str) -> bool:
       path: an existing file, local or in a bucket.
       by: the command, as it was given to `write_index_page`.
     """
-    return _mark(by).encode() in path.read_bytes()
+    return _mark(by).encode() in paths.read_file(path)
 
 
 def _mark(by: str) -> str:

@@ -376,7 +376,7 @@ def _renew(path: Path, mine: Holder, *, make: bool) -> str:
 def _read(path: Path) -> bytes | None:
     """Returns the content of a file, None if there is none. To open a file shows its newest content, over NFS too."""
     try:
-        return path.read_bytes()
+        return paths.read_file(path)
     except FileNotFoundError as error:
         if bucket_error := translate_bucket_error(error):
             raise bucket_error from error

@@ -42,7 +42,7 @@ def read_object(path: Path, remedy: str) -> dict[str, Any]:
       UserError: the file cannot be read, or holds something else: a crash of the machine may leave it empty or cut off.
     """
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(paths.read_file(path))
     except (ValueError, RecursionError) as error:
         # Not UTF-8 is a ValueError too.
         raise UserError(f"{path} is empty, cut off or no JSON ({first_line(error)}); {remedy}") from error

@@ -5,10 +5,12 @@ moved in one operation; an object is complete as soon as it exists.
 """
 
 import contextlib
+import errno
 import importlib.util
 import logging
 import os
 import shutil
+import stat
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -228,6 +230,17 @@ def _create_in_place(path: Path, content: bytes) -> bool:
     return True
 
 
+def read_file(path: PathLike) -> bytes:
+    """Returns the content of a file. What is no regular file is an error: a named pipe would be waited for, for ever.
+
+    Raises:
+      OSError: there is no such file, it cannot be read, or it is no regular file.
+    """
+    if not in_bucket(path) and stat.S_ISFIFO(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "a named pipe, not a file", os.fspath(path))
+    return Path(path).read_bytes()
+
+
 def read_if_there(path: Path, errors: str = "strict") -> str:
     """Returns the text of a file, or "" if there is no such file.
 
@@ -239,7 +252,7 @@ def read_if_there(path: Path, errors: str = "strict") -> str:
       UserError: the bucket cannot be reached. (`is_dir` returns False in that case, as for a missing folder.)
     """
     try:
-        return path.read_bytes().decode(errors=errors)
+        return read_file(path).decode(errors=errors)
     except FileNotFoundError as error:
         if bucket_error := translate_bucket_error(error):
             raise bucket_error from error

@@ -9,12 +9,14 @@ import numpy as np
 from etils.epath import Path
 from tqdm import tqdm
 
+from unet_jax import checks
 from unet_jax.analysis.compare.runs import Run
 from unet_jax.data.dataset import SPLITS
 from unet_jax.errors import UserError
 from unet_jax.evaluation import bootstrap
 from unet_jax.runs import score
 from unet_jax.runs.load import open_run
+from unet_jax.storage import paths
 
 
 class Scored(NamedTuple):
@@ -84,18 +86,23 @@ def of_runs(runs: Sequence[Run], splits: Sequence[str], *, overwrite: bool = Fal
 def _unusable(run: Run, split: str, path: Path) -> str:
     """Returns the reason problem a file of scores cannot be used; "" if it can."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(paths.read_file(path))
         rows = content["images"]
+        ids = [row["id"] for row in rows]
+        if not all(isinstance(id_, str) for id_ in (*ids, content["fingerprint"])) or len(set(ids)) < len(ids):
+            return "is not a file of scores (its ids or its fingerprint are damaged)"
         expected = {"step": run.step, "mode": run.config.eval.mode, "level": 0}
         expected |= {"weights": run.config.eval.weights} if run.config.optim.ema_decay else {}
         other = [f"{key} {content[key]}, not {value}" for key, value in expected.items() if content[key] != value]
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         return f"is not a file of scores ({type(error).__name__}: {error})"
     if other:
         return f"is not of the run's best checkpoint in its eval.mode: {', '.join(other)}"
     if len(rows) != run.facts["splits"].get(split):
         return f"has {len(rows)} images; {split} of the run has {run.facts['splits'].get(split)}"
-    if any(f"{count}/{name}" not in row for row in rows for count in bootstrap.COUNTS for name in run.report_classes):
+    counts = [row.get(f"{count}/{name}") for row in rows for count in bootstrap.COUNTS for name in run.report_classes]
+    # No image has more pixels, so sums of all images stay exact.
+    if not all(checks.whole(0, 2**40).contains(count) for count in counts):
         return "has no pixel counts of the run's reported classes"
     return ""
 
@@ -116,7 +123,7 @@ def _score(run: Run, split: str, title: str) -> None:
 
 
 def _read(run: Run, path: Path) -> Scored:
-    content = json.loads(path.read_text())
+    content = json.loads(paths.read_file(path))
     rows = sorted(content["images"], key=lambda row: row["id"])
     counts = bootstrap.counts(rows, sorted(run.report_classes))
     return Scored(tuple(row["id"] for row in rows), counts, content["fingerprint"])

@@ -196,7 +196,7 @@ def cache_write_error(folder: str | Path, error: OSError) -> UserError:
 def read_checked(path: pathlib.Path) -> dict[str, Any]:
     """Returns what `write_checked` wrote, or {} if there is no such file or it holds anything else."""
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = json.loads(paths.read_file(path))
         value = stored["value"]
         return value if isinstance(value, dict) and stored["sha256"] == json_sha256(value) else {}
     except (OSError, ValueError, LookupError, TypeError, RecursionError):

@@ -1,0 +1,52 @@
+"""A small part of the fuzz of files: every kind of file and every door at least once, in this process."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz import data_files, images, mutations, run_files, weight_files
+from tests.fuzz.outcomes import FAULTS, HANG, TRACEBACK, WRONG
+from tests.fuzz.worker import Worker, judged, respond
+
+
+@pytest.mark.parametrize(
+    ("kind", "count"), [(images, 18), (data_files, 40), (weight_files, 40), (run_files, 21)], ids=lambda kind: str(kind)
+)
+@pytest.mark.filterwarnings("ignore")
+def test_damaged_files_are_refused_or_do_no_harm(kind, count):
+    outcomes = list(kind.outcomes(0, count, apart=False))
+    assert len(outcomes) >= count
+    assert [outcome for outcome in outcomes if outcome.outcome in FAULTS] == []
+
+
+def answer(request):
+    """Does what a request says, as a door would."""
+    if request == "crash":
+        os.abort()
+    while request == "hang":
+        pass
+    return request
+
+
+def test_a_process_that_crashes_or_hangs_is_started_again():
+    with Worker("tests.fuzz.test_files", limit_s=0.5) as worker:
+        assert worker.ask("a") == {"kind": "returned", "value": "a", "printed": ""}
+        for request, wanted in (("crash", TRACEBACK), ("hang", HANG)):
+            assert judged("a", "b", worker.ask(request), lambda value: "").outcome == wanted
+            assert worker.ask("a")["value"] == "a"
+
+
+def test_other_values_and_lines_are_judged():
+    assert judged("a", "b", respond(answer, "x"), lambda value: f"is {value}") == ("a", WRONG, "b: is x")
+    outcome = judged("a", "b", respond(lambda request: [][0], ""), lambda value: "")
+    assert (outcome.outcome, "IndexError" in outcome.detail) == (TRACEBACK, True)
+
+
+def test_damages_of_json_know_what_nobody_can_know(tmp_path):
+    path = Path(tmp_path) / "a.json"
+    for value, other, unknowable in ((1, 2.5, True), (True, 1, False), ("a", None, False), ([1], {}, False)):
+        assert mutations.same_type(value, other) == unknowable
+    assert not mutations.same_type(1, mutations.VALUES["NaN"])
+    mutations.write(path, b"{}")
+    assert path.read_bytes() == b"{}"

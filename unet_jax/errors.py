@@ -5,10 +5,18 @@ from collections.abc import Callable, Iterator
 
 
 class UserError(ValueError):
-    """An error of the input, not of the program. Its message names the thing, its value and the remedy, in one line.
+    r"""An error of the input, not of the program. Its message names the thing, its value and the remedy, in one line.
 
-    The programs print it without a traceback; in a notebook it is an ordinary `ValueError`.
+    The programs print it without a traceback; in a notebook it is an ordinary `ValueError`. Characters that would break the
+    line or steer a terminal, in a name or a value, are escaped:
+
+    >>> print(UserError("seed 'a\nb': give a number"))
+    seed 'a\nb': give a number
     """
+
+    def __init__(self, message: str = ""):
+        shown = (char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(message))
+        super().__init__("".join(shown))
 
 
 def raise_error(error: UserError) -> None:

@@ -102,7 +102,7 @@ def test_a_warm_up_that_does_not_end_within_the_run_is_shortened(given, used, no
         ({"num_epochs": float("nan")}, "train.num_epochs", "nan"),
         ({"boundaries": ("a",)}, "optim.boundaries", "('a',)"),
         ({"num_epochs": 1e10}, "train.num_epochs 10000000000.0", "37500000000 steps; give at most 2147483647"),
-        ({"boundaries": (3, 2**31)}, "optim.boundaries (3, 2147483648)", "2147483648 steps"),
+        ({"boundaries": (3, 2**31)}, "optim.boundaries (3.0, 2147483648.0)", "2147483648 steps"),
     ],
 )
 def test_bad_values_are_named(given, key, value):

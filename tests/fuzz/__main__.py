@@ -7,13 +7,12 @@ accepted and then really usable, or refused in one line. The status is 1 if ther
 """
 
 import argparse
+import contextlib
 import importlib
 import resource
 import sys
+import tempfile
 from pathlib import Path
-
-# What the kinds share with the other tests, e.g. `helpers`.
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.fuzz.outcomes import FAULTS, Outcome, table
 
@@ -30,15 +29,20 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="seed of these draws")
     parser.add_argument("--out", default="", help="file for the table, in Markdown")
     given = parser.parse_args()
+    # The package; and what the kinds share with the other tests, e.g. `helpers`.
+    sys.path[:0] = [str(Path(__file__).absolute().parents[depth]) for depth in (2, 1)]
     resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
     outcomes: list[Outcome] = []
     for kind in given.kinds.split(","):
         if kind not in KINDS:
             parser.error(f"--kinds={kind}: no such kind; known: {', '.join(KINDS)}")
-        for outcome in importlib.import_module(f"tests.fuzz.{kind}").outcomes(given.seed, given.count):
-            outcomes.append(outcome)
-            if outcome.outcome in FAULTS:
-                print(f"{outcome.kind}: {outcome.outcome}: {outcome.detail}", flush=True)
+        module = importlib.import_module(f"tests.fuzz.{kind}")
+        # A relative path in an input lies in this folder.
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+            for outcome in module.outcomes(given.seed, given.count):
+                outcomes.append(outcome)
+                if outcome.outcome in FAULTS:
+                    print(f"{outcome.kind}: {outcome.outcome}: {outcome.detail}", flush=True)
     text = table(outcomes)
     print(text)
     if given.out:

@@ -53,5 +53,5 @@ def test_same_results_in_less_memory():
 
 @pytest.mark.parametrize("levels", [(2,), (-1,), (0.5,), (True,)])
 def test_bad_levels_are_named(levels):
-    with pytest.raises(ValueError, match=rf"remat={re.escape(str(levels))}.*0 to 1"):
+    with pytest.raises(ValueError, match=rf"remat {re.escape(str(levels))}: .*at least 0 and at most 1"):
         build("unet_pp", num_classes=2, widths=(4, 6), remat=levels)

@@ -16,17 +16,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import RequiredValueError
 
-from unet_jax.checks import Domain, boolean, check_finite, choice, number, sequence_of, text, whole
+from unet_jax.checks import (
+    MOST_SIDE,
+    Domain,
+    boolean,
+    check_tree,
+    choice,
+    number,
+    sequence_of,
+    shown,
+    text,
+    whole,
+)
 from unet_jax.data.augment.options import AugmentOptions
-from unet_jax.data.loading.options import CLASS_WEIGHTINGS, FOREGROUND_FRACTION
+from unet_jax.data.loading.options import CLASS_WEIGHTINGS, FOREGROUND_FRACTION, SIGMA
 from unet_jax.data.normalization import NORMALIZATIONS
 from unet_jax.errors import UserError
 from unet_jax.experiment.durations import EVERY, LENGTH, WARMUP, Duration, Durations, one_duration, resolve_durations
 from unet_jax.experiment.imports import check_rows, rows_of, used_rows
 from unet_jax.inference.options import MODES
 from unet_jax.runtime.config_file import shipped_names
+from unet_jax.storage import json_file
 from unet_jax.storage.paths import home_expanded
+from unet_jax.training.losses.options import OPTIONS as LOSS_OPTIONS
 from unet_jax.training.losses.options import check_weights
 from unet_jax.training.optim.options import DOMAINS, check_multipliers, check_patterns
 
@@ -36,7 +50,13 @@ if TYPE_CHECKING:
 # The data sets of the package that are read from the folder `data.root`.
 WITH_ROOT = ("image_folder", "isbi2012", "dsb2018")
 SEED = whole(0, 2**32 - 1)
-IMPORTS = sequence_of(text())
+IMPORTS = sequence_of(text(filled=True))
+PATH = Domain(
+    lambda value: isinstance(value, str) and (not value or not value.isspace()), "give a path, or '' for none"
+)
+SIDE = whole(1, MOST_SIDE)
+# More threads only wait for each other.
+THREADS = whole(1, 1024)
 NOT_GIVEN = "0 for not given"
 # The weights as trained, or their moving average.
 WEIGHTS = ("raw", "ema")
@@ -72,7 +92,8 @@ class Section:
                 object.__setattr__(self, field.name, tuple(value))
             domain = field.metadata.get("domain")
             if domain is not None:
-                domain.check(f"{self.SECTION}.{field.name}", getattr(self, field.name))
+                checked = domain.check(f"{self.SECTION}.{field.name}", getattr(self, field.name))
+                object.__setattr__(self, field.name, checked)
         self.check()
 
     def check(self) -> None:
@@ -160,10 +181,10 @@ class DataSection(Section):
 
     SECTION = "data"
     name: str = setting(text())
-    cache_dir: str = setting(text())
+    cache_dir: str = setting(PATH)
     train_fraction: float = setting(number(above=0, most=1))
     weight_map: bool = setting(boolean())
-    weight_map_sigma: float = setting(number(above=0))
+    weight_map_sigma: float = setting(SIGMA)
     options: Mapping[str, Any] = setting()
 
 
@@ -172,10 +193,10 @@ class LoadingSection(Section):
     """The keys of `config.data` that training reads the data set with."""
 
     SECTION = "data"
-    patch: tuple[int, int] = setting(sequence_of(whole(1), length=2))
+    patch: tuple[int, int] = setting(sequence_of(SIDE, length=2))
     normalize: str = setting(choice(NORMALIZATIONS))
     foreground_fraction: float = setting(FOREGROUND_FRACTION)
-    num_threads: int = setting(whole(1))
+    num_threads: int = setting(THREADS)
     cache_bytes: int = setting(whole(0))
 
 
@@ -185,7 +206,7 @@ class LossSection(Section):
 
     SECTION = "loss"
     weights: Mapping[str, float] = setting()
-    options: Mapping[str, Mapping[str, float]] = setting()
+    options: Mapping[str, Mapping[str, float]] = setting(LOSS_OPTIONS)
     class_weights: tuple[float, ...] = setting()
     class_weighting: str = setting(choice(("", *CLASS_WEIGHTINGS)))
     head_weights: tuple[float, ...] = setting()
@@ -299,7 +320,7 @@ class EvalSection(Section):
 
     SECTION = "eval"
     batch_size: int = setting(whole(1))
-    pad_multiple: int = setting(whole(1))
+    pad_multiple: int = setting(SIDE)
     mode: str = setting(choice(MODES))
     classes: tuple[str, ...] = setting(sequence_of(text()))
     weights: str = setting(choice(WEIGHTS))
@@ -349,8 +370,8 @@ class Sections:
     checkpoint: CheckpointSection
 
     def __post_init__(self):
-        SEED.check("seed", self.seed)
-        IMPORTS.check("imports", self.imports)
+        object.__setattr__(self, "seed", SEED.check("seed", self.seed))
+        object.__setattr__(self, "imports", IMPORTS.check("imports", self.imports))
         loss, optim = self.loss, self.optim
         if self.eval.weights == "ema" and not optim.ema_decay:
             raise UserError(
@@ -418,7 +439,7 @@ WHOLE_SECTIONS = {
 TOP_KEYS = ("seed", "imports", "model", "data", *WHOLE_SECTIONS)
 
 
-def read_sections(config: ConfigDict) -> Sections:
+def read_sections(config: ConfigDict | Mapping[str, Any]) -> Sections:
     """Builds the sections of a whole config. Starts no device.
 
     >>> from unet_jax.configs import default
@@ -432,9 +453,8 @@ def read_sections(config: ConfigDict) -> Sections:
       UserError: a section or a key is missing or unknown, a value is outside its domain, or two contradict each other.
     """
     # The config.json of a run before 0.2.0 has no imports.
-    values = {"imports": (), **config.to_dict()}
+    values = {"imports": (), **_plain(config)}
     _check_keys("config", values, known=TOP_KEYS, required=TOP_KEYS)
-    check_finite(values)
     whole_sections: dict[str, Any] = {name: _build(cls, name, values[name]) for name, cls in WHOLE_SECTIONS.items()}
     data, loading = read_data(config)
     return Sections(
@@ -457,9 +477,9 @@ def check_root(config: ConfigDict, file: str) -> None:
     Raises:
       UserError: the data set is read from a folder, and `data.root` is empty or names no folder on this disk.
     """
-    data = config.get("data", {})
+    data = _mapping("data", _plain(config).get("data"))
     root = data.get("root")
-    if data.get("name") not in WITH_ROOT or not isinstance(root, str):
+    if not isinstance(root, str) or data.get("name") not in WITH_ROOT:
         return
     name = Path(file).stem
     if not root:
@@ -477,7 +497,7 @@ def read_model(config: ConfigDict) -> ModelSection:
     Raises:
       UserError: as `read_sections`.
     """
-    values = _mapping("model", config.to_dict().get("model"))
+    values = _mapping("model", _plain(config).get("model"))
     # Not every network has an encoder.
     return _build_open(ModelSection, "model", {"encoder_weights": "", **values})
 
@@ -488,7 +508,7 @@ def read_data(config: ConfigDict) -> tuple[DataSection, LoadingSection]:
     Raises:
       UserError: as `read_sections`.
     """
-    values = dict(_mapping("data", config.to_dict().get("data")))
+    values = dict(_mapping("data", _plain(config).get("data")))
     loading = {key: values.pop(key) for key in keys_of(LoadingSection) if key in values}
     return _build_open(DataSection, "data", values), _build(LoadingSection, "data", loading)
 
@@ -514,14 +534,31 @@ def _build_open(cls: type[SectionType], name: str, values: Mapping[str, Any]) ->
     """Builds a section with `options`, which are the keys that are not fields of `cls`."""
     fields = [key for key in keys_of(cls) if key != "options"]
     _check_keys(name, values, required=fields)
-    options = {key: value for key, value in values.items() if key not in fields}
+    # As from a config.json, which has lists in place of tuples.
+    options = {key: json_file.tuples(value) for key, value in values.items() if key not in fields}
     arguments: dict[str, Any] = {key: values[key] for key in fields} | {"options": options}
     return cls(**arguments)
 
 
+def _plain(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a config as dicts, which hold only what a config can hold.
+
+    Raises:
+      UserError: it is no config, or holds something else.
+    """
+    try:
+        values = config.to_dict() if isinstance(config, ConfigDict) else config
+    except RequiredValueError as error:
+        raise UserError(f"config: a required value is not set ({error}); give it one") from error
+    if not isinstance(values, Mapping):
+        raise UserError(f"config {shown(config)}: give a ConfigDict with the keys of configs/default.py")
+    check_tree(values, "")
+    return dict(values)
+
+
 def _mapping(name: str, values: Any) -> Mapping[str, Any]:
     if not isinstance(values, Mapping):
-        raise UserError(f"{name} {values!r}: give a section, which has keys with values")
+        raise UserError(f"{name} {shown(values)}: give a section, which has keys with values")
     return values
 
 

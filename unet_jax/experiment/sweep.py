@@ -17,6 +17,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from unet_jax.checks import shown
 from unet_jax.errors import UserError
 from unet_jax.experiment.sections import DataSection, LoadingSection, keys_of
 from unet_jax.runtime.config_file import ConfigFile, call, find_config
@@ -100,7 +101,7 @@ def apply_point(config: ConfigDict, point: Mapping[str, Any], given: Mapping[str
         for other, flag in given.items():
             if f"{other}.".startswith(f"{key}.") or f"{key}.".startswith(f"{other}."):
                 raise UserError(f"{flag} is given, and the sweep sets {key} too; leave one of them out")
-        subject = f"the sweep's {key}={_text(key, value)!r}"
+        subject = f"the sweep's {key}={shown(_text(key, value))}"
         parts = key.split(".")
         node = config
         for i, name in enumerate(parts):
@@ -128,7 +129,7 @@ def point_name(index: int, point: Mapping[str, Any]) -> str:
     '2-unet-seed1'
     """
     values = (
-        f"{key.split('.')[-1]}{value}" if isinstance(value, (int, float)) else _text(key, value)
+        f"{key.split('.')[-1]}{_text(key, value)}" if isinstance(value, (int, float)) else _text(key, value)
         for key, value in point.items()
     )
     text = "-".join([str(index), *values])
@@ -167,7 +168,7 @@ def _list_points(path: str | Path) -> list[dict[str, Any]] | None:
         return None
     if not (isinstance(points, Sequence) and points and all(map(_is_point, points))):
         raise UserError(
-            f"{path}: get_sweep() must return a list of points, each a dict of values by key; it gave {points!r}"
+            f"{path}: get_sweep() must return a list of points, each a dict of values by key; it gave {shown(points)}"
         )
     return [dict(point) for point in points]
 
@@ -190,7 +191,9 @@ def _exchange(node: ConfigDict, name: str, new: Any, key: str, subject: str) -> 
         try:
             node[name] = new
         except (TypeError, ValueError) as error:
-            raise UserError(f"{subject}: {key} is {new!r}; give {KINDS.get(type(old), 'another value')}") from error
+            raise UserError(
+                f"{subject}: {key} is {shown(new)}; give {KINDS.get(type(old), 'another value')}"
+            ) from error
     elif key in BY_NAME:
         if missing := BY_NAME[key] - set(new):
             raise UserError(
@@ -207,4 +210,10 @@ def _exchange(node: ConfigDict, name: str, new: Any, key: str, subject: str) -> 
 
 def _text(key: str, value: Any) -> str:
     """Returns a value in short. A section is shown by its name, or by its key where it has no name."""
-    return str(value.get("name", key.split(".")[-1])) if _is_section(value) else str(value)
+    if _is_section(value):
+        return str(value.get("name", key.split(".")[-1]))
+    try:
+        return str(value)
+    except ValueError:
+        # Python writes no whole number of more than 4300 digits.
+        return shown(value)

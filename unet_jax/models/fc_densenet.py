@@ -39,12 +39,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from unet_jax.checks import is_whole
+from unet_jax.checks import sequence_of, whole
 from unet_jax.errors import UserError
 from unet_jax.models.blocks import Dropout, batch_norm, max_pool
 from unet_jax.models.conv import conv_general_dilated
-from unet_jax.models.network import Network, are_counts
+from unet_jax.models.network import CHANNELS, MOST_DEPTH, MOST_LAYERS, Network
 
+LAYERS = sequence_of(whole(1, MOST_LAYERS), example="(2, 3, 4, 3, 2)")
 _HE_UNIFORM = nn.initializers.he_uniform()
 
 
@@ -165,13 +166,13 @@ class FCDenseNet(Network):
         """Raises UserError where an option has a value that the network cannot take."""
         super().check()
         for option, value in (("stem_features", self.stem_features), ("growth_rate", self.growth_rate)):
-            if not is_whole(value) or value < 1:
-                raise UserError(f"{option}={value!r}: give a whole number from 1.")
-        number = len(self.layers_per_block) if are_counts(self.layers_per_block) else 0
-        if number < 3 or number % 2 == 0:
+            CHANNELS.check(option, value)
+        LAYERS.check("layers_per_block", self.layers_per_block)
+        number = len(self.layers_per_block)
+        if number % 2 == 0 or not 1 <= self.depth <= MOST_DEPTH:
             raise UserError(
-                f"layers_per_block={self.layers_per_block!r}: give an odd number of positive whole numbers, at least three: one "
-                "for each block down, one for the bottleneck, and one for each block up, such as (2, 3, 4, 3, 2)."
+                f"layers_per_block {self.layers_per_block!r}: give an odd number of values, 3 to {2 * MOST_DEPTH + 1}: one for "
+                "each block down, one for the bottleneck, and one for each block up, such as (2, 3, 4, 3, 2)"
             )
 
     @property

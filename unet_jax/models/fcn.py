@@ -37,12 +37,14 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from unet_jax.checks import is_whole
+from unet_jax.checks import is_whole, sequence_of, shown
 from unet_jax.errors import UserError
 from unet_jax.models.blocks import Dropout, max_pool
 from unet_jax.models.conv import conv_general_dilated
-from unet_jax.models.network import Network, are_counts
+from unet_jax.models.network import CHANNELS, Network
 
+# Of the five blocks, and of fc6 and fc7.
+WIDTHS = sequence_of(CHANNELS, length=6, example="(8, 16, 32, 64, 64, 128)")
 # Convolutions of each block.
 BLOCKS = (2, 2, 3, 3, 3)
 # Zeros on each side of the image.
@@ -124,12 +126,8 @@ class FCN(Network):
         """Raises UserError where an option has a value that the network cannot take."""
         super().check()
         if not is_whole(self.stride) or self.stride not in STRIDES:
-            raise UserError(f"stride {self.stride!r} is unknown; choose one of {', '.join(map(str, STRIDES))}")
-        if not are_counts(self.widths) or len(self.widths) != 6:
-            raise UserError(
-                f"widths={self.widths!r}: give six positive whole numbers, five for the blocks and one for fc6 and fc7, such "
-                "as (8, 16, 32, 64, 64, 128)."
-            )
+            raise UserError(f"stride {shown(self.stride)} is unknown; choose one of {', '.join(map(str, STRIDES))}")
+        WIDTHS.check("widths", self.widths)
 
     @property
     def multiple(self) -> int:

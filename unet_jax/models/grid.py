@@ -7,12 +7,14 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from unet_jax.checks import is_whole
+from unet_jax.checks import sequence_of, whole
 from unet_jax.errors import UserError
 from unet_jax.models.blocks import Block, UpSample
 from unet_jax.models.encoders.registry import ENCODERS
-from unet_jax.models.network import Network, are_counts
+from unet_jax.models.network import CHANNELS, MOST_DEPTH, Network
 from unet_jax.segmentation import center_crop
+
+WIDTHS = sequence_of(CHANNELS, example="(32, 64, 128)")
 
 
 class Grid(Network):
@@ -51,12 +53,10 @@ class Grid(Network):
     def check(self) -> None:
         """Raises UserError where an option has a value that the network cannot take."""
         super().check()
-        if not are_counts(self.widths) or len(self.widths) < 2:
-            raise UserError(f"widths={self.widths!r}: give two or more positive whole numbers, such as (32, 64, 128).")
-        if not isinstance(self.remat, tuple) or not all(is_whole(i) and 0 <= i <= self.depth for i in self.remat):
-            raise UserError(
-                f"remat={self.remat!r}: give some of the levels 0 to {self.depth}, such as (0, 1); () for none."
-            )
+        WIDTHS.check("widths", self.widths)
+        if not 1 <= self.depth <= MOST_DEPTH:
+            raise UserError(f"widths {self.widths!r}: give 2 to {MOST_DEPTH + 1} of them, such as (32, 64, 128)")
+        sequence_of(whole(0, self.depth, why="they are levels")).check("remat", self.remat)
         if self.encoder != "":
             self.check_encoder()
 

@@ -1,15 +1,23 @@
 """The base class of every network: its common options, the sizes it takes, its heads and levels."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from unet_jax.checks import is_number, is_whole
+from unet_jax.checks import choice, number, whole
 from unet_jax.errors import UserError
+
+# The largest number of channels of a map, and of layers of a block; more than any machine holds.
+MOST_CHANNELS = 2**16
+MOST_LAYERS = 2**8
+# The most times that a map is halved. An image is padded to a multiple of 2^depth pixels.
+MOST_DEPTH = 10
+CHANNELS = whole(1, MOST_CHANNELS)
+DROPOUT = number(least=0, below=1)
 
 
 class Network(nn.Module):
@@ -58,7 +66,7 @@ class Network(nn.Module):
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name, None)
-            if isinstance(field.default, tuple) and isinstance(value, Sequence) and not isinstance(value, str):
+            if isinstance(field.default, tuple) and isinstance(value, list):
                 # jit needs a module that can be hashed. A list from a config cannot be hashed.
                 setattr(self, field.name, tuple(value))
         self.check()
@@ -68,9 +76,7 @@ class Network(nn.Module):
     def check(self) -> None:
         """Raises UserError where an option has a value that the network cannot take."""
         for option, allowed in ({"variant": tuple(self.VARIANTS)} | self.CHOICES).items():
-            if getattr(self, option) not in allowed:
-                known = ", ".join(choice or "''" for choice in allowed)
-                raise UserError(f"{option} {getattr(self, option)!r} is unknown; choose one of {known}")
+            choice(allowed).check(option, getattr(self, option))
         for option, value in self.VARIANTS[self.variant].items():
             if option != "widths" and getattr(self, option) != value:
                 raise UserError(
@@ -81,14 +87,12 @@ class Network(nn.Module):
         config: Any = jax.config
         if self.dtype == "float64" and not config.jax_enable_x64:
             raise UserError("dtype='float64': JAX has it only with JAX_ENABLE_X64=1 in the environment.")
-        if not is_whole(self.num_classes) or self.num_classes < 1:
-            raise UserError(f"num_classes={self.num_classes!r}: give a whole number of at least 1.")
+        CHANNELS.check("num_classes", self.num_classes)
         if self.num_classes == 1 and self.activation == "softmax":
             raise UserError(
                 "num_classes=1 with activation='softmax': the probability would be 1 everywhere; give activation='sigmoid'."
             )
-        if not is_number(self.dropout) or not 0 <= self.dropout < 1:
-            raise UserError(f"dropout={self.dropout!r}: give a number of at least 0 and less than 1.")
+        DROPOUT.check("dropout", self.dropout)
 
     @property
     def multiple(self) -> int:
@@ -171,8 +175,3 @@ class Network(nn.Module):
         """Builds the 1x1 convolution to the logits as the submodule `name`; it computes in float32 or a wider type."""
         dtype = jnp.promote_types(self.dtype, jnp.float32)
         return nn.Conv(self.num_classes, (1, 1), kernel_init=self.kernel_init, dtype=dtype, name=name)
-
-
-def are_counts(values: Any) -> bool:
-    """Returns True for a tuple of whole numbers of at least 1."""
-    return isinstance(values, tuple) and all(is_whole(value) and value >= 1 for value in values)

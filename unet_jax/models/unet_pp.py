@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Self
 import jax
 from flax import linen as nn
 
-from unet_jax.checks import is_whole
+from unet_jax.checks import boolean, whole
 from unet_jax.errors import UserError
 from unet_jax.models.blocks import max_pool
 from unet_jax.models.grid import Grid
@@ -61,12 +61,10 @@ class UNetPP(Grid):
     def check(self) -> None:
         """Raises UserError where an option has a value that the network cannot take."""
         super().check()
-        if not is_whole(self.level) or not 0 <= self.level <= self.depth:
-            raise UserError(
-                f"level={self.level!r}: with {len(self.widths)} widths give a level from 1 to {self.depth}, or 0 for all."
-            )
-        if not isinstance(self.deep_supervision, bool):
-            raise UserError(f"deep_supervision {self.deep_supervision!r}: give True or False")
+        whole(0, self.depth, why=f"there are {len(self.widths)} widths; 0 stands for all levels").check(
+            "level", self.level
+        )
+        boolean().check("deep_supervision", self.deep_supervision)
 
     @property
     def levels(self) -> tuple[int, ...]:

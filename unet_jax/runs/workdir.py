@@ -19,7 +19,6 @@ checkpoint that the same command resumes from (checkpoints/disk_space.py).
 
 import contextlib
 import enum
-import json
 import os
 import platform
 import subprocess
@@ -147,7 +146,7 @@ def open_workdir(workdir: str | os.PathLike, config: ConfigDict, dataset: Datase
     """
     folder = resolve(workdir)
     disk_space.check_writable(folder)
-    new_config, facts = json.loads(config.to_json()), data_facts(dataset)
+    new_config, facts = json_file.plain(config.to_dict()), data_facts(dataset)
     # The run may be opened from another folder than the one that it was started in.
     new_config["imports"] = list(map(user_file.absolute, config.get("imports", ())))
     new_config["data"] = absolute_paths(new_config["data"])

@@ -31,6 +31,8 @@ CONFIG_HELP = (
     "--config.KEY=VALUE sets one of its keys; --config.model=NAME takes another network with its default options."
 )
 
+# The longest name of a file or folder in bytes, on every file system in common use.
+LONGEST_NAME = 255
 # Flags that take paths; some take several.
 PATH_FLAGS = ("workdir", "model", "images", "root", "out")
 
@@ -241,6 +243,12 @@ def _parse(argv: Sequence[str], values: flags.FlagValues, arguments: Sequence[st
 def _check_paths(values: flags.FlagValues) -> None:
     """Raises UserError if a flag gives an empty path, which a program could take for "not given"."""
     given = {name: values[name].value for name in PATH_FLAGS if name in values and values[name].present}
+    for name, value in given.items():
+        for path in value if isinstance(value, list) else [value]:
+            if any(len(os.fsencode(part)) > LONGEST_NAME for part in (path or "").split("/")):
+                raise UserError(
+                    f"--{name}={path}: a name in the path has more than {LONGEST_NAME} bytes; give a shorter one"
+                )
     empty = [f"--{name}" for name, value in given.items() if "" in (value if isinstance(value, list) else [value])]
     if empty:
         raise UserError(f"{' and '.join(empty)}: the value is empty; give a path")

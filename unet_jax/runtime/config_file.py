@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict, config_dict
 
 from unet_jax.configs import default
 from unet_jax.errors import UserError
@@ -91,7 +91,14 @@ def load_config(file: ConfigFile) -> ConfigDict:
         raise UserError(
             f"--config={file.shown}: get_config() returned {type(config).__name__}; let it return a ConfigDict"
         )
-    return config
+    try:
+        config.to_dict()
+    except (TypeError, config_dict.RequiredValueError) as error:
+        # Keys of several types have no order; a required placeholder has no value.
+        raise UserError(
+            f"--config={file.shown}: the ConfigDict of get_config() cannot be read ({error}); let every key be a string and have a value"
+        ) from error
+    return ConfigDict(config) if isinstance(config, FrozenConfigDict) else config
 
 
 def call(file: ConfigFile, function: str, arguments: Sequence[str], module_name: str, *, optional: bool = False) -> Any:

@@ -88,13 +88,21 @@ def describe_failure(error: BaseException, path: str | os.PathLike) -> str:
     """
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, UserError) or (isinstance(error, ValueError) and _is_of_package(frames[-1].filename)):
-        return str(error)
+        return _message(error)
     lines = [frame.lineno for frame in frames if frame.filename == absolute(path)]
     place = f"line {lines[-1]}: " if lines else ""
-    text = f"{place}{type(error).__name__}: {error}" if str(error) else f"{place}{type(error).__name__}"
+    text = f"{place}{type(error).__name__}: {_message(error)}".removesuffix(": ")
     if isinstance(error, ImportError) and (error.name or "").partition(".")[0] == "configs":
         text += "; write: from unet_jax.configs import default"
     return text
+
+
+def _message(error: BaseException) -> str:
+    """Returns the text of an exception in one line; "" for an exception whose own code fails to give one."""
+    try:
+        return " ".join(str(error).split())
+    except Exception:
+        return ""
 
 
 def _is_of_package(path: str) -> bool:

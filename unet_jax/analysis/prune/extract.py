@@ -1,6 +1,5 @@
 """Writes a level of a trained network as a workdir that every command can use."""
 
-import json
 import os
 import uuid
 from typing import Any
@@ -78,7 +77,7 @@ def write(
             config = level_config(run.config, level, mode)
             # The weights written are those that the run predicts with, raw or averaged.
             config.optim.ema_decay, config.eval.weights = 0.0, "raw"
-            json_file.write(working / "config.json", json.loads(config.to_json()), indent=2)
+            json_file.write(working / "config.json", json_file.plain(config.to_dict()), indent=2)
             json_file.write(working / "versions.json", versions, indent=2)
             with Checkpointer(working / "checkpoints") as checkpointer:
                 checkpointer.save(step, run.predictor.variables, score)

@@ -1,10 +1,9 @@
 """Defines the options of augmentation: their units, their domains, and their default values, which are off."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
 
-from unet_jax.errors import UserError
+from unet_jax.checks import MOST_SIDE, Domain, boolean, choice, mapping_of, number, pair_of, whole
 
 WARPS = ("elastic", "rotate", "scale", "shear", "shift")
 GREY_CHANGES = (
@@ -22,6 +21,36 @@ GREY_CHANGES = (
 BY_CHANCE = (*WARPS, *GREY_CHANGES)
 INTERPOLATIONS = ("linear", "cubic")
 FILL_MODES = ("mirror", "void")
+
+PROBABILITY = number(least=0, most=1)
+NAME_OF_A_CHANGE = choice(BY_CHANCE)
+PIXELS = number(least=0, most=MOST_SIDE, why="it is in pixels")
+STRENGTH = number(least=0, most=100)
+ANY_VALUE = Domain(lambda value: True, "")
+# The allowed values of each option. Within the limits every window stays finite in float32.
+DOMAINS = {
+    "flip": boolean(),
+    "quarter_turns": boolean(),
+    "elastic": PIXELS,
+    "elastic_grid": whole(2, 100),
+    "rotate": number(least=0, most=180, why="it is in degrees"),
+    "scale": pair_of(number(least=0.01, most=100), "factors"),
+    "shear": number(least=0, below=90, why="it is in degrees"),
+    "shift": PIXELS,
+    "interpolation": choice(INTERPOLATIONS),
+    "fill_mode": choice(FILL_MODES),
+    "blur": pair_of(number(least=0, most=100, why="it is in pixels"), "standard deviations"),
+    "low_resolution": pair_of(number(above=0, most=1), "factors"),
+    "multiply": number(least=0, below=1),
+    "contrast": number(least=0, below=1),
+    "brightness": STRENGTH,
+    "inverted_gamma": number(least=0, most=10),
+    "gamma": number(least=0, most=10),
+    "noise": STRENGTH,
+    "cutout": whole(0, 1000),
+    "cutout_size": pair_of(number(above=0, most=1), "fractions of the window"),
+    "probability": mapping_of(ANY_VALUE),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,32 +112,11 @@ class AugmentOptions:
     probability: Mapping[str, float] = dataclasses.field(default_factory=lambda: dict.fromkeys(BY_CHANCE, 1.0))
 
     def __post_init__(self):
-        _at_least_0(self, "elastic", "shift", "brightness", "inverted_gamma", "gamma", "noise")
-        for name, most in {"contrast": 1, "multiply": 1, "shear": 90}.items():
-            value = getattr(self, name)
-            _require(_is_number(value) and 0 <= value < most, name, value, f"choose at least 0 and below {most}")
-        _require(_is_number(self.rotate) and 0 <= self.rotate <= 180, "rotate", self.rotate, "choose 0 to 180 degrees")
-        _pair(
-            self, "scale", lambda low: low > 0, math.inf, "two factors above 0, the smaller first; (1.0, 1.0) for none"
-        )
-        _pair(self, "blur", lambda low: low >= 0, math.inf, "two numbers of pixels from 0, the smaller first")
-        _pair(self, "low_resolution", lambda low: low > 0, 1, "two factors above 0 and up to 1, the smaller first")
-        _pair(
-            self,
-            "cutout_size",
-            lambda low: low > 0,
-            1,
-            "two fractions of the window above 0 and up to 1, the smaller first",
-        )
-        for name, least in {"elastic_grid": 2, "cutout": 0}.items():
-            value = getattr(self, name)
-            allowed = _is_number(value) and float(value).is_integer() and value >= least
-            _require(allowed, name, value, f"choose a whole number of at least {least}")
-        for name, known in {"interpolation": INTERPOLATIONS, "fill_mode": FILL_MODES}.items():
-            _require(getattr(self, name) in known, name, repr(getattr(self, name)), f"choose {' or '.join(known)}")
+        for name, domain in DOMAINS.items():
+            object.__setattr__(self, name, domain.check(f"augment.{name}", getattr(self, name)))
         for name, value in self.probability.items():
-            _require(name in BY_CHANCE, f"probability.{name}", value, f"choose one of {', '.join(BY_CHANCE)}")
-            _require(_is_number(value) and 0 <= value <= 1, f"probability.{name}", value, "choose 0 to 1")
+            NAME_OF_A_CHANGE.check("augment.probability", name)
+            PROBABILITY.check(f"augment.probability.{name}", value)
 
     def on(self, name: str) -> bool:
         """Returns True if the option `name` can change anything."""
@@ -120,24 +128,3 @@ class AugmentOptions:
     def warps(self) -> bool:
         """Returns True if a warp is on, so that pixels are interpolated."""
         return any(map(self.on, WARPS))
-
-
-def _is_number(value) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
-
-
-def _require(allowed: bool, name: str, value, remedy: str) -> None:
-    if not allowed:
-        raise UserError(f"augment.{name}={value}: {remedy}")
-
-
-def _at_least_0(options: AugmentOptions, *names: str) -> None:
-    for name in names:
-        value = getattr(options, name)
-        _require(_is_number(value) and value >= 0, name, value, "choose at least 0")
-
-
-def _pair(options: AugmentOptions, name: str, allowed, most: float, remedy: str) -> None:
-    value = getattr(options, name)
-    numbers = isinstance(value, (tuple, list)) and len(value) == 2 and all(map(_is_number, value))
-    _require(numbers and allowed(value[0]) and value[0] <= value[1] <= most, name, value, f"give {remedy}")

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import inspect
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from unet_jax.data.dataset import Dataset
@@ -16,6 +16,7 @@ from unet_jax.data.datasets.dsb2018 import load_dsb2018
 from unet_jax.data.datasets.electrodes.builder import load_electrodes
 from unet_jax.data.datasets.image_folder import load_image_folder
 from unet_jax.data.datasets.isbi2012 import load_isbi2012
+from unet_jax.data.datasets.options import check_values
 from unet_jax.data.datasets.tfds_dataset import load_tfds
 from unet_jax.data.store.sources import Subset
 from unet_jax.data.store.weight_map import check_sigma, with_weight_maps
@@ -86,16 +87,24 @@ def load_dataset(
     return dataclasses.replace(dataset, sources=sources)
 
 
-def check_options(name: str, options: Iterable[str]) -> None:
-    """Checks the name of a data set and those of its options; reads no data.
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Checks the name of a data set and its options; reads no data.
+
+    Args:
+      name: as in `load_dataset`.
+      options: the options of the data set by name.
 
     Raises:
-      UserError: the name or an option is unknown.
+      UserError: the name or an option is unknown, or a value has the wrong type or is outside its limits.
     """
     known = [option for option in inspect.signature(_loader(name)).parameters if option != "cache_dir"]
     for option in options:
         if option not in known:
             raise UserError(f"option {option!r} of data set {name!r} is unknown; choose one of {', '.join(known)}")
+    row = "tfds:NAME" if name.startswith("tfds:") else name
+    # A row of the user has its own options.
+    if DATASETS[row] is SHIPPED.get(row):
+        check_values(row, options)
 
 
 def _loader(name: str) -> Callable[..., Dataset]:

@@ -11,6 +11,7 @@ import optax
 from unet_jax.checks import number
 from unet_jax.segmentation import Array, truth_masks
 from unet_jax.training.losses.loss import Loss, check_options, require_activation, valid_class_ids, weighted_mean
+from unet_jax.training.losses.options import WEIGHT
 
 
 def cross_entropy(activation: str, weights: Array) -> Loss:
@@ -97,7 +98,7 @@ def weighted_cross_entropy(activation: str, weights: Array, *, w0: float = 10.0)
     Raises:
       UserError: `w0` is not allowed; or, from `sums` with softmax, the mask holds overlapping masks.
     """
-    check_options("weighted_cross_entropy", number(least=0), w0=w0)
+    check_options("weighted_cross_entropy", WEIGHT, w0=w0)
 
     def sums(logits, mask, valid, weight):
         if activation == "softmax":
@@ -136,7 +137,7 @@ def focal(activation: str, weights: Array, *, gamma: float = 2.0) -> Loss:
     Raises:
       UserError: `gamma` is not allowed; or, from `sums` with softmax, the mask holds overlapping masks.
     """
-    check_options("focal", number(least=0), gamma=gamma)
+    check_options("focal", number(least=0, most=100), gamma=gamma)
 
     # The power is computed from log(1 - p_t). If 1 - p_t were rounded to 0, its gradient would be infinite for gamma < 1.
     def sums(logits, mask, valid):

@@ -19,6 +19,7 @@ from unet_jax.training.losses.loss import (
     predicted_and_true,
     require_activation,
 )
+from unet_jax.training.losses.options import WEIGHT
 
 # The axes of `[B, H, W, K]` that are summed over.
 PIXELS = (0, 1, 2)
@@ -144,7 +145,7 @@ def focal_tversky(
       UserError: an option is not allowed, or `alpha` and `beta` are both 0.
     """
     of_batch, missing = _tversky("focal_tversky", activation, alpha, beta)
-    check_options("focal_tversky", number(above=0), gamma=gamma)
+    check_options("focal_tversky", number(least=0.01, most=100), gamma=gamma)
 
     def from_sums(sums):
         # Bounded from below, because the gradient of the root is infinite at T = 1.
@@ -158,7 +159,7 @@ def _tversky(name: str, activation: str, alpha: float, beta: float):
 
     1 − T_k = (α FP + β FN) / (TP + α FP + β FN + ½). This form is exact also if T_k is nearly 1.
     """
-    check_options(name, number(least=0), alpha=alpha, beta=beta)
+    check_options(name, WEIGHT, alpha=alpha, beta=beta)
     if not alpha + beta:
         raise UserError(f"loss.options.{name}: alpha and beta are both 0, so errors cost nothing; set one above 0")
 

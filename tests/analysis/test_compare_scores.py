@@ -1,6 +1,7 @@
 """Scores read from the files of an evaluation, and made where they are missing."""
 
 import json
+import os
 
 import jax
 import numpy as np
@@ -44,6 +45,39 @@ def test_scores_that_cannot_be_used(make, about, message):
     with pytest.raises(UserError, match=rf"val\.json .*{message}.*--overwrite"):
         comparison.compare([run])
     assert (run / "eval/val.json").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("id", 1, "ids"),
+        ("id", "val 1", "ids"),
+        ("id", None, "ids"),
+        ("tp/anode", True, "pixel counts"),
+        ("tp/anode", "12", "pixel counts"),
+        ("tp/anode", [12], "pixel counts"),
+        ("tp/anode", 1.5, "pixel counts"),
+        ("tp/anode", -1, "pixel counts"),
+        ("tp/anode", 10**40, "pixel counts"),
+    ],
+)
+def test_rows_of_other_types_cannot_be_used(make, key, value, message):
+    run = make("a")
+    path = run / "eval/val.json"
+    content = json.loads(path.read_text())
+    # The rows are in the reverse order: this one is of the image "val 5".
+    content["images"][0][key] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=rf"val\.json .*{message}.*--overwrite"):
+        comparison.compare([run])
+
+
+def test_a_pipe_in_the_place_of_scores_is_not_waited_for(make):
+    run = make("a")
+    (run / "eval/val.json").unlink()
+    os.mkfifo(run / "eval/val.json")
+    with pytest.raises(UserError, match=r"val\.json .*pipe.*--overwrite"):
+        comparison.compare([run])
 
 
 def test_scores_of_other_images(make):

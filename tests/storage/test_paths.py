@@ -5,6 +5,7 @@ import pwd
 from pathlib import Path
 
 import pytest
+from etils.epath import Path as EPath
 
 from unet_jax.errors import UserError
 from unet_jax.storage import paths
@@ -87,3 +88,16 @@ def test_a_link_whose_target_is_gone_is_named(folder):
         for name, target in (("link", "gone"), ("loop", "loop")):
             with pytest.raises(UserError, match=rf"--workdir=.*{name} is a link to {target}, which does not exist"):
                 read(name, "--workdir")
+
+
+def test_a_pipe_and_a_lost_link_are_no_files(folder):
+    (folder / "a").write_text("text")
+    os.mkfifo(folder / "pipe")
+    (folder / "lost").symlink_to("gone")
+    assert paths.read_file(folder / "a") == b"text"
+    assert paths.read_if_there(EPath(folder / "none")) == ""
+    with pytest.raises(OSError, match="pipe"):
+        paths.read_file(folder / "pipe")
+    for name, says in (("pipe", "pipe"), ("lost", "link whose target is gone")):
+        with pytest.raises(OSError, match=says):
+            paths.read_if_there(EPath(folder / name))

@@ -1,6 +1,7 @@
 """The record of a run: which rows are kept, the meter's sums and clock, the text of the bar."""
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -98,8 +99,11 @@ def test_what_is_no_row_is_left_out(tmp_path, line):
     assert metrics_file.read_metrics(path) == [{"step": 1, "split": "val", "iou_pooled/mean": None}]
 
 
-def test_what_is_no_file_is_named(tmp_path):
-    (tmp_path / "metrics.jsonl").mkdir()
+@pytest.mark.parametrize(
+    "make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("gone")], ids=["a folder", "a pipe", "a lost link"]
+)
+def test_what_is_no_file_is_named(tmp_path, make):
+    make(tmp_path / "metrics.jsonl")
     for read in (metrics_file.read_metrics, metrics_file.MetricWriter):
         with pytest.raises(UserError, match=rf"{tmp_path}/metrics\.jsonl cannot be read"):
             read(tmp_path / "metrics.jsonl")

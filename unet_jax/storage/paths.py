@@ -250,12 +250,15 @@ def read_if_there(path: Path, errors: str = "strict") -> str:
 
     Raises:
       UserError: the bucket cannot be reached. (`is_dir` returns False in that case, as for a missing folder.)
+      OSError: as `read_file`; or the file is a link whose target is gone.
     """
     try:
         return read_file(path).decode(errors=errors)
     except FileNotFoundError as error:
         if bucket_error := translate_bucket_error(error):
             raise bucket_error from error
+        if not in_bucket(path) and os.path.islink(path):
+            raise OSError("a link whose target is gone") from error
         return ""
 
 

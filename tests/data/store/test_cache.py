@@ -190,3 +190,12 @@ def test_the_folder_is_absolute_and_needs_a_home_only_by_default(tmp_path, monke
     assert str(cache.cache_folder("here")) == f"{tmp_path}/here"
     with pytest.raises(UserError, match=r"data\.cache_dir=http://a .*local folder"):
         cache.cache_folder("http://a")
+
+
+def test_one_file_in_the_place_of_another_is_not_taken(tmp_path):
+    cache.write_checked(tmp_path / "a.json", {"channels": 1})
+    assert cache.read_checked(tmp_path / "a.json") == {"channels": 1}
+    (tmp_path / "a.json").rename(tmp_path / "b.json")
+    assert cache.read_checked(tmp_path / "b.json") == {}
+    os.mkfifo(tmp_path / "c.json")
+    assert cache.read_checked(tmp_path / "c.json") == {}

@@ -198,9 +198,14 @@ def read_checked(path: pathlib.Path) -> dict[str, Any]:
     try:
         stored = json.loads(paths.read_file(path))
         value = stored["value"]
-        return value if isinstance(value, dict) and stored["sha256"] == json_sha256(value) else {}
+        return value if isinstance(value, dict) and stored["sha256"] == _sha256(path, value) else {}
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return {}
+
+
+def _sha256(path: pathlib.Path, value: dict[str, Any]) -> str:
+    """Returns the sha256 of a value and of the file's name: one file of the cache in the place of another is not taken."""
+    return json_sha256([path.name, value])
 
 
 def write_checked(path: pathlib.Path, value: dict[str, Any]) -> None:
@@ -216,6 +221,6 @@ def write_checked(path: pathlib.Path, value: dict[str, Any]) -> None:
     # As it will be read: the keys become texts.
     value = json.loads(json.dumps(value))
     try:
-        json_file.write(path, {"value": value, "sha256": json_sha256(value)})
+        json_file.write(path, {"value": value, "sha256": _sha256(path, value)})
     except OSError as error:
         raise cache_write_error(path.parent, error) from error

@@ -11,7 +11,7 @@ from unet_jax.training.state import create_state
 from unet_jax.training.step import create_train_step
 
 AUGMENT = {"flip": True, "quarter_turns": True, "brightness": 0.1, "contrast": 0.1, "gamma": 0.1, "noise": 0.1}
-OFF = dict.fromkeys(AUGMENT, 0)
+OFF = {name: type(value)(0) for name, value in AUGMENT.items()}
 ACTIVATION = {
     "cross_entropy": "softmax",
     "dice": "softmax",

@@ -111,7 +111,7 @@ def test_without_these_options_the_state_has_no_more_parts(config):
         ({"optim.plateau_patience": 0}, ["optim.plateau_patience 0"]),
         ({"train.num_steps": 4}, ["train.num_steps=4", "train.num_examples=32"]),
         ({"optim.schedule": "zigzag"}, ["optim.schedule 'zigzag'"]),
-        ({"model.remat": (2,)}, ["remat=(2,)", "0 to 1"]),
+        ({"model.remat": (2,)}, ["model.remat (2,)", "at most 1"]),
     ],
 )
 def test_bad_values_are_named_before_the_workdir_is_made(full, tmp_path, changes, named):

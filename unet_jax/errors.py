@@ -15,8 +15,24 @@ class UserError(ValueError):
     """
 
     def __init__(self, message: str = ""):
-        shown = (char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(message))
-        super().__init__("".join(shown))
+        super().__init__(printable(str(message)))
+
+
+def printable(text: str) -> str:
+    r"""Returns a text in one line that a terminal shows as it is.
+
+    Characters that would break the line or steer a terminal are escaped, and so are bytes of a file's name that are not UTF-8.
+
+    >>> print(printable("a\nb\udcfc"))
+    a\nb\xfc
+    """
+    return "".join(char if char.isprintable() else _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    # Python gives a byte 0xNN that is not UTF-8 as the character DCNN.
+    byte = ord(char) - 0xDC00
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else char.encode("unicode_escape").decode()
 
 
 def raise_error(error: UserError) -> None:

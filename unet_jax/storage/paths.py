@@ -236,8 +236,10 @@ def read_file(path: PathLike) -> bytes:
     Raises:
       OSError: there is no such file, it cannot be read, or it is no regular file.
     """
-    if not in_bucket(path) and stat.S_ISFIFO(os.stat(path).st_mode):
-        raise OSError(errno.EINVAL, "a named pipe, not a file", os.fspath(path))
+    if not in_bucket(path):
+        mode = os.stat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise OSError(errno.EINVAL, "a pipe, a socket or a device, not a file", os.fspath(path))
     return Path(path).read_bytes()
 
 

@@ -1,6 +1,7 @@
 """Every format of image and mask is read exactly; any other file is an error of one line that names it."""
 
 import io
+import os
 import struct
 from pathlib import Path
 
@@ -58,6 +59,13 @@ def test_the_public_reader_gives_red_green_and_blue(tmp_path, monkeypatch):
     colours = np.array([[[255, 0, 0], [0, 0, 255]]], np.uint8)
     Image.fromarray(colours).save(tmp_path / "a.png")
     np.testing.assert_array_equal(unet_jax.read_image("~/a.png"), colours)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    for path in (tmp_path / "a.png", "/dev/zero"):
+        with pytest.raises(UserError, match=r"cannot be read \(a pipe, a socket or a device"):
+            unet_jax.read_image(path)
     assert unet_jax.read_image is image_files.read_image
     assert "read_image" in unet_jax.__all__
 

@@ -136,7 +136,7 @@ def _masks(folder: Path) -> list[str]:
     masks = list(listing.list_images(folder / "masks", on_other=others.append).values())
     others += [path for path in masks if path.suffix.lower() != ".png"]
     if others:
-        raise UserError(f"{listing.printable(others[0])}: is no PNG, so it is no mask of {LAYOUT}; move it away")
+        raise UserError(f"{others[0]}: is no PNG, so it is no mask of {LAYOUT}; move it away")
     if not masks:
         raise UserError(f"{folder}: has no masks/*.png; unpack stage1_train.zip again ({LAYOUT})")
     return sorted(map(str, masks))

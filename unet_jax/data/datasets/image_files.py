@@ -15,7 +15,8 @@ from unet_jax.data.datasets.palettes import Palette, few
 from unet_jax.data.store.cache import read_error
 from unet_jax.errors import UserError
 from unet_jax.segmentation import VOID_ID
-from unet_jax.storage.paths import to_path
+from unet_jax.storage.paths import read_file, to_path
+from unet_jax.storage.write_errors import first_line
 
 FORMATS = {"PNG": png, "TIFF": tiff, "BMP": bmp, "JPEG": jpeg}
 # Source files whose code decides what is read.
@@ -197,19 +198,14 @@ def _decode(path, reader: str, what: str, remedy: str, formats: Sequence[str] = 
         raise UserError(f"{path}: does not fit into memory; split it into smaller images") from error
     except Exception as error:
         # For a damaged file the decoders raise errors of many types.
-        raise UserError(f"{path}: cannot be read as {what} ({one_line(error)}); {remedy}") from error
+        raise UserError(f"{path}: cannot be read as {what} ({first_line(error)}); {remedy}") from error
 
 
 def _read(path) -> bytes:
     try:
-        data = to_path(path).read_bytes()
+        data = read_file(to_path(path))
     except OSError as error:
         raise read_error(path, error) from error
     if not data:
         raise UserError(f"{path}: is empty (0 bytes); copy it again or remove it")
     return data
-
-
-def one_line(error: Exception) -> str:
-    """Returns the first line of an error's message, or the error's type if there is no message."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

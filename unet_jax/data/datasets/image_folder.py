@@ -140,7 +140,7 @@ def find_rows(
             "image_folder: root is not set; give the folder that holds images/ and masks/ (on the command line: --config=NAME:FOLDER)"
         )
     if not listing.is_utf8(root):
-        raise UserError(f"{listing.printable(root)}: {listing.NOT_UTF8}")
+        raise UserError(f"{root}: {listing.NOT_UTF8}")
     base = expand(root, "data.root")
     folders = {"images": base / "images", "masks": base / masks_dir}
     # A link without a target must not count as "no instances".
@@ -157,7 +157,7 @@ def find_rows(
         lost = set(paths)
         for path in paths:
             problem = f"lies there, but this kind of file is not read ({len(paths)} such files in this folder)"
-            on_error(UserError(f"{listing.printable(path)}: {problem}; save it as PNG or TIFF, or move it away"))
+            on_error(UserError(f"{path}: {problem}; save it as PNG or TIFF, or move it away"))
         if passed_over := [path for path in others[name] if path not in lost]:
             on_note(listing.describe_others(folders[name], passed_over))
     _check_pairs(folders, listed, unread, on_error)
@@ -177,10 +177,9 @@ def _check_index_name(base: Path, on_error) -> None:
     for name in sorted(os.listdir(base)):
         stem, suffix = os.path.splitext(name.lower())
         if stem in ("index", "index.csv") and suffix in TABLES:
-            path = listing.printable(base / name)
             on_error(
                 UserError(
-                    f"{path}: is not read, because its name is not index.csv; save it as index.csv, or move it away"
+                    f"{base / name}: is not read, because its name is not index.csv; save it as index.csv, or move it away"
                 )
             )
 

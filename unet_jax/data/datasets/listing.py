@@ -5,55 +5,23 @@ the same; in one form the names of images, masks and `index.csv` meet. A name th
 """
 
 import os
-import stat
+import pathlib
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 
 from etils.epath import Path
 
 from unet_jax.data.store.cache import read_error
-from unet_jax.errors import UserError, raise_error
+from unet_jax.errors import UserError, printable, raise_error
 from unet_jax.storage.paths import in_bucket, to_path
 
-JPEG = (".jpg", ".jpeg")
-SUFFIXES = (".png", ".tif", ".tiff", ".bmp", *JPEG)
-# Suffixes of images that are not read.
-UNREAD_SUFFIXES = (
-    *(
-        ".gif",
-        ".webp",
-        ".jp2",
-        ".j2k",
-        ".jpx",
-        ".jpf",
-        ".jpe",
-        ".jfif",
-        ".jxl",
-        ".jxr",
-        ".avif",
-        ".heic",
-        ".heif",
-        ".dib",
-    ),
-    *(".pbm", ".pgm", ".ppm", ".pnm", ".pcx", ".tga", ".psd", ".svg", ".exr", ".hdr", ".ico", ".dng", ".raw", ".apng"),
-    *(
-        ".npy",
-        ".npz",
-        ".mat",
-        ".h5",
-        ".zarr",
-        ".dcm",
-        ".dicom",
-        ".nii",
-        ".nrrd",
-        ".mha",
-        ".mhd",
-        ".mrc",
-        ".czi",
-        ".lif",
-    ),
-    *(".lsm", ".nd2", ".oib", ".oif", ".svs", ".ndpi", ".vsi", ".ims", ".stk", ".dm3", ".dm4"),
+SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
+# Images that are not read.
+_UNREAD = (
+    "gif webp jp2 j2k jpx jpf jpe jfif jxl jxr avif heic heif dib pbm pgm ppm pnm pcx tga psd svg exr hdr ico dng raw apng "
+    "npy npz mat h5 zarr dcm dicom nii nrrd mha mhd mrc czi lif lsm nd2 oib oif svs ndpi vsi ims stk dm3 dm4"
 )
+UNREAD_SUFFIXES = tuple(f".{name}" for name in _UNREAD.split())
 # Files that a desktop puts into a folder, in small letters. Hidden ones need no name here.
 DESKTOP_FILES = ("thumbs.db", "desktop.ini")
 # Largest number of names in a line.
@@ -105,7 +73,7 @@ def list_images(
         if not fault and id_ in images:
             fault = f"has the same name as {images[id_].name}, up to the suffix or the Unicode form; rename or remove one of them"
         if fault:
-            on_error(UserError(f"{printable(path)}: {fault}"))
+            on_error(UserError(f"{path}: {fault}"))
         else:
             images[id_] = path
     return images
@@ -123,12 +91,6 @@ def id_of(name: str) -> str:
 def normal_form(text: str) -> str:
     """Returns a name in the Unicode form NFC, in which an accented letter is one character."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
-
-
-def printable(path: str | os.PathLike) -> str:
-    """Returns a path that can be printed in one line: control characters and bytes that are not UTF-8 are escaped."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(c.encode("unicode_escape").decode() if _is_control(c) else c for c in text)
 
 
 def is_utf8(path: str | os.PathLike) -> bool:
@@ -149,16 +111,11 @@ def check_file(path: str | Path) -> None:
       UserError: there is a link without a target, a folder, a pipe, a socket or a device; or the path is not UTF-8.
     """
     if not is_utf8(path):
-        raise UserError(f"{printable(path)}: {NOT_UTF8}")
+        raise UserError(f"{path}: {NOT_UTF8}")
     if in_bucket(path) or not os.path.lexists(path):
         return
-    try:
-        mode = os.stat(path).st_mode
-        kind = FILE if stat.S_ISREG(mode) else FOLDER if stat.S_ISDIR(mode) else NO_FILE
-    except OSError:
-        kind = LOST_LINK
-    if fault := _kind_fault(kind):
-        raise UserError(f"{printable(path)}: {fault}")
+    if fault := _kind_fault(_kind(pathlib.Path(path))):
+        raise UserError(f"{path}: {fault}")
 
 
 def describe_others(folder: str | Path, others: Sequence[Path]) -> str:
@@ -167,9 +124,9 @@ def describe_others(folder: str | Path, others: Sequence[Path]) -> str:
     >>> describe_others("new", [Path("new/a.gif"), Path("new/b.txt")])
     'new: passes over 2 files or folders of other kinds: a.gif, b.txt'
     """
-    names = ", ".join(printable(path.name) for path in others[:FEW])
+    names = ", ".join(path.name for path in others[:FEW])
     noun = "1 file or folder of another kind" if len(others) == 1 else f"{len(others)} files or folders of other kinds"
-    return f"{printable(folder)}: passes over {noun}: {names}{', ...' if len(others) > FEW else ''}"
+    return printable(f"{folder}: passes over {noun}: {names}{', ...' if len(others) > FEW else ''}")
 
 
 def _entries(folder: Path) -> Iterator[tuple[str, str]]:
@@ -182,7 +139,7 @@ def _entries(folder: Path) -> Iterator[tuple[str, str]]:
         yield from ((entry.name, _kind(entry)) for entry in entries if not entry.name.startswith("."))
 
 
-def _kind(entry: os.DirEntry) -> str:
+def _kind(entry: os.DirEntry | pathlib.Path) -> str:
     try:
         return FILE if entry.is_file() else FOLDER if entry.is_dir() else LOST_LINK if entry.is_symlink() else NO_FILE
     except OSError:

@@ -123,7 +123,7 @@ def _load(name: str, cache_dir: str, options: dict) -> Dataset:
 def _check_root(root: object) -> None:
     """Raises UserError if there is no such folder on the disk, or its name cannot be printed."""
     if isinstance(root, str) and not listing.is_utf8(root):
-        raise UserError(f"data.root={listing.printable(root)}: {listing.NOT_UTF8}")
+        raise UserError(f"data.root={root}: {listing.NOT_UTF8}")
     if not isinstance(root, str) or not root or "://" in root or os.path.exists(home_expanded(root)):
         return
     looked = "" if os.path.isabs(home_expanded(root)) else f" in {os.getcwd()}"

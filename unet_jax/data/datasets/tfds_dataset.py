@@ -29,6 +29,7 @@ from unet_jax.errors import UserError
 from unet_jax.storage.digests import json_sha256
 from unet_jax.storage.paths import absolute
 from unet_jax.storage.plain_folder import plain_folder, with_own_names
+from unet_jax.storage.write_errors import first_line
 
 # Source files whose code decides what an example is.
 READERS = (__file__, *image_files.READERS, tfds_source.__file__)
@@ -78,7 +79,7 @@ def load_tfds(
         except Exception as error:
             # This happens, for example, if a file that dataset_info.json lists is missing.
             raise UserError(
-                f"tfds:{dataset}: split {splits[split]!r} cannot be opened ({with_own_names(image_files.one_line(error))}); prepare the set again"
+                f"tfds:{dataset}: split {splits[split]!r} cannot be opened ({with_own_names(first_line(error))}); prepare the set again"
             ) from error
     code = code_digest(READERS)
     paths = sorted({piece[0] for pieces in parts.values() for piece in pieces})
@@ -124,7 +125,7 @@ def _open(dataset: str, data_dir: str):
     except Exception as error:
         # Possible reasons: the name is malformed, there are two versions, or a file may not be read.
         raise UserError(
-            f"tfds:{dataset}: cannot be opened ({with_own_names(image_files.one_line(error))}); set data.data_dir"
+            f"tfds:{dataset}: cannot be opened ({with_own_names(first_line(error))}); set data.data_dir"
         ) from error
     if tfds.core.FileFormat.ARRAY_RECORD not in builder.info.available_file_formats():
         data_path = with_own_names(str(builder.data_path))
@@ -194,7 +195,7 @@ def _check(dataset: str, sources: Mapping[str, TfdsSource], known_classes: int, 
         except Exception as error:
             # TFDS and the decoders raise errors of many types.
             raise UserError(
-                f"tfds:{dataset}: example {index} of {split} cannot be read ({image_files.one_line(error)}); prepare the set again"
+                f"tfds:{dataset}: example {index} of {split} cannot be read ({first_line(error)}); prepare the set again"
             ) from error
         return (
             example["id"],

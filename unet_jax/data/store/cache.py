@@ -152,7 +152,7 @@ def _stamp_and_time(path: str | Path) -> tuple[str, float]:
             # To open a pipe would wait for a writer.
             raise OSError("is not a file")
         probe, last = hashlib.sha256(), max(about_file.st_size - PROBE, 0)
-        with open(text, "rb") as file:
+        with open(text, "rb", buffering=0) as file:
             for place in (0, last // 2, last):
                 file.seek(place)
                 probe.update(file.read(PROBE))

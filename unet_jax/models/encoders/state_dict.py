@@ -7,6 +7,7 @@ import numpy as np
 
 from unet_jax.errors import UserError
 from unet_jax.storage.paths import home_expanded
+from unet_jax.storage.write_errors import first_line
 
 
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
@@ -39,8 +40,9 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
         ) from error
     except Exception as error:
         # For a damaged file, each of the three libraries raises its own kinds of errors.
-        why = (str(error) or type(error).__name__).strip().splitlines()[0]
-        raise UserError(f"{path} cannot be read as {path.suffix} ({why}); save its state dict again.") from error
+        raise UserError(
+            f"{path} cannot be read as {path.suffix} ({first_line(error)}); save its state dict again."
+        ) from error
     if not state:
         raise UserError(f"{path} holds no arrays; give a state dict.")
     return state

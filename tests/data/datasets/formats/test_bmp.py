@@ -69,6 +69,29 @@ def test_grey_and_colours_are_read_exactly():
         assert got.colours is None
 
 
+def packed(bits, colour_bits, header, pixel):
+    """Returns the bytes of a BMP of one pixel whose colours lie at other places than usual."""
+    fields = struct.pack("<IIII", *colour_bits, 0)
+    about = struct.pack("<IiiHHIIiiII", header, 1, 1, 1, bits, 3, 4, 0, 0, 0, 0)
+    about += fields.ljust(header - 40, b"\0") if header > 40 else fields[:12]
+    start = 14 + len(about)
+    return b"BM" + struct.pack("<IHHI", start + 4, 0, 0, start) + about + pixel.to_bytes(4, "little")
+
+
+@pytest.mark.parametrize("read", [bmp.read_image, lambda *file: bmp.read_labels(*file).values])
+def test_colours_in_another_order_are_read_rightly_or_refused(read):
+    usual, other = (0xFF0000, 0xFF00, 0xFF), (0xFF, 0xFF00, 0xFF0000)
+    for header in (40, 52, 56, 108, 124):
+        assert read("a.bmp", packed(32, usual, header, 0x010203)).tolist() == [[[1, 2, 3]]]
+        if header >= 56:
+            assert read("a.bmp", packed(32, other, header, 0x030201)).tolist() == [[[1, 2, 3]]]
+        else:
+            with pytest.raises(UserError, match=r"a\.bmp: .*unusual order in a pixel; save"):
+                read("a.bmp", packed(32, other, header, 0x030201))
+    with pytest.raises(UserError, match=r"a\.bmp: .*16 bits per pixel; save"):
+        read("a.bmp", packed(16, (0xF800, 0x7E0, 0x1F), 40, 0xFFFF))
+
+
 def test_the_size_is_checked_before_decoding():
     data = bytearray(indexed(GREY % 2, 1, ramp(2, 255)))
     struct.pack_into("<ii", data, 18, 33_000, -33_000)

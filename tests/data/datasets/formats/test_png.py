@@ -133,6 +133,12 @@ def test_damaged_metadata_turn_nothing():
         png.read_image("a.png", written(GREY, chunks=((b"iTXt", content),)))
 
 
+def test_the_tag_that_turns_counts_beside_one_that_does_not():
+    chunks = ((b"eXIf", exif_of(9)), (b"tEXt", b"XML:com.adobe.xmp\0" + xmp(6).encode()))
+    with pytest.raises(UserError, match=r"orientation tag 6"):
+        png.read_image("a.png", written(GREY, chunks=chunks))
+
+
 def test_an_animation_is_named():
     frames = [Image.fromarray(GREY), Image.fromarray(GREY[::-1])]
     data = saved(frames[0], save_all=True, append_images=frames[1:])
@@ -172,3 +178,9 @@ def test_rows_that_are_missing_are_not_taken_for_0(colour_type):
             read("a.png", written(IDS, colour_type=colour_type, chunks=palette, size=(10, 13)))
         with pytest.raises(UserError, match=r"a\.png: .*\b0 x 12"):
             read("a.png", written(IDS, colour_type=colour_type, chunks=palette, size=(0, 12)))
+
+
+def test_a_palette_that_is_missing_is_named():
+    for read in (png.read_image, png.read_labels):
+        with pytest.raises(ValueError, match="its palette is missing"):
+            read("a.png", written(IDS, colour_type=3))

@@ -211,6 +211,10 @@ def test_several_pictures_are_counted():
         refused(labels, stored, f"{count} pages")
     # All slices in one page.
     refused(image, written(np.stack([GREY8] * 3), photometric="minisblack", truncate=True), "3 pages")
+    # Three slices that tifffile stores as red, green and blue.
+    options = {"photometric": "rgb", "planarconfig": "separate"}
+    refused(image, written(np.stack([GREY8] * 3), metadata={"axes": "ZYX"}, **options), "3 pages")
+    assert image(written(np.stack([GREY8] * 3), metadata={"axes": "CYX"}, **options)).shape == (*GREY8.shape, 3)
 
 
 @pytest.mark.parametrize("read", [image, labels])

@@ -8,13 +8,18 @@ from etils.epath import Path
 
 from unet_jax.data.datasets.formats import declared
 from unet_jax.data.datasets.formats.declared import Labels
+from unet_jax.errors import UserError
 
 # Bytes of the header of each kind of BMP: OS/2 1, Windows 3, its two extensions, OS/2 2, Windows 4 and 5.
 HEADERS = (12, 40, 52, 56, 64, 108, 124)
 
 # Compressions, and marks of run lengths.
-RLE8, RLE4 = 1, 2
+RLE8, RLE4, BIT_FIELDS = 1, 2, 3
 END, SKIP = 1, 2
+
+# Numbers of bits per pixel that are read, and the bits of red, green and blue that a header without them means.
+BITS = (1, 4, 8, 24, 32)
+COLOUR_BITS = (0xFF0000, 0xFF00, 0xFF)
 
 # OpenCV's log lines would repeat our errors.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -24,7 +29,7 @@ def read_image(path: str | Path, data: bytes) -> np.ndarray:
     """Returns the pixels, uint8 `[H, W, 1 or 3]`: alpha is dropped; a palette becomes RGB, or grey if all its colours are grey.
 
     Raises:
-      UserError: the file is too large.
+      UserError: the file is too large, or has another number of bits or another order of colours than is read.
       Exception: the file is damaged.
     """
     _check(path, data)
@@ -59,6 +64,11 @@ def _check(path, data: bytes) -> tuple[int, int, int]:
     (bits,) = struct.unpack_from("<H", data, 24 if header == 12 else 28)
     declared.check_size(path, abs(width), abs(height), 1 if bits <= 8 else 3)
     compression = 0 if header == 12 else struct.unpack_from("<I", data, 30)[0]
+    if bits not in BITS:
+        raise UserError(f"{path}: is a BMP of {bits} bits per pixel; save it with 8 bits (grey) or 24 bits (RGB)")
+    # OpenCV reads these bits from the longer headers only.
+    if compression == BIT_FIELDS and header < 56 and struct.unpack_from("<III", data, 54) != COLOUR_BITS:
+        raise UserError(f"{path}: is a BMP whose colours have an unusual order in a pixel; save it as PNG or TIFF")
     if compression in (RLE8, RLE4):
         _check_runs(data, struct.unpack_from("<I", data, 10)[0], width, abs(height), compression)
     return bits, 14 + header, 3 if header == 12 else 4

@@ -5,6 +5,7 @@ The content decides the format, never the suffix.
 
 import re
 import struct
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -89,19 +90,19 @@ def too_large(path: str | Path, width: int, height: int, bytes_per_pixel: int) -
     )
 
 
-def check_orientation(path: str | Path, orientation: int) -> None:
+def check_orientation(path: str | Path, orientations: Iterable[int]) -> None:
     """Checks that a file shows its pixels as they are stored.
 
     A mask may have been drawn on the turned image or on the stored pixels. The file does not tell which.
 
     Args:
       path: name of the file, for the error.
-      orientation: value of the orientation tag. Viewers ignore values outside 1..8.
+      orientations: values of its orientation tags. Viewers ignore values outside 1..8.
 
     Raises:
-      UserError: the tag turns or mirrors the image.
+      UserError: a tag turns or mirrors the image.
     """
-    if 2 <= orientation <= 8:
+    for orientation in (value for value in orientations if 2 <= value <= 8):
         raise UserError(
             f"{path}: has the EXIF orientation tag {orientation}, which turns or mirrors it on the screen; save its pixels "
             "upright, with orientation 1 or without the tag (magick mogrify -auto-orient FILE), and see that image and mask agree"

@@ -47,7 +47,7 @@ def read_image(path: str | Path, data: bytes) -> np.ndarray:
         what = kind if bits == 8 else f"{bits} bits per channel"
         raise UserError(f"{path}: is a JPEG of {what}; save it as 8- or 16-bit grey or RGB, as PNG or TIFF")
     orientations = [_orientation(segment.content) for segment in segments if segment.marker == APP1]
-    declared.check_orientation(path, max([1, *orientations]))
+    declared.check_orientation(path, orientations)
     _check_pictures(path, data, segments, width * height)
     pixels = decode(data, segments)
     return pixels[..., None] if pixels.ndim == 2 else pixels

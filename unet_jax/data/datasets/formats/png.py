@@ -61,7 +61,7 @@ def read_labels(path: str | Path, data: bytes) -> Labels:
 
 def _check(path, data: bytes) -> tuple[int, int, bytes]:
     """Returns (bits per channel, colour type, palette)."""
-    palette, orientations = b"", [1]
+    palette, orientations = b"", []
     width = height = bits = colour_type = 0
     for kind, content in _chunks(data):
         if kind == b"IHDR":
@@ -77,7 +77,9 @@ def _check(path, data: bytes) -> tuple[int, int, bytes]:
             orientations.append(declared.orientation_in_exif(content.removeprefix(b"Exif\0\0")))
         elif kind in (b"iTXt", b"zTXt", b"tEXt"):
             orientations.append(_orientation_in_text(kind, content))
-    declared.check_orientation(path, max(orientations))
+    declared.check_orientation(path, orientations)
+    if colour_type == PALETTE and not palette:
+        raise ValueError("its palette is missing")
     return bits, colour_type, palette
 
 

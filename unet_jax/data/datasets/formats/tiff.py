@@ -7,6 +7,7 @@ GeoTIFF tags, among them the "no data" value, are ignored.
 import contextlib
 import io
 import logging
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,8 @@ from unet_jax.errors import UserError
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6
 PHOTOMETRIC = {4: "transparency mask", 5: "CMYK", 8: "CIELAB", 9: "ICCLAB", 10: "ITULAB", 32803: "raw sensor data"}
+# Axes of rows, columns and channels.
+IN_A_PICTURE = "YXSC"
 # Values of tag ExtraSamples.
 PREMULTIPLIED, ALPHA = 1, 2
 ORIENTATION, COLOUR_MAP = 274, 320
@@ -134,18 +137,22 @@ def _check_declared(path, page) -> None:
     bytes_per_pixel = page.samplesperpixel * (page.dtype.itemsize if page.dtype else 1)
     declared.check_size(path, page.imagewidth, page.imagelength, bytes_per_pixel)
     orientation = page.tags.valueof(ORIENTATION, 1)
-    declared.check_orientation(path, orientation if isinstance(orientation, int) else 1)
+    declared.check_orientation(path, [orientation] if isinstance(orientation, int) else [])
 
 
 def _planes(tif) -> int:
-    """Returns the number of pictures in a file of one page: ImageJ and others can store a stack in it."""
+    """Returns the number of pictures in a file of one page: ImageJ, tifffile and others can store a stack in it."""
     if len(tif.pages) > 1:
         return 1
     page = tif.pages[0]
     if tif.is_imagej:
         return int(_imagej(page).get("images", "1"))
     with contextlib.suppress(Exception):
-        return max(1, tif.series[0].size // page.size)
+        # tifffile stores three slices of a stack as the channels of a page in colour, and names their axes.
+        about = (tif.shaped_metadata or [{}])[0]
+        axes = zip(about.get("axes", ""), about.get("shape", ()), strict=False)
+        slices = math.prod(length for axis, length in axes if axis not in IN_A_PICTURE)
+        return max(1, tif.series[0].size // page.size, slices)
     return 1
 
 

@@ -14,7 +14,7 @@ from unet_jax.configs import default
 from unet_jax.data.augment.options import AugmentOptions
 from unet_jax.errors import UserError
 from unet_jax.programs import plan as program
-from unet_jax.runtime import parallel, roofline
+from unet_jax.runtime import memory, parallel, roofline
 from unet_jax.runtime.program_cost import Cost
 
 # U-Net of widths 2 and 3, one channel, three classes: 3x3 convolutions without bias before BatchNorm, which has two
@@ -167,7 +167,7 @@ def test_the_batch_that_fits_a_small_memory(config, monkeypatch):
     config.train.batch_size = 4
     (one,) = create(config)
     capacity = one.program.peak * 2.5
-    monkeypatch.setattr(devices, "_system_memory", lambda: 4 * capacity)
+    monkeypatch.setattr(memory, "memory_limit", lambda: 4 * capacity)
     configured, largest = create(config, fit=True)
     assert configured.fits
     assert (configured.is_largest, largest.is_largest) == (False, True)
@@ -176,7 +176,7 @@ def test_the_batch_that_fits_a_small_memory(config, monkeypatch):
     growth = largest.program.peak / largest.program.batch
     assert largest.program.peak + 1.5 * growth > capacity
     assert f"{largest.program.batch} images on each (the largest" in report.text([configured, largest])
-    monkeypatch.setattr(devices, "_system_memory", lambda: 4 * (one.program.peak - 1))
+    monkeypatch.setattr(memory, "memory_limit", lambda: 4 * (one.program.peak - 1))
     assert "DOES NOT FIT" in report.text(create(config))
 
 

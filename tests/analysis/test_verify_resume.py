@@ -80,9 +80,11 @@ def test_starts_on_other_cores_are_named(tmp_path):
     def start(threads):
         return {"device_kind": "cpu", "device_count": 1, "cpu": {"model": "m", "instructions": [], "threads": threads}}
 
+    facts = {"fingerprint": "a", "class_names": ["a"], "channels": 1, "overlapping": False, "palette": [], "splits": {}}
     for name, threads in (("one", [2]), ("other", [2, 1, 1])):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "versions.json").write_text(json.dumps({"starts": [start(n) for n in threads]}))
+        content = {"data": facts, "starts": [start(n) for n in threads]}
+        (tmp_path / name / "versions.json").write_text(json.dumps(content))
     condition, differing = same_conditions(tmp_path / "one", tmp_path / "other")
     assert "2 CPU cores (m)" in condition
     assert len(differing) == 1

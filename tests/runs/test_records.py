@@ -78,6 +78,12 @@ def test_a_folder_in_place_of_a_file_is_named(workdir):
 WRONG = [
     *[("data", value) for value in (None, [], "x", {})],
     *[("starts", value) for value in (None, {}, [3], [{"start_step": "0"}], [{"start_step": 0, "imports": {"a": 1}}])],
+    *[("starts", [{"packages": value}]) for value in (None, [], {"jax": 1})],
+    *[
+        ("starts", [{"cpu": value}])
+        for value in (None, [], {"threads": 2}, {"threads": 0, "model": "", "instructions": []})
+    ],
+    ("starts", [{"jax_config": []}]),
     *[("data.fingerprint", value) for value in (None, 3, ["a"])],
     *[("data.class_names", value) for value in (None, "abc", [], [1], {"a": 1})],
     *[("data.channels", value) for value in (None, 0, -1, True, "1", 1.0, [1])],

@@ -5,10 +5,15 @@ import json
 import os
 
 import pytest
+from etils.epath import Path
 
+from unet_jax.errors import UserError
 from unet_jax.runs import same_bits
 from unet_jax.runs.workdir import versions
 from unet_jax.runtime import processor
+
+# What versions.json must have, too.
+FACTS = {"fingerprint": "a", "class_names": ["a"], "channels": 1, "overlapping": False, "palette": [], "splits": {}}
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +82,8 @@ def test_threads_do_not_count_on_a_gpu(record):
 def test_the_start_that_led_here_counts(record, tmp_path):
     def note(start_step, *threads_by_step):
         starts = [changed(record, **{"cpu/threads": n}) | {"start_step": step} for step, n in threads_by_step]
-        (tmp_path / "versions.json").write_text(json.dumps({"starts": starts}))
-        return same_bits.note_of_change(tmp_path, start_step)
+        (tmp_path / "versions.json").write_text(json.dumps({"data": FACTS, "starts": starts}))
+        return same_bits.note_of_change(Path(tmp_path), start_step)
 
     line = note(6, (0, 2), (6, 1))
     assert line.startswith("note: not bit-equal from here")
@@ -90,8 +95,9 @@ def test_the_start_that_led_here_counts(record, tmp_path):
     # The run goes back to a checkpoint of the first start.
     assert note(3, (0, 2), (6, 1), (3, 2)) == ""
     assert "CPU cores 1 there, 2 now" in note(9, (0, 2), (6, 1), (9, 2))
-    (tmp_path / "versions.json").unlink()
-    assert same_bits.note_of_change(tmp_path, 3) == ""
+    (tmp_path / "versions.json").write_text("{")
+    with pytest.raises(UserError, match=rf"{tmp_path}/versions\.json"):
+        same_bits.note_of_change(Path(tmp_path), 3)
 
 
 def test_threads_are_those_of_xla(monkeypatch):

@@ -43,7 +43,7 @@ def read_versions(workdir: Path) -> dict[str, Any]:
     _check(path, "", content, {"data": _is_dict, "starts": _is_list_of(_is_dict)})
     _check(path, "data.", content["data"], FACTS)
     for number, start in enumerate(content["starts"]):
-        _check(path, f"starts[{number}].", {"start_step": 0, "imports": {}, "init_from": {}, **start}, START)
+        _check(path, f"starts[{number}].", {**EARLIER, **start}, START)
     return content
 
 
@@ -75,6 +75,13 @@ def _is_dict_of(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, dict) and all(map(is_right, value.values()))
 
 
+def _is_cpu(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    parts = {"threads": _is_positive, "model": _is_text, "instructions": _is_list_of(_is_text)}
+    return not value or all(is_right(value.get(key)) for key, is_right in parts.items())
+
+
 def _is_colour(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 3 and all(_is_whole(part) and part < 256 for part in value)
 
@@ -92,7 +99,12 @@ START: dict[str, Callable[[Any], bool]] = {
     "start_step": _is_whole,
     "imports": _is_dict_of(_is_text),
     "init_from": _is_dict,
+    "packages": _is_dict_of(_is_text),
+    "cpu": _is_cpu,
+    "jax_config": _is_dict,
 }
+# What counts for a start of an earlier version, which has not recorded it.
+EARLIER: dict[str, Any] = {"start_step": 0} | {key: {} for key in START if key != "start_step"}
 
 
 def _check(path: Path, prefix: str, values: dict[str, Any], required: dict[str, Callable[[Any], bool]]) -> None:

@@ -1,12 +1,11 @@
 """Says where a resumed run computes other bits than one that was never stopped, from the records of its starts."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from etils.epath import Path
 
-from unet_jax.storage import paths
+from unet_jax.runs.records import read_versions
 
 # Packages that compute the steps. The others of the record read data and checkpoints.
 PACKAGES = (
@@ -43,8 +42,7 @@ def note_of_change(workdir: Path, start_step: int) -> str:
       workdir: the run's folder; the last start in its `versions.json` is this one.
       start_step: the step that the run goes on from.
     """
-    text = paths.read_if_there(workdir / "versions.json")
-    starts = json.loads(text)["starts"] if text else []
+    starts = read_versions(workdir)["starts"]
     before = [start for start in starts[:-1] if start.get("start_step", start_step) < start_step]
     differing = changes(before[-1], starts[-1]) if before else []
     return (
@@ -63,9 +61,8 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """
     on_cpu = now.get("device_kind") == before.get("device_kind") == "cpu"
     differing = []
-    cpus = before.get("cpu"), now.get("cpu")
-    if on_cpu and all(isinstance(cpu, Mapping) for cpu in cpus):
-        old, new = (dict(cpu or {}) for cpu in cpus)
+    old, new = before.get("cpu", {}), now.get("cpu", {})
+    if on_cpu and old and new:
         if old["threads"] != new["threads"]:
             # Fewer threads than devices cannot be asked for.
             same = before.get("device_count") == now.get("device_count")

@@ -173,7 +173,9 @@ def open_training_run(
         stack.callback(profile.close)
         if not chooses:
             progress.print(describe_no_choice(parts))
-        for line in _opening_lines(config, parts, state, folder, start_step, devices, ended_early=ended_early):
+        for line in _opening_lines(
+            config, parts, state, folder, start_step, devices, finished=finished, ended_early=ended_early
+        ):
             progress.print(line)
         # All processes start from one state. Copies that differ at the start would differ to the end.
         state = parallel.replicate(parallel.broadcast(state), devices)
@@ -244,7 +246,7 @@ def _warn_of_little_room(checkpointer: Checkpointer, state: TrainState, latest: 
     disk_space.warn_if_disk_is_small(checkpointer.directory, size, latest, saved=len(checkpointer.steps()))
 
 
-def _opening_lines(config, parts, state, workdir, start_step, devices, *, ended_early: bool) -> list[str]:
+def _opening_lines(config, parts, state, workdir, start_step, devices, *, finished, ended_early) -> list[str]:
     """Returns the lines to print before the first step: network, data, devices, durations, class weights."""
     splits = ", ".join(f"{split} {size}" for split, size in parts.dataset.splits.items())
     where = f"going on from step {start_step} in {workdir}" if start_step else f"into {workdir}"
@@ -258,7 +260,7 @@ def _opening_lines(config, parts, state, workdir, start_step, devices, *, ended_
             f"the run has ended: its last {config.train.patience} scores are no better than the best before them; to go on, set "
             "train.patience to 0 or to more evaluations"
         )
-    if start_step and not ended_early and (note := note_of_change(workdir, start_step)):
+    if start_step and not finished and (note := note_of_change(workdir, start_step)):
         lines.append(note)
     unrecorded = describe_unrecorded(config)
     if unrecorded:

@@ -3,16 +3,14 @@
 import dataclasses
 import importlib.util
 import math
-import os
 import re
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
 from jax.experimental import topologies
 
 from unet_jax.errors import UserError
-from unet_jax.runtime import parallel, roofline
+from unet_jax.runtime import memory, parallel, roofline
 
 LOCAL = "local"
 # Links of a chip in a ring: one to each neighbour, used at the same time.
@@ -179,7 +177,7 @@ def local(dtype: str = "float32") -> Target:
     devices = parallel.local_devices()
     # A CPU has no statistics.
     statistics = devices[0].memory_stats() or {}
-    capacity = statistics.get("bytes_limit") or _system_memory() / len(devices)
+    capacity = statistics.get("bytes_limit") or memory.memory_limit() / len(devices)
     flops, bandwidth = (
         roofline.fastest_rate(*run) / len(devices) for run in (roofline.matmul_run(dtype), roofline.copy_run())
     )
@@ -194,13 +192,3 @@ def local(dtype: str = "float32") -> Target:
         ring=0.0,
         origin=f"measured now by a {dtype} matrix product and a copy in memory; capacity from the system, {limit}",
     )
-
-
-def _system_memory() -> float:
-    """Returns the memory of this machine, or of the container around this process, in bytes."""
-    total = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    try:
-        return min(total, float(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError):
-        # The file is missing, or says "max".
-        return total

@@ -5,7 +5,6 @@ WORKDIR/verify_resume/undisturbed/  workdir of the uninterrupted run; undisturbe
 WORKDIR/verify_resume/killed/       workdir of the killed run; killed.log has the output of all its starts
 """
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from unet_jax.analysis.verify_resume import kills
 from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.errors import UserError
 from unet_jax.experiment import durations
+from unet_jax.runs.records import read_versions
 from unet_jax.runs.same_bits import changes
 from unet_jax.storage import paths
 from unet_jax.storage.write_errors import report_write_errors
@@ -98,7 +98,7 @@ def same_conditions(one: Path, other: Path) -> tuple[str, list[str]]:
     Returns:
       The condition under which the runs were compared, and a line for each difference between two starts.
     """
-    starts = [start for place in (one, other) for start in json.loads((place / "versions.json").read_text())["starts"]]
+    starts = [start for place in (one, other) for start in read_versions(paths.absolute(place))["starts"]]
     first, differing = starts[0], dict.fromkeys(line for start in starts[1:] for line in changes(starts[0], start))
     on_cpu = first["device_kind"] == "cpu"
     cores = f", {first['cpu']['threads']} CPU cores ({first['cpu']['model']})" if on_cpu else ""

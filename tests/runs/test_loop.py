@@ -162,10 +162,22 @@ def test_a_state_whose_scoring_fails_is_saved_and_scored_first(
     assert scores == wanted
 
 
-def test_a_step_that_does_not_fit_is_one_line(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(out_of_memory, "free_host_memory", lambda: 1e5)
-    with pytest.raises(OutOfMemory, match=r"train\.batch_size=\d+, data\.patch=.* 0\.0001 GB are free; .*model\.remat"):
+@pytest.mark.parametrize(("key", "value"), [("train.batch_size", 10**9), ("model.widths", (2**16,) * 3)])
+def test_a_state_or_a_batch_that_does_not_fit_is_refused_before_anything_is_written(config, tmp_path, key, value):
+    config.update_from_flattened_dict({key: value})
+    with pytest.raises(
+        OutOfMemory, match=r"train\.batch_size=\d+, .* GB were asked for, .* GB are free; .*model\.remat"
+    ):
         loop.train_and_evaluate(config, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_step_that_does_not_fit_is_one_line(config, tmp_path, monkeypatch):
+    least = build_experiment(config).least_bytes(1)
+    monkeypatch.setattr(out_of_memory, "free_host_memory", lambda: least + 1)
+    with pytest.raises(OutOfMemory, match=r"train\.batch_size=\d+, data\.patch=.* GB are free; .*model\.remat"):
+        loop.train_and_evaluate(config, tmp_path)
+    assert (tmp_path / "config.json").exists()
     # Before the first step.
     assert not read_metrics(tmp_path / "metrics.jsonl")
 

@@ -50,6 +50,7 @@ class Experiment:
       loading_options: keyword arguments of `train_pipeline.train_batches`: patch, normalize, margin, ...
       report_classes: the classes that are scored.
       class_weights: weights of the loss, one per output channel; () for equal weights.
+      state_bytes: bytes of the parameters, the running statistics and the state of the optimiser.
     """
 
     sections: Sections
@@ -64,6 +65,7 @@ class Experiment:
     loading_options: Mapping[str, Any]
     report_classes: tuple[str, ...]
     class_weights: tuple[float, ...]
+    state_bytes: int
 
     def create_state(self, encoder_weights: str = "") -> TrainState:
         """Builds the state at step 0.
@@ -84,6 +86,16 @@ class Experiment:
             ema=self.step_options["ema_decay"] > 0,
             plateau=self.plateau,
         )
+
+    def least_bytes(self, process_count: int) -> int:
+        """Returns the bytes of the state and of one process's images of a batch, the least that a training step takes.
+
+        Args:
+          process_count: the number of processes that share a batch.
+        """
+        height, width = self.loading_options["patch"]
+        pixels = self.sections.train.batch_size // process_count * height * width
+        return self.state_bytes + 4 * pixels * self.dataset.channels
 
     def create_step(self) -> Callable:
         """Builds the body of the training step, for `parallel.pmap_step`."""
@@ -185,7 +197,7 @@ def _build_parts(sections: Sections, devices: Sequence[jax.Device] | None, datas
     # Raises where the network cannot take the size.
     margin = (patch[0] - module.output_size(patch[0])) // 2
     image = jax.ShapeDtypeStruct((*patch, dataset.channels), "float32")
-    jax.eval_shape(functools.partial(_dry_run, module, loss, tx, augmentation, dataset.overlapping), image)
+    _, state = jax.eval_shape(functools.partial(_dry_run, module, loss, tx, augmentation, dataset.overlapping), image)
     return Experiment(
         sections=sections,
         dataset=dataset,
@@ -205,6 +217,7 @@ def _build_parts(sections: Sections, devices: Sequence[jax.Device] | None, datas
         loading_options={**sections.loading.values(), "margin": margin},
         report_classes=report_classes,
         class_weights=weights,
+        state_bytes=sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)),
     )
 
 
@@ -248,13 +261,17 @@ def _check_devices(batch_size: int, accumulate: int, devices) -> None:
 
 
 def _dry_run(module, loss, tx, augmentation, overlapping, image):
-    """Runs one window through augmentation, network, optimiser and loss, for their errors. `jax.eval_shape` traces it."""
+    """Runs one window through augmentation, network, optimiser and loss, for their errors. `jax.eval_shape` traces it.
+
+    Returns:
+      The loss; and the network's variables with the optimiser's state.
+    """
     example = augment(jax.random.key(0), {"image": image}, **augmentation)
     heads, variables = module.init_with_output(jax.random.key(0), example["image"][None])
-    tx.init(variables["params"])
+    state = variables, tx.init(variables["params"])
     valid = jnp.ones(heads[-1].shape[:3], bool)
     mask = jnp.zeros(heads[-1].shape if overlapping else valid.shape, jnp.int32)
     truth = [mask, valid]
     if loss.needs_weight_map:
         truth.append(jnp.zeros(valid.shape))
-    return loss.from_sums(loss.sums(heads, *truth))
+    return loss.from_sums(loss.sums(heads, *truth)), state

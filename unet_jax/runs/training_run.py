@@ -27,6 +27,7 @@ from unet_jax.runs.stop_signal import StopSignal
 from unet_jax.runs.warm_start import initialize_from
 from unet_jax.runs.workdir import add_start
 from unet_jax.runtime import parallel, processes
+from unet_jax.runtime.out_of_memory import check_free
 from unet_jax.tracking.curves import Curves
 from unet_jax.tracking.meter import Meter
 from unet_jax.tracking.metrics_file import MetricWriter
@@ -122,12 +123,15 @@ def open_training_run(
 
     Raises:
       UserError: bad input.
+      MemoryError: the state and the images of one batch are larger than the free memory of this machine.
     """
     # Before the data are prepared, which may take long.
     shared_workdir.check_same_job(config, devices)
     profile = Profile(profile_steps)
     check_tensorboard(read_sections(config).train.tensorboard)
     parts = build_experiment(config, devices)
+    # Making a state or a batch that does not fit may end the process without an error.
+    check_free(parts.least_bytes(processes.process_count()))
     train, num_steps, eval_every = config.train, parts.durations.num_steps, parts.durations.eval_every
     train_source = parts.dataset.source("train")
     val_source = InMemory(parts.dataset.source("val"), parts.loading_options["cache_bytes"])

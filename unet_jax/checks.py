@@ -61,6 +61,9 @@ class Domain:
         return self.convert(value)
 
 
+ANYTHING = Domain(lambda value: True, "")
+
+
 def shown(value: Any) -> str:
     """Returns a value as an error shows it: in one line, and in short if it is long.
 
@@ -202,7 +205,7 @@ def pair_of(each: Domain, what: str) -> Domain:
     return Domain(contains, f"give two {what}, the smaller first; of each: {each.remedy}", convert=both.convert)
 
 
-def mapping_of(each: Domain) -> Domain:
+def mapping_of(each: Domain = ANYTHING) -> Domain:
     """Returns the domain of the mappings from strings.
 
     Args:
@@ -216,7 +219,8 @@ def mapping_of(each: Domain) -> Domain:
     def convert(value: Mapping[str, Any]) -> dict[str, Any]:
         return {key: each.convert(item) for key, item in value.items()}
 
-    return Domain(contains, f"give keys with values; of each value: {each.remedy}", convert=convert)
+    of_each = f"; of each value: {each.remedy}" if each.remedy else ""
+    return Domain(contains, f"give keys with values{of_each}", convert=convert)
 
 
 def check_tree(value: Any, key: str) -> None:

@@ -86,11 +86,7 @@ class Section:
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, list):
-                # A config.json has lists in place of tuples.
-                object.__setattr__(self, field.name, tuple(value))
-            domain = field.metadata.get("domain")
+            domain = field.metadata["domain"]
             if domain is not None:
                 checked = domain.check(f"{self.SECTION}.{field.name}", getattr(self, field.name))
                 object.__setattr__(self, field.name, checked)
@@ -534,14 +530,13 @@ def _build_open(cls: type[SectionType], name: str, values: Mapping[str, Any]) ->
     """Builds a section with `options`, which are the keys that are not fields of `cls`."""
     fields = [key for key in keys_of(cls) if key != "options"]
     _check_keys(name, values, required=fields)
-    # As from a config.json, which has lists in place of tuples.
-    options = {key: json_file.tuples(value) for key, value in values.items() if key not in fields}
+    options = {key: value for key, value in values.items() if key not in fields}
     arguments: dict[str, Any] = {key: values[key] for key in fields} | {"options": options}
     return cls(**arguments)
 
 
 def _plain(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a config as dicts, which hold only what a config can hold.
+    """Returns a config as dicts and tuples, which hold only what a config can hold. A config.json has lists for tuples.
 
     Raises:
       UserError: it is no config, or holds something else.
@@ -553,7 +548,7 @@ def _plain(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(values, Mapping):
         raise UserError(f"config {shown(config)}: give a ConfigDict with the keys of configs/default.py")
     check_tree(values, "")
-    return dict(values)
+    return json_file.tuples(values)
 
 
 def _mapping(name: str, values: Any) -> Mapping[str, Any]:

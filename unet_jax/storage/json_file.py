@@ -75,7 +75,7 @@ def plain(value: Any) -> Any:
 
 
 def tuples(value: Any) -> Any:
-    """Returns a value that was read from JSON with its lists as tuples, as configs hold them."""
-    if isinstance(value, dict):
+    """Returns a value that was read from JSON with its lists as tuples, as configs hold them. Mappings become dicts."""
+    if isinstance(value, Mapping):
         return {key: tuples(item) for key, item in value.items()}
-    return tuple(map(tuples, value)) if isinstance(value, list) else value
+    return tuple(map(tuples, value)) if isinstance(value, list | tuple) else value

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
-from unet_jax.checks import MOST_SIDE, Domain, boolean, choice, mapping_of, number, pair_of, whole
+from unet_jax.checks import MOST_SIDE, boolean, choice, mapping_of, number, pair_of, whole
 
 WARPS = ("elastic", "rotate", "scale", "shear", "shift")
 GREY_CHANGES = (
@@ -26,7 +26,6 @@ PROBABILITY = number(least=0, most=1)
 NAME_OF_A_CHANGE = choice(BY_CHANCE)
 PIXELS = number(least=0, most=MOST_SIDE, why="it is in pixels")
 STRENGTH = number(least=0, most=100)
-ANY_VALUE = Domain(lambda value: True, "")
 # The allowed values of each option. Within the limits every window stays finite in float32.
 DOMAINS = {
     "flip": boolean(),
@@ -49,7 +48,7 @@ DOMAINS = {
     "noise": STRENGTH,
     "cutout": whole(0, 1000),
     "cutout_size": pair_of(number(above=0, most=1), "fractions of the window"),
-    "probability": mapping_of(ANY_VALUE),
+    "probability": mapping_of(),
 }
 
 

@@ -5,14 +5,13 @@ This file imports no JAX, so that a wrong value is reported before JAX is loaded
 
 from collections.abc import Mapping, Sequence
 
-from unet_jax.checks import Domain, mapping_of, number, sequence_of
+from unet_jax.checks import mapping_of, number, sequence_of
 from unet_jax.errors import UserError
 
 # A weight of a loss, a class or a head, and the number that is an option of a loss. Sums over all pixels stay finite in float32.
 MOST = 1e6
 WEIGHT = number(least=0, most=MOST)
 WEIGHTS = sequence_of(WEIGHT)
-BY_NAME = mapping_of(Domain(lambda value: True, "a number"))
 # The options of each loss by its name; the losses check their names and values.
 OPTIONS = mapping_of(mapping_of(number()))
 
@@ -30,7 +29,7 @@ def check_weights(
     Raises:
       UserError: a weight is negative or not finite, or none of a group is above 0.
     """
-    BY_NAME.check("loss.weights", weights)
+    mapping_of().check("loss.weights", weights)
     for name, weight in weights.items():
         WEIGHT.check(f"loss.weights.{name}", weight)
     if not any(weights.values()):

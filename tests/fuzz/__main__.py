@@ -14,6 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import jax
+
 from tests.fuzz.outcomes import FAULTS, Outcome, table
 
 KINDS = ("config", "flags", "images", "data_files", "weight_files", "run_files")
@@ -32,6 +34,8 @@ def main() -> int:
     # The package; and what the kinds share with the other tests, e.g. `helpers`.
     sys.path[:0] = [str(Path(__file__).absolute().parents[depth]) for depth in (2, 1)]
     resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    # Programs of a few pixels compile longer than they run.
+    jax.config.update("jax_disable_most_optimizations", True)
     outcomes: list[Outcome] = []
     for kind in given.kinds.split(","):
         if kind not in KINDS:

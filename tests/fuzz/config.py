@@ -141,7 +141,8 @@ def all_bases(folder: Path) -> Iterator[Base]:
 def small(**sections: ConfigDict) -> ConfigDict:
     """Returns a small config with some sections exchanged."""
     config = default.get_config()
-    config.model.widths = (2, 4, 4)
+    config.model = default.unet()
+    config.model.widths = (2, 4)
     config.data.update({"patch": (16, 16), "size": (32, 32), "num_train": 2, "num_val": 1, "num_test": 1})
     # A multiple of the devices, of which the tests have four.
     config.train.update({"batch_size": 4, "num_steps": 6})
@@ -212,13 +213,16 @@ def in_python(base: Base, changes: Mapping[str, Any]) -> Outcome:
     def is_wrong(problem: str) -> str:
         return problem or next((f"accepted, but {reason}" for reason in refusals if reason), "")
 
-    names = name_of(next(iter(changes))) if len(changes) == 1 else ""
+    names = [name for key, value in changes.items() for name in names_of(key, value)]
     return attempt(kind, given, lambda: use(as_config(tree), base.section), names=names, is_wrong=is_wrong)
 
 
-def name_of(key: str) -> str:
-    """Returns the part of a dotted key that an error must name; of the name of a network, "model"."""
-    return "model" if key == "model.name" else key.rstrip(".").rpartition(".")[2]
+def names_of(key: str, value: Any) -> list[str]:
+    """Returns what an error must name: the last part of a dotted key; or its value, where it is a text of some length."""
+    names = [key.rstrip(".").rpartition(".")[2]]
+    if isinstance(value, str) and value.strip():
+        names.append(str(UserError(value)))
+    return names
 
 
 def as_config(tree: dict[str, Any]) -> ConfigDict | dict[str, Any]:
@@ -284,7 +288,7 @@ def use_loss(sections: Sections, config: ConfigDict) -> str:
     truth = [mask, jnp.ones(mask.shape, bool)] + [jnp.full(mask.shape, 0.5)] * total.needs_weight_map
 
     def value(logits):
-        return total.from_sums(total.sums((logits, 2 * logits), *truth))
+        return total.from_sums(total.sums([logits] * max(1, len(loss.head_weights)), *truth))
 
     logits = jnp.sin(jnp.arange(64.0 * num_classes)).reshape(1, 8, 8, num_classes)
     result, gradient = jax.value_and_grad(value)(logits)
@@ -354,7 +358,9 @@ def whole_configs() -> Iterator[Outcome]:
         *parents, last = key.split(".")
         section = functools.reduce(lambda node, name: node[name], parents, tree)
         del section[last]
-        yield attempt("config: whole", f"without {key}", lambda tree=tree: use(ConfigDict(tree), "build"), names=last)
+        yield attempt(
+            "config: whole", f"without {key}", lambda tree=tree: use(ConfigDict(tree), "build"), names=(last,)
+        )
 
 
 # Texts that --config.KEY= may be given.
@@ -407,11 +413,15 @@ def on_the_command_line(draw: random.Random, count: int) -> Iterator[Outcome]:
     """Yields what became of flags that set keys of a config."""
     keys = [*inner_keys(small()), "unknown", "train.unknown", "seed.unknown", "", ".", "train.", "model"]
     keys += [f"model.{key}" for key in default.fcn()]
-    drawn = [(draw.choice(keys), draw.choice(TEXTS)) for _ in range(count)]
-    for key, text in (*((key, text) for key in keys for text in TEXTS), *drawn):
+    # A flag is parsed by the type of its key, so a part of the texts is enough for each key.
+    each = [(key, text) for key in keys for text in draw.sample(TEXTS, 12)]
+    for key, text in (*each, *((draw.choice(keys), draw.choice(TEXTS)) for _ in range(count))):
         given = f"--config.{key}={in_short(text)}"
         yield attempt(
-            "config: flags", given, lambda key=key, text=text: read_flags(f"--config.{key}={text}"), names=name_of(key)
+            "config: flags",
+            given,
+            lambda key=key, text=text: read_flags(f"--config.{key}={text}"),
+            names=names_of(key, text),
         )
     for name in (
         "",

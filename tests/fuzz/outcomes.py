@@ -4,7 +4,7 @@ import contextlib
 import signal
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from unet_jax.errors import UserError
@@ -53,7 +53,7 @@ def attempt(
     given: str,
     use: Callable[[], Any],
     *,
-    names: str = "",
+    names: Sequence[str] = (),
     is_wrong: Callable[[Any], str] = lambda result: "",
     seconds: float = 20,
 ) -> Outcome:
@@ -63,7 +63,7 @@ def attempt(
       kind: as in `Outcome`.
       given: the input in a few words.
       use: uses the input.
-      names: what the message of a refusal must contain, e.g. the key; a message without it is wrong.
+      names: a refusal whose message contains none of these is wrong; () for no such check.
       is_wrong: returns what is wrong with the result of `use`; "" for nothing.
       seconds: after these, it is a hang.
     """
@@ -72,8 +72,8 @@ def attempt(
             problem = is_wrong(use())
     except UserError as error:
         line = str(error)
-        if names not in line:
-            return Outcome(kind, WRONG, f"{given}: the message does not name {names}: {line}")
+        if names and not any(name in line for name in names):
+            return Outcome(kind, WRONG, f"{given}: the message names none of {', '.join(names)}: {line}")
         return Outcome(kind, REFUSED, f"{given}: {line}")
     except Hang:
         return Outcome(kind, HANG, f"{given}: not done after {seconds} s")

@@ -26,7 +26,7 @@ def refuse(message):
 )
 def test_what_became_of_an_input(use, wanted):
     outcome = judged.attempt(
-        "a", "seed=-1", use, names="seed", is_wrong=lambda result: "is 2" if result == 2 else "", seconds=0.2
+        "a", "seed=-1", use, names=("seed",), is_wrong=lambda result: "is 2" if result == 2 else "", seconds=0.2
     )
     assert outcome.outcome == wanted
     assert outcome.kind == "a"

@@ -452,11 +452,11 @@ def read_sections(config: ConfigDict | Mapping[str, Any]) -> Sections:
     values = {"imports": (), **_plain(config)}
     _check_keys("config", values, known=TOP_KEYS, required=TOP_KEYS)
     whole_sections: dict[str, Any] = {name: _build(cls, name, values[name]) for name, cls in WHOLE_SECTIONS.items()}
-    data, loading = read_data(config)
+    data, loading = _data_sections(values["data"])
     return Sections(
         seed=values["seed"],
         imports=values["imports"],
-        model=read_model(config),
+        model=_model_section(values["model"]),
         data=data,
         loading=loading,
         **whole_sections,
@@ -493,9 +493,7 @@ def read_model(config: ConfigDict) -> ModelSection:
     Raises:
       UserError: as `read_sections`.
     """
-    values = _mapping("model", _plain(config).get("model"))
-    # Not every network has an encoder.
-    return _build_open(ModelSection, "model", {"encoder_weights": "", **values})
+    return _model_section(_plain(config).get("model"))
 
 
 def read_data(config: ConfigDict) -> tuple[DataSection, LoadingSection]:
@@ -504,14 +502,23 @@ def read_data(config: ConfigDict) -> tuple[DataSection, LoadingSection]:
     Raises:
       UserError: as `read_sections`.
     """
-    values = dict(_mapping("data", _plain(config).get("data")))
-    loading = {key: values.pop(key) for key in keys_of(LoadingSection) if key in values}
-    return _build_open(DataSection, "data", values), _build(LoadingSection, "data", loading)
+    return _data_sections(_plain(config).get("data"))
 
 
 def keys_of(section: type) -> tuple[str, ...]:
     """Returns the keys of a section."""
     return tuple(field.name for field in dataclasses.fields(section))
+
+
+def _model_section(values: Any) -> ModelSection:
+    # Not every network has an encoder.
+    return _build_open(ModelSection, "model", {"encoder_weights": "", **_mapping("model", values)})
+
+
+def _data_sections(values: Any) -> tuple[DataSection, LoadingSection]:
+    values = dict(_mapping("data", values))
+    loading = {key: values.pop(key) for key in keys_of(LoadingSection) if key in values}
+    return _build_open(DataSection, "data", values), _build(LoadingSection, "data", loading)
 
 
 def _build(cls: type[SectionType], name: str, values: Mapping[str, Any]) -> SectionType:

@@ -6,15 +6,22 @@ A test holds the committed pages equal to what this gives (tests/documents/test_
 """
 
 import ast
+import dataclasses
 import functools
 import importlib
 import inspect
+import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from unet_jax.checks import Domain
 from unet_jax.configs import default
+from unet_jax.data.augment import options as augment_options
+from unet_jax.data.datasets import options as dataset_options
+from unet_jax.experiment import sections
 from unet_jax.programs import commands
 from unet_jax.runtime import cli
 
@@ -24,7 +31,7 @@ NOTE = "<!-- Written by `python docs/generate.py`; do not edit. -->"
 CONFIG_INTRO = """# Config keys
 
 Every key of a config, with its type, its default and its meaning. A flag sets any of them: `--config.SECTION.KEY=VALUE`, a
-nested key as `--config.SECTION.KEY.KEY=VALUE`. The type is checked. Give a tuple in quotes: `--config.data.patch="(160, 160)"`.
+nested key as `--config.SECTION.KEY.KEY=VALUE`. The type and the limits are checked; no number may be infinite or NaN. Give a tuple in quotes: `--config.data.patch="(160, 160)"`.
 
 The sections: SECTIONS.
 
@@ -40,6 +47,26 @@ and status 2.
 `run_train.py` is `unet-jax train`, and `run_eval.py` is `unet-jax eval`.
 """
 
+# The allowed values of the keys, by section or by the function of configs/default.py.
+DOMAINS: dict[str, dict[str, Domain]] = {
+    "seed": {"seed": sections.SEED},
+    "augment": augment_options.DOMAINS,
+    **{name.removesuffix(":NAME"): domains for name, domains in dataset_options.DOMAINS.items()},
+}
+for section, classes in {
+    "pipeline": (sections.DataSection, sections.LoadingSection),
+    "optim": (sections.OptimSection,),
+    "train": (sections.TrainSection,),
+    "eval": (sections.EvalSection,),
+    "checkpoint": (sections.CheckpointSection,),
+}.items():
+    DOMAINS[section] = {
+        field.name: field.metadata["domain"]
+        for cls in classes
+        for field in dataclasses.fields(cls)
+        if field.metadata["domain"]
+    }
+
 # The functions of configs/default.py that make a section.
 ALTERNATIVES = {
     "model": ("unet_pp", "unet", "fcn", "fc_densenet"),
@@ -49,14 +76,14 @@ ALTERNATIVES = {
 SECTION_INTROS = {
     "model": (
         "One of these networks, with its options. By a flag: `--config.model=unet`. "
-        "In a config file: `config.model = default.unet()`."
+        "In a config file: `config.model = default.unet()`. A map has 1 to 65536 channels, and is halved at most 10 times."
     ),
     "data": "One of these data sets. In a config file: `config.data = default.image_folder(FOLDER)`.",
     "augment": (
         "Two recipes set these options at once: `nnunet` and `unet`, after a colon in `--config`. "
         "See [Augment](../how-to/augment.md)."
     ),
-    "loss": "A weighted sum of losses, averaged over the heads of the network.",
+    "loss": "A weighted sum of losses, averaged over the heads of the network. A weight is a number from 0 to 1e6.",
     "optim": "The optimiser, its learning rate and which parameters it trains.",
     "train": "How long a run is, and what it writes on the way.",
     "eval": "How a network is scored and used.",
@@ -123,8 +150,26 @@ def shown(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else repr(value).replace("'", '"')
 
 
-def rows_of(values: dict, comments: dict[tuple[str, ...], str], path: tuple[str, ...] = ()) -> list[str]:
-    """Returns a row for each key below `path`, in the order of the source; `values` is what that path holds.
+def limits(domain: Domain | None) -> str:
+    """Returns the limits of a key as a sentence; "" for a key without limits."""
+    if domain is None or not re.search(r"\d", domain.remedy):
+        return ""
+    return f" Allowed: {re.sub('give |finite | in float32', '', domain.remedy)}."
+
+
+def rows_of(
+    values: dict,
+    comments: dict[tuple[str, ...], str],
+    path: tuple[str, ...] = (),
+    domains: Mapping[str, Domain] | None = None,
+) -> list[str]:
+    """Returns a row for each key below `path`, in the order of the source.
+
+    Args:
+      values: what that path holds.
+      comments: as from `comments_of`.
+      path: of the keys; () for all.
+      domains: the allowed values by the name of the key.
 
     Raises:
       KeyError: a key has no comment above it.
@@ -140,7 +185,9 @@ def rows_of(values: dict, comments: dict[tuple[str, ...], str], path: tuple[str,
         value = functools.reduce(lambda node, name: node[name], key[len(path) :], values)
         default_value = "" if below else f"`{cell(shown(value))}`"
         if meaning:
-            rows.append(f"| `{'.'.join(key[len(path) :])}` | {type_name(value)} | {default_value} | {cell(meaning)} |")
+            name = ".".join(key[len(path) :])
+            meaning += limits((domains or {}).get(name))
+            rows.append(f"| `{name}` | {type_name(value)} | {default_value} | {cell(meaning)} |")
     return rows
 
 
@@ -180,11 +227,12 @@ def config_page() -> str:
                     parts.append(f"### {name}\n")
                 parts.append(summary(function) + "\n")
                 own = comments_of(inspect.getsource(function))
-                parts.append(table(rows_of(call(name), own)) + "\n")
+                parts.append(table(rows_of(call(name), own, domains=DOMAINS.get(name))) + "\n")
         elif isinstance(value, ConfigDict):
-            parts.append(table(rows_of(value, comments, (section,))) + "\n")
+            parts.append(table(rows_of(value, comments, (section,), DOMAINS.get(section))) + "\n")
         else:
-            parts.append(table(rows_of({section: value}, {(section,): comments[(section,)]})) + "\n")
+            own = {(section,): comments[(section,)]}
+            parts.append(table(rows_of({section: value}, own, domains=DOMAINS.get(section))) + "\n")
     return "\n".join(parts).rstrip() + "\n"
 
 

@@ -5,6 +5,7 @@ import signal
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib import metadata
 from typing import Any, NamedTuple
 
 from unet_jax.errors import UserError
@@ -97,3 +98,11 @@ def table(outcomes: Iterable[Outcome]) -> str:
     rows.append(("all", total.total(), *(total[name] for name in OUTCOMES)))
     lines = [heading, ("---", *("---:" for _ in heading[1:])), *rows]
     return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+
+
+def version(library: str) -> str:
+    """Returns the installed version of a library."""
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return "(not installed)"

@@ -3,11 +3,15 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.fuzz import data_files, images, mutations, run_files, weight_files
 from tests.fuzz.outcomes import FAULTS, HANG, TRACEBACK, WRONG
 from tests.fuzz.worker import Worker, judged, respond
+from unet_jax.data.datasets import image_files
+from unet_jax.errors import UserError
+from unet_jax.pretrained import shipped
 
 
 @pytest.mark.parametrize(
@@ -27,6 +31,36 @@ def test_damaged_files_are_refused_or_do_no_harm(kind, count, options):
     outcomes = list(kind.outcomes(0, count, apart=False, **options))
     assert len(outcomes) >= count
     assert [outcome for outcome in outcomes if outcome.outcome in FAULTS] == []
+
+
+def _shifted(read):
+    return lambda path: np.roll(read(path), 1, axis=1)
+
+
+def _lenient(read):
+    def read_or_black(path):
+        try:
+            return read(path)
+        except UserError:
+            return np.zeros((*images.SIZE, 1), np.uint8)
+
+    return read_or_black
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "module", "name", "plant"),
+    [
+        (images, 0, image_files, "read_image", _shifted),
+        (images, 2, image_files, "read_image", _lenient),
+        # Every record has the same check sum.
+        (weight_files, 24, shipped, "json_sha256", lambda real: lambda record: "0"),
+    ],
+    ids=["another picture", "a damaged picture is black", "no check sum"],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_a_planted_fault_is_counted(kind, count, module, name, plant, monkeypatch):
+    monkeypatch.setattr(module, name, plant(getattr(module, name)))
+    assert WRONG in [outcome.outcome for outcome in kind.outcomes(0, count, apart=False)]
 
 
 def answer(request):

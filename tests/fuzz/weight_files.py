@@ -167,6 +167,7 @@ def answer(request: dict[str, str]) -> Any:
         loaded, _ = weights.load_encoder_weights(variables, path, ENCODER)
         arrays = weights.flatten(loaded)
         assert all(array.dtype == np.float32 and np.isfinite(array).all() for array in arrays.values())
+        assert {name.replace("/encoder", ""): array.shape for name, array in arrays.items()} == SHAPES
         return _digest(arrays)
     before, shipped.FOLDER = shipped.FOLDER, folder
     try:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import jax
 
-from tests.fuzz.outcomes import FAULTS, Outcome, table
+from tests.fuzz.outcomes import FAULTS, Outcome, table, versions
 
 KINDS = ("config", "flags", "images", "data_files", "weight_files", "run_files")
 # An input that asks for more memory than this gets a MemoryError; the machine is not brought to its end.
@@ -47,7 +47,7 @@ def main() -> int:
                 outcomes.append(outcome)
                 if outcome.outcome in FAULTS:
                     print(f"{outcome.kind}: {outcome.outcome}: {outcome.detail}", flush=True)
-    text = table(outcomes)
+    text = f"{table(outcomes)}\n{versions()}"
     print(text)
     if given.out:
         Path(given.out).write_text(text)

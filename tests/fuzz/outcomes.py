@@ -1,6 +1,7 @@
 """What became of one input, and the table of all of them. A kind of input is a module next to this one."""
 
 import contextlib
+import platform
 import signal
 import traceback
 from collections import Counter
@@ -13,6 +14,8 @@ from unet_jax.errors import UserError
 # The first two are as they should be.
 ACCEPTED, REFUSED, TRACEBACK, HANG, WRONG = OUTCOMES = ("accepted", "refused", "traceback", "hang", "wrong")
 FAULTS = (TRACEBACK, HANG, WRONG)
+# Libraries whose versions may change an outcome.
+LIBRARIES = ("jax", "ml-collections", "orbax-checkpoint", "imagecodecs", "tifffile", "opencv-python-headless", "pillow")
 
 
 class Outcome(NamedTuple):
@@ -98,6 +101,11 @@ def table(outcomes: Iterable[Outcome]) -> str:
     rows.append(("all", total.total(), *(total[name] for name in OUTCOMES)))
     lines = [heading, ("---", *("---:" for _ in heading[1:])), *rows]
     return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+
+
+def versions() -> str:
+    """Returns a line with the versions of Python and of the libraries."""
+    return ", ".join([f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in LIBRARIES)]) + "\n"
 
 
 def version(library: str) -> str:

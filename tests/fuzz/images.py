@@ -1,7 +1,8 @@
-"""Damages image and mask files of every format: cuts them off, flips bits, and writes impossible values into their headers.
+"""Damages image and mask files of every format: cuts them off, flips bits, writes zeros and impossible values into them.
 
 A whole file is read as the pixels that were written. A file that was cut off, or that declares what it cannot hold, is
-refused. A flipped bit is refused where the format has a checksum; elsewhere a flip among the pixels never changes the size.
+refused. A flipped bit or a stretch of zeros is refused where the format has a checksum; elsewhere, damage among the pixels
+never changes the size.
 No file takes much more memory than its pixels.
 
 The decoders of other projects run in another process. Where one crashes or hangs, the outcome names the libraries and their
@@ -26,6 +27,7 @@ from tests.fuzz.worker import CRASH, HANG, REFUSED, Here, Worker, judged
 
 SIZE = (37, 29)
 # What of a damaged file's pixels must be as in the whole file, if it is read at all.
+WAYS = ("cut off", "header", "flipped", "zeros")
 ALL, ONLY_SIZE, NOTHING = ("shape", "dtype", "sha256"), ("shape", "dtype"), ()
 # Address space of a decoder, and how much it may take for one of these small files.
 MOST_BYTES, MOST_FOR_ONE = 6 << 30, 256 << 20
@@ -84,7 +86,7 @@ def _of_format(rng: random.Random, worker: Worker | Here, folder: Path, kind: Fo
         outcome = judged(row, f"{door}: whole", answer, _judge(kind.truth[door], ALL))
         yield outcome._replace(outcome=WRONG) if answer["kind"] == REFUSED else outcome
     for number in range(count):
-        door, way = doors[number % len(doors)], ("cut off", "header", "flipped")[number // 2 % 3]
+        door, way = doors[number % len(doors)], WAYS[number // 2 % len(WAYS)]
         name, content, same = _damage(rng, kind, way)
         path.write_bytes(content)
         answer = worker.ask({"door": door, "path": str(path)})
@@ -113,12 +115,19 @@ def _damage(rng: random.Random, kind: Format, way: str) -> tuple[str, bytes, Seq
     content = kind.content
     if way == "cut off":
         at = rng.randrange(len(content)) if rng.random() < 0.5 else rng.randrange(*kind.data)
-        return f"cut off after {at} of {len(content)} bytes", content[:at], ALL
+        name = f"cut off after {at} of {len(content)} bytes"
+        if kind.suffix == ".jpg" and at >= kind.data[0] and rng.random() < 0.5:
+            return f"{name}, but with an end", content[:at] + b"\xff\xd9", ALL
+        return name, content[:at], ALL
+    among_pixels = ALL if kind.checksum else ONLY_SIZE
+    if way == "zeros":
+        at = rng.randrange(*kind.data)
+        end = min(at + rng.randrange(1, 200), kind.data[1])
+        return f"{end - at} zeros from byte {at} on", content[:at] + bytes(end - at) + content[end:], among_pixels
     if way == "flipped":
         at = rng.randrange(len(content)) if rng.random() < 0.3 else rng.randrange(*kind.data)
         changed = content[:at] + bytes([content[at] ^ 1 << rng.randrange(8)]) + content[at + 1 :]
-        same = NOTHING if not kind.data[0] <= at < kind.data[1] else ALL if kind.checksum else ONLY_SIZE
-        return f"a bit of byte {at} flipped", changed, same
+        return f"a bit of byte {at} flipped", changed, among_pixels if kind.data[0] <= at < kind.data[1] else NOTHING
     edits = {".png": _png_header, ".jpg": _jpeg_header, ".bmp": _bmp_header, ".tif": _tiff_header}[kind.suffix]
     name, changed = edits(rng, content)
     return name, changed, ALL
@@ -129,7 +138,7 @@ def _png_header(rng: random.Random, content: bytes) -> tuple[str, bytes]:
     fields = {
         "width": (16, ">I", (0, 60_000, 2**31 - 1, 2**31, 2**32 - 1)),
         "height": (20, ">I", (0, 60_000, 2**31 - 1, 2**31, 2**32 - 1)),
-        "both sides": (16, ">Q", (60_000 << 32 | 60_000, 2**64 - 1, 0)),
+        "both sides": (16, ">Q", (30_000 << 32 | 30_000, 60_000 << 32 | 60_000, 2**64 - 1, 0)),
         "bit depth": (24, ">B", (0, 3, 5, 32, 255)),
         "colour type": (25, ">B", (1, 5, 7, 255)),
         "compression": (26, ">B", (1, 255)),
@@ -137,7 +146,15 @@ def _png_header(rng: random.Random, content: bytes) -> tuple[str, bytes]:
         "interlacing": (28, ">B", (2, 255)),
     }
     name, changed = _edit(rng, content, fields)
-    if rng.random() < 0.2:
+    way = rng.random()
+    if way < 0.1:
+        # A writer that stopped early, and a chunk that is right.
+        at = content.find(b"IDAT")
+        (length,) = struct.unpack_from(">I", content, at - 4)
+        left = rng.randrange(length)
+        cut = _chunk(b"IDAT", content[at + 4 : at + 4 + left])
+        return f"IDAT of {left} of {length} bytes", content[: at - 4] + cut + content[at + 8 + length :]
+    if way < 0.3:
         # The length of a chunk.
         at, value = rng.choice([8, 33]), rng.choice([0, 2**31 - 1, 2**32 - 1, 12])
         return f"a chunk of {value} bytes", content[:at] + struct.pack(">I", value) + content[at + 4 :]
@@ -180,11 +197,13 @@ def _bmp_header(rng: random.Random, content: bytes) -> tuple[str, bytes]:
         "colours": (46, "<I", (2**31, 2**32 - 1, 5000)),
     }
     if rng.random() < 0.2:
-        return "both sides 60000", content[:18] + struct.pack("<ii", 60_000, 60_000) + content[26:]
+        side = rng.choice([30_000, 60_000])
+        return f"both sides {side}", content[:18] + struct.pack("<ii", side, side) + content[26:]
     return _edit(rng, content, fields)
 
 
 # Impossible values of the tags of a TIFF: sizes, depths, counts.
+HALF = -1
 TAGS = {
     256: ("width", (0, 60_000, 2**31, 2**32 - 1)),
     257: ("height", (0, 60_000, 2**31, 2**32 - 1)),
@@ -194,13 +213,13 @@ TAGS = {
     273: ("offset of the pixels", (0, 2**31, 2**32 - 1)),
     277: ("samples of a pixel", (0, 7, 65_535)),
     278: ("rows of a strip", (0,)),
-    279: ("bytes of a strip", (0, 1, 2**31)),
+    279: ("bytes of a strip", (0, 1, 2**31, HALF)),
     284: ("planar configuration", (0, 3, 65_535)),
     317: ("predictor", (0, 9, 65_535)),
     322: ("width of a tile", (0, 2**31, 2**32 - 1)),
     323: ("height of a tile", (0, 2**31, 2**32 - 1)),
     324: ("offset of a tile", (0, 2**31)),
-    325: ("bytes of a tile", (0, 1, 2**31)),
+    325: ("bytes of a tile", (0, 1, 2**31, HALF)),
 }
 
 
@@ -242,6 +261,8 @@ def _tiff_header(rng: random.Random, content: bytes) -> tuple[str, bytes]:
             place, form = entry + (12 if big else 8), order + {3: "H", 4: "I", 16: "Q"}[kind]
             if many * struct.calcsize(form) > struct.calcsize(word):
                 place = struct.unpack_from(word, content, place)[0]
+            if value == HALF:
+                value = struct.unpack_from(form, content, place)[0] // 2
             value = min(value, 2 ** (8 * struct.calcsize(form)) - 1)
             struct.pack_into(form, changed, place, value)
     return f"{way} {value}", bytes(changed)

@@ -18,7 +18,7 @@ from unet_jax.pretrained import shipped
     ("kind", "count", "options"),
     [
         # A decoder that crashes must not end the tests.
-        (images, 12, {"apart": True}),
+        (images, 16, {"apart": True}),
         (data_files, 24, {}),
         (weight_files, 24, {}),
         # The other doors take seconds.

@@ -78,6 +78,17 @@ def test_damaged_data_are_an_error(kind, array, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("kind", ["progressive", "restarts and progressive"])
+@pytest.mark.parametrize("array", [COLOURS, GREY], ids=["colours", "grey"])
+def test_a_file_that_ends_between_two_scans_is_cut_short(kind, array):
+    data = written(array, progressive=True, restart_marker_rows=int("restarts" in kind))
+    *ends, last = [segment.end for segment in jpeg._segments(data) if segment.marker == jpeg.SOS]
+    assert jpeg.decode(data[:last] + b"\xff\xd9").shape == array.shape
+    for end in ends:
+        with pytest.raises(ValueError, match="scans are missing"):
+            jpeg.decode(data[:end] + b"\xff\xd9")
+
+
 def test_whole_files_are_never_taken_for_damaged():
     options = itertools.product((1, 50, 100), (False, True), (False, True), (0, 1, 2), (0, 1))
     for quality, progressive, optimize, subsampling, rows in options:

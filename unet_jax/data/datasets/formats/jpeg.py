@@ -17,6 +17,8 @@ EOI, SOS, RESTARTS, APP0, APP1, APP2, ADOBE, APP15, COM = 0xD9, 0xDA, 0xDD, 0xE0
 SOF = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # Baseline, extended and progressive, with Huffman codes.
 HUFFMAN = (0xC0, 0xC1, 0xC2)
+# With Huffman codes, and with arithmetic codes.
+PROGRESSIVE = (0xC2, 0xCA)
 # Bytes that an encoder may add to the data of a scan.
 MOST_PADDING = 4
 # The marker that ends the data of a scan: restarts and stuffed bytes are part of them.
@@ -78,6 +80,7 @@ def decode(data: bytes, segments: list[Segment] | None = None) -> np.ndarray:
     pixels = imagecodecs.jpeg8_decode(data)
     *_, factors = _frame(segments)
     kind = next(segment.marker for segment in segments if segment.marker in SOF)
+    _check_scans(kind, segments)
     if kind not in HUFFMAN or factors[0] not in (0x11, 0x12, 0x21, 0x22) or factors[1:] not in ([], [0x11, 0x11]):
         return pixels
     # Metadata that libjxl does not like are no damage.
@@ -99,6 +102,21 @@ def decode(data: bytes, segments: list[Segment] | None = None) -> np.ndarray:
     if not _recompresses(parts) or any(_recompresses(parts) for parts in shorter):
         raise ValueError("its compressed data are damaged")
     return pixels
+
+
+def _check_scans(kind: int, segments: list[Segment]) -> None:
+    """Raises ValueError if scans are missing: libjpeg reads a file that was cut off between two of them, and then ended."""
+    frame = next(segment.content for segment in segments if segment.marker in SOF)
+    # By component, how many bits of each of its 64 coefficients are still to come.
+    left = {component: [64] * 64 for component in frame[6 : 6 + 3 * frame[5] : 3]}
+    for segment in segments:
+        if segment.marker == SOS:
+            components = segment.content[1 : 1 + 2 * segment.content[0] : 2]
+            first, last, bits = segment.content[-3:] if kind in PROGRESSIVE else (0, 63, 0)
+            for component in components:
+                left[component][first : last + 1] = [bits & 15] * (last + 1 - first)
+    if any(map(any, left.values())):
+        raise ValueError("its last scans are missing: the file is cut short")
 
 
 def _pixels(parts: list[bytes]) -> np.ndarray | None:

@@ -155,6 +155,17 @@ def test_other_channels_and_colours_are_named():
     refused(image, written(RGB8, photometric="ycbcr"), "YCBCR")
 
 
+@pytest.mark.parametrize("read", [image, labels])
+def test_a_file_that_does_not_say_what_0_is_is_an_error(read):
+    data = written(GREY8, photometric="minisblack", metadata=None)
+    with tifffile.TiffFile(io.BytesIO(data)) as tif:
+        at = tif.pages[0].tags["PhotometricInterpretation"].offset
+    # Another tag takes its place; 262 is 0x106.
+    without = data[:at] + b"\x07" + data[at + 1 :]
+    with pytest.raises(ValueError, match="PhotometricInterpretation is missing"):
+        read(without)
+
+
 def test_other_types_are_named():
     for dtype in (np.float32, np.float16, np.int16, np.int8, np.int32):
         refused(image, written(np.zeros((9, 8), dtype)), np.dtype(dtype).name)

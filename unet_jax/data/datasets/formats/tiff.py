@@ -26,7 +26,7 @@ PHOTOMETRIC = {4: "transparency mask", 5: "CMYK", 8: "CIELAB", 9: "ICCLAB", 10: 
 IN_A_PICTURE = "YXSC"
 # Values of tag ExtraSamples.
 PREMULTIPLIED, ALPHA = 1, 2
-ORIENTATION, COLOUR_MAP = 274, 320
+INTERPRETATION, ORIENTATION, COLOUR_MAP = 262, 274, 320
 LZW, JPEG = 5, 7
 # Compressions that never change a value: none, CCITT, LZW, deflate, PackBits, PNG, LZMA, Zstandard.
 LOSSLESS = (1, 2, 3, 4, LZW, 8, 32771, 32773, 32946, 34925, 34933, 50000)
@@ -134,6 +134,9 @@ def _picture(path, tif) -> tifffile.TiffPage:
 
 
 def _check_declared(path, page) -> None:
+    # tifffile would take 0 for white.
+    if INTERPRETATION not in page.tags:
+        raise ValueError("its tag PhotometricInterpretation is missing, so it does not tell if 0 is black or white")
     bytes_per_pixel = page.samplesperpixel * (page.dtype.itemsize if page.dtype else 1)
     declared.check_size(path, page.imagewidth, page.imagelength, bytes_per_pixel)
     orientation = page.tags.valueof(ORIENTATION, 1)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.known_network import NAMES, GreyLevels
+from PIL import Image
 
 from unet_jax import models
 from unet_jax.errors import UserError
@@ -155,6 +156,13 @@ def test_valid_padding_loses_no_pixel_and_moves_none():
     np.testing.assert_allclose(probabilities[inner], jax.nn.softmax(logits[0, :20, :27])[inner], atol=1e-5)
 
 
+def test_pictures_of_pillow_and_masked_arrays_without_a_mask_are_taken():
+    pixels, _ = image(5, 6)
+    expected, _ = grey_levels().predict(pixels)
+    for same in (Image.fromarray(pixels), np.ma.masked_array(pixels)):
+        np.testing.assert_array_equal(grey_levels().predict(same)[0], expected)
+
+
 def test_types_ranks_and_channels_of_one_image_agree():
     predictor = grey_levels(report_classes=("cathode",))
     pixels, ids = image(9, 21)
@@ -199,6 +207,13 @@ def test_one_padded_size_shares_a_program_and_devices_agree():
     np.testing.assert_allclose(sums, batch.sum((1, 2, 3)))
 
 
+class OnDevice:
+    """A tensor that cannot be read from here."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("copy it first\nor not")
+
+
 @pytest.mark.parametrize(
     ("array", "says"),
     [
@@ -214,6 +229,11 @@ def test_one_padded_size_shares_a_program_and_devices_agree():
         ({"image": 1}, r"\bdict\b"),
         ([np.zeros((4, 4)), None], r"\blist\b"),
         ([[0, 1], [0]], r"\blist\b"),
+        (np.ma.masked_less(np.arange(16, dtype=np.uint8).reshape(4, 4), 3), r"masked.*filled"),
+        (Image.new("P", (4, 4)), "'P'.*RGB"),
+        (Image.new("CMYK", (4, 4)), "'CMYK'.*RGB"),
+        (Image.new("1", (4, 4)), "'1'.*L,"),
+        (OnDevice(), r"OnDevice.*\(copy it first\)"),
     ],
 )
 def test_images_refused(array, says):

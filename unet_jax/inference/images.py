@@ -3,6 +3,7 @@
 import os
 
 import numpy as np
+from PIL import Image
 
 from unet_jax.data.normalization import check_depth
 from unet_jax.errors import UserError
@@ -10,13 +11,16 @@ from unet_jax.errors import UserError
 # ITU-R BT.601.
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 ONE_IMAGE = "give a NumPy array of pixels"
+# Pillow's modes whose numbers are grey or RGB. Those of other modes are indices, or other colours.
+PILLOW_MODES = ("L", "F", "RGB", "RGBA", "I;16", "I;16L", "I;16B")
 
 
 def as_array(image: object) -> np.ndarray:
     """Returns an image as an array, if it is one or can be one.
 
     Raises:
-      UserError: the image is None, a path, or another thing without numbers.
+      UserError: the image is None, a path, or another thing without numbers; pixels of it are masked; or it is a Pillow
+        image whose numbers are neither grey nor RGB.
     """
     if image is None:
         raise UserError("image is None: the file was probably not read; check its path")
@@ -25,11 +29,22 @@ def as_array(image: object) -> np.ndarray:
         raise UserError(
             f"image {path!r} is of type {type(image).__name__}: give its pixels, unet_jax.read_image({path!r})"
         )
+    if isinstance(image, Image.Image) and image.mode not in PILLOW_MODES:
+        raise UserError(
+            f"image is a Pillow image of mode {image.mode!r}: convert it to one of {', '.join(PILLOW_MODES[:4])}"
+        )
+    if np.ma.is_masked(image):
+        raise UserError(
+            "pixels of the image are masked, and what lies under them would count; fill them first: image.filled(VALUE)"
+        )
     try:
         array = np.asarray(image)
-    except ValueError as error:
-        # A list of images of several sizes.
-        raise UserError(f"image is of type {type(image).__name__}: its parts differ in size; {ONE_IMAGE}") from error
+    except Exception as error:
+        # A list of images of several sizes, a file of Pillow that is cut short, a tensor on a device, ...
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"image is of type {type(image).__name__} and cannot be an array ({reason}); {ONE_IMAGE}"
+        ) from error
     if array.dtype.kind not in "biufcV":
         raise UserError(f"image is of type {type(image).__name__}: {ONE_IMAGE}")
     return array

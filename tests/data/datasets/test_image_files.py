@@ -70,6 +70,14 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     assert "read_image" in unet_jax.__all__
 
 
+def test_what_is_no_file_is_named(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    for path, says in ((tmp_path / "pipe.png", "pipe.png: is neither a file"), (tmp_path, "is a folder")):
+        for read in (unet_jax.read_image, image_files.read_mask):
+            with pytest.raises(UserError, match=says):
+                read(path)
+
+
 def test_jpeg_images_are_read(folder):
     folder.pair("a", np.full_like(GREY, 100), image_suffix=".JPG")
     example = folder.examples()["a"]

@@ -166,6 +166,23 @@ def test_prepared_anew_only_when_contents_change(folder, monkeypatch):
     assert len(prepared) == 4
 
 
+@pytest.mark.parametrize("while_", ["read", "example"])
+def test_data_that_change_while_they_are_read_are_not_kept(folder, monkeypatch, while_):
+    folder.pair("a")
+    original = getattr(image_folder.ImageFolder, while_)
+
+    def change_after(*args):
+        result = original(*args)
+        folder.write("masks/a.png", IDS[::-1].copy())
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(image_folder.ImageFolder, while_, change_after)
+        folder.raises(r"masks/a\.png: was changed while the data set was read")
+    folder.write("masks/a.png", IDS)
+    np.testing.assert_array_equal(folder.create().source("train")[0]["mask"], IDS)
+
+
 def test_a_changed_reader_checks_and_prepares_anew(folder, monkeypatch, tmp_path):
     checks, survey = [], from_files.survey_rows
     monkeypatch.setattr(from_files, "survey_rows", lambda *args: checks.append(args) or survey(*args))

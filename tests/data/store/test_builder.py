@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -125,6 +126,19 @@ def test_a_cache_that_cannot_be_written_names_the_setting(toy, tmp_path, monkeyp
     monkeypatch.setattr(Toy, "example", full)
     with pytest.raises(UserError, match=rf"toy: .*No space left on device.*{remedy}"):
         toy()
+
+
+def test_a_disk_that_is_full_is_one_line(toy, tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # The writer of records fails as on a full disk: not with an OSError.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    try:
+        with pytest.raises(UserError, match=r"toy: prepared data cannot be written there .*data\.cache_dir"):
+            toy()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list((tmp_path / "toy").iterdir())
+    toy()
 
 
 def test_two_writers_never_share_a_temporary_file(tmp_path, monkeypatch):

@@ -118,7 +118,21 @@ def dataset_from_files(
     fingerprint = json_sha256([code, contents])
     rules = code_digest((classes.__file__, instance_labels.__file__, palettes.__file__))
     checked = json_sha256([fingerprint, rules, reading, known_classes])
-    facts = remember(checked, lambda: survey_rows(builder_cls, all_rows, reading, known_classes), cache_dir)
+
+    def check_unchanged() -> None:
+        now = file_digests(digests, cache_dir)
+        if changed := [path for path in digests if now[path] != digests[path]]:
+            raise UserError(
+                f"{changed[0]}: was changed while the data set was read ({len(changed)} such files); start again when no other "
+                "program writes to the data"
+            )
+
+    def survey() -> dict[str, Any]:
+        found = survey_rows(builder_cls, all_rows, reading, known_classes)
+        check_unchanged()
+        return found
+
+    facts = remember(checked, survey, cache_dir)
     pixels = facts.pop("pixels")
     # Where the reader takes `mask_values`, the user decides what the classes are.
     if "mask_values" in reading:
@@ -133,7 +147,7 @@ def dataset_from_files(
         overlapping=False,
         fingerprint=cache_key(builder_cls, config, fingerprint),
         dtype=facts["dtype"],
-        sources=prepare(builder_cls, config, fingerprint, cache_dir, inputs={"rows": rows}),
+        sources=prepare(builder_cls, config, fingerprint, cache_dir, {"rows": rows}, check_unchanged),
         palette=tuple(palette),
         remedy=remedy,
     )

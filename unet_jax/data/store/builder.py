@@ -16,6 +16,7 @@ import struct
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,7 @@ def prepare(
     fingerprint: str,
     cache_dir: str = "",
     inputs: dict[str, Any] | None = None,
+    check_inputs: Callable[[], None] = lambda: None,
 ) -> dict[str, Source]:
     """Runs the builder unless its result is in the cache, and returns a source for each split that has examples.
 
@@ -191,9 +193,11 @@ def prepare(
       fingerprint: text that changes with everything else that the examples depend on, e.g. the hash of the files.
       cache_dir: folder of prepared data, see `cache.cache_folder`.
       inputs: the builder's `inputs`; not part of the key.
+      check_inputs: called after all examples were made; raises if the inputs no longer have the fingerprint. Then nothing is
+        kept.
 
     Raises:
-      UserError: the cache cannot be written.
+      UserError: the cache cannot be written, or as `check_inputs`.
     """
     folder = cache_folder(cache_dir) / builder_cls.name
     final = folder / cache_key(builder_cls, config, fingerprint)[:24]
@@ -208,7 +212,7 @@ def prepare(
             folder.mkdir(parents=True, exist_ok=True)
             _remove_abandoned(folder)
             print(f"preparing the data set {builder_cls.name}, once, into {final} ...", file=sys.stderr, flush=True)
-            _run(builder_cls, config, inputs, final)
+            _run(builder_cls, config, inputs, final, check_inputs)
     except OSError as error:
         # The error comes from the cache: for a file that cannot be read the builder raises a UserError.
         raise cache_write_error(folder, error) from error
@@ -254,12 +258,13 @@ def _remove(final: Path) -> None:
         trash.unlink(missing_ok=True)
 
 
-def _run(builder_cls, config, inputs, final: Path) -> None:
+def _run(builder_cls, config, inputs, final: Path, check_inputs) -> None:
     """Prepares the data set in a temporary folder and renames that to `final`."""
     working = final.with_name(f".preparing-{uuid.uuid4().hex}")
     try:
         with _quiet():
             _builder(builder_cls, config, working, inputs).download_and_prepare()
+        check_inputs()
         files = sorted(path for path in working.rglob("*") if path.is_file())
         write_checked(working / FILES, {str(path.relative_to(working)): file_sha256(path) for path in files})
         try:
@@ -268,6 +273,11 @@ def _run(builder_cls, config, inputs, final: Path) -> None:
             # If the folder exists, another process was faster and has written the same.
             if not final.exists():
                 raise
+    except RuntimeError as error:
+        # ArrayRecord's writer raises these, e.g. on a full disk, and names its file.
+        if working.name not in str(error):
+            raise
+        raise OSError(str(error).partition("; ")[0]) from error
     finally:
         shutil.rmtree(working, ignore_errors=True)
 

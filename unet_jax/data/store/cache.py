@@ -27,7 +27,7 @@ PROBE = 4096
 SETTLED = 2
 # What a bucket says about the content of an object.
 OBJECT_KEYS = ("generation", "etag", "md5Hash", "crc32c", "mtime", "updated")
-REMEDY = "set data.cache_dir or $UNET_JAX_CACHE to a folder that you may write to"
+REMEDY = "set data.cache_dir or $UNET_JAX_CACHE to a folder that you may write to and that has room"
 
 
 def cache_folder(cache_dir: str = "") -> pathlib.Path:

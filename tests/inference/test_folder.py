@@ -1,5 +1,6 @@
 """Prediction of a folder, with a network whose answer is known."""
 
+import dataclasses
 import re
 
 import jax
@@ -242,6 +243,23 @@ def test_an_out_folder_that_holds_something_else_is_refused(one_image, tmp_path)
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_masks_of_other_classes_are_not_mixed(one_image, tmp_path):
+    out = tmp_path / "out"
+    predict_folder(predictor(), one_image, out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    (one_image / "a.png").rename(one_image / "b.png")
+    stack = {"class_names": ("background", "stack", "plate"), "report_classes": ("stack", "plate")}
+    for fields in (stack, {"report_classes": NAMES[1:2]}):
+        other = dataclasses.replace(predictor(), **fields)
+        for overwrite in (False, True):
+            with pytest.raises(
+                UserError, match=r"out/masks holds masks of the classes anode, cathode, .*another folder"
+            ):
+                predict_folder(other, one_image, out, overwrite=overwrite)
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    predict_folder(predictor(), one_image, out)
+
+
 def test_results_do_not_go_into_the_folder_of_the_images(one_image, tmp_path):
     (tmp_path / "link").symlink_to(one_image)
     (one_image / "deep").mkdir()
@@ -285,7 +303,7 @@ def test_names_that_a_file_system_takes_for_one_are_refused(tmp_path):
             predict_folder(predictor(), sorted(images.iterdir()), tmp_path / "out")
     bad = tmp_path / "\udcff.png"
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(bad)
-    with pytest.raises(UserError, match=r"xff\.png'.*UTF-8"):
+    with pytest.raises(UserError, match=r"xff\.png: .*UTF-8"):
         predict_folder(predictor(), bad, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

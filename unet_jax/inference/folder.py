@@ -76,7 +76,7 @@ def predict_folder(
     Raises:
       UserError: a file or folder is absent, a folder has no image, files cannot be read or written, an image does not fit
         the network or the memory, two images would have one name, `out_dir` is a file, lies in a folder of the images, or
-        holds the images, a run or a data set, or a result exists and `overwrite` is False.
+        holds the images, a run, a data set or masks of other classes, or a result exists and `overwrite` is False.
     """
     out = expand(out_dir, "--out")
     others: list[Path] = []
@@ -85,6 +85,7 @@ def predict_folder(
     writer = MaskFolder(predictor, out, overlays=True, palette=palette)
     with report_write_errors():
         _check_out(out, inputs, paths)
+        writer.check_classes()
         for path in (folder / f"{path.stem}.png" for path in paths for folder in writer.folders):
             if not overwrite and path.exists():
                 raise UserError(f"{path} exists; {REMEDY}")
@@ -221,15 +222,7 @@ def list_inputs(
 
 
 def _result_key(path: Path) -> str:
-    """Returns the name of an image's results, equal for names that some file system takes for one.
-
-    Raises:
-      UserError: the name is not UTF-8, so that no page and no table could show it.
-    """
-    try:
-        path.name.encode()
-    except UnicodeEncodeError as error:
-        raise UserError(f"{os.fsencode(path)!r}: the name is not UTF-8; rename the file") from error
+    """Returns the name of an image's results, equal for names that some file system takes for one."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path.stem).casefold())
 
 
@@ -286,6 +279,20 @@ class MaskFolder:
         self.folders = [parent / IDS, *self._masks]
         if overlays:
             self.folders.append(parent / OVERLAYS)
+
+    def check_classes(self) -> None:
+        """Checks that the masks that lie there are of the same classes. Else `ids/` would mix numbers of different classes.
+
+        Raises:
+          UserError: they are of other classes.
+        """
+        parent = self._masks[0].parent
+        there = {path.name for path in glob(parent, "*") if path.is_dir()}
+        if there and there != {folder.name for folder in self._masks}:
+            raise UserError(
+                f"{parent} holds masks of the classes {', '.join(sorted(there))}, and those of the network are "
+                f"{', '.join(folder.name for folder in self._masks)}; write to another folder"
+            )
 
     def write(self, name: str, masks: np.ndarray, ids: np.ndarray, image: np.ndarray | None = None) -> None:
         """Writes NAME.png into each folder.

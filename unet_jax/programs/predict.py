@@ -7,7 +7,8 @@ IMAGE is an image file or a folder of them, on the local disk or in a bucket. Th
 .tiff, .bmp, .jpg or .jpeg. A folder's other files are named and skipped. --model is the folder of a run, or the name
 of a shipped network. A name with a slash, and that of an existing folder, is a folder. OUT gets for each image a PNG of
 class ids (ids/), a mask of 0 and 255 for each reported class (masks/CLASS/), and an overlay (overlays/); OUT/index.html shows
-the overlays. OUT must not hold the images or lie in a folder of them, and must not be a run or a data folder with images/.
+the overlays. OUT must not hold the images or lie in a folder of them, must not be a run or a data folder with images/, and must
+not hold masks of other classes.
 
 Status: 2 for bad input, with one line that says what; then nothing is written.
 """

@@ -166,6 +166,17 @@ def test_prepared_anew_only_when_contents_change(folder, monkeypatch):
     assert len(prepared) == 4
 
 
+def test_copies_in_different_splits_are_warned_of(folder, capfd):
+    folder.pair("a"), folder.pair("b"), folder.pair("c", image=GREY[::-1].copy())
+    folder.write("index.csv", "id,split\na,train\nb,train\nc,val\n")
+    folder.create()
+    assert "warning" not in capfd.readouterr().err
+    folder.write("index.csv", "id,split\na,train\nc,train\nb,val\n")
+    folder.create()
+    (line,) = re.findall("^warning: .*", capfd.readouterr().err, re.MULTILINE)
+    assert re.search(r"images/b\.png \(val\) and \S*images/a\.png \(train\); 1 such pairs.* same group", line)
+
+
 @pytest.mark.parametrize("while_", ["read", "example"])
 def test_data_that_change_while_they_are_read_are_not_kept(folder, monkeypatch, while_):
     folder.pair("a")

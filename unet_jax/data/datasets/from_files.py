@@ -134,6 +134,8 @@ def dataset_from_files(
 
     facts = remember(checked, survey, cache_dir)
     pixels = facts.pop("pixels")
+    for line in find_copies(rows, digests):
+        print(f"warning: {line}", file=sys.stderr)
     # Where the reader takes `mask_values`, the user decides what the classes are.
     if "mask_values" in reading:
         names, values = class_names, reading["mask_values"]
@@ -151,6 +153,29 @@ def dataset_from_files(
         palette=tuple(palette),
         remedy=remedy,
     )
+
+
+def find_copies(rows: Mapping[str, list[Row]], digests: Mapping[str, str]) -> list[str]:
+    """Returns a warning if image files of different splits have the same content, else nothing.
+
+    Args:
+      rows: the rows of each split.
+      digests: the sha256 of each file, by path.
+    """
+    first: dict[str, tuple[str, str]] = {}
+    copies = []
+    for split, listed in rows.items():
+        for path in dict.fromkeys(row.paths[0] for row in listed):
+            other_split, other = first.setdefault(digests[path], (split, path))
+            # One file may hold images of several splits.
+            if other_split != split and other != path:
+                copies.append(f"{path} ({split}) and {other} ({other_split})")
+    if not copies:
+        return []
+    return [
+        f"image files in different splits are the same: {copies[0]}; {len(copies)} such pairs; the score will be too good: remove "
+        "one of each, or give them the same group in index.csv or the split file"
+    ]
 
 
 def survey_rows(

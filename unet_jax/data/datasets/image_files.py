@@ -118,7 +118,7 @@ def to_ids(values: np.ndarray, path: str | Path, mask_values: Sequence[int] = ()
         if unknown:
             raise UserError(
                 f"{path}: holds values {few(unknown)} that are not in mask_values={tuple(mask_values)}; "
-                "add them to mask_values or correct the mask (255 is void)"
+                "add them to mask_values or correct the mask (255 is void; values between those of classes come from smoothed edges)"
             )
         return np.array([table[int(v)] for v in present], np.uint8)[np.searchsorted(present, values)]
     if present[0] < 0 or present[-1] > VOID_ID:

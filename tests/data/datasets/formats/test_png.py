@@ -57,6 +57,18 @@ def test_every_kind_is_read_exactly_and_without_alpha(bits, colour_type):
         np.testing.assert_array_equal(png.read_labels("a.png", data).values, rows[..., :colours].squeeze())
 
 
+@pytest.mark.parametrize("read", [png.read_image, png.read_labels])
+@pytest.mark.parametrize("colour_type", [4, 6])
+def test_what_only_alpha_shows_is_named(read, colour_type):
+    rows = np.full((*IDS.shape, CHANNELS[colour_type]), 255, np.uint8)
+    read("a.png", written(rows, 8, colour_type))
+    rows[..., -1] = 255 * (IDS > 0)
+    with pytest.raises(UserError, match=r"a\.png: .*alpha.*grey"):
+        read("a.png", written(rows, 8, colour_type))
+    rows[0, 0, 0] = 0
+    read("a.png", written(rows, 8, colour_type))
+
+
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_grey_of_few_bits_is_stretched_in_images_and_kept_in_masks(bits):
     ids = IDS % 2**bits

@@ -156,6 +156,12 @@ def test_other_channels_and_colours_are_named():
 
 
 @pytest.mark.parametrize("read", [image, labels])
+def test_what_only_alpha_shows_is_named(read):
+    rgba = np.dstack([np.zeros_like(RGB8), GREY8])
+    refused(read, written(rgba, photometric="rgb", extrasamples=["unassalpha"]), "alpha", "grey")
+
+
+@pytest.mark.parametrize("read", [image, labels])
 def test_a_file_that_does_not_say_what_0_is_is_an_error(read):
     data = written(GREY8, photometric="minisblack", metadata=None)
     with tifffile.TiffFile(io.BytesIO(data)) as tif:

@@ -136,6 +136,26 @@ def orientation_in_xmp(xmp: bytes) -> int:
     return int(match[1]) if match else 1
 
 
+def without_alpha(path: str | Path, pixels: np.ndarray, channels: int) -> np.ndarray:
+    """Returns the first channels of an image, `[H, W, channels]`; what follows is alpha.
+
+    Args:
+      path: name of the file, for the error.
+      pixels: `[H, W, C]`.
+      channels: number of channels that are no alpha.
+
+    Raises:
+      UserError: only alpha shows anything, e.g. black that was painted on a transparent layer.
+    """
+    colours, alpha = pixels[..., :channels], pixels[..., channels:]
+    if alpha.size and (colours == colours[0, 0]).all() and (alpha != alpha[0, 0]).any():
+        raise UserError(
+            f"{path}: all its pixels have one colour, and only its alpha differs, which is dropped; save what it shows as grey "
+            "values"
+        )
+    return np.ascontiguousarray(colours)
+
+
 def plain_grey(colours: np.ndarray) -> bool:
     """Returns True for a palette in which colour i is the grey i: indices and grey values are the same.
 

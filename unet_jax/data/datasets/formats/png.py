@@ -38,7 +38,7 @@ def read_image(path: str | Path, data: bytes) -> np.ndarray:
     _, colour_type, _ = _check(path, data)
     pixels = imagecodecs.png_decode(data)
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    return np.ascontiguousarray(pixels[..., : 1 if colour_type in (GREY, GREY_ALPHA) else 3])
+    return declared.without_alpha(path, pixels, 1 if colour_type in (GREY, GREY_ALPHA) else 3)
 
 
 def read_labels(path: str | Path, data: bytes) -> Labels:
@@ -52,11 +52,11 @@ def read_labels(path: str | Path, data: bytes) -> Labels:
             return Labels(np.asarray(image), None if declared.plain_grey(colours) else colours)
     pixels = imagecodecs.png_decode(data)
     if colour_type in (GREY, GREY_ALPHA):
-        values = pixels[..., 0] if pixels.ndim == 3 else pixels
+        values = declared.without_alpha(path, pixels, 1)[..., 0] if pixels.ndim == 3 else pixels
         return Labels(values // (255 // (2**bits - 1)) if bits < 8 else values)
     if bits == 16:
         raise UserError(f"{path}: is a mask of 16-bit RGB; save it as 8-bit RGB, or as class ids in 8-bit grey")
-    return Labels(pixels[..., :3])
+    return Labels(declared.without_alpha(path, pixels, 3))
 
 
 def _check(path, data: bytes) -> tuple[int, int, bytes]:

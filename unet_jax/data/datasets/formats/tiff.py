@@ -184,7 +184,7 @@ def _decode(path, page) -> np.ndarray:
                 f"{path}: its alpha is premultiplied (associated): its colours are darker where it is transparent; save it "
                 "without alpha"
             )
-    return np.ascontiguousarray(pixels[..., :channels])
+    return declared.without_alpha(path, pixels, channels)
 
 
 def _channels(path, page) -> tuple[int, bool]:

@@ -46,6 +46,7 @@ def test_index_gives_splits_and_groups(folder):
         ("id,splits\na,train\nb,val\n", "'splits' .*'split'"),
         ("id,Spilt\na,train\nb,val\n", "'spilt' .*'split'"),
         ("id,split,groups\na,train,g\nb,val,g\n", "'groups' .*'group'"),
+        ("id,Set,note\na,Train,x\nb,val,train\n", "column 'set' holds splits.*'split'"),
         ("id,split,Split\na,train,val\nb,val,val\n", "2 .*'split'"),
     ],
 )

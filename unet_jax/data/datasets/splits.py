@@ -221,6 +221,12 @@ def _read(index: Path, on_error: Callable[[UserError], None]) -> dict[str, dict[
         if row["id"] in rows:
             on_error(UserError(f"{index}: id {_shown(row['id'])} has two rows; remove one"))
         rows[row["id"]] = row
+    for column in set(columns) - {*COLUMNS, ""}:
+        values = {row[column].lower() for row in rows.values()} - {""}
+        if "split" not in columns and values and values <= {*SPLITS, "training", "validation", "valid"}:
+            raise UserError(
+                f"{index}: column {column!r} holds splits, but is not read; rename it to 'split', or remove it"
+            )
     return rows
 
 

@@ -37,8 +37,23 @@ def test_a_name_with_brackets_and_a_table_that_cannot_be_read(tmp_path, monkeypa
         (tmp_path / f"{pid}/stat").write_text(text)
     (tmp_path / "6").mkdir()
     (tmp_path / "6/stat").mkdir()
-    assert [process_table.start_time(pid) for pid in range(1, 7)] == ["777", "", None, None, "", None]
+    # No process has so high a number.
+    pids = (1, 2, 3, 4, 2**31 - 2, 6, 10**30)
+    assert [process_table.start_time(pid) for pid in pids] == ["777", "", None, None, "", None, ""]
     assert process_table.machine() == ""
+
+
+@linux
+@pytest.mark.parametrize("error", [None, PermissionError])
+def test_a_process_of_another_user_may_be_hidden_and_is_not_taken_for_dead(tmp_path, monkeypatch, error):
+    def kill(pid, number):
+        assert number == 0
+        if error:
+            raise error
+
+    monkeypatch.setattr(process_table, "PROC", tmp_path)
+    monkeypatch.setattr(os, "kill", kill)
+    assert process_table.start_time(4321) is None
 
 
 @linux

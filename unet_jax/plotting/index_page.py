@@ -50,7 +50,7 @@ def write_index_page(folder: Path, title: str, pictures: Sequence[Picture], by: 
     """
     path = folder / NAME
     with report_write_errors():
-        path.write_text(index_page(title, pictures, by))
+        paths.write_whole(path, index_page(title, pictures, by).encode())
     return path
 
 

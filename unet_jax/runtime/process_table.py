@@ -49,7 +49,8 @@ def _read_start_time(pid: int) -> str | None:
     try:
         text = (PROC / str(pid) / "stat").read_text(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
-        return ""
+        # A cluster may hide the processes of other users there.
+        return None if _exists(pid) else ""
     except OSError:
         return None
     # The second field is the name in brackets, which may hold anything. The third is the state, the 22nd the start.
@@ -57,3 +58,14 @@ def _read_start_time(pid: int) -> str | None:
     if len(fields) < 20:
         return None
     return "" if fields[0] in "ZXx" else fields[19]
+
+
+def _exists(pid: int) -> bool:
+    """Returns True if there is a process of this number, whoever owns it. It gets no signal."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True

@@ -9,6 +9,7 @@ import importlib
 import sys
 from typing import NamedTuple
 
+from unet_jax.runtime import standard_streams
 from unet_jax.version import __version__
 
 
@@ -69,6 +70,7 @@ def module_name(command: str) -> str:
     return f"unet_jax.programs.{command.replace('-', '_')}"
 
 
+@standard_streams.guard()
 def run() -> None:
     """Runs the command that the command line names; ends the process with its status, 2 where there is no such command."""
     # "help COMMAND" is "COMMAND --help".

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from unet_jax.errors import UserError
-from unet_jax.runtime import compilation_cache, distributed
+from unet_jax.runtime import compilation_cache, distributed, standard_streams
 from unet_jax.storage.write_errors import translate_bucket_error
 
 if TYPE_CHECKING:
@@ -130,6 +130,7 @@ def define_job(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("process_id", None, "The number of this process, from 0.", lower_bound=0, flag_values=values)
 
 
+@standard_streams.guard()
 def run(
     main: Callable[..., None],
     doc: str | None,

@@ -31,6 +31,8 @@ def test_no_two_points_have_the_same_folder():
     assert names[1] == "1-unet_pp-deep_supervisionTrue-seed1"
     assert "/" not in sweep.point_name(0, {"data.root": "../a b"})
     assert sweep.point_name(2, {"model": default.unet(), "seed": 1}) == "2-unet-seed1"
+    # No file system takes a name of more than 255 bytes.
+    assert sweep.point_name(2, {"data.root": "细" * 200}) == f"2-{'细' * 32}"
 
 
 def test_a_point_exchanges_whole_sections():

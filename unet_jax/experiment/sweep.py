@@ -133,7 +133,9 @@ def point_name(index: int, point: Mapping[str, Any]) -> str:
         for key, value in point.items()
     )
     text = "-".join([str(index), *values])
-    return "".join(char if char.isalnum() or char in "-._=" else "_" for char in text)[:100]
+    name = "".join(char if char.isalnum() or char in "-._=" else "_" for char in text)
+    # Cut by bytes: a letter may have several, and a folder's name at most 255.
+    return name.encode()[:100].decode(errors="ignore")
 
 
 def apply_sweep_index(

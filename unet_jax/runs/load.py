@@ -155,6 +155,7 @@ def open_run(
 ) -> Run:
     """Restores a run from its folder; the other arguments and the errors are those of `load_predictor`."""
     from unet_jax.checkpoints.checkpointer import Checkpointer
+    from unet_jax.checkpoints.chosen import read_chosen
     from unet_jax.experiment.build import create_module
     from unet_jax.runs.workdir import load_config, load_facts
 
@@ -167,14 +168,15 @@ def open_run(
     _check_weights(weights, config)
     images = jax.ShapeDtypeStruct((1, *config.data.patch, facts["channels"]), "float32")
     variables = jax.eval_shape(select_heads(module, mode, level).init, jax.random.key(0), images)
-    with Checkpointer(folder / "checkpoints", read_only=True) as checkpointer:
-        step = checkpointer.step_of(checkpoint)
+    like = {"ema": dict(variables)} if weights == "ema" else dict(variables)
+
+    def read(checkpointer: Checkpointer, step: int) -> dict:
         if checkpoint == "best" and checkpointer.best_step() is None:
             print(f"note: no checkpoint of {folder} was scored yet; taking the latest, of step {step}")
-        if weights == "ema":
-            restored = checkpointer.restore(step, {"ema": dict(variables)})["ema"]
-        else:
-            restored = checkpointer.restore(step, dict(variables))
+        return checkpointer.restore(step, like)
+
+    step, restored = read_chosen(folder / "checkpoints", checkpoint, read)
+    restored = restored["ema"] if weights == "ema" else restored
     predictor = create_predictor(config, module, facts, restored, mode=mode, level=level, devices=devices)
     return Run(config, facts, step, weights, predictor)
 

@@ -9,8 +9,10 @@ import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from unet_jax.checkpoints.checkpointer import Checkpointer
+from unet_jax.checkpoints.chosen import read_chosen
 from unet_jax.errors import UserError
-from unet_jax.runs.workdir import load_config, resolve
+from unet_jax.runs.workdir import load_config
+from unet_jax.storage import paths
 from unet_jax.training.state import TrainState
 
 REMEDY = (
@@ -40,14 +42,14 @@ def initialize_from(
       UserError: there is no run or no checkpoint, no parameter has the same name, one has another shape, or the checkpoint
         is damaged.
     """
-    folder = resolve(workdir)
+    folder = paths.resolve(workdir, "train.init_from")
     if not (folder / "checkpoints").is_dir():
         raise UserError(f"train.init_from={folder} has no checkpoints; give the workdir of a run that has")
     initialized = flatten_dict({"params": state.params, "batch_stats": state.batch_stats}, sep="/")
-    with Checkpointer(folder / "checkpoints", read_only=True) as checkpointer:
-        step = checkpointer.step_of("best")
-        uses_ema = (folder / "config.json").exists() and load_config(folder).eval.weights == "ema"
-        prefix = "ema/" if uses_ema else ""
+    uses_ema = (folder / "config.json").exists() and load_config(folder).eval.weights == "ema"
+    prefix = "ema/" if uses_ema else ""
+
+    def read(checkpointer: Checkpointer, step: int) -> dict[str, Any]:
         saved = {name.removeprefix(prefix) for name in checkpointer.leaf_names(step) if name.startswith(prefix)}
         common = {name: leaf for name, leaf in initialized.items() if name in saved}
         if not any(name.startswith("params/") for name in common):
@@ -57,10 +59,12 @@ def initialize_from(
             )
         like = unflatten_dict({prefix + name: leaf for name, leaf in common.items()}, sep="/")
         restored = checkpointer.restore(step, like, misfit=REMEDY)
-        restored = restored["ema"] if uses_ema else restored
-    restored = jax.tree.map(jnp.asarray, flatten_dict(restored, sep="/"))
+        return flatten_dict(restored["ema"] if uses_ema else restored, sep="/")
+
+    step, restored = read_chosen(folder / "checkpoints", "best", read)
+    restored = jax.tree.map(jnp.asarray, restored)
     variables = unflatten_dict(initialized | restored, sep="/")
-    missing = sorted(name.removeprefix("params/") for name in initialized.keys() - common.keys())
+    missing = sorted(name.removeprefix("params/") for name in initialized.keys() - restored.keys())
     taken = f"all but {', '.join(missing)}, which stay as initialised" if missing else "every parameter"
     print(f"starting from step {step} of {folder}: {taken}")
     state = state.start_with(tx, variables["params"], variables.get("batch_stats", {}))

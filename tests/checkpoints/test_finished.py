@@ -151,3 +151,17 @@ def test_the_description_of_a_checkpoint_is_what_is_looked_for(directory):
         "state",
         "digests",
     }
+
+
+def test_a_checkpoint_that_is_deleted_while_it_is_looked_at_is_none(tmp_path, monkeypatch):
+    (tmp_path / "7").mkdir()
+    place = type(Path(tmp_path))
+    iterdir = place.iterdir
+
+    def deleted(path):
+        if path.name == "7":
+            path.rmdir()
+        return iterdir(path)
+
+    monkeypatch.setattr(place, "iterdir", deleted)
+    assert read_contents(Path(tmp_path)).others == {}

@@ -13,6 +13,7 @@ import time
 
 import pytest
 from etils.epath import Path
+from ml_collections import ConfigDict
 
 from unet_jax.errors import UserError
 from unet_jax.runs import hold, loop
@@ -354,6 +355,7 @@ def test_a_second_start_is_refused_before_anything_is_written(config, file):
 PROGRAM = """
 import sys, time
 from etils.epath import Path
+from ml_collections import ConfigDict
 from unet_jax.runs import hold
 with hold.hold(Path(sys.argv[1])):
     print("held", flush=True)
@@ -380,3 +382,18 @@ def test_a_killed_process_is_known_to_be_dead_and_a_terminated_one_tidies_up(tmp
         started = time.monotonic()
         with hold.hold(folder):
             assert time.monotonic() - started < 5
+
+
+def test_a_link_to_a_workdir_may_be_led_elsewhere_while_the_run_trains(tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "latest").symlink_to(tmp_path / "run")
+    opened = []
+
+    def open_(config, workdir, **options):
+        opened.append(workdir)
+        raise UserError("seen enough")
+
+    monkeypatch.setattr(loop, "open_training_run", open_)
+    with pytest.raises(UserError, match="seen enough"):
+        loop.train_and_evaluate(ConfigDict(), tmp_path / "latest")
+    assert [os.fspath(path) for path in opened] == [os.path.realpath(tmp_path / "run")]

@@ -78,7 +78,11 @@ def _why_not_finished(path: Path) -> str | None:
         return "not a folder"
     missing = [part for part in PARTS if not (path / part).exists()]
     if len(missing) == len(PARTS):
-        return "no checkpoint in it" if any(path.iterdir()) else "an empty folder"
+        try:
+            return "no checkpoint in it" if any(path.iterdir()) else "an empty folder"
+        except FileNotFoundError:
+            # The run that trains has deleted it in this moment.
+            return None
     if paths.in_bucket(path) and not (path / COMMITTED).exists():
         return NOT_SAVED
     if missing:

@@ -69,7 +69,8 @@ class Manager(ocp.CheckpointManager):
 
     def metrics(self, step: int) -> dict[str, float | str] | None:
         """Returns the score of `step` as it was saved, or None if it is missing or damaged."""
-        return None if self.score_damage(step) else super().metrics(step)
+        metrics, damage = self._read_score(step)
+        return None if damage else metrics
 
     def best_step(self) -> int | None:
         """Returns the step with the best score, or None if no checkpoint has a score.
@@ -83,16 +84,25 @@ class Manager(ocp.CheckpointManager):
 
     def score_damage(self, step: int) -> str:
         """Returns why the score of `step` is damaged, or "" if it is intact or none was written."""
+        return self._read_score(step)[1]
+
+    def _read_score(self, step: int) -> tuple[Any, str]:
+        """Returns what was saved as the score of `step`, None for nothing, and why it is damaged, "" if it is not.
+
+        It is read once: the run that trains may delete the checkpoint at any moment.
+        """
         try:
             metrics = super().metrics(step)
         except integrity.UNREADABLE as error:
             # The file is not JSON, or not UTF-8, or not a file.
-            return f"metrics/metrics, its score, cannot be read ({integrity.describe_read_error(error)})"
+            return None, f"metrics/metrics, its score, cannot be read ({integrity.describe_read_error(error)})"
         if metrics is None:
-            return "metrics/metrics, its score, is missing" if self._was_scored(step) else ""
+            return None, "metrics/metrics, its score, is missing" if self._was_scored(step) else ""
         if not isinstance(metrics, dict) or "sha256" not in metrics:
-            return "metrics/metrics, its score, has no sha256: another version wrote it"
-        return "" if integrity.is_score_intact(metrics) else "metrics/metrics, its score, is not what was written"
+            return metrics, "metrics/metrics, its score, has no sha256: another version wrote it"
+        return metrics, "" if integrity.is_score_intact(
+            metrics
+        ) else "metrics/metrics, its score, is not what was written"
 
     def _was_scored(self, step: int) -> bool:
         try:
@@ -118,7 +128,7 @@ class _FinishedSteps(ocp.path.step.NameFormat[_Step]):
         return str(step)
 
     def find_all(self, base_path: Path) -> Iterator[_Step]:
-        return iter([self.find_step(base_path, step) for step in read_contents(Path(base_path)).steps])
+        return (_Step(step, Path(base_path) / self.build_name(step)) for step in read_contents(Path(base_path)).steps)
 
     def find_step(self, base_path: Path, step: int) -> _Step:
         path = Path(base_path) / self.build_name(step)

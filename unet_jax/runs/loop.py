@@ -19,6 +19,7 @@ from unet_jax.runtime import parallel, processes
 from unet_jax.runtime.compile_notice import compile_notice
 from unet_jax.runtime.out_of_memory import check_fits, report_out_of_memory
 from unet_jax.runtime.roofline import peak_meter, step_flops
+from unet_jax.storage import paths
 
 REMEDY = "give a smaller train.batch_size or data.patch, a larger optim.accumulate, or model.remat"
 
@@ -52,8 +53,13 @@ def train_and_evaluate(
       UserError: another process holds the workdir; bad input, before the first step; or NaN or infinity in loss or gradient. The step is named.
       Interrupted: on Ctrl-C or SIGTERM, after saving.
     """
-    with hold(resolve(workdir)) as held, kept(config.get("imports", ())):
-        opened = open_training_run(config, workdir, devices=devices, profile_steps=profile_steps, check=held.check)
+    folder = resolve(workdir)
+    if processes.process_count() == 1:
+        # A link such as runs/latest may be led to another run before this one ends. Several machines may mount the target
+        # in different places.
+        folder = paths.real(folder)
+    with hold(folder) as held, kept(config.get("imports", ())):
+        opened = open_training_run(config, folder, devices=devices, profile_steps=profile_steps, check=held.check)
         with report_out_of_memory(f"training with {_sizes(config)}", REMEDY, devices), opened as run:
             score_what_is_left(run)
             last_step = run.start_step if run.finished else train(run)

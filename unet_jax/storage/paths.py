@@ -139,7 +139,12 @@ def _local(text: str) -> Path:
 
 
 def _without_dots(path: Path) -> Path:
-    return _local(os.path.realpath(path)) if ".." in path.parts else path
+    return real(path) if ".." in path.parts else path
+
+
+def real(path: Path) -> Path:
+    """Returns a path with all links followed, so that it stays the same when a link is led elsewhere."""
+    return path if in_bucket(path) else _local(os.path.realpath(path))
 
 
 def in_bucket(path: PathLike) -> bool:

@@ -88,6 +88,8 @@ def test_a_link_whose_target_is_gone_is_named(folder):
         for name, target in (("link", "gone"), ("loop", "loop")):
             with pytest.raises(UserError, match=rf"--workdir=.*{name} is a link to {target}, which does not exist"):
                 read(name, "--workdir")
+            with pytest.raises(UserError, match=rf"--workdir=.*{name}/a/b: .*{name} is a link to {target}, which"):
+                read(f"{name}/a/b", "--workdir")
 
 
 def test_a_pipe_and_a_lost_link_are_no_files(folder):

@@ -96,10 +96,13 @@ def expand(path: PathLike, what: str) -> Path:
 
 
 def _checked(path: Path, what: str) -> Path:
-    """Returns the path; raises UserError if it is a link whose target is gone, which cannot be read or made."""
-    if os.path.islink(path) and not os.path.exists(path):
-        target = os.readlink(path)
-        raise UserError(f"{what}={path} is a link to {target}, which does not exist; make that, or give another path")
+    """Returns the path; raises UserError if it is or lies in a link whose target is gone: nothing can be read or made there."""
+    for place in (path, *path.parents):
+        if os.path.islink(place) and not os.path.exists(place):
+            here = f"{what}={path}" if place == path else f"{what}={path}: {place}"
+            raise UserError(
+                f"{here} is a link to {os.readlink(place)}, which does not exist; make that, or give another path"
+            )
     return path
 
 

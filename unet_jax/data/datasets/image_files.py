@@ -183,7 +183,7 @@ def _read_labels(path) -> declared.Labels:
     return _decode(path, "read_labels", "a mask", "export it again as PNG")
 
 
-def _decode(path, reader: str, what: str, remedy: str, formats: Sequence[str] = declared.READ) -> Any:
+def _decode(path, reader: str, what: str, remedy: str, formats: Sequence[str] = tuple(FORMATS)) -> Any:
     """Returns what the function `reader` of the file's format returns. Every error names the file."""
     data = _read(path)
     found = declared.format_of(data)

@@ -33,7 +33,6 @@ MAGIC = {
     "ZIP": (b"PK\x03\x04",),
     "gzip": (b"\x1f\x8b",),
 }
-READ = ("PNG", "TIFF", "BMP", "JPEG")
 
 _XMP_ORIENTATION = re.compile(rb"""tiff:Orientation\s*(?:=\s*["']|>)\s*([0-9])""")
 
@@ -52,7 +51,7 @@ class Labels(NamedTuple):
 
 
 def format_of(data: bytes) -> str:
-    """Returns the format of a file by its first bytes, one of `READ` or another known one; "" if it is unknown."""
+    """Returns the format of a file by its first bytes, one of `MAGIC` or another known one; "" if it is unknown."""
     for name, starts in MAGIC.items():
         if data.startswith(starts):
             return name

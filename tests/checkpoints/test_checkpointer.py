@@ -1,12 +1,18 @@
 """Checkpoints: which are kept, restoring a part, and detecting and naming damage."""
 
+import shutil
+
 import jax
 import numpy as np
 import optax
 import pytest
 
-from unet_jax.checkpoints.checkpointer import Checkpointer
+from unet_jax.checkpoints import orbax_manager
+from unet_jax.checkpoints.checkpointer import REPLACING, Checkpointer
+from unet_jax.checkpoints.finished import read_contents
+from unet_jax.checkpoints.orbax_manager import Manager
 from unet_jax.errors import UserError
+from unet_jax.storage import paths
 from unet_jax.training.state import TrainState
 
 
@@ -66,6 +72,52 @@ def test_same_state_twice_is_no_error(directory):
         checkpointer.save(5, make_state(5), 0.5)
     with open_(directory) as checkpointer:
         assert checkpointer.step_of("latest") == 5
+
+
+def test_a_checkpoint_without_a_score_is_saved_again_with_one(directory):
+    with Checkpointer(directory) as checkpointer:
+        checkpointer.save(4, make_state(40), 0.9)
+        assert checkpointer.is_scored(4)
+        assert checkpointer.step_of("best") == 4
+        checkpointer.save(6, make_state(6), 0.1)
+    with open_(directory) as checkpointer:
+        assert checkpointer.steps() == [4, 5, 6]
+        jax.tree.map(np.testing.assert_array_equal, checkpointer.restore(4, make_state()), make_state(40))
+    assert [path.name for path in directory.parent.iterdir()] == ["checkpoints"]
+
+
+def test_the_former_checkpoint_stays_until_the_new_one_is_whole(directory, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def die(*_, **__):
+        raise Killed
+
+    with Checkpointer(directory) as checkpointer:
+        for subject, name in ((Manager, "save"), (paths, "replace")):
+            with monkeypatch.context() as patch:
+                patch.setattr(subject, name, die)
+                with pytest.raises(Killed):
+                    checkpointer.save(4, make_state(40), 0.9)
+            with open_(directory) as reader:
+                jax.tree.map(np.testing.assert_array_equal, reader.restore(4, make_state()), make_state(4))
+        # What is left where the process had no time to tidy up.
+        (directory.parent / REPLACING / "4").mkdir(parents=True)
+        checkpointer.save(4, make_state(40), 0.9)
+    with open_(directory) as reader:
+        assert reader.step_of("best") == 4
+    assert [path.name for path in directory.parent.iterdir()] == ["checkpoints"]
+
+
+def test_a_run_may_delete_a_checkpoint_while_the_folder_is_opened(directory, monkeypatch):
+    def read_and_delete(folder):
+        contents = read_contents(folder)
+        shutil.rmtree(directory / "4", ignore_errors=True)
+        return contents
+
+    monkeypatch.setattr(orbax_manager, "read_contents", read_and_delete)
+    with open_(directory) as checkpointer:
+        assert checkpointer.step_of("best") == 2
 
 
 def test_a_flipped_bit_is_detected(directory):

@@ -33,6 +33,9 @@ Tree = TypeVar("Tree")
 MISFIT = "the config differs from the one that it was trained with"
 
 
+# The folder, next to that of the checkpoints, in which a checkpoint is saved that replaces one.
+REPLACING = ".checkpoint_with_score"
+
 # Lines about what is no finished checkpoint, which are printed once.
 _printed: set[str] = set()
 
@@ -88,12 +91,10 @@ class Checkpointer:
         """
         if processes.process_index():
             return
-        if step in self._manager.all_steps():
+        again = step in self._manager.all_steps()
+        if again and (score is None or self.is_scored(step)):
             # It is the same state: the run was stopped and resumed at this step.
-            if score is None or self.is_scored(step):
-                return
-            self._check()
-            self._manager.delete(step)
+            return
         self._check()
         tree = to_nested_dict(state)
         items = ocp.args.Composite(state=ocp.args.PyTreeSave(tree), digests=ocp.args.JsonSave(leaf_digests(tree)))
@@ -101,10 +102,28 @@ class Checkpointer:
         self._wait_for_save()
         self._last = (step, sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(tree)))
         with self._translate_save_errors():
-            saved = self._manager.save(step, args=items, metrics=metrics)
+            saved = (
+                self._replace(step, items, metrics) if again else self._manager.save(step, args=items, metrics=metrics)
+            )
         if not saved:
             # Orbax can skip a save without an error.
             raise RuntimeError(f"checkpoint {step} was not saved into {self.directory}")
+
+    def _replace(self, step: int, items: ocp.args.Composite, metrics: Any) -> bool:
+        """Saves a step again, in another folder, and replaces the former checkpoint when the new one is whole."""
+        folder = self.directory.with_name(REPLACING)
+        # A killed run may have left it.
+        paths.remove(folder)
+        try:
+            manager = open_manager(folder, latest=1, read_only=False)
+            with contextlib.closing(manager):
+                saved = manager.save(step, args=items, metrics=metrics)
+            if saved:
+                paths.replace(folder / str(step), self.directory / str(step))
+        finally:
+            paths.remove(folder)
+        self._manager.reload()
+        return saved
 
     def clear_the_way(self, first: int, last: int) -> None:
         """Moves what is no finished checkpoint, but has the name of a coming one, to `checkpoints_damaged/`; says so.

@@ -49,11 +49,7 @@ def read_contents(directory: Path) -> Contents:
     Args:
       directory: the folder of the checkpoints.
     """
-    try:
-        entries = sorted(directory.iterdir(), key=lambda path: path.name)
-    except (FileNotFoundError, NotADirectoryError):
-        entries = []
-    reasons = {path.name: _why_not_finished(path) for path in entries}
+    reasons = {path.name: _why_not_finished(path) for path in _entries(directory)}
     others = {name: why for name, why in reasons.items() if why}
     return Contents(
         steps=tuple(sorted(int(name) for name, why in reasons.items() if why == "")),
@@ -68,6 +64,14 @@ def is_finished(path: Path) -> bool:
     return _why_not_finished(path) == ""
 
 
+def _entries(folder: Path) -> list[Path]:
+    """Returns the paths in a folder, in order; [] where there is no such folder, or none any more."""
+    try:
+        return sorted(folder.iterdir(), key=lambda path: path.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 def _why_not_finished(path: Path) -> str | None:
     """Returns "" for a finished checkpoint, None for a name that nobody takes for one, and else why it is none."""
     if UNFINISHED in path.name:
@@ -78,11 +82,10 @@ def _why_not_finished(path: Path) -> str | None:
         return "not a folder"
     missing = [part for part in PARTS if not (path / part).exists()]
     if len(missing) == len(PARTS):
-        try:
-            return "no checkpoint in it" if any(path.iterdir()) else "an empty folder"
-        except FileNotFoundError:
+        if not path.exists():
             # The run that trains has deleted it in this moment.
             return None
+        return "no checkpoint in it" if _entries(path) else "an empty folder"
     if paths.in_bucket(path) and not (path / COMMITTED).exists():
         return NOT_SAVED
     if missing:

@@ -69,8 +69,7 @@ class Manager(ocp.CheckpointManager):
 
     def metrics(self, step: int) -> dict[str, float | str] | None:
         """Returns the score of `step` as it was saved, or None if it is missing or damaged."""
-        metrics, damage = self._read_score(step)
-        return None if damage else metrics
+        return self._read_score(step)[0]
 
     def best_step(self) -> int | None:
         """Returns the step with the best score, or None if no checkpoint has a score.
@@ -86,10 +85,10 @@ class Manager(ocp.CheckpointManager):
         """Returns why the score of `step` is damaged, or "" if it is intact or none was written."""
         return self._read_score(step)[1]
 
-    def _read_score(self, step: int) -> tuple[Any, str]:
-        """Returns what was saved as the score of `step`, None for nothing, and why it is damaged, "" if it is not.
+    def _read_score(self, step: int) -> tuple[dict[str, float | str] | None, str]:
+        """Returns the score, None if it is missing or damaged, and why it is damaged. Reads the file once.
 
-        It is read once: the run that trains may delete the checkpoint at any moment.
+        A run that still trains may delete the checkpoint at any moment.
         """
         try:
             metrics = super().metrics(step)
@@ -99,10 +98,10 @@ class Manager(ocp.CheckpointManager):
         if metrics is None:
             return None, "metrics/metrics, its score, is missing" if self._was_scored(step) else ""
         if not isinstance(metrics, dict) or "sha256" not in metrics:
-            return metrics, "metrics/metrics, its score, has no sha256: another version wrote it"
-        return metrics, "" if integrity.is_score_intact(
-            metrics
-        ) else "metrics/metrics, its score, is not what was written"
+            return None, "metrics/metrics, its score, has no sha256: another version wrote it"
+        if not integrity.is_score_intact(metrics):
+            return None, "metrics/metrics, its score, is not what was written"
+        return metrics, ""
 
     def _was_scored(self, step: int) -> bool:
         try:
@@ -128,7 +127,8 @@ class _FinishedSteps(ocp.path.step.NameFormat[_Step]):
         return str(step)
 
     def find_all(self, base_path: Path) -> Iterator[_Step]:
-        return (_Step(step, Path(base_path) / self.build_name(step)) for step in read_contents(Path(base_path)).steps)
+        folder = Path(base_path)
+        return iter([_Step(step, folder / self.build_name(step)) for step in read_contents(folder).steps])
 
     def find_step(self, base_path: Path, step: int) -> _Step:
         path = Path(base_path) / self.build_name(step)

@@ -160,7 +160,7 @@ def test_a_checkpoint_that_is_deleted_while_it_is_looked_at_is_none(tmp_path, mo
 
     def deleted(path):
         if path.name == "7":
-            path.rmdir()
+            shutil.rmtree(path)
         return iterdir(path)
 
     monkeypatch.setattr(place, "iterdir", deleted)

@@ -93,6 +93,15 @@ def test_a_run_after_the_steps_resumes_without_a_trace(tmp_path):
     assert not (tmp_path / "profile").exists()
 
 
+def test_a_file_in_the_place_of_a_folder_is_named_before_the_first_step(tmp_path):
+    (tmp_path / "profile").write_text("")
+    with pytest.raises(UserError, match=r"profile: cannot be written \(.*exists\)"):
+        Profile("5:6").prepare(Path(tmp_path), 0, 10, print)
+    pytest.importorskip("tensorboardX")
+    with pytest.raises(UserError, match=r"profile: cannot be written \(.*exists\)"):
+        tensorboard.TensorBoardWriter(tmp_path / "profile", 0, (), class_names=(), report_classes=())
+
+
 def test_a_missing_package_is_an_error_with_a_remedy(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     check_tensorboard(False)

@@ -10,6 +10,7 @@ from etils.epath import Path
 from unet_jax.errors import UserError
 from unet_jax.runtime import processes
 from unet_jax.storage import paths
+from unet_jax.storage.write_errors import report_write_errors
 from unet_jax.tracking.profile_steps import read_steps
 
 
@@ -40,7 +41,7 @@ class Profile:
           print_line: prints a message.
 
         Raises:
-          UserError: the run has fewer steps than LAST.
+          UserError: the run has fewer steps than LAST, or the folder cannot be made.
         """
         self._folder, self._print_line = workdir / "profile", print_line
         steps = f"--profile_steps={self._first}:{self._last}"
@@ -49,6 +50,9 @@ class Profile:
         if 0 < self._first <= start_step:
             print_line(f"{steps}: the run is at step {start_step} already; no trace is written")
             self._first = self._last = 0
+        if self._first and processes.process_index() == 0:
+            with report_write_errors():
+                self._folder.mkdir(parents=True, exist_ok=True)
 
     @contextlib.contextmanager
     def around(self, step: int) -> Iterator[None]:

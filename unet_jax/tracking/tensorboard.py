@@ -14,6 +14,7 @@ from unet_jax.errors import UserError
 from unet_jax.plotting import drawing, panels
 from unet_jax.storage import paths
 from unet_jax.storage.paths import PathLike
+from unet_jax.storage.write_errors import report_write_errors
 
 # The number of images that are drawn, spread evenly over val.
 NUM_PICTURES = 4
@@ -55,6 +56,9 @@ class TensorBoardWriter:
       class_names: one per channel of the network.
       report_classes: names of the classes to draw.
       palette: the data set's colours.
+
+    Raises:
+      UserError: the folder cannot be made.
     """
 
     def __init__(
@@ -72,6 +76,9 @@ class TensorBoardWriter:
 
         self._folder, self._filling = Path(folder), contextlib.ExitStack()
         self._local = self._filling.enter_context(paths.via_local_folder(self._folder))
+        with report_write_errors():
+            # The writer would fail in another thread.
+            self._local.mkdir(parents=True, exist_ok=True)
         self._writer = SummaryWriter(str(self._local), purge_step=start_step + 1)
         self._source, self._names = source, class_names
         self._report_channels = [class_names.index(name) for name in report_classes]

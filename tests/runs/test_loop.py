@@ -20,7 +20,7 @@ from unet_jax.data.loading import train_pipeline
 from unet_jax.errors import UserError
 from unet_jax.experiment import build
 from unet_jax.experiment.build import build_experiment
-from unet_jax.runs import evaluate_and_save, loop
+from unet_jax.runs import evaluate_and_save, loop, training_run
 from unet_jax.runs.patience import out_of_patience
 from unet_jax.runs.stop_signal import Interrupted
 from unet_jax.runtime import out_of_memory
@@ -160,6 +160,24 @@ def test_a_state_whose_scoring_fails_is_saved_and_scored_first(
         for workdir in (tmp_path, trained[0])
     )
     assert scores == wanted
+
+
+def test_where_the_second_of_two_scores_fails_no_row_is_written_twice(config, tmp_path, monkeypatch):
+    config.optim.ema_decay = 0.5
+    summaries = iter([{"iou_pooled/mean": 0.5}, None, {"iou_pooled/mean": 0.5}, {"iou_pooled/mean": 0.4}])
+
+    def evaluate(*_, **__):
+        if (summary := next(summaries)) is None:
+            raise OutOfMemory("it does not fit")
+        return summary, []
+
+    monkeypatch.setattr(evaluate_and_save, "evaluate", evaluate)
+    with training_run.open_training_run(config, tmp_path) as run:
+        with pytest.raises(OutOfMemory):
+            evaluate_and_save.evaluate_and_save(run, 3, scored=True)
+        evaluate_and_save.evaluate_and_save(run, 3, scored=True)
+    rows = [(row["step"], row["split"]) for row in read_metrics(tmp_path / "metrics.jsonl")]
+    assert sorted(rows) == [(3, "val"), (3, "val_ema")]
 
 
 @pytest.mark.parametrize(("key", "value"), [("train.batch_size", 10**9), ("model.widths", (2**16,) * 3)])

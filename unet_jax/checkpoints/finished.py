@@ -82,10 +82,9 @@ def _why_not_finished(path: Path) -> str | None:
         return "not a folder"
     missing = [part for part in PARTS if not (path / part).exists()]
     if len(missing) == len(PARTS):
-        if not path.exists():
-            # The run that trains has deleted it in this moment.
-            return None
-        return "no checkpoint in it" if _entries(path) else "an empty folder"
+        reason = "no checkpoint in it" if _entries(path) else "an empty folder"
+        # The run that trains may delete it in this moment.
+        return reason if path.exists() else None
     if paths.in_bucket(path) and not (path / COMMITTED).exists():
         return NOT_SAVED
     if missing:

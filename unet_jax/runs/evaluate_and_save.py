@@ -67,17 +67,20 @@ def score_what_is_left(run: TrainingRun) -> None:
 
 def _score_on_val(run: TrainingRun, step: int, state: TrainState) -> float:
     """Scores the weights, and their moving average if there is one; returns the score that `eval.weights` asks for."""
-    scores = {}
+    summaries = {}
     for split, variables in state.variables_to_score(run.config.eval.weights).items():
         predictor = create_predictor(
             run.config, run.parts.module, data_facts(run.parts.dataset), variables, devices=run.devices
         )
         on_image = run.tensorboard.keep_masks if run.tensorboard else None
-        summary, _ = evaluate(predictor, run.val_source, batch_size=run.config.eval.batch_size, on_image=on_image)
-        run.writer.write(step, split, summary)
+        summaries[split], _ = evaluate(
+            predictor, run.val_source, batch_size=run.config.eval.batch_size, on_image=on_image
+        )
         if run.tensorboard:
             run.tensorboard.write_pictures(step, split)
-        scores[split] = summary["iou_pooled/mean"]
+    # Written last: where something above fails, all is scored again, and no row may be there twice.
+    for split, summary in summaries.items():
+        run.writer.write(step, split, summary)
         classes = ", ".join(run.parts.report_classes)
-        run.progress.print(f"step {step}: mean IoU {scores[split]:.4f} on {split} ({classes})")
-    return scores["val"]
+        run.progress.print(f"step {step}: mean IoU {summary['iou_pooled/mean']:.4f} on {split} ({classes})")
+    return summaries["val"]["iou_pooled/mean"]

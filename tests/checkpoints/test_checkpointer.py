@@ -41,8 +41,9 @@ def test_latest_two_and_best_are_kept(directory):
         assert checkpointer.step_of("latest") == 5
         assert checkpointer.step_of("best") == 2
         assert checkpointer.step_of("4") == 4
-        with pytest.raises(UserError, match=r"checkpoint '3' .*: best, latest, 2, 4, 5$"):
-            checkpointer.step_of("3")
+        for which in ("3", "²", "-1", "9" * 5000, 3.0):
+            with pytest.raises(UserError, match=rf"checkpoint '?{which}'? .*: best, latest, 2, 4, 5$"):
+                checkpointer.step_of(which)
 
 
 def test_restores_what_was_saved_with_its_types(directory):

@@ -252,6 +252,27 @@ def test_a_run_that_was_taken_over_stops_at_its_next_step_and_writes_nothing(wor
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 1
 
 
+def test_a_step_waits_for_the_thread_that_looks(world, tmp_path, monkeypatch):
+    """After a sleep both wake up at once."""
+    looks, answered = threading.Event(), threading.Event()
+
+    def renew(*_, **__):
+        looks.set()
+        answered.wait(5)
+        return "process 1"
+
+    with hold.hold(Path(tmp_path)) as held:
+        monkeypatch.setattr(hold, "_renew", renew)
+        world.now += 100
+        thread = threading.Thread(target=held._beat)
+        thread.start()
+        looks.wait(5)
+        threading.Timer(0.1, answered.set).start()
+        with pytest.raises(UserError, match="process 1 has taken this run over"):
+            held.check()
+        thread.join()
+
+
 def test_a_run_that_was_taken_over_by_one_that_has_ended_stops_too(world, tmp_path):
     folder = Path(tmp_path)
     with hold.hold(folder) as held:
@@ -350,6 +371,17 @@ def test_a_second_start_is_refused_before_anything_is_written(config, file):
             loop.train_and_evaluate(config, file.parent)
     assert [path.name for path in file.parent.iterdir()] == [hold.NAME]
     assert file.read_bytes() == holder.content()
+
+
+def test_a_signal_ends_the_first_process_of_a_container_too(tmp_path, monkeypatch):
+    """Linux ignores the signal there where no handler is set; the workdir is free by then, so the process must end."""
+    monkeypatch.setattr(os, "kill", lambda pid, number: None)
+    with hold.hold(Path(tmp_path)):
+        handler = signal.getsignal(signal.SIGTERM)
+        with pytest.raises(SystemExit, match="143"):
+            handler(signal.SIGTERM, None)
+        assert not (tmp_path / hold.NAME).exists()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 PROGRAM = """

@@ -180,7 +180,7 @@ class Checkpointer:
         if which == "best":
             best = self.best_step()
             return steps[-1] if best is None else best
-        if not str(which).isdigit() or int(which) not in steps:
+        if str(which) not in map(str, steps):
             raise UserError(
                 f"checkpoint {which!r} is not in {self.directory}; give one of: best, latest, {', '.join(map(str, steps))}"
             )

@@ -231,11 +231,19 @@ class Hold:
             self._beat()
 
     def _beat(self) -> None:
-        """Gives a sign of life, or notices that the workdir was taken over. An error is printed once; the next call tries again."""
+        """Gives a sign of life, or notices that the workdir was taken over. Waits for another thread that does so."""
+        # But not for ever: a disk that hangs must not stop the training.
+        if self._lock.acquire(timeout=5):
+            try:
+                self._give_sign()
+            finally:
+                self._lock.release()
+        # Set last, so that `check` does not go on before the result is there.
         self._tried = time.time()
+
+    def _give_sign(self) -> None:
+        """Writes a sign of life, or sets `taken_by`. An error is printed once; the next call tries again."""
         mine = self._mine
-        if not self._lock.acquire(timeout=5):
-            return
         try:
             if mine and not self._released.is_set() and not self.taken_by:
                 # After so long a pause another process may have taken the workdir, and ended.
@@ -251,14 +259,14 @@ class Hold:
                     f"start on another machine takes the workdir over after {STALE_S} s without one",
                     file=sys.stderr,
                 )
-        finally:
-            self._lock.release()
 
     def _end(self, number: int, frame: types.FrameType | None) -> None:
         """Ends the process as SIGTERM does without a handler, but gives the workdir free first."""
         self.release()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
+        # Linux does not end the first process of a container so.
+        sys.exit(128 + number)
 
 
 def _take(path: Path, mine: Holder) -> None:

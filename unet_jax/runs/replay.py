@@ -103,7 +103,8 @@ class Replay:
             with Checkpointer(self._checkpoints, read_only=True) as checkpointer:
                 return checkpointer.step_of(which)
         last, digits = self.parts.durations.num_steps, str(which)
-        if not (digits.isascii() and digits.isdigit()) or int(digits) > last:
+        # Python makes no number of thousands of digits.
+        if not (digits.isascii() and digits.isdigit()) or len(digits) > 18 or int(digits) > last:
             raise UserError(
                 f"step {which}: {self.name} has no such step; give a whole number from 0 to {last}, best or latest"
             )

@@ -1,6 +1,5 @@
 """Checks that all processes of a run have the same config, data and devices, and see the same workdir."""
 
-import json
 import os
 from collections.abc import Sequence
 
@@ -13,6 +12,7 @@ from unet_jax.data.dataset import Dataset
 from unet_jax.errors import UserError
 from unet_jax.runs.workdir import LOCAL_PATHS, data_facts, open_workdir
 from unet_jax.runtime import parallel, processes
+from unet_jax.storage import json_file
 
 REMEDY = "give a folder that all of them share, such as one on NFS, Lustre or Filestore"
 
@@ -34,7 +34,7 @@ def check_same_job(config: ConfigDict, devices: Sequence[jax.Device] | None = No
     """
     if processes.process_count() == 1:
         return
-    keys = flatten_dict(json.loads(config.to_json()), sep=".")
+    keys = flatten_dict(json_file.plain(config.to_dict()), sep=".")
     local = parallel.local_devices(devices)
     processes.check_same(
         {f"config.{key}": value for key, value in keys.items() if key not in OF_THE_MACHINE}

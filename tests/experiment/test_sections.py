@@ -229,3 +229,10 @@ def test_lists_of_a_json_file_become_tuples():
 def test_a_section_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         read_sections(default.get_config()).train.batch_size = 3
+
+
+def test_numbers_of_numpy_become_those_of_python(config):
+    config = config.to_dict()
+    config["seed"], config["data"]["num_val"] = np.int64(3), np.int64(2)
+    sections = read_sections(config)
+    assert type(sections.seed) is type(sections.data.options["num_val"]) is int

@@ -29,6 +29,7 @@ from tests.fuzz.values import VALUES, in_short, never_fits
 from unet_jax.configs import default
 from unet_jax.data.augment.augment import augment
 from unet_jax.data.dataset import Dataset
+from unet_jax.data.datasets import listing
 from unet_jax.data.datasets.registry import load_dataset
 from unet_jax.data.loading import train_pipeline
 from unet_jax.errors import UserError
@@ -218,10 +219,11 @@ def in_python(base: Base, changes: Mapping[str, Any]) -> Outcome:
 
 
 def names_of(key: str, value: Any) -> list[str]:
-    """Returns what an error must name: the last part of a dotted key; or its value, where it is a text of some length."""
+    """Returns what an error must name: the last part of a dotted key, or its value where that is a text or a path."""
     names = [key.rstrip(".").rpartition(".")[2]]
-    if isinstance(value, str) and value.strip():
-        names.append(str(UserError(value)))
+    if isinstance(value, str):
+        shown = value if value.strip() else repr(value)
+        names += [str(UserError(shown)), listing.printable(shown), os.path.abspath(shown)]
     return names
 
 
@@ -276,6 +278,10 @@ def use_optim(sections: Sections, config: ConfigDict) -> str:
 
 def use_loss(sections: Sections, config: ConfigDict) -> str:
     loss, num_classes = sections.loss, 3
+    num_heads = len(loss.head_weights) or 1
+    if num_heads > 9:
+        # No network has so many.
+        return use_build(sections, config)
     total = create_loss(
         weights=loss.weights,
         activation=sections.model.activation,
@@ -288,7 +294,7 @@ def use_loss(sections: Sections, config: ConfigDict) -> str:
     truth = [mask, jnp.ones(mask.shape, bool)] + [jnp.full(mask.shape, 0.5)] * total.needs_weight_map
 
     def value(logits):
-        return total.from_sums(total.sums([logits] * max(1, len(loss.head_weights)), *truth))
+        return total.from_sums(total.sums([logits] * num_heads, *truth))
 
     logits = jnp.sin(jnp.arange(64.0 * num_classes)).reshape(1, 8, 8, num_classes)
     result, gradient = jax.value_and_grad(value)(logits)

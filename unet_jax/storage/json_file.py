@@ -75,7 +75,13 @@ def plain(value: Any) -> Any:
 
 
 def tuples(value: Any) -> Any:
-    """Returns a value that was read from JSON with its lists as tuples, as configs hold them. Mappings become dicts."""
+    """Returns a value as configs hold it: lists become tuples, mappings dicts, and NumPy's scalars Python's.
+
+    >>> tuples({"size": [2, np.int64(3)]})
+    {'size': (2, 3)}
+    """
+    if isinstance(value, np.generic):
+        return value.item()
     if isinstance(value, Mapping):
         return {key: tuples(item) for key, item in value.items()}
     return tuple(map(tuples, value)) if isinstance(value, list | tuple) else value

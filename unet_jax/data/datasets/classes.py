@@ -212,12 +212,12 @@ def _known_classes(class_names, num_classes, mask_values, palette) -> int:
     counts = {"num_classes": int(num_classes), "class_names": len(class_names)}
     counts |= {"palette": len(palette), "mask_values": len(mask_values)}
     counts = {setting: count for setting, count in counts.items() if count}
+    listed = ", ".join(f"{setting} has {count}" for setting, count in counts.items())
     if len(set(counts.values())) > 1:
-        listed = ", ".join(f"{setting} has {count}" for setting, count in counts.items())
         raise UserError(f"the numbers of classes differ ({listed}); make them equal or leave some out")
     known_classes = next(iter(counts.values()), 0)
     if known_classes == 1 or known_classes > VOID_ID:
-        raise UserError(f"the number of classes is {known_classes}; give 2 to {VOID_ID}, with the background")
+        raise UserError(f"the number of classes is wrong ({listed}); give 2 to {VOID_ID}, with the background")
     return known_classes
 
 

@@ -22,6 +22,7 @@ from unet_jax.data.store.sources import Subset
 from unet_jax.data.store.weight_map import check_sigma, with_weight_maps
 from unet_jax.errors import UserError
 from unet_jax.runtime import processes
+from unet_jax.storage import json_file
 from unet_jax.storage.paths import home_expanded
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
@@ -115,6 +116,7 @@ def _loader(name: str) -> Callable[..., Dataset]:
 
 
 def _load(name: str, cache_dir: str, options: dict) -> Dataset:
+    options = json_file.tuples(options)
     check_options(name, options)
     _check_root(options.get("root", ""))
     return _loader(name)(cache_dir=cache_dir, **options)

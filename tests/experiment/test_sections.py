@@ -6,6 +6,7 @@ import math
 import operator
 import re
 
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 

@@ -23,11 +23,19 @@ from unet_jax.runs.load import open_run
 
 
 def test_score_run_on_val_and_on_other_devices(trained):
+    # An earlier evaluation left these, of an image that was in val then.
+    stale = [trained[0] / f"eval/val/{name}/gone.png" for name in ("ids", "masks/anode", "overlays")]
+    for path in stale:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     scores = score.score_run(trained[0], split="val", devices=jax.local_devices()[:1])
     rows = [json.loads(line) for line in (trained[0] / "metrics.jsonl").read_text().splitlines()]
     best = max((row for row in rows if row["split"] == "val"), key=lambda row: row["iou_pooled/mean"])
     assert scores["iou_pooled/mean"] == pytest.approx(best["iou_pooled/mean"], abs=1e-6)
     assert json.loads((trained[0] / "eval/val.json").read_text())["split"] == "val"
+    assert not any(path.exists() for path in stale)
+    assert {path.stem for path in stale[0].parent.iterdir()} == {path.stem for path in stale[1].parent.iterdir()}
+    assert list(stale[2].parent.iterdir())
 
 
 def test_an_image_is_predicted_and_drawn_once(trained, config, monkeypatch):

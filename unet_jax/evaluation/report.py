@@ -10,7 +10,7 @@ from etils.epath import Path
 
 from unet_jax.data.dataset import ExampleSource
 from unet_jax.evaluation import metrics
-from unet_jax.inference.folder import MaskFolder, file_name
+from unet_jax.inference.folder import MaskFolder, file_name, remove_others
 from unet_jax.plotting import drawing, index_page, panels
 from unet_jax.plotting.text_table import format_table
 from unet_jax.segmentation import resolve_report_classes, true_masks
@@ -82,7 +82,7 @@ def save_pictures(
     """Writes pictures of an evaluation: image | truth | prediction | errors.
 
     `overlays/<id>.png` are `limit` examples spread evenly over the source. `best.png`, `median.png` and `worst.png` are
-    chosen by `iou/mean`; see `ranked_indices`. Files of the same name are replaced. The caption gives the IoU of each
+    chosen by `iou/mean`; see `ranked_indices`. Files of the same name are replaced, and other overlays removed. The caption gives the IoU of each
     reported class. An example that is drawn for several files is read and drawn once. No example is predicted again.
     `index.html` shows the examples that were drawn, the lowest IoU first.
 
@@ -105,6 +105,10 @@ def save_pictures(
         files.setdefault(index, []).append(folder / "overlays" / f"{file_name(rows[index]['id'])}.png")
     for rank, index in ranked_indices(rows).items():
         files.setdefault(index, []).append(folder / f"{rank}.png")
+    with report_write_errors():
+        remove_others(
+            folder / "overlays", {path.name.removesuffix(".png") for paths in files.values() for path in paths}
+        )
     for index, paths in files.items():
         example = source[index]
         panels_of_example = _panels(masks, example, masks.read(file_name(rows[index]["id"])))

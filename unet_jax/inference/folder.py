@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 from etils.epath import Path
@@ -318,10 +318,27 @@ class MaskFolder:
                 picture = drawing.draw_prediction(image, masks, self.report_classes, self.colours)
                 drawing.save_png(picture, self.folders[-1] / f"{name}.png")
 
+    def remove_others(self, names: Collection[str]) -> None:
+        """Removes the files of other names: an earlier evaluation left them, of images that are no longer in the split.
+
+        Raises:
+          UserError: a file cannot be removed.
+        """
+        with report_write_errors():
+            for folder in self.folders:
+                remove_others(folder, names)
+
     def read(self, name: str) -> np.ndarray:
         """Returns the masks of the reported classes that were written as NAME.png: bool `[H, W, K']`."""
         contents = ((folder / f"{name}.png").read_bytes() for folder in self._masks)
         return np.stack([np.asarray(Image.open(io.BytesIO(content))) > 0 for content in contents], -1)
+
+
+def remove_others(folder: Path, names: Collection[str]) -> None:
+    """Removes each NAME.png of a folder whose NAME is not in `names`."""
+    for path in glob(folder, "*.png"):
+        if path.name.removesuffix(".png") not in names:
+            path.unlink(missing_ok=True)
 
 
 def _png(array: np.ndarray) -> bytes:

@@ -108,7 +108,9 @@ def write_scores(
     name: str,
     progress: Callable[[int], None] = lambda num_images: None,
 ) -> dict[str, float]:
-    """Scores a split; writes OUT/NAME.json, and masks and pictures into OUT/NAME. Replaces earlier files of these names.
+    """Scores a split; writes OUT/NAME.json, and masks and pictures into OUT/NAME.
+
+    Replaces earlier files of these names. Masks and pictures of images that are no longer in the split are removed.
 
     Args:
       run: an opened run.
@@ -137,6 +139,7 @@ def write_scores(
 
     def write() -> None:
         report.write_json(out / f"{name}.json", summary, rows, **about)
+        masks.remove_others({file_name(row["id"]) for row in rows})
         report.save_pictures(masks, source, rows, out / name, limit=run.config.eval.num_pictures)
 
     # `evaluate` sums over all processes, so every process has written its masks by now.

@@ -13,6 +13,7 @@ from PIL import Image
 
 from unet_jax.configs import default
 from unet_jax.data.datasets.image_folder import load_image_folder
+from unet_jax.errors import UserError
 from unet_jax.programs import check as program
 
 ROOT = Path(__file__).parents[2]
@@ -87,6 +88,18 @@ def test_out_that_cannot_be_written_hides_nothing(filled, tmp_path):
     *errors, last = done.stderr.splitlines()
     assert any("images/x.png" in line for line in errors)
     assert last == line
+
+
+def test_out_among_the_data_is_refused(filled, tmp_path):
+    (tmp_path / "link").symlink_to(filled.root / "masks")
+    try:
+        for out in (filled.root / "images", filled.root / "masks/new", tmp_path / "link"):
+            program.FLAGS(["check", f"--out={out}"])
+            with pytest.raises(UserError, match=r"--out=\S* lies in \S*/(images|masks), .*another folder"):
+                program.main(str(filled.root))
+    finally:
+        program.FLAGS.unparse_flags()
+        program.FLAGS["out"].unparse()
 
 
 def test_flags_are_the_keys_of_the_config():

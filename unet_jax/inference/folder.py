@@ -21,7 +21,7 @@ from unet_jax.inference.predictor import Predictor, forward
 from unet_jax.inference.throughput import ThroughputMeter
 from unet_jax.plotting import drawing, index_page
 from unet_jax.segmentation import to_masks
-from unet_jax.storage.paths import expand, glob, in_bucket, to_path, write_whole
+from unet_jax.storage.paths import expand, glob, is_below, is_same, to_path, write_whole
 from unet_jax.storage.write_errors import report_write_errors
 
 # The folders of the results.
@@ -138,11 +138,11 @@ def _check_out(out_dir: Path, inputs: Sequence[str | os.PathLike], paths: Sequen
         raise UserError(f"--out={out_dir} is a file; give a folder")
     results = [out_dir / name for name in (IDS, MASKS, OVERLAYS)]
     for parent, path in {path.parent: path for path in reversed(paths)}.items():
-        if _is_same(parent, out_dir) or any(_is_below(parent, result) for result in results if result.exists()):
+        if is_same(parent, out_dir) or any(is_below(parent, result) for result in results if result.exists()):
             raise UserError(f"--out={out_dir} holds the image {path}; give another folder for the masks")
     for folder in (path for path in (expand(given, "image") for given in inputs) if path.is_dir()):
         # A link may lead a folder of results there, too.
-        if any(_is_below(place, folder) for place in (out_dir, *results)):
+        if any(is_below(place, folder) for place in (out_dir, *results)):
             raise UserError(
                 f"--out={out_dir} is inside the folder of the images, {folder}, and the masks could be taken for images "
                 "later; give a folder outside of it"
@@ -156,22 +156,6 @@ def _check_out(out_dir: Path, inputs: Sequence[str | os.PathLike], paths: Sequen
         raise UserError(
             f"--out={out_dir} is a data folder: it holds images/, and the masks could mix with its masks/; give another folder"
         )
-
-
-def _is_below(path: Path, folder: Path) -> bool:
-    """Returns True if `path`, which need not exist, is below an existing folder, by whatever name or link."""
-    if in_bucket(path) or in_bucket(folder):
-        return f"{path}/".startswith(f"{folder}/")
-    real = Path(os.path.realpath(path))
-    # Compared by the file system, which may ignore case, and may mount a folder in two places.
-    return any(_is_same(parent, folder) for parent in (real, *real.parents))
-
-
-def _is_same(path: Path, other: Path) -> bool:
-    """Returns True if both paths lead to one file or folder that exists."""
-    if in_bucket(path) or in_bucket(other):
-        return path == other
-    return path.exists() and other.exists() and os.path.samefile(path, other)
 
 
 def list_inputs(

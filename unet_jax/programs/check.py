@@ -79,6 +79,11 @@ def main(root: str) -> None:
     if len(window) != 2 or not all(isinstance(n, int) and n > 0 for n in window):
         raise UserError(f"--patch={window}: give (height, width) in pixels, two whole numbers above 0")
     out = None if FLAGS.out is None else paths.expand(FLAGS.out, "--out")
+    for folder in (paths.to_path(root) / name for name in ("images", FLAGS.masks_dir, "instances")):
+        if out is not None and folder.is_dir() and paths.is_below(out, folder):
+            raise UserError(
+                f"--out={FLAGS.out} lies in {folder}, and the pictures would be taken for data; give another folder"
+            )
     survey = survey_folder(root, **{name: getattr(FLAGS, name) for name in OPTIONS})
     warnings = find_warnings(survey, window)
     if survey.images:

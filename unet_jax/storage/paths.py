@@ -179,6 +179,22 @@ def glob(folder: Path, pattern: str) -> list[Path]:
     return sorted(path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
+def is_below(path: Path, folder: Path) -> bool:
+    """Returns True if `path`, which need not exist, is below an existing folder, by whatever name or link."""
+    if in_bucket(path) or in_bucket(folder):
+        return f"{path}/".startswith(f"{folder}/")
+    real = Path(os.path.realpath(path))
+    # Compared by the file system, which may ignore case, and may mount a folder in two places.
+    return any(is_same(parent, folder) for parent in (real, *real.parents))
+
+
+def is_same(path: Path, other: Path) -> bool:
+    """Returns True if both paths lead to one file or folder that exists."""
+    if in_bucket(path) or in_bucket(other):
+        return path == other
+    return path.exists() and other.exists() and os.path.samefile(path, other)
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Writes a file in one move. A reader sees the old content or the new; a crash never leaves half a file.
 

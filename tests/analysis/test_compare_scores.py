@@ -90,6 +90,17 @@ def test_scores_of_other_images(make):
         comparison.compare(dirs)
 
 
+def test_scores_on_other_data_than_the_runs_are_named(make, capsys):
+    dirs = [make("a"), make("b", seed=1)]
+    comparison.compare(dirs)
+    assert "other data" not in capsys.readouterr().out
+    for run in dirs:
+        write_scores(run, "val", some_counts(6, 0), fingerprint="cd" * 32)
+    comparison.compare(dirs)
+    named = [line for line in capsys.readouterr().out.splitlines() if "other data" in line]
+    assert [f"{run}/eval/val.json" in line for run, line in zip(dirs, named, strict=True)] == [True, True]
+
+
 def test_missing_scores_are_made_of_the_whole_images_trained_on(tmp_path, cache_dir, capsys):
     """A network of zeros predicts background everywhere, so it misses all pixels of the other classes."""
     config = default.get_config()

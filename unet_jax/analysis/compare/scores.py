@@ -58,7 +58,8 @@ def choose_splits(runs: Sequence[Run], splits: Sequence[str] = ()) -> tuple[str,
 def of_runs(runs: Sequence[Run], splits: Sequence[str], *, overwrite: bool = False) -> dict[tuple[Path, str], Scored]:
     """Returns the scores of every run on every split, by workdir and split.
 
-    Scores are read from `WORKDIR/eval/SPLIT.json`. A missing file is made by scoring the run, as `score_run` does.
+    Scores are read from `WORKDIR/eval/SPLIT.json`. A missing file is made by scoring the run, as `score_run` does. A printed
+    note names a file of scores on other data than the run's.
 
     Args:
       runs: runs on the same data.
@@ -80,6 +81,9 @@ def of_runs(runs: Sequence[Run], splits: Sequence[str], *, overwrite: bool = Fal
         _score(run, split, f"scoring {place} of {len(missing)}: {run.workdir.name}, {split}")
     scored = {(run.workdir, split): _read(run, path) for run, split, path in wanted}
     _check_same_images(runs, scored)
+    for run, split, path in wanted:
+        if scored[run.workdir, split].fingerprint != run.facts["fingerprint"]:
+            print(f"note: {path} holds scores on other data than the run's (their contents or options differ)")
     return scored
 
 

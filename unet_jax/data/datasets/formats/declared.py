@@ -32,6 +32,9 @@ MAGIC = {
     "HDF5": (b"\x89HDF",),
     "ZIP": (b"PK\x03\x04",),
     "gzip": (b"\x1f\x8b",),
+    # What a clone without the files holds, and what a server sends in place of a file.
+    "Git LFS": (b"version https://git-lfs",),
+    "HTML": (b"<!DOCTYPE", b"<!doctype", b"<html"),
 }
 
 _XMP_ORIENTATION = re.compile(rb"""tiff:Orientation\s*(?:=\s*["']|>)\s*([0-9])""")

@@ -32,6 +32,8 @@ def test_splits_are_chosen_as_run_eval_does(make, capsys):
         ({"step": LATER}, "step 6, not 3"),
         ({"mode": "fast"}, "mode fast, not accurate"),
         ({"level": 1}, "level 1, not 0"),
+        # The run was trained anew in its folder.
+        ({"checkpoint_sha256": "ab" * 32}, "a checkpoint with other contents"),
         ({"step": None}, "KeyError.*step"),
         ({"num": 5}, "5 images.*6"),
         ({"counts": ("tp",)}, "pixel counts"),
@@ -121,6 +123,7 @@ def test_missing_scores_are_made_of_the_whole_images_trained_on(tmp_path, cache_
     content = json.loads((workdir / "eval/train.json").read_text())
     source = dataset.source("train")
     assert len(content["images"]) == len(source) == 3
+    assert content["checkpoint_sha256"] == runs.open_runs([workdir])[0].checkpoint_sha256
     for row, example in zip(content["images"], source, strict=False):
         assert row["id"] == example["id"]
         assert [row[f"fn/{name}"] for name in NAMES] == [0, *((example["mask"] == k).sum() for k in (1, 2))]

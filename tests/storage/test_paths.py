@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import resource
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,18 @@ def test_a_pipe_and_a_lost_link_are_no_files(folder):
     for name, says in (("pipe", "pipe"), ("lost", "link whose target is gone")):
         with pytest.raises(OSError, match=says):
             paths.read_if_there(EPath(folder / name))
+
+
+def test_a_full_disk_is_an_error_with_the_name_of_the_file(folder):
+    kept, limits = paths.Path(folder / "kept"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    kept.write_text("old")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        for write in (lambda: paths.write_whole(kept, b"x" * 100), lambda: paths.append(kept, "x" * 100)):
+            with pytest.raises(OSError, match="File too large") as caught:
+                write()
+            assert caught.value.filename == str(kept)
+            assert [path.name for path in folder.iterdir()] == ["kept"]
+            assert kept.read_text().startswith("old")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)

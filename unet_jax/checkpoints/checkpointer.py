@@ -24,6 +24,7 @@ from unet_jax.checkpoints.tree import leaf_digest, leaf_digests, leaf_name, name
 from unet_jax.errors import UserError
 from unet_jax.runtime import processes
 from unet_jax.storage import paths
+from unet_jax.storage.digests import json_sha256
 from unet_jax.storage.paths import PathLike
 from unet_jax.storage.plain_folder import plain_folder
 from unet_jax.storage.write_errors import report_write_errors, translate_bucket_error
@@ -204,6 +205,10 @@ class Checkpointer:
     def leaf_names(self, step: int) -> set[str]:
         """Returns the names of all leaves saved at `step`, such as "params/enc_0/conv_0/kernel". Reads no array."""
         return set(self._digests(step))
+
+    def sha256(self, step: int) -> str:
+        """Returns the sha256 of what was saved at `step`, from the digests of its leaves. Reads no array."""
+        return json_sha256(self._digests(step))
 
     def verify_score(self, step: int) -> None:
         """Checks the score of a checkpoint.

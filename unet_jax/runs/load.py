@@ -33,6 +33,7 @@ class Run:
       step: the step that was restored.
       weights: "raw" or "ema".
       predictor: the network of that step.
+      checkpoint_sha256: what the step's checkpoint holds; "" for a shipped network.
     """
 
     config: ConfigDict
@@ -40,6 +41,7 @@ class Run:
     step: int
     weights: str
     predictor: Predictor
+    checkpoint_sha256: str = ""
 
 
 def load_predictor(
@@ -170,15 +172,15 @@ def open_run(
     variables = jax.eval_shape(select_heads(module, mode, level).init, jax.random.key(0), images)
     like = {"ema": dict(variables)} if weights == "ema" else dict(variables)
 
-    def read(checkpointer: Checkpointer, step: int) -> dict:
+    def read(checkpointer: Checkpointer, step: int) -> tuple[dict, str]:
         if checkpoint == "best" and checkpointer.best_step() is None:
             print(f"note: no checkpoint of {folder} was scored yet; taking the latest, of step {step}")
-        return checkpointer.restore(step, like)
+        return checkpointer.restore(step, like), checkpointer.sha256(step)
 
-    step, restored = read_chosen(folder / "checkpoints", checkpoint, read)
+    step, (restored, sha256) = read_chosen(folder / "checkpoints", checkpoint, read)
     restored = restored["ema"] if weights == "ema" else restored
     predictor = create_predictor(config, module, facts, restored, mode=mode, level=level, devices=devices)
-    return Run(config, facts, step, weights, predictor)
+    return Run(config, facts, step, weights, predictor, sha256)
 
 
 def open_shipped(

@@ -132,10 +132,10 @@ def write_scores(
         on_image=lambda id_, *predicted: masks.write(file_name(id_), *predicted),
         progress=progress,
     )
-    about = {"split": split, "step": run.step, "mode": predictor.mode, "level": predictor.level}
+    about: dict[str, Any] = {"split": split, "step": run.step, "mode": predictor.mode, "level": predictor.level}
     if run.config.optim.ema_decay:
         about["weights"] = run.weights
-    about["fingerprint"] = dataset.fingerprint
+    about |= {"checkpoint_sha256": run.checkpoint_sha256, "fingerprint": dataset.fingerprint}
 
     def write() -> None:
         report.write_json(out / f"{name}.json", summary, rows, **about)

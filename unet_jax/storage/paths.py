@@ -207,11 +207,22 @@ def write_whole(path: Path, content: bytes) -> None:
     # Not the process id: two machines may have the same one.
     # Without the name of the file, which may have the greatest length already.
     working = path.with_name(f".{uuid.uuid4().hex}")
+    with _naming(path):
+        try:
+            working.write_bytes(content)
+            working.replace(path)
+        finally:
+            working.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Gives an `OSError` the name of the file that cannot be written: a full disk gives none, a file made for a moment its own."""
     try:
-        working.write_bytes(content)
-        working.replace(path)
-    finally:
-        working.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        error.filename = os.fspath(path)
+        raise
 
 
 def create_whole(path: Path, content: bytes) -> bool:
@@ -294,7 +305,7 @@ def append(path: Path, text: str) -> None:
         # The mode "a" of gcsfs loses the old content.
         path.write_text(read_if_there(path) + text)
         return
-    with path.open("a") as file:
+    with _naming(path), path.open("a") as file:
         file.write(text)
 
 

@@ -34,6 +34,7 @@ class Run:
       config: its config.
       facts: facts of its data, from `versions.json`.
       step: step of its best checkpoint.
+      checkpoint_sha256: what that checkpoint holds.
       keys: its config by dotted key, without the seed and the keys that no result depends on. "imports" is a digest of the
         contents of the files that the run imported.
     """
@@ -42,6 +43,7 @@ class Run:
     config: ConfigDict
     facts: dict
     step: int
+    checkpoint_sha256: str
     keys: dict[str, Any]
 
     @property
@@ -112,6 +114,7 @@ def _open(workdir) -> Run:
     config, facts = folder.load_config(workdir), folder.load_facts(workdir)
     with Checkpointer(workdir / "checkpoints", read_only=True) as checkpointer:
         step, latest = checkpointer.step_of("best"), checkpointer.latest_step()
+        sha256 = checkpointer.sha256(step)
     num_steps = read_sections(config).resolve_durations(facts["splits"].get("train", 1)).num_steps
     if (workdir / "metrics.jsonl").exists() and latest < num_steps and not config.train.patience:
         print(f"note: {workdir} is not finished (step {latest} of {num_steps})")
@@ -123,7 +126,7 @@ def _open(workdir) -> Run:
     }
     if imported := _imported(workdir):
         keys["imports"] = imported
-    return Run(workdir, config, facts, step, keys)
+    return Run(workdir, config, facts, step, sha256, keys)
 
 
 def _imported(workdir: Path) -> str:

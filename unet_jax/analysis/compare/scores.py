@@ -98,6 +98,9 @@ def _unusable(run: Run, split: str, path: Path) -> str:
         expected = {"step": run.step, "mode": run.config.eval.mode, "level": 0}
         expected |= {"weights": run.config.eval.weights} if run.config.optim.ema_decay else {}
         other = [f"{key} {content[key]}, not {value}" for key, value in expected.items() if content[key] != value]
+        # A run that was trained anew in this folder has the same steps. Earlier versions have not recorded it.
+        if content.get("checkpoint_sha256", run.checkpoint_sha256) != run.checkpoint_sha256:
+            other.append("a checkpoint with other contents")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         return f"is not a file of scores ({type(error).__name__}: {error})"
     if other:

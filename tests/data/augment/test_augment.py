@@ -155,5 +155,5 @@ def test_a_constant_window_stays_finite():
 
 @pytest.mark.parametrize(("option", "value"), [("noise", -0.1), ("contrast", 1.0)])
 def test_wrong_strengths_are_named(option, value):
-    with pytest.raises(UserError, match=rf"augment\.{option}={value}: "):
+    with pytest.raises(UserError, match=rf"augment\.{option} {value}: "):
         augment(KEYS[0], example(), **{option: value})

@@ -59,20 +59,14 @@ def test_the_public_reader_gives_red_green_and_blue(tmp_path, monkeypatch):
     colours = np.array([[[255, 0, 0], [0, 0, 255]]], np.uint8)
     Image.fromarray(colours).save(tmp_path / "a.png")
     np.testing.assert_array_equal(unet_jax.read_image("~/a.png"), colours)
-
-
-def test_a_pipe_is_not_waited_for(tmp_path):
-    os.mkfifo(tmp_path / "a.png")
-    for path in (tmp_path / "a.png", "/dev/zero"):
-        with pytest.raises(UserError, match=r"cannot be read \(a pipe, a socket or a device"):
-            unet_jax.read_image(path)
     assert unet_jax.read_image is image_files.read_image
     assert "read_image" in unet_jax.__all__
 
 
 def test_what_is_no_file_is_named(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
-    for path, says in ((tmp_path / "pipe.png", r"pipe\.png: .*a named pipe"), (tmp_path, "directory")):
+    no_file = r"cannot be read \(a pipe, a socket or a device"
+    for path, says in ((tmp_path / "pipe.png", no_file), ("/dev/zero", no_file), (tmp_path, "directory")):
         for read in (unet_jax.read_image, image_files.read_mask):
             with pytest.raises(UserError, match=says):
                 read(path)

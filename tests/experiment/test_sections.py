@@ -30,11 +30,11 @@ RANGES = {
     "optim.accumulate": (1, math.inf),
     "optim.plateau_patience": (1, 2**31 - 1),
     "eval.batch_size": (1, math.inf),
-    "eval.pad_multiple": (1, math.inf),
+    "eval.pad_multiple": (1, 2**14),
     "eval.num_pictures": (0, math.inf),
     "checkpoint.every": (0, math.inf),
     "checkpoint.latest": (1, math.inf),
-    "data.num_threads": (1, math.inf),
+    "data.num_threads": (1, 1024),
     "data.cache_bytes": (0, math.inf),
 }
 
@@ -233,7 +233,7 @@ def test_a_section_cannot_be_changed():
 
 
 def test_numbers_of_numpy_become_those_of_python(config):
-    config = config.to_dict()
+    config = default.get_config().to_dict()
     config["seed"], config["data"]["num_val"] = np.int64(3), np.int64(2)
-    sections = read_sections(config)
-    assert type(sections.seed) is type(sections.data.options["num_val"]) is int
+    checked = read_sections(config)
+    assert type(checked.seed) is type(checked.data.options["num_val"]) is int

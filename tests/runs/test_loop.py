@@ -20,7 +20,7 @@ from unet_jax.data.loading import train_pipeline
 from unet_jax.errors import UserError
 from unet_jax.experiment import build
 from unet_jax.experiment.build import build_experiment
-from unet_jax.runs import evaluate_and_save, loop
+from unet_jax.runs import evaluate_and_save, loop, training_run
 from unet_jax.runs.patience import out_of_patience
 from unet_jax.runs.stop_signal import Interrupted
 from unet_jax.runtime import out_of_memory
@@ -220,7 +220,9 @@ def test_a_damaged_checkpoint_changes_nothing_in_the_end(trained, config, final_
     assert (workdir / "checkpoints_damaged/6/digests").is_dir()
 
 
-def test_finished_run_is_scored_again_without_training(trained, config, final_state, capsys):
+def test_finished_run_is_scored_again_without_training(trained, config, final_state, capsys, monkeypatch):
+    # The starts before have said it.
+    monkeypatch.setattr(training_run, "note_of_change", lambda *_: "not bit-equal from here")
     before = final_state(trained[0])
     summary = loop.train_and_evaluate(config, trained[0])
     assert summary["iou_pooled/mean"] == trained[1]["iou_pooled/mean"]
@@ -228,6 +230,7 @@ def test_finished_run_is_scored_again_without_training(trained, config, final_st
     printed = capsys.readouterr().out
     assert "6 steps of 4 images (4 epochs of 6 images), evaluated every 3 steps" in printed
     assert "mean of anode, cathode" in printed
+    assert "not bit-equal" not in printed
 
 
 def test_a_run_out_of_patience_ends_early_and_for_good(config, monkeypatch, tmp_path, capsys):

@@ -169,6 +169,7 @@ def test_the_network_checks_its_options_before_there_are_data(key, value):
         ),
         ({"model.encoder_weights": "x.npz"}, ("model.encoder_weights=x.npz", "model.encoder")),
         ({"optim.accumulate": 3}, ("train.batch_size 8", "optim.accumulate 3")),
+        ({"train.batch_size": 2**19, "data.patch": (64, 64)}, ("train.batch_size 524288", "data.patch (64, 64)")),
         ({"loss.weights.bce_dice": 1.0}, ("bce_dice", "model.activation", "'softmax'")),
         ({"loss.weights.focal": 1.0, "loss.options.focal.gamma": -1.0}, ("loss.options.focal.gamma", "-1.0")),
         ({"train.num_epochs": 2.0}, ("train.num_steps=320", "train.num_epochs=2.0")),
@@ -232,7 +233,7 @@ def test_a_section_cannot_be_changed():
         read_sections(default.get_config()).train.batch_size = 3
 
 
-def test_numbers_of_numpy_become_those_of_python(config):
+def test_numbers_of_numpy_become_those_of_python():
     config = default.get_config().to_dict()
     config["seed"], config["data"]["num_val"] = np.int64(3), np.int64(2)
     checked = read_sections(config)

@@ -55,6 +55,8 @@ PATH = Domain(
     lambda value: isinstance(value, str) and (not value or not value.isspace()), "give a path, or '' for none"
 )
 SIDE = whole(1, MOST_SIDE)
+# The most pixels of a step. The devices count them in int32.
+MOST_PIXELS = 2**31 - 1
 # More threads only wait for each other.
 THREADS = whole(1, 1024)
 NOT_GIVEN = "0 for not given"
@@ -384,6 +386,13 @@ class Sections:
             raise UserError(
                 f"train.batch_size {self.train.batch_size} is not a multiple of optim.accumulate {optim.accumulate}, the "
                 "number of micro-batches in a step; change one of them"
+            )
+        height, width = self.loading.patch
+        pixels = self.train.batch_size * height * width
+        if pixels > MOST_PIXELS:
+            raise UserError(
+                f"train.batch_size {self.train.batch_size} and data.patch {self.loading.patch}: a step has {pixels} pixels, and "
+                f"can have {MOST_PIXELS}; make one of them smaller"
             )
         self._check_tables()
 

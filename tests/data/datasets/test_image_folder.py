@@ -166,6 +166,18 @@ def test_prepared_anew_only_when_contents_change(folder, monkeypatch):
     assert len(prepared) == 4
 
 
+def test_ids_that_no_mask_holds_are_warned_of(folder, capfd):
+    folder.pair("a", mask=(IDS > 0).astype(np.uint8) * 31)
+    for options, number in (({}, 1), ({"num_classes": 32}, 0), ({"mask_values": (31, 0)}, 0)):
+        folder.create(**options)
+        assert (
+            len(re.findall(r"warning: .* no mask holds the ids 1, 2, .*mask_values", capfd.readouterr().err)) == number
+        )
+    folder.pair("a", mask=np.zeros_like(IDS))
+    folder.create()
+    assert "warning" not in capfd.readouterr().err
+
+
 def test_copies_in_different_splits_are_warned_of(folder, capfd):
     folder.pair("a"), folder.pair("b"), folder.pair("c", image=GREY[::-1].copy())
     folder.write("index.csv", "id,split\na,train\nb,train\nc,val\n")

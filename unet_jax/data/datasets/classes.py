@@ -9,6 +9,7 @@ import numpy as np
 from unet_jax.checks import is_whole
 from unet_jax.data.datasets import instance_labels
 from unet_jax.data.datasets.image_files import Palette
+from unet_jax.data.datasets.palettes import few
 from unet_jax.errors import UserError, collect_errors, raise_error
 from unet_jax.segmentation import VOID_ID
 
@@ -193,6 +194,23 @@ def find_inverted(
     return [
         f"the background (class 0) has only {background / (background + objects):.0%} of the pixels, fewer than class 1; if "
         f"they are exchanged, {remedy}, else give class_names that say what class 0 is"
+    ]
+
+
+def find_gaps(pixels: Sequence[int], num_classes: int) -> list[str]:
+    """Returns a warning if ids below the largest one are in no mask, else nothing.
+
+    Args:
+      pixels: number of pixels by class id, in all masks.
+      num_classes: number of classes K, counted in the masks.
+    """
+    absent = [k for k in range(num_classes) if not pixels[k]]
+    # Where all masks are background, K is 2 all the same.
+    if not absent or not any(pixels[1:VOID_ID]):
+        return []
+    return [
+        f"the largest id in the masks is {num_classes - 1}, so there are {num_classes} classes, but no mask holds the ids "
+        f"{few(absent)}; if the values of the masks are not the ids of classes, set mask_values, else class_names or num_classes"
     ]
 
 

@@ -134,13 +134,14 @@ def dataset_from_files(
 
     facts = remember(checked, survey, cache_dir)
     pixels = facts.pop("pixels")
-    for line in find_copies(rows, digests):
-        print(f"warning: {line}", file=sys.stderr)
+    warnings = find_copies(rows, digests)
     # Where the reader takes `mask_values`, the user decides what the classes are.
     if "mask_values" in reading:
         names, values = class_names, reading["mask_values"]
-        for line in classes.find_inverted(pixels, facts["num_classes"], names, values, palette):
-            print(f"warning: {line}", file=sys.stderr)
+        warnings += classes.find_inverted(pixels, facts["num_classes"], names, values, palette)
+        warnings += [] if known_classes else classes.find_gaps(pixels, facts["num_classes"])
+    for line in warnings:
+        print(f"warning: {line}", file=sys.stderr)
     config = facts | dict(reading) | {"overlapping": False, "instances": instances}
     return Dataset(
         name=builder_cls.name,

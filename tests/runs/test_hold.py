@@ -64,7 +64,9 @@ def take(file):
 
 def test_a_running_holder_keeps_its_workdir(world, file):
     file.write_bytes(OTHER.content())
-    with pytest.raises(UserError, match=rf"^--workdir={file.parent} .*process 4242 on node7 .*2026.*--workdir$"):
+    with pytest.raises(
+        UserError, match=rf"^--workdir={file.parent} .*process 4242 on node7 .*2026.*in a copy .*running\.json$"
+    ):
         hold._take(file, Holder.of_this_process())
     assert file.read_bytes() == OTHER.content()
     assert world.now == 0

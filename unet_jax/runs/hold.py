@@ -41,7 +41,7 @@ BEAT_S = 15
 STALE_S = 60
 # Seconds from one look at another holder's file to the next.
 POLL_S = 2
-REMEDY = "wait until it ends, stop it, or give another --workdir"
+REMEDY = "wait until it ends, stop it, or give another --workdir; in a copy of its folder, remove running.json"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -159,7 +159,7 @@ def of_json(rng: random.Random, text: str) -> Mutation:
     if way == "bytes":
         name = rng.choice([name for name in BYTES if name != "a bit flipped"])
         changed = BYTES[name](rng, text.encode())
-        return Mutation(name, lambda at: write(at, changed), unknowable=_parses(changed))
+        return Mutation(name, lambda at: write(at, changed), unknowable=parses(changed))
     if way == "BOM":
         return Mutation(way, lambda at: write(at, b"\xef\xbb\xbf" + text.encode()))
     if way == "UTF-16":
@@ -215,7 +215,8 @@ def _places(tree: Any, at: tuple = ()) -> list[tuple]:
     return [at, *(place for key, value in items for place in _places(value, (*at, key)))]
 
 
-def _parses(content: bytes) -> bool:
+def parses(content: bytes) -> bool:
+    """Returns True for JSON."""
     try:
         json.loads(content)
     except ValueError:

@@ -17,7 +17,7 @@ import select
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from tests.fuzz import outcomes
 from tests.fuzz.outcomes import Outcome
 
 ROOT = Path(__file__).parents[2]
+# Programs of a few pixels compile longer than they run.
+JAX = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 # What an answer can be.
 RETURNED, REFUSED, TRACEBACK, CRASH, HANG = "returned", "refused", "traceback", "crash", "hang"
 
@@ -76,10 +78,16 @@ class Worker:
       module: the module whose function `answer` is called, e.g. "tests.fuzz.images".
       limit_s: seconds that an answer may take; the first one may take a minute longer, for the imports.
       memory_bytes: the address space that the process may use; 0 for no limit.
+      environment: more variables of the process's environment.
     """
 
-    def __init__(self, module: str, *, limit_s: float = 30, memory_bytes: int = 0):
+    def __init__(
+        self, module: str, *, limit_s: float = 30, memory_bytes: int = 0, environment: Mapping[str, str] | None = None
+    ):
         self._module, self._limit_s, self._memory_bytes = module, limit_s, memory_bytes
+        self._environment = (
+            os.environ | JAX | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"} | (environment or {})
+        )
         self._process: subprocess.Popen[bytes] | None = None
 
     def ask(self, request: Any) -> dict[str, Any]:
@@ -102,9 +110,8 @@ class Worker:
         return json.loads(line)
 
     def _start(self) -> subprocess.Popen[bytes]:
-        environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "JAX_PLATFORMS": "cpu"}
         words = [sys.executable, "-m", "tests.fuzz.worker", self._module, str(self._memory_bytes)]
-        return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._environment)
 
     def close(self) -> None:
         """Ends the process; the next request starts another one."""

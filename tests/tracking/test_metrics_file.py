@@ -90,6 +90,7 @@ def test_what_a_crash_left_is_dropped_and_said(tmp_path, capsys):
         b'{"step": 1, "split": "val", "iou_pooled/mean": 1e999}',
         b'{"step": 1, "split": "val", "loss": 1' + b"0" * 400 + b"}",
         b"\xff\xfe\x00",
+        b'{"step": 1, "split": "v\xff\xfeal"}',
         b"[" * 100_000,
     ],
 )

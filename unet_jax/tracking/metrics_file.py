@@ -88,7 +88,8 @@ def _lines(path: Path) -> list[str]:
 def _parse(line: str) -> dict[str, Any] | None:
     """Returns the row of a line, or None for a line that is none: cut off, empty, or not as `MetricWriter` writes it."""
     try:
-        row = json.loads(line)
+        # `_line` writes ASCII alone: other characters are damage, even within a name.
+        row = json.loads(line) if line.isascii() else None
     except (ValueError, RecursionError):
         return None
     right = isinstance(row, dict) and type(row.get("step")) is int and isinstance(row.get("split"), str)

@@ -20,6 +20,7 @@ KINDS = {
     "4:2:0": {"subsampling": 2},
     "progressive": {"progressive": True},
     "restarts": {"restart_marker_rows": 1},
+    "progressive with restarts": {"progressive": True, "restart_marker_rows": 1},
     "rgb": {"keep_rgb": True},
     "metadata": {"comment": b"text" * 1000, "icc_profile": b"no profile" * 9},
 }
@@ -59,9 +60,11 @@ def test_other_sampling_factors_are_read():
         assert jpeg.read_image("a.jpg", data).shape == COLOURS.shape
 
 
-@pytest.mark.parametrize("kind", ["baseline", "4:2:0", "progressive", "restarts"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("array", [COLOURS, GREY], ids=["colours", "grey"])
 def test_damaged_data_are_an_error(kind, array, capfd):
+    if kind == "rgb" and array.ndim == 2:
+        return
     data = written(array, quality=90, **KINDS[kind])
     scan = next(segment for segment in jpeg._segments(data) if segment.marker == jpeg.SOS)
     start, length = (scan.start + scan.end) // 2, len(data) // 20
@@ -83,10 +86,10 @@ def test_damaged_data_are_an_error(kind, array, capfd):
 def test_a_file_that_ends_between_two_scans_is_cut_short(kind, array):
     data = written(array, progressive=True, restart_marker_rows=int("restarts" in kind))
     *ends, last = [segment.end for segment in jpeg._segments(data) if segment.marker == jpeg.SOS]
-    assert jpeg.decode(data[:last] + b"\xff\xd9").shape == array.shape
+    assert jpeg.read_image("a.jpg", data[:last] + b"\xff\xd9").shape[:2] == array.shape[:2]
     for end in ends:
         with pytest.raises(ValueError, match="scans are missing"):
-            jpeg.decode(data[:end] + b"\xff\xd9")
+            jpeg.read_image("a.jpg", data[:end] + b"\xff\xd9")
 
 
 def test_whole_files_are_never_taken_for_damaged():

@@ -4,8 +4,8 @@ import re
 import struct
 from typing import NamedTuple
 
-import imagecodecs
 import numpy as np
+import simplejpeg
 from etils.epath import Path
 
 from unet_jax.data.datasets.formats import declared
@@ -13,14 +13,13 @@ from unet_jax.data.datasets.formats.declared import Labels
 from unet_jax.errors import UserError
 
 # Second bytes of markers. SOF: C0..CF without DHT, JPG and DAC.
-EOI, SOS, RESTARTS, APP0, APP1, APP2, ADOBE, APP15, COM = 0xD9, 0xDA, 0xDD, 0xE0, 0xE1, 0xE2, 0xEE, 0xEF, 0xFE
+EOI, SOS, APP1, APP2 = 0xD9, 0xDA, 0xE1, 0xE2
 SOF = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# Baseline, extended and progressive, with Huffman codes.
-HUFFMAN = (0xC0, 0xC1, 0xC2)
 # With Huffman codes, and with arithmetic codes.
 PROGRESSIVE = (0xC2, 0xCA)
-# Bytes that an encoder may add to the data of a scan.
+# Bytes that an encoder may add to the end of the last scan, and libjpeg's warning of them.
 MOST_PADDING = 4
+_PADDING = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 # The marker that ends the data of a scan: restarts and stuffed bytes are part of them.
 _SCAN_END = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
@@ -42,7 +41,7 @@ def read_image(path: str | Path, data: bytes) -> np.ndarray:
       Exception: the file is damaged.
     """
     segments = _segments(data)
-    bits, height, width, channels, _ = _frame(segments)
+    bits, height, width, channels = _frame(segments)
     declared.check_size(path, width, height, channels)
     if bits != 8 or channels not in (1, 3):
         kind = "CMYK" if channels == 4 else f"{channels} channels"
@@ -51,8 +50,7 @@ def read_image(path: str | Path, data: bytes) -> np.ndarray:
     orientations = [_orientation(segment.content) for segment in segments if segment.marker == APP1]
     declared.check_orientation(path, orientations)
     _check_pictures(path, data, segments, width * height)
-    pixels = decode(data, segments)
-    return pixels[..., None] if pixels.ndim == 2 else pixels
+    return decode(data, channels, segments)
 
 
 def read_labels(path: str | Path, data: bytes) -> Labels:
@@ -60,53 +58,34 @@ def read_labels(path: str | Path, data: bytes) -> Labels:
     raise UserError(f"{path}: is a JPEG, whose compression changes ids; export the mask as PNG")
 
 
-def decode(data: bytes, segments: list[Segment] | None = None) -> np.ndarray:
-    """Returns the pixels `[H, W]` or `[H, W, C]`; raises an exception if the compressed data are damaged.
+def decode(data: bytes, channels: int, segments: list[Segment] | None = None) -> np.ndarray:
+    """Returns the pixels, uint8 `[H, W, 1 or 3]`.
 
-    libjpeg fills what is missing with grey, and its wrappers report that on stderr at most. So the file is decoded twice more:
-
-    - with bytes added to the compressed data. If they change pixels, codes are missing.
-    - with other last bytes. If they change no pixel, codes are left over, or the change is too small to be seen.
-
-    In the latter case, and for files with several scans or restart markers, libjxl decides. It can recompress a JPEG without
-    loss, and refuses data that are damaged or too short. It takes fewer kinds of JPEG than libjpeg; other kinds are not
-    examined.
+    libjpeg fills what is missing with grey. With `strict`, what it warns of is an error.
 
     Args:
       data: the file.
+      channels: 1 for grey, 3 for RGB.
       segments: its segments, if they are known.
+
+    Raises:
+      ValueError: compressed data are damaged, missing or left over.
     """
-    segments = segments or _segments(data)
-    pixels = imagecodecs.jpeg8_decode(data)
-    *_, factors = _frame(segments)
-    kind = next(segment.marker for segment in segments if segment.marker in SOF)
-    _check_scans(kind, segments)
-    if kind not in HUFFMAN or factors[0] not in (0x11, 0x12, 0x21, 0x22) or factors[1:] not in ([], [0x11, 0x11]):
-        return pixels
-    # Metadata that libjxl does not like are no damage.
-    kept = [s for s in segments if not (APP0 < s.marker <= APP15 and s.marker != ADOBE) and s.marker != COM]
-    parts = [data[s.start : s.end] for s in kept]
-    scans = [number for number, segment in enumerate(kept) if segment.marker == SOS]
-    restarts = any(segment.marker == RESTARTS for segment in kept)
-    if restarts and len(scans) > 1 and set(factors) != {0x11}:
-        # libjxl refuses these, damaged or not.
-        return pixels
-    if len(scans) == 1 and not restarts:
-        *before, scan = parts
-        longer = _pixels([*parts, bytes(range(0xA0, 0xC0))])
-        other = bytes(byte ^ (0x55 if byte != 0xAA else 0x33) for byte in scan[-MOST_PADDING:])
-        altered = _pixels([*before, scan[:-MOST_PADDING] + other])
-        if longer is not None and altered is not None and (pixels == longer).all() and (pixels != altered).any():
-            return pixels
-    shorter = ([*parts[:n], parts[n][:-MOST_PADDING], *parts[n + 1 :]] for n in scans)
-    if not _recompresses(parts) or any(_recompresses(parts) for parts in shorter):
-        raise ValueError("its compressed data are damaged")
+    _check_scans(segments or _segments(data))
+    colours = "GRAY" if channels == 1 else "RGB"
+    try:
+        pixels: np.ndarray = simplejpeg.decode_jpeg(data, colours, strict=True)
+    except ValueError as error:
+        padding = _PADDING.search(str(error))
+        if not padding or int(padding[1]) > MOST_PADDING:
+            raise
+        pixels = simplejpeg.decode_jpeg(data, colours, strict=False)
     return pixels
 
 
-def _check_scans(kind: int, segments: list[Segment]) -> None:
+def _check_scans(segments: list[Segment]) -> None:
     """Raises ValueError if scans are missing: libjpeg reads a file that was cut off between two of them, and then ended."""
-    frame = next(segment.content for segment in segments if segment.marker in SOF)
+    kind, frame = next((segment.marker, segment.content) for segment in segments if segment.marker in SOF)
     # By component, how many bits of each of its 64 coefficients are still to come.
     left = {component: [64] * 64 for component in frame[6 : 6 + 3 * frame[5] : 3]}
     for segment in segments:
@@ -117,25 +96,6 @@ def _check_scans(kind: int, segments: list[Segment]) -> None:
                 left[component][first : last + 1] = [bits & 15] * (last + 1 - first)
     if any(map(any, left.values())):
         raise ValueError("its last scans are missing: the file is cut short")
-
-
-def _pixels(parts: list[bytes]) -> np.ndarray | None:
-    try:
-        return imagecodecs.jpeg8_decode(_join(parts))
-    except imagecodecs.Jpeg8Error:
-        return None
-
-
-def _join(parts: list[bytes]) -> bytes:
-    return b"".join([b"\xff\xd8", *parts, b"\xff\xd9"])
-
-
-def _recompresses(parts: list[bytes]) -> bool:
-    try:
-        imagecodecs.jpegxl_encode_jpeg(_join(parts), numthreads=1)
-    except imagecodecs.JpegxlError:
-        return False
-    return True
 
 
 def _segments(data: bytes, start: int = 0) -> list[Segment]:
@@ -162,11 +122,11 @@ def _segments(data: bytes, start: int = 0) -> list[Segment]:
         at = end
 
 
-def _frame(segments: list[Segment]) -> tuple[int, int, int, int, list[int]]:
-    """Returns bits, height, width, channels and the sampling factors of each channel, 4 bits for each direction."""
+def _frame(segments: list[Segment]) -> tuple[int, int, int, int]:
+    """Returns bits, height, width and channels."""
     frame = next((segment.content for segment in segments if segment.marker in SOF), b"")
     bits, height, width, channels = struct.unpack_from(">BHHB", frame)
-    return bits, height, width, channels, list(frame[7 : 6 + 3 * channels : 3])
+    return bits, height, width, channels
 
 
 def _orientation(content: bytes) -> int:
@@ -207,7 +167,7 @@ def _picture_offsets(index: bytes) -> list[int]:
 
 def _picture_size(data: bytes, start: int) -> int:
     try:
-        _, height, width, *_ = _frame(_segments(data, start))
+        _, height, width, _ = _frame(_segments(data, start))
     except (ValueError, IndexError, struct.error):
         return 0
     return height * width

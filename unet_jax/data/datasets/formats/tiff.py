@@ -224,10 +224,10 @@ def _check_segments(page) -> None:
     stored = sum(bool(offset and count) for offset, count in zip(offsets, counts, strict=False))
     if len(offsets) != len(counts) or stored < (1 if page.is_contiguous else expected):
         raise ValueError(f"{expected - stored} of {expected} strips or tiles are missing")
-    if page.compression == JPEG:
+    if page.compression == JPEG and page.bitspersample == 8:
         tables = page.jpegtables
         for segment in _segments(page):
-            jpeg.decode(tables[:-2] + segment[2:] if tables else segment)
+            jpeg.decode(tables[:-2] + segment[2:] if tables else segment, page.shaped[-1])
     if page.compression == LZW and page.fillorder != 2:
         # LZW has no check sum. tifffile raises if there is too little, and cuts off what is too much.
         *_, height, width, samples = page.shaped

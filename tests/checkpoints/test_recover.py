@@ -167,9 +167,13 @@ def test_an_intact_score_counts_as_written(tmp_path, score):
         assert checkpointer.best_step() == 1
 
 
-def test_a_score_without_its_digest_is_damaged(directory):
+def test_a_score_without_its_digest_is_damaged(directory, capsys):
     (directory / "2/metrics/metrics").write_text('{"score": 0.9}')
     with Checkpointer(directory, read_only=True) as checkpointer:
         with pytest.raises(DamagedCheckpoint, match=r"checkpoint 2 .*metrics/metrics"):
             checkpointer.verify_score(2)
         assert checkpointer.best_step() == 1
+        for _ in range(2):
+            assert checkpointer.step_of("best") == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert re.match(r"warning: checkpoint 2 in .*metrics/metrics.*among the others", line)

@@ -137,7 +137,11 @@ def _of_line(rng: random.Random, lines: list[str], at: int) -> mutations.Mutatio
         parts[at] = changed.rstrip(b"\n")
         path.write_bytes(b"\n".join(parts) + b"\n")
 
-    return mutations.Mutation(f"line {at + 1}: {one.name}", apply, one.unknowable)
+    # A row may hold any metrics.
+    other_metrics = one.name.startswith("key added") or one.name in (
+        f"{key} removed" for key in ("loss", "learning_rate")
+    )
+    return mutations.Mutation(f"line {at + 1}: {one.name}", apply, one.unknowable or other_metrics)
 
 
 def _ask(worker, door: str, folder: Path, base: Path, path: Path | None = None, mutation=None) -> dict[str, Any]:

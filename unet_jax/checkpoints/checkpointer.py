@@ -156,7 +156,11 @@ class Checkpointer:
     def _note_others(self) -> None:
         others = "" if processes.process_index() else read_contents(self.directory).describe_others()
         line = f"note: {self.directory} holds what is no finished checkpoint, and is passed over: {others}"
-        if others and line not in _printed:
+        if others:
+            self._print_once(line)
+
+    def _print_once(self, line: str) -> None:
+        if line not in _printed:
             _printed.add(line)
             print(line)
 
@@ -168,7 +172,8 @@ class Checkpointer:
         """Returns the step of a checkpoint.
 
         Args:
-          which: "best", "latest" or a step. "best" is the latest if no checkpoint has a score.
+          which: "best", "latest" or a step. "best" is the latest if no checkpoint has a score. A checkpoint whose score is
+            damaged is not the best, and is warned of.
 
         Raises:
           UserError: there is no such checkpoint.
@@ -179,6 +184,11 @@ class Checkpointer:
         if which == "latest":
             return steps[-1]
         if which == "best":
+            for step in steps:
+                if damage := self._manager.score_damage(step):
+                    self._print_once(
+                        f"warning: checkpoint {step} in {self.directory}: {damage}; the best is chosen among the others"
+                    )
             best = self.best_step()
             return steps[-1] if best is None else best
         if str(which) not in map(str, steps):

@@ -89,7 +89,7 @@ def _parse(line: str) -> dict[str, Any] | None:
     """Returns the row of a line, or None for a line that is none: cut off, empty, or not as `MetricWriter` writes it."""
     try:
         # `_line` writes ASCII alone: other characters are damage, even within a name.
-        row = json.loads(line) if line.isascii() else None
+        row: Any = json.loads(line) if line.isascii() else None
     except (ValueError, RecursionError):
         return None
     right = isinstance(row, dict) and type(row.get("step")) is int and isinstance(row.get("split"), str)

@@ -1,6 +1,7 @@
 """Only finished checkpoints count. The rest is named, passed over, and moved only where it is in the way of a save."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -38,6 +39,12 @@ def copy_half(directory, name, missing):
     shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
+def copy_with_pipe(directory, name):
+    shutil.copytree(directory / "6", directory / name)
+    (directory / name / "digests" / "metadata").unlink()
+    os.mkfifo(directory / name / "digests" / "metadata")
+
+
 def make_folder(directory, name, inside=""):
     (directory / name).mkdir()
     if inside:
@@ -54,6 +61,7 @@ KINDS = {
     "without state": lambda directory: copy_half(directory, "999", "state"),
     "without digests": lambda directory: copy_half(directory, "999", "digests"),
     "without metadata": lambda directory: copy_half(directory, "999", "_CHECKPOINT_METADATA"),
+    "with a pipe": lambda directory: copy_with_pipe(directory, "999"),
     "a file of an unfinished save": lambda directory: (directory / "999.orbax-checkpoint-tmp").write_text("a"),
 }
 

@@ -1,6 +1,7 @@
 """Tells the finished checkpoints in a folder from everything else in it that looks like one."""
 
 import dataclasses
+import os
 import re
 from collections.abc import Mapping
 
@@ -87,6 +88,17 @@ def _why_not_finished(path: Path) -> str | None:
         return reason if path.exists() else None
     if paths.in_bucket(path) and not (path / COMMITTED).exists():
         return NOT_SAVED
+    if not paths.in_bucket(path) and (pipe := _no_file_in(path)):
+        return f"{pipe} in it is no file"
     if missing:
         return f"a part of a checkpoint, without {' and '.join(missing)}"
     return "" if str(int(path.name)) == path.name else ZEROS
+
+
+def _no_file_in(folder: Path) -> str:
+    """Returns the path in `folder` of a pipe or a device, which a reader would wait for without end; "" if there is none."""
+    for inner, _, names in os.walk(folder):
+        for path in (os.path.join(inner, name) for name in names):
+            if os.path.exists(path) and not os.path.isfile(path):
+                return os.path.relpath(path, folder)
+    return ""

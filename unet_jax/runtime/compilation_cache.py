@@ -8,7 +8,6 @@ from pathlib import Path
 
 from unet_jax.errors import UserError
 from unet_jax.runtime.processor import cpuinfo_line
-from unet_jax.storage.paths import absolute
 
 
 def processor_kind() -> str:
@@ -28,6 +27,9 @@ def cache_dir() -> Path:
     Raises:
       UserError: there is no home folder.
     """
+    # Only where it is needed: --help loads no library of paths.
+    from unet_jax.storage.paths import absolute
+
     return Path(absolute(os.environ.get("XDG_CACHE_HOME") or "~/.cache")) / "unet_jax" / "compiled" / processor_kind()
 
 

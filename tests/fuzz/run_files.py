@@ -137,9 +137,11 @@ def _of_line(rng: random.Random, lines: list[str], at: int) -> mutations.Mutatio
         parts[at] = changed.rstrip(b"\n")
         path.write_bytes(b"\n".join(parts) + b"\n")
 
-    # A row may hold any metrics.
-    other_metrics = one.name.startswith("key added") or one.name in (
-        f"{key} removed" for key in ("loss", "learning_rate")
+    # A row may hold any metrics, and null for NaN.
+    metrics = [key for key in json.loads(lines[at]) if key not in ("step", "split")]
+    other_metrics = one.name.startswith("key added") or any(
+        one.name == f"{key} removed" or (one.name.startswith(f"{key} ") and one.name.endswith("-> null"))
+        for key in metrics
     )
     return mutations.Mutation(f"line {at + 1}: {one.name}", apply, one.unknowable or other_metrics)
 

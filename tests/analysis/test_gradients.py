@@ -30,7 +30,7 @@ from unet_jax.training.optim.optimizer import create_optimizer
 from unet_jax.training.state import TrainState, create_state
 from unet_jax.training.step import create_train_step
 
-OFF = dict.fromkeys(("flip", "quarter_turns", "brightness", "contrast", "gamma", "noise"), 0)
+OFF = {"flip": False, "quarter_turns": False, "brightness": 0.0, "contrast": 0.0, "gamma": 0.0, "noise": 0.0}
 AUGMENT = OFF | {"brightness": 0.5}
 LOSS = create_loss(weights={"cross_entropy": 1.0, "dice": 0.5}, activation="softmax", num_classes=3)
 TX, SCHEDULE = create_optimizer(name="sgd", learning_rate=0.1, num_steps=9, grad_clip=1e-3)

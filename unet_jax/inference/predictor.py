@@ -101,6 +101,7 @@ class Program:
     def __init__(self, fn: Callable, module: Network, mode: str, devices: Sequence[jax.Device]):
         self._devices = tuple(devices)
         self._p_fn = parallel.HostForward(functools.partial(fn, module, mode), devices)
+        # By the key of the batch and the tree of the variables: a level of a U-Net++ may be given all variables, or its own.
         self._compiled: dict[tuple, jax.stages.Compiled] = {}
         # The smallest number of pixels per device that did not fit.
         self._too_many = math.inf
@@ -108,7 +109,7 @@ class Program:
     @property
     def shapes(self) -> Set[tuple]:
         """The `key` of each batch that the program was compiled for."""
-        return self._compiled.keys()
+        return {batch for batch, _ in self._compiled}
 
     def __call__(self, variables: Any, batch: Mapping[str, np.ndarray]) -> Any:
         """Returns what `fn` returns, as NumPy arrays `[B, ...]`.
@@ -151,7 +152,7 @@ class Program:
         return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:total], *parts)
 
     def _run(self, variables: Any, batch: Mapping[str, np.ndarray]) -> Any:
-        key = self.key(batch)
+        key = self.key(batch), jax.tree.structure(variables)
         rows, height, width = batch["image"].shape[:3]
         size = f"{height} x {width} pixels"
         what = f"an image of {size}" if rows == len(self._devices) else f"a batch of {rows} images of {size}"

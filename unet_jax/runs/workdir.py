@@ -96,6 +96,7 @@ PACKAGES = (
     "scikit-image",
     "opencv-python-headless",
     "pillow",
+    "simplejpeg",
     "tifffile",
     "imagecodecs",
 )

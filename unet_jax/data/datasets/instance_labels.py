@@ -12,7 +12,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from etils.epath import Path
-from scipy import ndimage
 
 from unet_jax.errors import UserError
 
@@ -102,6 +101,9 @@ def check_values(values: np.ndarray, present: np.ndarray, mask: str | Path) -> N
 
 def _are_whole(ids: np.ndarray, values: np.ndarray) -> bool:
     """Returns True if the pixels of nearly every id are one connected piece, corners included."""
+    # Imported here, because to predict an image needs no SciPy.
+    from scipy import ndimage
+
     numbers = ids
     if values[-1] > LARGEST_NUMBER:
         numbers = np.searchsorted(values, ids).astype(np.int32) + 1

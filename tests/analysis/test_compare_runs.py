@@ -52,6 +52,15 @@ def test_other_imported_files_make_a_group(make):
     ]
 
 
+def test_facts_without_a_train_split_are_damaged(make):
+    path = make("a") / "versions.json"
+    content = json.loads(path.read_text())
+    del content["data"]["splits"]["train"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"versions\.json has no data\.splits\.train.*restore"):
+        runs.open_runs([path.parent])
+
+
 def test_where_a_run_ends_makes_a_group(make):
     dirs = [make("short", seed=0, train__patience=1), make("long", seed=1)]
     names = [group.name for group in runs.groups(runs.open_runs(dirs))]

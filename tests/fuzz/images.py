@@ -34,9 +34,9 @@ MOST_BYTES, MOST_FOR_ONE = 6 << 30, 256 << 20
 # Libraries that decode a file, by its suffix.
 DECODERS = {
     ".png": ("imagecodecs", "pillow"),
-    ".jpg": ("imagecodecs",),
+    ".jpg": ("simplejpeg",),
     ".bmp": ("opencv-python-headless",),
-    ".tif": ("tifffile", "imagecodecs"),
+    ".tif": ("tifffile", "imagecodecs", "simplejpeg"),
 }
 
 

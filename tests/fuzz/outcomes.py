@@ -15,7 +15,16 @@ from unet_jax.errors import UserError
 ACCEPTED, REFUSED, TRACEBACK, HANG, WRONG = OUTCOMES = ("accepted", "refused", "traceback", "hang", "wrong")
 FAULTS = (TRACEBACK, HANG, WRONG)
 # Libraries whose versions may change an outcome.
-LIBRARIES = ("jax", "ml-collections", "orbax-checkpoint", "imagecodecs", "tifffile", "opencv-python-headless", "pillow")
+LIBRARIES = (
+    "jax",
+    "ml-collections",
+    "orbax-checkpoint",
+    "imagecodecs",
+    "simplejpeg",
+    "tifffile",
+    "opencv-python-headless",
+    "pillow",
+)
 
 
 class Outcome(NamedTuple):

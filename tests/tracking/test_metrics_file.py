@@ -86,6 +86,7 @@ def test_what_a_crash_left_is_dropped_and_said(tmp_path, capsys):
         b'{"step": 1, "split": ["val"]}',
         b'{"step": 1, "split": "val", "iou_pooled/mean": "0.5"}',
         b'{"step": 1, "split": "val", "iou_pooled/mean": {}}',
+        b'{"step": 1, "split": "val", "iou_pooled/mean": true}',
         b'{"step": 1, "split": "val", "iou_pooled/mean": NaN}',
         b'{"step": 1, "split": "val", "iou_pooled/mean": 1e999}',
         b'{"step": 1, "split": "val", "loss": 1' + b"0" * 400 + b"}",

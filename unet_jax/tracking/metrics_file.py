@@ -101,7 +101,7 @@ def _parse(line: str) -> dict[str, Any] | None:
 def _is_finite(value: Any) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
-    return value is None or (isinstance(value, int) and abs(value) < 2**63)
+    return value is None or (type(value) is int and abs(value) < 2**63)
 
 
 def _line(row: dict) -> str:

@@ -15,6 +15,7 @@ from unet_jax.errors import UserError
 from unet_jax.experiment import durations
 from unet_jax.experiment.sections import read_sections
 from unet_jax.runs import workdir as folder
+from unet_jax.runs.records import REMEDY
 from unet_jax.segmentation import resolve_report_classes
 
 FRACTION = "data.train_fraction"
@@ -112,10 +113,12 @@ def _open(workdir) -> Run:
     if not (workdir / "config.json").is_file():
         raise UserError(f"{workdir} is not a run: it has no config.json; give folders that unet-jax train made")
     config, facts = folder.load_config(workdir), folder.load_facts(workdir)
+    if "train" not in facts["splits"]:
+        raise UserError(f"{workdir / 'versions.json'} has no data.splits.train: it is damaged; {REMEDY}")
     with Checkpointer(workdir / "checkpoints", read_only=True) as checkpointer:
         step, latest = checkpointer.step_of("best"), checkpointer.latest_step()
         sha256 = checkpointer.sha256(step)
-    num_steps = read_sections(config).resolve_durations(facts["splits"].get("train", 1)).num_steps
+    num_steps = read_sections(config).resolve_durations(facts["splits"]["train"]).num_steps
     if (workdir / "metrics.jsonl").exists() and latest < num_steps and not config.train.patience:
         print(f"note: {workdir} is not finished (step {latest} of {num_steps})")
     keys = {

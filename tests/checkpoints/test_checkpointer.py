@@ -1,5 +1,6 @@
 """Checkpoints: which are kept, restoring a part, and detecting and naming damage."""
 
+import json
 import shutil
 
 import jax
@@ -11,6 +12,7 @@ from unet_jax.checkpoints import orbax_manager
 from unet_jax.checkpoints.checkpointer import REPLACING, Checkpointer
 from unet_jax.checkpoints.finished import read_contents
 from unet_jax.checkpoints.orbax_manager import Manager
+from unet_jax.checkpoints.tree import leaf_digest
 from unet_jax.errors import UserError
 from unet_jax.storage import paths
 from unet_jax.training.state import TrainState
@@ -147,3 +149,19 @@ def test_no_checkpoint_at_all(tmp_path):
         pytest.raises(UserError, match=r"/new .*train --workdir="),
     ):
         checkpointer.step_of("best")
+
+
+def test_the_score_of_another_checkpoint_is_damage(directory):
+    shutil.copy(directory / "2/metrics/metrics", directory / "5/metrics/metrics")
+    with open_(directory) as checkpointer:
+        checkpointer.verify_score(2)
+        with pytest.raises(UserError, match=r"checkpoint 5 .*its score, is not what was written"):
+            checkpointer.verify_score(5)
+
+
+def test_a_score_without_its_step_is_read(directory):
+    """As 0.2.0 has written it."""
+    old = {"score": 0.9, "sha256": leaf_digest(np.float64(0.9))}
+    (directory / "5/metrics/metrics").write_text(json.dumps(old))
+    with open_(directory) as checkpointer:
+        assert checkpointer.step_of("best") == 5

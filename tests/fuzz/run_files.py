@@ -100,8 +100,7 @@ def _choose(rng: random.Random, base: Path, number: int) -> tuple[str, Path, mut
     kind = ("checkpoint", "json", "metrics", "checkpoint", "json", "eval", "place")[number % 7]
     if kind == "checkpoint":
         path = rng.choice(of_checkpoints)
-        # A score does not name its step: nobody can know that it is another checkpoint's.
-        twins = [p for p in of_checkpoints if p != path and p.name == path.name != "metrics"]
+        twins = [p for p in of_checkpoints if p != path and p.name == path.name]
         return rng.choice(("load", "train", "init_from")), path, mutations.of_bytes(rng, path, twins)
     if kind == "metrics":
         path = run / "metrics.jsonl"

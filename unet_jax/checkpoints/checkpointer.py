@@ -99,7 +99,7 @@ class Checkpointer:
         self._check()
         tree = to_nested_dict(state)
         items = ocp.args.Composite(state=ocp.args.PyTreeSave(tree), digests=ocp.args.JsonSave(leaf_digests(tree)))
-        metrics = None if score is None else integrity.score_with_digest(score)
+        metrics = None if score is None else integrity.score_with_digest(score, step)
         self._wait_for_save()
         self._last = (step, sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(tree)))
         with self._translate_save_errors():

@@ -44,19 +44,31 @@ class DamagedCheckpoint(UserError):
         self.what = what
 
 
-def score_with_digest(score: float) -> dict[str, float | str]:
-    """Returns a score in the form in which it is saved: with its sha256, so that a flipped bit is detected.
+def score_with_digest(score: float, step: int) -> dict[str, float | str]:
+    """Returns a score in the form in which it is saved: with its step and a sha256 of both.
 
-    >>> is_score_intact(score_with_digest(0.5)), is_score_intact(score_with_digest(0.5) | {"score": 0.75})
-    (True, False)
+    So a flipped bit is detected, and the score of another checkpoint.
+
+    >>> saved = score_with_digest(0.5, 7)
+    >>> is_score_intact(saved, 7), is_score_intact(saved, 8), is_score_intact(saved | {"score": 0.75}, 7)
+    (True, False, False)
     """
-    return {"score": float(score), "sha256": leaf_digest(np.float64(score))}
+    return {"score": float(score), "step": step, "sha256": _score_digest(score, step)}
 
 
-def is_score_intact(saved: Any) -> bool:
-    """Returns True if `saved` is a score with the sha256 that `score_with_digest` gave it."""
+def is_score_intact(saved: Any, step: int) -> bool:
+    """Returns True if `saved` is the score of `step` with the sha256 that `score_with_digest` gave it.
+
+    A score of 0.2.0 has no step; its sha256 is that of the score alone.
+    """
     score = saved.get("score") if isinstance(saved, dict) else None
-    return isinstance(score, float) and saved.get("sha256") == leaf_digest(np.float64(score))
+    if not isinstance(score, float):
+        return False
+    return saved.get("sha256") == (_score_digest(score, step) if "step" in saved else leaf_digest(np.float64(score)))
+
+
+def _score_digest(score: float, step: int) -> str:
+    return leaf_digest(np.array([score, step], np.float64))
 
 
 def describe_read_error(error: Exception) -> str:

@@ -99,7 +99,7 @@ class Manager(ocp.CheckpointManager):
             return None, "metrics/metrics, its score, is missing" if self._was_scored(step) else ""
         if not isinstance(metrics, dict) or "sha256" not in metrics:
             return None, "metrics/metrics, its score, has no sha256: another version wrote it"
-        if not integrity.is_score_intact(metrics):
+        if not integrity.is_score_intact(metrics, step):
             return None, "metrics/metrics, its score, is not what was written"
         return metrics, ""
 

@@ -7,7 +7,7 @@ from etils.epath import Path
 
 from unet_jax.runs.records import read_versions
 
-# Packages that compute the steps. The others of the record read data and checkpoints.
+# Packages that compute the steps, those of the devices last. The others of the record read data and checkpoints.
 PACKAGES = (
     "unet-jax",
     "jax",

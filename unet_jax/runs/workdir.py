@@ -37,6 +37,7 @@ from unet_jax.data.datasets import splits
 from unet_jax.errors import UserError
 from unet_jax.experiment.imports import ImportsError, digests
 from unet_jax.experiment.sections import read_sections
+from unet_jax.runs import same_bits
 from unet_jax.runs.records import REMEDY, read_config, read_versions
 from unet_jax.runs.resume import resume_conflict
 from unet_jax.runs.run_folder import NO_RUN
@@ -68,21 +69,8 @@ FREE = (
 LOCAL_PATHS = ("root", "data_dir", "split_file", "cache_dir")
 # Packages that results depend on. Those that are installed are recorded.
 PACKAGES = (
-    "unet-jax",
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "ml-dtypes",
+    *same_bits.PACKAGES,
     "ml-collections",
-    # Libraries of the devices.
-    "libtpu",
-    "jax-cuda13-plugin",
-    "nvidia-cudnn-cu13",
-    "nvidia-cublas",
-    "jax-cuda12-plugin",
-    "nvidia-cudnn-cu12",
-    "nvidia-cublas-cu12",
     # They restore a checkpoint.
     "orbax-checkpoint",
     "tensorstore",

@@ -24,6 +24,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from unet_jax.models.conv import conv_general_dilated
+from unet_jax.models.operators import Window, join, operator
 
 
 def max_pool(x: jax.Array) -> jax.Array:
@@ -42,6 +43,11 @@ def max_pool(x: jax.Array) -> jax.Array:
     """
     if x.shape[1] % 2 or x.shape[2] % 2:
         raise ValueError(f"a map of {x.shape[1]} x {x.shape[2]} has no 2x2 maximum; give even sides")
+    return operator(Window(after=1, stride=2), max_2x2, max_2x2, x)
+
+
+def max_2x2(x: jax.Array) -> jax.Array:
+    """Computes D of a whole map, or of a band of its rows; see `max_pool`."""
     x = jax.lax.optimization_barrier(x)
     upper = jnp.maximum(x[:, ::2, ::2], x[:, ::2, 1::2])
     return jnp.maximum(upper, jnp.maximum(x[:, 1::2, ::2], x[:, 1::2, 1::2]))
@@ -49,9 +55,13 @@ def max_pool(x: jax.Array) -> jax.Array:
 
 def upsample_nearest_2x(x: jax.Array) -> jax.Array:
     """Repeats each pixel four times; `[B, h, w, C]` -> `[B, 2h, 2w, C]`."""
-    batch, height, width, channels = x.shape
-    wide = jnp.broadcast_to(x[:, :, None, :, None, :], (batch, height, 2, width, 2, channels))
-    return wide.reshape(batch, 2 * height, 2 * width, channels)
+
+    def repeat(x):
+        batch, height, width, channels = x.shape
+        wide = jnp.broadcast_to(x[:, :, None, :, None, :], (batch, height, 2, width, 2, channels))
+        return wide.reshape(batch, 2 * height, 2 * width, channels)
+
+    return operator(Window(scale=2), repeat, repeat, x)
 
 
 def upsample_bilinear_2x(x: jax.Array) -> jax.Array:
@@ -59,14 +69,19 @@ def upsample_bilinear_2x(x: jax.Array) -> jax.Array:
 
     Along an axis y[2i] = (x[i-1] + 3 x[i]) / 4 and y[2i+1] = (3 x[i] + x[i+1]) / 4: two shifts instead of a gather.
     """
-    for axis in (1, 2):
-        size = x.shape[axis]
-        first, last = jax.lax.slice_in_dim(x, 0, 1, axis=axis), jax.lax.slice_in_dim(x, size - 1, size, axis=axis)
-        before = jnp.concatenate([first, jax.lax.slice_in_dim(x, 0, size - 1, axis=axis)], axis)
-        after = jnp.concatenate([jax.lax.slice_in_dim(x, 1, size, axis=axis), last], axis)
-        pair = jnp.stack([0.25 * before + 0.75 * x, 0.75 * x + 0.25 * after], axis + 1)
-        x = pair.reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1 :])
-    return x
+
+    def interpolate(x):
+        for axis in (1, 2):
+            size = x.shape[axis]
+            first, last = jax.lax.slice_in_dim(x, 0, 1, axis=axis), jax.lax.slice_in_dim(x, size - 1, size, axis=axis)
+            before = jnp.concatenate([first, jax.lax.slice_in_dim(x, 0, size - 1, axis=axis)], axis)
+            after = jnp.concatenate([jax.lax.slice_in_dim(x, 1, size, axis=axis), last], axis)
+            pair = jnp.stack([0.25 * before + 0.75 * x, 0.75 * x + 0.25 * after], axis + 1)
+            x = pair.reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1 :])
+        return x
+
+    # A band has a row more above and below; the rows that they give are dropped.
+    return operator(Window(1, 1, scale=2, end=1, fill=None), lambda x: interpolate(x)[:, 2:-2], interpolate, x)
 
 
 def conv_transpose_2x2(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -81,11 +96,15 @@ def conv_transpose_2x2(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Returns:
       `[B, 2h, 2w, O]`.
     """
-    batch, height, width, channels = x.shape
     features = kernel.shape[-1]
-    y = x @ kernel.transpose(2, 0, 1, 3).reshape(channels, 4 * features)
-    y = y.reshape(batch, height, width, 2, 2, features).transpose(0, 1, 3, 2, 4, 5)
-    return y.reshape(batch, 2 * height, 2 * width, features)
+
+    def expand(x):
+        batch, height, width, channels = x.shape
+        y = x @ kernel.transpose(2, 0, 1, 3).reshape(channels, 4 * features)
+        y = y.reshape(batch, height, width, 2, 2, features).transpose(0, 1, 3, 2, 4, 5)
+        return y.reshape(batch, 2 * height, 2 * width, features)
+
+    return operator(Window(scale=2), expand, expand, x)
 
 
 UPSAMPLE_2X = {"bilinear": upsample_bilinear_2x, "nearest": upsample_nearest_2x}
@@ -208,7 +227,7 @@ class Block(nn.Module):
         Returns:
           `[B, H, W, features]` with "same" padding, `[B, H - 4, W - 4, features]` with "valid".
         """
-        x = jnp.concatenate(sources, axis=-1) if len(sources) > 1 else sources[0]
+        x = jnp.concatenate(join(sources), axis=-1) if len(sources) > 1 else sources[0]
         for k in range(2):
             x = nn.Conv(
                 self.features,

@@ -16,11 +16,14 @@ is written with the other one, so JAX derives every kind of derivative: forward,
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+
+from unet_jax.models.operators import Window, operator
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 # Maps with at least this number of pixels (16 x 16) take the tall form.
@@ -139,4 +142,32 @@ def conv_general_dilated(
             f"{feature_group_count}, precision {precision}: conv3x3 takes a 3x3 kernel and the defaults of all others"
         )
     del dimension_numbers
-    return conv3x3(x, kernel, padding)
+    window = Window(1, 1, end=1) if padding == "SAME" else Window(after=2)
+    columns = (window.before, window.end)
+
+    def band(x):
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), ((0, 0), columns), dimension_numbers=NHWC)
+
+    return operator(window, band, lambda x: conv3x3(x, kernel, padding), x)
+
+
+def conv_of_any_size(
+    x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Any, **options: Any
+) -> jax.Array:
+    """Applies the plain convolution of JAX; a function for `nn.Conv(..., conv_general_dilated=...)`.
+
+    Args:
+      x: `[B, H, W, C]`.
+      kernel: `[k, k, C, O]`.
+      strides: the same along both axes.
+      padding: "SAME" (of a stride of 1), "VALID", or the numbers of zeros before and after each axis, the same for both.
+      **options: of `jax.lax.conv_general_dilated`; no dilation.
+    """
+    border = kernel.shape[0] // 2 if padding == "SAME" else 0
+    before, end = (border, border) if isinstance(padding, str) else padding[0]
+    window = Window(before, kernel.shape[0] - 1 - before, strides[0], end=end)
+
+    def convolve(x, padding):
+        return jax.lax.conv_general_dilated(x, kernel, strides, padding, **options)
+
+    return operator(window, lambda x: convolve(x, ((0, 0), (before, end))), lambda x: convolve(x, padding), x)

@@ -44,6 +44,7 @@ from unet_jax.errors import UserError
 from unet_jax.models.blocks import Dropout, batch_norm, max_pool
 from unet_jax.models.conv import conv_general_dilated
 from unet_jax.models.network import CHANNELS, MOST_DEPTH, MOST_LAYERS, Network
+from unet_jax.models.operators import Window, join, operator
 
 LAYERS = sequence_of(whole(1, MOST_LAYERS), example="(2, 3, 4, 3, 2)")
 _HE_UNIFORM = nn.initializers.he_uniform()
@@ -132,7 +133,14 @@ class TransitionUp(nn.Module):
         kernel = self.param("kernel", _HE_UNIFORM, (3, 3, channels, channels), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
         x, kernel, bias = x.astype(self.dtype), kernel.astype(self.dtype), bias.astype(self.dtype)
-        return conv_transpose_3x3(x, kernel) + bias.reshape(1, 1, 1, -1)
+        # A band has a row more above; the rows that it gives are dropped.
+        y = operator(
+            Window(before=1, scale=2),
+            lambda x: conv_transpose_3x3(x, kernel)[:, 2:],
+            lambda x: conv_transpose_3x3(x, kernel),
+            x,
+        )
+        return y + bias.reshape(1, 1, 1, -1)
 
 
 class FCDenseNet(Network):
@@ -208,7 +216,8 @@ class FCDenseNet(Network):
         """
         maps = [x]
         for k in range(number):
-            maps.append(self.layer(f"{name}_{k}", self.growth_rate, 3)(jnp.concatenate(maps, axis=-1), train))
+            maps.append(self.layer(f"{name}_{k}", self.growth_rate, 3)(jnp.concatenate(join(maps), axis=-1), train))
+        maps = join(maps)
         return jnp.concatenate(maps[1:], axis=-1), jnp.concatenate(maps, axis=-1)
 
     @nn.compact
@@ -232,6 +241,6 @@ class FCDenseNet(Network):
         for i in reversed(range(self.depth)):
             up = TransitionUp(dtype, name=f"transition_up_{i}")(new)
             new, x = self.block(
-                f"up_{i}", self.layers_per_block[-1 - i], jnp.concatenate([up, skips[i]], axis=-1), train
+                f"up_{i}", self.layers_per_block[-1 - i], jnp.concatenate(join([up, skips[i]]), axis=-1), train
             )
         return (self.head("head")(self.crop_to_input(x, images)),)

@@ -39,9 +39,10 @@ from flax import linen as nn
 
 from unet_jax.checks import is_whole, sequence_of, shown
 from unet_jax.errors import UserError
-from unet_jax.models.blocks import Dropout, max_pool
-from unet_jax.models.conv import conv_general_dilated
+from unet_jax.models.blocks import Dropout, max_2x2
+from unet_jax.models.conv import conv_general_dilated, conv_of_any_size
 from unet_jax.models.network import CHANNELS, Network
+from unet_jax.models.operators import Window, crop, join, operator
 
 # Of the five blocks, and of fc6 and fc7.
 WIDTHS = sequence_of(CHANNELS, length=6, example="(8, 16, 32, 64, 64, 128)")
@@ -69,8 +70,23 @@ def ceil_pool(x: jax.Array) -> jax.Array:
     Returns:
       `[B, ceil(H / 2), ceil(W / 2), C]`.
     """
-    ends = [(0, size % 2) for size in x.shape[1:3]]
-    return max_pool(jnp.pad(x, ((0, 0), *ends, (0, 0))))
+    columns = (0, x.shape[2] % 2)
+
+    def pool(x, rows):
+        return max_2x2(jnp.pad(x, ((0, 0), rows, columns, (0, 0))))
+
+    window = Window(after=1, stride=2, end=1)
+    return operator(window, lambda x: pool(x, (0, 0)), lambda x: pool(x, (0, x.shape[1] % 2)), x)
+
+
+def add_border(x: jax.Array) -> jax.Array:
+    """Puts `BORDER` zeros on each side of a map: `[B, H, W, C]` -> `[B, H + 200, W + 200, C]`."""
+
+    def pad(x, rows):
+        return jnp.pad(x, ((0, 0), (rows, rows), (BORDER, BORDER), (0, 0)))
+
+    window = Window(BORDER, -BORDER, end=BORDER)
+    return operator(window, lambda x: pad(x, 0), lambda x: pad(x, BORDER), x)
 
 
 def upsample(x: jax.Array, factor: int) -> jax.Array:
@@ -88,23 +104,24 @@ def upsample(x: jax.Array, factor: int) -> jax.Array:
     Returns:
       `[B, f (h + 1), f (w + 1), K]`.
     """
-    for axis in (1, 2):
-        ends = [(0, 0)] * 4
-        weights = ((jnp.arange(factor, dtype=x.dtype) + 0.5) / factor).reshape(
-            [-1 if k == axis + 1 else 1 for k in range(5)]
-        )
-        ends[axis] = (0, 1)
-        here = jnp.expand_dims(jnp.pad(x, ends), axis + 1)
-        ends[axis] = (1, 0)
-        before = jnp.expand_dims(jnp.pad(x, ends), axis + 1)
-        y = weights * here + (1 - weights) * before
-        x = y.reshape(*x.shape[:axis], -1, *x.shape[axis + 1 :])
-    return x
 
+    def interpolate(x):
+        for axis in (1, 2):
+            ends = [(0, 0)] * 4
+            weights = ((jnp.arange(factor, dtype=x.dtype) + 0.5) / factor).reshape(
+                [-1 if k == axis + 1 else 1 for k in range(5)]
+            )
+            ends[axis] = (0, 1)
+            here = jnp.expand_dims(jnp.pad(x, ends), axis + 1)
+            ends[axis] = (1, 0)
+            before = jnp.expand_dims(jnp.pad(x, ends), axis + 1)
+            y = weights * here + (1 - weights) * before
+            x = y.reshape(*x.shape[:axis], -1, *x.shape[axis + 1 :])
+        return x
 
-def window(x: jax.Array, start: int, height: int, width: int) -> jax.Array:
-    """Returns the `height` x `width` pixels of a map `[B, H, W, C]` that begin at row and column `start`."""
-    return x[:, start : start + height, start : start + width]
+    # A band has a row more above. The rows that it gives, and those below the last row, are dropped.
+    window = Window(before=1, scale=factor, end=1)
+    return operator(window, lambda x: interpolate(x)[:, factor:-factor], interpolate, x)
 
 
 class FCN(Network):
@@ -136,7 +153,8 @@ class FCN(Network):
 
     def crop_to_input(self, x: jax.Array, images: jax.Array) -> jax.Array:
         """Returns the pixels of the up-sampled scores that lie on the image."""
-        return window(x, STRIDES[self.stride][1], *images.shape[1:3])
+        start = STRIDES[self.stride][1]
+        return crop(x, (start, start), (images.shape[1], images.shape[2]))
 
     def conv(self, name: str, features: int, size: int, padding: str) -> nn.Conv:
         """Builds a convolution of the trunk, `size` x `size`, as the submodule `name`."""
@@ -146,7 +164,7 @@ class FCN(Network):
             padding=padding,
             kernel_init=nn.initializers.he_normal(),
             dtype=jnp.dtype(self.dtype),
-            conv_general_dilated=conv_general_dilated if size == 3 else None,
+            conv_general_dilated=conv_general_dilated if size == 3 else conv_of_any_size,
             name=name,
         )
 
@@ -158,8 +176,7 @@ class FCN(Network):
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> tuple[jax.Array]:
         """Returns one head, logits `[B, H, W, K]` float32, of images `[B, H, W, C]`."""
-        sides = (BORDER, BORDER)
-        x = jnp.pad(self.pad_to_multiple(images), ((0, 0), sides, sides, (0, 0)))
+        x = add_border(self.pad_to_multiple(images))
         pools = {}
         for i, number in enumerate(BLOCKS, 1):
             for j in range(1, number + 1):
@@ -172,5 +189,6 @@ class FCN(Network):
         scores = self.score("score_fr")(x)
         for name, pool, start in SKIPS[: STRIDES[self.stride][0]]:
             up = upsample(scores, 2)
-            scores = up + self.score(name)(window(pools[pool], start, *up.shape[1:3]))
+            up, skip = join([up, crop(pools[pool], (start, start), (up.shape[1], up.shape[2]))])
+            scores = up + self.score(name)(skip)
         return (self.crop_to_input(upsample(scores, self.stride), images),)

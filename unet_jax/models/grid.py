@@ -12,7 +12,7 @@ from unet_jax.errors import UserError
 from unet_jax.models.blocks import Block, UpSample
 from unet_jax.models.encoders.registry import ENCODERS
 from unet_jax.models.network import CHANNELS, MOST_DEPTH, Network
-from unet_jax.segmentation import center_crop
+from unet_jax.models.operators import center_crop, is_padded
 
 WIDTHS = sequence_of(CHANNELS, example="(32, 64, 128)")
 
@@ -129,7 +129,7 @@ class Grid(Network):
 
     def pad_to_multiple(self, images: jax.Array) -> jax.Array:
         """Pads as every network does; with valid padding appends nothing and raises UserError on sizes that are not legal."""
-        if self.padding == "valid" and images.ndim == 4 and 0 not in images.shape:
+        if self.padding == "valid" and images.ndim == 4 and 0 not in images.shape and not is_padded():
             for size in images.shape[1:3]:
                 self.output_size(size)
             return images.astype(self.dtype)
@@ -139,7 +139,7 @@ class Grid(Network):
         """Crops as every network does; with valid padding returns the middle of the map."""
         if self.padding == "valid":
             height, width = images.shape[1:3]
-            return center_crop(x, (self.output_size(height), self.output_size(width)))
+            return center_crop(x, (height - self.margin, width - self.margin))
         return super().crop_to_input(x, images)
 
     @property

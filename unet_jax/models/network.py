@@ -10,6 +10,7 @@ from flax import linen as nn
 
 from unet_jax.checks import choice, number, whole
 from unet_jax.errors import UserError
+from unet_jax.models.operators import crop, is_padded
 
 # The largest number of channels of a map, and of layers of a block; more than any machine holds.
 MOST_CHANNELS = 2**16
@@ -164,12 +165,14 @@ class Network(nn.Module):
         """
         if images.ndim != 4 or 0 in images.shape:
             raise UserError(f"images of shape {images.shape}: give [batch, height, width, channels], none of them 0.")
+        if is_padded():
+            return images.astype(self.dtype)
         ends = [(0, -size % self.multiple) for size in images.shape[1:3]]
         return jnp.pad(images.astype(self.dtype), ((0, 0), *ends, (0, 0)), mode="edge")
 
     def crop_to_input(self, x: jax.Array, images: jax.Array) -> jax.Array:
         """Removes the pixels that `pad_to_multiple` appended from a map at the resolution of the images."""
-        return x[:, : images.shape[1], : images.shape[2]]
+        return crop(x, (0, 0), (images.shape[1], images.shape[2]))
 
     def head(self, name: str) -> nn.Conv:
         """Builds the 1x1 convolution to the logits as the submodule `name`; it computes in float32 or a wider type."""

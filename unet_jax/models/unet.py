@@ -24,7 +24,7 @@ from flax import linen as nn
 
 from unet_jax.models.blocks import Dropout, max_pool
 from unet_jax.models.grid import Grid
-from unet_jax.segmentation import center_crop
+from unet_jax.models.operators import center_crop
 
 # A Gaussian of std sqrt(2 / N), where N values give one output of the layer (section 3).
 _GAUSSIAN = nn.initializers.variance_scaling(2.0, "fan_in", "normal")

@@ -26,7 +26,7 @@ from unet_jax.checks import boolean, whole
 from unet_jax.errors import UserError
 from unet_jax.models.blocks import max_pool
 from unet_jax.models.grid import Grid
-from unet_jax.segmentation import center_crop
+from unet_jax.models.operators import center_crop
 
 
 class UNetPP(Grid):

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from unet_jax.models.encoders.encoder import Encoder, Layers, max_pool_3x3, mean_pool
+from unet_jax.models.operators import join
 
 
 class DenseLayer(Layers):
@@ -41,7 +42,7 @@ class DenseLayer(Layers):
         for k, (features, size) in enumerate(convolutions):
             y = nn.relu(self.norm(f"norm_{k}", train)(y))
             y = self.conv(features, size, f"conv_{k}")(y)
-        return jnp.concatenate([x, y], axis=-1)
+        return jnp.concatenate(join([x, y]), axis=-1)
 
 
 class DenseNet(Encoder):

@@ -13,7 +13,8 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from unet_jax.models.blocks import batch_norm
-from unet_jax.models.conv import conv_general_dilated
+from unet_jax.models.conv import conv_general_dilated, conv_of_any_size
+from unet_jax.models.operators import Window, operator
 
 
 class Layers(nn.Module):
@@ -41,7 +42,7 @@ class Layers(nn.Module):
             use_bias=bias,
             kernel_init=nn.initializers.he_normal(),
             dtype=self.dtype,
-            conv_general_dilated=conv_general_dilated if (size, stride) == (3, 1) else None,
+            conv_general_dilated=conv_general_dilated if (size, stride) == (3, 1) else conv_of_any_size,
             name=name,
         )
 
@@ -84,16 +85,25 @@ def max_pool_3x3(x: jax.Array) -> jax.Array:
 
     Along each axis it is the maximum of three shifted maps, at every second pixel. Pixels that tie share the gradient.
     """
-    for axis in (1, 2):
-        size = x.shape[axis]
-        wide = jnp.pad(x, [(int(a == axis), int(a == axis)) for a in range(4)], constant_values=-jnp.inf)
-        last = (size + 1) // 2 * 2 - 1
-        a, b, c = (jax.lax.slice_in_dim(wide, k, k + last, stride=2, axis=axis) for k in range(3))
-        x = jnp.maximum(jnp.maximum(a, b), c)
-    return x
+
+    def pool(x, filled):
+        for axis in (1, 2):
+            if axis in filled:
+                x = jnp.pad(x, [(int(a == axis), int(a == axis)) for a in range(4)], constant_values=-jnp.inf)
+            last = x.shape[axis] - 2
+            a, b, c = (jax.lax.slice_in_dim(x, k, k + last, stride=2, axis=axis) for k in range(3))
+            x = jnp.maximum(jnp.maximum(a, b), c)
+        return x
+
+    window = Window(1, 1, stride=2, end=1, fill=-jnp.inf)
+    return operator(window, lambda x: pool(x, filled=(2,)), lambda x: pool(x, filled=(1, 2)), x)
 
 
 def mean_pool(x: jax.Array) -> jax.Array:
     """Computes the 2x2 mean with stride 2; `[B, 2h, 2w, C]` -> `[B, h, w, C]`."""
-    batch, height, width, channels = x.shape
-    return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean(axis=(2, 4))
+
+    def pool(x):
+        batch, height, width, channels = x.shape
+        return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean(axis=(2, 4))
+
+    return operator(Window(after=1, stride=2), pool, pool, x)

@@ -17,6 +17,7 @@ import jax
 from flax import linen as nn
 
 from unet_jax.models.encoders.encoder import Encoder, Layers, max_pool_3x3
+from unet_jax.models.operators import join
 
 
 class ResidualBlock(Layers):
@@ -44,6 +45,7 @@ class ResidualBlock(Layers):
         if x.shape != y.shape:
             x = self.conv(y.shape[-1], 1, "shortcut_conv", stride=stride)(x)
             x = self.norm("shortcut_norm", train)(x)
+        x, y = join([x, y])
         return nn.relu(x + y)
 
 

@@ -65,7 +65,7 @@ def format_of(data: bytes) -> str:
     return "DICOM" if data[128:132] == b"DICM" else ""
 
 
-def check_size(path: str | Path, width: int, height: int, bytes_per_pixel: int) -> None:
+def check_size(path: str | Path, width: int, height: int, bytes_per_pixel: int, rows_at_once: int = 0) -> None:
     """Checks the size that a file declares.
 
     Args:
@@ -73,13 +73,14 @@ def check_size(path: str | Path, width: int, height: int, bytes_per_pixel: int) 
       width: pixels in a row.
       height: number of rows.
       bytes_per_pixel: bytes of a decoded pixel.
+      rows_at_once: the rows that are decoded together, if the file is read in parts; 0 for all of them.
 
     Raises:
       UserError: the image is too large, or has no pixels.
     """
     if min(width, height) < 1:
         raise UserError(f"{path}: declares {width} x {height} pixels: it is damaged; save it again, or remove it")
-    if width * height > MOST_PIXELS or max(width, height) > MOST_SIDE:
+    if width * min(height, rows_at_once or height) > MOST_PIXELS or max(width, height) > MOST_SIDE:
         raise too_large(path, width, height, bytes_per_pixel)
 
 
@@ -151,11 +152,16 @@ def without_alpha(path: str | Path, pixels: np.ndarray, channels: int) -> np.nda
     """
     colours, alpha = pixels[..., :channels], pixels[..., channels:]
     if alpha.size and (colours == colours[0, 0]).all() and (alpha != alpha[0, 0]).any():
-        raise UserError(
-            f"{path}: all its pixels have one colour, and only its alpha differs, which is dropped; save what it shows as grey "
-            "values"
-        )
+        raise only_alpha(path)
     return np.ascontiguousarray(colours)
+
+
+def only_alpha(path: str | Path) -> UserError:
+    """Returns the error for an image of one colour whose alpha differs."""
+    return UserError(
+        f"{path}: all its pixels have one colour, and only its alpha differs, which is dropped; save what it shows as grey "
+        "values"
+    )
 
 
 def plain_grey(colours: np.ndarray) -> bool:

@@ -1,5 +1,9 @@
 """Normalises pixel values in the same way in training, evaluation and prediction."""
 
+import itertools
+import math
+from collections.abc import Iterable
+
 import numpy as np
 
 from unet_jax.errors import UserError
@@ -34,9 +38,93 @@ def statistics(image: np.ndarray, mode: str = "image") -> tuple[np.float32, np.f
             std = image.std(dtype=np.float64)
         else:
             std = np.sqrt(max(np.square(image, dtype=np.float64).mean() - mean**2, 0.0))
-        divisor = np.float32(std)
-        return np.float32(mean), divisor if divisor > 0 else np.float32(1)
+        return _offset_and_divisor(mean, std)
     raise UserError(f"normalize={mode!r} is unknown; choose one of {', '.join(NORMALIZATIONS)}")
+
+
+def _offset_and_divisor(mean: float, std: float) -> tuple[np.float32, np.float32]:
+    divisor = np.float32(std)
+    return np.float32(mean), divisor if divisor > 0 else np.float32(1)
+
+
+def statistics_of_bands(bands: Iterable[np.ndarray], mode: str = "image") -> tuple[np.float32, np.float32]:
+    """Returns the `statistics` of an image that is given in bands, so that it need not fit into memory.
+
+    Whole numbers are counted by value, and the sums over the counts are exact. Of floats, the mean and the sum of squared
+    deviations of each band are merged (Chan, Golub and LeVeque 1979), which loses no digits where the mean is large.
+
+    >>> image = np.arange(12, dtype=np.uint8).reshape(4, 3, 1)
+    >>> statistics_of_bands([image[:3], image[3:]]) == statistics(image)
+    True
+
+    Args:
+      bands: `[h, W, C]` each, of one type, at least one; together they are the image.
+      mode: as in `statistics`.
+
+    Raises:
+      UserError: as `statistics`; or a float is NaN or Inf or, in the mode "range", outside 0..1.
+    """
+    iterator = iter(bands)
+    first = next(iterator)
+    # Also checks the type and the mode.
+    of_type = statistics(first, mode)
+    every = itertools.chain([first], iterator)
+    if first.dtype == np.float32:
+        mean, std = _float_moments(every, mode)
+        return of_type if mode == "range" else _offset_and_divisor(mean, std)
+    if mode == "range":
+        return of_type
+    return _offset_and_divisor(*_integer_moments(every, int(np.iinfo(first.dtype).max) + 1))
+
+
+def _integer_moments(bands: Iterable[np.ndarray], num_values: int) -> tuple[float, float]:
+    """Returns mean and standard deviation of whole numbers below `num_values`."""
+    histogram = np.zeros(num_values, np.int64)
+    for band in bands:
+        histogram += np.bincount(band.ravel(), minlength=num_values)
+    # Python's whole numbers have no largest one.
+    counts = [(int(value), int(histogram[value])) for value in np.flatnonzero(histogram)]
+    number = sum(count for _, count in counts)
+    mean = sum(value * count for value, count in counts) / number
+    # The formula of `statistics`: where its sums are exact too, below 2**53, the two are bit-equal.
+    squares = sum(value * value * count for value, count in counts) / number
+    return mean, math.sqrt(max(squares - mean**2, 0.0))
+
+
+def _float_moments(bands: Iterable[np.ndarray], mode: str) -> tuple[float, float]:
+    """Returns mean and standard deviation of float32 values; raises the errors of `check_floats`."""
+    number, mean, squares = 0, 0.0, 0.0
+    low, high = np.float32(np.inf), np.float32(-np.inf)
+    for band in bands:
+        # NaN passes through.
+        low, high = np.minimum(low, band.min()), np.maximum(high, band.max())
+        check_floats(low, high)
+        band_mean = float(band.mean(dtype=np.float64))
+        step, total = band_mean - mean, number + band.size
+        squares += float(band.var(dtype=np.float64)) * band.size + step**2 * number / total * band.size
+        mean += step * band.size / total
+        number = total
+    check_floats(low, high, mode)
+    return mean, math.sqrt(squares / number)
+
+
+def check_floats(low: np.floating, high: np.floating, mode: str = "image") -> None:
+    """Checks the values of an image of floats.
+
+    Args:
+      low: the smallest value, NaN if one is.
+      high: the largest value, NaN if one is.
+      mode: see `normalize`.
+
+    Raises:
+      UserError: a value is NaN or Inf or, in the mode "range", outside 0..1.
+    """
+    if not np.isfinite([low, high]).all():
+        raise UserError("the image holds NaN or Inf; replace them first")
+    if mode == "range" and (low < 0 or high > 1):
+        raise UserError(
+            f"float image with values {low:g} to {high:g}: data.normalize is 'range'; give values from 0 to 1"
+        )
 
 
 def normalize(image: np.ndarray, mode: str = "image", stats: tuple[np.float32, np.float32] | None = None) -> np.ndarray:

@@ -5,7 +5,7 @@ import os
 import numpy as np
 from PIL import Image
 
-from unet_jax.data.normalization import check_depth
+from unet_jax.data.normalization import check_depth, check_floats
 from unet_jax.errors import UserError
 
 # ITU-R BT.601.
@@ -76,12 +76,7 @@ def check_image(image: np.ndarray, normalize: str, dtype: str = "") -> np.ndarra
     # A number beyond float32 becomes Inf, which is refused below.
     with np.errstate(over="ignore"):
         image = image.astype(np.float32)
-    if not np.isfinite(image).all():
-        raise UserError("the image holds NaN or Inf; replace them first")
-    if normalize == "range" and (image.min() < 0 or image.max() > 1):
-        raise UserError(
-            f"float image with values {image.min():g} to {image.max():g}: data.normalize is 'range'; give values from 0 to 1"
-        )
+    check_floats(image.min(), image.max(), normalize)
     return image
 
 

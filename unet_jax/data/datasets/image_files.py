@@ -3,7 +3,8 @@
 `formats/` decodes; docs/reference/files.md says what is read, how, and what is refused.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from unet_jax.segmentation import VOID_ID
 from unet_jax.storage.paths import read_file, to_path
 from unet_jax.storage.write_errors import first_line
 
+REMEDY = "save it again as PNG or TIFF, or remove it"
 FORMATS = {"PNG": png, "TIFF": tiff, "BMP": bmp, "JPEG": jpeg}
 # Source files whose code decides what is read.
 READERS = (__file__, *(str(module.__file__) for module in (palettes, declared, tiff_tags, *FORMATS.values())))
@@ -50,7 +52,7 @@ def read_image(path: str | Path) -> np.ndarray:
       UserError: the file cannot be read, is damaged or too large, or its pixels mean something else: it is to be turned
         (orientation tag), holds several pictures, is neither grey nor RGB, or is neither 8- nor 16-bit unsigned.
     """
-    return _decode(path, "read_image", "an image", "save it again as PNG or TIFF, or remove it")
+    return _decode(path, "read_image", "an image", REMEDY)
 
 
 def read_labels(path: str | Path) -> np.ndarray:
@@ -190,8 +192,21 @@ def _decode(path, reader: str, what: str, remedy: str, formats: Sequence[str] = 
     if found not in formats:
         kind = f"it holds {found} data" if found else "its first bytes are of no known format"
         raise UserError(f"{path}: cannot be read as {what} ({kind}); {remedy}")
-    try:
+    with name_errors(path, what, remedy):
         return getattr(FORMATS[found], reader)(path, data)
+
+
+@contextlib.contextmanager
+def name_errors(path: str | Path, what: str = "an image", remedy: str = REMEDY) -> Iterator[None]:
+    """Makes every error of a decoder inside the context a UserError that names the file.
+
+    Args:
+      path: the file.
+      what: what it is read as.
+      remedy: what to do if it is damaged.
+    """
+    try:
+        yield
     except UserError:
         raise
     except MemoryError as error:

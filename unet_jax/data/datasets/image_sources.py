@@ -1,0 +1,92 @@
+"""Opens images that need not fit into memory: a TIFF and a Zarr array are read in bands of rows."""
+
+import os
+from typing import NamedTuple
+
+import numpy as np
+from etils.epath import Path
+
+from unet_jax.data.datasets import image_files
+from unet_jax.data.datasets.formats import declared, tiff_rows, zarr_rows
+from unet_jax.data.datasets.image_rows import ArrayRows, ImageRows
+from unet_jax.data.datasets.source_file import SourceFile
+from unet_jax.storage.paths import in_bucket, to_path
+
+# The bytes from which a format is known.
+HEAD_BYTES = 256
+
+
+class Picture(NamedTuple):
+    """One image of a file.
+
+    Attributes:
+      suffix: what follows the name of the file in the names of its results: "", or the page of a stack, such as "_p003".
+      rows: the image.
+    """
+
+    suffix: str
+    rows: ImageRows
+
+
+def open_rows(path: str | os.PathLike) -> list[Picture]:
+    """Opens an image file or a Zarr array, and returns its image, or the pages of a TIFF as separate images.
+
+    A local TIFF is read strip by strip or tile by tile, a local Zarr array chunk by chunk; each band that is read has the
+    pixels of `image_files.read_image`. Any other file, and a file in a bucket, is read whole.
+
+    Args:
+      path: an image file, local or in a bucket, or the folder of a local Zarr array.
+
+    Returns:
+      One picture, or one for each page of a stack. A band that cannot be read, or is read after the file has changed, is a
+      UserError.
+
+    Raises:
+      UserError: as `image_files.read_image`, but for a TIFF of several pages; or the Zarr array is refused.
+    """
+    place = to_path(path)
+    if not in_bucket(place) and place.is_dir():
+        with image_files.name_errors(place, "a Zarr array", "copy it again"):
+            return [Picture("", _NamedRows(place, zarr_rows.open_array(place)))]
+    if not in_bucket(place) and _is_tiff(place):
+        with image_files.name_errors(place):
+            pages = tiff_rows.open_pages(SourceFile(place))
+        return name_pages([_NamedRows(place, rows) for rows in pages])
+    return [Picture("", ArrayRows(image_files.read_image(place)))]
+
+
+def _is_tiff(path: Path) -> bool:
+    """Returns True for a TIFF; False for another file, and for one that cannot be read."""
+    # To open a pipe would wait for a writer.
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            return declared.format_of(file.read(HEAD_BYTES)) == "TIFF"
+    except OSError:
+        return False
+
+
+class _NamedRows:
+    """An image whose errors name its file."""
+
+    def __init__(self, path: Path, rows: ImageRows):
+        self.shape, self.dtype = rows.shape, rows.dtype
+        self._path, self._rows = path, rows
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Returns the rows `start` to `stop - 1`; see `ImageRows`."""
+        with image_files.name_errors(self._path, remedy="copy it again"):
+            return self._rows.read(start, stop)
+
+
+def name_pages(pages: list[ImageRows]) -> list[Picture]:
+    """Returns the pages of a file with their suffixes, which sort as the pages do; that of a single page is "".
+
+    >>> [picture.suffix for picture in name_pages([ArrayRows(np.zeros((1, 1), np.uint8))] * 2)]
+    ['_p000', '_p001']
+    """
+    if len(pages) == 1:
+        return [Picture("", pages[0])]
+    digits = max(3, len(str(len(pages) - 1)))
+    return [Picture(f"_p{number:0{digits}}", rows) for number, rows in enumerate(pages)]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unet_jax.data.normalization import check_depth, normalize, statistics
+from unet_jax.data.normalization import check_depth, check_floats, normalize, statistics, statistics_of_bands
 from unet_jax.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -95,3 +95,73 @@ def test_another_depth_is_refused_where_it_changes_the_numbers():
         ("uint16", "uint8", "image"),
     ):
         check_depth("scan.png", dtype, trained, mode)
+
+
+def in_bands(image, rows=7):
+    return (image[start : start + rows] for start in range(0, len(image), rows))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_bands_of_integers_have_the_statistics_of_the_whole(dtype):
+    """Bit by bit where the sums of squares are below 2**53."""
+    top = np.iinfo(dtype).max
+    almost_constant = np.full((400, 500, 1), top, dtype)
+    almost_constant[7, 9] = top - 1
+    random = RNG.integers(0, top + 1, (101, 50, 3)).astype(dtype)
+    for image in (random, almost_constant, np.full((5, 4, 1), top, dtype)):
+        assert statistics_of_bands(in_bands(image)) == statistics(image)
+        assert statistics_of_bands([image]) == statistics(image)
+
+
+def test_bands_of_large_sums_have_the_statistics_of_the_whole():
+    """The sum of squares is above 2**53, and `statistics` rounds it."""
+    image = RNG.integers(64000, 65536, (1500, 2000, 1)).astype(np.uint16)
+    assert np.square(image, dtype=np.float64).sum() > 2**53
+    np.testing.assert_allclose(statistics_of_bands(in_bands(image, 64)), statistics(image), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("mean", "spread"), [(0.0, 1.0), (3e7, 100.0), (1e6, 1.0), (0.0, 1e-30), (1e30, 1e29)])
+def test_bands_of_floats_have_the_statistics_of_the_whole(mean, spread):
+    image = (mean + spread * RNG.normal(size=(101, 60, 2))).astype(np.float32)
+    image[50:] += np.float32(3 * spread)
+    np.testing.assert_allclose(statistics_of_bands(in_bands(image)), statistics(image), rtol=1e-6)
+
+
+def test_bands_of_constant_floats_become_zero():
+    for value in (0.1, 1e-42, 12345.678, 3e38):
+        image = np.full((123, 45, 1), value, np.float32)
+        np.testing.assert_array_equal(normalize(image, stats=statistics_of_bands(in_bands(image))), 0)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_bands_need_no_reading_for_a_range(dtype):
+    image = RNG.random((20, 5, 1)).astype(dtype)
+    assert statistics_of_bands(in_bands(image), "range") == statistics(image, "range")
+    if dtype != np.float32:
+        bands = in_bands(image)
+        statistics_of_bands(bands, "range")
+        assert len(list(bands)) == 2
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_bands_with_nan_or_inf_are_refused(value):
+    image = np.zeros((20, 5, 1), np.float32)
+    image[17, 3] = value
+    for mode in ("image", "range"):
+        with pytest.raises(UserError, match="NaN or Inf"):
+            statistics_of_bands(in_bands(image), mode)
+
+
+def test_floats_beyond_the_range_are_refused():
+    image = np.zeros((20, 5, 1), np.float32)
+    image[17, 3], image[2, 2] = 1.5, -0.25
+    with pytest.raises(UserError, match=r"-0\.25 to 1\.5.*'range'"):
+        statistics_of_bands(in_bands(image), "range")
+    check_floats(image.min(), image.max())
+
+
+def test_bands_of_other_types_and_modes_are_refused():
+    with pytest.raises(UserError, match="int32"):
+        statistics_of_bands([np.zeros((2, 2, 1), np.int32)])
+    with pytest.raises(UserError, match="'rank'"):
+        statistics_of_bands([np.zeros((2, 2, 1), np.uint8)], "rank")

@@ -207,7 +207,7 @@ def write_whole(path: Path, content: bytes) -> None:
     # Not the process id: two machines may have the same one.
     # Without the name of the file, which may have the greatest length already.
     working = path.with_name(f".{uuid.uuid4().hex}")
-    with _naming(path):
+    with naming(path):
         try:
             working.write_bytes(content)
             working.replace(path)
@@ -216,7 +216,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def naming(path: Path) -> Iterator[None]:
     """Gives an `OSError` the name of the file that cannot be written: a full disk gives none, a file made for a moment its own."""
     try:
         yield
@@ -305,7 +305,7 @@ def append(path: Path, text: str) -> None:
         # The mode "a" of gcsfs loses the old content.
         path.write_text(read_if_there(path) + text)
         return
-    with _naming(path), path.open("a") as file:
+    with naming(path), path.open("a") as file:
         file.write(text)
 
 

@@ -7,9 +7,10 @@ import numpy as np
 from etils.epath import Path
 
 from unet_jax.data.datasets import image_files
-from unet_jax.data.datasets.formats import declared, tiff_rows, zarr_rows
+from unet_jax.data.datasets.formats import declared
 from unet_jax.data.datasets.image_rows import ArrayRows, ImageRows
-from unet_jax.data.datasets.source_file import SourceFile
+from unet_jax.data.datasets.rows import tiff_rows, zarr_rows
+from unet_jax.data.datasets.rows.source_file import SourceFile
 from unet_jax.storage.paths import in_bucket, to_path
 
 # The bytes from which a format is known.

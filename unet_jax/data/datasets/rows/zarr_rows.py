@@ -12,7 +12,7 @@ from etils.epath import Path
 
 from unet_jax.data.datasets.formats import declared
 from unet_jax.data.datasets.image_rows import BlockRows, ImageRows
-from unet_jax.data.datasets.source_file import Mark, SourceFile, changed, mark
+from unet_jax.data.datasets.rows.source_file import Mark, SourceFile, changed, mark
 from unet_jax.errors import UserError
 
 # The files that describe an array or a group of arrays in version 3 and in version 2.

@@ -9,10 +9,11 @@ import pytest
 import tifffile
 
 from unet_jax.data.datasets import image_files
-from unet_jax.data.datasets.formats import tiff, tiff_rows
+from unet_jax.data.datasets.formats import tiff
 from unet_jax.data.datasets.image_rows import ArrayRows, bands
 from unet_jax.data.datasets.image_sources import open_rows
-from unet_jax.data.datasets.source_file import SourceFile
+from unet_jax.data.datasets.rows import tiff_rows
+from unet_jax.data.datasets.rows.source_file import SourceFile
 from unet_jax.errors import UserError
 
 RNG = np.random.default_rng(0)

@@ -7,7 +7,7 @@ import numpy as np
 
 from unet_jax.data.datasets.formats import declared, tiff
 from unet_jax.data.datasets.image_rows import BAND_PIXELS, ArrayRows, BlockRows, ImageRows, bands
-from unet_jax.data.datasets.source_file import SourceFile
+from unet_jax.data.datasets.rows.source_file import SourceFile
 
 
 def open_pages(source: SourceFile) -> list[ImageRows]:

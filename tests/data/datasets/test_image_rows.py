@@ -1,9 +1,13 @@
 """Bands of rows are those of the image, and each block is decoded once for bands that follow each other."""
 
+import functools
+
 import numpy as np
 import pytest
 
 from unet_jax.data.datasets.image_rows import KEPT_ROWS, ArrayRows, BlockRows, ConvertedRows, bands
+from unet_jax.data.normalization import statistics, statistics_of_bands
+from unet_jax.inference.images import to_channels
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (101, 7, 3)).astype(np.uint8)
 
@@ -56,3 +60,16 @@ def test_converted_rows_have_the_shape_and_type_of_the_result():
     assert rows.shape == (101, 7, 1)
     assert rows.dtype == np.float32
     np.testing.assert_array_equal(np.concatenate(list(bands(rows, 13))), IMAGE[..., :1].astype(np.float32) / 2)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize(("channels", "wanted"), [(3, 1), (4, 1), (1, 3), (4, 3)])
+def test_bands_have_the_channels_of_the_whole_bit_by_bit(dtype, channels, wanted):
+    """The luminance of a pixel does not depend on the band that it is in; and so the statistics do not."""
+    image = (np.random.default_rng(1).random((101, 333, channels)) * 60000).astype(dtype)
+    whole = to_channels(image, wanted)
+    rows = ConvertedRows(ArrayRows(image), functools.partial(to_channels, channels=wanted))
+    assert (rows.shape, rows.dtype) == (whole.shape, whole.dtype)
+    for band_rows in (1, 7, 64):
+        np.testing.assert_array_equal(np.concatenate(list(bands(rows, band_rows))), whole)
+    np.testing.assert_allclose(statistics_of_bands(bands(rows, 7)), statistics(whole), rtol=1e-6)

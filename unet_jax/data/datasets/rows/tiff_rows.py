@@ -1,6 +1,7 @@
 """Reads a TIFF in bands of rows. Its pixels are those of `tiff.read_image`, and so are the faults that are found."""
 
 import math
+import os
 from typing import Any
 
 import numpy as np
@@ -100,7 +101,10 @@ class _StoredPage:
         row_bytes = width * samples * dtype.itemsize
         parts = []
         for plane in range(planes):
-            data = _read(file, self._first_byte + (plane * height + start) * row_bytes, (stop - start) * row_bytes)
+            count = (stop - start) * row_bytes
+            data = _read(file, self._first_byte + (plane * height + start) * row_bytes, count)
+            if len(data) < count:
+                raise ValueError("the file is cut short")
             parts.append(np.frombuffer(data, dtype).reshape(stop - start, width, samples))
         return np.stack(parts).astype(page.dtype, copy=False)
 
@@ -121,11 +125,10 @@ class _StoredPage:
 
 
 def _read(file, start: int, count: int) -> bytes:
-    file.seek(start)
-    data = file.read(count)
-    if len(data) < count:
-        raise ValueError("the file is cut short")
-    return data
+    """Returns bytes of the file, fewer where it ends before; what they lack, or are too much, is for the decoder to find."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(min(start, size))
+    return file.read(min(count, size))
 
 
 def _check_alpha(path: str, page: Any, rows: ImageRows, channels: int) -> None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from unet_jax.evaluation import metrics, report
-from unet_jax.inference.folder import MaskFolder, file_name
+from unet_jax.inference.outputs import MaskFolder, file_name
 from unet_jax.plotting import drawing, panels
 from unet_jax.tracking import curves
 

@@ -8,7 +8,9 @@ from helpers.known_network import predictor
 from PIL import Image
 
 from unet_jax.data.datasets.image_files import read_image
-from unet_jax.inference.folder import MaskFolder, list_inputs, predict_folder
+from unet_jax.inference.folder import predict_folder
+from unet_jax.inference.inputs import find_inputs
+from unet_jax.inference.outputs import MaskFolder
 
 NAMES = [f"a{c}b" for c in map(chr, range(32, 127)) if not c.isalnum() and c != "/"]
 NAMES += ["-a", "a.", " a", "a ", "**", "x[0:1]", "x@5", "{a,b}", "~", "~x", "gs:", "file:x", "%20", "é"]
@@ -31,9 +33,9 @@ def test_images_of_any_name_are_found_and_read(images, relative):
         # A lone ~ is the home folder, as in a shell.
         folder = images / name if not relative else Path(name) if name != "~" else f"./{name}/../{name}"
         for given in (folder, f"{folder}/{name}.png"):
-            (path,) = list_inputs([given])
-            assert path.name == f"{name}.png"
-            assert (read_image(path) == 2 * level).all()
+            (image,) = find_inputs([given]).images
+            assert image.path.name == f"{name}.png"
+            assert (read_image(image.path) == 2 * level).all()
 
 
 def test_results_of_any_name(images):

@@ -6,14 +6,16 @@ import re
 import jax
 import numpy as np
 import pytest
+from etils.epath import Path
 from flax import linen as nn
 from helpers.known_network import NAMES, SIZES, GreyLevels, examples, predictor
 from PIL import Image
 
 from unet_jax.errors import UserError
 from unet_jax.evaluation import report
-from unet_jax.inference import folder
 from unet_jax.inference.folder import predict_folder
+from unet_jax.inference.inputs import find_inputs
+from unet_jax.inference.outputs import MaskFolder, file_name
 from unet_jax.inference.predictor import Predictor, forward
 from unet_jax.plotting import index_page
 from unet_jax.runtime import out_of_memory
@@ -60,9 +62,9 @@ def test_a_folder_becomes_ids_masks_and_overlays(tmp_path):
     assert len(list(out.rglob("*.png"))) == 4 * 5
     page = (out / "index.html").read_text()
     assert re.findall(r'src="([^"]*)"', page) == [f"overlays/{name}.png" for name in sorted(truth)]
-    # A second run does not replace the first by accident.
-    with pytest.raises(UserError, match=r"x0\.png .*--overwrite"):
-        predict_folder(predictor(), tmp_path / "images", out)
+    # A second call finds everything done.
+    info = predict_folder(predictor(), tmp_path / "images", out)
+    assert (info["num_images"], info["num_finished"], info["num_there"], info["num_all"]) == (0, 5, 5, 5)
     (out / "ids" / "x0.png").write_text("old")
     (out / "overlays" / "earlier.png").write_bytes((out / "overlays" / "x0.png").read_bytes())
     predict_folder(predictor(), tmp_path / "images", out, overwrite=True)
@@ -113,7 +115,7 @@ def test_files_and_folders_are_listed_once(tmp_path):
     (tmp_path / "other").mkdir()
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "other/y.png")
     given = [tmp_path / "other/y.png", tmp_path / "images", tmp_path / "images/../images/x1.tif"]
-    assert [path.name for path in folder.list_inputs(given)] == [
+    assert [image.path.name for image in find_inputs(given).images] == [
         "y.png",
         "x0.png",
         "x1.tif",
@@ -140,11 +142,9 @@ def test_two_images_of_one_name_are_an_error_before_anything_is_written(tmp_path
 def test_masks_of_ids_that_differ_in_a_sign_do_not_share_a_file(tmp_path):
     ids = ["a b", "a_b", "a/b", "a%2Fb"]
     source = [example | {"id": id_} for example, id_ in zip(examples(4), ids, strict=True)]
-    masks = folder.MaskFolder(predictor(), tmp_path)
+    masks = MaskFolder(predictor(), tmp_path)
     for example in source:
-        masks.write(
-            folder.file_name(example["id"]), np.eye(3, dtype=bool)[example["seen"]], example["seen"].astype(np.uint8)
-        )
+        masks.write(file_name(example["id"]), np.eye(3, dtype=bool)[example["seen"]], example["seen"].astype(np.uint8))
     names = ["a b", "a_b", "a%2Fb", "a%252Fb"]
     assert sorted(path.stem for path in (tmp_path / "ids").iterdir()) == sorted(names)
     for name, example in zip(names, source, strict=True):
@@ -178,7 +178,7 @@ def test_results_that_cannot_be_written_are_refused(tmp_path, monkeypatch):
     message = r"/file\b.*Not a directory"
     with pytest.raises(UserError, match=message):
         predict_folder(predictor(), tmp_path / "images", tmp_path / "file/out")
-    made, masks = examples(1), folder.MaskFolder(predictor(), tmp_path / "masks")
+    made, masks = examples(1), MaskFolder(predictor(), tmp_path / "masks")
     masks.write("x0", np.eye(3, dtype=bool)[made[0]["seen"]], made[0]["seen"].astype(np.uint8))
     with pytest.raises(UserError, match=message):
         report.save_pictures(masks, made, [{"index": 0, "id": "x0", "iou/mean": 0.5}], tmp_path / "file/out")
@@ -188,8 +188,8 @@ def test_results_that_cannot_be_written_are_refused(tmp_path, monkeypatch):
     def denied(self, *_, **__):
         raise PermissionError(13, "Permission denied", str(self))
 
-    monkeypatch.setattr(type(folder.Path("/")), "mkdir", denied)
-    with pytest.raises(UserError, match=r"out/ids: .*\(Permission denied\)"):
+    monkeypatch.setattr(type(Path("/")), "mkdir", denied)
+    with pytest.raises(UserError, match=r"/out: .*\(Permission denied\)"):
         predict_folder(predictor(), tmp_path / "images", tmp_path / "out")
 
 
@@ -320,13 +320,13 @@ def test_odd_names_keep_their_name(tmp_path):
 
 
 def test_a_result_is_whole_or_not_there(one_image, tmp_path, monkeypatch):
-    write = folder.Path.write_bytes
+    write = Path.write_bytes
 
     def die_after_half(self, content):
         write(self, content[: len(content) // 2])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(type(folder.Path("/")), "write_bytes", die_after_half)
+    monkeypatch.setattr(type(Path("/")), "write_bytes", die_after_half)
     with pytest.raises(KeyboardInterrupt):
         predict_folder(predictor(), one_image, tmp_path / "out")
     assert not list((tmp_path / "out").rglob("*.png"))
@@ -361,7 +361,7 @@ def test_files_that_are_no_images_are_named(one_image, tmp_path, capsys):
     assert re.search(r"images: .* 3 files or folders .*: deeper\.d, g\.gif, image\.txt$", line)
     # The suffix decides for a file that is given alone, too.
     with pytest.raises(UserError, match=r"g\.gif: .*\.png"):
-        folder.list_inputs([one_image, one_image / "g.gif"])
+        find_inputs([one_image, one_image / "g.gif"])
     for number in range(9):
         (one_image / f"{number}.csv").write_text("")
     predict_folder(predictor(), one_image, tmp_path / "out", overwrite=True)

@@ -10,7 +10,7 @@ from etils.epath import Path
 
 from unet_jax.data.dataset import ExampleSource
 from unet_jax.evaluation import metrics
-from unet_jax.inference.folder import MaskFolder, file_name, remove_others
+from unet_jax.inference.outputs import MaskFolder, file_name, remove_others
 from unet_jax.plotting import drawing, index_page, panels
 from unet_jax.plotting.text_table import format_table
 from unet_jax.segmentation import resolve_report_classes, true_masks

@@ -7,7 +7,6 @@ fit into memory.
 
 import abc
 import os
-import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
@@ -17,7 +16,7 @@ import tifffile
 from etils.epath import Path
 
 from unet_jax.errors import UserError
-from unet_jax.storage.paths import PathLike, in_bucket, naming, remove, replace, to_path
+from unet_jax.storage.paths import PathLike, in_bucket, naming, remove, replace, to_path, working_path
 
 # How the names of unfinished results begin. A process that was killed leaves them.
 PARTIAL = ".partial-"

@@ -5,7 +5,8 @@
     unet-jax eval --workdir=runs/electrodes --images=FOLDER --out=FOLDER
 
 Scores go to WORKDIR/eval/SPLIT.json, with masks and overlays in the same folder. With --images, OUT gets for each image a
-PNG of class ids, a mask of 0 and 255 for each reported class, and an overlay. Config and classes come from the workdir.
+PNG of class ids, a mask of 0 and 255 for each reported class, and an overlay. Config and classes come from the workdir. The
+same command goes on where it was interrupted.
 
 Status: 2 for bad input, with one line that says what.
 """
@@ -25,9 +26,14 @@ flags.DEFINE_enum(
     "The images to score. Default: test, or val where there is no test; the output names it.",
     FLAGS,
 )
-flags.DEFINE_string("images", None, "Folder of images without masks, to predict instead of scoring a split.", FLAGS)
+flags.DEFINE_string(
+    "images",
+    None,
+    "An image file, a folder of images or a pattern such as 'scans/*.png', to predict instead of scoring a split.",
+    FLAGS,
+)
 flags.DEFINE_string("out", None, "Folder for what --images gives.", FLAGS)
-flags.DEFINE_bool("overwrite", False, "Replace results that are in --out already.", FLAGS)
+cli.define_results(FLAGS)
 flags.DEFINE_string("root", None, "Where the run's data lie now, if not where they were.", FLAGS)
 cli.define_fresh_data(FLAGS)
 cli.define_job(FLAGS)
@@ -46,6 +52,9 @@ def main() -> None:
         raise UserError(
             "--images is missing: the folder of images to predict into --out; scores go to WORKDIR/eval without --out"
         )
+    unused = [name for name in ("recursive", "save", "overwrite", "shard") if images is None and FLAGS[name].present]
+    if unused:
+        raise UserError(f"--{unused[0]} is for the prediction of files, with --images and --out; leave it out")
     if images is not None and (FLAGS.split or FLAGS.root or FLAGS.fresh_data):
         raise UserError(
             "--images predicts a folder; --split, --root and --fresh_data are for scoring: leave one of the two out"
@@ -58,7 +67,8 @@ def main() -> None:
 
     chosen = cli.network_options(FLAGS)
     if images is not None:
-        predict.predict_images(FLAGS.workdir, images, out, overwrite=FLAGS.overwrite, flag="--workdir", **chosen)
+        results = cli.result_options(FLAGS)
+        predict.predict_images(FLAGS.workdir, images, out, results=results, flag="--workdir", **chosen)
     else:
         data = {"split": FLAGS.split or "", "root": FLAGS.root or "", "fresh_data": FLAGS.fresh_data}
         score.score_run(FLAGS.workdir, **data, **chosen)

@@ -2,13 +2,17 @@
 
     unet-jax predict --model=electrodes scan.png --out=masks
     unet-jax predict --model=runs/battery scans/ more/scan_7.tif --out=masks --mode=fast
+    unet-jax predict --model=runs/battery --recursive scans/ --out=masks --shard=$SLURM_ARRAY_TASK_ID/8
 
-IMAGE is an image file or a folder of them, on the local disk or in a bucket. The suffix decides what an image is: .png, .tif,
-.tiff, .bmp, .jpg or .jpeg. A folder's other files are named and skipped. --model is the folder of a run, or the name
-of a shipped network. A name with a slash, and that of an existing folder, is a folder. OUT gets for each image a PNG of
-class ids (ids/), a mask of 0 and 255 for each reported class (masks/CLASS/), and an overlay (overlays/); OUT/index.html shows
-the overlays. OUT must not hold the images or lie in a folder of them, must not be a run or a data folder with images/, and must
-not hold masks of other classes.
+IMAGE is an image file, a folder of them, or a pattern such as 'scans/*_top.png', on the local disk or in a bucket. The suffix
+decides what an image is: .png, .tif, .tiff, .bmp, .jpg or .jpeg. A folder's other files are named and skipped; --recursive
+takes the images of its subfolders. --model is the folder of a run, or the name of a shipped network. A name with a slash, and
+that of an existing folder, is a folder. OUT gets for each image a PNG of class ids (ids/), a mask of 0 and 255 for each
+reported class (masks/CLASS/), and an overlay (overlays/), or what --save says; OUT/index.html shows the overlays. OUT must not
+hold the images or lie in a folder of them, must not be a run or a data folder with images/, and must not hold results of
+another network, checkpoint or other options.
+
+The same command goes on where it was interrupted: it predicts the images whose results are missing.
 
 Status: 2 for bad input, with one line that says what; then nothing is written.
 """
@@ -21,7 +25,7 @@ FLAGS = flags.FlagValues()
 flags.DEFINE_string("model", None, "A shipped network by its name, or the folder of a run.", FLAGS, required=True)
 flags.DEFINE_string("out", None, "Folder of the masks; made if it does not exist.", FLAGS, required=True)
 cli.define_network(FLAGS)
-flags.DEFINE_bool("overwrite", False, "Replace results that are in --out already.", FLAGS)
+cli.define_results(FLAGS)
 
 
 def main(*images: str) -> None:
@@ -29,7 +33,8 @@ def main(*images: str) -> None:
     # After the flags: --help needs no jax.
     from unet_jax.runs import predict
 
-    predict.predict_images(FLAGS.model, images, FLAGS.out, overwrite=FLAGS.overwrite, **cli.network_options(FLAGS))
+    results = cli.result_options(FLAGS)
+    predict.predict_images(FLAGS.model, images, FLAGS.out, results=results, **cli.network_options(FLAGS))
 
 
 def run() -> None:

@@ -1,7 +1,7 @@
 """Masks of image files with a trained network, for `unet-jax predict` and `run_eval.py --images`."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -19,7 +19,7 @@ def predict_images(
     images: str | os.PathLike | Sequence[str | os.PathLike],
     out: str | os.PathLike,
     *,
-    overwrite: bool = False,
+    results: Mapping[str, Any] | None = None,
     flag: str = "--model",
     devices: Sequence[jax.Device] | None = None,
     **chosen: Any,
@@ -28,9 +28,9 @@ def predict_images(
 
     Args:
       model: the folder of a run, or the name of a shipped network; see `load.load_predictor`.
-      images: a folder of images, or a list of image files and folders.
+      images: a folder of images, or a list of image files, folders and patterns.
       out: the folder of the results; see `predict_folder` for what lies there.
-      overwrite: replaces results that are there.
+      results: overwrite, recursive, save and shard; see `predict_folder`.
       flag: the name of `model` in messages.
       devices: to run on; all local ones by default.
       **chosen: checkpoint, mode, level and weights; see `load.load_predictor`.
@@ -44,13 +44,16 @@ def predict_images(
     if processes.process_count() > 1:
         raise UserError(f"images {images}: one process predicts them; start one process alone, with --nomultiprocess")
     run = open_model(model, flag=flag, devices=devices, **chosen)
+    about = {"step": run.step, "weights": run.weights, "checkpoint_sha256": run.checkpoint_sha256}
     result = predict_folder(
         run.predictor,
         images,
         out,
         batch_size=run.config.eval.batch_size,
-        overwrite=overwrite,
         palette=run.facts["palette"],
+        about=about,
+        show_progress=True,
+        **(results or {}),
     )
     noun = "image" if result["num_images"] == 1 else "images"
     print(
@@ -59,5 +62,11 @@ def predict_images(
     )
     for path in result["folders"]:
         print(f"  {path}")
-    print(f"{expand(out, '--out') / index_page.NAME} shows the overlays")
+    if result["num_finished"]:
+        print(f"{result['num_finished']} images had their results already")
+    if result["num_there"] < result["num_all"]:
+        print(f"finished so far, with all parts: {result['num_there']} of {result['num_all']} images")
+    page = expand(out, "--out") / index_page.NAME
+    if page.exists():
+        print(f"{page} shows the overlays")
     return result

@@ -15,7 +15,7 @@ from unet_jax.errors import UserError
 from unet_jax.evaluation import report
 from unet_jax.evaluation.evaluate import evaluate
 from unet_jax.experiment.build import create_dataset
-from unet_jax.inference.folder import MaskFolder, file_name
+from unet_jax.inference.outputs import MaskFolder, file_name
 from unet_jax.runs import shared_workdir
 from unet_jax.runs.hold import note_running
 from unet_jax.runs.load import Run, open_model

@@ -102,6 +102,52 @@ def network_options(values: flags.FlagValues) -> dict[str, Any]:
     }
 
 
+def define_results(values: flags.FlagValues) -> None:
+    """Defines the flags of the prediction of image files: which are taken, and what is written."""
+    flags.DEFINE_bool(
+        "recursive", False, "Take the images of all subfolders, too; --out gets the same subfolders.", values
+    )
+    flags.DEFINE_list(
+        "save",
+        ["ids", "masks", "overlays"],
+        "What is written, with commas between: ids (class numbers), masks (0 and 255 for each class), overlays (pictures).",
+        values,
+    )
+    flags.DEFINE_bool(
+        "overwrite",
+        False,
+        "Replace results that are in --out already, instead of going on with the images that are missing.",
+        values,
+    )
+    flags.DEFINE_string(
+        "shard",
+        "1/1",
+        "I/N predicts the I-th of N parts of the images, I from 1 to N, e.g. 3/8. All parts may write to one --out, at the "
+        "same time, on any machines. In a Slurm array of 8: --array=1-8 and --shard=$SLURM_ARRAY_TASK_ID/8.",
+        values,
+    )
+
+
+def result_options(values: flags.FlagValues) -> dict[str, Any]:
+    """Returns the values of the flags of `define_results`, as `inference.folder.predict_folder` takes them.
+
+    Raises:
+      UserError: --shard is not two numbers.
+    """
+    numbers = re.fullmatch(r"(\d+)/(\d+)", values.shard)
+    if not numbers:
+        raise UserError(
+            f"--shard={values.shard}: give the number of the part and the number of parts, such as 3/8; in a Slurm array of 8 "
+            "(--array=1-8): $SLURM_ARRAY_TASK_ID/8"
+        )
+    return {
+        "recursive": values.recursive,
+        "save": values.save,
+        "overwrite": values.overwrite,
+        "shard": (int(numbers[1]), int(numbers[2])),
+    }
+
+
 def define_fresh_data(values: flags.FlagValues) -> None:
     """Defines the flag of a program that reads data sets; see `store.cache.forget_digests`."""
     flags.DEFINE_bool(

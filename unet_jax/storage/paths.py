@@ -6,14 +6,16 @@ moved in one operation; an object is complete as soon as it exists.
 
 import contextlib
 import errno
+import hashlib
 import importlib.util
 import logging
 import os
+import re
 import shutil
 import stat
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from glob import escape
 
 import fsspec
@@ -204,15 +206,48 @@ def write_whole(path: Path, content: bytes) -> None:
     if in_bucket(path):
         path.write_bytes(content)
         return
-    # Not the process id: two machines may have the same one.
-    # Without the name of the file, which may have the greatest length already.
-    working = path.with_name(f".{uuid.uuid4().hex}")
+    working = working_path(path)
     with naming(path):
         try:
             working.write_bytes(content)
             working.replace(path)
         finally:
             working.unlink(missing_ok=True)
+
+
+def working_path(path: Path) -> Path:
+    """Returns a hidden path beside `path`, another one at each call, for what is written first and then moved to `path`.
+
+    A process that is killed leaves it; see `remove_leftovers`.
+    """
+    # Not the process id: two machines may have the same one.
+    # Without the name of the file, which may have the greatest length already.
+    return path.with_name(f".{_name_digest(path.name)}{uuid.uuid4().hex[:16]}")
+
+
+def remove_leftovers(targets: Iterable[Path]) -> None:
+    """Removes what a process that was killed had not yet moved to `targets`; see `working_path`.
+
+    Raises:
+      OSError: something cannot be removed.
+    """
+    by_folder: dict[Path, set[str]] = {}
+    for path in targets:
+        by_folder.setdefault(path.parent, set()).add(_name_digest(path.name))
+    for folder, digests in by_folder.items():
+        if in_bucket(folder) or not folder.is_dir():
+            continue
+        for name in os.listdir(folder):
+            if re.fullmatch(r"\.[0-9a-f]{32}(\.tiles)?", name) and name[1:17] in digests:
+                left = folder / name
+                if left.is_dir():
+                    shutil.rmtree(left)
+                else:
+                    left.unlink(missing_ok=True)
+
+
+def _name_digest(name: str) -> str:
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import pytest
 
 from unet_jax.data.datasets.listing import SUFFIXES, check_file, describe_others, list_images
 from unet_jax.errors import UserError
-from unet_jax.inference.folder import list_inputs
+from unet_jax.inference.inputs import find_inputs
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_what_is_no_file_is_named(images):
     check_file(images / "nothing.png")
     # Its pixels would be waited for.
     with pytest.raises(UserError, match=r"pipe\.png: .*a pipe"):
-        list_inputs([images / "pipe.png"])
+        find_inputs([images / "pipe.png"])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,197 @@
+"""Finds what is to be predicted: image files by their paths, in folders, in folders with subfolders, and by patterns."""
+
+import dataclasses
+import glob
+import itertools
+import os
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+
+from etils.epath import Path
+
+from unet_jax.data.datasets import listing
+from unet_jax.errors import UserError
+from unet_jax.inference import record
+from unet_jax.storage import paths
+
+# What makes the text of a path a pattern, where no file or folder has that text as its name.
+WILDCARD = re.compile(r"[*?\[]")
+
+
+@dataclasses.dataclass(frozen=True)
+class Input:
+    """An image to predict.
+
+    Attributes:
+      path: its file.
+      name: the name of its results: that of the file without the suffix; below a folder with subfolders, the path from
+        that folder, such as "day_1/cell_3".
+    """
+
+    path: Path
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """What `find_inputs` has found.
+
+    Attributes:
+      images: each image once.
+      folders: the folders that were given.
+      others: what is passed over in the folders, except what is hidden and `listing.DESKTOP_FILES`.
+    """
+
+    images: tuple[Input, ...]
+    folders: tuple[Path, ...]
+    others: tuple[Path, ...]
+
+    def describe_others(self) -> list[str]:
+        """Returns a line for each folder in which something is passed over."""
+        by_folder = itertools.groupby(self.others, lambda path: path.parent)
+        return [listing.describe_others(folder, list(files)) for folder, files in by_folder]
+
+
+def find_inputs(given: Sequence[str | os.PathLike], recursive: bool = False) -> Inputs:
+    """Finds the image files that are given, alone, by their folders or by patterns.
+
+    The suffix decides what an image file is (`listing.SUFFIXES`), for a file that is given alone, too. A text that no file
+    or folder has as its name may be a pattern with `*`, `?`, `[...]`, or `**` for any folders in between.
+
+    Args:
+      given: image files, folders of image files, and patterns of both; each local or in a bucket.
+      recursive: takes the images of all subfolders, too. Hidden ones are passed over, and so are the results of another
+        prediction.
+
+    Raises:
+      UserError: none is given, a file or folder is absent, a file has another suffix, a folder has no image, a name is not
+        UTF-8, a folder leads back into itself, a subfolder is a data folder, or two files have one name without the suffix,
+        in some file system: their results would share a file.
+    """
+    images: dict[str, Input] = {}
+    seen: set[str] = set()
+    folders: list[Path] = []
+    others: list[Path] = []
+    for path, by_pattern in _expanded(given):
+        if path.is_dir():
+            folders.append(path)
+            found, passed = _images_below(path, recursive)
+            others += passed
+            if not found and not by_pattern:
+                raise UserError(
+                    f"{path}: has no image; looked for {', '.join(listing.SUFFIXES)}{_try(recursive, path)}"
+                )
+        elif by_pattern and path.suffix.lower() not in listing.SUFFIXES:
+            others.append(path)
+            continue
+        else:
+            _check_given(path)
+            found = [Input(path, path.stem)]
+        for image in found:
+            absolute = os.path.abspath(image.path)
+            if absolute not in seen:
+                seen.add(absolute)
+                _check_twin(image, images.setdefault(_key(image.name), image))
+    if not images:
+        raise UserError("no image is given; give image files or a folder of images")
+    _check_places(images)
+    return Inputs(tuple(images.values()), tuple(folders), tuple(others))
+
+
+def _expanded(given: Sequence[str | os.PathLike]) -> Iterator[tuple[Path, bool]]:
+    """Yields each path that is given, and those that match a pattern; True says that a pattern led to the path."""
+    for text in given:
+        path = paths.expand(text, "image")
+        if not WILDCARD.search(os.fspath(path)) or path.exists() or os.path.islink(path):
+            yield path, False
+            continue
+        matches = _matches(path)
+        if not matches:
+            raise UserError(
+                f"{path}: no file or folder has this name, and none matches it as a pattern; check the path"
+            )
+        yield from ((match, True) for match in matches)
+
+
+def _matches(pattern: Path) -> list[Path]:
+    """Returns the files and folders that match a pattern, without hidden ones, sorted."""
+    if not paths.in_bucket(pattern):
+        return [paths.to_path(match) for match in sorted(glob.glob(os.fspath(pattern), recursive=True))]
+    if "**" in os.fspath(pattern):
+        raise UserError(f"{pattern}: ** is not read in a bucket; give the folder, with --recursive")
+    fixed = list(itertools.takewhile(lambda part: not WILDCARD.search(part), pattern.parts))
+    folder = Path(*fixed)
+    return paths.glob(folder, os.fspath(pattern.relative_to(folder)))
+
+
+def _images_below(folder: Path, recursive: bool) -> tuple[list[Input], list[Path]]:
+    """Returns the images of a folder, and what is passed over; with `recursive`, those of all its subfolders, too."""
+    images: list[Input] = []
+    others: list[Path] = []
+    waiting = [(folder, "", (folder,))]
+    while waiting:
+        place, prefix, above = waiting.pop(0)
+        passed: list[Path] = []
+        found = listing.list_images(place, on_other=passed.append)
+        if recursive and paths.in_bucket(place):
+            # The listing of a bucket leaves names without a suffix out: most of them are folders.
+            passed += [path for path in paths.glob(place, "*") if not path.suffix]
+        images += [Input(path, f"{prefix}{path.stem}") for path in found.values()]
+        for path in passed:
+            if not (recursive and path.is_dir()) or (path / record.NAME).exists():
+                others.append(path)
+                continue
+            if any(paths.is_same(path, one) for one in above):
+                raise UserError(f"{path}: leads back to {os.path.realpath(path)}, which it lies in; remove this link")
+            if (path / "images").is_dir() and (path / "masks").is_dir():
+                raise UserError(
+                    f"{path}: is a data folder, and its masks/ would be taken for images; give {path / 'images'} instead"
+                )
+            waiting.append((path, f"{prefix}{path.name}/", (*above, path)))
+    return images, others
+
+
+def _try(recursive: bool, folder: Path) -> str:
+    deeper = not recursive and any(path.is_dir() for path in folder.iterdir())
+    return "; --recursive takes those of subfolders, too" if deeper else ""
+
+
+def _check_given(path: Path) -> None:
+    """Raises UserError if a path that was given alone is no image file."""
+    if not path.exists():
+        raise UserError(f"{path}: is neither an image file nor a folder of images; check the path")
+    if path.suffix.lower() not in listing.SUFFIXES:
+        raise UserError(
+            f"{path}: is no image file by its suffix; known suffixes: {', '.join(listing.SUFFIXES)}. Save it as PNG or TIFF"
+        )
+    listing.check_file(path)
+
+
+def _check_twin(image: Input, twin: Input) -> None:
+    """Raises UserError if another image has the name of this one."""
+    if twin is image:
+        return
+    same = "one name" if twin.name == image.name else "names that differ only in case or in their Unicode form"
+    raise UserError(
+        f"{image.path} and {twin.path} have {same}, {image.name}, and their results would share a file; rename one, or "
+        "predict them into two folders"
+    )
+
+
+def _check_places(images: dict[str, Input]) -> None:
+    """Raises UserError if the result of one image would be a folder that holds results of another."""
+    for image in images.values():
+        *folders, _ = _key(image.name).split("/")
+        for folder in itertools.accumulate(folders, lambda above, name: f"{above}/{name}"):
+            root, suffix = os.path.splitext(folder)
+            if suffix and root in images:
+                raise UserError(
+                    f"{images[root].path} and {image.path}: the result of one could be the folder of the other, {folder}; "
+                    "rename one, or predict them into two folders"
+                )
+
+
+def _key(name: str) -> str:
+    """Returns the name of an image's results, equal for names that some file system takes for one."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

@@ -1,0 +1,208 @@
+"""The record of a prediction in its folder: by it an interrupted prediction goes on, and results of two networks never mix.
+
+`OUT/prediction.json` is written before the first result. It holds the settings (network, weights, mode, what is saved, ...) and,
+for each image, its file with size and time of the last change. A result that lies in the folder is kept only if it was made by
+the same settings from the same file.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from etils.epath import Path
+
+from unet_jax.checkpoints.tree import leaf_digests
+from unet_jax.errors import UserError
+from unet_jax.inference.predictor import Predictor
+from unet_jax.storage import json_file, paths
+from unet_jax.storage.digests import json_sha256
+from unet_jax.version import __version__
+
+NAME = "prediction.json"
+REMEDY = "write to another folder, or pass --overwrite to replace what is there"
+# Keys of the settings that a message names in words.
+WORDS = {"weights_sha256": "weights", "version": "unet_jax"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """What a prediction is made of.
+
+    Attributes:
+      settings: JSON-able values that decide the results.
+      images: the `stamp` of each image's file, by the name of its results.
+    """
+
+    settings: Mapping[str, Any]
+    images: Mapping[str, Mapping[str, Any]]
+
+    def content(self) -> bytes:
+        """Returns the bytes of the file."""
+        return (
+            json.dumps({"settings": self.settings, "images": self.images}, indent=1, sort_keys=True) + "\n"
+        ).encode()
+
+
+def settings_of(predictor: Predictor, **options: Any) -> dict[str, Any]:
+    """Returns what decides the results of a prediction.
+
+    Args:
+      predictor: the network.
+      **options: what else decides them, JSON-able.
+    """
+    return {
+        "version": __version__,
+        "network": " ".join(repr(predictor.module).split()),
+        "weights_sha256": json_sha256(leaf_digests(predictor.variables)),
+        "mode": predictor.mode,
+        "level": predictor.level,
+        "class_names": list(predictor.class_names),
+        "report_classes": list(predictor.report_classes),
+        "normalize": predictor.normalize,
+        "pad_multiple": predictor.pad_multiple,
+        **options,
+    }
+
+
+def stamp(path: Path) -> dict[str, Any]:
+    """Returns the path of a file, its size in bytes and the time of its last change.
+
+    Raises:
+      OSError: the file is gone.
+    """
+    if paths.in_bucket(path):
+        found = path.stat()
+        return {"file": os.fspath(path), "bytes": found.length, "changed": str(found.mtime)}
+    status = os.stat(path)
+    return {"file": os.path.abspath(path), "bytes": status.st_size, "changed": str(status.st_mtime_ns)}
+
+
+def compare(
+    out: Path, record: Record, results_of: Callable[[str], Collection[Path]], *, overwrite: bool, exact: bool
+) -> bool:
+    """Compares a record with the one in the folder. Changes nothing.
+
+    Args:
+      out: the folder of the results.
+      record: of the prediction that is asked for.
+      results_of: gives the results of an image that exist, by its name.
+      overwrite: True if results that exist are to be replaced.
+      exact: True if the images must be exactly those of the record that is there, False if there may be others.
+
+    Returns:
+      True if results that exist are those of this record, so that the prediction goes on.
+
+    Raises:
+      UserError: results exist that are not those of this record, and `overwrite` is False; or results of images that are
+        not asked for are from other settings; or the images are not `exact`.
+    """
+    there = read(out)
+    if there is None:
+        existing = [] if overwrite else next(filter(None, map(results_of, record.images)), [])
+        # Another process may have written the record, and then a result, since it was read.
+        there = read(out) if existing else None
+        if there is None:
+            if existing:
+                raise UserError(f"{min(existing)} exists, and no {NAME} says how it was made; {REMEDY}")
+            return False
+    kept = [
+        name
+        for name in {**there.images, **record.images}
+        if results_of(name) and not (overwrite and name in record.images)
+    ]
+    differing = [key for key in (*record.settings, *there.settings) if _value(record, key) != _value(there, key)]
+    if differing:
+        if kept:
+            raise UserError(
+                f"--out={out} holds results that were made {_differences(there, record, differing)}; {_remedy(overwrite)}"
+            )
+        return False
+    if exact and there.images != record.images:
+        raise UserError(
+            f"--shard: the images are not those that {out / NAME} lists, so the parts would not fit together: "
+            f"{_first_difference(there, record)}; give every part the same images, or write to another folder"
+        )
+    for name in kept:
+        if name in record.images and there.images.get(name) != record.images[name]:
+            raise UserError(
+                f"{min(results_of(name))} was not made from {record.images[name]['file']} as it is now: {NAME} has another "
+                f"file, size or time; {REMEDY}"
+            )
+    return not overwrite
+
+
+def write(out: Path, record: Record) -> None:
+    """Writes the record that `compare` has accepted; where the settings are the same, earlier images stay in it.
+
+    Several processes may do this at once.
+
+    Args:
+      out: the folder of the results, which exists.
+      record: of the prediction that begins.
+
+    Raises:
+      UserError: another prediction, with other settings, has begun to write there meanwhile.
+      OSError: the file cannot be written.
+    """
+    path, there = out / NAME, read(out)
+    if there is None:
+        if paths.create_whole(path, record.content()):
+            return
+        there = read(out)
+        if there is None or there.settings != record.settings:
+            raise UserError(f"--out={out}: another prediction has begun to write there; write to another folder")
+    elif there.settings != record.settings:
+        paths.write_whole(path, record.content())
+        return
+    # Another process may add its images at the same time, so it is read again until these are in it.
+    while there is not None and not there.images.items() >= record.images.items():
+        paths.write_whole(path, Record(record.settings, {**there.images, **record.images}).content())
+        there = read(out)
+
+
+def read(out: Path) -> Record | None:
+    """Returns the record in a folder, or None if there is none.
+
+    Raises:
+      UserError: the file cannot be read, or is no record.
+    """
+    remedy = "remove it and the results beside it, or write to another folder"
+    try:
+        value = json_file.read_object(out / NAME, remedy)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    settings, images = value.get("settings"), value.get("images")
+    if not isinstance(settings, dict) or not isinstance(images, dict):
+        raise UserError(f"{out / NAME} is no record of a prediction; {remedy}")
+    return Record(settings, images)
+
+
+def _remedy(overwrite: bool) -> str:
+    return REMEDY if not overwrite else "--overwrite replaces only those of the images given; write to another folder"
+
+
+def _value(record: Record, key: str) -> Any:
+    return record.settings.get(key)
+
+
+def _differences(there: Record, here: Record, keys: Collection[str]) -> str:
+    """Returns what differs in words, the first three of it."""
+    parts = []
+    for key in list(dict.fromkeys(keys))[:3]:
+        old, new = _value(there, key), _value(here, key)
+        long = key.endswith("sha256") or max(len(str(old)), len(str(new))) > 60
+        parts.append(
+            f"with other {WORDS.get(key, key)}" if long else f"with {WORDS.get(key, key)} {old!r}, not {new!r}"
+        )
+    return " and ".join(parts)
+
+
+def _first_difference(there: Record, here: Record) -> str:
+    """Returns an image that one of two records lacks, or whose file has changed, in words."""
+    for name in sorted({*there.images, *here.images}):
+        if there.images.get(name) != here.images.get(name):
+            kind = "is new" if name not in there.images else "is missing" if name not in here.images else "has changed"
+            return f"{name} {kind}"
+    return ""

@@ -13,8 +13,9 @@ from helpers.grey_images import contents, write_grey
 from helpers.known_network import NAMES, predictor
 
 from unet_jax.errors import UserError
-from unet_jax.inference import folder, record
+from unet_jax.inference import folder, inputs, record
 from unet_jax.inference.folder import predict_folder
+from unet_jax.inference.outputs import Choice
 
 # Predicts argv[1] into argv[2], and kills itself in the middle of the file that is the argv[3]-th written.
 KILLED = """
@@ -132,7 +133,11 @@ def test_results_of_another_network_are_not_mixed(images, tmp_path, change, word
 
 @pytest.mark.parametrize(
     ("change", "word"),
-    [({"save": ["overlays"]}, "save"), ({"save": ["ids"]}, "save"), ({"about": {"step": 8}}, "step")],
+    [
+        ({"choice": Choice(("overlays",))}, "save"),
+        ({"choice": Choice(("ids",))}, "save"),
+        ({"about": {"step": 8}}, "step"),
+    ],
 )
 def test_results_of_other_options_are_not_mixed(images, tmp_path, change, word):
     predict(images, tmp_path / "out", about={"step": 4})
@@ -145,8 +150,17 @@ def test_results_of_other_options_are_not_mixed(images, tmp_path, change, word):
 
 
 def test_all_results_of_an_image_are_replaced(images, tmp_path):
-    predict(images, tmp_path / "out", save=["ids", "overlays"])
-    predict(images, tmp_path / "out", save=["masks"], overwrite=True)
+    predict(
+        images,
+        tmp_path / "out",
+        choice=Choice(
+            (
+                "ids",
+                "overlays",
+            )
+        ),
+    )
+    predict(images, tmp_path / "out", choice=Choice(("masks",)), overwrite=True)
     assert not list((tmp_path / "out").glob("*/*.png"))
     assert len(list((tmp_path / "out").glob("masks/anode/*.png"))) == 4
 
@@ -230,7 +244,7 @@ def test_a_full_disk_leaves_whole_files_and_the_command_goes_on(images, tmp_path
 
 def test_a_file_that_changes_while_it_is_predicted_is_refused(images, tmp_path, monkeypatch):
     changed = [images / "deep/e.png", images / "a.png"]
-    read_image = folder.image_files.read_image
+    read_image = inputs.image_files.read_image
     reads = []
 
     def changing(path):
@@ -242,7 +256,7 @@ def test_a_file_that_changes_while_it_is_predicted_is_refused(images, tmp_path, 
                 file.write(b"more")
         return array
 
-    monkeypatch.setattr(folder.image_files, "read_image", changing)
+    monkeypatch.setattr(inputs.image_files, "read_image", changing)
     with pytest.raises(UserError, match=r"deep/e\.png: has changed since the prediction began"):
         predict(images, tmp_path / "out")
     assert not list((tmp_path / "out").rglob("e.png"))

@@ -9,6 +9,7 @@ from helpers.known_network import predictor
 from unet_jax.errors import UserError
 from unet_jax.inference import folder
 from unet_jax.inference.folder import predict_folder
+from unet_jax.inference.outputs import Choice
 from unet_jax.plotting import index_page
 
 
@@ -85,4 +86,14 @@ def test_a_part_does_not_replace_what_another_writes(images, tmp_path):
     with pytest.raises(UserError, match=r"--overwrite: .*leave --shard out"):
         predict_folder(predictor(), images, tmp_path / "out", shard=(1, 2), overwrite=True)
     with pytest.raises(UserError, match=r"--save=ids,mask: give some of ids, masks"):
-        predict_folder(predictor(), images, tmp_path / "out", save=["ids", "mask"])
+        predict_folder(
+            predictor(),
+            images,
+            tmp_path / "out",
+            choice=Choice(
+                (
+                    "ids",
+                    "mask",
+                )
+            ),
+        )

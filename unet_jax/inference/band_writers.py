@@ -18,8 +18,6 @@ from etils.epath import Path
 from unet_jax.errors import UserError
 from unet_jax.storage.paths import PathLike, in_bucket, naming, remove, replace, to_path, working_path
 
-# How the names of unfinished results begin. A process that was killed leaves them.
-PARTIAL = ".partial-"
 # Rows and columns of a tile or a chunk.
 TILE = 256
 # A classic TIFF has offsets of 32 bits. The rest is for its tags; each tile takes 8 bytes of them.
@@ -52,8 +50,7 @@ class BandWriter(abc.ABC):
         self.shape = tuple(shape)
         self.dtype = np.dtype(dtype)
         self._tile = tile
-        # Without the name of the result, which may have the greatest length already.
-        self._working = self.path.with_name(f"{PARTIAL}{uuid.uuid4().hex}")
+        self._working = working_path(self.path)
         self._rows = np.zeros((min(tile, self.shape[0]), *self.shape[1:]), self.dtype)
         self._next = 0
         with naming(self.path):

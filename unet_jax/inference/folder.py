@@ -14,12 +14,11 @@ from etils.epath import Path
 from tqdm import tqdm
 
 from unet_jax.data.batch_size import balanced_batch_size
-from unet_jax.data.datasets import image_files
 from unet_jax.data.store.cache import read_error
 from unet_jax.errors import UserError
 from unet_jax.inference import record
 from unet_jax.inference.inputs import Input, Inputs, find_inputs
-from unet_jax.inference.outputs import IDS, MASKS, OVERLAYS, SAVED, MaskFolder
+from unet_jax.inference.outputs import DEFAULT, OVERLAYS, SAVED, Choice, MaskFolder
 from unet_jax.inference.overlap import overlap
 from unet_jax.inference.predictor import Predictor, forward
 from unet_jax.inference.throughput import ThroughputMeter
@@ -41,7 +40,7 @@ def predict_folder(
     overwrite: bool = False,
     recursive: bool = False,
     shard: tuple[int, int] = (1, 1),
-    save: Collection[str] = (IDS, MASKS, OVERLAYS),
+    choice: Choice = DEFAULT,
     palette: Sequence = (),
     about: Mapping[str, Any] | None = None,
     show_progress: bool = False,
@@ -78,7 +77,7 @@ def predict_folder(
       recursive: takes the images of all subfolders, too.
       shard: (i, n) predicts the i-th of n parts of the images, i from 1; all parts may write to one folder, at once or one
         after the other.
-      save: what is written: some of "ids", "masks" and "overlays".
+      choice: what is written, and in which formats.
       palette: the data set's colours.
       about: what else decides the results, such as the step of the checkpoint; JSON-able. It goes into `prediction.json`.
       show_progress: shows a bar with the time left.
@@ -93,20 +92,20 @@ def predict_folder(
         in a folder of the images, or holds the images, a run, a data set, masks of other classes or results of other
         settings, or a result exists that was not made from this file, and `overwrite` is False.
     """
-    _check_options(save, shard, overwrite)
+    _check_options(shard, overwrite)
     out = expand(out_dir, "--out")
     found = find_inputs([images] if isinstance(images, str | os.PathLike) else images, recursive)
     part = found.images[shard[0] - 1 :: shard[1]]
-    folder = MaskFolder(predictor, out, save=save, palette=palette)
+    folder = MaskFolder(predictor, out, choice=choice, palette=palette)
     stamps = _stamps(found.images)
     with report_write_errors():
         _check_out(out, found)
         folder.check_classes()
-        plan = record.Record(record.settings_of(predictor, save=sorted(save), **(about or {})), stamps)
+        plan = record.Record(record.settings_of(predictor, **choice.settings(), **(about or {})), stamps)
         there = folder.listing()
         goes_on = record.compare(out, plan, there.results, overwrite=overwrite, exact=shard[1] > 1)
         page = out / index_page.NAME
-        if OVERLAYS in save and not overwrite and page.exists() and not index_page.is_page_of(page, PAGE_BY):
+        if OVERLAYS in choice.save and not overwrite and page.exists() and not index_page.is_page_of(page, PAGE_BY):
             raise UserError(f"{page} exists, and `{PAGE_BY}` did not write it; {record.REMEDY}")
     finished = {image.name for image in part if goes_on and there.has_all(image.name)}
     sizes = _padded_sizes(part, finished, predictor)
@@ -121,13 +120,14 @@ def predict_folder(
             if overwrite:
                 there.remove(stamps)
             record.write(out, plan)
-            remove_leftovers(path for image in left for path in folder.files(image.name))
-            if shard[1] == 1:
-                remove_leftovers([page, out / record.NAME])
+            targets: dict[str, list[str]] = {str(out): [index_page.NAME, record.NAME]} if shard[1] == 1 else {}
+            for place, names in (files for image in left for files in folder.files(image.name)):
+                targets.setdefault(place, []).extend(names)
+            remove_leftovers(targets)
 
     batches = _batches(part, finished, sizes, batch_size)
     counts = _predict(predictor, batches, finished, folder, stamps, begin, show_progress)
-    if OVERLAYS in save:
+    if OVERLAYS in choice.save:
         _write_index(out)
     after = folder.listing()
     num_there = sum(after.has_all(image.name) for image in found.images)
@@ -189,7 +189,7 @@ def _predict(
     begun = False
 
     def read(batch: _Batch) -> list[np.ndarray]:
-        arrays = [image_files.read_image(image.path) for image in batch.images]
+        arrays = [image.read() for image in batch.images]
         for image in batch.images:
             _check_unchanged(image, stamps[image.name])
         return arrays
@@ -210,7 +210,7 @@ def _predict(
             if image.name in finished:
                 continue
             masks, ids = to_masks(probabilities, predictor.module.activation)
-            folder.write(image.name, masks, ids, array)
+            folder.write(image.name, masks, ids, array, probabilities)
             bar.update()
 
     with bar:
@@ -253,11 +253,8 @@ def _check_unchanged(image: Input, stamp: Mapping[str, Any]) -> None:
         )
 
 
-def _check_options(save: Collection[str], shard: tuple[int, int], overwrite: bool) -> None:
-    """Raises UserError if an option has a value that it does not take."""
-    unknown = [name for name in save if name not in SAVED]
-    if unknown or not save:
-        raise UserError(f"--save={','.join(save)}: give some of {', '.join(SAVED)}, with commas between them")
+def _check_options(shard: tuple[int, int], overwrite: bool) -> None:
+    """Raises UserError if there is no such part, or an option does not go with it."""
     index, count = shard
     if not 1 <= index <= count:
         raise UserError(
@@ -346,7 +343,7 @@ def _padded_sizes(
     sizes, broken = {}, []
     for image in images:
         try:
-            array = image_files.read_image(image.path)
+            array = image.read()
             with _naming(image.path):
                 # A corner shows the depth and the channels.
                 predictor.check(array[:1, :1])

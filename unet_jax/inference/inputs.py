@@ -8,13 +8,17 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 from etils.epath import Path
 
-from unet_jax.data.datasets import listing
+from unet_jax.data.datasets import image_files, image_sources, listing
+from unet_jax.data.datasets.image_rows import ImageRows
 from unet_jax.errors import UserError
 from unet_jax.inference import record
 from unet_jax.storage import paths
 
+# The suffix of the folder of a Zarr array.
+ARRAY = ".zarr"
 # What makes the text of a path a pattern, where no file or folder has that text as its name.
 WILDCARD = re.compile(r"[*?\[]")
 
@@ -25,12 +29,33 @@ class Input:
 
     Attributes:
       path: its file.
-      name: the name of its results: that of the file without the suffix; below a folder with subfolders, the path from
-        that folder, such as "day_1/cell_3".
+      name: the name of its results: that of the file without the suffix, with the number of the page for a TIFF of several
+        pages, such as "stack_p003"; below a folder with subfolders, the path from that folder, such as "day_1/cell_3".
+      page: the image itself, if it is a page of several; else None.
     """
 
     path: Path
     name: str
+    page: ImageRows | None = None
+
+    def open(self) -> ImageRows:
+        """Returns the image, to be read in bands.
+
+        Raises:
+          UserError: the file cannot be read; see `image_sources.open_rows`.
+        """
+        return image_sources.open_rows(self.path)[0].rows if self.page is None else self.page
+
+    def read(self) -> np.ndarray:
+        """Returns the pixels, uint8, uint16 or float32 `[H, W, C]`.
+
+        Raises:
+          UserError: the file cannot be read.
+        """
+        if self.page is None and not is_array(self.path):
+            return image_files.read_image(self.path)
+        rows = self.open()
+        return rows.read(0, rows.shape[0])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +99,7 @@ def find_inputs(given: Sequence[str | os.PathLike], recursive: bool = False) -> 
     folders: list[Path] = []
     others: list[Path] = []
     for path, by_pattern in _expanded(given):
-        if path.is_dir():
+        if path.is_dir() and not is_array(path):
             folders.append(path)
             found, passed = _images_below(path, recursive)
             others += passed
@@ -82,17 +107,17 @@ def find_inputs(given: Sequence[str | os.PathLike], recursive: bool = False) -> 
                 raise UserError(
                     f"{path}: has no image; looked for {', '.join(listing.SUFFIXES)}{_try(recursive, path)}"
                 )
-        elif by_pattern and path.suffix.lower() not in listing.SUFFIXES:
+        elif by_pattern and path.suffix.lower() not in (*listing.SUFFIXES, ARRAY):
             others.append(path)
             continue
         else:
             _check_given(path)
-            found = [Input(path, path.stem)]
+            found = _pictures(path, path.stem)
         for image in found:
-            absolute = os.path.abspath(image.path)
-            if absolute not in seen:
-                seen.add(absolute)
+            if os.path.abspath(image.path) not in seen:
                 _check_twin(image, images.setdefault(_key(image.name), image))
+        # After all its pages.
+        seen |= {os.path.abspath(image.path) for image in found}
     if not images:
         raise UserError("no image is given; give image files or a folder of images")
     _check_places(images)
@@ -137,8 +162,12 @@ def _images_below(folder: Path, recursive: bool) -> tuple[list[Input], list[Path
         if recursive and paths.in_bucket(place):
             # The listing of a bucket leaves names without a suffix out: most of them are folders.
             passed += [path for path in paths.glob(place, "*") if not path.suffix]
-        images += [Input(path, f"{prefix}{path.stem}") for path in found.values()]
+        for path in found.values():
+            images += _pictures(path, f"{prefix}{path.stem}")
         for path in passed:
+            if is_array(path):
+                images.append(Input(path, f"{prefix}{path.stem}"))
+                continue
             if not (recursive and path.is_dir()) or (path / record.NAME).exists():
                 others.append(path)
                 continue
@@ -152,6 +181,25 @@ def _images_below(folder: Path, recursive: bool) -> tuple[list[Input], list[Path
     return images, others
 
 
+def is_array(path: Path) -> bool:
+    """Returns True for the folder of a Zarr array."""
+    return path.suffix.lower() == ARRAY and path.is_dir()
+
+
+def _pictures(path: Path, name: str) -> list[Input]:
+    """Returns the image of a file, or the pages of a TIFF of several pages."""
+    if path.suffix.lower() not in (".tif", ".tiff") or paths.in_bucket(path):
+        return [Input(path, name)]
+    try:
+        pictures = image_sources.open_rows(path)
+    except UserError:
+        # It is reported where every file is read.
+        return [Input(path, name)]
+    if len(pictures) == 1:
+        return [Input(path, name)]
+    return [Input(path, f"{name}{picture.suffix}", picture.rows) for picture in pictures]
+
+
 def _try(recursive: bool, folder: Path) -> str:
     deeper = not recursive and any(path.is_dir() for path in folder.iterdir())
     return "; --recursive takes those of subfolders, too" if deeper else ""
@@ -161,6 +209,8 @@ def _check_given(path: Path) -> None:
     """Raises UserError if a path that was given alone is no image file."""
     if not path.exists():
         raise UserError(f"{path}: is neither an image file nor a folder of images; check the path")
+    if is_array(path):
+        return
     if path.suffix.lower() not in listing.SUFFIXES:
         raise UserError(
             f"{path}: is no image file by its suffix; known suffixes: {', '.join(listing.SUFFIXES)}. Save it as PNG or TIFF"

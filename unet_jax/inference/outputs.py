@@ -1,35 +1,90 @@
 """Writes what a prediction gives: class ids, masks, probabilities and overlays, each in a folder."""
 
+import contextlib
+import dataclasses
 import io
 import itertools
 import os
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from etils.epath import Path
 from PIL import Image
 
 from unet_jax.errors import UserError
+from unet_jax.inference.band_writers import BandWriter, TiffBands, ZarrBands
 from unet_jax.inference.predictor import Predictor
+from unet_jax.inference.whole_writers import NpzBands, OverlayBands, PngBands
 from unet_jax.plotting import drawing
-from unet_jax.storage.paths import glob, to_path, write_whole
+from unet_jax.storage.paths import glob, in_bucket, remove, to_path
 from unet_jax.storage.write_errors import report_write_errors
 
 # The folders of the results.
 IDS, MASKS, PROBABILITIES, OVERLAYS = "ids", "masks", "probabilities", "overlays"
 SAVED = (IDS, MASKS, PROBABILITIES, OVERLAYS)
+# The suffixes of the formats of ids and masks, and of those of probabilities.
+MASK_FORMATS = {"png": ".png", "tiff": ".tif", "zarr": ".zarr"}
+PROBABILITY_FORMATS = {"npz": ".npz", "zarr": ".zarr", "tiff": ".tif"}
+_SUFFIXES = tuple(dict.fromkeys((*MASK_FORMATS.values(), *PROBABILITY_FORMATS.values())))
+# Pixels of the largest image whose ids and masks are PNG where no format is chosen. Pillow warns of 1.3 times as many.
+LARGEST_PNG = 2**26
+# The longest name of a file in bytes, on every file system in common use.
+LONGEST_NAME = 255
+# The value of probability 1 in a TIFF.
+FULL = 65535
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """What is written.
+
+    Attributes:
+      save: some of `SAVED`.
+      mask_format: of ids and masks, one of `MASK_FORMATS`; "" for PNG, and TIFF above `LARGEST_PNG` pixels.
+      probability_format: one of `PROBABILITY_FORMATS`.
+
+    Raises:
+      UserError: a value is unknown.
+    """
+
+    save: tuple[str, ...] = (IDS, MASKS, OVERLAYS)
+    mask_format: str = ""
+    probability_format: str = "npz"
+
+    def __post_init__(self) -> None:
+        if not self.save or set(self.save) - set(SAVED):
+            raise UserError(f"--save={','.join(self.save)}: give some of {', '.join(SAVED)}, with commas between them")
+        for flag, value, known in (
+            ("mask_format", self.mask_format or "png", MASK_FORMATS),
+            ("probability_format", self.probability_format, PROBABILITY_FORMATS),
+        ):
+            if value not in known:
+                raise UserError(f"--{flag}={value} is unknown; give one of {', '.join(known)}")
+
+    def settings(self) -> dict[str, Any]:
+        """Returns the choice as JSON-able values, equal for equal results."""
+        chosen: dict[str, Any] = {"save": [kind for kind in SAVED if kind in self.save]}
+        if IDS in self.save or MASKS in self.save:
+            chosen["mask_format"] = self.mask_format or "by size"
+        if PROBABILITIES in self.save:
+            chosen["probability_format"] = self.probability_format
+        return chosen
+
+
+DEFAULT = Choice()
 
 
 class MaskFolder:
-    """The folders of the results: `ids/`, `masks/<class>/`, `overlays/`, as far as they are saved.
+    """The folders of the results: `ids/`, `masks/<class>/`, `probabilities/` and `overlays/`, as far as they are saved.
 
     A folder is made when its first file is written. The name of an image may have slashes; then its files lie in subfolders.
 
     Args:
       predictor: gives the classes.
       out_dir: the folder that holds them.
-      save: what is written: some of "ids", "masks" and "overlays".
+      choice: what is written.
       palette: the data set's colours.
 
     Attributes:
@@ -37,10 +92,12 @@ class MaskFolder:
       report_classes: the classes that masks are written for.
       report_channels: the output channels of `report_classes`.
       colours: the colours of `report_classes`.
+      choice: what is written.
       folders: the paths of the folders.
+      by_kind: the folders of each kind of result that is written.
 
     Raises:
-      UserError: the folders of two classes would have one name.
+      UserError: the folders of two classes would have one name, or a format cannot be written into a bucket.
     """
 
     def __init__(
@@ -48,7 +105,7 @@ class MaskFolder:
         predictor: Predictor,
         out_dir: str | os.PathLike,
         *,
-        save: Collection[str] = (IDS, MASKS),
+        choice: Choice = Choice((IDS, MASKS), mask_format="png"),
         palette: Sequence = (),
     ):
         self._out = to_path(out_dir)
@@ -56,26 +113,31 @@ class MaskFolder:
         self.report_classes, self.report_channels = predictor.report_classes, predictor.report_channels
         colours = drawing.class_colours(self.class_names, palette)
         self.colours = [colours[channel] for channel in self.report_channels]
-        self._save = tuple(save)
+        self.choice = choice
         self._masks = [self._out / MASKS / safe_name(name) for name in predictor.report_classes]
         if len(set(self._masks)) < len(self._masks):
             raise UserError(
                 f"eval.classes: two of {', '.join(predictor.report_classes)} would share a folder; rename a class"
             )
-        self.folders = [
-            folder
-            for kind in SAVED
-            if kind in self._save
-            for folder in (self._masks if kind == MASKS else [self._out / kind])
-        ]
+        if in_bucket(self._out) and (PROBABILITIES in choice.save or choice.mask_format not in ("", "png")):
+            raise UserError(f"--out={self._out} is in a bucket, which takes PNG files alone; give a local folder")
+        self.by_kind = {
+            kind: self._masks if kind == MASKS else [self._out / kind] for kind in SAVED if kind in choice.save
+        }
+        self.folders = [folder for folders in self.by_kind.values() for folder in folders]
+        # As texts: there may be very many images, and to join paths takes long.
+        self._possible = list(map(str, (*self._masks, *(self._out / kind for kind in SAVED if kind != MASKS))))
 
-    def files(self, name: str) -> list[Path]:
-        """Returns the paths of all results of an image."""
-        return [folder / f"{name}.png" for folder in self.folders]
+    def files(self, name: str) -> list[tuple[str, list[str]]]:
+        """Returns, for each result of an image, its folder and the names that it may have: the format may depend on the size."""
+        of_masks = [MASK_FORMATS[self.choice.mask_format]] if self.choice.mask_format else [".png", ".tif"]
+        of_probabilities = [PROBABILITY_FORMATS[self.choice.probability_format]]
+        suffixes = {IDS: of_masks, MASKS: of_masks, PROBABILITIES: of_probabilities, OVERLAYS: [".png"]}
+        return [_named(str(folder), name, suffixes[kind]) for kind, places in self.by_kind.items() for folder in places]
 
-    def possible_files(self, name: str) -> list[Path]:
-        """Returns the paths of what any choice of `save` writes for an image."""
-        return [folder / f"{name}.png" for folder in (self._out / IDS, *self._masks, self._out / OVERLAYS)]
+    def possible_files(self, name: str) -> list[tuple[str, list[str]]]:
+        """Returns folders, and the names of what any choice writes there for an image."""
+        return [_named(folder, name, _SUFFIXES) for folder in self._possible]
 
     def listing(self) -> "Listing":
         """Returns the results that lie in the folders now."""
@@ -95,33 +157,48 @@ class MaskFolder:
                 f"{', '.join(folder.name for folder in self._masks)}; write to another folder"
             )
 
-    def write(self, name: str, masks: np.ndarray, ids: np.ndarray, image: np.ndarray | None = None) -> None:
-        """Writes NAME.png into each folder.
+    def write(
+        self,
+        name: str,
+        masks: np.ndarray,
+        ids: np.ndarray,
+        image: np.ndarray | None = None,
+        probabilities: np.ndarray | None = None,
+    ) -> None:
+        """Writes the results of an image.
 
         Args:
           name: of the files, without a suffix.
           masks: the masks of all classes, bool `[H, W, K]`.
           ids: class ids, uint8 `[H, W]`.
-          image: the image, for the overlay; without it, no overlay is written.
+          image: the image, if overlays are saved.
+          probabilities: float32 `[H, W, K]`, if they are saved.
 
         Raises:
           UserError: a file cannot be written.
         """
-        masks = masks[..., self.report_channels]
-        contents: dict[Path, bytes] = {}
-        if IDS in self._save:
-            contents[self._out / IDS] = png(ids)
-        if MASKS in self._save:
-            contents |= {folder: png(masks[..., k].astype(np.uint8) * 255) for k, folder in enumerate(self._masks)}
-        if OVERLAYS in self._save and image is not None:
-            picture = drawing.draw_prediction(image, masks, self.report_classes, self.colours)
-            contents[self._out / OVERLAYS] = png(picture, compress_level=1)
+        with self.open(name, ids.shape) as result:
+            result.write(0, masks, ids, image, probabilities)
+
+    @contextlib.contextmanager
+    def open(self, name: str, size: Sequence[int]) -> Iterator["ImageResult"]:
+        """Yields the results of an image, which gets them in bands. They appear at the end, and not after an error.
+
+        Args:
+          name: of the files, without a suffix.
+          size: height and width of the image.
+
+        Raises:
+          UserError: a file cannot be written.
+        """
+        result = ImageResult(self)
         with report_write_errors():
-            for folder, content in contents.items():
-                path = folder / f"{name}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                # In one move: a killed process leaves no half file, and two evaluations of one run may write at once.
-                write_whole(path, content)
+            try:
+                result.open(name, size)
+                yield result
+                result.close()
+            finally:
+                result.discard()
 
     def remove_others(self, names: Collection[str]) -> None:
         """Removes the files of other names: an earlier evaluation left them, of images that are no longer in the split.
@@ -139,6 +216,106 @@ class MaskFolder:
         return np.stack([np.asarray(Image.open(io.BytesIO(content))) > 0 for content in contents], -1)
 
 
+class ImageResult:
+    """The results of one image, while they are written; see `MaskFolder.open`.
+
+    Args:
+      folder: says what is written, and where.
+    """
+
+    def __init__(self, folder: MaskFolder):
+        self._folder = folder
+        # By folder.
+        self._writers: dict[Path, PngBands | BandWriter] = {}
+        self._overlay: OverlayBands | None = None
+
+    def open(self, name: str, size: Sequence[int]) -> None:
+        """Opens the files; see `MaskFolder.open`."""
+        height, width = size
+        folder, choice = self._folder, self._folder.choice
+        mask_format = choice.mask_format or ("png" if height * width <= LARGEST_PNG else "tiff")
+        for kind, places in folder.by_kind.items():
+            for place in places:
+                if kind == OVERLAYS:
+                    path = place / f"{name}.png"
+                    self._overlay = OverlayBands(path, size, folder.report_classes, folder.colours)
+                elif kind == PROBABILITIES:
+                    path = place / f"{name}{PROBABILITY_FORMATS[choice.probability_format]}"
+                    writer, dtype = _PROBABILITY_WRITERS[choice.probability_format]
+                    self._writers[place] = writer(path, (height, width, len(folder.class_names)), dtype)
+                else:
+                    path = place / f"{name}{MASK_FORMATS[mask_format]}"
+                    self._writers[place] = _MASK_WRITERS[mask_format](path, (height, width))
+                path.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(
+        self,
+        start: int,
+        masks: np.ndarray,
+        ids: np.ndarray,
+        image: np.ndarray | None = None,
+        probabilities: np.ndarray | None = None,
+    ) -> None:
+        """Adds a band that begins at the row `start`; the arrays are those of `MaskFolder.write`.
+
+        Raises:
+          OSError: the disk is full.
+        """
+        masks = masks[..., self._folder.report_channels]
+        for kind, places in self._folder.by_kind.items():
+            for k, place in enumerate(places):
+                if kind == OVERLAYS and self._overlay is not None and image is not None:
+                    self._overlay.write(image, masks)
+                elif kind == PROBABILITIES and probabilities is not None:
+                    self._writers[place].write(start, _stored(probabilities, self._folder.choice.probability_format))
+                elif kind == IDS:
+                    self._writers[place].write(start, ids)
+                elif kind == MASKS:
+                    self._writers[place].write(start, masks[..., k].astype(np.uint8) * 255)
+
+    def close(self) -> None:
+        """Gives the files their names.
+
+        Raises:
+          OSError: a file cannot be written.
+        """
+        for writer in self._all():
+            writer.close()
+
+    def discard(self) -> None:
+        """Removes files that do not have their names yet."""
+        for writer in self._all():
+            writer.discard()
+
+    def _all(self) -> list[PngBands | BandWriter | OverlayBands]:
+        return [*self._writers.values(), *([self._overlay] if self._overlay else [])]
+
+
+_MASK_WRITERS: dict[str, Callable[..., PngBands | BandWriter]] = {
+    "png": PngBands,
+    "tiff": TiffBands,
+    "zarr": ZarrBands,
+}
+_PROBABILITY_WRITERS: dict[str, tuple[Callable[..., BandWriter], type]] = {
+    "npz": (NpzBands, np.float16),
+    "zarr": (ZarrBands, np.float16),
+    "tiff": (TiffBands, np.uint16),
+}
+
+
+def _named(folder: str, name: str, suffixes: Sequence[str]) -> tuple[str, list[str]]:
+    """Returns the folder of an image's files, which may be a subfolder, and their names."""
+    below, slash, last = name.rpartition("/")
+    return f"{folder}{slash}{below}", [last + suffix for suffix in suffixes]
+
+
+def _stored(probabilities: np.ndarray, probability_format: str) -> np.ndarray:
+    """Returns probabilities as a format holds them: float16, or in a TIFF 0 to `FULL`."""
+    if probability_format == "tiff":
+        return np.rint(probabilities * np.float32(FULL)).astype(np.uint16)
+    return probabilities.astype(np.float16)
+
+
 class Listing:
     """The results that lie in the folders of a `MaskFolder`. Each folder is listed once, when it is first asked for.
 
@@ -148,23 +325,26 @@ class Listing:
 
     def __init__(self, folder: MaskFolder):
         self._folder = folder
-        self._names: dict[Path, set[str]] = {}
+        self._names: dict[str, set[str]] = {}
 
-    def has(self, path: Path) -> bool:
-        """Returns True if a result is there."""
-        if path.parent not in self._names:
-            self._names[path.parent] = (
-                {found.name for found in path.parent.iterdir()} if path.parent.is_dir() else set()
-            )
-        return path.name in self._names[path.parent]
+    def _has(self, folder: str, name: str) -> bool:
+        if folder not in self._names:
+            path = to_path(folder)
+            self._names[folder] = {found.name for found in path.iterdir()} if path.is_dir() else set()
+        return name in self._names[folder]
 
     def results(self, name: str) -> list[Path]:
         """Returns the results of an image that are there, whatever is saved now."""
-        return [path for path in self._folder.possible_files(name) if self.has(path)]
+        return [
+            to_path(folder) / file
+            for folder, files in self._folder.possible_files(name)
+            for file in files
+            if self._has(folder, file)
+        ]
 
     def has_all(self, name: str) -> bool:
         """Returns True if every result of an image is there."""
-        return all(map(self.has, self._folder.files(name)))
+        return all(any(self._has(folder, file) for file in files) for folder, files in self._folder.files(name))
 
     def remove(self, names: Iterable[str]) -> None:
         """Removes all results of images.
@@ -173,7 +353,10 @@ class Listing:
           OSError: a file cannot be removed.
         """
         for path in itertools.chain.from_iterable(map(self.results, names)):
-            path.unlink(missing_ok=True)
+            if path.is_dir():
+                remove(path)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def remove_others(folder: Path, names: Collection[str]) -> None:
@@ -181,13 +364,6 @@ def remove_others(folder: Path, names: Collection[str]) -> None:
     for path in glob(folder, "*.png"):
         if path.name.removesuffix(".png") not in names:
             path.unlink(missing_ok=True)
-
-
-def png(array: np.ndarray, **options: int) -> bytes:
-    """Returns an array uint8 `[H, W]` or `[H, W, 3]` as the bytes of a PNG file; `options` are those of Pillow."""
-    encoded = io.BytesIO()
-    Image.fromarray(array).save(encoded, format="PNG", **options)
-    return encoded.getvalue()
 
 
 def file_name(id_: str) -> str:

@@ -67,7 +67,7 @@ def settings_of(predictor: Predictor, **options: Any) -> dict[str, Any]:
 
 
 def stamp(path: Path) -> dict[str, Any]:
-    """Returns the path of a file, its size in bytes and the time of its last change.
+    """Returns the path of a file or a Zarr array, its size in bytes and the time of its last change.
 
     Raises:
       OSError: the file is gone.
@@ -75,8 +75,11 @@ def stamp(path: Path) -> dict[str, Any]:
     if paths.in_bucket(path):
         found = path.stat()
         return {"file": os.fspath(path), "bytes": found.length, "changed": str(found.mtime)}
-    status = os.stat(path)
-    return {"file": os.path.abspath(path), "bytes": status.st_size, "changed": str(status.st_mtime_ns)}
+    # A Zarr array is a folder of files.
+    files = [os.path.join(place, name) for place, _, names in os.walk(path) for name in names] or [os.fspath(path)]
+    statuses = list(map(os.stat, files))
+    size, changed = sum(status.st_size for status in statuses), max(status.st_mtime_ns for status in statuses)
+    return {"file": os.path.abspath(path), "bytes": size, "changed": str(changed)}
 
 
 def compare(

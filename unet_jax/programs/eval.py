@@ -52,7 +52,7 @@ def main() -> None:
         raise UserError(
             "--images is missing: the folder of images to predict into --out; scores go to WORKDIR/eval without --out"
         )
-    unused = [name for name in ("recursive", "save", "overwrite", "shard") if images is None and FLAGS[name].present]
+    unused = [name for name in cli.RESULT_FLAGS if images is None and FLAGS[name].present]
     if unused:
         raise UserError(f"--{unused[0]} is for the prediction of files, with --images and --out; leave it out")
     if images is not None and (FLAGS.split or FLAGS.root or FLAGS.fresh_data):
@@ -68,7 +68,7 @@ def main() -> None:
     chosen = cli.network_options(FLAGS)
     if images is not None:
         results = cli.result_options(FLAGS)
-        predict.predict_images(FLAGS.workdir, images, out, results=results, flag="--workdir", **chosen)
+        predict.predict_images(FLAGS.workdir, images, out, flag="--workdir", **results, **chosen)
     else:
         data = {"split": FLAGS.split or "", "root": FLAGS.root or "", "fresh_data": FLAGS.fresh_data}
         score.score_run(FLAGS.workdir, **data, **chosen)

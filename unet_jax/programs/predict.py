@@ -34,7 +34,7 @@ def main(*images: str) -> None:
     from unet_jax.runs import predict
 
     results = cli.result_options(FLAGS)
-    predict.predict_images(FLAGS.model, images, FLAGS.out, results=results, **cli.network_options(FLAGS))
+    predict.predict_images(FLAGS.model, images, FLAGS.out, **results, **cli.network_options(FLAGS))
 
 
 def run() -> None:

@@ -1,13 +1,14 @@
 """Masks of image files with a trained network, for `unet-jax predict` and `run_eval.py --images`."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 
 from unet_jax.errors import UserError
 from unet_jax.inference.folder import predict_folder
+from unet_jax.inference.outputs import DEFAULT, Choice
 from unet_jax.plotting import index_page
 from unet_jax.runs.load import open_model
 from unet_jax.runtime import processes
@@ -19,7 +20,12 @@ def predict_images(
     images: str | os.PathLike | Sequence[str | os.PathLike],
     out: str | os.PathLike,
     *,
-    results: Mapping[str, Any] | None = None,
+    save: Sequence[str] = DEFAULT.save,
+    mask_format: str = DEFAULT.mask_format,
+    probability_format: str = DEFAULT.probability_format,
+    overwrite: bool = False,
+    recursive: bool = False,
+    shard: tuple[int, int] = (1, 1),
     flag: str = "--model",
     devices: Sequence[jax.Device] | None = None,
     **chosen: Any,
@@ -30,7 +36,12 @@ def predict_images(
       model: the folder of a run, or the name of a shipped network; see `load.load_predictor`.
       images: a folder of images, or a list of image files, folders and patterns.
       out: the folder of the results; see `predict_folder` for what lies there.
-      results: overwrite, recursive, save and shard; see `predict_folder`.
+      save: what is written; see `outputs.Choice`.
+      mask_format: see `outputs.Choice`.
+      probability_format: see `outputs.Choice`.
+      overwrite: replaces results that are there; see `predict_folder`.
+      recursive: takes the images of subfolders, too.
+      shard: (i, n) predicts the i-th of n parts; see `predict_folder`.
       flag: the name of `model` in messages.
       devices: to run on; all local ones by default.
       **chosen: checkpoint, mode, level and weights; see `load.load_predictor`.
@@ -42,7 +53,11 @@ def predict_images(
       UserError: several processes share the job, or as `load.open_model` and `predict_folder`.
     """
     if processes.process_count() > 1:
-        raise UserError(f"images {images}: one process predicts them; start one process alone, with --nomultiprocess")
+        raise UserError(
+            f"images {images}: one process predicts them; start one process alone, with --nomultiprocess, or give each "
+            "process its part of the images, with --nomultiprocess --shard=I/N"
+        )
+    choice = Choice(tuple(save), mask_format, probability_format)
     run = open_model(model, flag=flag, devices=devices, **chosen)
     about = {"step": run.step, "weights": run.weights, "checkpoint_sha256": run.checkpoint_sha256}
     result = predict_folder(
@@ -52,8 +67,11 @@ def predict_images(
         batch_size=run.config.eval.batch_size,
         palette=run.facts["palette"],
         about=about,
+        choice=choice,
+        overwrite=overwrite,
+        recursive=recursive,
+        shard=shard,
         show_progress=True,
-        **(results or {}),
     )
     noun = "image" if result["num_images"] == 1 else "images"
     print(

@@ -36,6 +36,9 @@ LONGEST_NAME = 255
 # Flags that take paths; some take several.
 PATH_FLAGS = ("workdir", "model", "images", "root", "out")
 
+# The flags of `define_results`.
+RESULT_FLAGS = ("recursive", "save", "mask_format", "probability_format", "overwrite", "shard")
+
 # The flags of every program.
 COMMON = flags.FlagValues()
 flags.DEFINE_bool("traceback", False, "Show where an error came from.", COMMON)
@@ -110,7 +113,24 @@ def define_results(values: flags.FlagValues) -> None:
     flags.DEFINE_list(
         "save",
         ["ids", "masks", "overlays"],
-        "What is written, with commas between: ids (class numbers), masks (0 and 255 for each class), overlays (pictures).",
+        "What is written, with commas between: ids (class numbers), masks (0 and 255 for each class), probabilities (of all "
+        "classes), overlays (pictures, at most 4096 pixels wide and high).",
+        values,
+    )
+    flags.DEFINE_enum(
+        "mask_format",
+        None,
+        ["png", "tiff", "zarr"],
+        "File format of ids and masks: png, tiff (tiled) or zarr. The last two are written in bands and take any size. "
+        "Default: png, and tiff for an image of more than 67 million pixels.",
+        values,
+    )
+    flags.DEFINE_enum(
+        "probability_format",
+        "npz",
+        ["npz", "zarr", "tiff"],
+        "File format of probabilities, [height, width, class]: npz and zarr hold float16 from 0 to 1; tiff holds 16 bits, "
+        "where 65535 is 1.",
         values,
     )
     flags.DEFINE_bool(
@@ -129,7 +149,7 @@ def define_results(values: flags.FlagValues) -> None:
 
 
 def result_options(values: flags.FlagValues) -> dict[str, Any]:
-    """Returns the values of the flags of `define_results`, as `inference.folder.predict_folder` takes them.
+    """Returns the values of the flags of `define_results`, as `runs.predict.predict_images` takes them.
 
     Raises:
       UserError: --shard is not two numbers.
@@ -143,6 +163,8 @@ def result_options(values: flags.FlagValues) -> dict[str, Any]:
     return {
         "recursive": values.recursive,
         "save": values.save,
+        "mask_format": values.mask_format or "",
+        "probability_format": values.probability_format,
         "overwrite": values.overwrite,
         "shard": (int(numbers[1]), int(numbers[2])),
     }

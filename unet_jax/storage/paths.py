@@ -15,7 +15,7 @@ import shutil
 import stat
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from glob import escape
 
 import fsspec
@@ -225,18 +225,19 @@ def working_path(path: Path) -> Path:
     return path.with_name(f".{_name_digest(path.name)}{uuid.uuid4().hex[:16]}")
 
 
-def remove_leftovers(targets: Iterable[Path]) -> None:
-    """Removes what a process that was killed had not yet moved to `targets`; see `working_path`.
+def remove_leftovers(targets: Mapping[str, Iterable[str]]) -> None:
+    """Removes what a process that was killed had not yet moved to a name; see `working_path`.
+
+    Args:
+      targets: names by their folder. What a process is writing to one of them right now is lost to it.
 
     Raises:
       OSError: something cannot be removed.
     """
-    by_folder: dict[Path, set[str]] = {}
-    for path in targets:
-        by_folder.setdefault(path.parent, set()).add(_name_digest(path.name))
-    for folder, digests in by_folder.items():
+    for folder, names in ((to_path(text), names) for text, names in targets.items()):
         if in_bucket(folder) or not folder.is_dir():
             continue
+        digests = set(map(_name_digest, names))
         for name in os.listdir(folder):
             if re.fullmatch(r"\.[0-9a-f]{32}(\.tiles)?", name) and name[1:17] in digests:
                 left = folder / name

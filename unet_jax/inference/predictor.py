@@ -7,13 +7,14 @@ to multiples of a size. The result is cropped to the size of the source.
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import jax
 import numpy as np
 
 from unet_jax.data import padding
+from unet_jax.data.datasets.image_rows import ImageRows
 from unet_jax.data.normalization import normalize
 from unet_jax.errors import UserError
 from unet_jax.inference.images import as_array, check_image, to_channels
@@ -314,6 +315,17 @@ class Predictor:
                     height, width = np.shape(images[i])[:2]
                     results[i] = probabilities[:height, :width]
         return results
+
+    def bands(self, rows: ImageRows) -> Iterator[tuple[int, np.ndarray]]:
+        """Yields the probabilities of an image in bands, from the first row to the last: the first row, float32 `[h, W, K]`.
+
+        Args:
+          rows: the image; types and channels: see `predict`.
+
+        Raises:
+          UserError: the image does not fit; see `prepare`.
+        """
+        yield 0, self.predict_images([rows.read(0, rows.shape[0])])[0]
 
     def predict(self, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns the masks of the reported classes and the probabilities of all classes, at the size of the source.

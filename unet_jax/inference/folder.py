@@ -1,29 +1,20 @@
 """Prediction of image files: from the files to the files of their results."""
 
-import contextlib
-import dataclasses
-import itertools
-import math
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from etils.epath import Path
-from tqdm import tqdm
 
-from unet_jax.data.batch_size import balanced_batch_size
 from unet_jax.data.store.cache import read_error
 from unet_jax.errors import UserError
 from unet_jax.inference import record
 from unet_jax.inference.inputs import Input, Inputs, find_inputs
 from unet_jax.inference.outputs import DEFAULT, OVERLAYS, SAVED, Choice, MaskFolder
-from unet_jax.inference.overlap import overlap
-from unet_jax.inference.predictor import Predictor, forward
-from unet_jax.inference.throughput import ThroughputMeter
+from unet_jax.inference.prediction_loop import PredictionLoop, image_sizes
+from unet_jax.inference.predictor import Predictor
 from unet_jax.plotting import index_page
-from unet_jax.segmentation import to_masks
 from unet_jax.storage.paths import expand, is_below, is_same, remove_leftovers
 from unet_jax.storage.write_errors import report_write_errors
 
@@ -108,7 +99,7 @@ def predict_folder(
         if OVERLAYS in choice.save and not overwrite and page.exists() and not index_page.is_page_of(page, PAGE_BY):
             raise UserError(f"{page} exists, and `{PAGE_BY}` did not write it; {record.REMEDY}")
     finished = {image.name for image in part if goes_on and there.has_all(image.name)}
-    sizes = _padded_sizes(part, finished, predictor)
+    sizes = image_sizes(part, finished, predictor)
     for line in found.describe_others():
         print(line, file=sys.stderr)
     left = [image for image in part if image.name not in finished]
@@ -125,110 +116,14 @@ def predict_folder(
                 targets.setdefault(place, []).extend(names)
             remove_leftovers(targets)
 
-    batches = _batches(part, finished, sizes, batch_size)
-    counts = _predict(predictor, batches, finished, folder, stamps, begin, show_progress)
+    loop = PredictionLoop(predictor, folder, stamps, begin, batch_size)
+    counts = loop.run(part, finished, sizes, show_progress)
     if OVERLAYS in choice.save:
         _write_index(out)
     after = folder.listing()
     num_there = sum(after.has_all(image.name) for image in found.images)
     counts |= {"num_finished": len(finished), "num_there": num_there, "num_all": len(found.images)}
     return counts | {"folders": [str(path) for path in folder.folders]}
-
-
-@dataclasses.dataclass(frozen=True)
-class _Batch:
-    """Images that the network predicts together, and the number of rows of the batch, which is filled up."""
-
-    images: list[Input]
-    rows: int
-
-
-def _batches(
-    part: Sequence[Input], finished: Collection[str], sizes: Mapping[str, tuple[int, int]], batch_size: int
-) -> list[_Batch]:
-    """Returns the batches in which an image is not finished, those of the largest images first.
-
-    An image shares its batch with the same images whether some are finished or not, so its result is the same to the bit.
-    """
-    ordered = sorted(part, key=lambda image: (-math.prod(sizes[image.name]), sizes[image.name], image.name))
-    batches = []
-    for group in (list(group) for _, group in itertools.groupby(ordered, lambda image: sizes[image.name])):
-        rows = balanced_batch_size(len(group), max(batch_size, 1))
-        chunks = (group[start : start + rows] for start in range(0, len(group), rows))
-        batches += [_Batch(chunk, rows) for chunk in chunks if any(image.name not in finished for image in chunk)]
-    return batches
-
-
-def _predict(
-    predictor: Predictor,
-    batches: Sequence[_Batch],
-    finished: Collection[str],
-    folder: MaskFolder,
-    stamps: Mapping[str, Mapping[str, Any]],
-    begin: Callable[[], None],
-    show_progress: bool,
-) -> dict[str, Any]:
-    """Predicts batches and writes the results of the images that are not finished.
-
-    Args:
-      predictor: the network.
-      batches: see `_batches`.
-      finished: the names of the images whose results are there.
-      folder: writes the results.
-      stamps: of the files, by the name of the image, as they were found.
-      begin: is called once, before the first result is written.
-      show_progress: shows a bar.
-
-    Returns:
-      `num_images`, `num_compiles`, `seconds` and `images_per_s`.
-    """
-    program, throughput = predictor.program(forward), ThroughputMeter()
-    shapes_at_start = len(program.shapes)
-    num_images = sum(image.name not in finished for batch in batches for image in batch.images)
-    bar = progress_bar(num_images, show_progress)
-    begun = False
-
-    def read(batch: _Batch) -> list[np.ndarray]:
-        arrays = [image.read() for image in batch.images]
-        for image in batch.images:
-            _check_unchanged(image, stamps[image.name])
-        return arrays
-
-    def compute(batch: _Batch, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        nonlocal begun
-        shapes_before = len(program.shapes)
-        with _naming(batch.images[0].path):
-            predicted = predictor.predict_images(arrays, batch.rows)
-        throughput.tick(len(batch.images), len(program.shapes) == shapes_before)
-        if not begun:
-            begin()
-            begun = True
-        return predicted
-
-    def write(batch: _Batch, arrays: list[np.ndarray], predicted: list[np.ndarray]) -> None:
-        for image, array, probabilities in zip(batch.images, arrays, predicted, strict=True):
-            if image.name in finished:
-                continue
-            masks, ids = to_masks(probabilities, predictor.module.activation)
-            folder.write(image.name, masks, ids, array, probabilities)
-            bar.update()
-
-    with bar:
-        overlap(batches, read, compute, write)
-    return {"num_images": num_images, "num_compiles": len(program.shapes) - shapes_at_start} | throughput.read()
-
-
-def progress_bar(num_images: int, shown: bool) -> tqdm:
-    """Returns a bar of the images with the time left, on stderr."""
-    return tqdm(
-        total=num_images,
-        disable=not shown or not num_images,
-        dynamic_ncols=True,
-        # Seconds between two updates; a log file needs fewer lines.
-        mininterval=0.5 if sys.stderr.isatty() else 10,
-        bar_format="{n_fmt}/{total_fmt} images |{bar}| {rate_fmt}, {remaining} left",
-        unit=" images",
-    )
 
 
 def _stamps(images: Sequence[Input]) -> dict[str, dict[str, Any]]:
@@ -239,18 +134,6 @@ def _stamps(images: Sequence[Input]) -> dict[str, dict[str, Any]]:
         except OSError as error:
             raise read_error(image.path, error) from error
     return stamps
-
-
-def _check_unchanged(image: Input, stamp: Mapping[str, Any]) -> None:
-    """Raises UserError if the file of an image is not the one that was found at the beginning."""
-    try:
-        unchanged = record.stamp(image.path) == stamp
-    except FileNotFoundError:
-        unchanged = False
-    if not unchanged:
-        raise UserError(
-            f"{image.path}: has changed since the prediction began; start the command again when nothing writes to it"
-        )
 
 
 def _check_options(shard: tuple[int, int], overwrite: bool) -> None:
@@ -266,15 +149,6 @@ def _check_options(shard: tuple[int, int], overwrite: bool) -> None:
             "--overwrite: one part would remove what another has just written; remove the folder of the results first, or "
             "leave --shard out"
         )
-
-
-@contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Adds the path of the image to a `UserError` that is raised inside the context."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
 
 
 def _check_out(out_dir: Path, found: Inputs) -> None:
@@ -330,27 +204,3 @@ def _pictures(folder: Path) -> Iterator[Path]:
                 yield path
         elif path.is_dir():
             yield from _pictures(path)
-
-
-def _padded_sizes(
-    images: Sequence[Input], finished: Collection[str], predictor: Predictor
-) -> dict[str, tuple[int, int]]:
-    """Returns the padded size of every image by name; raises UserError that names the first file that cannot be predicted.
-
-    Decodes each file that is not finished, not only its header, so that a file that is cut short is found before the
-    network has run.
-    """
-    sizes, broken = {}, []
-    for image in images:
-        try:
-            array = image.read()
-            with _naming(image.path):
-                # A corner shows the depth and the channels.
-                predictor.check(array[:1, :1])
-            sizes[image.name] = predictor.padded_size(*array.shape[:2])
-        except UserError as error:
-            broken.append(error)
-    if broken:
-        more = f" (and {len(broken) - 1} more files)" if len(broken) > 1 else ""
-        raise UserError(f"{broken[0]}{more}; nothing was written")
-    return sizes

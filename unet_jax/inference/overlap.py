@@ -6,6 +6,10 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+import numpy as np
+
+from unet_jax.data.datasets.image_rows import ImageRows
+
 Item = TypeVar("Item")
 Content = TypeVar("Content")
 Result = TypeVar("Result")
@@ -50,3 +54,44 @@ def overlap(
             raise
         for done in writes:
             done.result()
+
+
+class ReadAhead:
+    """An image of which the next band is read while one is used; a context.
+
+    Where a read begins at the end of the last one, the next band of as many rows is read at once. Any other order is served,
+    too.
+
+    >>> from unet_jax.data.datasets.image_rows import ArrayRows
+    >>> with ReadAhead(ArrayRows(np.arange(6).reshape(6, 1))) as rows:
+    ...     [rows.read(start, start + 2).ravel().tolist() for start in (0, 2, 4)]
+    [[0, 1], [2, 3], [4, 5]]
+
+    Args:
+      rows: the image; only one thread reads it at a time.
+    """
+
+    def __init__(self, rows: ImageRows):
+        self.shape, self.dtype = rows.shape, rows.dtype
+        self._rows = rows
+        self._thread = ThreadPoolExecutor(1)
+        self._last = 0
+        self._next: tuple[tuple[int, int], Future[np.ndarray]] | None = None
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Returns the rows `start` to `stop - 1`; see `ImageRows`."""
+        if self._next and self._next[0] == (start, stop):
+            band = self._next[1].result()
+        else:
+            band = self._thread.submit(self._rows.read, start, stop).result()
+        in_order, self._last, self._next = start == self._last, stop, None
+        if in_order and stop < self.shape[0]:
+            following = (stop, min(2 * stop - start, self.shape[0]))
+            self._next = following, self._thread.submit(self._rows.read, *following)
+        return band
+
+    def __enter__(self) -> "ReadAhead":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(cancel_futures=True)

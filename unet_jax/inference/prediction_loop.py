@@ -1,0 +1,293 @@
+"""The loop of a prediction of files: reads images, runs the network, writes the results, all at the same time."""
+
+import contextlib
+import itertools
+import math
+import sys
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from etils.epath import Path
+from PIL import Image
+from tqdm import tqdm
+
+from unet_jax.data.batch_size import balanced_batch_size
+from unet_jax.data.datasets.image_rows import ImageRows
+from unet_jax.errors import UserError
+from unet_jax.inference import record
+from unet_jax.inference.inputs import Input
+from unet_jax.inference.outputs import OVERLAYS, MaskFolder
+from unet_jax.inference.overlap import ReadAhead, overlap
+from unet_jax.inference.predictor import Predictor, forward
+from unet_jax.inference.throughput import ThroughputMeter
+from unet_jax.segmentation import to_masks
+from unet_jax.storage.paths import in_bucket
+
+# An image of more pixels is predicted by itself, in bands: it need not fit into memory.
+LARGE = 2**22
+
+# Height and width.
+Size = tuple[int, int]
+
+
+class Band(NamedTuple):
+    """Some rows of what the network gives for an image.
+
+    Attributes:
+      start: the first row.
+      masks: the masks of all classes, bool `[h, W, K]`.
+      ids: class ids, uint8 `[h, W]`.
+      probabilities: float32 `[h, W, K]`.
+    """
+
+    start: int
+    masks: np.ndarray
+    ids: np.ndarray
+    probabilities: np.ndarray
+
+
+class Batch(NamedTuple):
+    """Images that the network predicts together, and the number of rows of the batch, which is filled up."""
+
+    images: list[Input]
+    rows: int
+
+
+class PredictionLoop:
+    """Predicts images and writes their results.
+
+    Args:
+      predictor: the network.
+      folder: writes the results.
+      stamps: of the files, by the name of the image, as they were found at the beginning; see `record.stamp`.
+      begin: is called once, when the first image is computed and before anything is written.
+      batch_size: the largest number of images in a batch.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        folder: MaskFolder,
+        stamps: Mapping[str, Mapping[str, Any]],
+        begin: Callable[[], None],
+        batch_size: int,
+    ):
+        self._predictor = predictor
+        self._folder = folder
+        self._stamps = stamps
+        self._begin = begin
+        self._begun = False
+        self._batch_size = batch_size
+        self._throughput = ThroughputMeter()
+
+    def run(
+        self, images: Sequence[Input], finished: Collection[str], sizes: Mapping[str, Size], show_progress: bool
+    ) -> dict[str, Any]:
+        """Predicts images, the largest first: if they do not fit into the memory, nothing has been written.
+
+        Args:
+          images: finished and others: they share the batches.
+          finished: the names of the images whose results are there.
+          sizes: of all images, by name.
+          show_progress: shows a bar with the time left.
+
+        Returns:
+          `num_images`, `num_compiles`, `seconds` and `images_per_s`.
+
+        Raises:
+          UserError: an image does not fit the network or the memory, a file cannot be read or written, or changes meanwhile.
+        """
+        left = {image.name for image in images} - set(finished)
+        large = [image for image in images if math.prod(sizes[image.name]) > LARGE]
+        batches = plan_batches(
+            [image for image in images if image not in large], sizes, self._predictor, self._batch_size
+        )
+        program = self._predictor.program(forward)
+        num_shapes = len(program.shapes)
+        with Bar({name: math.prod(sizes[name]) for name in left}, show_progress) as bar:
+            for image in sorted(large, key=lambda image: (-math.prod(sizes[image.name]), image.name)):
+                if image.name in left:
+                    self._predict_large(image, bar)
+            self._predict_batches(
+                [batch for batch in batches if any(image.name in left for image in batch.images)], left, bar
+            )
+        return {"num_images": len(left), "num_compiles": len(program.shapes) - num_shapes} | self._throughput.read()
+
+    def _predict_batches(self, batches: Sequence[Batch], left: Collection[str], bar: "Bar") -> None:
+        program = self._predictor.program(forward)
+
+        def read(batch: Batch) -> list[np.ndarray]:
+            arrays = [image.read() for image in batch.images]
+            for image in batch.images:
+                self._check_unchanged(image)
+            return arrays
+
+        def compute(batch: Batch, arrays: list[np.ndarray]) -> list[np.ndarray]:
+            num_shapes = len(program.shapes)
+            with naming(batch.images[0].path):
+                predicted = self._predictor.predict_images(arrays, batch.rows)
+            self._throughput.tick(len(batch.images), len(program.shapes) == num_shapes)
+            self._begin_once()
+            return predicted
+
+        def write(batch: Batch, arrays: list[np.ndarray], predicted: list[np.ndarray]) -> None:
+            for image, array, probabilities in zip(batch.images, arrays, predicted, strict=True):
+                if image.name in left:
+                    masks, ids = to_masks(probabilities, self._predictor.module.activation)
+                    self._folder.write(image.name, masks, ids, array, probabilities)
+                    bar.add(math.prod(ids.shape), num_images=1)
+
+        overlap(batches, read, compute, write)
+
+    def _predict_large(self, image: Input, bar: "Bar") -> None:
+        """Predicts an image in bands; its results appear when they are whole."""
+        rows = image.open()
+        # Read again by the thread that writes, which is behind the one that reads for the network.
+        pixels = image.open() if OVERLAYS in self._folder.choice.save else None
+        with ReadAhead(rows) as ahead:
+            bands = self._bands(image, ahead)
+            first = next(bands)
+            self._begin_once()
+            with self._folder.open(image.name, rows.shape[:2]) as result:
+
+                def write(band: Band, *_: None) -> None:
+                    stop = band.start + len(band.ids)
+                    shown = pixels.read(band.start, stop) if pixels else None
+                    result.write(band.start, band.masks, band.ids, shown, band.probabilities)
+                    bar.add(band.ids.size, num_images=int(stop == rows.shape[0]))
+
+                overlap(itertools.chain([first], bands), lambda band: None, lambda band, _: None, write)
+                self._check_unchanged(image)
+        self._throughput.tick(1, compiled=True)
+
+    def _bands(self, image: Input, rows: ImageRows) -> Iterator[Band]:
+        with naming(image.path):
+            for start, probabilities in self._predictor.bands(rows):
+                yield Band(start, *to_masks(probabilities, self._predictor.module.activation), probabilities)
+
+    def _begin_once(self) -> None:
+        if not self._begun:
+            self._begin()
+            self._begun = True
+
+    def _check_unchanged(self, image: Input) -> None:
+        """Raises UserError if the file of an image is not the one that was found at the beginning."""
+        try:
+            unchanged = record.stamp(image.path) == self._stamps[image.name]
+        except FileNotFoundError:
+            unchanged = False
+        if not unchanged:
+            raise UserError(
+                f"{image.path}: has changed since the prediction began; start the command again when nothing writes to it"
+            )
+
+
+class Bar:
+    """A bar on stderr with the number of images and the time left, which is estimated from the pixels.
+
+    Args:
+      pixels: of each image that is predicted, by name.
+      shown: False shows nothing.
+    """
+
+    def __init__(self, pixels: Mapping[str, int], shown: bool):
+        self._num, self._total = 0, len(pixels)
+        self._bar = tqdm(
+            total=sum(pixels.values()),
+            disable=not shown or not pixels,
+            dynamic_ncols=True,
+            # Seconds between two updates; a log file needs fewer lines.
+            mininterval=0.5 if sys.stderr.isatty() else 10,
+            bar_format="{desc} |{bar}| {percentage:.0f}%, {remaining} left",
+        )
+        self.add(0)
+
+    def add(self, pixels: int, num_images: int = 0) -> None:
+        """Counts pixels that are written, and images that are finished by them."""
+        self._num += num_images
+        self._bar.set_description_str(f"{self._num}/{self._total} images", refresh=False)
+        self._bar.update(pixels)
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+
+def plan_batches(
+    images: Sequence[Input], sizes: Mapping[str, Size], predictor: Predictor, batch_size: int
+) -> list[Batch]:
+    """Returns batches of images of one padded size, those of the largest images first.
+
+    The batches depend on the images alone. So an image shares its batch with the same images when an interrupted prediction
+    goes on, and its result is the same to the bit.
+
+    Args:
+      images: to predict.
+      sizes: by name.
+      predictor: the network.
+      batch_size: the largest number of images in a batch.
+    """
+    padded = {image.name: predictor.padded_size(*sizes[image.name]) for image in images}
+    ordered = sorted(images, key=lambda image: (-math.prod(padded[image.name]), padded[image.name], image.name))
+    batches = []
+    for group in (list(group) for _, group in itertools.groupby(ordered, lambda image: padded[image.name])):
+        rows = balanced_batch_size(len(group), max(batch_size, 1))
+        batches += [Batch(group[start : start + rows], rows) for start in range(0, len(group), rows)]
+    return batches
+
+
+def image_sizes(images: Sequence[Input], finished: Collection[str], predictor: Predictor) -> dict[str, Size]:
+    """Returns height and width of every image by name; checks those that are not finished.
+
+    Of those, it reads each file that is not `LARGE` in full, so that a file that is cut short is found before the network
+    has run.
+
+    Raises:
+      UserError: names the first file that cannot be predicted.
+    """
+    sizes, broken = {}, []
+    for image in images:
+        try:
+            sizes[image.name] = _header_size(image) if image.name in finished else _checked_size(image, predictor)
+        except UserError as error:
+            broken.append(error)
+    if broken:
+        more = f" (and {len(broken) - 1} more files)" if len(broken) > 1 else ""
+        raise UserError(f"{broken[0]}{more}; nothing was written")
+    return sizes
+
+
+def _checked_size(image: Input, predictor: Predictor) -> Size:
+    rows = image.open()
+    height, width, _ = rows.shape
+    pixels = rows.read(0, height if height * width <= LARGE else 1)
+    with naming(image.path):
+        # Of whole numbers, a corner shows the depth and the channels.
+        predictor.check(pixels if pixels.dtype == np.float32 else pixels[:1, :1])
+    return height, width
+
+
+def _header_size(image: Input) -> Size:
+    """Returns the size of an image that was read before, if possible without decoding it."""
+    if not in_bucket(image.path) and image.path.is_file() and image.page is None:
+        with contextlib.suppress(Exception), warnings.catch_warnings():
+            # That it is large.
+            warnings.simplefilter("ignore")
+            with Image.open(image.path) as picture:
+                return picture.height, picture.width
+    return image.open().shape[:2]
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Adds the path of the image to a `UserError` that is raised inside the context and does not name it."""
+    try:
+        yield
+    except UserError as error:
+        if str(path) in str(error):
+            raise
+        raise UserError(f"{path}: {error}") from error

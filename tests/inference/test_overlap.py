@@ -2,10 +2,11 @@
 
 import threading
 
+import numpy as np
 import pytest
 
 from unet_jax.errors import UserError
-from unet_jax.inference.overlap import AHEAD, BEHIND, overlap
+from unet_jax.inference.overlap import AHEAD, BEHIND, ReadAhead, overlap
 
 
 def test_the_next_is_read_and_the_last_is_written_while_one_is_computed():
@@ -71,3 +72,24 @@ def test_an_error_of_any_step_ends_the_loop(where, error):
     assert {("write", 0), ("write", 1)} <= set(calls)
     assert max(item for _, item in calls) < 10
     assert threading.active_count() == threads
+
+
+def test_the_next_band_is_read_while_one_is_used():
+    pixels, reads, again = np.arange(20).reshape(10, 2), [], threading.Event()
+
+    class Rows:
+        shape, dtype = (10, 2, 1), pixels.dtype
+
+        def read(self, start, stop):
+            reads.append((start, stop))
+            if len(reads) == 2:
+                again.set()
+            return pixels[start:stop]
+
+    with ReadAhead(Rows()) as rows:
+        np.testing.assert_array_equal(rows.read(0, 3), pixels[:3])
+        assert again.wait(20), "the next band is not read"
+        for start, stop in ((3, 6), (6, 9), (9, 10), (0, 3), (2, 5), (7, 9), (9, 10)):
+            np.testing.assert_array_equal(rows.read(start, stop), pixels[start:stop])
+    # In order, each band is read once.
+    assert reads[:4] == [(0, 3), (3, 6), (6, 9), (9, 10)]

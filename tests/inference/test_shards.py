@@ -42,6 +42,15 @@ def test_the_parts_together_are_the_whole_in_any_order(images, whole, tmp_path, 
     assert contents(tmp_path / "out") == whole
 
 
+def test_there_may_be_more_parts_than_images(images, whole, tmp_path):
+    info = predict_folder(predictor(), images, tmp_path / "out", shard=(9, 9))
+    assert (info["num_images"], info["num_there"]) == (0, 0)
+    assert not (tmp_path / "out").exists()
+    for part in range(1, 9):
+        predict_folder(predictor(), images, tmp_path / "out", shard=(part, 9))
+    assert contents(tmp_path / "out") == whole
+
+
 def test_the_page_is_whole_when_two_parts_end_at_once(images, whole, tmp_path, monkeypatch):
     """The first part lists the overlays; then the second ends; then the first writes its page."""
     write, parts = index_page.write_index_page, []

@@ -111,13 +111,17 @@ def predict_folder(
             if overwrite:
                 there.remove(stamps)
             record.write(out, plan)
-            targets: dict[str, list[str]] = {str(out): [index_page.NAME, record.NAME]} if shard[1] == 1 else {}
+            targets: dict[str, list[str]] = {}
             for place, names in (files for image in left for files in folder.files(image.name)):
                 targets.setdefault(place, []).extend(names)
             remove_leftovers(targets)
 
     loop = PredictionLoop(predictor, folder, stamps, begin, batch_size)
     counts = loop.run(part, finished, sizes, show_progress)
+    if shard[1] == 1:
+        # A part of several leaves them: another one may be writing the page.
+        with report_write_errors():
+            remove_leftovers({str(out): [index_page.NAME, record.NAME]})
     if OVERLAYS in choice.save:
         _write_index(out)
     after = folder.listing()
@@ -188,7 +192,7 @@ def _write_index(out_dir: Path) -> None:
     Another process may write overlays and the page at the same time. So the folder is listed again after the page is
     written, until nothing is new: the last page that is written shows all overlays.
     """
-    shown: list[str] | None = None
+    shown: list[str] = []
     while shown != (files := sorted(str(path.relative_to(out_dir)) for path in _pictures(out_dir / OVERLAYS))):
         shown = files
         names = (file.removeprefix(f"{OVERLAYS}/").removesuffix(".png") for file in files)

@@ -154,7 +154,7 @@ def _images_below(folder: Path, recursive: bool) -> tuple[list[Input], list[Path
     """Returns the images of a folder, and what is passed over; with `recursive`, those of all its subfolders, too."""
     images: list[Input] = []
     others: list[Path] = []
-    waiting = [(folder, "", (folder,))]
+    waiting: list[tuple[Path, str, tuple[Path, ...]]] = [(folder, "", (folder,))]
     while waiting:
         place, prefix, above = waiting.pop(0)
         passed: list[Path] = []

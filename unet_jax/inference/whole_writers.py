@@ -3,6 +3,7 @@
 PNG is written in one piece. An overlay is reduced while its bands come, so that it stays small.
 """
 
+import contextlib
 import io
 import os
 import zipfile
@@ -81,9 +82,10 @@ class NpzBands(BandWriter):
 
     def discard(self) -> None:
         """Removes what lies beside the result. A result that was closed stays."""
-        # After an error the archive cannot be closed in order; its file is removed anyway.
-        if self._archive.fp is not None:
-            self._archive.fp.close()
+        for part in (self._array, self._archive):
+            # On a full disk not even an end can be written.
+            with contextlib.suppress(OSError):
+                part.close()
         self._working.unlink(missing_ok=True)
 
 

@@ -7,6 +7,8 @@ from helpers.known_network import NAMES, SIZES, examples, predictor
 
 from unet_jax.errors import UserError
 from unet_jax.evaluation.evaluate import evaluate
+from unet_jax.inference.ensemble import Ensemble
+from unet_jax.inference.uncertainty import MEASURES
 
 
 def expected_iou(made, k):
@@ -107,3 +109,44 @@ def test_what_cannot_be_scored_is_refused():
         evaluate(predictor(channels=3), made, batch_size=4)
     with pytest.raises(UserError, match="no image"):
         evaluate(predictor(), [], batch_size=4)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_an_ensemble_is_scored_like_its_only_network(activation):
+    made = examples()
+    expected, expected_rows = evaluate(predictor(activation=activation), made, batch_size=4)
+    ensemble = Ensemble([predictor(activation=activation)], "all")
+    seen, uncertain = {}, {}
+    summary, rows = evaluate(
+        ensemble,
+        made,
+        batch_size=4,
+        on_image=lambda id_, *masks: seen.update({id_: masks}),
+        on_uncertainty=lambda id_, uncertainty: uncertain.update({id_: uncertainty}),
+    )
+    assert evaluate(ensemble, made, batch_size=4)[1] == expected_rows
+    assert {k: v for k, v in summary.items() if "/" in k} == {k: v for k, v in expected.items() if "/" in k}
+    for row, expected_row, example in zip(rows, expected_rows, made, strict=True):
+        measured = {name: row.pop(name) for name in MEASURES}
+        assert row == expected_row
+        assert measured == {name: getattr(uncertain[example["id"]], name) for name in MEASURES}
+        assert (measured["pairwise_dice"], measured["mutual_information"]) == (1, pytest.approx(0, abs=1e-6))
+        np.testing.assert_array_equal(seen[example["id"]][1], example["seen"])
+
+
+def test_processes_share_the_images_of_an_ensemble():
+    made, ensemble = examples(), Ensemble([predictor(devices=jax.local_devices()[:1])], "flips")
+    options = {"batch_size": 8, "on_uncertainty": lambda *_: None}
+    whole, tables, ids = evaluate(ensemble, made, **options)[1], [], []
+
+    def add(table):
+        tables.append(table)
+        # The first process adds nothing to the second one's, which fails its check.
+        return jax.tree.map(np.add, *tables) if len(tables) == 2 else table
+
+    parts = {"process_count": 2, "all_reduce": add, "on_image": lambda id_, *_: ids.append(id_)}
+    with pytest.raises(RuntimeError, match=r"once: \[1, 3, 5\]"):
+        evaluate(ensemble, made, process_index=0, **options, **parts)
+    _, rows = evaluate(ensemble, made, process_index=1, **options, **parts)
+    assert rows == whole
+    assert ids == ["x0", "x2", "x4", "x6", "x1", "x3", "x5"]

@@ -9,7 +9,7 @@ from unet_jax.data.store import cache
 from unet_jax.errors import UserError
 from unet_jax.programs import eval as eval_
 from unet_jax.programs import train
-from unet_jax.runs import loop, score
+from unet_jax.runs import load, loop, score
 from unet_jax.runtime import cli, config_file
 
 
@@ -45,10 +45,11 @@ def test_train(memo, monkeypatch, fresh):
 def test_eval(memo, monkeypatch, fresh):
     (memo.parent / "config.json").write_text("{}")
     run = SimpleNamespace(config=SimpleNamespace(data=SimpleNamespace(cache_dir=str(memo.parent))), step=1)
-    monkeypatch.setattr(score, "open_model", lambda *_, **__: run)
+    monkeypatch.setattr(score, "open_models", lambda *_, **__: load.Opened((run,), None))
     monkeypatch.setattr(score, "open_dataset", opens)
-    options = {"workdir": str(memo.parent), "images": None, "out": None, "split": None, "root": None}
+    options = {"workdir": [str(memo.parent)], "images": None, "out": None, "split": None, "root": None}
     network = {"checkpoint": "best", "mode": None, "level": 0, "weights": None}
+    network |= {"views": None, "force_views": False, "uncertainty": False, "overwrite": False}
     monkeypatch.setattr(eval_, "FLAGS", SimpleNamespace(fresh_data=fresh, **options, **network))
     with pytest.raises(Opened):
         eval_.main()

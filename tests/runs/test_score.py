@@ -16,7 +16,7 @@ from unet_jax.configs import isbi2012, pets
 from unet_jax.errors import UserError
 from unet_jax.evaluation import evaluate
 from unet_jax.experiment.build import create_dataset
-from unet_jax.inference import folder, predictor
+from unet_jax.inference import predictor
 from unet_jax.plotting import panels
 from unet_jax.runs import score
 from unet_jax.runs.load import open_run
@@ -69,7 +69,7 @@ def test_an_image_is_predicted_and_drawn_once(trained, config, monkeypatch):
         drawings[caption.split("   ")[0]] += 1
         return draw(image, truth, masks, valid, names, colours, caption)
 
-    for module in (predictor, evaluate, folder):
+    for module in (predictor, evaluate):
         monkeypatch.setattr(module, "forward", counting_forward)
     monkeypatch.setattr(panels, "panels", counting_panels)
     predictor._program.cache_clear()

@@ -1,6 +1,7 @@
 """Scores of a split: every image is scored once, and whole."""
 
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -8,18 +9,38 @@ import numpy as np
 
 from unet_jax import segmentation
 from unet_jax.data.dataset import ExampleSource
+from unet_jax.data.datasets.image_rows import ArrayRows
 from unet_jax.data.loading import eval_pipeline
 from unet_jax.errors import UserError
 from unet_jax.evaluation import metrics
 from unet_jax.inference.predictor import Predictor, forward
+from unet_jax.inference.segmenter import Segmenter
 from unet_jax.inference.throughput import ThroughputMeter
+from unet_jax.inference.uncertainty import MEASURES, Uncertainty, estimate
 from unet_jax.models.network import Network
 from unet_jax.runtime import processes
 from unet_jax.segmentation import to_masks
 
 
+@dataclasses.dataclass(frozen=True)
+class _Counted:
+    """The images of a batch that were scored.
+
+    Attributes:
+      index: position of each in the source.
+      size: height and width of each, `[B, 2]`.
+      counts: `metrics.counts` of each, and where they are asked for, `masks`, `ids` and `MEASURES`.
+      num_compiles: the number of shapes that were compiled for the batch.
+    """
+
+    index: np.ndarray
+    size: np.ndarray
+    counts: Mapping[str, Any]
+    num_compiles: int
+
+
 def evaluate(
-    predictor: Predictor,
+    predictor: Segmenter,
     source: ExampleSource,
     *,
     batch_size: int,
@@ -27,14 +48,16 @@ def evaluate(
     process_count: int | None = None,
     all_reduce: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None,
     on_image: Callable[[str, np.ndarray, np.ndarray], None] | None = None,
+    on_uncertainty: Callable[[str, Uncertainty], None] | None = None,
     progress: Callable[[int], None] = lambda num_images: None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Scores every example of `source` in one forward pass.
+    """Scores every example of `source`, in one forward pass of each network and view.
 
-    The result does not depend on the batch size, nor on the number of devices and processes.
+    The result does not depend on the batch size, nor on the number of devices and processes. With an `Ensemble`, and with
+    `on_uncertainty`, images are predicted one by one.
 
     Args:
-      predictor: the network.
+      predictor: the network, or an ensemble.
       source: random access to Examples.
       batch_size: the largest number of images in a batch of all processes, rounded up to fill the devices.
       process_index: the number of this process; by default that of the job.
@@ -42,6 +65,7 @@ def evaluate(
         the job.
       all_reduce: adds the arrays of a dict over all processes; by default over those of the job.
       on_image: is called once for each image with what was scored: id, masks bool `[H, W, K]`, ids uint8 `[H, W]`.
+      on_uncertainty: is called once for each image: id, and how far the members of the prediction agree on it.
       progress: is called after each batch with its number of images.
 
     Returns:
@@ -52,7 +76,8 @@ def evaluate(
       there are no others.
 
       A row holds `index`, `id`, `height`, `width`, `pixel_accuracy`, `iou/<class>`, `dice/<class>` and `.../mean` of its
-      image, and the pixel counts `tp/<class>`, `fp/<class>`, `fn/<class>`.
+      image, and the pixel counts `tp/<class>`, `fp/<class>`, `fn/<class>`. With `on_uncertainty`, also the `MEASURES` of
+      `uncertainty.Uncertainty`.
 
     Raises:
       UserError: the source is empty, or its images or masks do not fit the network.
@@ -65,12 +90,49 @@ def evaluate(
     of_classes, of_images = ("tp", "fp", "fn"), ("correct", "total", "height", "width", "seen")
     table: dict[str, np.ndarray] = {name: np.zeros((num_images, num_classes), np.int64) for name in of_classes}
     table |= {name: np.zeros(num_images, np.int64) for name in of_images}
-    fn = count_pixels if on_image is None else count_and_predict
-    program = predictor.program(fn)
-    num_compiles, num_devices = len(program.shapes), predictor.num_devices * process_count
-    recorder, throughput = _IdRecorder(source), ThroughputMeter()
+    measures = MEASURES if on_uncertainty else ()
+    table |= {name: np.zeros(num_images) for name in measures}
+    recorder, throughput, num_compiles = _IdRecorder(source), ThroughputMeter(), 0
+    share = {"process_index": process_index, "process_count": process_count}
+    if isinstance(predictor, Predictor) and on_uncertainty is None:
+        counted = _in_batches(predictor, recorder, batch_size, on_image is not None, **share)
+    else:
+        counted = _one_by_one(predictor, recorder, on_uncertainty, **share)
+    for batch in counted:
+        index, counts = batch.index, batch.counts
+        for name in (*metrics.COUNTS, *measures):
+            table[name][index] += counts[name]
+        table["height"][index], table["width"][index] = batch.size.T
+        table["seen"][index] += 1
+        if on_image is not None:
+            for row, (height, width) in enumerate(batch.size):
+                masks, ids = (counts[name][row, :height, :width] for name in ("masks", "ids"))
+                on_image(recorder.id(int(index[row])), masks, ids)
+        num_compiles += batch.num_compiles
+        throughput.tick(len(index), batch.num_compiles == 0)
+        progress(len(index))
+    table = (all_reduce or _sum_over_processes)(table)
+    recorder.gather()
+    if (table["seen"] != 1).any():
+        raise RuntimeError(f"images not seen exactly once: {np.flatnonzero(table['seen'] != 1)[:10].tolist()}")
+    summary = metrics.summarize(table, predictor.class_names, predictor.report_classes)
+    summary |= {"num_images": num_images, "num_compiles": num_compiles, **throughput.read()}
+    return summary, _rows(table, predictor, [recorder.id(i) for i in range(num_images)])
+
+
+def _in_batches(
+    predictor: Predictor,
+    source: "_IdRecorder",
+    batch_size: int,
+    with_masks: bool,
+    process_index: int,
+    process_count: int,
+) -> Iterator[_Counted]:
+    """Yields the images of a source, predicted and counted on the device in batches."""
+    fn = count_and_predict if with_masks else count_pixels
+    program, num_devices = predictor.program(fn), predictor.num_devices * process_count
     batches = eval_pipeline.eval_batches(
-        recorder,
+        source,
         batch_size=-(-max(batch_size, 1) // num_devices) * num_devices,
         normalize=predictor.normalize,
         pad_multiple=predictor.pad_multiple,
@@ -83,28 +145,35 @@ def evaluate(
     for batch in batches:
         _check(batch["image"], batch["mask"], predictor)
         inputs = {name: batch[name] for name in ("image", "mask", "valid")}
-        compiled = program.key(inputs) in program.shapes
-        counts = predictor.run(fn, inputs)
-        real = batch["index"] >= 0
-        index = batch["index"][real]
-        for name in metrics.COUNTS:
-            table[name][index] += counts[name][real]
-        table["height"][index], table["width"][index] = batch["size"][real].T
-        table["seen"][index] += 1
-        if on_image is not None:
-            for row in np.flatnonzero(real):
-                height, width = batch["size"][row]
-                masks, ids = (counts[name][row, :height, :width] for name in ("masks", "ids"))
-                on_image(recorder.id(int(batch["index"][row])), masks, ids)
-        throughput.tick(len(index), compiled)
-        progress(len(index))
-    table = (all_reduce or _sum_over_processes)(table)
-    recorder.gather()
-    if (table["seen"] != 1).any():
-        raise RuntimeError(f"images not seen exactly once: {np.flatnonzero(table['seen'] != 1)[:10].tolist()}")
-    summary = metrics.summarize(table, predictor.class_names, predictor.report_classes)
-    summary |= {"num_images": num_images, "num_compiles": len(program.shapes) - num_compiles, **throughput.read()}
-    return summary, _rows(table, predictor, [recorder.id(i) for i in range(num_images)])
+        num_compiled, real = len(program.shapes), batch["index"] >= 0
+        counts = {name: values[real] for name, values in predictor.run(fn, inputs).items()}
+        yield _Counted(batch["index"][real], batch["size"][real], counts, len(program.shapes) - num_compiled)
+
+
+def _one_by_one(
+    predictor: Segmenter,
+    source: "_IdRecorder",
+    on_uncertainty: Callable[[str, Uncertainty], None] | None,
+    process_index: int,
+    process_count: int,
+) -> Iterator[_Counted]:
+    """Yields the images of a source, predicted one by one and counted on the host."""
+    for index in range(process_index, len(source), process_count):
+        example = source[index]
+        image, mask = np.asarray(example["image"]), np.asarray(example["mask"])
+        _check(image[None], mask[None], predictor)
+        num_compiled, measured = predictor.num_compiled, {}
+        if on_uncertainty is None:
+            (probabilities,) = predictor.predict_images([image])
+        else:
+            uncertainty = estimate(predictor, ArrayRows(image))
+            probabilities = uncertainty.probabilities
+            measured = {name: np.array([getattr(uncertainty, name)]) for name in MEASURES}
+            on_uncertainty(source.id(index), uncertainty)
+        masks, ids = (array[None] for array in to_masks(probabilities, predictor.activation))
+        size = mask.shape[:2]
+        counts = metrics.counts(masks, mask[None], np.ones((1, *size), bool)) | {"masks": masks, "ids": ids} | measured
+        yield _Counted(np.array([index]), np.array([size]), counts, predictor.num_compiled - num_compiled)
 
 
 def _sum_over_processes(table: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -165,14 +234,14 @@ class _IdRecorder:
         return self._ids[index] if index in self._ids else self._source[index].get("id", str(index))
 
 
-def _check(image: np.ndarray, mask: np.ndarray, predictor: Predictor) -> None:
+def _check(image: np.ndarray, mask: np.ndarray, predictor: Segmenter) -> None:
     """Raises UserError if a batch does not fit the network."""
     if image.shape[-1] != predictor.channels:
         raise UserError(
             f"images of {image.shape[-1]} channels for a network that was trained on {predictor.channels}; give images of "
             "the same kind"
         )
-    num_classes, activation = predictor.module.num_classes, predictor.module.activation
+    num_classes, activation = len(predictor.class_names), predictor.activation
     if mask.ndim == 4:
         if activation != "sigmoid":
             raise UserError(f"model.activation is {activation!r}; masks of overlapping classes need 'sigmoid'")
@@ -186,7 +255,7 @@ def _check(image: np.ndarray, mask: np.ndarray, predictor: Predictor) -> None:
         raise UserError(f"a mask holds class id {largest}, the network has {num_classes} classes; correct the mask")
 
 
-def _rows(table: dict, predictor: Predictor, ids: Sequence[str]) -> list[dict]:
+def _rows(table: dict, predictor: Segmenter, ids: Sequence[str]) -> list[dict]:
     names = predictor.class_names
     ratios, accuracy = metrics.ratios(table), metrics.accuracy(table)
     rows = []
@@ -197,5 +266,6 @@ def _rows(table: dict, predictor: Predictor, ids: Sequence[str]) -> list[dict]:
             row[f"{metric}/mean"] = float(metrics.nanmean(values[i][predictor.report_channels]))
         for count in ("tp", "fp", "fn"):
             row |= {f"{count}/{name}": int(value) for name, value in zip(names, table[count][i], strict=True)}
+        row |= {name: float(table[name][i]) for name in MEASURES if name in table}
         rows.append(row | {"pixel_accuracy": float(accuracy[i])})
     return rows

@@ -25,9 +25,8 @@ not counted. One image of four pixels:
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -36,8 +35,8 @@ from unet_jax.segmentation import VOID_ID, center_crop, resolve_report_classes, 
 COUNTS = ("tp", "fp", "fn", "correct", "total")
 
 
-def counts(masks: jax.Array, mask: jax.Array, valid: jax.Array) -> dict[str, jax.Array]:
-    """Counts the pixels of each image and class.
+def counts(masks: Any, mask: Any, valid: Any) -> dict[str, Any]:
+    """Counts the pixels of each image and class, with JAX or with NumPy, as the arrays are.
 
     Args:
       masks: the prediction, bool `[B, h, w, K]`.
@@ -55,7 +54,7 @@ def counts(masks: jax.Array, mask: jax.Array, valid: jax.Array) -> dict[str, jax
     inside = valid[..., None]
 
     def total(pixels):
-        return jnp.sum(pixels, axis=(1, 2), dtype=jnp.int32)
+        return pixels.sum(axis=(1, 2), dtype=np.int32)
 
     return {
         "tp": total(masks & truth & inside),

@@ -119,12 +119,16 @@ class TiffBands(BandWriter):
     """Writes a tiled TIFF with deflate compression, which is a BigTIFF if it must be; see `BandWriter`.
 
     The compressed tiles lie in a file of their own until the image is whole. So the disk needs room for them twice.
+
+    Attributes:
+      description: a text that the file holds as its ImageDescription, ASCII; "" for none.
     """
 
     def __init__(self, path: PathLike, shape: Sequence[int], dtype: Any = np.uint8, tile: int = TILE):
         super().__init__(path, shape, dtype, tile)
         self._tiles_path = self._working.with_name(f"{self._working.name}.tiles")
         self._tile_bytes: list[int] = []
+        self.description = ""
         with naming(self.path):
             self._tiles = open(self._tiles_path, "w+b")  # noqa: SIM115
 
@@ -148,6 +152,7 @@ class TiffBands(BandWriter):
                 compression="adobe_deflate",
                 photometric="minisblack",
                 planarconfig="contig" if len(self.shape) == 3 else None,
+                description=self.description or None,
                 metadata=None,
                 software=False,
             )

@@ -9,11 +9,11 @@ from etils.epath import Path
 
 from unet_jax.data.store.cache import read_error
 from unet_jax.errors import UserError
-from unet_jax.inference import record
+from unet_jax.inference import record, uncertainty_files
 from unet_jax.inference.inputs import Input, Inputs, find_inputs
-from unet_jax.inference.outputs import DEFAULT, OVERLAYS, SAVED, Choice, MaskFolder
+from unet_jax.inference.outputs import DEFAULT, OVERLAYS, SAVED, UNCERTAINTY, Choice, MaskFolder
 from unet_jax.inference.prediction_loop import PredictionLoop, image_sizes
-from unet_jax.inference.predictor import Predictor
+from unet_jax.inference.segmenter import Segmenter
 from unet_jax.plotting import index_page
 from unet_jax.storage.paths import expand, is_below, is_same, remove_leftovers
 from unet_jax.storage.write_errors import report_write_errors
@@ -23,7 +23,7 @@ PAGE_BY = "unet-jax predict"
 
 
 def predict_folder(
-    predictor: Predictor,
+    predictor: Segmenter,
     images: str | os.PathLike | Sequence[str | os.PathLike],
     out_dir: str | os.PathLike,
     *,
@@ -42,7 +42,8 @@ def predict_folder(
 
     - `ids/NAME.png`: 8-bit, one class id per pixel; where classes overlap, the id of `segmentation.to_masks`;
     - `masks/<class>/NAME.png`: 8-bit, 0 or 255, for each reported class;
-    - `overlays/NAME.png`: the image with the masks in colour and a legend, enlarged where it is small.
+    - `overlays/NAME.png`: the image with the masks in colour and a legend, enlarged where it is small;
+    - `uncertainty/NAME.tif`, and `uncertainty.csv` for all images of the folder; see `inference.uncertainty_files`.
 
     With `recursive`, NAME is the path below the folder that was given: `ids/day_1/cell_3.png`.
 
@@ -60,7 +61,7 @@ def predict_folder(
     the last one is written, while one is computed.
 
     Args:
-      predictor: the network.
+      predictor: the network, or an ensemble.
       images: a folder of images or a pattern of their names, or a list of image files, such folders and such patterns.
       out_dir: the folder of the results.
       batch_size: the number of images in a batch, rounded up to fill the devices.
@@ -124,6 +125,8 @@ def predict_folder(
             remove_leftovers({str(out): [index_page.NAME, record.NAME]})
     if OVERLAYS in choice.save:
         _write_index(out)
+    if UNCERTAINTY in choice.save:
+        _write_table(out)
     after = folder.listing()
     num_there = sum(after.has_all(image.name) for image in found.images)
     counts |= {"num_finished": len(finished), "num_there": num_there, "num_all": len(found.images)}
@@ -193,18 +196,27 @@ def _write_index(out_dir: Path) -> None:
     written, until nothing is new: the last page that is written shows all overlays.
     """
     shown: list[str] = []
-    while shown != (files := sorted(str(path.relative_to(out_dir)) for path in _pictures(out_dir / OVERLAYS))):
+    while shown != (files := sorted(str(path.relative_to(out_dir)) for path in _files(out_dir / OVERLAYS, ".png"))):
         shown = files
         names = (file.removeprefix(f"{OVERLAYS}/").removesuffix(".png") for file in files)
         pictures = [index_page.Picture(file, name) for file, name in zip(files, names, strict=True)]
         index_page.write_index_page(out_dir, f"{out_dir.name}: predicted masks", pictures, by=PAGE_BY)
 
 
-def _pictures(folder: Path) -> Iterator[Path]:
-    """Yields the PNG files in a folder and its subfolders, without those that a Mac adds, such as `._a.png`."""
+def _write_table(out_dir: Path) -> None:
+    """Writes the table of the uncertainty of all images in the folder, until nothing is new; see `_write_index`."""
+    folder = out_dir / UNCERTAINTY
+    listed: list[str] | None = None
+    while listed != (files := sorted(str(path.relative_to(folder)) for path in _files(folder, ".tif"))):
+        listed = files
+        uncertainty_files.write_table(out_dir, [file.removesuffix(".tif") for file in files])
+
+
+def _files(folder: Path, suffix: str) -> Iterator[Path]:
+    """Yields the files of a suffix in a folder and its subfolders, without hidden ones, such as `._a.png` of a Mac."""
     for path in folder.iterdir() if folder.is_dir() else ():
-        if path.name.endswith(".png"):
-            if not path.name.startswith("._"):
+        if path.name.endswith(suffix):
+            if not path.name.startswith("."):
                 yield path
         elif path.is_dir():
-            yield from _pictures(path)
+            yield from _files(path, suffix)

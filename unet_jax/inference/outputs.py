@@ -6,7 +6,7 @@ import io
 import itertools
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,16 +14,18 @@ from etils.epath import Path
 from PIL import Image
 
 from unet_jax.errors import UserError
+from unet_jax.inference import uncertainty_files
 from unet_jax.inference.band_writers import BandWriter, TiffBands, ZarrBands
-from unet_jax.inference.predictor import Predictor
+from unet_jax.inference.segmenter import Segmenter
+from unet_jax.inference.uncertainty import entropy
 from unet_jax.inference.whole_writers import NpzBands, OverlayBands, PngBands
 from unet_jax.plotting import drawing
 from unet_jax.storage.paths import glob, in_bucket, remove, to_path
 from unet_jax.storage.write_errors import report_write_errors
 
 # The folders of the results.
-IDS, MASKS, PROBABILITIES, OVERLAYS = "ids", "masks", "probabilities", "overlays"
-SAVED = (IDS, MASKS, PROBABILITIES, OVERLAYS)
+IDS, MASKS, PROBABILITIES, OVERLAYS, UNCERTAINTY = "ids", "masks", "probabilities", "overlays", "uncertainty"
+SAVED = (IDS, MASKS, PROBABILITIES, OVERLAYS, UNCERTAINTY)
 # The suffixes of the formats of ids and masks, and of those of probabilities.
 MASK_FORMATS = {"png": ".png", "tiff": ".tif", "zarr": ".zarr"}
 PROBABILITY_FORMATS = {"npz": ".npz", "zarr": ".zarr", "tiff": ".tif"}
@@ -32,7 +34,7 @@ _SUFFIXES = tuple(dict.fromkeys((*MASK_FORMATS.values(), *PROBABILITY_FORMATS.va
 LARGEST_PNG = 2**26
 # The longest name of a file in bytes, on every file system in common use.
 LONGEST_NAME = 255
-# The value of probability 1 in a TIFF.
+# The value of probability 1, and of the largest entropy, in a TIFF.
 FULL = 65535
 
 
@@ -77,7 +79,7 @@ DEFAULT = Choice()
 
 
 class MaskFolder:
-    """The folders of the results: `ids/`, `masks/<class>/`, `probabilities/` and `overlays/`, as far as they are saved.
+    """The folders of the results: `ids/`, `masks/<class>/`, `probabilities/`, `overlays/`, `uncertainty/`, as far as they are saved.
 
     A folder is made when its first file is written. The name of an image may have slashes; then its files lie in subfolders.
 
@@ -89,6 +91,7 @@ class MaskFolder:
 
     Attributes:
       class_names: one per output channel.
+      activation: "softmax" or "sigmoid".
       report_classes: the classes that masks are written for.
       report_channels: the output channels of `report_classes`.
       colours: the colours of `report_classes`.
@@ -102,14 +105,14 @@ class MaskFolder:
 
     def __init__(
         self,
-        predictor: Predictor,
+        predictor: Segmenter,
         out_dir: str | os.PathLike,
         *,
         choice: Choice = Choice((IDS, MASKS), mask_format="png"),
         palette: Sequence = (),
     ):
         self._out = to_path(out_dir)
-        self.class_names = predictor.class_names
+        self.class_names, self.activation = predictor.class_names, predictor.activation
         self.report_classes, self.report_channels = predictor.report_classes, predictor.report_channels
         colours = drawing.class_colours(self.class_names, palette)
         self.colours = [colours[channel] for channel in self.report_channels]
@@ -119,7 +122,8 @@ class MaskFolder:
             raise UserError(
                 f"eval.classes: two of {', '.join(predictor.report_classes)} would share a folder; rename a class"
             )
-        if in_bucket(self._out) and (PROBABILITIES in choice.save or choice.mask_format not in ("", "png")):
+        in_tiff = {PROBABILITIES, UNCERTAINTY} & set(choice.save)
+        if in_bucket(self._out) and (in_tiff or choice.mask_format not in ("", "png")):
             raise UserError(f"--out={self._out} is in a bucket, which takes PNG files alone; give a local folder")
         self.by_kind = {
             kind: self._masks if kind == MASKS else [self._out / kind] for kind in SAVED if kind in choice.save
@@ -132,7 +136,13 @@ class MaskFolder:
         """Returns, for each result of an image, its folder and the names that it may have: the format may depend on the size."""
         of_masks = [MASK_FORMATS[self.choice.mask_format]] if self.choice.mask_format else [".png", ".tif"]
         of_probabilities = [PROBABILITY_FORMATS[self.choice.probability_format]]
-        suffixes = {IDS: of_masks, MASKS: of_masks, PROBABILITIES: of_probabilities, OVERLAYS: [".png"]}
+        suffixes = {
+            IDS: of_masks,
+            MASKS: of_masks,
+            PROBABILITIES: of_probabilities,
+            OVERLAYS: [".png"],
+            UNCERTAINTY: [".tif"],
+        }
         return [_named(str(folder), name, suffixes[kind]) for kind, places in self.by_kind.items() for folder in places]
 
     def possible_files(self, name: str) -> list[tuple[str, list[str]]]:
@@ -164,6 +174,7 @@ class MaskFolder:
         ids: np.ndarray,
         image: np.ndarray | None = None,
         probabilities: np.ndarray | None = None,
+        measures: Mapping[str, float] | None = None,
     ) -> None:
         """Writes the results of an image.
 
@@ -172,21 +183,25 @@ class MaskFolder:
           masks: the masks of all classes, bool `[H, W, K]`.
           ids: class ids, uint8 `[H, W]`.
           image: the image, if overlays are saved.
-          probabilities: float32 `[H, W, K]`, if they are saved.
+          probabilities: float32 `[H, W, K]`, if they or the uncertainty are saved.
+          measures: of the uncertainty of the image, if it is saved.
 
         Raises:
           UserError: a file cannot be written.
         """
-        with self.open(name, ids.shape) as result:
+        with self.open(name, ids.shape, measures) as result:
             result.write(0, masks, ids, image, probabilities)
 
     @contextlib.contextmanager
-    def open(self, name: str, size: Sequence[int]) -> Iterator["ImageResult"]:
+    def open(
+        self, name: str, size: Sequence[int], measures: Mapping[str, float] | None = None
+    ) -> Iterator["ImageResult"]:
         """Yields the results of an image, which gets them in bands. They appear at the end, and not after an error.
 
         Args:
           name: of the files, without a suffix.
           size: height and width of the image.
+          measures: of the uncertainty of the image, if it is saved.
 
         Raises:
           UserError: a file cannot be written.
@@ -194,7 +209,7 @@ class MaskFolder:
         result = ImageResult(self)
         with report_write_errors():
             try:
-                result.open(name, size)
+                result.open(name, size, measures or {})
                 yield result
                 result.close()
             finally:
@@ -229,7 +244,7 @@ class ImageResult:
         self._writers: dict[Path, PngBands | BandWriter] = {}
         self._overlay: OverlayBands | None = None
 
-    def open(self, name: str, size: Sequence[int]) -> None:
+    def open(self, name: str, size: Sequence[int], measures: Mapping[str, float]) -> None:
         """Opens the files; see `MaskFolder.open`."""
         height, width = size
         folder, choice = self._folder, self._folder.choice
@@ -239,6 +254,9 @@ class ImageResult:
                 if kind == OVERLAYS:
                     path = place / f"{name}.png"
                     self._overlay = OverlayBands(path, size, folder.report_classes, folder.colours)
+                elif kind == UNCERTAINTY:
+                    path = place / f"{name}.tif"
+                    self._writers[place] = uncertainty_files.create_map(path, size, measures)
                 elif kind == PROBABILITIES:
                     path = place / f"{name}{PROBABILITY_FORMATS[choice.probability_format]}"
                     writer, dtype = _PROBABILITY_WRITERS[choice.probability_format]
@@ -268,6 +286,9 @@ class ImageResult:
                     self._overlay.write(image, masks)
                 elif kind == PROBABILITIES and probabilities is not None:
                     self._writers[place].write(start, _stored(probabilities, self._folder.choice.probability_format))
+                elif kind == UNCERTAINTY and probabilities is not None:
+                    uncertain = entropy(probabilities, self._folder.activation)
+                    self._writers[place].write(start, np.rint(uncertain * np.float32(FULL)).astype(np.uint16))
                 elif kind == IDS:
                     self._writers[place].write(start, ids)
                 elif kind == MASKS:
@@ -360,10 +381,11 @@ class Listing:
 
 
 def remove_others(folder: Path, names: Collection[str]) -> None:
-    """Removes each NAME.png of a folder whose NAME is not in `names`."""
-    for path in glob(folder, "*.png"):
-        if path.name.removesuffix(".png") not in names:
-            path.unlink(missing_ok=True)
+    """Removes each NAME.png and NAME.tif of a folder whose NAME is not in `names`."""
+    for suffix in (".png", ".tif"):
+        for path in glob(folder, f"*{suffix}"):
+            if path.name.removesuffix(suffix) not in names:
+                path.unlink(missing_ok=True)
 
 
 def file_name(id_: str) -> str:

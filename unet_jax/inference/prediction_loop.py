@@ -5,7 +5,7 @@ import itertools
 import math
 import sys
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,14 +14,16 @@ from PIL import Image
 from tqdm import tqdm
 
 from unet_jax.data.batch_size import balanced_batch_size
-from unet_jax.data.datasets.image_rows import ImageRows
+from unet_jax.data.datasets.image_rows import ArrayRows
 from unet_jax.errors import UserError
 from unet_jax.inference import record
 from unet_jax.inference.inputs import Input
-from unet_jax.inference.outputs import OVERLAYS, MaskFolder
+from unet_jax.inference.outputs import OVERLAYS, UNCERTAINTY, MaskFolder
 from unet_jax.inference.overlap import ReadAhead, overlap
-from unet_jax.inference.predictor import Predictor, forward
+from unet_jax.inference.scratch import band_rows
+from unet_jax.inference.segmenter import Segmenter
 from unet_jax.inference.throughput import ThroughputMeter
+from unet_jax.inference.uncertainty import Uncertainty, estimate
 from unet_jax.segmentation import to_masks
 from unet_jax.storage.paths import in_bucket
 
@@ -59,7 +61,7 @@ class PredictionLoop:
     """Predicts images and writes their results.
 
     Args:
-      predictor: the network.
+      predictor: the network, or an ensemble.
       folder: writes the results.
       stamps: of the files, by the name of the image, as they were found at the beginning; see `record.stamp`.
       begin: is called once, when the first image is computed and before anything is written.
@@ -68,7 +70,7 @@ class PredictionLoop:
 
     def __init__(
         self,
-        predictor: Predictor,
+        predictor: Segmenter,
         folder: MaskFolder,
         stamps: Mapping[str, Mapping[str, Any]],
         begin: Callable[[], None],
@@ -104,8 +106,7 @@ class PredictionLoop:
         batches = plan_batches(
             [image for image in images if image not in large], sizes, self._predictor, self._batch_size
         )
-        program = self._predictor.program(forward)
-        num_shapes = len(program.shapes)
+        num_compiled = self._predictor.num_compiled
         with Bar({name: math.prod(sizes[name]) for name in left}, show_progress) as bar:
             for image in sorted(large, key=lambda image: (-math.prod(sizes[image.name]), image.name)):
                 if image.name in left:
@@ -113,30 +114,36 @@ class PredictionLoop:
             self._predict_batches(
                 [batch for batch in batches if any(image.name in left for image in batch.images)], left, bar
             )
-        return {"num_images": len(left), "num_compiles": len(program.shapes) - num_shapes} | self._throughput.read()
+        return {
+            "num_images": len(left),
+            "num_compiles": self._predictor.num_compiled - num_compiled,
+        } | self._throughput.read()
 
     def _predict_batches(self, batches: Sequence[Batch], left: Collection[str], bar: "Bar") -> None:
-        program = self._predictor.program(forward)
-
         def read(batch: Batch) -> list[np.ndarray]:
             arrays = [image.read() for image in batch.images]
             for image in batch.images:
                 self._check_unchanged(image)
             return arrays
 
-        def compute(batch: Batch, arrays: list[np.ndarray]) -> list[np.ndarray]:
-            num_shapes = len(program.shapes)
+        def compute(batch: Batch, arrays: list[np.ndarray]) -> Sequence[np.ndarray | Uncertainty]:
+            num_compiled = self._predictor.num_compiled
+            predicted: Sequence[np.ndarray | Uncertainty]
             with naming(batch.images[0].path):
-                predicted = self._predictor.predict_images(arrays, batch.rows)
-            self._throughput.tick(len(batch.images), len(program.shapes) == num_shapes)
+                if UNCERTAINTY in self._folder.choice.save:
+                    predicted = [estimate(self._predictor, ArrayRows(array)) for array in arrays]
+                else:
+                    predicted = self._predictor.predict_images(arrays, batch.rows)
+            self._throughput.tick(len(batch.images), self._predictor.num_compiled == num_compiled)
             self._begin_once()
             return predicted
 
-        def write(batch: Batch, arrays: list[np.ndarray], predicted: list[np.ndarray]) -> None:
-            for image, array, probabilities in zip(batch.images, arrays, predicted, strict=True):
+        def write(batch: Batch, arrays: list[np.ndarray], predicted: Sequence[np.ndarray | Uncertainty]) -> None:
+            for image, array, result in zip(batch.images, arrays, predicted, strict=True):
                 if image.name in left:
-                    masks, ids = to_masks(probabilities, self._predictor.module.activation)
-                    self._folder.write(image.name, masks, ids, array, probabilities)
+                    probabilities, measures = _parts(result)
+                    masks, ids = to_masks(probabilities, self._predictor.activation)
+                    self._folder.write(image.name, masks, ids, array, probabilities, measures)
                     bar.add(math.prod(ids.shape), num_images=1)
 
         overlap(batches, read, compute, write)
@@ -147,10 +154,18 @@ class PredictionLoop:
         # Read again by the thread that writes, which is behind the one that reads for the network.
         pixels = image.open() if OVERLAYS in self._folder.choice.save else None
         with ReadAhead(rows) as ahead:
-            bands = self._bands(image, ahead)
+            measures: dict[str, float] = {}
+            if UNCERTAINTY in self._folder.choice.save:
+                with naming(image.path):
+                    uncertainty = estimate(self._predictor, ahead)
+                measures, probabilities = uncertainty.measures(), uncertainty.probabilities
+                cuts = band_rows(len(probabilities), probabilities[0].nbytes)
+                bands = self._masked(image, ((start, probabilities[start:stop]) for start, stop in cuts))
+            else:
+                bands = self._masked(image, self._predictor.bands(ahead))
             first = next(bands)
             self._begin_once()
-            with self._folder.open(image.name, rows.shape[:2]) as result:
+            with self._folder.open(image.name, rows.shape[:2], measures) as result:
 
                 def write(band: Band, *_: None) -> None:
                     stop = band.start + len(band.ids)
@@ -162,10 +177,10 @@ class PredictionLoop:
                 self._check_unchanged(image)
         self._throughput.tick(1, compiled=True)
 
-    def _bands(self, image: Input, rows: ImageRows) -> Iterator[Band]:
+    def _masked(self, image: Input, bands: Iterable[tuple[int, np.ndarray]]) -> Iterator[Band]:
         with naming(image.path):
-            for start, probabilities in self._predictor.bands(rows):
-                yield Band(start, *to_masks(probabilities, self._predictor.module.activation), probabilities)
+            for start, probabilities in bands:
+                yield Band(start, *to_masks(probabilities, self._predictor.activation), probabilities)
 
     def _begin_once(self) -> None:
         if not self._begun:
@@ -182,6 +197,13 @@ class PredictionLoop:
             raise UserError(
                 f"{image.path}: has changed since the prediction began; start the command again when nothing writes to it"
             )
+
+
+def _parts(result: np.ndarray | Uncertainty) -> tuple[np.ndarray, dict[str, float]]:
+    """Returns the probabilities of an image, and the measures of its uncertainty, if there are any."""
+    if isinstance(result, Uncertainty):
+        return result.probabilities, result.measures()
+    return result, {}
 
 
 class Bar:
@@ -218,7 +240,7 @@ class Bar:
 
 
 def plan_batches(
-    images: Sequence[Input], sizes: Mapping[str, Size], predictor: Predictor, batch_size: int
+    images: Sequence[Input], sizes: Mapping[str, Size], predictor: Segmenter, batch_size: int
 ) -> list[Batch]:
     """Returns batches of images of one padded size, those of the largest images first.
 
@@ -240,7 +262,7 @@ def plan_batches(
     return batches
 
 
-def image_sizes(images: Sequence[Input], finished: Collection[str], predictor: Predictor) -> dict[str, Size]:
+def image_sizes(images: Sequence[Input], finished: Collection[str], predictor: Segmenter) -> dict[str, Size]:
     """Returns height and width of every image by name; checks those that are not finished.
 
     Of those, it reads each file that is not `LARGE` in full, so that a file that is cut short is found before the network
@@ -261,7 +283,7 @@ def image_sizes(images: Sequence[Input], finished: Collection[str], predictor: P
     return sizes
 
 
-def _checked_size(image: Input, predictor: Predictor) -> Size:
+def _checked_size(image: Input, predictor: Segmenter) -> Size:
     rows = image.open()
     height, width, _ = rows.shape
     pixels = rows.read(0, height if height * width <= LARGE else 1)

@@ -11,19 +11,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from unet_jax.data import padding
 from unet_jax.data.datasets.image_rows import ImageRows
 from unet_jax.data.normalization import normalize
 from unet_jax.errors import UserError
-from unet_jax.inference.images import as_array, check_image, to_channels
 from unet_jax.inference.options import MODES
+from unet_jax.inference.segmenter import MemberBand, Segmenter
+from unet_jax.inference.views import IDENTITY
 from unet_jax.models.network import Network
 from unet_jax.runtime import parallel
 from unet_jax.runtime.compile_notice import compile_notice, print_above_bar
 from unet_jax.runtime.out_of_memory import OutOfMemory, check_fits, check_free, report_out_of_memory
-from unet_jax.segmentation import ACTIVATIONS, resolve_report_classes, to_masks, to_probabilities
+from unet_jax.segmentation import ACTIVATIONS, resolve_report_classes, to_probabilities
 
 # Seconds that the first batch of a size may take before a line says that the network is being compiled.
 NOTICE_AFTER_S = 3.0
@@ -84,6 +86,22 @@ def forward(module: Network, mode: str, variables: Mapping[str, Any], batch: Map
     """
     heads: Any = module.apply(variables, batch["image"], train=False)
     return mean_probabilities(heads, module.activation, mode)
+
+
+def forward_heads(
+    module: Network, mode: str, variables: Mapping[str, Any], batch: Mapping[str, jax.Array]
+) -> jax.Array:
+    """Returns the probabilities of each head that `forward` takes the mean of, `[B, M, output_size(h), output_size(w), K]`.
+
+    Args:
+      module: see `forward`.
+      mode: see `forward`.
+      variables: see `forward`.
+      batch: see `forward`.
+    """
+    heads: Any = module.apply(variables, batch["image"], train=False)
+    heads = heads if mode == "accurate" else heads[-1:]
+    return jnp.stack([to_probabilities(logits, module.activation) for logits in heads], 1)
 
 
 class Program:
@@ -178,7 +196,7 @@ _program = functools.lru_cache(maxsize=16)(Program)
 
 
 @dataclasses.dataclass
-class Predictor:
+class Predictor(Segmenter):
     """A trained network, and what it needs to turn images into masks.
 
     `unet_jax.load` makes one of a trained network. Here zeros stand in for the variables:
@@ -259,9 +277,24 @@ class Predictor:
         return padding.padded_size(height, width, self.pad_multiple, self.network.input_size)
 
     @property
-    def report_channels(self) -> list[int]:
-        """The output channels of the reported classes."""
-        return [self.class_names.index(name) for name in self.report_classes]
+    def activation(self) -> str:
+        """How logits become probabilities: "softmax" or "sigmoid"."""
+        return self.module.activation
+
+    @property
+    def num_compiled(self) -> int:
+        """The number of shapes of batches that were compiled."""
+        return sum(len(program.shapes) for program in self.programs)
+
+    @property
+    def programs(self) -> set[Program]:
+        """The programs that predict; those of equal networks are the same."""
+        return {self.program(fn) for fn in (forward, forward_heads)}
+
+    @property
+    def num_members(self) -> int:
+        """The number of heads that are averaged."""
+        return self.network.num_heads if self.mode == "accurate" else 1
 
     def program(self, fn: Callable) -> Program:
         """Returns the `Program` that runs `fn(module, mode, variables, batch)` with this network.
@@ -317,51 +350,17 @@ class Predictor:
         return results
 
     def bands(self, rows: ImageRows) -> Iterator[tuple[int, np.ndarray]]:
-        """Yields the probabilities of an image in bands, from the first row to the last: the first row, float32 `[h, W, K]`.
-
-        Args:
-          rows: the image; types and channels: see `predict`.
-
-        Raises:
-          UserError: the image does not fit; see `prepare`.
-        """
+        """Yields (first row, probabilities float32 `[b, W, K]`) of an image; see `Segmenter.bands`."""
         yield 0, self.predict_images([rows.read(0, rows.shape[0])])[0]
 
-    def predict(self, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the masks of the reported classes and the probabilities of all classes, at the size of the source.
-
-        Args:
-          array: `[H, W]`, `[H, W, C]` or `[B, H, W, C]`, uint8, uint16 or float (for `normalize="range"` in 0..1), as
-            `unet_jax.read_image` returns it. Colours are in the order RGB; `cv2.imread` returns BGR. Where the network was
-            trained on RGB images, a grey one is repeated; where it was trained on grey ones, an RGB image is reduced to
-            its luminance. An alpha channel is dropped.
-
-        Returns:
-          Masks bool `[..., H, W, K']`, one channel per name in `report_classes`, and probabilities float32 `[..., H, W, K]`.
-
-        Raises:
-          UserError: the array is None or no array, has another rank, type or number of channels, is empty, holds NaN or
-            Inf, or, for `normalize="range"`, has another depth than the images that the network was trained on.
-          OutOfMemory: the image is too large for the memory.
-        """
-        array = as_array(array)
-        if array.ndim not in (2, 3, 4) or array.size == 0:
-            raise UserError(f"image of shape {array.shape}: give [H, W], [H, W, C] or [B, H, W, C], with no size 0")
-        of_each = self.predict_images(list(array) if array.ndim == 4 else [array])
-        probabilities = np.stack(of_each) if array.ndim == 4 else of_each[0]
-        masks, _ = to_masks(probabilities, self.module.activation)
-        return masks[..., self.report_channels], probabilities
-
-    def check(self, image: np.ndarray) -> np.ndarray:
-        """Returns an image with the network's channels: uint8, uint16 or float32 `[H, W, C]`.
-
-        Args:
-          image: `[H, W]` or `[H, W, C]`; see `predict`.
-
-        Raises:
-          UserError: the image does not fit; see `images.check_image` and `images.to_channels`.
-        """
-        return to_channels(check_image(image, self.normalize, self.dtype), self.channels)
+    def member_bands(self, rows: ImageRows) -> Iterator[MemberBand]:
+        """Yields the probabilities of every head, all of one forward pass; see `Segmenter.member_bands`."""
+        image = rows.read(0, rows.shape[0])
+        batch = np.stack([self.prepare(image)] * self.num_devices)
+        heads = self.run(forward_heads, {"image": batch})[0]
+        height, width = image.shape[:2]
+        for member, probabilities in enumerate(heads):
+            yield MemberBand(member, 1 / len(heads), IDENTITY, 0, probabilities[:height, :width])
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """Returns an image as the network takes it: with its channels, normalised and padded.

@@ -15,7 +15,9 @@ from etils.epath import Path
 
 from unet_jax.checkpoints.tree import leaf_digests
 from unet_jax.errors import UserError
+from unet_jax.inference.ensemble import Ensemble
 from unet_jax.inference.predictor import Predictor
+from unet_jax.inference.segmenter import Segmenter
 from unet_jax.storage import json_file, paths
 from unet_jax.storage.digests import json_sha256
 from unet_jax.version import __version__
@@ -45,15 +47,23 @@ class Record:
         ).encode()
 
 
-def settings_of(predictor: Predictor, **options: Any) -> dict[str, Any]:
+def settings_of(segmenter: Segmenter, **options: Any) -> dict[str, Any]:
     """Returns what decides the results of a prediction.
 
     Args:
-      predictor: the network.
+      segmenter: the network, or an ensemble.
       **options: what else decides them, JSON-able.
     """
+    if isinstance(segmenter, Ensemble):
+        networks = [_network(predictor) for predictor in segmenter.predictors]
+        return {"version": __version__, "networks": networks, "views": segmenter.view_set, **options}
+    if isinstance(segmenter, Predictor):
+        return {"version": __version__, **_network(segmenter), **options}
+    raise TypeError(f"{type(segmenter).__name__} has no settings")
+
+
+def _network(predictor: Predictor) -> dict[str, Any]:
     return {
-        "version": __version__,
         "network": " ".join(repr(predictor.module).split()),
         "weights_sha256": json_sha256(leaf_digests(predictor.variables)),
         "mode": predictor.mode,
@@ -62,7 +72,6 @@ def settings_of(predictor: Predictor, **options: Any) -> dict[str, Any]:
         "report_classes": list(predictor.report_classes),
         "normalize": predictor.normalize,
         "pad_multiple": predictor.pad_multiple,
-        **options,
     }
 
 

@@ -3,8 +3,9 @@
     unet-jax eval --workdir=runs/electrodes                          # scores the best checkpoint on test
     unet-jax eval --workdir=runs/electrodes --mode=fast --level=2    # U-Net++ pruned to level 2, one head
     unet-jax eval --workdir=runs/electrodes --images=FOLDER --out=FOLDER
+    unet-jax eval --workdir=runs/a --workdir=runs/b --views=flips --uncertainty --out=FOLDER
 
-Scores go to WORKDIR/eval/SPLIT.json, with masks and overlays in the same folder. With --images, OUT gets for each image a
+Scores go to WORKDIR/eval/SPLIT.json, with masks and overlays in the same folder; those of several runs go to OUT. With --images, OUT gets for each image a
 PNG of class ids, a mask of 0 and 255 for each reported class, and an overlay. Config and classes come from the workdir. The
 same command goes on where it was interrupted.
 
@@ -17,8 +18,15 @@ from unet_jax.errors import UserError
 from unet_jax.runtime import cli
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_string("workdir", None, "Folder of the run, as given to `unet-jax train`.", FLAGS, required=True)
+flags.DEFINE_multi_string(
+    "workdir",
+    None,
+    "Folder of the run, as given to `unet-jax train`. Given several times: the mean of the networks' probabilities.",
+    FLAGS,
+    required=True,
+)
 cli.define_network(FLAGS)
+cli.define_views(FLAGS)
 flags.DEFINE_enum(
     "split",
     None,
@@ -32,7 +40,7 @@ flags.DEFINE_string(
     "An image file, a folder of images or a pattern such as 'scans/*.png', to predict instead of scoring a split.",
     FLAGS,
 )
-flags.DEFINE_string("out", None, "Folder for what --images gives.", FLAGS)
+flags.DEFINE_string("out", None, "Folder for what --images gives, or for the scores of several runs.", FLAGS)
 cli.define_results(FLAGS)
 flags.DEFINE_string("root", None, "Where the run's data lie now, if not where they were.", FLAGS)
 cli.define_fresh_data(FLAGS)
@@ -48,11 +56,13 @@ def main() -> None:
     images, out = FLAGS.images, FLAGS.out
     if images is not None and out is None:
         raise UserError("--out is missing: the folder for the masks of --images")
-    if out is not None and images is None:
+    if out is not None and images is None and len(FLAGS.workdir) == 1:
         raise UserError(
             "--images is missing: the folder of images to predict into --out; scores go to WORKDIR/eval without --out"
         )
-    unused = [name for name in cli.RESULT_FLAGS if images is None and FLAGS[name].present]
+    # The scores of several runs are results in --out, too.
+    of_files = [name for name in cli.RESULT_FLAGS if name != "overwrite" or len(FLAGS.workdir) == 1]
+    unused = [name for name in of_files if images is None and FLAGS[name].present]
     if unused:
         raise UserError(f"--{unused[0]} is for the prediction of files, with --images and --out; leave it out")
     if images is not None and (FLAGS.split or FLAGS.root or FLAGS.fresh_data):
@@ -62,16 +72,18 @@ def main() -> None:
     # After the flags: --help needs no jax.
     from unet_jax.runs.run_folder import check_is_run
 
-    check_is_run(FLAGS.workdir)
+    for workdir in FLAGS.workdir:
+        check_is_run(workdir)
     from unet_jax.runs import predict, score
 
-    chosen = cli.network_options(FLAGS)
+    chosen = cli.network_options(FLAGS) | cli.view_options(FLAGS)
     if images is not None:
         results = cli.result_options(FLAGS)
         predict.predict_images(FLAGS.workdir, images, out, flag="--workdir", **results, **chosen)
     else:
         data = {"split": FLAGS.split or "", "root": FLAGS.root or "", "fresh_data": FLAGS.fresh_data}
-        score.score_run(FLAGS.workdir, **data, **chosen)
+        several = {"uncertainty": FLAGS.uncertainty, "out": out, "overwrite": FLAGS.overwrite}
+        score.score_run(FLAGS.workdir, **data, **several, **chosen)
 
 
 def run() -> None:

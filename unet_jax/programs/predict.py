@@ -2,6 +2,7 @@
 
     unet-jax predict --model=electrodes scan.png --out=masks
     unet-jax predict --model=runs/battery scans/ more/scan_7.tif --out=masks --mode=fast
+    unet-jax predict --model=runs/a --model=runs/b scans/ --out=masks --views=flips --uncertainty
     unet-jax predict --model=runs/battery --recursive scans/ --out=masks --shard=$SLURM_ARRAY_TASK_ID/8
 
 IMAGE is an image file, a folder of them, or a pattern such as 'scans/*_top.png', on the local disk or in a bucket. The suffix
@@ -22,9 +23,16 @@ from absl import flags
 from unet_jax.runtime import cli
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_string("model", None, "A shipped network by its name, or the folder of a run.", FLAGS, required=True)
+flags.DEFINE_multi_string(
+    "model",
+    None,
+    "A shipped network by its name, or the folder of a run. Given several times: the mean of the networks' probabilities.",
+    FLAGS,
+    required=True,
+)
 flags.DEFINE_string("out", None, "Folder of the masks; made if it does not exist.", FLAGS, required=True)
 cli.define_network(FLAGS)
+cli.define_views(FLAGS)
 cli.define_results(FLAGS)
 
 
@@ -33,8 +41,8 @@ def main(*images: str) -> None:
     # After the flags: --help needs no jax.
     from unet_jax.runs import predict
 
-    results = cli.result_options(FLAGS)
-    predict.predict_images(FLAGS.model, images, FLAGS.out, **results, **cli.network_options(FLAGS))
+    chosen = cli.network_options(FLAGS) | cli.view_options(FLAGS)
+    predict.predict_images(FLAGS.model, images, FLAGS.out, **cli.result_options(FLAGS), **chosen)
 
 
 def run() -> None:

@@ -1,4 +1,4 @@
-"""Loading of a trained network: `load_predictor` gives the network, `open_model` also its config and data facts.
+"""Loading of trained networks: `load_predictor` gives what predicts, `open_model` and `open_models` also configs and data facts.
 
 A network is that of a run, by the run's folder, or one that the package ships, by its name. A shipped network needs
 neither Orbax nor the libraries that prepare data, so both are imported only where a run is opened.
@@ -7,15 +7,19 @@ neither Orbax nor the libraries that prepare data, so both are imported only whe
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, overload
 
 import jax
 from etils.epath import Path
 from ml_collections import ConfigDict
 
+from unet_jax.data.augment.options import AugmentOptions
 from unet_jax.errors import UserError
 from unet_jax.experiment.sections import WEIGHTS, read_model
+from unet_jax.inference.ensemble import Ensemble
 from unet_jax.inference.predictor import Predictor, select_heads
+from unet_jax.inference.segmenter import Segmenter
+from unet_jax.inference.views import check_trained, named_views
 from unet_jax.models.network import Network
 from unet_jax.pretrained import shipped
 from unet_jax.runs.run_folder import NO_RUN
@@ -44,38 +48,142 @@ class Run:
     checkpoint_sha256: str = ""
 
 
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """Trained networks, opened to predict together.
+
+    Attributes:
+      runs: the networks, at least one.
+      segmenter: predicts: the predictor of the only run, or an `Ensemble`.
+      models: the folder or the name of each, as it was given.
+      views: the name of the views; see `inference.views`.
+    """
+
+    runs: tuple[Run, ...]
+    segmenter: Segmenter
+    models: tuple[str, ...] = ()
+    views: str = ""
+
+    def describe(self) -> str:
+        """Returns the checkpoints and the views in words."""
+        steps = ", ".join(str(run.step) for run in self.runs)
+        noun = "the checkpoint of step" if len(self.runs) == 1 else f"{len(self.runs)} checkpoints, of steps"
+        return f"{noun} {steps}" + (f", views {self.views}" if self.views else "")
+
+
+@overload
 def load_predictor(
     model: str | os.PathLike,
+    *,
+    checkpoint: str | int = ...,
+    mode: str = ...,
+    level: int = ...,
+    weights: str = ...,
+    devices: Sequence[jax.Device] | None = ...,
+) -> Predictor: ...
+@overload
+def load_predictor(
+    model: str | os.PathLike | Sequence[str | os.PathLike],
+    *,
+    checkpoint: str | int = ...,
+    mode: str = ...,
+    level: int = ...,
+    weights: str = ...,
+    views: str = ...,
+    force_views: bool = ...,
+    devices: Sequence[jax.Device] | None = ...,
+) -> Segmenter: ...
+def load_predictor(
+    model: str | os.PathLike | Sequence[str | os.PathLike],
     *,
     checkpoint: str | int = "best",
     mode: str = "",
     level: int = 0,
     weights: str = "",
+    views: str = "",
+    force_views: bool = False,
     devices: Sequence[jax.Device] | None = None,
-) -> Predictor:
-    """Loads a trained network.
+) -> Segmenter:
+    """Loads a trained network, or several that predict together.
 
     >>> import numpy as np
     >>> predictor = load_predictor("electrodes")
     >>> predictor.class_names, predictor.channels
     (('background', 'anode', 'cathode'), 1)
+    >>> load_predictor("electrodes", views="flips").num_members
+    12
 
     Args:
       model: the folder of a run, or the name of a network that the package ships (`unet_jax/pretrained/`). A name with a
         slash, and that of an existing folder, is a folder. The run may be finished or still training. Its data need not
-        be there.
+        be there. A list of such names gives an `Ensemble`: the mean of the networks' probabilities.
       checkpoint: "best", "latest" or a step. A shipped network has one checkpoint, "best".
       mode: "accurate" (mean over the heads, for a network with several), "fast" (one head), or "" for the config's
         `eval.mode`.
       level: U-Net++'s pruning level; of a run, only the parameters that it needs are read. 0 is the network as trained.
       weights: "raw", "ema" (their moving average, of a run with `optim.ema_decay`), or "" for the config's `eval.weights`.
+      views: "flips", "turns" or "all" for the mean over views of the image; "" for the image alone. See `inference.views`.
+      force_views: True allows views that the network was not trained on.
       devices: to run on; all local ones by default, whatever the number trained on.
 
+    Returns:
+      A `Predictor`; an `Ensemble` for several networks, or with views.
+
     Raises:
-      UserError: no such run, shipped network, checkpoint, mode, level or weights; or the checkpoint is damaged.
+      UserError: no such run, shipped network, checkpoint, mode, level, weights or views; the checkpoint is damaged; a network
+        was not trained on the views; or the networks do not fit together.
     """
     options = {"checkpoint": checkpoint, "level": level, "weights": weights, "devices": devices}
-    return open_model(model, mode=mode, flag="model", **options).predictor
+    models = [model] if isinstance(model, str | os.PathLike) else list(model)
+    return open_models(models, mode=mode, views=views, force_views=force_views, flag="model", **options).segmenter
+
+
+def open_models(
+    models: Sequence[str | os.PathLike],
+    *,
+    mode: str = "",
+    views: str = "",
+    force_views: bool = False,
+    flag: str = "--workdir",
+    **options: Any,
+) -> Opened:
+    """Opens runs and shipped networks that predict together.
+
+    Args:
+      models: one or several; see `load_predictor`.
+      mode: see `load_predictor`.
+      views: see `load_predictor`.
+      force_views: see `load_predictor`.
+      flag: the name of `models` in messages.
+      **options: checkpoint, level, weights and devices; see `load_predictor`.
+
+    Raises:
+      UserError: as `load_predictor`; or no network or the same one twice is given.
+    """
+    if not models:
+        raise UserError(f"{flag}: no network is given; give at least one")
+    named_views(views)
+    given = tuple(os.fspath(model) for model in models)
+    names = [f"{flag}={model}" for model in given]
+    places = [
+        os.fspath(model) if is_shipped_name(model) else str(paths.real(paths.resolve(model, flag))) for model in models
+    ]
+    for number, place in enumerate(places):
+        if place in places[:number]:
+            raise UserError(f"{names[number]} is given twice, and would count twice in the mean; leave one out")
+    runs = tuple(open_model(model, mode=mode, flag=flag, **options) for model in models)
+    if views and not force_views:
+        for run, name in zip(runs, names, strict=True):
+            check_trained(views, _augmentation(run.config), run.config.data.patch, name)
+    if len(runs) == 1 and not views:
+        return Opened(runs, runs[0].predictor, given)
+    return Opened(runs, Ensemble([run.predictor for run in runs], views, names), given, views)
+
+
+def _augmentation(config: ConfigDict) -> AugmentOptions:
+    """Returns the flips and turns of a training; a config of another version may have other options besides."""
+    names = ("flip", "quarter_turns", "rotate", "probability")
+    return AugmentOptions(**{name: value for name, value in config.augment.to_dict().items() if name in names})
 
 
 def open_model(model: str | os.PathLike, *, mode: str = "", flag: str = "--workdir", **options: Any) -> Run:

@@ -8,15 +8,16 @@ import jax
 
 from unet_jax.errors import UserError
 from unet_jax.inference.folder import predict_folder
-from unet_jax.inference.outputs import DEFAULT, Choice
+from unet_jax.inference.outputs import DEFAULT, UNCERTAINTY, Choice
+from unet_jax.inference.uncertainty import ONE_MEMBER
 from unet_jax.plotting import index_page
-from unet_jax.runs.load import open_model
+from unet_jax.runs.load import open_models
 from unet_jax.runtime import processes
 from unet_jax.storage.paths import expand
 
 
 def predict_images(
-    model: str | os.PathLike,
+    model: str | os.PathLike | Sequence[str | os.PathLike],
     images: str | os.PathLike | Sequence[str | os.PathLike],
     out: str | os.PathLike,
     *,
@@ -30,10 +31,10 @@ def predict_images(
     devices: Sequence[jax.Device] | None = None,
     **chosen: Any,
 ) -> dict[str, Any]:
-    """Predicts image files with a trained network and prints what was written.
+    """Predicts image files with a trained network, or with several together, and prints what was written.
 
     Args:
-      model: the folder of a run, or the name of a shipped network; see `load.load_predictor`.
+      model: the folder of a run, or the name of a shipped network, or a list of them; see `load.load_predictor`.
       images: a folder of images, or a list of image files, folders and patterns.
       out: the folder of the results; see `predict_folder` for what lies there.
       save: what is written; see `outputs.Choice`.
@@ -44,13 +45,13 @@ def predict_images(
       shard: (i, n) predicts the i-th of n parts; see `predict_folder`.
       flag: the name of `model` in messages.
       devices: to run on; all local ones by default.
-      **chosen: checkpoint, mode, level and weights; see `load.load_predictor`.
+      **chosen: checkpoint, mode, level, weights, views and force_views; see `load.load_predictor`.
 
     Returns:
       The result of `predict_folder`.
 
     Raises:
-      UserError: several processes share the job, or as `load.open_model` and `predict_folder`.
+      UserError: several processes share the job, or as `load.open_models` and `predict_folder`.
     """
     if processes.process_count() > 1:
         raise UserError(
@@ -58,15 +59,22 @@ def predict_images(
             "process its part of the images, with --nomultiprocess --shard=I/N"
         )
     choice = Choice(tuple(save), mask_format, probability_format)
-    run = open_model(model, flag=flag, devices=devices, **chosen)
-    about = {"step": run.step, "weights": run.weights, "checkpoint_sha256": run.checkpoint_sha256}
+    models = [model] if isinstance(model, str | os.PathLike) else list(model)
+    opened = open_models(models, flag=flag, devices=devices, **chosen)
+    run, several = opened.runs[0], len(opened.runs) > 1
+    checkpoints = [
+        {"step": each.step, "weights": each.weights, "checkpoint_sha256": each.checkpoint_sha256}
+        for each in opened.runs
+    ]
+    if UNCERTAINTY in choice.save and opened.segmenter.num_members == 1:
+        print(f"note: {ONE_MEMBER}")
     result = predict_folder(
-        run.predictor,
+        opened.segmenter,
         images,
         out,
         batch_size=run.config.eval.batch_size,
         palette=run.facts["palette"],
-        about=about,
+        about={"checkpoints": checkpoints} if several else checkpoints[0],
         choice=choice,
         overwrite=overwrite,
         recursive=recursive,
@@ -75,7 +83,7 @@ def predict_images(
     )
     noun = "image" if result["num_images"] == 1 else "images"
     print(
-        f"{result['num_images']} {noun} with the checkpoint of step {run.step}, {result['images_per_s']:.1f} images/s, "
+        f"{result['num_images']} {noun} with {opened.describe()}, {result['images_per_s']:.1f} images/s, "
         f"sizes compiled: {result['num_compiles']}; written to:"
     )
     for path in result["folders"]:

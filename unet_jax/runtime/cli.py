@@ -105,6 +105,37 @@ def network_options(values: flags.FlagValues) -> dict[str, Any]:
     }
 
 
+def define_views(values: flags.FlagValues) -> None:
+    """Defines the flags of a program that predicts with several views of an image, and says how far the members agree."""
+    flags.DEFINE_enum(
+        "views",
+        None,
+        ["flips", "turns", "all"],
+        "Test-time augmentation: the mean over flips (4 views), quarter turns (4) or all (8), at so many times the cost. Only "
+        "those that the network was trained on. Default: the image alone.",
+        values,
+    )
+    flags.DEFINE_bool("force_views", False, "Allow views that the network was not trained on.", values)
+    flags.DEFINE_bool(
+        "uncertainty",
+        False,
+        "Also write how uncertain each pixel and each image is, from heads, views and networks: uncertainty/, and "
+        "uncertainty.csv with the least certain image first.",
+        values,
+    )
+
+
+def view_options(values: flags.FlagValues) -> dict[str, Any]:
+    """Returns the views that the flags of `define_views` choose, as `runs.load.load_predictor` takes them.
+
+    Raises:
+      UserError: views are forced, and none are named.
+    """
+    if values.force_views and not values.views:
+        raise UserError("--force_views: no views are chosen; add --views=flips, turns or all, or leave it out")
+    return {"views": values.views or "", "force_views": values.force_views}
+
+
 def define_results(values: flags.FlagValues) -> None:
     """Defines the flags of the prediction of image files: which are taken, and what is written."""
     flags.DEFINE_bool(
@@ -149,7 +180,7 @@ def define_results(values: flags.FlagValues) -> None:
 
 
 def result_options(values: flags.FlagValues) -> dict[str, Any]:
-    """Returns the values of the flags of `define_results`, as `runs.predict.predict_images` takes them.
+    """Returns the values of the flags of `define_results`, and the uncertainty of `define_views`, as `runs.predict.predict_images` takes them.
 
     Raises:
       UserError: --shard is not two numbers.
@@ -162,7 +193,7 @@ def result_options(values: flags.FlagValues) -> dict[str, Any]:
         )
     return {
         "recursive": values.recursive,
-        "save": values.save,
+        "save": [*values.save, "uncertainty"] if values.uncertainty else values.save,
         "mask_format": values.mask_format or "",
         "probability_format": values.probability_format,
         "overwrite": values.overwrite,

@@ -15,7 +15,7 @@ from unet_jax.data.dataset import SPLITS
 from unet_jax.errors import UserError
 from unet_jax.evaluation import bootstrap
 from unet_jax.runs import score
-from unet_jax.runs.load import open_run
+from unet_jax.runs.load import Opened, open_run
 from unet_jax.storage import paths
 
 
@@ -126,7 +126,9 @@ def _score(run: Run, split: str, title: str) -> None:
     interval = 0.5 if sys.stderr.isatty() else 10
     total = run.facts["splits"][split]
     with tqdm(total=total, desc=title, unit="image", dynamic_ncols=True, mininterval=interval) as bar:
-        score.write_scores(opened, dataset, split, run.workdir / "eval", split, progress=bar.update)
+        score.write_scores(
+            Opened((opened,), opened.predictor), dataset, split, run.workdir / "eval", split, progress=bar.update
+        )
 
 
 def _read(run: Run, path: Path) -> Scored:

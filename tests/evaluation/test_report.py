@@ -89,7 +89,7 @@ def test_panels_and_pictures_of_any_size(size):
 class Trained:
     """Has the attributes of a predictor that a folder of masks reads."""
 
-    class_names, report_classes, report_channels = NAMES, NAMES[1:], [1, 2]
+    activation, class_names, report_classes, report_channels = "softmax", NAMES, NAMES[1:], [1, 2]
 
 
 def predicted(source, out_dir):

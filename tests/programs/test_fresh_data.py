@@ -1,5 +1,6 @@
 """`--fresh_data` of train and eval: the digests of the run's cache are forgotten before the data are opened."""
 
+import copy
 from types import SimpleNamespace
 
 import pytest
@@ -19,6 +20,13 @@ class Opened(Exception):
 
 def opens(*_, **__):
     raise Opened
+
+
+def set_flags(monkeypatch, *arguments):
+    """Sets the flags of eval for one test."""
+    values = copy.deepcopy(eval_.FLAGS)
+    values(["eval", *arguments])
+    monkeypatch.setattr(eval_, "FLAGS", values)
 
 
 @pytest.fixture
@@ -47,18 +55,14 @@ def test_eval(memo, monkeypatch, fresh):
     run = SimpleNamespace(config=SimpleNamespace(data=SimpleNamespace(cache_dir=str(memo.parent))), step=1)
     monkeypatch.setattr(score, "open_models", lambda *_, **__: load.Opened((run,), None))
     monkeypatch.setattr(score, "open_dataset", opens)
-    options = {"workdir": [str(memo.parent)], "images": None, "out": None, "split": None, "root": None}
-    network = {"checkpoint": "best", "mode": None, "level": 0, "weights": None}
-    network |= {"views": None, "force_views": False, "uncertainty": False, "overwrite": False}
-    monkeypatch.setattr(eval_, "FLAGS", SimpleNamespace(fresh_data=fresh, **options, **network))
+    set_flags(monkeypatch, f"--workdir={memo.parent}", f"--fresh_data={fresh}")
     with pytest.raises(Opened):
         eval_.main()
     assert memo.exists() is not fresh
 
 
 def test_a_folder_of_images_has_no_digests(monkeypatch):
-    options = {"images": "x", "out": "y", "split": None, "root": None}
-    monkeypatch.setattr(eval_, "FLAGS", SimpleNamespace(fresh_data=True, **options))
+    set_flags(monkeypatch, "--workdir=w", "--images=x", "--out=y", "--fresh_data")
     with pytest.raises(UserError, match=r"--fresh_data"):
         eval_.main()
 

@@ -22,7 +22,7 @@ from unet_jax.inference.options import MODES
 from unet_jax.inference.segmenter import MemberBand, Segmenter
 from unet_jax.inference.views import IDENTITY
 from unet_jax.models.network import Network
-from unet_jax.runtime import parallel
+from unet_jax.runtime import compilation_cache, parallel
 from unet_jax.runtime.compile_notice import compile_notice, print_above_bar
 from unet_jax.runtime.out_of_memory import OutOfMemory, check_fits, check_free, report_out_of_memory
 from unet_jax.segmentation import ACTIVATIONS, resolve_report_classes, to_probabilities
@@ -178,7 +178,8 @@ class Program:
         with report_out_of_memory(what, REMEDY, self._devices):
             if key not in self._compiled:
                 # A small network compiles within these seconds; then nothing is printed.
-                with compile_notice(f"the network for images of {height} x {width} pixels", after_s=NOTICE_AFTER_S):
+                notice = compile_notice(f"the network for images of {height} x {width} pixels", after_s=NOTICE_AFTER_S)
+                with compilation_cache.shared(), notice:
                     compiled = self._p_fn.compile(variables, batch)
                 # A batch can be halved, so it is halved in time; a single image is refused where it cannot fit.
                 check_fits(compiled, self._devices, scale=SCRATCH if rows > len(self._devices) else 1.0)

@@ -1,5 +1,6 @@
 """Measures the highest rates of the local devices: FLOPs of a matrix product, and bytes read and written, per second."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -23,6 +24,8 @@ ROUNDS = 7
 STEP_PRODUCT = {"cpu": (1024, 1)}
 ACCELERATOR_PRODUCT = (4096, 8)
 STEP_ROUNDS = 8
+# After this time no further round begins, so that a slow machine does not wait longer.
+STEP_SECONDS = 0.2
 
 
 def matmul_run(
@@ -79,16 +82,17 @@ def copy_run() -> tuple[Callable[[], None], float]:
     return run, n * 2.0 * COPY_BYTES
 
 
-def fastest_rate(run: Callable[[], None], amount: float, rounds: int = 0) -> float:
+def fastest_rate(run: Callable[[], None], amount: float, rounds: int = 0, limit_s: float = math.inf) -> float:
     """Returns `amount` per second, by the fastest of several rounds.
 
     Args:
       run: the function to time.
       amount: the work of one run, such as FLOPs or bytes.
       rounds: how many; 0 for `ROUNDS`.
+      limit_s: after this many seconds no further round begins.
     """
-    seconds = []
-    for _ in range(rounds or ROUNDS):
+    seconds: list[float] = []
+    while len(seconds) < (rounds or ROUNDS) and sum(seconds) < limit_s:
         begin = time.perf_counter()
         run()
         seconds.append(time.perf_counter() - begin)
@@ -117,7 +121,8 @@ def step_flops(
 def peak_meter(dtype: str, devices: Sequence[jax.Device] | None = None) -> Callable[[], float]:
     """Compiles a large matrix product, and returns a function that measures its FLOPs per second on all local devices.
 
-    Each call takes the fastest of a few products. It takes some hundredths of a second.
+    Each call takes the fastest of a few products. It takes some hundredths of a second, and at most one product longer than
+    `STEP_SECONDS`.
 
     Args:
       dtype: the number type of the network, which the product uses too.
@@ -125,4 +130,4 @@ def peak_meter(dtype: str, devices: Sequence[jax.Device] | None = None) -> Calla
     """
     platform = parallel.local_devices(devices)[0].platform
     run, flops = matmul_run(dtype, *STEP_PRODUCT.get(platform, ACCELERATOR_PRODUCT), devices)
-    return lambda: fastest_rate(run, flops, rounds=STEP_ROUNDS)
+    return lambda: fastest_rate(run, flops, STEP_ROUNDS, STEP_SECONDS)

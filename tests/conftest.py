@@ -12,6 +12,7 @@ import signal
 import jax
 import pytest
 from helpers.image_folders import Folder
+from helpers.shared_steps import share_steps
 from helpers.small_config import small_config
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -102,6 +103,12 @@ def quick_compile():
 
 
 @pytest.fixture
+def shared_steps(monkeypatch):
+    """Makes runs of one config share a compiled step; see `helpers/shared_steps.py`."""
+    share_steps(monkeypatch)
+
+
+@pytest.fixture
 def config(cache_dir):
     """Returns a small experiment: a network of widths 4, 8 and 8; images and windows of 32 x 32 pixels."""
     return small_config(cache_dir)
@@ -113,7 +120,9 @@ def trained(cache_dir, tmp_path_factory):
     from unet_jax.runs import loop
 
     workdir = tmp_path_factory.mktemp("trained")
-    return workdir, loop.train_and_evaluate(small_config(cache_dir), workdir)
+    with pytest.MonkeyPatch.context() as patch:
+        share_steps(patch)
+        return workdir, loop.train_and_evaluate(small_config(cache_dir), workdir)
 
 
 @pytest.fixture(scope="session", params=[3, 5], ids=["at an evaluation", "between"])
@@ -125,6 +134,7 @@ def interrupted(request, cache_dir, tmp_path_factory):
 
     workdir = tmp_path_factory.mktemp("interrupted")
     with pytest.MonkeyPatch.context() as patch:
+        share_steps(patch)
         patch.setattr(train_pipeline, "train_batches", _signalling(train_pipeline.train_batches, at=request.param))
         with pytest.raises(Interrupted, match=rf"step {request.param}\b"):
             loop.train_and_evaluate(small_config(cache_dir), workdir)

@@ -1,5 +1,7 @@
 """Training steps of a small network on a batch of noise, on any number of devices."""
 
+import functools
+
 import jax
 import numpy as np
 
@@ -63,8 +65,14 @@ def make_step(
 
 def run(step, state, batch, num_devices, num_steps=1):
     """Returns the state and the metrics after `num_steps` steps on the same batch, on the first `num_devices` devices."""
-    devices = jax.local_devices()[:num_devices]
-    return run_compiled(parallel.pmap_step(step, devices), state, batch, devices, num_steps)
+    return run_compiled(mapped(step, num_devices), state, batch, jax.local_devices()[:num_devices], num_steps)
+
+
+# Bounded, because programs hold memory.
+@functools.lru_cache(maxsize=8)
+def mapped(step, num_devices):
+    """Returns the pmapped step, which compiles once however often `run` is called."""
+    return parallel.pmap_step(step, jax.local_devices()[:num_devices])
 
 
 def run_compiled(p_step, state, batch, devices, num_steps):

@@ -28,6 +28,8 @@ from unet_jax.runtime.out_of_memory import OutOfMemory
 from unet_jax.tracking.metrics_file import MetricWriter, read_metrics
 from unet_jax.training.state import create_state
 
+pytestmark = pytest.mark.usefixtures("shared_steps")
+
 
 @pytest.fixture
 def final_state(config):

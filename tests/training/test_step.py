@@ -50,6 +50,12 @@ assert len(COUNTS) > 1, "with one device there is nothing to compare"
 
 
 @pytest.fixture(scope="module")
+def plain_step():
+    """Returns a step on images as they are, in float32, and the state before it; compiled once."""
+    return make_step("dice", OFF)
+
+
+@pytest.fixture(scope="module")
 def trainer():
     """Returns `train(n, state, num_steps)` on n devices, with BatchNorm, dropout and unequal valid pixels; and the first state."""
     step, state = make_step("weighted sum", AUGMENT, dropout=0.2)
@@ -57,7 +63,7 @@ def trainer():
     p_steps, batch = {n: parallel.pmap_step(step, on[n]) for n in COUNTS}, make_batch(rows=8)
 
     def train(n, state, num_steps):
-        return parallel.to_host(run_compiled(p_steps[n], state, batch, on[n], num_steps))
+        return run_compiled(p_steps[n], state, batch, on[n], num_steps)
 
     return train, state
 
@@ -72,7 +78,7 @@ def test_n_devices_equal_one_after_twenty_steps(trainer):
     differences = {n: [] for n in COUNTS[1:]}
     for seed in range(5):
         start = state.replace(params=scaled_at_random(state.params, seed))
-        ends = {n: train(n, start, 20) for n in COUNTS}
+        ends = {n: parallel.to_host(train(n, start, 20)) for n in COUNTS}
         assert ends[1][1]["loss"] < 0.9 * train(1, start, 1)[1]["loss"]
         for n in COUNTS[1:]:
             (end, metrics), (end_of_one, metrics_of_one) = ends[n], ends[1]
@@ -103,7 +109,7 @@ def test_examples_are_the_same_on_any_number_of_devices():
 def test_a_checkpoint_goes_on_on_any_number_of_devices(trainer, tmp_path):
     """The restored state equals the saved one bit by bit."""
     train, state = trainer
-    first = {n: train(n, state, 1)[0] for n in COUNTS}
+    first = {n: parallel.to_host(train(n, state, 1)[0]) for n in COUNTS}
     with Checkpointer(tmp_path, latest=len(COUNTS)) as checkpointer:
         for n in COUNTS:
             checkpointer.save(n, first[n])
@@ -120,9 +126,9 @@ def assert_close(actual, wanted):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5), actual, wanted)
 
 
-def test_all_devices_hold_the_same_state_and_metrics():
-    step, state = make_step("dice", AUGMENT)
-    for leaf in jax.tree.leaves(run(step, state, make_batch(), 4)):
+def test_all_devices_hold_the_same_state_and_metrics(trainer):
+    train, state = trainer
+    for leaf in jax.tree.leaves(train(4, state, 1)):
         first, *others = (np.asarray(shard.data) for shard in leaf.addressable_shards)
         assert len(others) == 3
         for other in others:
@@ -149,16 +155,12 @@ def test_gradient_is_that_of_the_plain_loss():
     )
 
 
-def test_step_is_pure_in_seed_and_step_number():
-    batch = make_batch()
-    step, state = make_step("cross_entropy", AUGMENT, seed=3)
-    p_step = parallel.pmap_step(step, jax.local_devices()[:2])
-    at = {n: parallel.replicate(state.replace(step=jnp.int32(n)), jax.local_devices()[:2]) for n in (0, 1)}
-    shards = parallel.shard(batch, jax.local_devices()[:2])
-    losses_at = [float(p_step(jax.tree.map(jnp.copy, at[n]), shards)[1]["loss"]) for n in (0, 0, 1)]
-    other, _ = make_step("cross_entropy", AUGMENT, seed=4)
+def test_step_is_pure_in_seed_and_step_number(trainer):
+    train, state = trainer
+    losses_at = [float(train(2, state.replace(step=jnp.int32(n)), 1)[1]["loss"]) for n in (0, 0, 1)]
+    other, _ = make_step("weighted sum", AUGMENT, dropout=0.2, seed=4)
     assert losses_at[0] == losses_at[1] != losses_at[2]
-    assert float(run(other, state, batch, 2)[1]["loss"]) != losses_at[0]
+    assert float(run(other, state, make_batch(rows=8), 2)[1]["loss"]) != losses_at[0]
 
 
 def test_few_images_are_overfitted():
@@ -172,12 +174,12 @@ def test_few_images_are_overfitted():
     assert iou.min() > 0.95
 
 
-def test_bfloat16_keeps_the_state_in_float32():
+def test_bfloat16_keeps_the_state_in_float32(plain_step):
     batch, (step, state) = make_batch(), make_step("dice", OFF, dtype="bfloat16")
     half, metrics = run(step, state, batch, 2)
     assert all(leaf.dtype != "bfloat16" for leaf in jax.tree.leaves(half))
     assert metrics["loss"].dtype == metrics["grad_norm"].dtype == "float32"
-    exact = run(*make_step("dice", OFF), batch, 2)[1]
+    exact = run(*plain_step, batch, 2)[1]
     difference = abs(float(metrics["loss"]) - float(exact["loss"]))
     assert 0 < difference < 0.02
 
@@ -210,8 +212,8 @@ def test_frozen_weights_stay_bit_by_bit_and_cost_no_moments():
     assert metrics["grad_norm"] > 0
 
 
-def test_nan_is_reported():
-    step, state = make_step("cross_entropy", OFF)
+def test_nan_is_reported(plain_step):
+    step, state = plain_step
     batch = make_batch()
     batch["image"][0, 0, 0, 0] = np.nan
     assert not run(step, state, batch, 2)[1]["finite"]

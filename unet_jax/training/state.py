@@ -1,6 +1,7 @@
 """The state of a run: arrays only, and no random state."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax
@@ -91,7 +92,7 @@ def create_state(
       UserError: the file does not fit the encoder; or the images have neither one channel nor the number of the file.
     """
     images = jnp.zeros((1, *patch, channels), jnp.float32)
-    variables: dict[str, Any] = dict(jit_without_optimization(module.init)(jax.random.key(seed), images))
+    variables: dict[str, Any] = dict(_initializer(module)(jax.random.key(seed), images))
     if encoder_weights:
         variables, report = load_encoder_weights(variables, encoder_weights, module.encoder)
         print(report)
@@ -104,6 +105,12 @@ def create_state(
         plateau=plateau.init(params) if plateau else None,
     )
     return state.replace(ema=state.variables) if ema else state
+
+
+# Cached, so that equal networks of one process compile once. Bounded, because programs hold memory.
+@functools.lru_cache(maxsize=8)
+def _initializer(module: nn.Module) -> Callable:
+    return jit_without_optimization(module.init)
 
 
 def count_parameters(tree: Any) -> int:

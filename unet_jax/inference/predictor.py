@@ -21,6 +21,7 @@ from unet_jax.errors import UserError
 from unet_jax.inference.options import MODES
 from unet_jax.inference.segmenter import MemberBand, Segmenter
 from unet_jax.inference.views import IDENTITY
+from unet_jax.models.fold_batch_norm import fold_batch_norm
 from unet_jax.models.network import Network
 from unet_jax.runtime import compilation_cache, parallel
 from unet_jax.runtime.compile_notice import compile_notice, print_above_bar
@@ -225,7 +226,8 @@ class Predictor(Segmenter):
       level: U-Net++'s pruning level; see `select_heads`.
       pad_multiple: images are padded to multiples of this size in pixels.
       devices: to run on; all local ones by default.
-      network: the part of `module` that `mode` and `level` need; this part runs.
+      network: the part of `module` that `mode` and `level` need, for `variables`. This part runs, with BatchNorm folded into
+        its convolutions; see `models.fold_batch_norm`.
 
     Raises:
       UserError: mode, level, activation, class names or report_classes do not fit the network, or `devices` is empty.
@@ -260,7 +262,8 @@ class Predictor(Segmenter):
         self.devices = tuple(parallel.local_devices(self.devices))
         if not self.devices:
             raise UserError("devices is empty; give at least one device, or None for all local ones")
-        self._variables = parallel.replicate(self.variables, self.devices)
+        self._running, variables = fold_batch_norm(self.network, self.variables)
+        self._variables = parallel.replicate(variables, self.devices)
 
     @property
     def num_devices(self) -> int:
@@ -298,11 +301,11 @@ class Predictor(Segmenter):
         return self.network.num_heads if self.mode == "accurate" else 1
 
     def program(self, fn: Callable) -> Program:
-        """Returns the `Program` that runs `fn(module, mode, variables, batch)` with this network.
+        """Returns the `Program` that runs `fn(module, mode, variables, batch)`, where `module` is the network that runs.
 
         Equal networks share one program, which is compiled once for each shape of a batch.
         """
-        return _program(fn, self.network, self.mode, self.devices)
+        return _program(fn, self._running, self.mode, self.devices)
 
     def run(self, fn: Callable, batch: Mapping[str, np.ndarray]) -> Any:
         """Runs `fn` on a batch of arrays `[B, ...]`, B a multiple of `num_devices`; returns its NumPy arrays `[B, ...]`.

@@ -26,6 +26,9 @@ from jax.typing import DTypeLike
 from unet_jax.models.conv import conv_general_dilated
 from unet_jax.models.operators import Window, join, operator
 
+# Is added to the variance.
+BATCH_NORM_EPSILON = 1e-5
+
 
 def max_pool(x: jax.Array) -> jax.Array:
     """Computes D, the 2x2 maximum with stride 2; `[B, 2h, 2w, C]` -> `[B, h, w, C]`.
@@ -151,7 +154,9 @@ def batch_norm(train: bool, dtype: DTypeLike, axis_name: str | None, name: str) 
       axis_name: the mapped axis over which mean and variance are also taken; None for none.
       name: of the submodule.
     """
-    return nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=dtype, axis_name=axis_name, name=name)
+    return nn.BatchNorm(
+        not train, momentum=0.9, epsilon=BATCH_NORM_EPSILON, dtype=dtype, axis_name=axis_name, name=name
+    )
 
 
 class Dropout(nn.Dropout):

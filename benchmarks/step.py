@@ -14,9 +14,7 @@ a second divided by those of the product are its matmul utilization. --json prin
 """
 
 import json
-import shlex
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from absl import flags
 # Python puts the folder of a script on the path, not the project's.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks import turns
 from unet_jax.errors import UserError
 from unet_jax.runtime import cli
 
@@ -63,14 +62,14 @@ def main() -> None:
         matmul.run()
     rounds = []
     for number in range(1, FLAGS.rounds + 1):
-        peer_s = run_peer(FLAGS) if FLAGS.peer else None
+        peer_s = turns.run_peer(FLAGS.peer, peer_arguments(FLAGS))["median_s"] if FLAGS.peer else None
         project_s = statistics.median(what.seconds() for _ in range(FLAGS.repeats))
         matmul_s = statistics.median(matmul.seconds() for _ in range(FLAGS.repeats))
         utilization = what.gflop / project_s / (matmul.gflop / matmul_s)
         rounds.append({"peer_s": peer_s, "project_s": project_s, "utilization": utilization})
-        compared = f", peer {peer_s:.4f} s, ratio {project_s / peer_s:.3f}" if peer_s else ""
-        print(f"round {number}: project {project_s:.4f} s{compared}", flush=True)
-    result = summary(rounds) | {
+        print(turns.describe_round(number, project_s, peer_s), flush=True)
+    result = turns.compare(rounds) | {
+        "matmul_utilization": round(statistics.median(r["utilization"] for r in rounds), 3),
         "model": FLAGS.model,
         "mode": FLAGS.mode,
         "dtype": FLAGS.dtype,
@@ -85,59 +84,20 @@ def main() -> None:
         print(json.dumps(result))
 
 
-def run_peer(values: flags.FlagValues) -> float:
-    """Returns the median seconds of the peer's turn.
-
-    Raises:
-      UserError: the peer cannot be run, fails, or ends with another line than JSON with "median_s".
-    """
-    passed = ("model", "mode", "batch", "size", "dtype", "repeats", *(("level",) if values.level else ()))
-    command = [*shlex.split(values.peer), *(part for name in passed for part in (f"--{name}", str(values[name].value)))]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        return float(json.loads(done.stdout.strip().splitlines()[-1])["median_s"])
-    except OSError as error:
-        raise UserError(f"--peer={values.peer}: cannot be run ({error.strerror}); check the command") from error
-    except subprocess.CalledProcessError as error:
-        last = (error.stderr.strip().splitlines() or ["no message"])[-1]
-        raise UserError(
-            f"--peer={values.peer}: ended with status {error.returncode}: {last}; run it by hand"
-        ) from error
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise UserError(
-            f'--peer={values.peer}: its last line is not JSON with "median_s"; let it print such a line last'
-        ) from error
-
-
-def summary(rounds: list[dict]) -> dict:
-    """Returns the medians over the rounds: seconds, matmul utilization and, with a peer, the ratios.
-
-    Args:
-      rounds: by round, `project_s`, `utilization` and `peer_s`, which is None without a peer.
-    """
-    result = {
-        "project_s": round(statistics.median(r["project_s"] for r in rounds), 5),
-        "matmul_utilization": round(statistics.median(r["utilization"] for r in rounds), 3),
-    }
-    if rounds[0]["peer_s"]:
-        ratios = [r["project_s"] / r["peer_s"] for r in rounds]
-        result["peer_s"] = round(statistics.median(r["peer_s"] for r in rounds), 5)
-        result["ratio"] = round(statistics.median(ratios), 3)
-        result["ratios"] = [round(ratio, 3) for ratio in ratios]
-    return result
+def peer_arguments(values: flags.FlagValues) -> dict:
+    """Returns the flags that the peer takes, by name."""
+    names = ("model", "mode", "batch", "size", "dtype", "repeats", *(("level",) if values.level else ()))
+    return {name: values[name].value for name in names}
 
 
 def describe(result: dict) -> list[str]:
-    """Returns the lines that describe the result of `summary`."""
-    lines = [
+    """Returns the lines that describe the result."""
+    return [
         f"{result['model']} {result['mode']} {result['dtype']}: {result['project_s']:.4f} s, {result['gflop']} GFLOP, "
         f"{result['matmul_utilization']:.0%} of the matrix product's speed",
         f"compiled in {result['compile_s']} s; {result['temporary_gb']} GB of temporaries, peak memory {result['peak_memory_gb']} GB",
+        *turns.describe_ratio(result),
     ]
-    if "ratio" in result:
-        spread = f"{min(result['ratios']):.2f} to {max(result['ratios']):.2f}"
-        lines.append(f"peer {result['peer_s']:.4f} s: ratio {result['ratio']:.2f} ({spread} over the rounds)")
-    return lines
 
 
 if __name__ == "__main__":

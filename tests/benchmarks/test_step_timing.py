@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import levels, step
+from benchmarks import levels, turns
+from unet_jax.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 PEER = """
@@ -60,27 +61,20 @@ def test_ends_with_a_line_of_json_that_has_the_ratio(tmp_path):
 def test_a_bad_peer_is_an_error_of_one_line(tmp_path, source, message):
     (tmp_path / "peer.py").write_text(source)
 
-    class Values:
-        peer = f"{sys.executable} {tmp_path / 'peer.py'}"
-        level = 0
-
-        def __getitem__(self, name):
-            return type("Flag", (), {"value": name})
-
-    with pytest.raises(step.UserError, match=message):
-        step.run_peer(Values())
-    Values.peer = "/no/such/program"
-    with pytest.raises(step.UserError, match="--peer="):
-        step.run_peer(Values())
+    peer = f"{sys.executable} {tmp_path / 'peer.py'}"
+    with pytest.raises(UserError, match=message):
+        turns.run_peer(peer, {"model": "unet"})
+    with pytest.raises(UserError, match="--peer="):
+        turns.run_peer("/no/such/program", {})
 
 
 def test_ratios_are_those_of_a_round_and_their_median_counts():
-    rounds = [{"project_s": p, "peer_s": q, "utilization": 0.5} for p, q in ((1.0, 1.0), (4.0, 2.0), (3.0, 1.0))]
-    result = step.summary(rounds)
+    rounds = [{"project_s": p, "peer_s": q} for p, q in ((1.0, 1.0), (4.0, 2.0), (3.0, 1.0))]
+    result = turns.compare(rounds)
     assert result["ratios"] == [1, 2, 3]
     assert result["ratio"] == 2
     assert (result["project_s"], result["peer_s"]) == (3.0, 1.0)
-    assert "ratio" not in step.summary([{"project_s": 1.0, "peer_s": None, "utilization": 0.5}])
+    assert "ratio" not in turns.compare([{"project_s": 1.0, "peer_s": None}])
 
 
 def test_levels_are_compared_with_the_deepest():

@@ -20,8 +20,8 @@ import argparse
 import json
 import resource
 import statistics
-import sys
 import time
+from pathlib import Path
 
 import torch
 from monai.inferers import sliding_window_inference
@@ -147,8 +147,13 @@ def parse() -> argparse.Namespace:
 
 def peak_memory_gb() -> float:
     """Returns the most resident memory of this process so far, in 2^30 bytes."""
-    # macOS counts in bytes, Linux in KiB.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Linux counts the peak of the process that has started this one as `ru_maxrss`, too.
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) / 2**20
+    # macOS counts in bytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30
 
 
 @torch.inference_mode()

@@ -63,10 +63,8 @@ def fold_batch_norm(network: Network, variables: Mapping[str, Any]) -> tuple[Net
     folded = {kind: tree for kind, tree in variables.items() if kind != "batch_stats"} | {"params": params}
     if statistics:
         folded["batch_stats"] = statistics
-    options = {"norm": "none"} if folds_nodes else {}
-    if folds_encoder:
-        options["encoder"] = WITHOUT_NORM[network.encoder]
-    return network.clone(**options), folded
+    norm = "none" if folds_nodes else network.norm
+    return network.clone(norm=norm, encoder=WITHOUT_NORM.get(network.encoder, network.encoder)), folded
 
 
 def _fold_convolutions(params: Mapping[str, Any], statistics: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,6 @@ and runs on one device. --peer is a command that takes --model and --size and en
 import contextlib
 import functools
 import json
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -83,11 +82,13 @@ def main() -> None:
         print(turns.describe_round(number, **rounds[-1]), flush=True)
     peak_memory_gb = peak_memory() / 2**30
     compared, difference = compare(predictor, image, probabilities)
-    result = turns.compare(rounds) | {
+    times = turns.compare(rounds)
+    result = {
         "model": FLAGS.model,
         "size": FLAGS.size,
         "memory": FLAGS.memory,
-        "median_s": round(statistics.median(r["project_s"] for r in rounds), 4),
+        "median_s": times.pop("project_s"),
+        **times,
         "work": round(sum(flops) / whole_flops(predictor, image.shape), 4),
         "peak_memory_gb": round(peak_memory_gb, 3),
         "largest_difference": difference,

@@ -156,7 +156,7 @@ def whole_flops(predictor: "Predictor", size: tuple[int, int]) -> float:
 
 def one_pass(network: Any) -> Callable:
     """Returns the function `(variables, images [1, h, w, C]) -> probabilities [1, h, w, K]` of a network."""
-    from unet_jax.inference.predictor import forward
+    from unet_jax.inference.forward import forward
 
     return lambda variables, images: forward(network, "accurate", variables, {"image": images})
 
@@ -175,7 +175,7 @@ def compare(predictor: "Predictor", image: "np.ndarray", probabilities: "np.ndar
     import jax
     import numpy as np
 
-    from unet_jax.inference.predictor import SCRATCH
+    from unet_jax.inference.program import SCRATCH
     from unet_jax.runtime.out_of_memory import check_fits
 
     prepared = predictor.prepare(image)[None]

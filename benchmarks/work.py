@@ -13,7 +13,7 @@ import numpy as np
 from flax import linen as nn
 
 from unet_jax import models
-from unet_jax.inference.predictor import forward
+from unet_jax.inference.forward import forward
 from unet_jax.runtime import parallel, roofline
 from unet_jax.runtime.program_cost import Cost
 from unet_jax.training.losses.registry import create_loss

@@ -14,9 +14,10 @@ from PIL import Image
 from unet_jax.errors import UserError
 from unet_jax.evaluation import report
 from unet_jax.inference.folder import predict_folder
+from unet_jax.inference.forward import forward
 from unet_jax.inference.inputs import find_inputs
 from unet_jax.inference.outputs import MaskFolder, file_name
-from unet_jax.inference.predictor import Predictor, forward
+from unet_jax.inference.predictor import Predictor
 from unet_jax.plotting import index_page
 from unet_jax.runtime import out_of_memory
 

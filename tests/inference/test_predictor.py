@@ -12,7 +12,8 @@ from PIL import Image
 
 from unet_jax import models
 from unet_jax.errors import UserError
-from unet_jax.inference.predictor import Predictor, mean_probabilities, select_heads
+from unet_jax.inference.forward import mean_probabilities, select_heads
+from unet_jax.inference.predictor import Predictor
 from unet_jax.runtime import out_of_memory, parallel
 from unet_jax.runtime.out_of_memory import OutOfMemory
 from unet_jax.segmentation import to_masks, to_probabilities

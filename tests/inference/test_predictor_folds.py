@@ -8,7 +8,8 @@ from helpers.known_network import NAMES
 
 from unet_jax import models
 from unet_jax.analysis.certify.check import random_variables
-from unet_jax.inference.predictor import Predictor, mean_probabilities
+from unet_jax.inference.forward import mean_probabilities
+from unet_jax.inference.predictor import Predictor
 
 
 @pytest.mark.parametrize("level", [0, 1])

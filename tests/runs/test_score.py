@@ -16,7 +16,7 @@ from unet_jax.configs import isbi2012, pets
 from unet_jax.errors import UserError
 from unet_jax.evaluation import evaluate
 from unet_jax.experiment.build import create_dataset
-from unet_jax.inference import predictor
+from unet_jax.inference import forward, predictor, program
 from unet_jax.plotting import panels
 from unet_jax.runs import score
 from unet_jax.runs.load import open_run
@@ -51,7 +51,7 @@ def test_an_image_is_predicted_and_drawn_once(trained, config, monkeypatch):
         # Rows that only fill up a batch are 0.
         forward_passes.update(ids[image.tobytes()] for image in np.asarray(images) if image.any())
 
-    def counting_forward(module, mode, variables, batch, forward=predictor.forward):
+    def counting_forward(module, mode, variables, batch, forward=forward.forward):
         jax.debug.callback(count, batch["image"])
         return forward(module, mode, variables, batch)
 
@@ -72,11 +72,11 @@ def test_an_image_is_predicted_and_drawn_once(trained, config, monkeypatch):
     for module in (predictor, evaluate):
         monkeypatch.setattr(module, "forward", counting_forward)
     monkeypatch.setattr(panels, "panels", counting_panels)
-    predictor._program.cache_clear()
+    program.shared_program.cache_clear()
     counted = dataclasses.replace(dataset, sources=dataset.sources | {"test": CountingSource()})
     score.score_run(trained[0], dataset=counted)
     jax.effects_barrier()
-    predictor._program.cache_clear()
+    program.shared_program.cache_clear()
     assert forward_passes == dict.fromkeys(ids.values(), 1)
     assert set(drawings.values()) == {1}
     assert all(reads[id_] == 1 + drawings[id_] for id_ in ids.values())

@@ -12,7 +12,7 @@ import pytest
 from helpers.known_network import NAMES, GreyLevels
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
-from unet_jax.inference import predictor
+from unet_jax.inference import predictor, program
 from unet_jax.runtime import compilation_cache
 
 
@@ -183,7 +183,7 @@ def test_shared_ends_with_the_last_thread(plain_jax):
 def test_a_later_process_finds_what_predict_has_compiled(plain_jax):
     def predict():
         # No program is left in the memory, as in a new process.
-        predictor._program.cache_clear()
+        program.shared_program.cache_clear()
         network = predictor.Predictor(GreyLevels(), {}, class_names=NAMES, pad_multiple=16)
         return network.predict(np.zeros((10, 20), np.uint8))
 

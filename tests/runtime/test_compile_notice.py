@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from unet_jax.inference import predictor
+from unet_jax.inference import program
 from unet_jax.runtime import processes
 from unet_jax.runtime.compile_notice import compile_notice
 
@@ -51,12 +51,12 @@ def test_an_error_ends_the_notice(capsys):
 
 
 def test_a_network_is_announced_once_per_size(capsys, monkeypatch):
-    monkeypatch.setattr(predictor, "NOTICE_AFTER_S", 1e-9)
-    program = predictor.Program(
+    monkeypatch.setattr(program, "NOTICE_AFTER_S", 1e-9)
+    run = program.Program(
         lambda module, mode, variables, batch: variables * batch["image"], None, "fast", jax.local_devices()[:1]
     )
     for size, announced in ((3, True), (3, False), (5, True)):
-        program(np.float32(2), {"image": np.zeros((1, size, 4, 1), np.float32)})
+        run(np.float32(2), {"image": np.zeros((1, size, 4, 1), np.float32)})
         err = capsys.readouterr().err
         assert ("Compiling" in err) == announced
         assert not announced or f" {size} x 4 " in err

@@ -1,5 +1,6 @@
 """Scores of a split: every image is scored once, and whole."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -13,12 +14,14 @@ from unet_jax.data.datasets.image_rows import ArrayRows
 from unet_jax.data.loading import eval_pipeline
 from unet_jax.errors import UserError
 from unet_jax.evaluation import metrics
-from unet_jax.inference.predictor import Predictor, forward
+from unet_jax.inference.forward import forward, forward_masks
+from unet_jax.inference.predictor import Predictor
 from unet_jax.inference.segmenter import Segmenter
 from unet_jax.inference.throughput import ThroughputMeter
 from unet_jax.inference.uncertainty import MEASURES, Uncertainty, estimate
 from unet_jax.models.network import Network
 from unet_jax.runtime import processes
+from unet_jax.runtime.out_of_memory import OutOfMemory
 from unet_jax.segmentation import to_masks
 
 
@@ -145,9 +148,36 @@ def _in_batches(
     for batch in batches:
         _check(batch["image"], batch["mask"], predictor)
         inputs = {name: batch[name] for name in ("image", "mask", "valid")}
-        num_compiled, real = len(program.shapes), batch["index"] >= 0
-        counts = {name: values[real] for name, values in predictor.run(fn, inputs).items()}
-        yield _Counted(batch["index"][real], batch["size"][real], counts, len(program.shapes) - num_compiled)
+        num_compiled, real = predictor.num_compiled + len(program.shapes), batch["index"] >= 0
+        counts: Any = None
+        if predictor.may_fit(*batch["image"].shape[1:3]):
+            with contextlib.suppress(OutOfMemory):
+                counts = {name: values[real] for name, values in predictor.run(fn, inputs).items()}
+        if counts is None:
+            counts = _in_bands(predictor, {name: values[real] for name, values in inputs.items()})
+        num_compiled = predictor.num_compiled + len(program.shapes) - num_compiled
+        yield _Counted(batch["index"][real], batch["size"][real], counts, num_compiled)
+
+
+def _in_bands(predictor: Predictor, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns what `count_and_predict` returns, for images that do not fit into the memory as a whole."""
+    of_each = []
+    height, width = batch["mask"].shape[1:3]
+    multiple = predictor.network.multiple
+    for row, image in enumerate(batch["image"]):
+        # As the network pads, which gets bands here.
+        ends = [(0, -size % multiple) if predictor.margin == 0 else (0, 0) for size in image.shape[:2]]
+        parts = []
+        for start, (masks, ids) in predictor.stream(
+            forward_masks, ArrayRows(np.pad(image, (*ends, (0, 0)), mode="edge"))
+        ):
+            cut = slice(start, min(start + len(ids), height))
+            masks, ids = masks[None, : height - start, :width], ids[None, : height - start, :width]
+            counts = metrics.counts(masks, batch["mask"][row : row + 1, cut], batch["valid"][row : row + 1, cut])
+            parts.append(jax.tree.map(np.asarray, counts) | {"masks": masks, "ids": ids})
+        joined = {name: sum(part[name] for part in parts) for name in metrics.COUNTS}
+        of_each.append(joined | {name: np.concatenate([part[name] for part in parts], 1) for name in ("masks", "ids")})
+    return {name: np.concatenate([counts[name] for counts in of_each]) for name in of_each[0]}
 
 
 def _one_by_one(

@@ -4,197 +4,37 @@ Evaluation and prediction both run `forward` on every local device. Images are n
 to multiples of a size. The result is cropped to the size of the source.
 """
 
+import contextlib
 import dataclasses
 import functools
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from unet_jax.data import padding
-from unet_jax.data.datasets.image_rows import ImageRows
+from unet_jax.data.datasets.image_rows import ArrayRows, ImageRows
 from unet_jax.data.normalization import normalize
 from unet_jax.errors import UserError
-from unet_jax.inference.options import MODES
+from unet_jax.inference.blended import Blended
+from unet_jax.inference.forward import Forward, forward, forward_heads, forward_masks, select_heads
+from unet_jax.inference.prepared_rows import PreparedRows
+from unet_jax.inference.program import REMEDY, Program, shared_program
 from unet_jax.inference.segmenter import MemberBand, Segmenter
+from unet_jax.inference.streamed import Streamed, in_parts
 from unet_jax.inference.views import IDENTITY
 from unet_jax.models.fold_batch_norm import fold_batch_norm
 from unet_jax.models.network import Network
-from unet_jax.runtime import compilation_cache, parallel
-from unet_jax.runtime.compile_notice import compile_notice, print_above_bar
-from unet_jax.runtime.out_of_memory import OutOfMemory, check_fits, check_free, report_out_of_memory
-from unet_jax.segmentation import ACTIVATIONS, resolve_report_classes, to_probabilities
+from unet_jax.runtime import parallel
+from unet_jax.runtime.memory import prediction_budget, to_bytes
+from unet_jax.runtime.out_of_memory import OutOfMemory, check_free, report_out_of_memory
+from unet_jax.segmentation import ACTIVATIONS, resolve_report_classes
 
-# Seconds that the first batch of a size may take before a line says that the network is being compiled.
-NOTICE_AFTER_S = 3.0
-# Kernels of a CPU use scratch memory that the compiler's plan leaves out: up to this many times the plan in all.
-SCRATCH = 1.5
 # The bytes that normalising and padding take for each value of an image.
 PREPARED_BYTES = 8
-REMEDY = "cut the image into smaller ones, predict with fewer heads (mode 'fast'), or use a machine or a device with more memory"
-
-
-def select_heads(module: Network, mode: str = "accurate", level: int = 0) -> Network:
-    """Returns the part of a trained network that `mode` and `level` need; it is applied to the same variables.
-
-    >>> from unet_jax import models
-    >>> module = models.build("unet_pp", num_classes=3, widths=(4, 8, 16), deep_supervision=True)
-    >>> [select_heads(module, mode, level).levels for mode, level in (("accurate", 0), ("fast", 0), ("fast", 1))]
-    [(1, 2), (2,), (1,)]
-
-    Args:
-      module: the network as trained.
-      mode: "accurate" for the mean over the heads 1 to L, "fast" for head L alone. With a single head (U-Net, or trained
-        without deep supervision) the two are the same.
-      level: U-Net++'s pruning level L, which builds only the nodes with i + j <= L; 0 for the network as trained.
-
-    Raises:
-      UserError: the mode is unknown, or the network has no trained head at the level.
-    """
-    if mode not in MODES:
-        raise UserError(f"mode {mode!r} is unknown; known: {', '.join(MODES)}")
-    return module.at_level(level, one_head=mode == "fast")
-
-
-def mean_probabilities(heads: Sequence[jax.Array], activation: str, mode: str = "accurate") -> jax.Array:
-    """Returns the probabilities `[B, H, W, K]` of a network.
-
-    Args:
-      heads: the logits of each head, `[B, H, W, K]`, shallow to deep.
-      activation: "softmax" or "sigmoid".
-      mode: "accurate" for the mean over the heads, "fast" for the deepest head alone.
-    """
-    if mode == "fast":
-        return to_probabilities(heads[-1], activation)
-    total: Any = sum(to_probabilities(logits, activation) for logits in heads)
-    return total / len(heads)
-
-
-def forward(module: Network, mode: str, variables: Mapping[str, Any], batch: Mapping[str, jax.Array]) -> jax.Array:
-    """Returns the probabilities of a batch; every prediction runs this function.
-
-    Args:
-      module: the part of the network that `mode` needs; see `select_heads`.
-      mode: "accurate" or "fast".
-      variables: of the network.
-      batch: its `image` holds normalised, padded images `[B, h, w, C]`.
-
-    Returns:
-      `[B, output_size(h), output_size(w), K]`.
-    """
-    heads: Any = module.apply(variables, batch["image"], train=False)
-    return mean_probabilities(heads, module.activation, mode)
-
-
-def forward_heads(
-    module: Network, mode: str, variables: Mapping[str, Any], batch: Mapping[str, jax.Array]
-) -> jax.Array:
-    """Returns the probabilities of each head that `forward` takes the mean of, `[B, M, output_size(h), output_size(w), K]`.
-
-    Args:
-      module: see `forward`.
-      mode: see `forward`.
-      variables: see `forward`.
-      batch: see `forward`.
-    """
-    heads: Any = module.apply(variables, batch["image"], train=False)
-    heads = heads if mode == "accurate" else heads[-1:]
-    return jnp.stack([to_probabilities(logits, module.activation) for logits in heads], 1)
-
-
-class Program:
-    """Runs `fn(module, mode, variables, batch)` on several devices, with as many images at once as fit into the memory.
-
-    A batch that does not fit is run in parts: in halves, in quarters, down to one image per device. A line on stderr says so
-    once. Later batches of as many pixels are run in parts at once.
-
-    Args:
-      fn: such as `forward`.
-      module: see `forward`.
-      mode: see `forward`.
-      devices: share each batch.
-    """
-
-    def __init__(self, fn: Callable, module: Network, mode: str, devices: Sequence[jax.Device]):
-        self._devices = tuple(devices)
-        self._p_fn = parallel.HostForward(functools.partial(fn, module, mode), devices)
-        # By the key of the batch and the tree of the variables: a level of a U-Net++ may be given all variables, or its own.
-        self._compiled: dict[tuple, jax.stages.Compiled] = {}
-        # The smallest number of pixels per device that did not fit.
-        self._too_many = math.inf
-
-    @property
-    def shapes(self) -> Set[tuple]:
-        """The `key` of each batch that the program was compiled for."""
-        return {batch for batch, _ in self._compiled}
-
-    def __call__(self, variables: Any, batch: Mapping[str, np.ndarray]) -> Any:
-        """Returns what `fn` returns, as NumPy arrays `[B, ...]`.
-
-        Args:
-          variables: replicated over the devices.
-          batch: arrays `[B, ...]`, B a multiple of the number of devices.
-
-        Raises:
-          OutOfMemory: one image per device does not fit.
-        """
-        rows, height, width = batch["image"].shape[:3]
-        per_device = rows // len(self._devices)
-        while per_device > 1 and per_device * height * width >= self._too_many:
-            per_device = -(-per_device // 2)
-        while True:
-            try:
-                return self._run_in_parts(variables, batch, per_device * len(self._devices))
-            except OutOfMemory:
-                if per_device == 1:
-                    raise
-            # After the error is forgotten, and with it what its frames hold.
-            if self._too_many == math.inf:
-                print_above_bar(
-                    f"note: {rows} images of {height} x {width} pixels do not fit into the memory at once; fewer are "
-                    "predicted at a time. A smaller eval.batch_size leaves this attempt out"
-                )
-            self._too_many = min(self._too_many, per_device * height * width)
-            per_device = -(-per_device // 2)
-
-    def _run_in_parts(self, variables: Any, batch: Mapping[str, np.ndarray], rows: int) -> Any:
-        """Runs `rows` images at a time; the last part is filled up, so that all parts share one compiled program."""
-        total = len(batch["image"])
-        if rows == total:
-            return self._run(variables, batch)
-        parts = []
-        for start in range(0, total, rows):
-            index = np.minimum(np.arange(start, start + rows), total - 1)
-            parts.append(self._run(variables, {name: x[index] for name, x in batch.items()}))
-        return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:total], *parts)
-
-    def _run(self, variables: Any, batch: Mapping[str, np.ndarray]) -> Any:
-        key = self.key(batch), jax.tree.structure(variables)
-        rows, height, width = batch["image"].shape[:3]
-        size = f"{height} x {width} pixels"
-        what = f"an image of {size}" if rows == len(self._devices) else f"a batch of {rows} images of {size}"
-        with report_out_of_memory(what, REMEDY, self._devices):
-            if key not in self._compiled:
-                # A small network compiles within these seconds; then nothing is printed.
-                notice = compile_notice(f"the network for images of {height} x {width} pixels", after_s=NOTICE_AFTER_S)
-                with compilation_cache.shared(), notice:
-                    compiled = self._p_fn.compile(variables, batch)
-                # A batch can be halved, so it is halved in time; a single image is refused where it cannot fit.
-                check_fits(compiled, self._devices, scale=SCRATCH if rows > len(self._devices) else 1.0)
-                self._compiled[key] = compiled
-            return self._p_fn.run(self._compiled[key], variables, batch)
-
-    @staticmethod
-    def key(batch: Mapping[str, np.ndarray]) -> tuple:
-        """Returns the names, shapes and types of the arrays of a batch; batches of one key share a compiled program."""
-        return tuple(sorted((name, x.shape, str(x.dtype)) for name, x in batch.items()))
-
-
-# Cached, so that all evaluations of a training compile once. Bounded, because programs hold memory.
-_program = functools.lru_cache(maxsize=16)(Program)
+# An image of fewer pixels is not looked at before the network is compiled for it.
+SMALL = 2**20
 
 
 @dataclasses.dataclass
@@ -226,6 +66,9 @@ class Predictor(Segmenter):
       level: U-Net++'s pruning level; see `select_heads`.
       pad_multiple: images are padded to multiples of this size in pixels.
       devices: to run on; all local ones by default.
+      memory: the memory that a prediction may add to the process, in bytes or as "300MiB" or "2GiB"; "" for a quarter of the
+        memory of the device or, on a CPU, of the machine. An image that does not fit as a whole is predicted in bands.
+      budget: the bytes of `memory`.
       network: the part of `module` that `mode` and `level` need, for `variables`. This part runs, with BatchNorm folded into
         its convolutions; see `models.fold_batch_norm`.
 
@@ -244,6 +87,7 @@ class Predictor(Segmenter):
     level: int = 0
     pad_multiple: int = 64
     devices: Sequence[jax.Device] | None = None
+    memory: int | str = ""
 
     def __post_init__(self) -> None:
         num_classes, activation = self.module.num_classes, self.module.activation
@@ -262,6 +106,8 @@ class Predictor(Segmenter):
         self.devices = tuple(parallel.local_devices(self.devices))
         if not self.devices:
             raise UserError("devices is empty; give at least one device, or None for all local ones")
+        given = to_bytes(self.memory) if isinstance(self.memory, str) and self.memory else self.memory
+        self.budget = int(given or prediction_budget(self.devices))
         self._running, variables = fold_batch_norm(self.network, self.variables)
         self._variables = parallel.replicate(variables, self.devices)
 
@@ -288,12 +134,13 @@ class Predictor(Segmenter):
     @property
     def num_compiled(self) -> int:
         """The number of shapes of batches that were compiled."""
-        return sum(len(program.shapes) for program in self.programs)
+        parts = self.__dict__.get("_in_parts")
+        return sum(len(program.shapes) for program in self.programs) + (parts.num_compiled if parts else 0)
 
     @property
     def programs(self) -> set[Program]:
         """The programs that predict; those of equal networks are the same."""
-        return {self.program(fn) for fn in (forward, forward_heads)}
+        return {self.program(fn) for fn in (forward, forward_heads, forward_masks)}
 
     @property
     def num_members(self) -> int:
@@ -305,7 +152,11 @@ class Predictor(Segmenter):
 
         Equal networks share one program, which is compiled once for each shape of a batch.
         """
-        return _program(fn, self._running, self.mode, self.devices)
+        return shared_program(fn, self._running, self.mode, self.devices, float(self.budget))
+
+    @functools.cached_property
+    def _in_parts(self) -> Streamed | Blended:
+        return in_parts(self._running, self.mode, self.channels, tuple(self.devices or ()))
 
     def run(self, fn: Callable, batch: Mapping[str, np.ndarray]) -> Any:
         """Runs `fn` on a batch of arrays `[B, ...]`, B a multiple of `num_devices`; returns its NumPy arrays `[B, ...]`.
@@ -339,32 +190,103 @@ class Predictor(Segmenter):
           UserError: an image does not fit; see `prepare`.
         """
         batch_size = -(-max(batch_size, 1) // self.num_devices) * self.num_devices
-        prepared = [self.prepare(image) for image in images]
-        by_size: dict[tuple, list[int]] = {}
-        for i, image in enumerate(prepared):
-            by_size.setdefault(image.shape, []).append(i)
+        images = [self.check(image) for image in images]
         results: list = [None] * len(images)
+        by_size: dict[tuple[int, int], list[int]] = {}
+        large = []
+        for i, image in enumerate(images):
+            size = image.shape[0], image.shape[1]
+            (by_size.setdefault(self.padded_size(*size), []) if self.may_fit(*size) else large).append(i)
         for indices in by_size.values():
             for start in range(0, len(indices), batch_size):
                 chunk = indices[start : start + batch_size]
-                batch = np.stack([prepared[i] for i in chunk] + [prepared[chunk[0]]] * (batch_size - len(chunk)))
-                for i, probabilities in zip(chunk, self.probabilities(batch), strict=False):
-                    height, width = np.shape(images[i])[:2]
-                    results[i] = probabilities[:height, :width]
+                prepared = [self.prepare(images[i]) for i in chunk]
+                batch = np.stack(prepared + [prepared[0]] * (batch_size - len(chunk)))
+                del prepared
+                try:
+                    for i, probabilities in zip(chunk, self.probabilities(batch), strict=False):
+                        height, width = images[i].shape[:2]
+                        results[i] = probabilities[:height, :width]
+                except OutOfMemory:
+                    large += chunk
+        for i in large:
+            results[i] = self._joined(images[i])
         return results
+
+    def _joined(self, image: np.ndarray) -> np.ndarray:
+        """Returns the probabilities of an image that is predicted in bands."""
+        rows = ArrayRows(image)
+        height, width, _ = rows.shape
+        result = np.empty((height, width, len(self.class_names)), np.float32)
+        for start, band in self._large_bands(forward, rows, result.nbytes):
+            result[start : start + len(band)] = band
+        return result
 
     def bands(self, rows: ImageRows) -> Iterator[tuple[int, np.ndarray]]:
         """Yields (first row, probabilities float32 `[b, W, K]`) of an image; see `Segmenter.bands`."""
-        yield 0, self.predict_images([rows.read(0, rows.shape[0])])[0]
+        return self._bands(forward, rows)
+
+    def mask_bands(self, rows: ImageRows) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Yields (first row, masks bool `[b, W, K]`, ids uint8 `[b, W]`) of an image; see `Segmenter.mask_bands`.
+
+        The probabilities stay on the device.
+        """
+        for start, (masks, ids) in self._bands(forward_masks, rows):
+            yield start, masks, ids
 
     def member_bands(self, rows: ImageRows) -> Iterator[MemberBand]:
         """Yields the probabilities of every head, all of one forward pass; see `Segmenter.member_bands`."""
-        image = rows.read(0, rows.shape[0])
-        batch = np.stack([self.prepare(image)] * self.num_devices)
-        heads = self.run(forward_heads, {"image": batch})[0]
-        height, width = image.shape[:2]
-        for member, probabilities in enumerate(heads):
-            yield MemberBand(member, 1 / len(heads), IDENTITY, 0, probabilities[:height, :width])
+        for start, heads in self._bands(forward_heads, rows):
+            number = heads.shape[2]
+            for member in range(number):
+                yield MemberBand(member, 1 / number, IDENTITY, start, heads[:, :, member])
+
+    def _bands(self, fn: Forward, rows: ImageRows) -> Iterator[tuple[int, Any]]:
+        """Yields (first row, the arrays `[b, W, ...]` of `fn`) of an image: whole, if it fits into the memory, or in bands."""
+        height, width, _ = rows.shape
+        if self.may_fit(height, width):
+            batch = np.stack([self.prepare(rows.read(0, height))] * self.num_devices)
+            with contextlib.suppress(OutOfMemory):
+                whole = self.run(fn, {"image": batch})
+                yield 0, jax.tree.map(lambda x: x[0, :height, :width], whole)
+                return
+        yield from self._large_bands(fn, rows)
+
+    def _large_bands(self, fn: Forward, rows: ImageRows, held: float = 0) -> Iterator[tuple[int, Any]]:
+        height, width, _ = rows.shape
+        size = self.padded_size(height, width)
+        prepared = PreparedRows(rows, self.check, self.normalize, size, self.margin, self.network.multiple)
+        for start, band in self.stream(fn, prepared, held):
+            if start >= height:
+                return
+            yield start, jax.tree.map(lambda x: x[: height - start, :width], band)  # noqa: B023
+
+    def may_fit(self, height: int, width: int) -> bool:
+        """Returns False for an image of a size that is known not to fit into the memory as a whole.
+
+        Args:
+          height: of the image in pixels.
+          width: of the image in pixels.
+        """
+        height, width = self.padded_size(height, width)
+        pixels = height * width
+        if pixels < SMALL:
+            return True
+        least = (PREPARED_BYTES * self.channels + self._in_parts.map_bytes) * pixels * self.num_devices
+        return least <= self.budget and not any(program.is_too_large(pixels) for program in self.programs)
+
+    def stream(self, fn: Forward, image: ImageRows, held: float = 0) -> Iterator[tuple[int, Any]]:
+        """Yields (first row, the arrays `[b, output_size(w), ...]` of `fn`) of an image that is normalised and padded.
+
+        Args:
+          fn: one of `forward`, `forward_heads` and `forward_masks`.
+          image: `[h, w, C]`, of a size that the network takes.
+          held: the bytes of the results that the caller keeps.
+
+        Raises:
+          UserError: the memory is too small for the smallest part of the image.
+        """
+        return self._in_parts.bands(fn, self._variables, image, self.budget, held)
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """Returns an image as the network takes it: with its channels, normalised and padded.

@@ -48,6 +48,7 @@ class BandRunner:
         self.waits: dict[str, int] = {}
 
     def operator(self, window: Window, band: Callable[[Map], Map], whole: Callable[[Map], Map], x: Map) -> Map:
+        """Returns the rows of the result that can be computed now; see `operators.operator`."""
         del whole
         number, node = self._take()
         delay = self._graph.delay(node.sources[0])
@@ -66,11 +67,12 @@ class BandRunner:
         return band(x)
 
     def join(self, maps: Sequence[Map]) -> list[Map]:
+        """Returns the maps, each as late as the latest; see `operators.join`."""
         _, node = self._take()
         return [self._wait(x, node.delay - self._graph.delay(of)) for x, of in zip(maps, node.sources, strict=True)]
 
     def crop(self, x: Map, start: tuple[int, int], size: tuple[int, int]) -> Map:
-        # The row to start from is that of the whole map; it is in the delay.
+        """Returns the columns; the rows that are left out above are in the delay. See `operators.crop`."""
         self._take()
         return x[:, :, start[1] : start[1] + size[1]]
 
@@ -153,7 +155,7 @@ class Stream:
       finish: see `step`.
       network: the network.
       graph: its operators.
-      variables: of the network, replicated over the devices.
+      variables: of the network, or of their shapes.
       shape: of a band, `(rows, width, channels)`; rows and width are multiples of the graph's `multiple`.
       devices: each of them runs a band of its own.
     """
@@ -167,7 +169,7 @@ class Stream:
         shape: tuple[int, int, int],
         devices: Sequence[jax.Device],
     ):
-        self._variables, self._devices, self.shape = variables, devices, shape
+        self._devices, self.shape = tuple(devices), shape
         self.delay = max(graph.delay(sources) for sources in graph.heads)
         number = jax.ShapeDtypeStruct((), np.int32)
         band: dict[str, Any] = {
@@ -185,18 +187,29 @@ class Stream:
             return runner.edges, runner.newest
 
         edges, newest = jax.eval_shape(first, variables, **band)
-        self._state = {"edges": edges, "queues": {name: [newest[name]] * count for name, count in waits.items()}}
-        on_devices = jax.tree.map(lambda x: jax.ShapeDtypeStruct((len(devices), *x.shape), x.dtype), band | self._state)
+        self.state = {"edges": edges, "queues": {name: [newest[name]] * count for name, count in waits.items()}}
+        variables = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), variables)
+        on_devices = jax.tree.map(lambda x: jax.ShapeDtypeStruct((len(devices), *x.shape), x.dtype), band | self.state)
         fn = functools.partial(step, finish, network, graph)
         self.program = parallel.pmap_forward(fn, devices).lower(variables, on_devices).compile()
 
+    @property
+    def num_devices(self) -> int:
+        """The number of images that are streamed at the same time, one on each device."""
+        return len(self._devices)
+
     def state_bytes(self) -> int:
         """Returns the bytes that each device keeps from band to band."""
-        return sum(int(np.prod(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(self._state))
+        return sum(int(np.prod(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(self.state))
 
-    def start(self, rows: int) -> "Pass":
-        """Returns a pass over images of `rows` padded rows, one for each device."""
-        return Pass(self, rows)
+    def start(self, variables: Any, rows: int) -> "Pass":
+        """Returns a pass over images, one for each device.
+
+        Args:
+          variables: of the network, replicated over the devices.
+          rows: of the padded images.
+        """
+        return Pass(self, variables, rows)
 
 
 class Pass:
@@ -204,14 +217,15 @@ class Pass:
 
     Args:
       stream: the compiled network.
+      variables: of the network, replicated over the devices.
       rows: of the padded images.
     """
 
-    def __init__(self, stream: Stream, rows: int):
-        self._stream, self._number = stream, 0
-        count = len(stream._devices)
+    def __init__(self, stream: Stream, variables: Any, rows: int):
+        self._program, self._variables, self._number = stream.program, variables, 0
+        count = stream.num_devices
         self._rows = np.full(count, rows, np.int32)
-        zeros = jax.tree.map(lambda x: np.zeros((count, *x.shape), x.dtype), stream._state)
+        zeros = jax.tree.map(lambda x: np.zeros((count, *x.shape), x.dtype), stream.state)
         self._edges, self._queues = zeros["edges"], zeros["queues"]
 
     def enter(self, image: np.ndarray) -> Any:
@@ -227,7 +241,7 @@ class Pass:
             "edges": self._edges,
             "queues": self._queues,
         }
-        result = self._stream.program(self._stream._variables, band)
+        result = self._program(self._variables, band)
         self._number += 1
         self._edges = result["edges"]
         self._queues = {name: [*bands[1:], result["newest"][name]] for name, bands in self._queues.items()}

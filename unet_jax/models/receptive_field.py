@@ -112,6 +112,7 @@ class Graph:
       nodes: by their numbers, the operators and joins.
       heads: of each head, the numbers of the nodes that its logits are computed from.
       offset: row 0 of the logits lies at this row of the image; 0 with same padding.
+      map_bytes: for each pixel of the image, the bytes of the largest map that an operator reads and of its result.
       multiple: the step between positions whose logits read alike, and between the sizes that the network works on.
     """
 
@@ -119,6 +120,7 @@ class Graph:
     heads: tuple[frozenset[int], ...]
     offset: int
     multiple: int
+    map_bytes: float
 
     def delay(self, sources: frozenset[int]) -> int:
         """Returns the delay of a map that is computed from some nodes."""
@@ -188,7 +190,9 @@ def trace(network: Any, channels: int = 1) -> Graph:
     for number, window in enumerate(recorder.windows):
         nodes.append(_node(window, sources[number], nodes))
     multiple = math.lcm(network.multiple, *(node.rate.denominator for node in nodes))
-    return Graph(tuple(nodes), tuple(heads), (size - network.output_size(size)) // 2, multiple)
+    return Graph(
+        tuple(nodes), tuple(heads), (size - network.output_size(size)) // 2, multiple, recorder.bytes / size**2
+    )
 
 
 class _Recorder:
@@ -197,6 +201,8 @@ class _Recorder:
     def __init__(self) -> None:
         # By the number of the node.
         self.windows: list[Window | None] = []
+        # The most that the source and the result of an operator take together.
+        self.bytes = 0
 
     def _record(self, function: Callable, window: Window | None) -> Callable:
         @functools.wraps(function)
@@ -210,7 +216,9 @@ class _Recorder:
         return jax.jit(named)
 
     def operator(self, window: Window, band: Callable[[Map], Map], whole: Callable[[Map], Map], x: Map) -> Map:
-        return self._record(whole, window)(x)
+        result = self._record(whole, window)(x)
+        self.bytes = max(self.bytes, x.size * x.dtype.itemsize + result.size * result.dtype.itemsize)
+        return result
 
     def join(self, maps: Sequence[Map]) -> list[Map]:
         return self._record(lambda *maps: list(maps), None)(*maps)

@@ -17,7 +17,8 @@ from unet_jax.data.augment.options import AugmentOptions
 from unet_jax.errors import UserError
 from unet_jax.experiment.sections import WEIGHTS, read_model
 from unet_jax.inference.ensemble import Ensemble
-from unet_jax.inference.predictor import Predictor, select_heads
+from unet_jax.inference.forward import select_heads
+from unet_jax.inference.predictor import Predictor
 from unet_jax.inference.segmenter import Segmenter
 from unet_jax.inference.views import check_trained, named_views
 from unet_jax.models.network import Network

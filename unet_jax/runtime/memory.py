@@ -1,16 +1,71 @@
 """Reads how much memory is free: that of this machine and its limits, and that of an accelerator."""
 
+import math
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
+
+from unet_jax.errors import UserError
 
 # The kernels of XLA's CPU reserve up to this many times the bytes that the compiler plans as address space. Most of it is
 # never used, so it counts only against a limit of the address space (`ulimit -v`).
 ADDRESS_SPACE = 3.5
 
 CGROUPS = Path("/sys/fs/cgroup")
+# The part of the memory that a prediction may take, unless its user gives another.
+PREDICTION_SHARE = 0.25
+# "300MiB", "2 GB", "1.5GiB", "500000".
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(|B|[KMGT]i?B?)", re.IGNORECASE)
+
+
+def to_bytes(text: str) -> int:
+    """Returns the bytes that a text such as "300MiB" names; KB, MB, GB and TB are powers of 1000.
+
+    >>> to_bytes("300MiB"), to_bytes("1.5 GB"), to_bytes("4096")
+    (314572800, 1500000000, 4096)
+
+    Raises:
+      UserError: the text names no size, or 0 bytes.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    size = 0
+    if found:
+        unit = found[2].upper()
+        base = 1024 if "I" in unit else 1000
+        size = int(float(found[1]) * base ** " KMGT".index(unit[0] if unit not in ("", "B") else " "))
+    if size < 1:
+        raise UserError(f"memory {text!r}: give a size, such as 300MiB or 2GiB")
+    return size
+
+
+def to_text(size: float, *, up: bool = False) -> str:
+    """Returns a number of bytes in MiB or GiB.
+
+    >>> to_text(314572801), to_text(314572801, up=True), to_text(2**31)
+    ('300MiB', '301MiB', '2GiB')
+
+    Args:
+      size: the bytes.
+      up: rounds up, not to the nearest.
+    """
+    unit, name = (2**30, "GiB") if size >= 4 * 2**30 or size % 2**30 == 0 else (2**20, "MiB")
+    return f"{math.ceil(size / unit) if up else round(size / unit):d}{name}"
+
+
+def prediction_budget(devices: Sequence[jax.Device]) -> int:
+    """Returns the bytes that a prediction may take by default: a quarter of the memory, whatever is free now.
+
+    It is the memory of the device or, on a CPU, of this machine, below the limits of its container and its process.
+
+    Args:
+      devices: that the prediction runs on.
+    """
+    statistics = (devices[0].memory_stats() or {}) if devices[0].platform != "cpu" else {}
+    total = float(statistics.get("bytes_limit", 0)) or min(memory_limit(), _address_space_limit())
+    return int(PREDICTION_SHARE * total)
 
 
 def free_device_memory(device: jax.Device) -> float | None:
@@ -85,14 +140,23 @@ def _cgroup_files() -> Iterator[tuple[float, Path]]:
 
 def _address_space() -> float | None:
     """Returns the bytes that a program may plan under the limit of the address space; None without a limit."""
+    limit = _address_space_limit()
+    if limit == math.inf:
+        return None
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except (OSError, ValueError):
+        return None
+    return limit - pages * os.sysconf("SC_PAGE_SIZE") / ADDRESS_SPACE
+
+
+def _address_space_limit() -> float:
+    """Returns the bytes that all programs of this process may plan under the limit of the address space (`ulimit -v`)."""
     try:
         # Not on Windows.
         import resource
 
         limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
     except (ImportError, OSError, ValueError):
-        return None
-    if limit == resource.RLIM_INFINITY:
-        return None
-    return (limit - pages * resource.getpagesize()) / ADDRESS_SPACE
+        return math.inf
+    return math.inf if limit == resource.RLIM_INFINITY else limit / ADDRESS_SPACE

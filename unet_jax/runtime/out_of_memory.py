@@ -103,6 +103,23 @@ def check_fits(program: Compiled, devices: Sequence[jax.Device], *, scale: float
     check_free((cost.peak - cost.argument) * len(devices), scale)
 
 
+def check_within(program: Compiled, budget: float, scale: float) -> None:
+    """Checks that a program stays within a budget. `report_out_of_memory` makes the error a line.
+
+    Args:
+      program: the compiled program. Its arguments exist already, so they are not counted.
+      budget: bytes on one device.
+      scale: temporaries count so many times.
+
+    Raises:
+      MemoryError: the planned bytes are more than the budget.
+    """
+    cost = Cost.of(program)
+    planned = scale * cost.temporary + cost.output
+    if planned > budget:
+        raise _TooLargePlan(planned)
+
+
 def check_free(planned: float, scale: float = 1.0) -> None:
     """Checks that this machine has so many bytes free. `report_out_of_memory` makes the error a line.
 

@@ -13,8 +13,9 @@ from flax import linen as nn
 from unet_jax.data.store.sources import size_of
 from unet_jax.errors import UserError
 from unet_jax.evaluation import bootstrap
+from unet_jax.inference.forward import forward, mean_probabilities, select_heads
 from unet_jax.inference.options import MODES
-from unet_jax.inference.predictor import Predictor, forward, mean_probabilities, select_heads
+from unet_jax.inference.predictor import Predictor
 from unet_jax.models.blocks import Block
 from unet_jax.runtime import parallel
 from unet_jax.runtime.program_cost import Cost, in_turns

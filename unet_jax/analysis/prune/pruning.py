@@ -13,7 +13,7 @@ from unet_jax.data.store.sources import InMemory
 from unet_jax.errors import UserError
 from unet_jax.evaluation import bootstrap
 from unet_jax.evaluation.evaluate import evaluate
-from unet_jax.inference.predictor import select_heads
+from unet_jax.inference.forward import select_heads
 from unet_jax.runs import loop, score
 from unet_jax.runs import workdir as folder
 from unet_jax.runs.load import open_run

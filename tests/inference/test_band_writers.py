@@ -43,12 +43,14 @@ def test_bands_are_read_back(tmp_path, writer, dtype, band_rows):
 
 @pytest.mark.parametrize("writer", WRITERS)
 def test_results_are_images_and_masks_that_the_project_reads(tmp_path, writer):
-    with writer(tmp_path / "a.tif", IDS.shape, tile=16) as open_writer:
-        write(open_writer, IDS)
+    # With tiles of nothing but 0, which Zarr would leave out.
+    ids = IDS * (np.arange(101) < 40)[:, None]
+    with writer(tmp_path / "a.tif", ids.shape, tile=16) as open_writer:
+        write(open_writer, ids)
     (picture,) = open_rows(tmp_path / "a.tif")
-    np.testing.assert_array_equal(np.concatenate(list(bands(picture.rows, 10)))[..., 0], IDS)
+    np.testing.assert_array_equal(np.concatenate(list(bands(picture.rows, 10)))[..., 0], ids)
     if writer is TiffBands:
-        np.testing.assert_array_equal(image_files.read_mask(tmp_path / "a.tif").ids, IDS)
+        np.testing.assert_array_equal(image_files.read_mask(tmp_path / "a.tif").ids, ids)
 
 
 def test_a_tiff_is_tiled_and_compressed_and_the_same_each_time(tmp_path):

@@ -184,6 +184,17 @@ def test_damage_is_found_when_its_rows_are_read(path, coder):
         picture.rows.read(32, 33)
 
 
+def test_a_strip_that_holds_too_much_is_an_error(path):
+    """tifffile cuts it off."""
+    tifffile.imwrite(path, np.zeros((40, 45), np.uint8), compression="lzw", rowsperstrip=40)
+    with tifffile.TiffFile(path, mode="r+b") as tif:
+        for tag in ("ImageLength", "RowsPerStrip"):
+            tif.pages[0].tags[tag].overwrite(20)
+    (picture,) = open_rows(path)
+    with pytest.raises(UserError, match="damaged"):
+        picture.rows.read(0, 1)
+
+
 def test_a_file_that_is_cut_short_is_an_error(path):
     data = written(GREY16, bigtiff=True)
     path.write_bytes(data[:-50])

@@ -166,6 +166,15 @@ def test_an_array_that_changes_is_an_error(path, change, monkeypatch):
         picture.rows.read(0, 5)
 
 
+def test_a_chunk_that_changes_while_it_is_decoded_is_an_error(path, monkeypatch):
+    write(path, GREY)
+    (picture,) = open_rows(path)
+    getitem = zarr.Array.__getitem__
+    monkeypatch.setattr(zarr.Array, "__getitem__", lambda *args: os.utime(path / "c/0/0", ns=(0, 0)) or getitem(*args))
+    with pytest.raises(UserError, match=r"c/0/0: changed while it was read"):
+        picture.rows.read(0, 5)
+
+
 def test_a_damaged_chunk_is_an_error(path):
     write(path, GREY)
     chunk = path / "c/0/0"

@@ -167,7 +167,6 @@ class _Reader:
         kept = [axis for axis in self._axes if axis in AXES]
         values = values.reshape([size for size, axis in zip(values.shape, self._axes, strict=True) if axis in AXES])
         values = values.transpose([kept.index(axis) for axis in ("y", "x", "c") if axis in kept])
-        values = values.astype(values.dtype.newbyteorder("="), copy=False)
         return values if "c" in kept else values[..., None]
 
     def _keys(self, start: int, stop: int) -> dict[str, tuple[int, ...]]:

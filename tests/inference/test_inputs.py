@@ -63,6 +63,13 @@ def test_a_tree_that_cannot_be_meant_is_refused(tree, tmp_path):
     write_grey(tree / "set/masks/a.png")
     with pytest.raises(UserError, match=r"scans/set: is a data folder.*give \S*set/images"):
         names([tree], recursive=True)
+    with pytest.raises(UserError, match=r"set: is a data folder"):
+        names([tree / "set"], recursive=True)
+    (tree / "set/prediction.json").touch()
+    (tree / "set/images/a.png").unlink()
+    (tree / "set/images").rmdir()
+    with pytest.raises(UserError, match=r"set: holds the results of a prediction"):
+        names([tree / "set"], recursive=True)
     (tmp_path / "above/below").mkdir(parents=True)
     with pytest.raises(UserError, match=r"above: has no image.*--recursive"):
         names([tmp_path / "above"])

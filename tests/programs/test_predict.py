@@ -37,6 +37,22 @@ def test_a_shipped_network_predicts_files_and_folders(images):
         assert sorted(path.name for path in (out / folder).glob("*.png")) == names
 
 
+def test_flags_choose_what_is_taken_and_written(images):
+    """Trees, parts and formats in one command; their own tests go deeper."""
+    (images / "b").rename(images / "a/b")
+    flags = ("--recursive", "--save=ids,probabilities", "--mask_format=tiff", "--probability_format=zarr")
+    done = predict("--model=electrodes", images / "a", f"--out={images / 'out'}", *flags, "--shard=2/2")
+    assert done.returncode == 0, done.stderr
+    assert "finished so far, with all parts: 2 of 4 images" in done.stdout
+    assert "2/2 images" in done.stderr.replace("\r", "\n")
+    assert sorted(str(path.relative_to(images / "out")) for path in (images / "out").glob("*/**/cell_*")) == [
+        "ids/b/cell_2.tif",
+        "ids/cell_1.tif",
+        "probabilities/b/cell_2.zarr",
+        "probabilities/cell_1.zarr",
+    ]
+
+
 def test_an_error_is_one_line_that_comes_before_anything_is_written(images):
     out = images / "out"
     for arguments, words in (

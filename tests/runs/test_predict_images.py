@@ -21,8 +21,14 @@ def test_predict_images_with_fast_mode(trained, tmp_path, capsys):
     np.testing.assert_array_equal(cathode, (ids == 2) * np.uint8(255))
     assert (tmp_path / "out/overlays/cell_0.png").exists()
     assert "2 images" in capsys.readouterr().out
-    with pytest.raises(UserError, match=r"cell_0.*--overwrite"):
-        predict_images(trained[0], tmp_path / "in", tmp_path / "out", mode="fast")
+    predict_images(trained[0], tmp_path / "in", tmp_path / "out", mode="fast")
+    assert capsys.readouterr().out.startswith("images whose results were there already: 2\n")
+    for change, words in (
+        ({"mode": "accurate"}, "mode 'fast', not 'accurate'"),
+        ({"checkpoint": 3}, "step 6, not 3"),
+    ):
+        with pytest.raises(UserError, match=rf"holds results that were made .*{words}.*--overwrite"):
+            predict_images(trained[0], tmp_path / "in", tmp_path / "out", **{"mode": "fast"} | change)
 
 
 def test_files_and_folders_with_a_run_or_a_shipped_network(trained, tmp_path, capsys):

@@ -157,6 +157,8 @@ def _images_below(folder: Path, recursive: bool) -> tuple[list[Input], list[Path
     waiting: list[tuple[Path, str, tuple[Path, ...]]] = [(folder, "", (folder,))]
     while waiting:
         place, prefix, above = waiting.pop(0)
+        if recursive:
+            _check_tree(place)
         passed: list[Path] = []
         found = listing.list_images(place, on_other=passed.append)
         if recursive and paths.in_bucket(place):
@@ -173,12 +175,20 @@ def _images_below(folder: Path, recursive: bool) -> tuple[list[Input], list[Path
                 continue
             if any(paths.is_same(path, one) for one in above):
                 raise UserError(f"{path}: leads back to {os.path.realpath(path)}, which it lies in; remove this link")
-            if (path / "images").is_dir() and (path / "masks").is_dir():
-                raise UserError(
-                    f"{path}: is a data folder, and its masks/ would be taken for images; give {path / 'images'} instead"
-                )
             waiting.append((path, f"{prefix}{path.name}/", (*above, path)))
     return images, others
+
+
+def _check_tree(folder: Path) -> None:
+    """Raises UserError if a folder in a tree of images holds what could be taken for images."""
+    if (folder / "images").is_dir() and (folder / "masks").is_dir():
+        raise UserError(
+            f"{folder}: is a data folder, and its masks/ would be taken for images; give {folder / 'images'} instead"
+        )
+    if (folder / record.NAME).exists():
+        raise UserError(
+            f"{folder}: holds the results of a prediction, which would be taken for images; leave --recursive out"
+        )
 
 
 def is_array(path: Path) -> bool:

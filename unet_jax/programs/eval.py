@@ -69,6 +69,7 @@ def main() -> None:
         raise UserError(
             "--images predicts a folder; --split, --root and --fresh_data are for scoring: leave one of the two out"
         )
+    results = cli.result_options(FLAGS)
     # After the flags: --help needs no jax.
     from unet_jax.runs.run_folder import check_is_run
 
@@ -78,7 +79,6 @@ def main() -> None:
 
     chosen = cli.network_options(FLAGS) | cli.view_options(FLAGS)
     if images is not None:
-        results = cli.result_options(FLAGS)
         predict.predict_images(FLAGS.workdir, images, out, flag="--workdir", **results, **chosen)
     else:
         data = {"split": FLAGS.split or "", "root": FLAGS.root or "", "fresh_data": FLAGS.fresh_data}

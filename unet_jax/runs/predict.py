@@ -1,10 +1,11 @@
 """Masks of image files with a trained network, for `unet-jax predict` and `run_eval.py --images`."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+from etils.epath import Path
 
 from unet_jax.errors import UserError
 from unet_jax.inference.folder import predict_folder
@@ -81,18 +82,23 @@ def predict_images(
         shard=shard,
         show_progress=True,
     )
-    noun = "image" if result["num_images"] == 1 else "images"
-    print(
-        f"{result['num_images']} {noun} with {opened.describe()}, {result['images_per_s']:.1f} images/s, "
-        f"sizes compiled: {result['num_compiles']}; written to:"
-    )
-    for path in result["folders"]:
-        print(f"  {path}")
+    _print_result(result, opened.describe(), expand(out, "--out") / index_page.NAME)
+    return result
+
+
+def _print_result(result: Mapping[str, Any], network: str, page: Path) -> None:
+    """Prints what `predict_folder` has done with a network; `page` is that of the overlays."""
+    if result["num_images"] or not result["num_finished"]:
+        noun = "image" if result["num_images"] == 1 else "images"
+        print(
+            f"{result['num_images']} {noun} with {network}, {result['images_per_s']:.1f} images/s, "
+            f"sizes compiled: {result['num_compiles']}; written to:"
+        )
+        for path in result["folders"]:
+            print(f"  {path}")
     if result["num_finished"]:
-        print(f"{result['num_finished']} images had their results already")
+        print(f"images whose results were there already: {result['num_finished']}")
     if result["num_there"] < result["num_all"]:
         print(f"finished so far, with all parts: {result['num_there']} of {result['num_all']} images")
-    page = expand(out, "--out") / index_page.NAME
     if page.exists():
         print(f"{page} shows the overlays")
-    return result

@@ -12,8 +12,10 @@ from unet_jax.errors import UserError
 from unet_jax.inference import prediction_loop
 from unet_jax.inference.folder import predict_folder
 from unet_jax.inference.inputs import find_inputs
-from unet_jax.inference.outputs import SAVED, Choice
+from unet_jax.inference.outputs import IDS, MASKS, OVERLAYS, PROBABILITIES, Choice
 from unet_jax.inference.predictor import Predictor
+
+EVERY = (IDS, MASKS, PROBABILITIES, OVERLAYS)
 
 
 def grey(height, width, seed=0):
@@ -52,7 +54,7 @@ def write_large(folder):
 
 def test_a_large_image_is_predicted_in_bands(tmp_path, in_bands):
     ids = write_large(tmp_path / "images")
-    info = predict_folder(predictor(), tmp_path / "images", tmp_path / "out", choice=Choice(SAVED))
+    info = predict_folder(predictor(), tmp_path / "images", tmp_path / "out", choice=Choice(EVERY))
     assert info["num_images"] == 4
     # Three large images, each in six bands.
     assert len(in_bands) == 18
@@ -78,13 +80,13 @@ def test_a_large_image_is_whole_or_not_there(tmp_path, in_bands, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(prediction_loop, "to_masks", failing)
         with pytest.raises(KeyboardInterrupt):
-            predict_folder(predictor(), tmp_path / "images", tmp_path / "out", choice=Choice(SAVED, "tiff", "zarr"))
+            predict_folder(predictor(), tmp_path / "images", tmp_path / "out", choice=Choice(EVERY, "tiff", "zarr"))
     left = [name for name in contents(tmp_path / "out") if name != "prediction.json"]
     assert left
     assert all("/a." in name for name in left)
-    info = predict_folder(predictor(), tmp_path / "images", tmp_path / "out", choice=Choice(SAVED, "tiff", "zarr"))
+    info = predict_folder(predictor(), tmp_path / "images", tmp_path / "out", choice=Choice(EVERY, "tiff", "zarr"))
     assert (info["num_images"], info["num_finished"]) == (3, 1)
-    predict_folder(predictor(), tmp_path / "images", tmp_path / "one/out", choice=Choice(SAVED, "tiff", "zarr"))
+    predict_folder(predictor(), tmp_path / "images", tmp_path / "one/out", choice=Choice(EVERY, "tiff", "zarr"))
     assert contents(tmp_path / "out") == contents(tmp_path / "one/out")
 
 

@@ -146,6 +146,14 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half(tmp_path, mask_format, 
     assert not [name for name in contents(tmp_path) if name.startswith("probabilities")]
 
 
+def test_a_name_that_becomes_too_long_is_refused(tmp_path):
+    for mask_format, length in (("png", 251), ("zarr", 250)):
+        folder = MaskFolder(predictor(), tmp_path, choice=Choice((IDS,), mask_format))
+        folder.check_names(["a", "deep/" + "n" * length])
+        with pytest.raises(UserError, match="more than 255 bytes; rename the image"):
+            folder.check_names(["a", "n" * (length + 1)])
+
+
 def test_a_choice_that_is_unknown_is_refused(tmp_path):
     for fields, words in (
         ({"save": ("ids", "mask")}, "--save=ids,mask: give some of ids, masks, probabilities, overlays"),

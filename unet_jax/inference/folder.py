@@ -93,6 +93,7 @@ def predict_folder(
     with report_write_errors():
         _check_out(out, found)
         folder.check_classes()
+        folder.check_names(image.name for image in found.images)
         plan = record.Record(record.settings_of(predictor, **choice.settings(), **(about or {})), stamps)
         there = folder.listing()
         goes_on = record.compare(out, plan, there.results, overwrite=overwrite, exact=shard[1] > 1)

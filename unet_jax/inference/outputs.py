@@ -167,6 +167,19 @@ class MaskFolder:
                 f"{', '.join(folder.name for folder in self._masks)}; write to another folder"
             )
 
+    def check_names(self, names: Iterable[str]) -> None:
+        """Checks that the names of the results are not too long for a file system.
+
+        Raises:
+          UserError: one is.
+        """
+        for name in names:
+            longest = max((file for _, files in self.files(name) for file in files), key=len)
+            if len(os.fsencode(longest)) > LONGEST_NAME:
+                raise UserError(
+                    f"{longest}: a result would have this name, of more than {LONGEST_NAME} bytes; rename the image"
+                )
+
     def write(
         self,
         name: str,

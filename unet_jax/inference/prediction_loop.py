@@ -102,10 +102,10 @@ class PredictionLoop:
           UserError: an image does not fit the network or the memory, a file cannot be read or written, or changes meanwhile.
         """
         left = {image.name for image in images} - set(finished)
-        large = [image for image in images if math.prod(sizes[image.name]) > LARGE]
-        batches = plan_batches(
-            [image for image in images if image not in large], sizes, self._predictor, self._batch_size
-        )
+        is_large = {name: math.prod(size) > LARGE for name, size in sizes.items()}
+        large = [image for image in images if is_large[image.name]]
+        small = [image for image in images if not is_large[image.name]]
+        batches = plan_batches(small, sizes, self._predictor, self._batch_size)
         num_compiled = self._predictor.num_compiled
         with Bar({name: math.prod(sizes[name]) for name in left}, show_progress) as bar:
             for image in sorted(large, key=lambda image: (-math.prod(sizes[image.name]), image.name)):

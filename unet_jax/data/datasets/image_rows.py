@@ -101,7 +101,8 @@ class BlockRows:
                 block = self._read_block(first, last)
             top, bottom = max(first, start), min(last, stop)
             band[top - start : bottom - start] = block[top - first : bottom - first]
-            if last > stop - KEPT_ROWS:
+            # After the last row nothing is kept: there may be many images, such as the pages of a stack.
+            if stop < self.shape[0] and last > stop - KEPT_ROWS:
                 kept[first] = block
         self._kept = kept
         return band

@@ -150,6 +150,7 @@ class PredictionLoop:
 
     def _predict_large(self, image: Input, bar: "Bar") -> None:
         """Predicts an image in bands; its results appear when they are whole."""
+        num_compiled = self._predictor.num_compiled
         rows = image.open()
         # Read again by the thread that writes, which is behind the one that reads for the network.
         pixels = image.open() if OVERLAYS in self._folder.choice.save else None
@@ -175,7 +176,7 @@ class PredictionLoop:
 
                 overlap(itertools.chain([first], bands), lambda band: None, lambda band, _: None, write)
                 self._check_unchanged(image)
-        self._throughput.tick(1, compiled=True)
+        self._throughput.tick(1, self._predictor.num_compiled == num_compiled)
 
     def _masked(self, image: Input, bands: Iterable[tuple[int, np.ndarray]]) -> Iterator[Band]:
         with naming(image.path):

@@ -90,9 +90,9 @@ def _print_result(result: Mapping[str, Any], network: str, page: Path) -> None:
     """Prints what `predict_folder` has done with a network; `page` is that of the overlays."""
     if result["num_images"] or not result["num_finished"]:
         noun = "image" if result["num_images"] == 1 else "images"
+        speed = f"{result['images_per_s']:.{1 if result['images_per_s'] >= 1 else 3}f} images/s"
         print(
-            f"{result['num_images']} {noun} with {network}, {result['images_per_s']:.1f} images/s, "
-            f"sizes compiled: {result['num_compiles']}; written to:"
+            f"{result['num_images']} {noun} with {network}, {speed}, sizes compiled: {result['num_compiles']}; written to:"
         )
         for path in result["folders"]:
             print(f"  {path}")

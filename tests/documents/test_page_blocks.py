@@ -10,6 +10,7 @@ PAGES = [page for page in documents.pages() if any(block.is_run for block in doc
 PRINTED = {
     "docs/how-to/gpu.md": ("cpu [CpuDevice(id=0)]", "going on from step 10", "\nequal\n", "\n[]\n", "\n[None]\n"),
     "docs/how-to/plan.md": ("images/s",),
+    "docs/how-to/views-and-ensembles.md": ("rank corr.", "12 members: {'entropy': 0."),
 }
 # Files that the blocks of a page write.
 WRITTEN = {
@@ -20,6 +21,12 @@ WRITTEN = {
         *(f"runs/mine/masks/{name}/cell 23.png" for name in ("ids", "overlays", "masks/class_1", "masks/class_2")),
     ),
     "docs/how-to/prune.md": ("runs/small/prune.json", "runs/small_masks/masks/class_1/cell 23.png"),
+    "docs/how-to/views-and-ensembles.md": (
+        "runs/xray_flips/masks/anode/xray.png",
+        "runs/xray_sure/uncertainty/xray.tif",
+        "runs/xray_sure/uncertainty.csv",
+        "runs/mine/eval/val-uncertainty/uncertainty.csv",
+    ),
     "docs/how-to/compare.md": ("runs/compared/compare.csv", "runs/similarity/similarity.csv"),
 }
 

@@ -6,7 +6,7 @@
 2
 
 `build` makes a new network by its name. `load` opens a trained one: `unet_jax.load("electrodes")` and
-`unet_jax.load("runs/mine")` return a `Predictor`. `read_image` reads an image file as the commands do. `losses` and `metrics` are the modules that hold the losses and the scores.
+`unet_jax.load("runs/mine")` return a `Predictor`, and several names, or views, an `Ensemble`. `read_image` reads an image file as the commands do. `losses` and `metrics` are the modules that hold the losses and the scores.
 """
 
 __all__ = ["Predictor", "__version__", "build", "load", "losses", "metrics", "read_image"]

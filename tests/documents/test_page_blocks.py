@@ -25,7 +25,7 @@ WRITTEN = {
         "runs/xray_flips/masks/anode/xray.png",
         "runs/xray_sure/uncertainty/xray.tif",
         "runs/xray_sure/uncertainty.csv",
-        "runs/mine/eval/val-uncertainty/uncertainty.csv",
+        "runs/mine/eval/test-uncertainty/uncertainty.csv",
     ),
     "docs/how-to/compare.md": ("runs/compared/compare.csv", "runs/similarity/similarity.csv"),
 }

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from unet_jax.data.datasets.electrodes.render import render
 from unet_jax.errors import UserError
 from unet_jax.evaluation.failures import LOOKED_AT
 from unet_jax.runs.predict import predict_images
-from unet_jax.runs.score import score_run
+from unet_jax.runs.score import _note_other_data, score_run
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +109,11 @@ def test_what_does_not_fit_is_named(trained, twin, tmp_path):
     assert unet_jax.load([first, unturned], views="all", force_views=True).num_members == 2 * 8 * 2
     with pytest.raises(UserError, match=r"^views 'mirrors' is unknown; known: flips, turns, all"):
         unet_jax.load(first, views="mirrors")
+
+
+def test_a_run_of_other_data_is_noted(capsys):
+    runs = [SimpleNamespace(facts={"fingerprint": fingerprint}) for fingerprint in ("x", "x", "y")]
+    _note_other_data(runs, ("runs/a", "runs/b", "runs/c"), "test")
+    noted = capsys.readouterr().out
+    assert noted.startswith("note: runs/c was trained on other data or another split than runs/a, whose test is scored")
+    assert noted.count("note:") == 1

@@ -57,6 +57,8 @@ WIDTHS = (32, 64, 128, 256, 512)
 CLASSES = ("background", "anode", "cathode")
 # The side of a region in pixels.
 REGION = 512
+# Kernels of a CPU use scratch memory that the compiler's plan leaves out: up to this many times the plan in all.
+SCRATCH = 1.5
 
 
 def main() -> None:
@@ -176,6 +178,7 @@ def compare(predictor: "Predictor", image: "np.ndarray", probabilities: "np.ndar
     import numpy as np
 
     from unet_jax.inference.program import SCRATCH
+    from unet_jax.models.receptive_field import trace
     from unet_jax.runtime.out_of_memory import check_fits
 
     prepared = predictor.prepare(image)[None]
@@ -188,7 +191,8 @@ def compare(predictor: "Predictor", image: "np.ndarray", probabilities: "np.ndar
         return "whole", float(np.abs(whole - probabilities).max())
     del compiled
     difference = 0.0
-    for rows, columns, top, left in regions(height, width, REGION, predictor.network.halo, predictor.network.multiple):
+    graph = trace(predictor.network)
+    for rows, columns, top, left in regions(height, width, REGION, graph.halo, graph.multiple):
         part = np.asarray(run(predictor.variables, prepared[:, rows, columns]))[0]
         part = part[top : top + REGION, left : left + REGION]
         first = rows.start + top, columns.start + left

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from benchmarks import large_image
-from unet_jax.models.network import Network
 from unet_jax.runtime import out_of_memory
 
 SHAPE = (70, 45)
@@ -36,8 +35,6 @@ def test_a_wrong_pixel_is_found(fits, predictor, predicted, image, monkeypatch):
     probabilities = predicted[0].copy()
     if not fits:
         monkeypatch.setattr(large_image, "REGION", 16)
-        # Two levels of two 3x3 convolutions read at most this far.
-        monkeypatch.setattr(Network, "halo", 12, raising=False)
 
         def refuse(*args, **options):
             raise MemoryError

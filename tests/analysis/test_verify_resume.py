@@ -28,6 +28,7 @@ TINY = [
 
 def test_killed_run_gives_the_same_bits_and_differences_show(tmp_path, cache_dir):
     quick = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    quick["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     program = [sys.executable, "-m", "unet_jax.programs.verify_resume"]
     places = [f"--config.data.cache_dir={cache_dir}", f"--workdir={tmp_path}"]
     done = subprocess.run(

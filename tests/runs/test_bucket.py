@@ -94,12 +94,13 @@ def of_folder(config, cache_dir):
         config.data = folder.data
         config.data.update({"cache_dir": cache_dir, "class_names": ("background", "thing"), "patch": (32, 32)})
         config.eval.classes = ("thing",)
+        config.model.widths = (4, 8)
         return config
 
     return create
 
 
-@pytest.mark.usefixtures("quick_compile")
+@pytest.mark.usefixtures("quick_compile", "shared_steps")
 def test_a_run_in_a_bucket_is_that_of_a_local_folder(bucket, images, of_folder, tmp_path, monkeypatch, capsys):
     """The run is interrupted and resumed, then damaged and resumed. Its data and results lie in the bucket too."""
     paths.copy(paths.Path(images), paths.Path(bucket) / "data")

@@ -84,7 +84,7 @@ def start_two(workdir, cache_dir, part):
 
 
 @pytest.fixture
-def whole(cache_dir, tmp_path, quick_compile):
+def whole(cache_dir, tmp_path, quick_compile, shared_steps):
     """Returns the workdir and the summary of the same run by one process that was never stopped."""
     return tmp_path / "whole", loop.train_and_evaluate(small_run(cache_dir), tmp_path / "whole")
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from unet_jax.data.datasets.image_rows import ArrayRows, ImageRows
 from unet_jax.errors import UserError
+from unet_jax.inference.large.scratch import Scratch, band_rows
 from unet_jax.inference.predictor import Predictor
-from unet_jax.inference.scratch import Scratch, band_rows
 from unet_jax.inference.segmenter import MemberBand, Segmenter
 from unet_jax.inference.views import IDENTITY, View, ViewRows, named_views
 

@@ -18,9 +18,9 @@ from unet_jax.data.datasets.image_rows import ArrayRows
 from unet_jax.errors import UserError
 from unet_jax.inference import record
 from unet_jax.inference.inputs import Input
+from unet_jax.inference.large.scratch import band_rows
 from unet_jax.inference.outputs import OVERLAYS, UNCERTAINTY, MaskFolder
 from unet_jax.inference.overlap import ReadAhead, overlap
-from unet_jax.inference.scratch import band_rows
 from unet_jax.inference.segmenter import Segmenter
 from unet_jax.inference.throughput import ThroughputMeter
 from unet_jax.inference.uncertainty import Uncertainty, estimate

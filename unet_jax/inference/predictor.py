@@ -17,12 +17,12 @@ from unet_jax.data import padding
 from unet_jax.data.datasets.image_rows import ArrayRows, ImageRows
 from unet_jax.data.normalization import normalize
 from unet_jax.errors import UserError
-from unet_jax.inference.blended import Blended
 from unet_jax.inference.forward import Forward, forward, forward_heads, forward_masks, select_heads
-from unet_jax.inference.prepared_rows import PreparedRows
+from unet_jax.inference.large.blended import Blended
+from unet_jax.inference.large.prepared_rows import PreparedRows
+from unet_jax.inference.large.streamed import Streamed, in_parts
 from unet_jax.inference.program import REMEDY, Program, shared_program
 from unet_jax.inference.segmenter import MemberBand, Segmenter
-from unet_jax.inference.streamed import Streamed, in_parts
 from unet_jax.inference.views import IDENTITY
 from unet_jax.models.fold_batch_norm import fold_batch_norm
 from unet_jax.models.network import Network
@@ -193,7 +193,7 @@ class Predictor(Segmenter):
         images = [self.check(image) for image in images]
         results: list = [None] * len(images)
         by_size: dict[tuple[int, int], list[int]] = {}
-        large = []
+        large: list[int] = []
         for i, image in enumerate(images):
             size = image.shape[0], image.shape[1]
             (by_size.setdefault(self.padded_size(*size), []) if self.may_fit(*size) else large).append(i)

@@ -27,7 +27,7 @@ import dataclasses
 import numpy as np
 
 from unet_jax.data.datasets.image_rows import ImageRows
-from unet_jax.inference.scratch import Scratch, band_rows
+from unet_jax.inference.large.scratch import Scratch, band_rows
 from unet_jax.inference.segmenter import Segmenter
 from unet_jax.segmentation import to_masks
 

@@ -26,11 +26,12 @@ class _TooLargePlan(MemoryError):
 
     Args:
       asked: bytes that it takes, as the compiler plans them.
+      budget: bytes that it may take; None for what is free.
     """
 
-    def __init__(self, asked: float):
+    def __init__(self, asked: float, budget: float | None = None):
         super().__init__(asked)
-        self.asked = asked
+        self.asked, self.budget = asked, budget
 
 
 def translate_memory_error(
@@ -56,6 +57,10 @@ def translate_memory_error(
     kind = "" if on_host else f" of the device ({devices[0].device_kind})"
     asked = _asked_bytes(error)
     numbers = f"{asked / 1e9:.3g} GB were asked for" if asked else "the number of bytes is not known"
+    if isinstance(error, _TooLargePlan) and error.budget is not None:
+        return OutOfMemory(
+            f"{what} takes {asked / 1e9:.3g} GB, and the budget is {error.budget / 1e9:.3g} GB; give more memory"
+        )
     numbers += "" if free is None else f", {free / 1e9:.3g} GB are free"
     return OutOfMemory(f"{what} does not fit into the memory{kind}: {numbers}; {remedy}")
 
@@ -117,7 +122,7 @@ def check_within(program: Compiled, budget: float, scale: float) -> None:
     cost = Cost.of(program)
     planned = scale * cost.temporary + cost.output
     if planned > budget:
-        raise _TooLargePlan(planned)
+        raise _TooLargePlan(planned, budget)
 
 
 def check_free(planned: float, scale: float = 1.0) -> None:

@@ -191,7 +191,8 @@ class Stream:
         variables = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), variables)
         on_devices = jax.tree.map(lambda x: jax.ShapeDtypeStruct((len(devices), *x.shape), x.dtype), band | self.state)
         fn = functools.partial(step, finish, network, graph)
-        self.program = parallel.pmap_forward(fn, devices).lower(variables, on_devices).compile()
+        p_step: Any = parallel.pmap_forward(fn, devices)
+        self.program = p_step.lower(variables, on_devices).compile()
 
     @property
     def num_devices(self) -> int:

@@ -13,12 +13,10 @@ import jax
 import numpy as np
 
 from unet_jax.data.datasets.image_rows import ImageRows
-from unet_jax.errors import UserError
 from unet_jax.inference.forward import Forward, forward, forward_masks
 from unet_jax.inference.program import Program
 from unet_jax.models.network import Network
 from unet_jax.runtime.compile_notice import print_above_bar
-from unet_jax.runtime.memory import to_text
 from unet_jax.runtime.out_of_memory import OutOfMemory
 from unet_jax.segmentation import to_masks
 
@@ -54,22 +52,23 @@ class Blended:
     def bands(
         self, fn: Forward, variables: Any, image: ImageRows, budget: float, held: float = 0
     ) -> Iterator[tuple[int, Any]]:
-        """Yields (first row, the arrays `[b, output_size(w), ...]` of `fn`); see `streamed.Streamed.bands`."""
+        """Yields (first row, the arrays `[b, output_size(w), ...]` of `fn`); see `streamed.Streamed.bands`.
+
+        Raises:
+          OutOfMemory: the smallest tile does not fit.
+        """
         # Masks are those of the blended probabilities.
         tiles = forward if fn == forward_masks else fn
-        error: OutOfMemory | None = None
         side = LARGEST
-        while side >= SMALLEST:
+        while True:
             try:
                 for start, band in self._blend(tiles, variables, image, side, budget - held):
                     yield start, to_masks(band, self._network.activation) if fn == forward_masks else band
                 return
-            except OutOfMemory as found:
-                error = found
+            except OutOfMemory:
+                if side <= SMALLEST:
+                    raise
             side //= 2
-        raise UserError(
-            f"memory {to_text(budget)}: a tile of {SMALLEST} x {SMALLEST} pixels does not fit; give more"
-        ) from error
 
     def _blend(
         self, fn: Forward, variables: Any, image: ImageRows, side: int, budget: float

@@ -15,12 +15,12 @@ import numpy as np
 
 from unet_jax.data.datasets.image_rows import ImageRows
 from unet_jax.errors import UserError
-from unet_jax.inference.blended import Blended
 from unet_jax.inference.forward import Forward
+from unet_jax.inference.large.blended import Blended
+from unet_jax.inference.large.scratch import Scratch
+from unet_jax.inference.large.stream import Stream
+from unet_jax.inference.large.strips import Strip, cut, strip_width
 from unet_jax.inference.program import NOTICE_AFTER_S, SCRATCH
-from unet_jax.inference.scratch import Scratch
-from unet_jax.inference.stream import Stream
-from unet_jax.inference.strips import Strip, cut, strip_width
 from unet_jax.models.network import Network
 from unet_jax.models.receptive_field import ReadsWholeMap, trace
 from unet_jax.runtime import compilation_cache, parallel
@@ -261,7 +261,8 @@ def in_parts(network: Network, mode: str, channels: int, devices: tuple[jax.Devi
     """
     try:
         return Streamed(network, mode, channels, devices)
-    except ReadsWholeMap:
+    except (ReadsWholeMap, NotImplementedError):
+        # A network of a user may not say on which sizes it works.
         return Blended(network, mode, devices)
 
 

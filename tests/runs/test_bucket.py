@@ -4,10 +4,6 @@ import dataclasses
 import re
 import shutil
 import signal
-import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import fsspec
@@ -15,7 +11,10 @@ import numpy as np
 import pytest
 from absl import flags
 from google.protobuf.message import DecodeError
+from helpers.grey_images import contents, write_grey
+from helpers.known_network import predictor
 from helpers.originals import assert_same_examples, write_isbi2012, write_nuclei
+from helpers.served_bucket import served_bucket
 from PIL import Image
 
 import unet_jax
@@ -27,6 +26,7 @@ from unet_jax.data.datasets.registry import load_dataset
 from unet_jax.data.loading import train_pipeline
 from unet_jax.data.store import cache
 from unet_jax.errors import UserError
+from unet_jax.inference.folder import predict_folder
 from unet_jax.runs import hold, loop
 from unet_jax.runs.stop_signal import Interrupted
 from unet_jax.runtime import cli
@@ -42,31 +42,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body directly:Re
 @pytest.fixture(scope="module")
 def bucket():
     """Returns the address of an empty bucket."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    program = Path(__file__).parents[1] / "helpers" / "cloud_storage.py"
-    server = subprocess.Popen([sys.executable, program, str(port), "bucket"], stderr=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            # Read by gcsfs and Google's library.
-            patch.setenv("STORAGE_EMULATOR_HOST", address)
-            # Read by the writer of the arrays.
-            patch.setenv("TENSORSTORE_GCS_HTTP_URL", address)
-            # There are no credentials.
-            patch.setenv("GCE_METADATA_ROOT", "127.0.0.1:1")
-            patch.setenv("NO_GCE_CHECK", "true")
-            patch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-            for _ in range(200):
-                with socket.socket() as asked:
-                    if asked.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                time.sleep(0.1)
-            yield "gs://bucket"
-    finally:
-        server.kill()
-        server.wait()
+    with served_bucket() as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -307,3 +284,22 @@ def test_one_run_holds_a_workdir_in_a_bucket(bucket):
     with hold.hold(folder):
         assert hold.Holder.read((folder / hold.NAME).read_bytes()).token != first.token
         assert not paths.create_whole(folder / hold.NAME, b"")
+
+
+def test_a_prediction_in_a_bucket_goes_on(bucket, tmp_path):
+    for number, name in enumerate(("a", "b", "deep/c", "deep/er.d/e")):
+        write_grey(tmp_path / f"images/{name}.png", (8, 8), 60 * number)
+    paths.copy(paths.Path(tmp_path / "images"), paths.Path(bucket) / "tree")
+    tree, out = f"{bucket}/tree", f"{bucket}/predicted/out"
+    assert predict_folder(predictor(), tree, out, recursive=True, shard=(1, 2))["num_images"] == 2
+    info = predict_folder(predictor(), tree, out, recursive=True)
+    assert (info["num_images"], info["num_finished"], info["num_there"]) == (2, 2, 4)
+    assert predict_folder(predictor(), f"{tree}/*.png", out)["num_finished"] == 2
+    paths.copy(paths.Path(out), paths.Path(tmp_path / "copy/out"))
+    predict_folder(predictor(), tmp_path / "images", tmp_path / "out", recursive=True)
+    local, there = contents(tmp_path / "out"), contents(tmp_path / "copy/out")
+    # The records differ: in the addresses of the images.
+    assert local.pop("prediction.json") != there.pop("prediction.json")
+    assert local == there
+    with pytest.raises(UserError, match=r"--out=gs://bucket/predicted/out holds results that were made with mode"):
+        predict_folder(predictor(mode="fast"), tree, out, recursive=True)

@@ -9,11 +9,12 @@ from helpers.known_network import predictor
 from PIL import Image
 
 from unet_jax.errors import UserError
-from unet_jax.inference import prediction_loop
+from unet_jax.inference import prediction_loop, segmenter
 from unet_jax.inference.folder import predict_folder
 from unet_jax.inference.inputs import find_inputs
 from unet_jax.inference.outputs import IDS, MASKS, OVERLAYS, PROBABILITIES, Choice
 from unet_jax.inference.predictor import Predictor
+from unet_jax.inference.segmenter import Segmenter
 
 EVERY = (IDS, MASKS, PROBABILITIES, OVERLAYS)
 
@@ -38,6 +39,8 @@ def in_bands(monkeypatch):
             yield start, self.predict_images([pixels])[0]
 
     monkeypatch.setattr(Predictor, "bands", bands)
+    # Without probabilities, that of the base class, which calls `bands`.
+    monkeypatch.setattr(Predictor, "mask_bands", lambda self, rows: Segmenter.mask_bands(self, rows))
     return reads
 
 
@@ -63,6 +66,22 @@ def test_a_large_image_is_predicted_in_bands(tmp_path, in_bands):
         assert np.load(tmp_path / f"out/probabilities/{name}.npz")["probabilities"].shape == (40, 50, 3)
         assert (tmp_path / f"out/overlays/{name}.png").exists()
     assert np.asarray(Image.open(tmp_path / "out/ids/small.png")).shape == (8, 8)
+
+
+@pytest.mark.parametrize("mode", ["softmax", "sigmoid"])
+def test_a_large_image_has_the_masks_that_its_probabilities_give(tmp_path, monkeypatch, mode):
+    """Without probabilities, ids and masks come from the device."""
+    write_large(tmp_path / "images")
+    monkeypatch.setattr(prediction_loop, "LARGE", 1000)
+    for name, save in (("with", EVERY), ("without", (IDS, MASKS, OVERLAYS))):
+        network = predictor(activation=mode)
+        if name == "without":
+            monkeypatch.setattr(Predictor, "bands", None)
+        predict_folder(network, tmp_path / "images", tmp_path / name, choice=Choice(save))
+    images = [path.relative_to(tmp_path / "with") for path in (tmp_path / "with").rglob("*.png")]
+    assert len(images) == 16
+    for path in images:
+        assert (tmp_path / "with" / path).read_bytes() == (tmp_path / "without" / path).read_bytes()
 
 
 def test_a_large_image_is_whole_or_not_there(tmp_path, in_bands, monkeypatch):
@@ -92,14 +111,14 @@ def test_a_large_image_is_whole_or_not_there(tmp_path, in_bands, monkeypatch):
 
 def test_a_large_file_that_changes_while_it_is_predicted_is_refused(tmp_path, in_bands, monkeypatch):
     write_large(tmp_path / "images")
-    write = prediction_loop.to_masks
+    write = segmenter.to_masks
 
     def changing(*given):
         if len(in_bands) == 6:
             (tmp_path / "images/a.png").touch()
         return write(*given)
 
-    monkeypatch.setattr(prediction_loop, "to_masks", changing)
+    monkeypatch.setattr(segmenter, "to_masks", changing)
     with pytest.raises(UserError, match=r"a\.png: has changed since the prediction began"):
         predict_folder(predictor(), tmp_path / "images", tmp_path / "out")
     assert set(contents(tmp_path / "out")) == {"prediction.json"}

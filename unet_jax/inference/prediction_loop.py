@@ -19,7 +19,7 @@ from unet_jax.errors import UserError
 from unet_jax.inference import record
 from unet_jax.inference.inputs import Input
 from unet_jax.inference.large.scratch import band_rows
-from unet_jax.inference.outputs import OVERLAYS, UNCERTAINTY, MaskFolder
+from unet_jax.inference.outputs import OVERLAYS, PROBABILITIES, UNCERTAINTY, MaskFolder
 from unet_jax.inference.overlap import ReadAhead, overlap
 from unet_jax.inference.segmenter import Segmenter
 from unet_jax.inference.throughput import ThroughputMeter
@@ -41,13 +41,13 @@ class Band(NamedTuple):
       start: the first row.
       masks: the masks of all classes, bool `[h, W, K]`.
       ids: class ids, uint8 `[h, W]`.
-      probabilities: float32 `[h, W, K]`.
+      probabilities: float32 `[h, W, K]`; None where they are not written, and stay on the device.
     """
 
     start: int
     masks: np.ndarray
     ids: np.ndarray
-    probabilities: np.ndarray
+    probabilities: np.ndarray | None = None
 
 
 class Batch(NamedTuple):
@@ -161,9 +161,12 @@ class PredictionLoop:
                     uncertainty = estimate(self._predictor, ahead)
                 measures, probabilities = uncertainty.measures(), uncertainty.probabilities
                 cuts = band_rows(len(probabilities), probabilities[0].nbytes)
-                bands = self._masked(image, ((start, probabilities[start:stop]) for start, stop in cuts))
+                bands = self._masked((start, probabilities[start:stop]) for start, stop in cuts)
+            elif PROBABILITIES in self._folder.choice.save:
+                bands = self._masked(self._predictor.bands(ahead))
             else:
-                bands = self._masked(image, self._predictor.bands(ahead))
+                bands = (Band(*band) for band in self._predictor.mask_bands(ahead))
+            bands = _naming_each(image.path, bands)
             first = next(bands)
             self._begin_once()
             with self._folder.open(image.name, rows.shape[:2], measures) as result:
@@ -178,10 +181,9 @@ class PredictionLoop:
                 self._check_unchanged(image)
         self._throughput.tick(1, self._predictor.num_compiled == num_compiled)
 
-    def _masked(self, image: Input, bands: Iterable[tuple[int, np.ndarray]]) -> Iterator[Band]:
-        with naming(image.path):
-            for start, probabilities in bands:
-                yield Band(start, *to_masks(probabilities, self._predictor.activation), probabilities)
+    def _masked(self, bands: Iterable[tuple[int, np.ndarray]]) -> Iterator[Band]:
+        for start, probabilities in bands:
+            yield Band(start, *to_masks(probabilities, self._predictor.activation), probabilities)
 
     def _begin_once(self) -> None:
         if not self._begun:
@@ -198,6 +200,11 @@ class PredictionLoop:
             raise UserError(
                 f"{image.path}: has changed since the prediction began; start the command again when nothing writes to it"
             )
+
+
+def _naming_each(path: Path, bands: Iterable[Band]) -> Iterator[Band]:
+    with naming(path):
+        yield from bands
 
 
 def _parts(result: np.ndarray | Uncertainty) -> tuple[np.ndarray, dict[str, float]]:

@@ -89,6 +89,15 @@ class Segmenter(abc.ABC):
           rows: the image, at the size of the source.
         """
 
+    def mask_bands(self, rows: ImageRows) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Yields (first row, masks bool `[b, W, K]` of all classes, ids uint8 `[b, W]`) of an image; see `bands`.
+
+        Args:
+          rows: the image, at the size of the source.
+        """
+        for start, probabilities in self.bands(rows):
+            yield start, *to_masks(probabilities, self.activation)
+
     @abc.abstractmethod
     def member_bands(self, rows: ImageRows) -> Iterator[MemberBand]:
         """Yields the probabilities of every member, one member after the other or in turns.

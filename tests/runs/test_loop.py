@@ -103,6 +103,7 @@ def rows_before(workdir):
     return read_metrics(workdir / "metrics.jsonl")[-1]["step"]
 
 
+@pytest.mark.usefixtures("quick_compile")
 def test_resumed_on_another_number_of_devices(trained, interrupted, config, final_state, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(interrupted, workdir)

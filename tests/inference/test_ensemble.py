@@ -11,8 +11,8 @@ from helpers.small_nets import random_variables
 from unet_jax import models
 from unet_jax.data.datasets.image_rows import ArrayRows
 from unet_jax.errors import UserError
-from unet_jax.inference import scratch
 from unet_jax.inference.ensemble import Ensemble
+from unet_jax.inference.large import scratch
 from unet_jax.inference.predictor import Predictor
 from unet_jax.inference.views import VIEWS
 

@@ -9,9 +9,10 @@ from helpers.known_network import predictor
 from PIL import Image
 
 from unet_jax.errors import UserError
-from unet_jax.inference import prediction_loop, scratch
+from unet_jax.inference import prediction_loop
 from unet_jax.inference.ensemble import Ensemble
 from unet_jax.inference.folder import predict_folder
+from unet_jax.inference.large import scratch
 from unet_jax.inference.outputs import IDS, PROBABILITIES, UNCERTAINTY, Choice
 from unet_jax.inference.record import read, settings_of
 from unet_jax.inference.uncertainty_files import read_measures

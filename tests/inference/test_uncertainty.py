@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from unet_jax.data.datasets.image_rows import ArrayRows
-from unet_jax.inference import scratch
+from unet_jax.inference.large import scratch
 from unet_jax.inference.segmenter import MemberBand
 from unet_jax.inference.uncertainty import entropy, estimate, overlaps, pairwise_dice
 from unet_jax.inference.views import VIEWS

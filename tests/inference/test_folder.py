@@ -14,7 +14,7 @@ from PIL import Image
 from unet_jax.errors import UserError
 from unet_jax.evaluation import report
 from unet_jax.inference.folder import predict_folder
-from unet_jax.inference.forward import forward
+from unet_jax.inference.forward import forward_masks
 from unet_jax.inference.inputs import find_inputs
 from unet_jax.inference.outputs import MaskFolder, file_name
 from unet_jax.inference.predictor import Predictor
@@ -158,9 +158,9 @@ def test_images_of_one_size_share_batches_with_little_filling(tmp_path):
     for i in range(5):
         Image.fromarray(np.zeros((5, 7 + 16 * (i == 4)), np.uint8)).save(tmp_path / f"images/{i}.png")
     network = predictor(devices=jax.local_devices()[:1])
-    before = set(network.program(forward).shapes)
+    before = set(network.program(forward_masks).shapes)
     predict_folder(network, tmp_path / "images", tmp_path / "out", batch_size=3)
-    keys = network.program(forward).shapes - before
+    keys = network.program(forward_masks).shapes - before
     shapes = sorted({name: shape for name, shape, _ in key}["image"] for key in keys)
     # One program for each size. 4 images in batches of at most 3 are two batches of 2.
     assert shapes == [(1, 16, 32, 1), (2, 16, 16, 1)]

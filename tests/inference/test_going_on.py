@@ -90,9 +90,9 @@ def test_a_batch_has_the_same_images_whatever_is_finished(images, tmp_path, monk
     for name in ("a", "b", "c", "d"):
         write_grey(images / f"more/{name}.png", (8, 8), 1)
     network = predictor()
-    run = network.predict_images
+    run = network.predict_masks
     monkeypatch.setattr(
-        network, "predict_images", lambda *given: batches.append([x[0, 0, 0] for x in given[0]]) or run(*given)
+        network, "predict_masks", lambda *given: batches.append([x[0, 0, 0] for x in given[0]]) or run(*given)
     )
     predict_folder(network, images, tmp_path / "out", batch_size=2, recursive=True)
     assert len(batches) == 6

@@ -23,7 +23,7 @@ from unet_jax.inference.outputs import OVERLAYS, PROBABILITIES, UNCERTAINTY, Mas
 from unet_jax.inference.overlap import ReadAhead, overlap
 from unet_jax.inference.segmenter import Segmenter
 from unet_jax.inference.throughput import ThroughputMeter
-from unet_jax.inference.uncertainty import Uncertainty, estimate
+from unet_jax.inference.uncertainty import estimate
 from unet_jax.segmentation import to_masks
 from unet_jax.storage.paths import in_bucket
 
@@ -126,27 +126,32 @@ class PredictionLoop:
                 self._check_unchanged(image)
             return arrays
 
-        def compute(batch: Batch, arrays: list[np.ndarray]) -> Sequence[np.ndarray | Uncertainty]:
+        def compute(batch: Batch, arrays: list[np.ndarray]) -> list[tuple[Band, dict[str, float]]]:
             num_compiled = self._predictor.num_compiled
-            predicted: Sequence[np.ndarray | Uncertainty]
             with naming(batch.images[0].path):
-                if UNCERTAINTY in self._folder.choice.save:
-                    predicted = [estimate(self._predictor, ArrayRows(array)) for array in arrays]
-                else:
-                    predicted = self._predictor.predict_images(arrays, batch.rows)
+                predicted = self._predict(arrays, batch.rows)
             self._throughput.tick(len(batch.images), self._predictor.num_compiled == num_compiled)
             self._begin_once()
             return predicted
 
-        def write(batch: Batch, arrays: list[np.ndarray], predicted: Sequence[np.ndarray | Uncertainty]) -> None:
-            for image, array, result in zip(batch.images, arrays, predicted, strict=True):
+        def write(batch: Batch, arrays: list[np.ndarray], predicted: list[tuple[Band, dict[str, float]]]) -> None:
+            for image, array, (band, measures) in zip(batch.images, arrays, predicted, strict=True):
                 if image.name in left:
-                    probabilities, measures = _parts(result)
-                    masks, ids = to_masks(probabilities, self._predictor.activation)
-                    self._folder.write(image.name, masks, ids, array, probabilities, measures)
-                    bar.add(math.prod(ids.shape), num_images=1)
+                    self._folder.write(image.name, band.masks, band.ids, array, band.probabilities, measures)
+                    bar.add(band.ids.size, num_images=1)
 
         overlap(batches, read, compute, write)
+
+    def _predict(self, arrays: list[np.ndarray], rows: int) -> list[tuple[Band, dict[str, float]]]:
+        """Returns what the network gives for each image of a batch, as one band, and the measures of its uncertainty."""
+        if UNCERTAINTY in self._folder.choice.save:
+            of_each = [estimate(self._predictor, ArrayRows(array)) for array in arrays]
+            bands = self._masked((0, uncertainty.probabilities) for uncertainty in of_each)
+            return [(band, uncertainty.measures()) for band, uncertainty in zip(bands, of_each, strict=True)]
+        if PROBABILITIES in self._folder.choice.save:
+            predicted = self._predictor.predict_images(arrays, rows)
+            return [(band, {}) for band in self._masked((0, probabilities) for probabilities in predicted)]
+        return [(Band(0, *masks_and_ids), {}) for masks_and_ids in self._predictor.predict_masks(arrays, rows)]
 
     def _predict_large(self, image: Input, bar: "Bar") -> None:
         """Predicts an image in bands; its results appear when they are whole."""
@@ -205,13 +210,6 @@ class PredictionLoop:
 def _naming_each(path: Path, bands: Iterable[Band]) -> Iterator[Band]:
     with naming(path):
         yield from bands
-
-
-def _parts(result: np.ndarray | Uncertainty) -> tuple[np.ndarray, dict[str, float]]:
-    """Returns the probabilities of an image, and the measures of its uncertainty, if there are any."""
-    if isinstance(result, Uncertainty):
-        return result.probabilities, result.measures()
-    return result, {}
 
 
 class Bar:

@@ -37,6 +37,11 @@ PREPARED_BYTES = 8
 SMALL = 2**20
 
 
+def _crop(batch: Any, row: int, shape: Sequence[int]) -> Any:
+    """Returns one image of arrays `[B, h, w, ...]`, cut to the size of the source."""
+    return jax.tree.map(lambda x: x[row, : shape[0], : shape[1]], batch)
+
+
 @dataclasses.dataclass
 class Predictor(Segmenter):
     """A trained network, and what it needs to turn images into masks.
@@ -189,6 +194,14 @@ class Predictor(Segmenter):
         Raises:
           UserError: an image does not fit; see `prepare`.
         """
+        return self._in_batches(forward, images, batch_size)
+
+    def predict_masks(self, images: Sequence[np.ndarray], batch_size: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Returns masks and ids of each image; see `Segmenter.predict_masks`. The probabilities stay on the device."""
+        return self._in_batches(forward_masks, images, batch_size)
+
+    def _in_batches(self, fn: Forward, images: Sequence[np.ndarray], batch_size: int) -> list:
+        """Returns the arrays `[h, w, ...]` that `fn` gives for each image; see `predict_images`."""
         batch_size = -(-max(batch_size, 1) // self.num_devices) * self.num_devices
         images = [self.check(image) for image in images]
         results: list = [None] * len(images)
@@ -204,22 +217,26 @@ class Predictor(Segmenter):
                 batch = np.stack(prepared + [prepared[0]] * (batch_size - len(chunk)))
                 del prepared
                 try:
-                    for i, probabilities in zip(chunk, self.probabilities(batch), strict=False):
-                        height, width = images[i].shape[:2]
-                        results[i] = probabilities[:height, :width]
+                    predicted = self.run(fn, {"image": batch})
                 except OutOfMemory:
                     large += chunk
+                    continue
+                for row, i in enumerate(chunk):
+                    results[i] = _crop(predicted, row, images[i].shape)
         for i in large:
-            results[i] = self._joined(images[i])
+            results[i] = self._joined(fn, images[i])
         return results
 
-    def _joined(self, image: np.ndarray) -> np.ndarray:
-        """Returns the probabilities of an image that is predicted in bands."""
-        rows = ArrayRows(image)
-        height, width, _ = rows.shape
-        result = np.empty((height, width, len(self.class_names)), np.float32)
-        for start, band in self._large_bands(forward, rows, result.nbytes):
-            result[start : start + len(band)] = band
+    def _joined(self, fn: Forward, image: np.ndarray) -> Any:
+        """Returns the arrays that `fn` gives for an image that is predicted in bands."""
+        height, width, _ = image.shape
+        num_classes = len(self.class_names)
+        bytes_per_pixel = 4 * num_classes if fn is forward else num_classes + 1
+        result: Any = None
+        for start, band in self._large_bands(fn, ArrayRows(image), height * width * bytes_per_pixel):
+            if result is None:
+                result = jax.tree.map(lambda x: np.empty((height, *x.shape[1:]), x.dtype), band)
+            jax.tree.map(lambda whole, x, start=start: np.copyto(whole[start : start + len(x)], x), result, band)
         return result
 
     def bands(self, rows: ImageRows) -> Iterator[tuple[int, np.ndarray]]:

@@ -81,6 +81,10 @@ class Segmenter(abc.ABC):
           UserError: an image does not fit; see `check`.
         """
 
+    def predict_masks(self, images: Sequence[np.ndarray], batch_size: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Returns masks bool `[h, w, K]` of all classes and ids uint8 `[h, w]` of each image; see `predict_images`."""
+        return [to_masks(probabilities, self.activation) for probabilities in self.predict_images(images, batch_size)]
+
     @abc.abstractmethod
     def bands(self, rows: ImageRows) -> Iterator[tuple[int, np.ndarray]]:
         """Yields (first row, probabilities float32 `[b, W, K]`) of an image, from row 0 to the last, without gaps.

@@ -28,7 +28,8 @@ OPTIONS = {
 
 
 def images(*shape, key=1):
-    return jax.random.normal(jax.random.key(key), shape)
+    """Returns noise; it is drawn by NumPy, as JAX would compile a program for each shape."""
+    return jnp.asarray(np.random.default_rng(key).normal(size=shape), jnp.float32)
 
 
 def shapes(module, channels=1, size=32):

@@ -9,6 +9,7 @@ and scalable predictive uncertainty estimation using deep ensembles" (NeurIPS 20
 
 import itertools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -76,6 +77,16 @@ class Ensemble(Segmenter):
     def num_members(self) -> int:
         """The number of predictions that are averaged: networks x views x heads."""
         return len(self.views) * sum(predictor.num_members for predictor in self.predictors)
+
+    @property
+    def parts(self) -> list[dict[str, Any]]:
+        """How images that did not fit into the memory were predicted, with the number of the `network`; see `Segmenter.parts`.
+
+        A view that swaps height and width counts as an image of that size.
+        """
+        return [
+            {"network": number, **part} for number, predictor in enumerate(self.predictors) for part in predictor.parts
+        ]
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
         """Returns the height and width to which the first network pads an image of this size."""

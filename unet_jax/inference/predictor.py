@@ -115,6 +115,7 @@ class Predictor(Segmenter):
         self.budget = int(given or prediction_budget(self.devices))
         self._running, variables = fold_batch_norm(self.network, self.variables)
         self._variables = parallel.replicate(variables, self.devices)
+        self._parts: dict[tuple[int, int], dict[str, Any]] = {}
 
     @property
     def num_devices(self) -> int:
@@ -141,6 +142,11 @@ class Predictor(Segmenter):
         """The number of shapes of batches that were compiled."""
         parts = self.__dict__.get("_in_parts")
         return sum(len(program.shapes) for program in self.programs) + (parts.num_compiled if parts else 0)
+
+    @property
+    def parts(self) -> list[dict[str, Any]]:
+        """How images that did not fit into the memory were predicted, one for each size; see `Segmenter.parts`."""
+        return [{"height": height, "width": width, **part} for (height, width), part in self._parts.items()]
 
     @property
     def programs(self) -> set[Program]:
@@ -213,10 +219,10 @@ class Predictor(Segmenter):
         for indices in by_size.values():
             for start in range(0, len(indices), batch_size):
                 chunk = indices[start : start + batch_size]
-                prepared = [self.prepare(images[i]) for i in chunk]
-                batch = np.stack(prepared + [prepared[0]] * (batch_size - len(chunk)))
-                del prepared
                 try:
+                    prepared = [self.prepare(images[i]) for i in chunk]
+                    batch = np.stack(prepared + [prepared[0]] * (batch_size - len(chunk)))
+                    del prepared
                     predicted = self.run(fn, {"image": batch})
                 except OutOfMemory:
                     large += chunk
@@ -233,7 +239,7 @@ class Predictor(Segmenter):
         num_classes = len(self.class_names)
         bytes_per_pixel = 4 * num_classes if fn is forward else num_classes + 1
         result: Any = None
-        for start, band in self._large_bands(fn, ArrayRows(image), height * width * bytes_per_pixel):
+        for start, band in self.in_bands(fn, ArrayRows(image), height * width * bytes_per_pixel):
             if result is None:
                 result = jax.tree.map(lambda x: np.empty((height, *x.shape[1:]), x.dtype), band)
             jax.tree.map(lambda whole, x, start=start: np.copyto(whole[start : start + len(x)], x), result, band)
@@ -262,20 +268,34 @@ class Predictor(Segmenter):
         """Yields (first row, the arrays `[b, W, ...]` of `fn`) of an image: whole, if it fits into the memory, or in bands."""
         height, width, _ = rows.shape
         if self.may_fit(height, width):
-            batch = np.stack([self.prepare(rows.read(0, height))] * self.num_devices)
             with contextlib.suppress(OutOfMemory):
+                batch = np.stack([self.prepare(rows.read(0, height))] * self.num_devices)
                 whole = self.run(fn, {"image": batch})
                 yield 0, jax.tree.map(lambda x: x[0, :height, :width], whole)
                 return
-        yield from self._large_bands(fn, rows)
+        yield from self.in_bands(fn, rows)
 
-    def _large_bands(self, fn: Forward, rows: ImageRows, held: float = 0) -> Iterator[tuple[int, Any]]:
+    def in_bands(self, fn: Forward, rows: ImageRows, held: float = 0) -> Iterator[tuple[int, Any]]:
+        """Yields (first row, the arrays `[b, W, ...]` of `fn`) of an image that does not fit into the memory as a whole.
+
+        Args:
+          fn: one of `forward`, `forward_heads` and `forward_masks`.
+          rows: the image, at the size of the source.
+          held: the bytes of the results that the caller keeps.
+
+        Raises:
+          UserError: the image does not fit the network.
+          OutOfMemory: the memory is too small for the smallest part of the image.
+        """
         height, width, _ = rows.shape
-        size = self.padded_size(height, width)
-        prepared = PreparedRows(rows, self.check, self.normalize, size, self.margin, self.network.multiple)
-        for start, band in self.stream(fn, prepared, held):
+        size, parts = self.padded_size(height, width), self._in_parts
+        prepared = PreparedRows(rows, self.check, self.normalize, size, self.margin, parts.multiple)
+        for start, band in parts.bands(fn, self._variables, prepared, self.budget, held):
             if start >= height:
                 return
+            if (height, width) not in self._parts:
+                described = parts.describe(fn, self._variables, prepared.shape, self.budget, held)
+                self._parts[height, width] = described
             yield start, jax.tree.map(lambda x: x[: height - start, :width], band)  # noqa: B023
 
     def may_fit(self, height: int, width: int) -> bool:
@@ -291,19 +311,6 @@ class Predictor(Segmenter):
             return True
         least = (PREPARED_BYTES * self.channels + self._in_parts.map_bytes) * pixels * self.num_devices
         return least <= self.budget and not any(program.is_too_large(pixels) for program in self.programs)
-
-    def stream(self, fn: Forward, image: ImageRows, held: float = 0) -> Iterator[tuple[int, Any]]:
-        """Yields (first row, the arrays `[b, output_size(w), ...]` of `fn`) of an image that is normalised and padded.
-
-        Args:
-          fn: one of `forward`, `forward_heads` and `forward_masks`.
-          image: `[h, w, C]`, of a size that the network takes.
-          held: the bytes of the results that the caller keeps.
-
-        Raises:
-          UserError: the memory is too small for the smallest part of the image.
-        """
-        return self._in_parts.bands(fn, self._variables, image, self.budget, held)
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """Returns an image as the network takes it: with its channels, normalised and padded.

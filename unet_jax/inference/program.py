@@ -17,7 +17,7 @@ from unet_jax.runtime.out_of_memory import OutOfMemory, check_fits, check_within
 NOTICE_AFTER_S = 3.0
 # Kernels of a CPU use scratch memory that the compiler's plan leaves out: up to this many times the plan in all.
 SCRATCH = 1.5
-REMEDY = "cut the image into smaller ones, predict with fewer heads (mode 'fast'), or use a machine or a device with more memory"
+REMEDY = "free memory, predict with fewer heads (mode 'fast'), or use a machine or a device with more memory"
 
 
 class Program:
@@ -105,7 +105,7 @@ class Program:
                 notice = compile_notice(f"the network for images of {height} x {width} pixels", after_s=NOTICE_AFTER_S)
                 with compilation_cache.shared(), notice:
                     compiled = self._p_fn.compile(variables, batch)
-                check_within(compiled, self._budget / len(self._devices), SCRATCH)
+                check_within(compiled, self._budget, SCRATCH, len(self._devices))
                 # A batch can be halved, so it is halved in time; a single image is refused where it cannot fit.
                 check_fits(compiled, self._devices, scale=SCRATCH if rows > len(self._devices) else 1.0)
                 self._compiled[key] = compiled

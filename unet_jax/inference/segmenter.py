@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -62,6 +62,15 @@ class Segmenter(abc.ABC):
     @abc.abstractmethod
     def num_members(self) -> int:
         """The number of predictions that are averaged: networks x views x heads."""
+
+    @property
+    @abc.abstractmethod
+    def parts(self) -> list[dict[str, Any]]:
+        """How images that did not fit into the memory were predicted, in the types of JSON; one for each network and size.
+
+        Each has the `height` and `width` of the images, and `approximate`, True for tiles that are blended. Bands have
+        `band_rows` (rows of a band), `strip_width` and `strips`; tiles have `tile`, their largest side. All are in pixels.
+        """
 
     @abc.abstractmethod
     def padded_size(self, height: int, width: int) -> tuple[int, int]:

@@ -18,7 +18,16 @@ _UNITS = {"b": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 class OutOfMemory(UserError):
-    """Reports that something does not fit into the memory of the device or of the machine."""
+    """Reports that something does not fit into the memory of the device or of the machine, or into the part that it may take.
+
+    Args:
+      message: see `UserError`.
+      over_budget: the bytes that it takes, where they are more than it may take; else 0.
+    """
+
+    def __init__(self, message: str, over_budget: float = 0.0):
+        super().__init__(message)
+        self.over_budget = over_budget
 
 
 class _TooLargePlan(MemoryError):
@@ -59,7 +68,7 @@ def translate_memory_error(
     numbers = f"{asked / 1e9:.3g} GB were asked for" if asked else "the number of bytes is not known"
     if isinstance(error, _TooLargePlan) and error.budget is not None:
         return OutOfMemory(
-            f"{what} takes {asked / 1e9:.3g} GB, and the budget is {error.budget / 1e9:.3g} GB; give more memory"
+            f"{what} takes {asked / 1e9:.3g} GB, and the budget is {error.budget / 1e9:.3g} GB; give more memory", asked
         )
     numbers += "" if free is None else f", {free / 1e9:.3g} GB are free"
     return OutOfMemory(f"{what} does not fit into the memory{kind}: {numbers}; {remedy}")
@@ -108,19 +117,20 @@ def check_fits(program: Compiled, devices: Sequence[jax.Device], *, scale: float
     check_free((cost.peak - cost.argument) * len(devices), scale)
 
 
-def check_within(program: Compiled, budget: float, scale: float) -> None:
+def check_within(program: Compiled, budget: float, scale: float, num_devices: int) -> None:
     """Checks that a program stays within a budget. `report_out_of_memory` makes the error a line.
 
     Args:
       program: the compiled program. Its arguments exist already, so they are not counted.
-      budget: bytes on one device.
+      budget: bytes on all devices.
       scale: temporaries count so many times.
+      num_devices: the devices that run it at the same time.
 
     Raises:
       MemoryError: the planned bytes are more than the budget.
     """
     cost = Cost.of(program)
-    planned = scale * cost.temporary + cost.output
+    planned = num_devices * (scale * cost.temporary + cost.output)
     if planned > budget:
         raise _TooLargePlan(planned, budget)
 

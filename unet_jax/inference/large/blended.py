@@ -17,6 +17,7 @@ from unet_jax.inference.forward import Forward, forward, forward_masks
 from unet_jax.inference.program import Program
 from unet_jax.models.network import Network
 from unet_jax.runtime.compile_notice import print_above_bar
+from unet_jax.runtime.memory import to_text
 from unet_jax.runtime.out_of_memory import OutOfMemory
 from unet_jax.segmentation import to_masks
 
@@ -38,10 +39,14 @@ class Blended:
     is_exact = False
     # The bytes for each pixel of an image that one pass of the whole image takes at least; not known here.
     map_bytes = 0.0
+    # Tiles have sizes that the network takes, whatever the size of the image.
+    multiple = 1
 
     def __init__(self, network: Network, mode: str, devices: Sequence[jax.Device]):
         self._network, self._mode, self._devices = network, mode, tuple(devices)
         self._programs: dict[tuple, Program] = {}
+        # The side of a tile that fits, by what decides it.
+        self._sides: dict[tuple, int] = {}
         self._told = False
 
     @property
@@ -59,16 +64,27 @@ class Blended:
         """
         # Masks are those of the blended probabilities.
         tiles = forward if fn == forward_masks else fn
-        side = LARGEST
+        key = fn, image.shape, budget, held
+        side = self._sides.get(key, LARGEST)
         while True:
             try:
                 for start, band in self._blend(tiles, variables, image, side, budget - held):
+                    self._sides[key] = side
                     yield start, to_masks(band, self._network.activation) if fn == forward_masks else band
                 return
-            except OutOfMemory:
+            except OutOfMemory as error:
                 if side <= SMALLEST:
+                    if error.over_budget:
+                        raise too_small(budget, error.over_budget + held, *image.shape[:2]) from error
                     raise
             side //= 2
+
+    def describe(
+        self, fn: Forward, variables: Any, shape: tuple[int, int, int], budget: float, held: float = 0
+    ) -> dict:
+        """Returns how an image that is predicted is cut, once its first band is there, in the types of JSON."""
+        del variables
+        return {"tile": self._sides[fn, shape, budget, held], "approximate": True}
 
     def _blend(
         self, fn: Forward, variables: Any, image: ImageRows, side: int, budget: float
@@ -118,6 +134,14 @@ class Blended:
                 "the image as a whole"
             )
         self._told = True
+
+
+def too_small(budget: float, needed: float, height: int, width: int) -> OutOfMemory:
+    """Returns the error that a budget does not do for the smallest part of an image."""
+    return OutOfMemory(
+        f"memory {to_text(budget)}: the smallest part of an image of {height} x {width} pixels, with the result, takes "
+        f"{to_text(needed, up=True)}; give at least that"
+    )
 
 
 def gaussian(size: int) -> np.ndarray:

@@ -14,9 +14,8 @@ import jax
 import numpy as np
 
 from unet_jax.data.datasets.image_rows import ImageRows
-from unet_jax.errors import UserError
 from unet_jax.inference.forward import Forward
-from unet_jax.inference.large.blended import Blended
+from unet_jax.inference.large.blended import Blended, too_small
 from unet_jax.inference.large.scratch import Scratch
 from unet_jax.inference.large.stream import Stream
 from unet_jax.inference.large.strips import Strip, cut, strip_width
@@ -25,7 +24,6 @@ from unet_jax.models.network import Network
 from unet_jax.models.receptive_field import ReadsWholeMap, trace
 from unet_jax.runtime import compilation_cache, parallel
 from unet_jax.runtime.compile_notice import compile_notice, print_above_bar
-from unet_jax.runtime.memory import to_text
 from unet_jax.runtime.program_cost import Cost
 
 # The pixels of a band, where the memory allows. More are no faster on a CPU; an accelerator needs more to be busy.
@@ -38,7 +36,7 @@ MANY_TIMES = 3.0
 
 
 class Cut(NamedTuple):
-    """How an image is cut.
+    """How an image is cut into bands and strips.
 
     Attributes:
       rows: of a band.
@@ -60,6 +58,9 @@ class Streamed:
       channels: of the images.
       devices: share the strips of an image.
 
+    Attributes:
+      multiple: the step between the sizes of the images that it takes, in pixels.
+
     Raises:
       ReadsWholeMap: the network cannot be run in bands.
     """
@@ -67,6 +68,7 @@ class Streamed:
     def __init__(self, network: Network, mode: str, channels: int, devices: Sequence[jax.Device]):
         self._network, self._mode, self._channels, self._devices = network, mode, channels, tuple(devices)
         self._graph = trace(network, channels)
+        self.multiple = network.multiple
         self._streams: dict[tuple, Stream] = {}
         self._cuts: dict[tuple, Cut] = {}
 
@@ -95,7 +97,7 @@ class Streamed:
           held: those that the caller takes, for the results that it keeps.
 
         Raises:
-          UserError: the budget is too small for the smallest band.
+          OutOfMemory: the budget is too small for the smallest band.
         """
         height, width, channels = image.shape
         chosen = self.choose(fn, variables, (height, width, channels), budget, held)
@@ -127,13 +129,20 @@ class Streamed:
         Bands of the usual size come first, then thinner ones, then more and more strips.
 
         Raises:
-          UserError: the budget is too small for the smallest band.
+          OutOfMemory: the budget is too small for the smallest band.
         """
         height, width, channels = shape
         key = fn, _tree(variables), width, channels, min(height, self._usual_rows(width)), budget, held
         if key not in self._cuts:
             self._cuts[key] = self._search(fn, variables, shape, budget, held)
         return self._cuts[key]
+
+    def describe(
+        self, fn: Forward, variables: Any, shape: tuple[int, int, int], budget: float, held: float = 0
+    ) -> dict:
+        """Returns how an image that is predicted is cut, in the types of JSON; see `choose`."""
+        chosen = self.choose(fn, variables, shape, budget, held)
+        return {"band_rows": chosen.rows, "strip_width": chosen.width, "strips": chosen.strips, "approximate": False}
 
     def _search(self, fn: Forward, variables: Any, shape: tuple[int, int, int], budget: float, held: float = 0) -> Cut:
         height, width, channels = shape
@@ -158,10 +167,7 @@ class Streamed:
             smallest = min(smallest, planned)
             per_column = stream.state_bytes() / chosen.width
             per_pixel = (planned / number / chosen.width - per_column) / chosen.rows
-        raise UserError(
-            f"memory {to_text(budget)}: the smallest part of an image of {height} x {width} pixels, with the result, takes "
-            f"{to_text(smallest + held, up=True)}; give at least that"
-        )
+        raise too_small(budget, smallest + held, height, width)
 
     def _usual_rows(self, width: int) -> int:
         pixels = BAND_PIXELS.get(self._devices[0].platform, BAND_PIXELS_ELSEWHERE)

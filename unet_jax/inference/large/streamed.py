@@ -242,16 +242,12 @@ class Streamed:
                     jax.tree.map(lambda x: _columns(np.asarray(x)[:, 0, low - first : high - first], strips), out),
                 )
 
-        current, band, waiting = stream.start(variables, height), read(0), None
+        current, band = stream.start(variables, height), read(0)
         for step in range(steps):
             out = current.enter(band)
-            # While the devices compute this band, the next one is read, and the caller works on the one before.
-            if waiting is not None:
-                yield from leave(*waiting)
+            # While the devices compute this band, the next one is read.
             band = read(step + 1) if step + 1 < steps else band
-            waiting = step, out
-        if waiting is not None:
-            yield from leave(*waiting)
+            yield from leave(step, out)
 
 
 # Cached, so that all predictions with equal networks compile once.

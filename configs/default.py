@@ -188,6 +188,8 @@ def get_config(arg: str = "") -> ConfigDict:
             "classes": ("anode", "cathode"),
             # raw, or ema (needs optim.ema_decay): which weights choose the best checkpoint and predict.
             "weights": "raw",
+            # The memory that an evaluation may take, such as 2GiB; "" for a quarter of that of the machine or the device.
+            "memory": "",
             # Number of overlays written with a score, spread evenly over the split; 0 for all.
             "num_pictures": 12,
         }

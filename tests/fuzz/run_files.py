@@ -168,7 +168,7 @@ def write_base(folder: Path) -> Path:
     config = _config(str(folder / "cache"))
     parts = build_experiment(config)
     run = open_workdir(base / "run", config, parts.dataset, 6)
-    add_start(run, 0, init_from={})
+    add_start(run, 0, memory=2**30, init_from={})
     numbers = np.random.default_rng(0)
     # Quicker than to compile the network's initialisation.
     state = jax.tree.map(

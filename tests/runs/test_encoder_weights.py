@@ -173,7 +173,7 @@ def test_a_run_reads_the_file_at_its_first_step_alone(config, file, latest, monk
     with pytest.raises(KeyError, match="far enough"):
         loop.train_and_evaluate(config, tmp_path / "run")
     assert asked == ["" if latest else str(file)]
-    folder.add_start(tmp_path / "run", 0, init_from={}, encoder_weights=asked[0])
+    folder.add_start(tmp_path / "run", 0, memory=2**30, init_from={}, encoder_weights=asked[0])
     (started,) = json.loads((tmp_path / "run" / "versions.json").read_text())["starts"]
     assert started.get("encoder_weights_sha256", "") == ("" if latest else file_sha256(str(file)))
 

@@ -140,7 +140,7 @@ def test_a_state_whose_scoring_fails_is_saved_and_scored_first(
     # The second start fails before its first step, because it scores first. Then the last evaluation fails.
     for failing, steps in ((3, [3]), (3, [3]), (6, [3, 6])):
         monkeypatch.setattr(evaluate_and_save, "evaluate", fails_at(failing))
-        with pytest.raises(OutOfMemory, match=rf"step {failing}: .*9 GB.*eval\.batch_size.*saved without a score"):
+        with pytest.raises(OutOfMemory, match=rf"step {failing}: .*9 GB.*saved without a score.*eval\.memory"):
             loop.train_and_evaluate(config, tmp_path)
         with Checkpointer(tmp_path / "checkpoints", read_only=True) as checkpointer:
             assert checkpointer.steps() == steps
@@ -176,7 +176,7 @@ def test_where_the_second_of_two_scores_fails_no_row_is_written_twice(config, tm
     monkeypatch.setattr(evaluate_and_save, "evaluate", evaluate)
     for name in ("create_predictor", "data_facts"):
         monkeypatch.setattr(evaluate_and_save, name, lambda *_, **__: None)
-    run = SimpleNamespace(config=config, devices=None, tensorboard=None, val_source=None)
+    run = SimpleNamespace(config=config, devices=None, memory=2**30, tensorboard=None, val_source=None)
     run.parts = SimpleNamespace(module=None, dataset=None, report_classes=("anode",))
     run.writer, run.progress = MetricWriter(tmp_path / "metrics.jsonl"), SimpleNamespace(print=print)
     state = SimpleNamespace(variables_to_score=lambda _: {"val": {}, "val_ema": {}})

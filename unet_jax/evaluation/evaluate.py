@@ -2,7 +2,8 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,9 +13,11 @@ from unet_jax import segmentation
 from unet_jax.data.dataset import ExampleSource
 from unet_jax.data.datasets.image_rows import ArrayRows
 from unet_jax.data.loading import eval_pipeline
+from unet_jax.data.store.sources import size_of
 from unet_jax.errors import UserError
 from unet_jax.evaluation import metrics
 from unet_jax.inference.forward import forward, forward_masks
+from unet_jax.inference.large.scratch import Scratch, band_rows
 from unet_jax.inference.predictor import Predictor
 from unet_jax.inference.segmenter import Segmenter
 from unet_jax.inference.throughput import ThroughputMeter
@@ -23,6 +26,11 @@ from unet_jax.models.network import Network
 from unet_jax.runtime import processes
 from unet_jax.runtime.out_of_memory import OutOfMemory
 from unet_jax.segmentation import to_masks
+
+# The part of the memory that batches may take; the network has the rest.
+BATCH_SHARE = 0.25
+# Batches that exist at the same time: that which is scored, those that were read ahead, and those that are being made.
+BATCHES_AT_ONCE = 1 + eval_pipeline.READ_AHEAD + eval_pipeline.NUM_THREADS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +65,8 @@ def evaluate(
     """Scores every example of `source`, in one forward pass of each network and view.
 
     The result does not depend on the batch size, nor on the number of devices and processes. With an `Ensemble`, and with
-    `on_uncertainty`, images are predicted one by one.
+    `on_uncertainty`, images are predicted one by one. Batches are made smaller where they would take more than the predictor's
+    memory, and larger images are predicted in bands.
 
     Args:
       predictor: the network, or an ensemble.
@@ -84,6 +93,7 @@ def evaluate(
 
     Raises:
       UserError: the source is empty, or its images or masks do not fit the network.
+      OutOfMemory: the predictor's memory is too small for the smallest part of an image.
     """
     if not len(source):
         raise UserError("nothing to evaluate: the split has no image; give one that has images")
@@ -98,9 +108,11 @@ def evaluate(
     recorder, throughput, num_compiles = _IdRecorder(source), ThroughputMeter(), 0
     share = {"process_index": process_index, "process_count": process_count}
     if isinstance(predictor, Predictor) and on_uncertainty is None:
-        counted = _in_batches(predictor, recorder, batch_size, on_image is not None, **share)
+        # All processes make the same batches, so they work with the smallest budget.
+        budget = min(processes.gather(predictor.budget))
+        counted = _in_batches(predictor, recorder, batch_size, budget, on_image is not None, **share)
     else:
-        counted = _one_by_one(predictor, recorder, on_uncertainty, **share)
+        counted = _one_by_one(predictor, recorder, on_image is not None, on_uncertainty, **share)
     for batch in counted:
         index, counts = batch.index, batch.counts
         for name in (*metrics.COUNTS, *measures):
@@ -127,16 +139,31 @@ def _in_batches(
     predictor: Predictor,
     source: "_IdRecorder",
     batch_size: int,
+    budget: int,
     with_masks: bool,
     process_index: int,
     process_count: int,
 ) -> Iterator[_Counted]:
-    """Yields the images of a source, predicted and counted on the device in batches."""
+    """Yields the images of a source: first those that are too large for a batch, in bands, then the others in batches.
+
+    The budget is that of each process.
+    """
     fn = count_and_predict if with_masks else count_pixels
-    program, num_devices = predictor.program(fn), predictor.num_devices * process_count
+    program, num_devices = predictor.program(fn, 1 - BATCH_SHARE), predictor.num_devices * process_count
+    # Of all processes.
+    most_pixels = BATCH_SHARE * budget / _bytes_per_pixel(predictor, with_masks) * process_count
+    large = [
+        index
+        for index in range(len(source))
+        if num_devices * math.prod(predictor.padded_size(*size_of(source, index))) > most_pixels
+    ]
+    for index in large[process_index::process_count]:
+        yield _in_bands(predictor, source, index, with_masks)
     batches = eval_pipeline.eval_batches(
         source,
         batch_size=-(-max(batch_size, 1) // num_devices) * num_devices,
+        most_pixels=most_pixels,
+        leave_out=large,
         normalize=predictor.normalize,
         pad_multiple=predictor.pad_multiple,
         input_size=predictor.network.input_size,
@@ -149,40 +176,105 @@ def _in_batches(
         _check(batch["image"], batch["mask"], predictor)
         inputs = {name: batch[name] for name in ("image", "mask", "valid")}
         num_compiled, real = predictor.num_compiled + len(program.shapes), batch["index"] >= 0
+        height, width = batch["image"].shape[1:3]
         counts: Any = None
-        if predictor.may_fit(*batch["image"].shape[1:3]):
+        if predictor.may_fit(height, width) and not program.is_too_large(height * width):
             with contextlib.suppress(OutOfMemory):
-                counts = {name: values[real] for name, values in predictor.run(fn, inputs).items()}
+                ran = predictor.run(fn, inputs, 1 - BATCH_SHARE)
+                counts = {name: values[real] for name, values in ran.items()}
         if counts is None:
-            counts = _in_bands(predictor, {name: values[real] for name, values in inputs.items()})
+            for index in batch["index"][real]:
+                yield _in_bands(predictor, source, int(index), with_masks, held=BATCH_SHARE * budget)
+            continue
         num_compiled = predictor.num_compiled + len(program.shapes) - num_compiled
         yield _Counted(batch["index"][real], batch["size"][real], counts, num_compiled)
 
 
-def _in_bands(predictor: Predictor, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Returns what `count_and_predict` returns, for images that do not fit into the memory as a whole."""
-    of_each = []
-    height, width = batch["mask"].shape[1:3]
-    multiple = predictor.network.multiple
-    for row, image in enumerate(batch["image"]):
-        # As the network pads, which gets bands here.
-        ends = [(0, -size % multiple) if predictor.margin == 0 else (0, 0) for size in image.shape[:2]]
-        parts = []
-        for start, (masks, ids) in predictor.stream(
-            forward_masks, ArrayRows(np.pad(image, (*ends, (0, 0)), mode="edge"))
-        ):
-            cut = slice(start, min(start + len(ids), height))
-            masks, ids = masks[None, : height - start, :width], ids[None, : height - start, :width]
-            counts = metrics.counts(masks, batch["mask"][row : row + 1, cut], batch["valid"][row : row + 1, cut])
-            parts.append(jax.tree.map(np.asarray, counts) | {"masks": masks, "ids": ids})
-        joined = {name: sum(part[name] for part in parts) for name in metrics.COUNTS}
-        of_each.append(joined | {name: np.concatenate([part[name] for part in parts], 1) for name in ("masks", "ids")})
-    return {name: np.concatenate([counts[name] for counts in of_each]) for name in of_each[0]}
+def _bytes_per_pixel(predictor: Predictor, with_masks: bool) -> int:
+    """Returns the bytes that batches take for each pixel of one: image, mask and valid of all that are read ahead, and outputs."""
+    num_classes = len(predictor.class_names)
+    # With overlapping classes a mask has a channel for each.
+    masks = num_classes if predictor.activation == "sigmoid" else 1
+    # On the device, and copied from it.
+    outputs = 2 * (num_classes + 1) if with_masks else 0
+    return BATCHES_AT_ONCE * (4 * predictor.channels + 4 * masks + 1) + outputs
+
+
+def _in_bands(predictor: Predictor, source: "_IdRecorder", index: int, with_masks: bool, held: float = 0) -> _Counted:
+    """Predicts and counts an image that does not fit into the memory as a whole.
+
+    Args:
+      predictor: the network.
+      source: the examples.
+      index: of the image.
+      with_masks: True also returns masks and ids.
+      held: the bytes that are held by others.
+    """
+    example, num_compiled = source[index], predictor.num_compiled
+    image, mask = np.asarray(example["image"]), np.asarray(example["mask"])
+    _check(image[None], mask[None], predictor)
+    predicted = _Predicted(mask.shape[:2], len(predictor.class_names)) if with_masks else None
+    held += image.nbytes + mask.nbytes + (predicted.memory if predicted else 0)
+    try:
+        bands = predictor.in_bands(forward_masks, ArrayRows(image), held)
+        counts = _count_bands(((start, *band) for start, band in bands), mask, predicted)
+    except OutOfMemory as error:
+        raise OutOfMemory(f"image {source.id(index)}: {error}") from error
+    return _Counted(np.array([index]), np.array([mask.shape[:2]]), counts, predictor.num_compiled - num_compiled)
+
+
+class _Predicted:
+    """Masks and ids of an image, collected from bands; in a file where they are large.
+
+    Args:
+      size: height and width of the image.
+      num_classes: the number of classes.
+    """
+
+    def __init__(self, size: Sequence[int], num_classes: int):
+        self._masks, self._ids = Scratch((1, *size, num_classes), bool), Scratch((1, *size), np.uint8)
+
+    @property
+    def memory(self) -> int:
+        """The bytes of memory that they take."""
+        return self._masks.memory + self._ids.memory
+
+    def add(self, start: int, masks: np.ndarray, ids: np.ndarray) -> None:
+        """Adds a band, whose first row is `start`."""
+        for kept, band in ((self._masks, masks), (self._ids, ids)):
+            kept.array[0, start : start + len(band)] = band
+            kept.release()
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Returns `masks` `[1, H, W, K]` and `ids` `[1, H, W]`."""
+        return {"masks": self._masks.array, "ids": self._ids.array}
+
+
+def _count_bands(
+    bands: Iterable[tuple[int, np.ndarray, np.ndarray]], mask: np.ndarray, predicted: _Predicted | None
+) -> dict[str, np.ndarray]:
+    """Returns what `count_pixels` returns for an image, or with `predicted` what `count_and_predict` does.
+
+    Args:
+      bands: the first row, masks `[b, W, K]` and ids `[b, W]` of each.
+      mask: the truth, `[H, W]` or `[H, W, K]`.
+      predicted: collects masks and ids.
+    """
+    totals: dict[str, Any] = dict.fromkeys(metrics.COUNTS, 0)
+    for start, masks, ids in bands:
+        truth = mask[None, start : start + len(ids)]
+        counted = metrics.counts(masks[None], truth, np.ones(truth.shape[:3], bool))
+        # An image may have more pixels than int32 holds.
+        totals = {name: total + np.asarray(counted[name], np.int64) for name, total in totals.items()}
+        if predicted:
+            predicted.add(start, masks, ids)
+    return totals | (predicted.arrays() if predicted else {})
 
 
 def _one_by_one(
     predictor: Segmenter,
     source: "_IdRecorder",
+    with_masks: bool,
     on_uncertainty: Callable[[str, Uncertainty], None] | None,
     process_index: int,
     process_count: int,
@@ -193,17 +285,21 @@ def _one_by_one(
         image, mask = np.asarray(example["image"]), np.asarray(example["mask"])
         _check(image[None], mask[None], predictor)
         num_compiled, measured = predictor.num_compiled, {}
+        bands: Iterable[tuple[int, np.ndarray, np.ndarray]]
         if on_uncertainty is None:
-            (probabilities,) = predictor.predict_images([image])
+            bands = predictor.mask_bands(ArrayRows(image))
         else:
             uncertainty = estimate(predictor, ArrayRows(image))
             probabilities = uncertainty.probabilities
+            bands = (
+                (start, *to_masks(probabilities[start:stop], predictor.activation))
+                for start, stop in band_rows(len(probabilities), probabilities[0].nbytes)
+            )
             measured = {name: np.array([getattr(uncertainty, name)]) for name in MEASURES}
             on_uncertainty(source.id(index), uncertainty)
-        masks, ids = (array[None] for array in to_masks(probabilities, predictor.activation))
-        size = mask.shape[:2]
-        counts = metrics.counts(masks, mask[None], np.ones((1, *size), bool)) | {"masks": masks, "ids": ids} | measured
-        yield _Counted(np.array([index]), np.array([size]), counts, predictor.num_compiled - num_compiled)
+        predicted = _Predicted(mask.shape[:2], len(predictor.class_names)) if with_masks else None
+        counts = _count_bands(bands, mask, predicted) | measured
+        yield _Counted(np.array([index]), np.array([mask.shape[:2]]), counts, predictor.num_compiled - num_compiled)
 
 
 def _sum_over_processes(table: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

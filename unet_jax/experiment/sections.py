@@ -38,6 +38,7 @@ from unet_jax.experiment.durations import EVERY, LENGTH, WARMUP, Duration, Durat
 from unet_jax.experiment.imports import check_rows, rows_of, used_rows
 from unet_jax.inference.options import MODES
 from unet_jax.runtime.config_file import shipped_names
+from unet_jax.runtime.memory import HOW_TO_GIVE, is_size
 from unet_jax.storage import json_file
 from unet_jax.storage.paths import home_expanded
 from unet_jax.training.losses.options import OPTIONS as LOSS_OPTIONS
@@ -53,6 +54,9 @@ SEED = whole(0, 2**32 - 1)
 IMPORTS = sequence_of(text(filled=True))
 PATH = Domain(
     lambda value: isinstance(value, str) and (not value or not value.isspace()), "give a path, or '' for none"
+)
+MEMORY = Domain(
+    lambda value: isinstance(value, str) and (not value or is_size(value)), f"{HOW_TO_GIVE}, or '' for the default"
 )
 SIDE = whole(1, MOST_SIDE)
 # The most pixels of a step. The devices count them in int32.
@@ -322,6 +326,7 @@ class EvalSection(Section):
     mode: str = setting(choice(MODES))
     classes: tuple[str, ...] = setting(sequence_of(text()))
     weights: str = setting(choice(WEIGHTS))
+    memory: str = setting(MEMORY)
     num_pictures: int = setting(whole(0))
 
 
@@ -470,6 +475,14 @@ def read_sections(config: ConfigDict | Mapping[str, Any]) -> Sections:
         loading=loading,
         **whole_sections,
     )
+
+
+def with_later_keys(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values of a config.json, with those keys that one of an earlier version does not have."""
+    # Before 0.2.0 there were no imports, before 0.3.0 no memory.
+    evaluation = values.get("eval")
+    later = {"eval": {"memory": "", **evaluation}} if isinstance(evaluation, Mapping) else {}
+    return {"imports": (), **values, **later}
 
 
 def check_root(config: ConfigDict, file: str) -> None:

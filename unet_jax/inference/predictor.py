@@ -78,7 +78,8 @@ class Predictor(Segmenter):
         its convolutions; see `models.fold_batch_norm`.
 
     Raises:
-      UserError: mode, level, activation, class names or report_classes do not fit the network, or `devices` is empty.
+      UserError: mode, level, activation, class names or report_classes do not fit the network, `devices` is empty, or `memory`
+        is no size.
     """
 
     module: Network
@@ -111,8 +112,7 @@ class Predictor(Segmenter):
         self.devices = tuple(parallel.local_devices(self.devices))
         if not self.devices:
             raise UserError("devices is empty; give at least one device, or None for all local ones")
-        given = to_bytes(self.memory) if isinstance(self.memory, str) and self.memory else self.memory
-        self.budget = int(given or prediction_budget(self.devices))
+        self.budget = prediction_budget(self.devices) if self.memory == "" else to_bytes(self.memory)
         self._running, variables = fold_batch_norm(self.network, self.variables)
         self._variables = parallel.replicate(variables, self.devices)
         self._parts: dict[tuple[int, int], dict[str, Any]] = {}
@@ -158,24 +158,33 @@ class Predictor(Segmenter):
         """The number of heads that are averaged."""
         return self.network.num_heads if self.mode == "accurate" else 1
 
-    def program(self, fn: Callable) -> Program:
+    def program(self, fn: Callable, share: float = 1.0) -> Program:
         """Returns the `Program` that runs `fn(module, mode, variables, batch)`, where `module` is the network that runs.
 
         Equal networks share one program, which is compiled once for each shape of a batch.
+
+        Args:
+          fn: such as `forward`.
+          share: the part of the memory that it may take.
         """
-        return shared_program(fn, self._running, self.mode, self.devices, float(self.budget))
+        return shared_program(fn, self._running, self.mode, self.devices, share * self.budget)
 
     @functools.cached_property
     def _in_parts(self) -> Streamed | Blended:
         return in_parts(self._running, self.mode, self.channels, tuple(self.devices or ()))
 
-    def run(self, fn: Callable, batch: Mapping[str, np.ndarray]) -> Any:
+    def run(self, fn: Callable, batch: Mapping[str, np.ndarray], share: float = 1.0) -> Any:
         """Runs `fn` on a batch of arrays `[B, ...]`, B a multiple of `num_devices`; returns its NumPy arrays `[B, ...]`.
+
+        Args:
+          fn: see `program`.
+          batch: the arrays.
+          share: see `program`.
 
         Raises:
           OutOfMemory: one image per device does not fit into the memory; see `Program`.
         """
-        return self.program(fn)(self._variables, batch)
+        return self.program(fn, share)(self._variables, batch)
 
     def probabilities(self, image: np.ndarray) -> np.ndarray:
         """Returns the probabilities of images that are normalised and padded.

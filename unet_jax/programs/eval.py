@@ -69,7 +69,7 @@ def main() -> None:
         raise UserError(
             "--images predicts a folder; --split, --root and --fresh_data are for scoring: leave one of the two out"
         )
-    results = cli.result_options(FLAGS)
+    results, chosen = cli.result_options(FLAGS), cli.network_options(FLAGS) | cli.view_options(FLAGS)
     # After the flags: --help needs no jax.
     from unet_jax.runs.run_folder import check_is_run
 
@@ -77,7 +77,6 @@ def main() -> None:
         check_is_run(workdir)
     from unet_jax.runs import predict, score
 
-    chosen = cli.network_options(FLAGS) | cli.view_options(FLAGS)
     if images is not None:
         predict.predict_images(FLAGS.workdir, images, out, flag="--workdir", **results, **chosen)
     else:

@@ -38,11 +38,10 @@ cli.define_results(FLAGS)
 
 def main(*images: str) -> None:
     """Predicts the image files and folders `images`, and prints what was written."""
-    results = cli.result_options(FLAGS)
+    results, chosen = cli.result_options(FLAGS), cli.network_options(FLAGS) | cli.view_options(FLAGS)
     # After the flags: --help needs no jax.
     from unet_jax.runs import predict
 
-    chosen = cli.network_options(FLAGS) | cli.view_options(FLAGS)
     predict.predict_images(FLAGS.model, images, FLAGS.out, **results, **chosen)
 
 

@@ -33,9 +33,8 @@ def evaluate_and_save(run: TrainingRun, step: int, *, scored: bool) -> None:
         run.checkpointer.save(step, host_state)
         if isinstance(error, OutOfMemory):
             raise OutOfMemory(
-                f"step {step}: val cannot be scored: {error}. eval.batch_size, {run.config.eval.batch_size}, was lowered to one "
-                f"image per device already. The state is saved without a score in {run.workdir}; the same command scores it "
-                "first, and goes on where it fits"
+                f"step {step}: val cannot be scored: {error}. The state is saved without a score in {run.workdir}; the same "
+                "command scores it first, and goes on where it fits, or with more eval.memory"
             ) from error
         raise
     if run.parts.plateau and run.val_can_choose and score is not None and step % run.eval_every == 0:
@@ -70,7 +69,12 @@ def _score_on_val(run: TrainingRun, step: int, state: TrainState) -> float:
     summaries = {}
     for split, variables in state.variables_to_score(run.config.eval.weights).items():
         predictor = create_predictor(
-            run.config, run.parts.module, data_facts(run.parts.dataset), variables, devices=run.devices
+            run.config,
+            run.parts.module,
+            data_facts(run.parts.dataset),
+            variables,
+            memory=run.memory,
+            devices=run.devices,
         )
         on_image = run.tensorboard.keep_masks if run.tensorboard else None
         summaries[split], _ = evaluate(

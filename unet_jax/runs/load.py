@@ -25,6 +25,7 @@ from unet_jax.models.network import Network
 from unet_jax.pretrained import shipped
 from unet_jax.runs.run_folder import NO_RUN
 from unet_jax.runtime import parallel
+from unet_jax.runtime.memory import to_bytes
 from unet_jax.storage import paths
 
 
@@ -80,6 +81,7 @@ def load_predictor(
     mode: str = ...,
     level: int = ...,
     weights: str = ...,
+    memory: str | int = ...,
     devices: Sequence[jax.Device] | None = ...,
 ) -> Predictor: ...
 @overload
@@ -92,6 +94,7 @@ def load_predictor(
     weights: str = ...,
     views: str = ...,
     force_views: bool = ...,
+    memory: str | int = ...,
     devices: Sequence[jax.Device] | None = ...,
 ) -> Segmenter: ...
 def load_predictor(
@@ -103,6 +106,7 @@ def load_predictor(
     weights: str = "",
     views: str = "",
     force_views: bool = False,
+    memory: str | int = "",
     devices: Sequence[jax.Device] | None = None,
 ) -> Segmenter:
     """Loads a trained network, or several that predict together.
@@ -125,16 +129,19 @@ def load_predictor(
       weights: "raw", "ema" (their moving average, of a run with `optim.ema_decay`), or "" for the config's `eval.weights`.
       views: "flips", "turns" or "all" for the mean over views of the image; "" for the image alone. See `inference.views`.
       force_views: True allows views that the network was not trained on.
+      memory: what a prediction may add to the memory of the process, in bytes or as "300MiB" or "2GiB"; "" for the config's
+        `eval.memory`, or else a quarter of the memory of the device or, on a CPU, of the machine. A larger image is predicted
+        in parts. The passes of several networks and views come one after the other, each with all of it.
       devices: to run on; all local ones by default, whatever the number trained on.
 
     Returns:
       A `Predictor`; an `Ensemble` for several networks, or with views.
 
     Raises:
-      UserError: no such run, shipped network, checkpoint, mode, level, weights or views; the checkpoint is damaged; a network
-        was not trained on the views; or the networks do not fit together.
+      UserError: no such run, shipped network, checkpoint, mode, level, weights or views; `memory` is no size; the checkpoint is
+        damaged; a network was not trained on the views; or the networks do not fit together.
     """
-    options = {"checkpoint": checkpoint, "level": level, "weights": weights, "devices": devices}
+    options = {"checkpoint": checkpoint, "level": level, "weights": weights, "memory": memory, "devices": devices}
     models = [model] if isinstance(model, str | os.PathLike) else list(model)
     return open_models(models, mode=mode, views=views, force_views=force_views, flag="model", **options).segmenter
 
@@ -145,6 +152,7 @@ def open_models(
     mode: str = "",
     views: str = "",
     force_views: bool = False,
+    memory: str | int = "",
     flag: str = "--workdir",
     **options: Any,
 ) -> Opened:
@@ -155,8 +163,9 @@ def open_models(
       mode: see `load_predictor`.
       views: see `load_predictor`.
       force_views: see `load_predictor`.
+      memory: see `load_predictor`.
       flag: the name of `models` in messages.
-      **options: checkpoint, level, weights and devices; see `load_predictor`.
+      **options: checkpoint, level, weights and devices, see `load_predictor`; and for runs, `as_started`, see `open_run`.
 
     Raises:
       UserError: as `load_predictor`; or no network or the same one twice is given.
@@ -164,6 +173,8 @@ def open_models(
     if not models:
         raise UserError(f"{flag}: no network is given; give at least one")
     named_views(views)
+    if memory != "":
+        to_bytes(memory)
     given = tuple(os.fspath(model) for model in models)
     names = [f"{flag}={model}" for model in given]
     places = [
@@ -172,7 +183,7 @@ def open_models(
     for number, place in enumerate(places):
         if place in places[:number]:
             raise UserError(f"{names[number]} is given twice, and would count twice in the mean; leave one out")
-    runs = tuple(open_model(model, mode=mode, flag=flag, **options) for model in models)
+    runs = tuple(open_model(model, mode=mode, memory=memory, flag=flag, **options) for model in models)
     if views and not force_views:
         for run, name in zip(runs, names, strict=True):
             check_trained(views, _augmentation(run.config), run.config.data.patch, name)
@@ -194,7 +205,7 @@ def open_model(model: str | os.PathLike, *, mode: str = "", flag: str = "--workd
       model: see `load_predictor`.
       mode: see `load_predictor`.
       flag: the name of `model` in messages.
-      **options: checkpoint, level, weights and devices; see `load_predictor`.
+      **options: checkpoint, level, weights, memory and devices; see `load_predictor`.
 
     Raises:
       UserError: as `load_predictor`; or the mode is "accurate", the mean over several heads, and the network has one head.
@@ -262,13 +273,26 @@ def open_run(
     mode: str = "",
     level: int = 0,
     weights: str = "",
+    memory: str | int = "",
+    as_started: bool = False,
     devices: Sequence[jax.Device] | None = None,
 ) -> Run:
-    """Restores a run from its folder; the other arguments and the errors are those of `load_predictor`."""
+    """Restores a run from its folder; the other arguments and the errors are those of `load_predictor`.
+
+    Args:
+      workdir: the run's folder.
+      checkpoint: see `load_predictor`.
+      mode: see `load_predictor`.
+      level: see `load_predictor`.
+      weights: see `load_predictor`.
+      memory: see `load_predictor`.
+      as_started: True takes the memory that the run's own evaluations take, where none is given.
+      devices: see `load_predictor`.
+    """
     from unet_jax.checkpoints.checkpointer import Checkpointer
     from unet_jax.checkpoints.chosen import read_chosen
     from unet_jax.experiment.build import create_module
-    from unet_jax.runs.workdir import load_config, load_facts
+    from unet_jax.runs.workdir import load_config, load_facts, recorded_memory
 
     folder = paths.resolve(workdir, "--workdir")
     config, facts = load_config(folder), load_facts(folder)
@@ -288,7 +312,10 @@ def open_run(
 
     step, (restored, sha256) = read_chosen(folder / "checkpoints", checkpoint, read)
     restored = restored["ema"] if weights == "ema" else restored
-    predictor = create_predictor(config, module, facts, restored, mode=mode, level=level, devices=devices)
+    memory = memory or config.eval.memory or (recorded_memory(folder) if as_started else "")
+    predictor = create_predictor(
+        config, module, facts, restored, mode=mode, level=level, memory=memory, devices=devices
+    )
     return Run(config, facts, step, weights, predictor, sha256)
 
 
@@ -299,6 +326,7 @@ def open_shipped(
     mode: str = "",
     level: int = 0,
     weights: str = "",
+    memory: str | int = "",
     devices: Sequence[jax.Device] | None = None,
 ) -> Run:
     """Reads a network that the package ships; the other arguments are those of `load_predictor`.
@@ -319,7 +347,7 @@ def open_shipped(
         )
     module = read_model(config).build(record["num_classes"], axis_name=parallel.AXIS).without_remat()
     predictor = create_predictor(
-        config, module, record["data"], network.variables, mode=mode, level=level, devices=devices
+        config, module, record["data"], network.variables, mode=mode, level=level, memory=memory, devices=devices
     )
     return Run(config, record["data"], step, kind, predictor)
 
@@ -339,6 +367,7 @@ def create_predictor(
     *,
     mode: str = "",
     level: int = 0,
+    memory: str | int = "",
     devices: Sequence[jax.Device] | None = None,
 ) -> Predictor:
     """Returns a Predictor that treats images as the config's training did.
@@ -350,6 +379,7 @@ def create_predictor(
       variables: its variables, or the subset that `mode` and `level` need.
       mode: "accurate" or "fast"; "" for the config's `eval.mode`.
       level: U-Net++'s pruning level; 0 for the network as trained.
+      memory: what a prediction may take; see `Predictor`.
       devices: to run on; all local ones by default.
     """
     return Predictor(
@@ -366,4 +396,5 @@ def create_predictor(
         level=level,
         pad_multiple=config.eval.pad_multiple,
         devices=devices,
+        memory=memory,
     )

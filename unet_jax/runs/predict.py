@@ -46,7 +46,7 @@ def predict_images(
       shard: (i, n) predicts the i-th of n parts; see `predict_folder`.
       flag: the name of `model` in messages.
       devices: to run on; all local ones by default.
-      **chosen: checkpoint, mode, level, weights, views and force_views; see `load.load_predictor`.
+      **chosen: checkpoint, mode, level, weights, views, force_views and memory; see `load.load_predictor`.
 
     Returns:
       The result of `predict_folder`.

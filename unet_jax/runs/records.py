@@ -97,6 +97,7 @@ FACTS: dict[str, Callable[[Any], bool]] = {
 }
 START: dict[str, Callable[[Any], bool]] = {
     "start_step": _is_whole,
+    "memory": _is_whole,
     "imports": _is_dict_of(_is_text),
     "init_from": _is_dict,
     "packages": _is_dict_of(_is_text),
@@ -104,7 +105,7 @@ START: dict[str, Callable[[Any], bool]] = {
     "jax_config": _is_dict,
 }
 # What counts for a start of an earlier version, which has not recorded it.
-EARLIER: dict[str, Any] = {"start_step": 0} | {key: {} for key in START if key != "start_step"}
+EARLIER: dict[str, Any] = {key: {} for key in START} | {"start_step": 0, "memory": 0}
 
 
 def _check(path: Path, prefix: str, values: dict[str, Any], required: dict[str, Callable[[Any], bool]]) -> None:

@@ -30,6 +30,7 @@ KEYS = {
     "process_count": "processes",
     "xla_flags": "XLA_FLAGS",
     "libtpu_init_args": "LIBTPU_INIT_ARGS",
+    "memory": "bytes of eval.memory",
 }
 
 

@@ -57,7 +57,8 @@ def score_run(
       overwrite: replaces scores of several runs that are in `out`.
       dataset: the data set of the first run, where it is open already.
       devices: the devices to run on; all local ones by default.
-      **chosen: checkpoint, mode, level, weights, views and force_views, as in `load_predictor`.
+      **chosen: checkpoint, mode, level, weights, views, force_views and memory, as in `load_predictor`. By default the memory is
+        that of the run's own evaluations.
 
     Returns:
       The summary, by the names of `evaluation/metrics.py`.
@@ -71,7 +72,7 @@ def score_run(
     # Also waits until every process has closed the run's checkpoints.
     choices = {"split": split, "root": root, "uncertainty": uncertainty, **chosen}
     processes.check_same({f"--{name}": value for name, value in choices.items()})
-    opened = open_models(folders, devices=devices, **chosen)
+    opened = open_models(folders, as_started=True, devices=devices, **chosen)
     for folder, run in zip(folders, opened.runs, strict=True):
         note_running(folder)
         shared_workdir.check_same_step(run.step, folder)

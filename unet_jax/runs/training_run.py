@@ -25,8 +25,9 @@ from unet_jax.runs.patience import out_of_patience
 from unet_jax.runs.same_bits import note_of_change
 from unet_jax.runs.stop_signal import StopSignal
 from unet_jax.runs.warm_start import initialize_from
-from unet_jax.runs.workdir import add_start
+from unet_jax.runs.workdir import add_start, recorded_memory
 from unet_jax.runtime import parallel, processes
+from unet_jax.runtime.memory import prediction_budget, to_bytes
 from unet_jax.runtime.out_of_memory import check_free
 from unet_jax.tracking.curves import Curves
 from unet_jax.tracking.meter import Meter
@@ -45,6 +46,7 @@ class TrainingRun:
       config: the config of the run.
       workdir: the run's folder.
       devices: the devices to run on; None for all local ones.
+      memory: the bytes that an evaluation may take; the same in all processes, and after a resume on another machine.
       parts: the parts of the experiment that the config describes.
       start_step: the number of steps done at the start.
       num_steps: the number of steps at the end.
@@ -74,6 +76,7 @@ class TrainingRun:
     config: ConfigDict
     workdir: Path
     devices: Sequence[jax.Device] | None
+    memory: int
     parts: Experiment
     start_step: int
     num_steps: int
@@ -147,6 +150,7 @@ def open_training_run(
             Checkpointer(folder / "checkpoints", latest=config.checkpoint.latest, check=check)
         )
         start_step, state, origin = _initial_state(config, parts, checkpointer)
+        memory = processes.on_process_0(lambda: _evaluation_memory(config, folder, devices))
         ended_early = start_step < num_steps and processes.on_process_0(
             lambda: out_of_patience(metrics_path, patience, step=start_step, every=eval_every)
         )
@@ -154,7 +158,7 @@ def open_training_run(
         curves = Curves(folder)
         if not finished:
             processes.on_process_0(lambda: checkpointer.clear_the_way(start_step + 1, num_steps))
-            add_start(folder, start_step, **origin, imports=config.get("imports", ()))
+            add_start(folder, start_step, memory=memory, **origin, imports=config.get("imports", ()))
             stack.callback(_draw_last, curves, check)
             _warn_of_little_room(checkpointer, state, config.checkpoint.latest)
         progress = stack.enter_context(contextlib.closing(Progress(start_step, num_steps)))
@@ -196,6 +200,7 @@ def open_training_run(
             config=config,
             workdir=folder,
             devices=devices,
+            memory=memory,
             parts=parts,
             start_step=start_step,
             num_steps=num_steps,
@@ -243,6 +248,13 @@ def _initial_state(config: ConfigDict, parts: Experiment, checkpointer: Checkpoi
     elif config.train.init_from:
         state, init_from = initialize_from(state, parts.tx, config.train.init_from)
     return start_step, state, {"init_from": init_from, "encoder_weights": encoder_weights}
+
+
+def _evaluation_memory(config: ConfigDict, workdir: Path, devices: Sequence[jax.Device] | None) -> int:
+    """Returns the bytes that an evaluation may take: of the config, of the run's start, or the default of this machine."""
+    if config.eval.memory:
+        return to_bytes(config.eval.memory)
+    return int(recorded_memory(workdir) or prediction_budget(parallel.local_devices(devices)))
 
 
 def _warn_of_little_room(checkpointer: Checkpointer, state: TrainState, latest: int) -> None:

@@ -36,7 +36,7 @@ from unet_jax.data.dataset import Dataset
 from unet_jax.data.datasets import splits
 from unet_jax.errors import UserError
 from unet_jax.experiment.imports import ImportsError, digests
-from unet_jax.experiment.sections import read_sections
+from unet_jax.experiment.sections import read_sections, with_later_keys
 from unet_jax.runs import same_bits
 from unet_jax.runs.records import REMEDY, read_config, read_versions
 from unet_jax.runs.resume import resume_conflict
@@ -46,7 +46,8 @@ from unet_jax.storage import json_file, paths
 from unet_jax.storage.digests import file_sha256
 from unet_jax.storage.write_errors import first_line, report_write_errors
 
-# Keys that a resumed run may change. No result depends on them, except that `train.patience` decides where a run ends.
+# Keys that a resumed run may change. No result depends on them, except that `train.patience` decides where a run ends, and that
+# the last digits of a score may depend on `eval.memory`; a note says so (same_bits.py).
 # The data of `data.root`, `data.split_file` and `data.data_dir` may move; their fingerprint must stay the same. The files
 # of `imports` may move; where their content has changed, a warning says so.
 FREE = (
@@ -61,6 +62,7 @@ FREE = (
     "train.patience",
     "train.tensorboard",
     "eval.batch_size",
+    "eval.memory",
     "eval.num_pictures",
     "checkpoint.every",
     "checkpoint.latest",
@@ -87,6 +89,7 @@ PACKAGES = (
     "simplejpeg",
     "tifffile",
     "imagecodecs",
+    "zarr",
 )
 # Settings of JAX that results depend on.
 SETTINGS = (
@@ -187,7 +190,13 @@ def absolute_paths(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def add_start(
-    workdir: Path, start_step: int, *, init_from: dict[str, Any], encoder_weights: str = "", imports: Sequence[str] = ()
+    workdir: Path,
+    start_step: int,
+    *,
+    memory: int,
+    init_from: dict[str, Any],
+    encoder_weights: str = "",
+    imports: Sequence[str] = (),
 ) -> None:
     """Adds a start to `versions.json`: the step, and the `versions` that the steps after it run with.
 
@@ -196,6 +205,7 @@ def add_start(
     Args:
       workdir: the run's folder.
       start_step: the number of steps done at the start.
+      memory: the bytes that an evaluation may take.
       init_from: workdir and step of the run that gave the network of step 0; {} for none.
       encoder_weights: the file of weights that the encoder of step 0 was read from; its sha256 is recorded. "" for none.
       imports: the files that the config imports; their sha256 are recorded, and those of the modules of their
@@ -210,7 +220,7 @@ def add_start(
         origin["encoder_weights_sha256"] = file_sha256(encoder_weights)
     if imports:
         origin["imports"] = digests(imports)
-    content["starts"].append({"start_step": start_step, **origin, **versions()})
+    content["starts"].append({"start_step": start_step, "memory": memory, **origin, **versions()})
     with report_write_errors():
         json_file.write(path, content, indent=2)
 
@@ -242,7 +252,7 @@ def load_config(workdir: str | os.PathLike, imports: Sequence[str] | None = None
         raise UserError(f"--workdir={workdir} {NO_RUN}")
     content = read_config(path.parent)
     try:
-        config = ConfigDict({"imports": (), **json_file.tuples(content)})
+        config = ConfigDict(with_later_keys(json_file.tuples(content)))
         if imports is not None:
             config.imports = tuple(imports)
         read_sections(config)
@@ -299,6 +309,12 @@ def _is_file_of(path: str, digest: str) -> bool:
 
 def _first_digits(by_path: dict[str, str]) -> str:
     return ", ".join(digest[:12] for digest in by_path.values())
+
+
+def recorded_memory(workdir: str | os.PathLike) -> int | str:
+    """Returns the bytes that the evaluations of a run may take since its last start; "" where no start has recorded them."""
+    starts = _read_versions(resolve(workdir))["starts"]
+    return next((start["memory"] for start in reversed(starts) if start.get("memory")), "")
 
 
 def load_facts(workdir: str | os.PathLike) -> dict[str, Any]:

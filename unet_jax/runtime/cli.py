@@ -21,6 +21,7 @@ from absl import flags
 
 from unet_jax.errors import UserError
 from unet_jax.runtime import compilation_cache, distributed, standard_streams
+from unet_jax.runtime.memory import to_bytes
 from unet_jax.storage.write_errors import translate_bucket_error
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def config_keys(values: flags.FlagValues) -> dict[str, str]:
 
 
 def define_network(values: flags.FlagValues) -> None:
-    """Defines the flags that choose the network of a run: checkpoint, mode, level and weights."""
+    """Defines the flags that choose the network of a run, checkpoint, mode, level and weights, and the memory that it takes."""
     flags.DEFINE_string(
         "checkpoint", "best", "best (on val), latest, or a step. A shipped network has one checkpoint.", values
     )
@@ -94,14 +95,29 @@ def define_network(values: flags.FlagValues) -> None:
         values,
     )
 
+    flags.DEFINE_string(
+        "memory",
+        None,
+        "What a prediction may add to the memory of the process, such as 300MiB or 2GiB. A larger image is predicted in parts, "
+        "with the result of the whole. Default: eval.memory of the run, or else a quarter of the memory.",
+        values,
+    )
+
 
 def network_options(values: flags.FlagValues) -> dict[str, Any]:
-    """Returns the values of the flags of `define_network`, as `runs.load.load_predictor` takes them."""
+    """Returns the values of the flags of `define_network`, as `runs.load.load_predictor` takes them.
+
+    Raises:
+      UserError: --memory is no size.
+    """
+    if values.memory is not None:
+        to_bytes(values.memory, "--memory=")
     return {
         "checkpoint": values.checkpoint,
         "mode": values.mode or "",
         "level": values.level,
         "weights": values.weights or "",
+        "memory": values.memory or "",
     }
 
 

@@ -1,14 +1,19 @@
-"""Reads how much memory is free: that of this machine and its limits, and that of an accelerator."""
+"""Reads how much memory is free, that of this machine and its limits and that of an accelerator, and how much may be taken.
+
+This file imports no JAX, so that a wrong size is reported before JAX is loaded.
+"""
 
 import math
 import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-import jax
+from typing import TYPE_CHECKING
 
 from unet_jax.errors import UserError
+
+if TYPE_CHECKING:
+    import jax
 
 # The kernels of XLA's CPU reserve up to this many times the bytes that the compiler plans as address space. Most of it is
 # never used, so it counts only against a limit of the address space (`ulimit -v`).
@@ -18,27 +23,40 @@ CGROUPS = Path("/sys/fs/cgroup")
 # The part of the memory that a prediction may take, unless its user gives another.
 PREDICTION_SHARE = 0.25
 # "300MiB", "2 GB", "1.5GiB", "500000".
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(|B|[KMGT]i?B?)", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)\s*(|B|[KMGT]i?B?)", re.IGNORECASE)
+HOW_TO_GIVE = "give a size, such as 300MiB or 2GiB"
 
 
-def to_bytes(text: str) -> int:
+def to_bytes(text: str | int, name: str = "memory ") -> int:
     """Returns the bytes that a text such as "300MiB" names; KB, MB, GB and TB are powers of 1000.
 
     >>> to_bytes("300MiB"), to_bytes("1.5 GB"), to_bytes("4096")
     (314572800, 1500000000, 4096)
 
+    Args:
+      text: the size; a whole number is a number of bytes.
+      name: the beginning of the message, e.g. "--memory=".
+
     Raises:
       UserError: the text names no size, or 0 bytes.
     """
-    found = _SIZE.fullmatch(text.strip())
+    found = _SIZE.fullmatch(str(text).strip())
     size = 0
     if found:
         unit = found[2].upper()
         base = 1024 if "I" in unit else 1000
         size = int(float(found[1]) * base ** " KMGT".index(unit[0] if unit not in ("", "B") else " "))
     if size < 1:
-        raise UserError(f"memory {text!r}: give a size, such as 300MiB or 2GiB")
+        raise UserError(f"{name}{text}: {HOW_TO_GIVE}")
     return size
+
+
+def is_size(text: str) -> bool:
+    """Returns True for a text that `to_bytes` takes."""
+    try:
+        return to_bytes(text) > 0
+    except UserError:
+        return False
 
 
 def to_text(size: float, *, up: bool = False) -> str:
@@ -55,7 +73,7 @@ def to_text(size: float, *, up: bool = False) -> str:
     return f"{math.ceil(size / unit) if up else round(size / unit):d}{name}"
 
 
-def prediction_budget(devices: Sequence[jax.Device]) -> int:
+def prediction_budget(devices: "Sequence[jax.Device]") -> int:
     """Returns the bytes that a prediction may take by default: a quarter of the memory, whatever is free now.
 
     It is the memory of the device or, on a CPU, of this machine, below the limits of its container and its process.
@@ -68,7 +86,7 @@ def prediction_budget(devices: Sequence[jax.Device]) -> int:
     return int(PREDICTION_SHARE * total)
 
 
-def free_device_memory(device: jax.Device) -> float | None:
+def free_device_memory(device: "jax.Device") -> float | None:
     """Returns the free memory of an accelerator, in bytes; None if it is unknown.
 
     Args:

@@ -115,7 +115,7 @@ def _unusable(run: Run, split: str, path: Path) -> str:
 
 
 def _score(run: Run, split: str, title: str) -> None:
-    opened = open_run(run.workdir)
+    opened = open_run(run.workdir, as_started=True)
     dataset = score.open_dataset(opened, run.workdir)
     if dataset.fingerprint != run.facts["fingerprint"]:
         raise UserError(

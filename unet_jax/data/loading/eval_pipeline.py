@@ -1,7 +1,7 @@
 """Makes evaluation batches on the host. Whole images are padded to a few sizes, so that few programs are compiled."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import grain
@@ -15,6 +15,9 @@ from unet_jax.data.padding import padded_size
 from unet_jax.data.store.sources import size_of
 from unet_jax.segmentation import VOID_ID
 
+# The batches that wait until they are needed, and the threads that make them.
+READ_AHEAD = NUM_THREADS = 2
+
 
 def eval_plan(
     source: ExampleSource,
@@ -23,6 +26,8 @@ def eval_plan(
     pad_multiple: int = 64,
     input_size: Callable[[int], int] = lambda n: n,
     multiple: int = 1,
+    most_pixels: float = math.inf,
+    leave_out: Collection[int] = (),
 ) -> list[tuple[tuple[int, int], list[int]]]:
     """Returns the padded size of each batch and the positions of its images in `source`.
 
@@ -35,13 +40,17 @@ def eval_plan(
       pad_multiple: heights and widths are rounded up to a multiple of this.
       input_size: gives the network's input size for a size of its output.
       multiple: the number of rows of a batch is a multiple of this.
+      most_pixels: largest number of padded pixels of a batch; a batch of `multiple` rows may have more.
+      leave_out: the positions of images that are in no batch.
     """
     groups: dict[tuple[int, int], list[int]] = {}
-    for index in range(len(source)):
+    for index in sorted({*range(len(source))} - {*leave_out}):
         groups.setdefault(padded_size(*size_of(source, index), pad_multiple, input_size), []).append(index)
     plan = []
     for size, group in sorted(groups.items()):
-        rows = balanced_batch_size(len(group), batch_size, multiple)
+        fitting = most_pixels // math.prod(size)
+        most_rows = batch_size if fitting >= batch_size else max(int(fitting) // multiple, 1) * multiple
+        rows = balanced_batch_size(len(group), most_rows, multiple)
         group += [-1] * (-len(group) % rows)
         plan += [(size, group[i : i + rows]) for i in range(0, len(group), rows)]
     return plan
@@ -58,9 +67,11 @@ def eval_batches(
     multiple: int = 1,
     process_index: int = 0,
     process_count: int = 1,
-    num_threads: int = 2,
+    num_threads: int = NUM_THREADS,
+    most_pixels: float = math.inf,
+    leave_out: Collection[int] = (),
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yields every image of `source` exactly once and whole, in batches.
+    """Yields every image of `source` exactly once and whole, in batches, but for those that are left out.
 
     Each image is padded to `padded_size` by mirroring, with its first pixel at (`margin`, `margin`). So its surroundings
     depend on that image alone, never on the other images of the batch. Batches of the same padded size have the same number
@@ -78,6 +89,8 @@ def eval_batches(
       process_index: index of this process.
       process_count: number of processes.
       num_threads: number of threads that make batches.
+      most_pixels: see `eval_plan`.
+      leave_out: see `eval_plan`.
 
     Yields:
       Batches as those of `train_pipeline.train_dataset`, without weight. In addition, index int32 `[B]` is the position in
@@ -88,7 +101,15 @@ def eval_batches(
     """
     rows_per_process(batch_size, process_count)
     multiple = math.lcm(multiple, process_count)
-    plan = eval_plan(source, batch_size=batch_size, pad_multiple=pad_multiple, input_size=input_size, multiple=multiple)
+    plan = eval_plan(
+        source,
+        batch_size=batch_size,
+        pad_multiple=pad_multiple,
+        input_size=input_size,
+        multiple=multiple,
+        most_pixels=most_pixels,
+        leave_out=leave_out,
+    )
 
     def load(batch: tuple[tuple[int, int], list[int]]) -> dict[str, np.ndarray]:
         size, indices = batch
@@ -100,7 +121,7 @@ def eval_batches(
         made = [_padded(e or template, size, margin, normalize, filling=e is None) for e in examples]
         return {key: np.stack([m[key] for m in made]) for key in made[0]} | {"index": np.array(indices, np.int32)}
 
-    read_ahead = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2)
+    read_ahead = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=READ_AHEAD)
     return iter(grain.MapDataset.source(plan).map(load).to_iter_dataset(read_ahead))
 
 

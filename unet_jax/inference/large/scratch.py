@@ -57,6 +57,11 @@ class Scratch:
             ) from error
         self.array = np.frombuffer(self._map, dtype).reshape(shape)
 
+    @property
+    def memory(self) -> int:
+        """The bytes of memory that the array takes; 0 if it is in a file."""
+        return self.array.nbytes if self._map is None else 0
+
     def release(self) -> None:
         """Gives the memory back that the parts of the file take which were read or written; they stay in the file."""
         if self._map is not None:

@@ -3,6 +3,7 @@
 This file imports no JAX, so that a wrong size is reported before JAX is loaded.
 """
 
+import ctypes
 import math
 import os
 import re
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 ADDRESS_SPACE = 3.5
 
 CGROUPS = Path("/sys/fs/cgroup")
+# glibc's malloc_trim.
+_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
 # The part of the memory that a prediction may take, unless its user gives another.
 PREDICTION_SHARE = 0.25
 # "300MiB", "2 GB", "1.5GiB", "500000".
@@ -84,6 +87,15 @@ def prediction_budget(devices: "Sequence[jax.Device]") -> int:
     statistics = (devices[0].memory_stats() or {}) if devices[0].platform != "cpu" else {}
     total = float(statistics.get("bytes_limit", 0)) or min(memory_limit(), _address_space_limit())
     return int(PREDICTION_SHARE * total)
+
+
+def return_freed_memory() -> None:
+    """Gives memory that this process has freed back to the system. Without it, freed blocks of a band add up on a CPU.
+
+    Does nothing where the C library is not glibc.
+    """
+    if _TRIM is not None:
+        _TRIM(0)
 
 
 def free_device_memory(device: "jax.Device") -> float | None:

@@ -24,6 +24,7 @@ from unet_jax.models.network import Network
 from unet_jax.models.receptive_field import ReadsWholeMap, trace
 from unet_jax.runtime import compilation_cache, parallel
 from unet_jax.runtime.compile_notice import compile_notice, print_above_bar
+from unet_jax.runtime.memory import return_freed_memory
 from unet_jax.runtime.program_cost import Cost
 
 # The pixels of a band, where the memory allows. More are no faster on a CPU; an accelerator needs more to be busy.
@@ -248,6 +249,8 @@ class Streamed:
             # While the devices compute this band, the next one is read.
             band = read(step + 1) if step + 1 < steps else band
             yield from leave(step, out)
+            del out
+            return_freed_memory()
 
 
 # Cached, so that all predictions with equal networks compile once.

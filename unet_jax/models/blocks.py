@@ -84,7 +84,8 @@ def upsample_bilinear_2x(x: jax.Array) -> jax.Array:
         return x
 
     # A band has a row more above and below; the rows that they give are dropped.
-    return operator(Window(1, 1, scale=2, end=1, fill=None), lambda x: interpolate(x)[:, 2:-2], interpolate, x)
+    window = Window(1, 1, scale=2, end=1, fill=None, each=((1, 0), (0, 1)))
+    return operator(window, lambda x: interpolate(x)[:, 2:-2], interpolate, x)
 
 
 def conv_transpose_2x2(x: jax.Array, kernel: jax.Array) -> jax.Array:

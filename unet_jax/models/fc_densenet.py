@@ -135,7 +135,7 @@ class TransitionUp(nn.Module):
         x, kernel, bias = x.astype(self.dtype), kernel.astype(self.dtype), bias.astype(self.dtype)
         # A band has a row more above; the rows that it gives are dropped.
         y = operator(
-            Window(before=1, scale=2),
+            Window(before=1, scale=2, each=((1, 0), (0, 0))),
             lambda x: conv_transpose_3x3(x, kernel)[:, 2:],
             lambda x: conv_transpose_3x3(x, kernel),
             x,

@@ -11,6 +11,7 @@ from flax import linen as nn
 from unet_jax.checks import choice, number, whole
 from unet_jax.errors import UserError
 from unet_jax.models.operators import crop, is_padded
+from unet_jax.models.receptive_field import ReadsWholeMap, trace
 
 # The largest number of channels of a map, and of layers of a block; more than any machine holds.
 MOST_CHANNELS = 2**16
@@ -99,6 +100,18 @@ class Network(nn.Module):
     def multiple(self) -> int:
         """The step between the sizes that the network works on, in pixels."""
         raise NotImplementedError
+
+    @property
+    def halo(self) -> int | None:
+        """The largest distance from which a pixel's logits read, in pixels, over all its positions in the grid of the pools.
+
+        None for a network with an operation over rows that is not in `operators.py`, such as group or instance
+        normalisation: it reads the whole map.
+        """
+        try:
+            return trace(self).halo
+        except ReadsWholeMap:
+            return None
 
     @property
     def options(self) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class Window:
       scale: see above.
       end: the number of rows below the source that are filled.
       fill: the value of the rows that are filled; None repeats the first and the last row of the source.
+      each: the rows (before, after) that each of the `scale` rows reads by itself; () if each reads all of them.
     """
 
     before: int = 0
@@ -46,6 +47,7 @@ class Window:
     scale: int = 1
     end: int = 0
     fill: float | None = 0.0
+    each: tuple[tuple[int, int], ...] = ()
 
     @property
     def fills(self) -> bool:
@@ -55,6 +57,16 @@ class Window:
     def rows(self, rows: Number) -> Number:
         """Returns the number of rows of the result for a source of `rows` rows."""
         return self.scale * ((rows + self.end - self.after - 1) // self.stride + 1)
+
+    def reads(self, first: int, last: int) -> tuple[int, int]:
+        """Returns the first and the last row of the source that the rows `first` to `last` of the result read.
+
+        >>> Window(after=1, stride=2).reads(3, 4), Window(before=1, after=1, scale=2, each=((1, 0), (0, 1))).reads(6, 6)
+        ((6, 9), (2, 3))
+        """
+        each = self.each or ((self.before, self.after),) * self.scale
+        before, after = each[first % self.scale][0], each[last % self.scale][1]
+        return self.stride * (first // self.scale) - before, self.stride * (last // self.scale) + after
 
 
 class Runner(Protocol):

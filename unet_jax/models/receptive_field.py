@@ -138,9 +138,7 @@ class Graph:
             low, high = rows[number]
             node = self.nodes[number]
             if node.window is not None:
-                window = node.window
-                low = window.stride * (low // window.scale) - window.before
-                high = window.stride * (high // window.scale) + window.after
+                low, high = node.window.reads(low, high)
             for k in frozenset().union(*node.sources):
                 before = rows.get(k, (low, high))
                 rows[k] = min(low, before[0]), max(high, before[1])
@@ -163,6 +161,8 @@ class Graph:
         return -(-most // self.multiple) * self.multiple
 
 
+# Cached, because an operator takes some milliseconds.
+@functools.lru_cache(maxsize=16)
 def trace(network: Any, channels: int = 1) -> Graph:
     """Returns the operators of a network.
 

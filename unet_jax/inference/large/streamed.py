@@ -147,17 +147,18 @@ class Streamed:
 
     def _search(self, fn: Forward, variables: Any, shape: tuple[int, int, int], budget: float, held: float = 0) -> Cut:
         height, width, channels = shape
+        allowed, candidates = budget - held, list(self._candidates(height, width))
         # Bytes for each column: of what stays from band to band, and of each row of a band.
         per_column, per_pixel, smallest = 0.0, 0.0, math.inf
-        for chosen in self._candidates(height, width):
+        for chosen in candidates:
             number = min(len(self._devices), chosen.strips)
-            estimated = number * chosen.width * (per_column + per_pixel * chosen.rows)
-            smallest = min(smallest, estimated or math.inf)
-            if estimated > budget - held:
+            # These two are always compiled, so that the size that is asked for is enough.
+            at_end = chosen in (candidates[0], candidates[-1])
+            if number * chosen.width * (per_column + per_pixel * chosen.rows) > allowed and not at_end:
                 continue
             stream = self._stream(fn, variables, (chosen.rows, chosen.width, channels), number)
             planned = number * _planned(stream)
-            if planned <= budget - held:
+            if planned <= allowed:
                 times = chosen.strips * chosen.width / width * self._steps(chosen.rows, height) * chosen.rows / height
                 if times > MANY_TIMES:
                     print_above_bar(
@@ -165,7 +166,7 @@ class Streamed:
                         f"{chosen.width} columns, which computes {times:.1f} times its pixels; more memory takes less time"
                     )
                 return chosen
-            smallest = min(smallest, planned)
+            smallest = min(smallest, planned if at_end else math.inf)
             per_column = stream.state_bytes() / chosen.width
             per_pixel = (planned / number / chosen.width - per_column) / chosen.rows
         raise too_small(budget, smallest + held, height, width)

@@ -7,13 +7,13 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from unet_jax.analysis.certify import against_torch, counts, deviations, losses, parity, randomness, sizes, wiring
+from unet_jax.analysis.certify import against_torch, counts, deviations, halo, losses, parity, randomness, sizes, wiring
 from unet_jax.analysis.certify.check import Check
 from unet_jax.experiment.build import create_module
 from unet_jax.plotting.text_table import format_table
 from unet_jax.version import __version__
 
-PARTS = (counts, sizes, wiring, randomness, losses, parity)
+PARTS = (counts, sizes, wiring, halo, randomness, losses, parity)
 
 
 @dataclasses.dataclass(frozen=True)

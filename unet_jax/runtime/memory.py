@@ -63,16 +63,18 @@ def is_size(text: str) -> bool:
 
 
 def to_text(size: float, *, up: bool = False) -> str:
-    """Returns a number of bytes in MiB or GiB.
+    """Returns a number of bytes in KiB, MiB or GiB.
 
-    >>> to_text(314572801), to_text(314572801, up=True), to_text(2**31)
-    ('300MiB', '301MiB', '2GiB')
+    >>> to_text(314572801), to_text(314572801, up=True), to_text(2**31), to_text(5000)
+    ('300MiB', '301MiB', '2GiB', '5KiB')
 
     Args:
       size: the bytes.
       up: rounds up, not to the nearest.
     """
-    unit, name = (2**30, "GiB") if size >= 4 * 2**30 or size % 2**30 == 0 else (2**20, "MiB")
+    unit, name = (2**20, "MiB") if size >= 2**20 else (2**10, "KiB")
+    if size >= 4 * 2**30 or (size and size % 2**30 == 0):
+        unit, name = 2**30, "GiB"
     return f"{math.ceil(size / unit) if up else round(size / unit):d}{name}"
 
 

@@ -48,7 +48,7 @@ def eval_plan(
         groups.setdefault(padded_size(*size_of(source, index), pad_multiple, input_size), []).append(index)
     plan = []
     for size, group in sorted(groups.items()):
-        fitting = most_pixels // math.prod(size)
+        fitting = most_pixels / math.prod(size)
         most_rows = batch_size if fitting >= batch_size else max(int(fitting) // multiple, 1) * multiple
         rows = balanced_batch_size(len(group), most_rows, multiple)
         group += [-1] * (-len(group) % rows)
@@ -100,6 +100,8 @@ def eval_batches(
       UserError: the batch size is not a multiple of the number of processes.
     """
     rows_per_process(batch_size, process_count)
+    if len(leave_out) == len(source):
+        return iter(())
     multiple = math.lcm(multiple, process_count)
     plan = eval_plan(
         source,

@@ -75,7 +75,7 @@ def predict_folder(
       show_progress: shows a bar with the time left.
 
     Returns:
-      `num_images` (predicted now), `num_finished` (of this part, finished before), `num_there` (finished now) of `num_all`
+      `num_images` (predicted now), `num_approximate` of them, `num_finished` (of this part, finished before), `num_there` (finished now) of `num_all`
       (of all parts), `num_compiles`, `seconds`, `images_per_s` (as in `evaluate`), and `folders`, the paths of those written.
 
     Raises:
@@ -118,7 +118,11 @@ def predict_folder(
                 targets.setdefault(place, []).extend(names)
             remove_leftovers(targets)
 
-    loop = PredictionLoop(predictor, folder, stamps, begin, batch_size)
+    def note_parts(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+        with report_write_errors():
+            record.add_parts(out, parts)
+
+    loop = PredictionLoop(predictor, folder, stamps, begin, note_parts, batch_size)
     counts = loop.run(part, finished, sizes, show_progress)
     if shard[1] == 1:
         # A part of several leaves them: another one may be writing the page.

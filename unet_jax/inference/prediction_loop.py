@@ -65,6 +65,8 @@ class PredictionLoop:
       folder: writes the results.
       stamps: of the files, by the name of the image, as they were found at the beginning; see `record.stamp`.
       begin: is called once, when the first image is computed and before anything is written.
+      note_parts: is called before the results of an image that is predicted in parts are written, with its name and
+        `Segmenter.parts`.
       batch_size: the largest number of images in a batch.
     """
 
@@ -74,13 +76,16 @@ class PredictionLoop:
         folder: MaskFolder,
         stamps: Mapping[str, Mapping[str, Any]],
         begin: Callable[[], None],
+        note_parts: Callable[[Mapping[str, Sequence[Mapping[str, Any]]]], None],
         batch_size: int,
     ):
         self._predictor = predictor
         self._folder = folder
         self._stamps = stamps
         self._begin = begin
+        self._note_parts = note_parts
         self._begun = False
+        self._num_approximate = 0
         self._batch_size = batch_size
         self._throughput = ThroughputMeter()
 
@@ -96,7 +101,7 @@ class PredictionLoop:
           show_progress: shows a bar with the time left.
 
         Returns:
-          `num_images`, `num_compiles`, `seconds` and `images_per_s`.
+          `num_images`, `num_approximate` (blended tiles), `num_compiles`, `seconds` and `images_per_s`.
 
         Raises:
           UserError: an image does not fit the network or the memory, a file cannot be read or written, or changes meanwhile.
@@ -116,6 +121,7 @@ class PredictionLoop:
             )
         return {
             "num_images": len(left),
+            "num_approximate": self._num_approximate,
             "num_compiles": self._predictor.num_compiled - num_compiled,
         } | self._throughput.read()
 
@@ -132,6 +138,8 @@ class PredictionLoop:
                 predicted = self._predict(arrays, batch.rows)
             self._throughput.tick(len(batch.images), self._predictor.num_compiled == num_compiled)
             self._begin_once()
+            sizes = {image.name: array.shape[:2] for image, array in zip(batch.images, arrays, strict=True)}
+            self._note({name: size for name, size in sizes.items() if name in left})
             return predicted
 
         def write(batch: Batch, arrays: list[np.ndarray], predicted: list[tuple[Band, dict[str, float]]]) -> None:
@@ -174,6 +182,7 @@ class PredictionLoop:
             bands = _naming_each(image.path, bands)
             first = next(bands)
             self._begin_once()
+            self._note({image.name: rows.shape[:2]})
             with self._folder.open(image.name, rows.shape[:2], measures) as result:
 
                 def write(band: Band, *_: None) -> None:
@@ -194,6 +203,19 @@ class PredictionLoop:
         if not self._begun:
             self._begin()
             self._begun = True
+
+    def _note(self, sizes: Mapping[str, Size]) -> None:
+        """Notes those images that were predicted in parts."""
+        known = self._predictor.parts
+        # A quarter turn swaps height and width.
+        parts = {
+            name: [part for part in known if sorted((part["height"], part["width"])) == sorted(size)]
+            for name, size in sizes.items()
+        }
+        parts = {name: of_image for name, of_image in parts.items() if of_image}
+        self._num_approximate += sum(any(part["approximate"] for part in of_image) for of_image in parts.values())
+        if parts:
+            self._note_parts(parts)
 
     def _check_unchanged(self, image: Input) -> None:
         """Raises UserError if the file of an image is not the one that was found at the beginning."""

@@ -1,14 +1,14 @@
 """The record of a prediction in its folder: by it an interrupted prediction goes on, and results of two networks never mix.
 
-`OUT/prediction.json` is written before the first result. It holds the settings (network, weights, mode, what is saved, ...) and,
-for each image, its file with size and time of the last change. A result that lies in the folder is kept only if it was made by
-the same settings from the same file.
+`OUT/prediction.json` is written before the first result. It holds the settings (network, weights, mode, memory, what is saved,
+...) and, for each image, its file with size and time of the last change. A result that lies in the folder is kept only if it was
+made by the same settings from the same file. For each image that was predicted in parts, the record also says in which.
 """
 
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from etils.epath import Path
@@ -35,16 +35,17 @@ class Record:
     Attributes:
       settings: JSON-able values that decide the results.
       images: the `stamp` of each image's file, by the name of its results.
+      parts: how images that did not fit into the memory were predicted, by the name of their results; see `Segmenter.parts`.
     """
 
     settings: Mapping[str, Any]
     images: Mapping[str, Mapping[str, Any]]
+    parts: Mapping[str, Sequence[Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
 
     def content(self) -> bytes:
         """Returns the bytes of the file."""
-        return (
-            json.dumps({"settings": self.settings, "images": self.images}, indent=1, sort_keys=True) + "\n"
-        ).encode()
+        values = {"settings": self.settings, "images": self.images} | ({"parts": self.parts} if self.parts else {})
+        return (json.dumps(values, indent=1, sort_keys=True) + "\n").encode()
 
 
 def settings_of(segmenter: Segmenter, **options: Any) -> dict[str, Any]:
@@ -56,10 +57,23 @@ def settings_of(segmenter: Segmenter, **options: Any) -> dict[str, Any]:
     """
     if isinstance(segmenter, Ensemble):
         networks = [_network(predictor) for predictor in segmenter.predictors]
-        return {"version": __version__, "networks": networks, "views": segmenter.view_set, **options}
+        memory = [predictor.budget for predictor in segmenter.predictors]
+        return {"version": __version__, "networks": networks, "views": segmenter.view_set, "memory": memory, **options}
     if isinstance(segmenter, Predictor):
-        return {"version": __version__, **_network(segmenter), **options}
+        return {"version": __version__, **_network(segmenter), "memory": segmenter.budget, **options}
     raise TypeError(f"{type(segmenter).__name__} has no settings")
+
+
+def memory_of(out: Path) -> int | str:
+    """Returns the bytes that the prediction in a folder may take; "" if there is none, or if they differ between networks.
+
+    Raises:
+      UserError: as `read`.
+    """
+    there = read(out)
+    memory = there.settings.get("memory") if there else None
+    each = memory if isinstance(memory, list) and memory else [memory]
+    return each[0] if type(each[0]) is int and each[0] > 0 and each.count(each[0]) == len(each) else ""
 
 
 def _network(predictor: Predictor) -> dict[str, Any]:
@@ -164,13 +178,36 @@ def write(out: Path, record: Record) -> None:
             return
         there = read(out)
         if there is None or there.settings != record.settings:
-            raise UserError(f"--out={out}: another prediction has begun to write there; write to another folder")
+            raise UserError(
+                f"--out={out}: another prediction has begun to write there"
+                + (
+                    ", with other memory; start this one again, or give all of them the same --memory"
+                    if there and {**there.settings, "memory": 0} == {**record.settings, "memory": 0}
+                    else "; write to another folder"
+                )
+            )
     elif there.settings != record.settings:
         paths.write_whole(path, record.content())
         return
     # Another process may add its images at the same time, so it is read again until these are in it.
     while there is not None and not there.images.items() >= record.images.items():
-        paths.write_whole(path, Record(record.settings, {**there.images, **record.images}).content())
+        paths.write_whole(path, Record(record.settings, {**there.images, **record.images}, there.parts).content())
+        there = read(out)
+
+
+def add_parts(out: Path, parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Adds to the record in a folder how images are predicted.
+
+    Args:
+      out: the folder of the results.
+      parts: see `Record`.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    there = read(out)
+    while there is not None and not there.parts.items() >= parts.items():
+        paths.write_whole(out / NAME, Record(there.settings, there.images, {**there.parts, **parts}).content())
         there = read(out)
 
 
@@ -185,10 +222,10 @@ def read(out: Path) -> Record | None:
         value = json_file.read_object(out / NAME, remedy)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    settings, images = value.get("settings"), value.get("images")
-    if not isinstance(settings, dict) or not isinstance(images, dict):
+    settings, images, parts = value.get("settings"), value.get("images"), value.get("parts", {})
+    if not all(isinstance(each, dict) for each in (settings, images, parts)):
         raise UserError(f"{out / NAME} is no record of a prediction; {remedy}")
-    return Record(settings, images)
+    return Record(settings, images, parts)
 
 
 def _remedy(overwrite: bool) -> str:

@@ -8,6 +8,7 @@ import jax
 from etils.epath import Path
 
 from unet_jax.errors import UserError
+from unet_jax.inference import record
 from unet_jax.inference.folder import predict_folder
 from unet_jax.inference.outputs import DEFAULT, UNCERTAINTY, Choice
 from unet_jax.inference.uncertainty import ONE_MEMBER
@@ -46,7 +47,8 @@ def predict_images(
       shard: (i, n) predicts the i-th of n parts; see `predict_folder`.
       flag: the name of `model` in messages.
       devices: to run on; all local ones by default.
-      **chosen: checkpoint, mode, level, weights, views, force_views and memory; see `load.load_predictor`.
+      **chosen: checkpoint, mode, level, weights, views, force_views and memory; see `load.load_predictor`. By default, the
+        memory is that of the prediction that is in `out`.
 
     Returns:
       The result of `predict_folder`.
@@ -60,6 +62,9 @@ def predict_images(
             "process its part of the images, with --nomultiprocess --shard=I/N"
         )
     choice = Choice(tuple(save), mask_format, probability_format)
+    if not chosen.get("memory") and not overwrite:
+        # A prediction that was interrupted on another machine goes on as it began.
+        chosen["memory"] = record.memory_of(expand(out, "--out"))
     models = [model] if isinstance(model, str | os.PathLike) else list(model)
     opened = open_models(models, flag=flag, devices=devices, **chosen)
     run, several = opened.runs[0], len(opened.runs) > 1
@@ -96,6 +101,9 @@ def _print_result(result: Mapping[str, Any], network: str, page: Path) -> None:
         )
         for path in result["folders"]:
             print(f"  {path}")
+    if result["num_approximate"]:
+        noun = "image" if result["num_approximate"] == 1 else "images"
+        print(f"approximate, in blended tiles: {result['num_approximate']} {noun}")
     if result["num_finished"]:
         print(f"images whose results were there already: {result['num_finished']}")
     if result["num_there"] < result["num_all"]:

@@ -145,6 +145,8 @@ def _print_scores(opened: Opened, summary: dict, about: Mapping[str, Any], resul
     title = f"{about['split']}, {opened.describe().removeprefix('the ')}, {predictor.mode}"
     if predictor.level:
         title += f", level {predictor.level}"
+    if any(part["approximate"] for part in about.get("parts", ())):
+        title += ", approximate"
     print(f"\n{title}")
     print(report.table(summary, predictor.class_names, predictor.report_classes))
     if "uncertainty" in about:
@@ -212,6 +214,10 @@ def write_scores(
         ]
     if opened.views:
         about["views"] = opened.views
+    # Of all processes, each of which has predicted its images.
+    parts = [part for of_process in processes.gather(opened.segmenter.parts) for part in of_process]
+    if parts := [part for number, part in enumerate(parts) if part not in parts[:number]]:
+        about["parts"] = parts
     about["fingerprint"] = dataset.fingerprint
     if uncertainty:
         about["uncertainty"] = failures.describe_failures(rows)
@@ -232,6 +238,7 @@ def write_scores(
 def _about(run: Run) -> dict[str, Any]:
     """Returns which network of a run was scored."""
     about: dict[str, Any] = {"step": run.step, "mode": run.predictor.mode, "level": run.predictor.level}
+    about["memory"] = run.predictor.budget
     if run.config.optim.ema_decay:
         about["weights"] = run.weights
     return about | {"checkpoint_sha256": run.checkpoint_sha256}

@@ -79,16 +79,19 @@ def to_text(size: float, *, up: bool = False) -> str:
 
 
 def prediction_budget(devices: "Sequence[jax.Device]") -> int:
-    """Returns the bytes that a prediction may take by default: a quarter of the memory, whatever is free now.
+    """Returns the bytes that a prediction may take by default: about a quarter of the memory, whatever is free now.
 
-    It is the memory of the device or, on a CPU, of this machine, below the limits of its container and its process.
+    The memory is that of the device or, on a CPU, of this machine, below the limits of its container and its process. The result
+    is rounded down to four binary digits, because machines of one kind differ by some megabytes.
 
     Args:
       devices: that the prediction runs on.
     """
     statistics = (devices[0].memory_stats() or {}) if devices[0].platform != "cpu" else {}
     total = float(statistics.get("bytes_limit", 0)) or min(memory_limit(), _address_space_limit())
-    return int(PREDICTION_SHARE * total)
+    size = int(PREDICTION_SHARE * total)
+    step = 2 ** max(size.bit_length() - 4, 0)
+    return size // step * step
 
 
 def return_freed_memory() -> None:

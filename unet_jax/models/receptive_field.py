@@ -190,9 +190,12 @@ def trace(network: Any, channels: int = 1) -> Graph:
     for number, window in enumerate(recorder.windows):
         nodes.append(_node(window, sources[number], nodes))
     multiple = math.lcm(network.multiple, *(node.rate.denominator for node in nodes))
-    return Graph(
-        tuple(nodes), tuple(heads), (size - network.output_size(size)) // 2, multiple, recorder.bytes / size**2
-    )
+    offset = (size - network.output_size(size)) // 2
+    graph = Graph(tuple(nodes), tuple(heads), offset, multiple, recorder.bytes / size**2)
+    for head in graph.heads:
+        # It refuses maps that are combined without a join and that no other operator reads.
+        graph.delay(head)
+    return graph
 
 
 class _Recorder:

@@ -15,7 +15,8 @@ from unet_jax.inference.predictor import Predictor
 from unet_jax.segmentation import to_masks
 
 NAMES = ("a", "b", "c")
-UNET_PP = {"widths": (2, 3, 4), "deep_supervision": True, "norm": "batch", "activation": "sigmoid"}
+# Pairs, which can be cached.
+UNET_PP = (("widths", (2, 3, 4)), ("deep_supervision", True), ("norm", "batch"), ("activation", "sigmoid"))
 MUCH = 2**40
 SIZE = (37, 301)
 # The bytes of its probabilities, which `predict` keeps.
@@ -35,7 +36,7 @@ def draw(height, width, channels=1, dtype="uint8", seed=0):
 
 
 @functools.cache
-def make(memory, devices=1, network="unet_pp", channels=1, options=tuple(UNET_PP.items()), **fields):
+def make(memory, devices=1, network="unet_pp", channels=1, options=UNET_PP, **fields):
     module, variables = trained(network, channels, **dict(options))
     fields = {"pad_multiple": 4, "channels": channels} | fields
     return Predictor(module, variables, NAMES, memory=memory, devices=jax.local_devices()[:devices], **fields)

@@ -30,7 +30,7 @@ def test_every_network_is_the_published_one(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     written = json.loads(out.read_text())
-    assert len(written["checks"]) >= 85
+    assert len(written["checks"]) >= 108
     assert all(check["passed"] and check["source"] for check in written["checks"])
     assert done.stdout.count("PASS  ") == len(written["checks"])
     # Each network has every kind of check.
@@ -38,6 +38,8 @@ def test_every_network_is_the_published_one(tmp_path):
         claims = " ".join(check["claim"] for check in written["checks"] if check["network"].startswith(network))
         kinds = ("parameters", "pixels", "reads", "kernels", "dropout", "NumPy")
         assert all(kind in claims for kind in kinds), network
+    for network in ("U-Net", "U-Net++", "FCN-32s", "FCN-16s", "FCN-8s", "FC-DenseNet"):
+        assert any("halo" in check["claim"] for check in written["checks"] if check["network"] == network), network
     # The deviations of the config given.
     assert any("norm='batch'" in line for line in written["config"])
     assert all(line in done.stdout for line in written["deviations"])

@@ -6,8 +6,8 @@
     unet-jax certify --against=torch
 
 For U-Net, U-Net++, FCN and FC-DenseNet it checks parameter counts, sizes, which node reads which (found by raising each
-node's output), initial weights, what dropout drops, and logits compared with a plain NumPy network in float64. For
-U-Net and U-Net++ it also checks the losses. The last lines list how each option changes the published networks. With
+node's output), the distance from which a pixel's logits read (found by raising rows of the image), initial weights, what
+dropout drops, and logits compared with a plain NumPy network in float64. For U-Net and U-Net++ it also checks the losses. The last lines list how each option changes the published networks. With
 --config, the first lines list which of these changes the network of that config has. --against=torch (extra torch) also
 compares U-Net and U-Net++ with PyTorch in float64: logits, every gradient, and ten steps of Adam.
 

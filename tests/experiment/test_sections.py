@@ -126,6 +126,8 @@ def test_every_whole_number_is_tested():
         ("train.num_epochs", -1.0),
         ("eval.weights", "both"),
         ("eval.mode", "slow"),
+        ("eval.memory", "much"),
+        ("eval.memory", 2**30),
         ("eval.classes", (3,)),
         ("data.patch", (32,)),
         ("data.patch", (32, 0)),

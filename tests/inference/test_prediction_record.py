@@ -1,10 +1,14 @@
 """The record of a prediction, when several processes write it."""
 
+import jax
 import pytest
 from etils.epath import Path
+from helpers.grey_images import write_grey
+from helpers.known_network import predictor
 
 from unet_jax.errors import UserError
 from unet_jax.inference import record
+from unet_jax.inference.folder import predict_folder
 from unet_jax.inference.record import Record
 
 FIRST = Record({"mode": "fast"}, {"a": {"bytes": 1}})
@@ -52,3 +56,45 @@ def test_what_is_no_record_is_refused(tmp_path):
         (tmp_path / record.NAME).write_text(text)
         with pytest.raises(UserError, match=r"prediction\.json .*write to another folder"):
             record.read(Path(tmp_path))
+
+
+def test_parts_of_images_are_added(tmp_path):
+    out, part = Path(tmp_path), {"tile": 64, "approximate": True}
+    record.write(out, FIRST)
+    record.add_parts(out, {"a": [part]})
+    record.add_parts(out, {"b": [part]})
+    # They stay when a prediction with the same settings begins.
+    record.write(out, Record(FIRST.settings, {"b": {"bytes": 2}}))
+    assert record.read(out).parts == {"a": [part], "b": [part]}
+    assert set(record.read(out).images) == {"a", "b"}
+
+
+def test_predictions_of_other_memory_that_begin_at_once(tmp_path, monkeypatch):
+    out = Path(tmp_path)
+    create, read = record.paths.create_whole, record.read
+    first, second = (Record({"memory": memory}, {}) for memory in (5, 6))
+    monkeypatch.setattr(record.paths, "create_whole", lambda path, _: create(path, first.content()) and False)
+    with pytest.raises(UserError, match="other memory; start this one again, or give all of them the same --memory"):
+        record.write(out, second)
+    assert read(out) == first
+
+
+@pytest.mark.parametrize(
+    ("memory", "expected"), [(5, 5), ([5, 5], 5), ([5, 6], ""), ([], ""), (0, ""), ("5", ""), (True, ""), (None, "")]
+)
+def test_memory_of_a_record(tmp_path, memory, expected):
+    assert record.memory_of(Path(tmp_path)) == ""
+    record.write(Path(tmp_path), Record({"memory": memory}, {}))
+    assert record.memory_of(Path(tmp_path)) == expected
+
+
+def test_an_approximate_image_is_counted(tmp_path):
+    write_grey(tmp_path / "images/a.png", (90, 80), 100)
+    write_grey(tmp_path / "images/b.png", (8, 8), 100)
+    # A network that does not say on which sizes it works is blended.
+    info = predict_folder(
+        predictor(memory="100KiB", devices=jax.local_devices()[:1]), tmp_path / "images", tmp_path / "out"
+    )
+    assert (info["num_images"], info["num_approximate"]) == (2, 1)
+    ((part,),) = record.read(Path(tmp_path / "out")).parts.values()
+    assert (part["height"], part["width"], part["tile"], part["approximate"]) == (90, 80, 64, True)

@@ -50,6 +50,11 @@ def test_a_wrong_value_is_found_at_once(program, flags, change, tmp_path):
         (["eval", "--workdir=X", "--save=ids"], ["--save is for the prediction of files", "--images"]),
         (["eval", "--workdir=X", "--images=x", "--out=y", "--shard=0.5"], ["--shard=0.5: ", "3/8"]),
         (["predict", "--model=electrodes", "x.png", "--out=y", "--shard=8"], ["--shard=8: ", "$SLURM_ARRAY_TASK_ID/8"]),
+        (
+            ["predict", "--model=electrodes", "x.png", "--out=y", "--memory=much"],
+            ["--memory=much: give a size", "2GiB"],
+        ),
+        (["eval", "--workdir=X", "--memory=0"], ["--memory=0: give a size", "300MiB"]),
         (["prune", "--workdir=no/run"], ["--workdir=no/run ", "config.json"]),
         (["skips", "--workdir=no/run"], ["--workdir=no/run ", "config.json"]),
         (["gradients", "--workdir=no/run"], ["--workdir=no/run ", "config.json"]),

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from unet_jax.errors import UserError
 from unet_jax.runtime import memory
 
 
@@ -45,3 +46,21 @@ def test_an_accelerator_says_what_it_has():
     device = SimpleNamespace(memory_stats=lambda: {"bytes_limit": 100, "bytes_in_use": 30})
     assert memory.free_device_memory(device) == 70
     assert memory.free_device_memory(SimpleNamespace(memory_stats=lambda: None)) is None
+
+
+def test_the_default_of_a_prediction_is_the_same_on_machines_of_one_kind(cgroups):
+    cpu = [SimpleNamespace(platform="cpu")]
+    budgets = []
+    for limit in (100000, 99000):
+        (cgroups / "memory.max").write_text(f"{limit}\n")
+        budgets.append(memory.prediction_budget(cpu))
+    assert budgets == [24576, 24576]
+    gpu = SimpleNamespace(platform="gpu", memory_stats=lambda: {"bytes_limit": 2**20})
+    assert memory.prediction_budget([gpu]) == 2**18
+
+
+@pytest.mark.parametrize("text", ["", "much", "0", "-1", "1.5.2GiB", "2 PiB", "9" * 400])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(UserError, match=r"^--memory=.*: give a size, such as 300MiB or 2GiB$"):
+        memory.to_bytes(text, "--memory=")
+    assert not memory.is_size(text)

@@ -223,7 +223,7 @@ def read(out: Path) -> Record | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     settings, images, parts = value.get("settings"), value.get("images"), value.get("parts", {})
-    if not all(isinstance(each, dict) for each in (settings, images, parts)):
+    if not isinstance(settings, dict) or not isinstance(images, dict) or not isinstance(parts, dict):
         raise UserError(f"{out / NAME} is no record of a prediction; {remedy}")
     return Record(settings, images, parts)
 

@@ -93,7 +93,8 @@ class Blended:
         lost = height - self._network.output_size(height)
         rows, columns = height - lost, width - lost
         of_tile = [self._tile_size(side, size) for size in (rows, columns)]
-        tops, lefts = (_starts(size, tile) for size, tile in zip((rows, columns), of_tile, strict=True))
+        step = self._step()
+        tops, lefts = (_starts(size, tile, step) for size, tile in zip((rows, columns), of_tile, strict=True))
         weights = gaussian(of_tile[0])[:, None] * gaussian(of_tile[1])
         key = fn, budget
         if key not in self._programs:
@@ -126,6 +127,13 @@ class Blended:
             return size
         return self._network.output_size(self._network.input_size(side))
 
+    def _step(self) -> int:
+        try:
+            return self._network.multiple
+        except NotImplementedError:
+            # A network of a user may not say on which sizes it works.
+            return 1
+
     def _tell(self, height: int, width: int, tile: Sequence[int]) -> None:
         if not self._told:
             print_above_bar(
@@ -150,11 +158,14 @@ def gaussian(size: int) -> np.ndarray:
     return np.maximum(np.exp(-0.5 * (position / SIGMA) ** 2), LEAST_WEIGHT).astype(np.float32)
 
 
-def _starts(size: int, tile: int) -> list[int]:
+def _starts(size: int, tile: int, step: int) -> list[int]:
     """Returns the first pixels of tiles that overlap by about half.
 
-    >>> _starts(100, 40)
-    [0, 20, 40, 60]
+    Tiles start at multiples of `step`, so that each is pooled as the whole image is.
+
+    >>> _starts(100, 40, 1), _starts(100, 40, 8)
+    ([0, 20, 40, 60], [0, 16, 40, 60])
     """
     count = 1 + max(math.ceil((size - tile) / max(tile // 2, 1)), 0)
-    return [round(i * (size - tile) / max(count - 1, 1)) for i in range(count)]
+    inner = {round(i * (size - tile) / (count - 1)) // step * step for i in range(count - 1)}
+    return sorted(inner | {max(size - tile, 0)})

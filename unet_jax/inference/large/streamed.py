@@ -180,7 +180,10 @@ class Streamed:
         multiple, number = self._graph.multiple, len(self._devices)
         strips = 1
         # A strip for each device, unless the strips would share more than they have of their own.
-        while strips < number and strip_width(width, strips + 1, self._graph) * (strips + 1) <= 2 * width:
+        while strips < number:
+            of_strip = strip_width(width, strips + 1, self._graph)
+            if of_strip == width or of_strip * (strips + 1) > 2 * width:
+                break
             strips += 1
         seen = set()
         while strips == 1 or strip_width(width, strips, self._graph) < width:

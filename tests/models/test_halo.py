@@ -1,6 +1,8 @@
 """Where a network reads from is found from its operators; the certificate proves it (analysis/test_certify_halo.py)."""
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import linen as nn
 
@@ -29,8 +31,19 @@ class OneConv(Network):
                 y = nn.Conv(2, (3, 3))(y)
             case "mean":
                 y = y - y.mean((1, 2), keepdims=True)
-            case "flip":
-                y = y[:, ::-1]
+            case "shift":
+                y = jax.lax.pad(y, 0.0, [(0, 0, 0), (1, -1, 0), (0, 0, 0), (0, 0, 0)])
+            case "scan":
+                by_row = y.transpose(1, 0, 2, 3)
+                y = jax.lax.scan(lambda total, row: (total + row, total), by_row[0], by_row)[1].transpose(1, 0, 2, 3)
+            case "reduce":
+                y = y + jax.lax.reduce(y, 0.0, jax.lax.add, (1, 2))[:, None, None]
+            case "columns":
+                y = y + y.sum(-1).max(-1)[..., None, None]
+            case "row numbers":
+                y = y + jnp.arange(y.shape[1]).reshape(1, -1, 1, 1)
+            case "constant rows":
+                y = y + np.linspace(0, 1, y.shape[1], dtype=np.float32).reshape(1, -1, 1, 1)
             case "join":
                 x, y = join([x, y])
                 y = jnp.concatenate([x, y], -1)
@@ -59,7 +72,12 @@ def test_the_halo_of_published_networks():
         ("join", 2),
         ("plain convolution", None),
         ("mean", None),
-        ("flip", None),
+        ("shift", None),
+        ("scan", None),
+        ("reduce", None),
+        ("columns", None),
+        ("row numbers", None),
+        ("constant rows", None),
         ("no join", None),
     ],
 )

@@ -1,7 +1,7 @@
 """Operators that read neighbouring rows: which rows, and how they run on a band of rows instead of a whole map.
 
 A network that is built of these operators can be run band by band on an image that does not fit into the memory
-(`inference/stream.py`), and the distance from which its logits read is known (`models/receptive_field.py`). So every operator
+(`inference/large/stream.py`), and the distance from which its logits read is known (`models/receptive_field.py`). So every operator
 of a network that reads more than one row is declared here by its `Window`, and maps that are concatenated or added go
 through `join`. Everything else in a network acts on each pixel by itself.
 

@@ -3,7 +3,7 @@
 It is found from the network's own `__call__`. The network is traced once, without computing anything, and every operator
 (`operators.py`) becomes one equation of the traced program. What lies between two operators must act on each pixel by itself.
 So the rows that a row of the logits reads follow from the windows of the operators alone. A network that has another operation
-over rows, such as group or instance normalisation, reads the whole map.
+over rows, such as group or instance normalisation, reads the whole map. So does one that uses the numbers of the rows.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from unet_jax.models.operators import Map, Window, crop, run_operators
 # The number of the image among the sources of an operator.
 IMAGE = -1
 # In the traced program an operator is a function of this name and its number.
-_PREFIX = "rows_"
+_PREFIX = "unet_jax_operator_"
 # Operations that act on each pixel by itself.
 _POINTWISE = frozenset(
     [
@@ -33,7 +33,6 @@ _POINTWISE = frozenset(
         "clamp",
         "convert_element_type",
         "copy",
-        "copy_p",
         "cos",
         "div",
         "eq",
@@ -76,12 +75,32 @@ _POINTWISE = frozenset(
 )
 # The same, if their axis is that of the channels.
 _OVER_CHANNELS = frozenset(
-    ["argmax", "argmin", "cumsum", "reduce_max", "reduce_min", "reduce_prod", "reduce_sum", "reduce_and", "reduce_or"]
+    ["argmax", "argmin", "reduce_max", "reduce_min", "reduce_prod", "reduce_sum", "reduce_and", "reduce_or"]
 )
+# Operations that call a program on their operands as they are. A scan is not one of them: it passes values from row to row.
+_CALLS = frozenset(
+    [
+        "checkpoint",
+        "closed_call",
+        "core_call",
+        "custom_jvp_call",
+        "custom_vjp_call",
+        "custom_vjp_call_jaxpr",
+        "jit",
+        "pjit",
+        "remat2",
+    ]
+)
+# The axes before the channels, and the order (batch, channels, rows, columns) of the axes of `[B, H, W, C]`.
+_PIXELS = (0, 1, 2)
+_NHWC = (0, 3, 1, 2)
 
 
 class ReadsWholeMap(Exception):
-    """Reports that a network has an operation over rows that is no operator of `operators.py`."""
+    """Reports that a network cannot be run on parts of a map.
+
+    It has an operation over rows that is no operator of `operators.py`, or values that depend on the number of a row.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +180,7 @@ class Graph:
         return -(-most // self.multiple) * self.multiple
 
 
-# Cached, because an operator takes some milliseconds.
+# Cached, because a deep encoder takes seconds.
 @functools.lru_cache(maxsize=16)
 def trace(network: Any, channels: int = 1) -> Graph:
     """Returns the operators of a network.
@@ -239,9 +258,11 @@ def _follow(program: Any, arguments: Sequence[frozenset[int]], sources: dict) ->
       sources: gets those of each map that a node reads, by the number of the node.
 
     Raises:
-      ReadsWholeMap: an equation between two operators does not act on each pixel by itself.
+      ReadsWholeMap: an equation between two operators does not act on each pixel by itself, or alike on each.
     """
     of = dict(zip(program.invars, arguments, strict=True))
+    if any(x.aval.size > 1 for x in program.constvars):
+        raise ReadsWholeMap("a constant array may differ from row to row")
     for equation in program.eqns:
         # A literal cannot be a key.
         read = [frozenset() if isinstance(x, Literal) else of.get(x, frozenset()) for x in equation.invars]
@@ -251,11 +272,13 @@ def _follow(program: Any, arguments: Sequence[frozenset[int]], sources: dict) ->
             # The kernel that a convolution reads is no map.
             sources[number] = tuple(maps for maps in read if maps)
             results = [frozenset({number})] * len(equation.outvars)
-        elif len(inner) == 1 and len(inner[0].invars) == len(read):
+        elif equation.primitive.name in _CALLS and len(inner) == 1 and len(inner[0].invars) == len(read):
             results = _follow(inner[0], read, sources)
         else:
             results = [frozenset[int]().union(*read)] * len(equation.outvars)
-            if results[0] and not (equation.primitive.name in _POINTWISE or _keeps_pixels(equation)):
+            is_local = equation.primitive.name in _POINTWISE or _keeps_pixels(equation)
+            # Numbers of rows: in a band they are not those of the image.
+            if equation.primitive.name == "iota" or (results[0] and not is_local):
                 raise ReadsWholeMap(equation.primitive.name)
         of |= zip(equation.outvars, results, strict=True)
     return [frozenset() if isinstance(x, Literal) else of.get(x, frozenset()) for x in program.outvars]
@@ -272,22 +295,34 @@ def _programs(equation: Any) -> Iterator[Any]:
 
 def _keeps_pixels(equation: Any) -> bool:
     """Returns True for an equation over the channels alone; `[B, H, W, C]` is its first operand."""
+    if not equation.invars:
+        return False
     params, source, result = equation.params, equation.invars[0].aval.shape, equation.outvars[0].aval.shape
-    channels = len(source) - 1
     name = equation.primitive.name
+    if len(source) < 3 or source[:3] != result[:3]:
+        return False
+    if name in ("reshape", "squeeze", "expand_dims", "slice"):
+        return True
+    if name == "broadcast_in_dim":
+        return tuple(params["broadcast_dimensions"][:3]) == _PIXELS
+    if name == "pad":
+        return all(tuple(ends) == (0, 0, 0) for ends in params["padding_config"][:3])
+    channels = len(source) - 1
+    if channels < 3:
+        return False
     if name in _OVER_CHANNELS:
         return tuple(params["axes"]) == (channels,)
-    if name in ("reshape", "squeeze", "expand_dims", "slice", "pad", "broadcast_in_dim"):
-        return source[:3] == result[:3] and len(source) >= 3
     if name == "concatenate":
         return params["dimension"] == channels
     if name == "dot_general":
         ((left, right), batch) = params["dimension_numbers"]
-        return tuple(left) == (channels,) and tuple(right) == (0,) and not any(batch)
+        is_matrix = len(equation.invars[1].aval.shape) == 2
+        return is_matrix and tuple(left) == (channels,) and tuple(right) == (0,) and not any(batch)
     if name == "conv_general_dilated":
-        kernel = equation.invars[1].aval.shape
-        spatial = params["dimension_numbers"].rhs_spec[2:]
-        return all(kernel[axis] == 1 for axis in spatial) and set(params["window_strides"]) == {1}
+        kernel, axes = equation.invars[1].aval.shape, params["dimension_numbers"]
+        plain = {*params["window_strides"], *params["lhs_dilation"]} == {1}
+        padded = any(any(ends) for ends in params["padding"])
+        return tuple(axes.lhs_spec) == _NHWC and {kernel[k] for k in axes.rhs_spec[2:]} == {1} and plain and not padded
     return False
 
 

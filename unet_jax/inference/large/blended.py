@@ -138,8 +138,8 @@ class Blended:
         if not self._told:
             print_above_bar(
                 f"note: an image of {height} x {width} pixels is predicted in tiles of {tile[0]} x {tile[1]} that are blended: "
-                "the network's normalisation reads the whole map, so the probabilities are approximate. More memory predicts "
-                "the image as a whole"
+                "the network reads the whole map, or has operators that are not declared, so the probabilities are approximate. "
+                "More memory predicts the image as a whole"
             )
         self._told = True
 

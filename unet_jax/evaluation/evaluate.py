@@ -120,12 +120,12 @@ def evaluate(
         table["height"][index], table["width"][index] = batch.size.T
         table["seen"][index] += 1
         if on_image is not None:
-            for row, (height, width) in enumerate(batch.size):
-                masks, ids = (counts[name][row, :height, :width] for name in ("masks", "ids"))
-                on_image(recorder.id(int(index[row])), masks, ids)
+            _pass_on(batch, recorder, on_image)
         num_compiles += batch.num_compiles
         throughput.tick(len(index), batch.num_compiles == 0)
         progress(len(index))
+        # Masks of a large image would stay until the next one is predicted.
+        del batch, counts
     table = (all_reduce or _sum_over_processes)(table)
     recorder.gather()
     if (table["seen"] != 1).any():
@@ -133,6 +133,12 @@ def evaluate(
     summary = metrics.summarize(table, predictor.class_names, predictor.report_classes)
     summary |= {"num_images": num_images, "num_compiles": num_compiles, **throughput.read()}
     return summary, _rows(table, predictor, [recorder.id(i) for i in range(num_images)])
+
+
+def _pass_on(batch: _Counted, recorder: "_IdRecorder", on_image: Callable[[str, np.ndarray, np.ndarray], None]) -> None:
+    for row, (height, width) in enumerate(batch.size):
+        masks, ids = (batch.counts[name][row, :height, :width] for name in ("masks", "ids"))
+        on_image(recorder.id(int(batch.index[row])), masks, ids)
 
 
 def _in_batches(
@@ -212,12 +218,12 @@ def _in_bands(predictor: Predictor, source: "_IdRecorder", index: int, with_mask
     """
     example, num_compiled = source[index], predictor.num_compiled
     image, mask = np.asarray(example["image"]), np.asarray(example["mask"])
-    _check(image[None], mask[None], predictor)
+    _check(image[None], mask[None, :1], predictor)
     predicted = _Predicted(mask.shape[:2], len(predictor.class_names)) if with_masks else None
     held += image.nbytes + mask.nbytes + (predicted.memory if predicted else 0)
     try:
         bands = predictor.in_bands(forward_masks, ArrayRows(image), held)
-        counts = _count_bands(((start, *band) for start, band in bands), mask, predicted)
+        counts = _count_bands(predictor, ((start, *band) for start, band in bands), image, mask, predicted)
     except OutOfMemory as error:
         raise OutOfMemory(f"image {source.id(index)}: {error}") from error
     return _Counted(np.array([index]), np.array([mask.shape[:2]]), counts, predictor.num_compiled - num_compiled)
@@ -251,18 +257,28 @@ class _Predicted:
 
 
 def _count_bands(
-    bands: Iterable[tuple[int, np.ndarray, np.ndarray]], mask: np.ndarray, predicted: _Predicted | None
+    predictor: Segmenter,
+    bands: Iterable[tuple[int, np.ndarray, np.ndarray]],
+    image: np.ndarray,
+    mask: np.ndarray,
+    predicted: _Predicted | None,
 ) -> dict[str, np.ndarray]:
     """Returns what `count_pixels` returns for an image, or with `predicted` what `count_and_predict` does.
 
     Args:
+      predictor: what has predicted the image.
       bands: the first row, masks `[b, W, K]` and ids `[b, W]` of each.
+      image: the image, `[H, W, C]`.
       mask: the truth, `[H, W]` or `[H, W, K]`.
       predicted: collects masks and ids.
+
+    Raises:
+      UserError: the mask does not fit the network.
     """
     totals: dict[str, Any] = dict.fromkeys(metrics.COUNTS, 0)
     for start, masks, ids in bands:
         truth = mask[None, start : start + len(ids)]
+        _check(image[None], truth, predictor)
         counted = metrics.counts(masks[None], truth, np.ones(truth.shape[:3], bool))
         # An image may have more pixels than int32 holds.
         totals = {name: total + np.asarray(counted[name], np.int64) for name, total in totals.items()}
@@ -283,7 +299,7 @@ def _one_by_one(
     for index in range(process_index, len(source), process_count):
         example = source[index]
         image, mask = np.asarray(example["image"]), np.asarray(example["mask"])
-        _check(image[None], mask[None], predictor)
+        _check(image[None], mask[None, :1], predictor)
         num_compiled, measured = predictor.num_compiled, {}
         bands: Iterable[tuple[int, np.ndarray, np.ndarray]]
         if on_uncertainty is None:
@@ -298,7 +314,7 @@ def _one_by_one(
             measured = {name: np.array([getattr(uncertainty, name)]) for name in MEASURES}
             on_uncertainty(source.id(index), uncertainty)
         predicted = _Predicted(mask.shape[:2], len(predictor.class_names)) if with_masks else None
-        counts = _count_bands(bands, mask, predicted) | measured
+        counts = _count_bands(predictor, bands, image, mask, predicted) | measured
         yield _Counted(np.array([index]), np.array([mask.shape[:2]]), counts, predictor.num_compiled - num_compiled)
 
 

@@ -141,7 +141,13 @@ def load_predictor(
       UserError: no such run, shipped network, checkpoint, mode, level, weights or views; `memory` is no size; the checkpoint is
         damaged; a network was not trained on the views; or the networks do not fit together.
     """
-    options: dict[str, Any] = {"checkpoint": checkpoint, "level": level, "weights": weights, "memory": memory, "devices": devices}
+    options: dict[str, Any] = {
+        "checkpoint": checkpoint,
+        "level": level,
+        "weights": weights,
+        "memory": memory,
+        "devices": devices,
+    }
     models = [model] if isinstance(model, str | os.PathLike) else list(model)
     return open_models(models, mode=mode, views=views, force_views=force_views, flag="model", **options).segmenter
 

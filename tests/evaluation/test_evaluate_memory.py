@@ -101,6 +101,19 @@ def test_batches_stay_within_the_memory():
     assert rows(8 * 64**2, leave_out=[0, 3]) == [8]
 
 
+def test_fewer_images_share_a_batch(made, monkeypatch):
+    batches, run = [], Predictor.run
+    monkeypatch.setattr(
+        Predictor, "run", lambda self, fn, batch, *a: batches.append(batch["image"].shape) or run(self, fn, batch, *a)
+    )
+    small = [made[2] | {"id": id_} for id_ in ("a", "b", "c")]
+    # A row of a batch takes 53 bytes for each of 32 x 32 pixels, and a batch may take a quarter.
+    predictor = network(2 * 4 * 53 * 32 * 32)
+    assert len(scored(predictor, small)[1]) == 3
+    assert batches == [(2, 32, 32, 1)] * 2
+    assert predictor.parts == []
+
+
 def test_too_little_memory_is_one_line_that_says_what_is_enough(made):
     with pytest.raises(
         OutOfMemory, match=r"^image x0: memory 9KiB: .* 160 x 144 pixels, .* takes \d+KiB; give at least"

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from helpers.large_images import trained
 
-from unet_jax.errors import UserError
 from unet_jax.inference.forward import forward
-from unet_jax.inference.large import streamed
+from unet_jax.inference.large import blended, streamed
 from unet_jax.inference.large.streamed import Streamed
+from unet_jax.runtime.out_of_memory import OutOfMemory
 
 SHAPE = (400, 2048, 1)
 
@@ -49,15 +49,17 @@ def test_a_cut_keeps_to_the_budget_and_less_memory_gives_smaller_parts(parts, nu
 @pytest.mark.parametrize("number", [1, 4])
 @pytest.mark.parametrize("held", [0, 5000])
 def test_the_memory_that_is_asked_for_is_enough(parts, number, held, monkeypatch):
-    monkeypatch.setattr(streamed, "to_text", lambda size, up=False: f"{math.ceil(size)}B")
+    monkeypatch.setattr(blended, "to_text", lambda size, up=False: f"{math.ceil(size)}B")
     part, variables = parts[0][number], parts[1]
-    with pytest.raises(UserError, match=r"^memory 1000B: the smallest part of an image of 400 x 2048 pixels") as error:
+    with pytest.raises(
+        OutOfMemory, match=r"^memory 1000B: the smallest part of an image of 400 x 2048 pixels"
+    ) as error:
         part.choose(forward, variables, SHAPE, 1000, held)
     assert "\n" not in str(error.value)
     asked = int(re.search(r"takes (\d+)B; give at least that$", str(error.value))[1])
     chosen = part.choose(forward, variables, SHAPE, asked, held)
     assert planned(part, variables, chosen) + held <= asked
-    with pytest.raises(UserError, match=f"takes {asked}B"):
+    with pytest.raises(OutOfMemory, match=f"takes {asked}B"):
         part.choose(forward, variables, SHAPE, asked - 1, held)
 
 

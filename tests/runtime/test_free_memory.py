@@ -57,6 +57,7 @@ def test_the_default_of_a_prediction_is_the_same_on_machines_of_one_kind(cgroups
     assert budgets == [24576, 24576]
     gpu = SimpleNamespace(platform="gpu", memory_stats=lambda: {"bytes_limit": 2**20})
     assert memory.prediction_budget([gpu]) == 2**18
+    assert memory.prediction_budget([gpu, gpu]) == 2**19
 
 
 @pytest.mark.parametrize("text", ["", "much", "0", "-1", "1.5.2GiB", "2 PiB", "9" * 400])

@@ -81,14 +81,15 @@ def to_text(size: float, *, up: bool = False) -> str:
 def prediction_budget(devices: "Sequence[jax.Device]") -> int:
     """Returns the bytes that a prediction may take by default: about a quarter of the memory, whatever is free now.
 
-    The memory is that of the device or, on a CPU, of this machine, below the limits of its container and its process. The result
+    The memory is that of all devices or, on a CPU, of this machine, below the limits of its container and its process. The result
     is rounded down to four binary digits, because machines of one kind differ by some megabytes.
 
     Args:
       devices: that the prediction runs on.
     """
     statistics = (devices[0].memory_stats() or {}) if devices[0].platform != "cpu" else {}
-    total = float(statistics.get("bytes_limit", 0)) or min(memory_limit(), _address_space_limit())
+    on_devices = float(statistics.get("bytes_limit", 0)) * len(devices)
+    total = on_devices or min(memory_limit(), _address_space_limit())
     size = int(PREDICTION_SHARE * total)
     step = 2 ** max(size.bit_length() - 4, 0)
     return size // step * step

@@ -16,6 +16,7 @@ from unet_jax.analysis.certify import counts, deviations, parity, randomness, si
 from unet_jax.analysis.reference import fcn as fcn_reference
 from unet_jax.analysis.reference import operators
 from unet_jax.models import fc_densenet, fcn, registry, unet, unet_pp
+from unet_jax.models.blocks import max_pool
 from unet_jax.models.fc_densenet import FCDenseNet
 from unet_jax.models.fcn import FCN
 from unet_jax.models.unet import UNet
@@ -153,7 +154,7 @@ GRID_NODE = UNet.node
 def test_another_size_fails(monkeypatch):
     monkeypatch.setattr(UNet, "output_size", lambda self, size: size - self.margin)
     # An odd size is rounded down.
-    monkeypatch.setattr(fcn, "ceil_pool", lambda x: fcn.max_pool(x[:, : x.shape[1] & ~1, : x.shape[2] & ~1]))
+    monkeypatch.setattr(fcn, "ceil_pool", lambda x: max_pool(x[:, : x.shape[1] & ~1, : x.shape[2] & ~1]))
     monkeypatch.setattr(FCDenseNet, "crop_to_input", lambda self, x, images: x)
     assert_about([check.claim for check in sizes._grids() if not check.passed], "up to 700", "up to 700")
     assert not next(sizes._fcn()).passed

@@ -20,7 +20,7 @@ from unet_jax.data.datasets.electrodes.render import render
 from unet_jax.errors import UserError
 from unet_jax.evaluation.evaluate import evaluate
 from unet_jax.experiment.build import create_dataset, create_module
-from unet_jax.experiment.sections import read_sections
+from unet_jax.experiment.sections import read_sections, with_later_keys
 from unet_jax.pretrained import shipped
 from unet_jax.runs.load import open_model
 from unet_jax.runs.predict import predict_images
@@ -40,7 +40,7 @@ def test_the_network_of_the_quickstart_is_shipped():
 @pytest.mark.parametrize("name", shipped.names())
 def test_the_arrays_are_those_of_the_network_that_the_config_builds(name):
     network = shipped.read(name)
-    config = ConfigDict(network.record["config"])
+    config = ConfigDict(with_later_keys(network.record["config"]))
     read_sections(config)
     facts = network.record["data"]
     module = create_module(config, facts["class_names"], facts["overlapping"])

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from unet_jax.data.augment.options import AugmentOptions
 from unet_jax.errors import UserError
-from unet_jax.experiment.sections import WEIGHTS, read_model
+from unet_jax.experiment.sections import WEIGHTS, read_model, with_later_keys
 from unet_jax.inference.ensemble import Ensemble
 from unet_jax.inference.forward import select_heads
 from unet_jax.inference.predictor import Predictor
@@ -342,7 +342,7 @@ def open_shipped(
         checkpoint or the weights.
     """
     network = shipped.read(os.fspath(name))
-    record, config = network.record, ConfigDict(network.record["config"])
+    record, config = network.record, ConfigDict(with_later_keys(network.record["config"]))
     step, kind = record["step"], record["weights"]
     if str(checkpoint) not in ("best", "latest", str(step)):
         raise UserError(f"checkpoint {checkpoint}: the shipped network {name} has one, of step {step}; leave it out")

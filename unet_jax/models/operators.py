@@ -1,7 +1,7 @@
 """Operators that read neighbouring rows: which rows, and how they run on a band of rows instead of a whole map.
 
 A network that is built of these operators can be run band by band on an image that does not fit into the memory
-(`inference/large/stream.py`), and the distance from which its logits read is known (`models/receptive_field.py`). So every operator
+(`inference/large/stream.py`), and the distance from which its logits read is known (`receptive_field.py`). So every operator
 of a network that reads more than one row is declared here by its `Window`, and maps that are concatenated or added go
 through `join`. Everything else in a network acts on each pixel by itself.
 
@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 import jax
-import jax.numpy as jnp
 
 # A number of rows: a Python integer, or a traced one.
 Number = TypeVar("Number", int, jax.Array)
@@ -147,11 +146,3 @@ def center_crop(x: Map, size: tuple[int, int]) -> Map:
 def is_padded() -> bool:
     """Returns True inside `run_operators`: then the rows come padded, and the height need not be the image's."""
     return _runner.get() is not None
-
-
-def fill_rows(x: Map, window: Window) -> Map:
-    """Returns a map with the rows that an operator reads beyond it; the definition of `Window.fill`."""
-    ends = ((0, 0), (max(window.before, 0), window.end), (0, 0), (0, 0))
-    if window.fill is None:
-        return jnp.pad(x, ends, mode="edge")
-    return jnp.pad(x, ends, constant_values=window.fill)

@@ -24,7 +24,7 @@ from unet_jax.models.network import Network
 from unet_jax.models.receptive_field import ReadsWholeMap, trace
 from unet_jax.runtime import compilation_cache, parallel
 from unet_jax.runtime.compile_notice import compile_notice, print_above_bar
-from unet_jax.runtime.memory import return_freed_memory
+from unet_jax.runtime.memory import resident_memory, return_freed_memory
 from unet_jax.runtime.program_cost import Cost
 
 # The pixels of a band, where the memory allows. More are no faster on a CPU; an accelerator needs more to be busy.
@@ -101,6 +101,7 @@ class Streamed:
           OutOfMemory: the budget is too small for the smallest band.
         """
         height, width, channels = image.shape
+        allowed = resident_memory() + budget
         chosen = self.choose(fn, variables, (height, width, channels), budget, held)
         strips = cut(width, chosen.width, self._graph)
         number = min(len(self._devices), len(strips))
@@ -109,19 +110,19 @@ class Streamed:
             variables = parallel.replicate(variables, self._devices[:number])
         groups = [strips[i : i + number] for i in range(0, len(strips), number)]
         if len(groups) == 1:
-            yield from self._group(stream, variables, image, groups[0])
+            yield from self._group(stream, variables, image, groups[0], allowed)
             return
         # The strips that are done wait until the last ones are.
         kept: Any = None
         for group in groups[:-1]:
-            for start, band in self._group(stream, variables, image, group):
+            for start, band in self._group(stream, variables, image, group, allowed):
                 if kept is None:
                     rows, columns = height - 2 * self._graph.offset, groups[-1][0].first
                     kept = jax.tree.map(lambda x: Scratch((rows, columns, *x.shape[2:]), x.dtype), band)  # noqa: B023
                 for scratch, x in zip(jax.tree.leaves(kept), jax.tree.leaves(band), strict=True):
                     scratch.array[start : start + len(x), group[0].first : group[-1].stop] = x
                     scratch.release()
-        for start, band in self._group(stream, variables, image, groups[-1]):
+        for start, band in self._group(stream, variables, image, groups[-1], allowed):
             yield start, jax.tree.map(lambda kept, x: _beside(kept, x, start), kept, band)  # noqa: B023
 
     def choose(self, fn: Forward, variables: Any, shape: tuple[int, int, int], budget: float, held: float = 0) -> Cut:
@@ -221,9 +222,9 @@ class Streamed:
         return -(-(height - 2 * self._graph.offset + delay) // rows)
 
     def _group(
-        self, stream: Stream, variables: Any, image: ImageRows, strips: Sequence[Strip]
+        self, stream: Stream, variables: Any, image: ImageRows, strips: Sequence[Strip], allowed: float
     ) -> Iterator[tuple[int, Any]]:
-        """Yields the bands of strips that are computed at the same time; see `bands`."""
+        """Yields the bands of strips that are computed at the same time; the process may hold `allowed` bytes; see `bands`."""
         rows, width, channels = stream.shape
         height = image.shape[0]
         last = height - 2 * self._graph.offset
@@ -254,7 +255,8 @@ class Streamed:
             band = read(step + 1) if step + 1 < steps else band
             yield from leave(step, out)
             del out
-            return_freed_memory()
+            # What the next band takes must fit, too.
+            return_freed_memory(allowed - stream.num_devices * (_planned(stream) - stream.state_bytes()))
 
 
 # Cached, so that all predictions with equal networks compile once.

@@ -101,6 +101,8 @@ class Streamed:
           OutOfMemory: the budget is too small for the smallest band.
         """
         height, width, channels = image.shape
+        # What was freed before is no part of what the process holds.
+        return_freed_memory(0)
         allowed = resident_memory() + budget
         chosen = self.choose(fn, variables, (height, width, channels), budget, held)
         strips = cut(width, chosen.width, self._graph)

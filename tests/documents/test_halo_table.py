@@ -38,5 +38,5 @@ def test_the_table_of_halos():
         graph = trace(network(row))
         side = WINDOW - 2 * graph.margin
         work = f"{(WINDOW / side) ** 2:.2f}" if side > 0 else "impossible"
-        delay = max(graph.delay(sources) for sources in graph.heads)
+        delay = graph.head_delay
         assert written == [str(graph.halo), str(graph.margin), str(delay), work], row

@@ -198,17 +198,7 @@ class Predictor(Segmenter):
         return self.run(forward, {"image": np.asarray(image, np.float32)})
 
     def predict_images(self, images: Sequence[np.ndarray], batch_size: int = 0) -> list[np.ndarray]:
-        """Returns the probabilities of each image, float32 `[h, w, K]`.
-
-        Images of one padded size share batches.
-
-        Args:
-          images: each `[h, w]` or `[h, w, C]`, of any size; types and channels: see `predict`.
-          batch_size: the number of images in a batch, rounded up to fill the devices; 0 for one image per device.
-
-        Raises:
-          UserError: an image does not fit; see `prepare`.
-        """
+        """Returns the probabilities of each image, float32 `[h, w, K]`; see `Segmenter.predict_images`."""
         return self._in_batches(forward, images, batch_size)
 
     def predict_masks(self, images: Sequence[np.ndarray], batch_size: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:

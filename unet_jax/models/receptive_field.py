@@ -145,6 +145,11 @@ class Graph:
         """Returns the delay of a map that is computed from some nodes."""
         return _common({self.nodes[k].delay if k != IMAGE else 0 for k in sources})
 
+    @functools.cached_property
+    def head_delay(self) -> int:
+        """The delay of the latest head; the others wait for it."""
+        return max(self.delay(sources) for sources in self.heads)
+
     def reads(self, first: int, last: int) -> tuple[int, int]:
         """Returns the first and the last row of the image that the rows `first` to `last` of the logits read.
 

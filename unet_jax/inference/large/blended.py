@@ -36,7 +36,6 @@ class Blended:
       devices: share the tiles.
     """
 
-    is_exact = False
     # The bytes for each pixel of an image that one pass of the whole image takes at least; not known here.
     map_bytes = 0.0
     # Tiles have sizes that the network takes, whatever the size of the image.

@@ -76,10 +76,10 @@ class BandRunner:
         self._take()
         return x[:, :, start[1] : start[1] + size[1]]
 
-    def heads(self, heads: Sequence[Map]) -> tuple[list[Map], int]:
-        """Returns the bands of all heads, made equally late, and their delay."""
-        delays = [self._graph.delay(sources) for sources in self._graph.heads]
-        return [self._wait(x, max(delays) - delay) for x, delay in zip(heads, delays, strict=True)], max(delays)
+    def heads(self, heads: Sequence[Map]) -> list[Map]:
+        """Returns the bands of all heads, each as late as the latest."""
+        late = self._graph.head_delay
+        return [self._wait(x, late - self._graph.delay(of)) for x, of in zip(heads, self._graph.heads, strict=True)]
 
     def _take(self):
         self._next += 1
@@ -146,7 +146,7 @@ def step(
     runner = BandRunner(graph, band["number"], band["rows"], band["edges"], band["queues"])
     with run_operators(runner):
         heads: Any = network.apply(variables, band["image"], train=False)
-        heads, _ = runner.heads(heads)
+        heads = runner.heads(heads)
     return {"out": finish(heads), "edges": runner.edges, "newest": runner.newest}
 
 
@@ -172,7 +172,7 @@ class Stream:
         devices: Sequence[jax.Device],
     ):
         self._devices, self.shape = tuple(devices), shape
-        self.delay = max(graph.delay(sources) for sources in graph.heads)
+        self.delay = graph.head_delay
         number = jax.ShapeDtypeStruct((), np.int32)
         band: dict[str, Any] = {
             "image": jax.ShapeDtypeStruct((1, *shape), np.float32),

@@ -67,13 +67,11 @@ class Streamed:
     """
 
     def __init__(self, network: Network, mode: str, channels: int, devices: Sequence[jax.Device]):
-        self._network, self._mode, self._channels, self._devices = network, mode, channels, tuple(devices)
+        self._network, self._mode, self._devices = network, mode, tuple(devices)
         self._graph = trace(network, channels)
         self.multiple = network.multiple
         self._streams: dict[tuple, Stream] = {}
         self._cuts: dict[tuple, Cut] = {}
-
-    is_exact = True
 
     @property
     def num_compiled(self) -> int:
@@ -220,8 +218,7 @@ class Streamed:
         return self._streams[key]
 
     def _steps(self, rows: int, height: int) -> int:
-        delay = max(self._graph.delay(sources) for sources in self._graph.heads)
-        return -(-(height - 2 * self._graph.offset + delay) // rows)
+        return -(-(height - 2 * self._graph.offset + self._graph.head_delay) // rows)
 
     def _group(
         self, stream: Stream, variables: Any, image: ImageRows, strips: Sequence[Strip], allowed: float
@@ -250,6 +247,8 @@ class Streamed:
                     jax.tree.map(lambda x: _columns(np.asarray(x)[:, 0, low - first : high - first], strips), out),
                 )
 
+        # What the next band takes must fit, too.
+        allowed -= stream.num_devices * (_planned(stream) - stream.state_bytes())
         current, band = stream.start(variables, height), read(0)
         for step in range(steps):
             out = current.enter(band)
@@ -257,8 +256,7 @@ class Streamed:
             band = read(step + 1) if step + 1 < steps else band
             yield from leave(step, out)
             del out
-            # What the next band takes must fit, too.
-            return_freed_memory(allowed - stream.num_devices * (_planned(stream) - stream.state_bytes()))
+            return_freed_memory(allowed)
 
 
 # Cached, so that all predictions with equal networks compile once.

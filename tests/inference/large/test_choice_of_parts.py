@@ -2,6 +2,7 @@
 
 import math
 import re
+import weakref
 
 import jax
 import numpy as np
@@ -25,7 +26,9 @@ def parts():
 
 def planned(part, variables, chosen):
     number = min(len(part._devices), chosen.strips)
-    return number * streamed._planned(part._stream(forward, variables, (chosen.rows, chosen.width, 1), number))
+    return number * streamed._planned(
+        part._stream(forward, streamed._shapes(variables), (chosen.rows, chosen.width, 1), number)
+    )
 
 
 @pytest.mark.parametrize("number", [1, 4])
@@ -66,6 +69,27 @@ def test_the_memory_that_is_asked_for_is_enough(parts, number, held, monkeypatch
 def test_many_strips_say_that_they_take_longer(parts, capsys, monkeypatch):
     monkeypatch.setattr(streamed, "MANY_TIMES", 1.05)
     part, variables = parts[0][1], parts[1]
-    part._cuts.clear()
+    part._cut.cache_clear()
     part.choose(forward, variables, SHAPE, 2 << 20)
     assert re.search(r"400 x 2048 pixels is predicted in \d+ strips of \d+ columns, which", capsys.readouterr().err)
+
+
+def test_images_of_many_widths_keep_few_programs(monkeypatch):
+    alive = weakref.WeakSet()
+
+    class Uncompiled:
+        def __init__(self, *_):
+            alive.add(self)
+
+    monkeypatch.setattr(streamed, "Stream", Uncompiled)
+    monkeypatch.setattr(streamed, "_planned", lambda stream: 0)
+    module, variables = trained("unet", widths=(8, 8))
+    part = Streamed(module, "accurate", 1, jax.local_devices()[:1])
+    for width in range(64, 64 + 2 * 200, 2):
+        chosen = part.choose(forward, variables, (400, width, 1), np.inf)
+        assert chosen.width == width
+    assert part.num_compiled == 200
+    assert 1 <= len(alive) <= 16
+    # The last one is still there.
+    part.choose(forward, variables, (300, width, 1), np.inf)
+    assert part.num_compiled == 200

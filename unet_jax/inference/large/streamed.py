@@ -21,7 +21,7 @@ from unet_jax.inference.large.stream import Stream
 from unet_jax.inference.large.strips import Strip, cut, strip_width
 from unet_jax.inference.program import NOTICE_AFTER_S, SCRATCH
 from unet_jax.models.network import Network
-from unet_jax.models.receptive_field import ReadsWholeMap, trace
+from unet_jax.models.receptive_field import Graph, ReadsWholeMap, trace
 from unet_jax.runtime import compilation_cache, parallel
 from unet_jax.runtime.compile_notice import compile_notice, print_above_bar
 from unet_jax.runtime.memory import resident_memory, return_freed_memory
@@ -50,6 +50,13 @@ class Cut(NamedTuple):
     strips: int
 
 
+class _Shapes(NamedTuple):
+    """The shapes of variables, as a key: a level of a U-Net++ may be given all variables, or its own."""
+
+    tree: Any
+    leaves: tuple[jax.ShapeDtypeStruct, ...]
+
+
 class Streamed:
     """Predicts images in bands, within a budget of memory.
 
@@ -67,16 +74,18 @@ class Streamed:
     """
 
     def __init__(self, network: Network, mode: str, channels: int, devices: Sequence[jax.Device]):
-        self._network, self._mode, self._devices = network, mode, tuple(devices)
+        self._devices = tuple(devices)
         self._graph = trace(network, channels)
         self.multiple = network.multiple
-        self._streams: dict[tuple, Stream] = {}
-        self._cuts: dict[tuple, Cut] = {}
+        # Bounded, because programs hold memory: a folder may have images of many widths.
+        compile_stream = functools.partial(_compile, network, mode, self._graph, self._devices)
+        self._stream = functools.lru_cache(maxsize=16)(compile_stream)
+        self._cut = functools.lru_cache(maxsize=64)(self._search)
 
     @property
     def num_compiled(self) -> int:
-        """The number of sizes of bands that were compiled."""
-        return len(self._streams)
+        """The number of times that a size of bands was compiled."""
+        return self._stream.cache_info().misses
 
     @property
     def map_bytes(self) -> float:
@@ -105,7 +114,7 @@ class Streamed:
         chosen = self.choose(fn, variables, (height, width, channels), budget, held)
         strips = cut(width, chosen.width, self._graph)
         number = min(len(self._devices), len(strips))
-        stream = self._stream(fn, variables, (chosen.rows, chosen.width, channels), number)
+        stream = self._stream(fn, _shapes(variables), (chosen.rows, chosen.width, channels), number)
         if number < len(self._devices):
             variables = parallel.replicate(variables, self._devices[:number])
         groups = [strips[i : i + number] for i in range(0, len(strips), number)]
@@ -133,11 +142,7 @@ class Streamed:
         Raises:
           OutOfMemory: the budget is too small for the smallest band.
         """
-        height, width, channels = shape
-        key = fn, _tree(variables), width, channels, min(height, self._usual_rows(width)), budget, held
-        if key not in self._cuts:
-            self._cuts[key] = self._search(fn, variables, shape, budget, held)
-        return self._cuts[key]
+        return self._cut(fn, _shapes(variables), shape, budget, held)
 
     def describe(
         self, fn: Forward, variables: Any, shape: tuple[int, int, int], budget: float, held: float = 0
@@ -146,7 +151,7 @@ class Streamed:
         chosen = self.choose(fn, variables, shape, budget, held)
         return {"band_rows": chosen.rows, "strip_width": chosen.width, "strips": chosen.strips, "approximate": False}
 
-    def _search(self, fn: Forward, variables: Any, shape: tuple[int, int, int], budget: float, held: float = 0) -> Cut:
+    def _search(self, fn: Forward, shapes: _Shapes, shape: tuple[int, int, int], budget: float, held: float) -> Cut:
         height, width, channels = shape
         allowed, candidates = budget - held, list(self._candidates(height, width))
         # Bytes for each column: of what stays from band to band, and of each row of a band.
@@ -157,7 +162,7 @@ class Streamed:
             at_end = chosen in (candidates[0], candidates[-1])
             if number * chosen.width * (per_column + per_pixel * chosen.rows) > allowed and not at_end:
                 continue
-            stream = self._stream(fn, variables, (chosen.rows, chosen.width, channels), number)
+            stream = self._stream(fn, shapes, (chosen.rows, chosen.width, channels), number)
             planned = number * _planned(stream)
             if planned <= allowed:
                 times = chosen.strips * chosen.width / width * self._steps(chosen.rows, height) * chosen.rows / height
@@ -203,19 +208,6 @@ class Streamed:
             if of_strip <= 3 * multiple + 2 * (self._graph.margin + self._graph.offset):
                 return
             strips += number if strips % number == 0 else 1
-
-    def _stream(self, fn: Forward, variables: Any, shape: tuple[int, int, int], number: int) -> Stream:
-        key = fn, _tree(variables), shape, number
-        if key not in self._streams:
-            devices = self._devices[:number]
-
-            def finish(heads):
-                return fn.finish(heads, self._network.activation, self._mode)
-
-            what = f"the network for bands of {shape[0]} x {shape[1]} pixels"
-            with compilation_cache.shared(), compile_notice(what, after_s=NOTICE_AFTER_S):
-                self._streams[key] = Stream(finish, self._network, self._graph, variables, shape, devices)
-        return self._streams[key]
 
     def _steps(self, rows: int, height: int) -> int:
         return -(-(height - 2 * self._graph.offset + self._graph.head_delay) // rows)
@@ -277,9 +269,29 @@ def in_parts(network: Network, mode: str, channels: int, devices: tuple[jax.Devi
         return Blended(network, mode, devices)
 
 
-def _tree(variables: Any) -> Any:
-    # A level of a U-Net++ may be given all variables, or its own.
-    return jax.tree.structure(variables)
+def _shapes(variables: Any) -> _Shapes:
+    leaves, tree = jax.tree.flatten(variables)
+    return _Shapes(tree, tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in leaves))
+
+
+def _compile(
+    network: Network,
+    mode: str,
+    graph: Graph,
+    devices: tuple[jax.Device, ...],
+    fn: Forward,
+    shapes: _Shapes,
+    shape: tuple[int, int, int],
+    number: int,
+) -> Stream:
+    """Compiles a network for bands `(rows, width, channels)` on the first `number` devices."""
+
+    def finish(heads):
+        return fn.finish(heads, network.activation, mode)
+
+    what = f"the network for bands of {shape[0]} x {shape[1]} pixels"
+    with compilation_cache.shared(), compile_notice(what, after_s=NOTICE_AFTER_S):
+        return Stream(finish, network, graph, shapes.tree.unflatten(shapes.leaves), shape, devices[:number])
 
 
 def _planned(stream: Stream) -> float:

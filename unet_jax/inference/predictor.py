@@ -219,7 +219,7 @@ class Predictor(Segmenter):
             for start in range(0, len(indices), batch_size):
                 chunk = indices[start : start + batch_size]
                 try:
-                    prepared = [self.prepare(images[i]) for i in chunk]
+                    prepared = [self._prepare(images[i]) for i in chunk]
                     batch = np.stack(prepared + [prepared[0]] * (batch_size - len(chunk)))
                     del prepared
                     predicted = self.run(fn, {"image": batch})
@@ -324,7 +324,10 @@ class Predictor(Segmenter):
           UserError: the image does not fit the network; see `images.check_image` and `images.to_channels`.
           OutOfMemory: the image does not fit into the memory.
         """
-        image = self.check(image)
+        return self._prepare(self.check(image))
+
+    def _prepare(self, image: np.ndarray) -> np.ndarray:
+        """Normalises and pads what `check` returned; see `prepare`."""
         height, width = image.shape[:2]
         with report_out_of_memory(f"an image of {height} x {width} pixels", REMEDY, self.devices):
             check_free(PREPARED_BYTES * image.size)

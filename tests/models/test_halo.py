@@ -9,7 +9,7 @@ from flax import linen as nn
 from unet_jax import models
 from unet_jax.models.conv import conv_of_any_size
 from unet_jax.models.network import Network
-from unet_jax.models.operators import join
+from unet_jax.models.operators import crop, join
 from unet_jax.models.receptive_field import ReadsWholeMap, trace
 
 
@@ -44,6 +44,18 @@ class OneConv(Network):
                 y = y + jnp.arange(y.shape[1]).reshape(1, -1, 1, 1)
             case "constant rows":
                 y = y + np.linspace(0, 1, y.shape[1], dtype=np.float32).reshape(1, -1, 1, 1)
+            case "height":
+                y = y / y.shape[1]
+            case "power of the height":
+                y = y ** y.shape[1]
+            case "ratio":
+                y = nn.relu(y * np.float32(y.shape[1] / y.shape[2]))
+            case "array of the width":
+                y = y + np.full((1, 1, 1, 1), y.shape[2])
+            case "jit of the width":
+                y = jax.jit(lambda y: jnp.clip(y, 0, images.shape[2]))(y)
+            case "crop by the height":
+                y = crop(y, (y.shape[1] // 4, 0), (y.shape[1] // 2, y.shape[2]))
             case "join":
                 x, y = join([x, y])
                 y = jnp.concatenate([x, y], -1)
@@ -51,7 +63,9 @@ class OneConv(Network):
                 y = jnp.concatenate([x, y], -1)
                 y = nn.Conv(2, (3, 3), conv_general_dilated=conv_of_any_size)(y)
             case "pixels":
-                y = nn.softmax(nn.LayerNorm()(nn.gelu(y)))
+                y = nn.softmax(nn.LayerNorm()(nn.gelu(2 * y + np.full((1, 1, 1, 1), 3))))
+            case "NaN":
+                y = jnp.where(y > 7, jnp.nan, y)
         return (self.head("head")(y),)
 
 
@@ -69,6 +83,7 @@ def test_the_halo_of_published_networks():
     [
         ("", 2),
         ("pixels", 2),
+        ("NaN", 2),
         ("join", 2),
         ("plain convolution", None),
         ("mean", None),
@@ -78,6 +93,12 @@ def test_the_halo_of_published_networks():
         ("columns", None),
         ("row numbers", None),
         ("constant rows", None),
+        ("height", None),
+        ("power of the height", None),
+        ("ratio", None),
+        ("array of the width", None),
+        ("jit of the width", None),
+        ("crop by the height", None),
         ("no join", None),
     ],
 )
@@ -86,7 +107,9 @@ def test_operations_between_operators(after, halo):
     assert OneConv(num_classes=2, after=after).halo == halo
 
 
-@pytest.mark.parametrize(("after", "message"), [("mean", "reduce_sum"), ("no join", "without join")])
+@pytest.mark.parametrize(
+    ("after", "message"), [("mean", "reduce_sum"), ("no join", "without join"), ("height", "the height or the width")]
+)
 def test_the_error_names_the_operation(after, message):
     with pytest.raises(ReadsWholeMap, match=message):
         trace(OneConv(num_classes=2, after=after))

@@ -3,7 +3,8 @@
 It is found from the network's own `__call__`. The network is traced once, without computing anything, and every operator
 (`operators.py`) becomes one equation of the traced program. What lies between two operators must act on each pixel by itself.
 So the rows that a row of the logits reads follow from the windows of the operators alone. A network that has another operation
-over rows, such as group or instance normalisation, reads the whole map. So does one that uses the numbers of the rows.
+over rows, such as group or instance normalisation, reads the whole map. So does one that uses the numbers of the rows,
+or the height of the image as a number: the network is traced at two sizes, and all other numbers must be the same.
 """
 
 import dataclasses
@@ -15,6 +16,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import Literal
 
 from unet_jax.models.operators import Map, Window, crop, run_operators
@@ -99,7 +101,8 @@ _NHWC = (0, 3, 1, 2)
 class ReadsWholeMap(Exception):
     """Reports that a network cannot be run on parts of a map.
 
-    It has an operation over rows that is no operator of `operators.py`, or values that depend on the number of a row.
+    It has an operation over rows that is no operator of `operators.py`, or values that depend on the number of a row or
+    on the size of the image.
     """
 
 
@@ -197,16 +200,21 @@ def trace(network: Any, channels: int = 1) -> Graph:
     Raises:
       ReadsWholeMap: the network reads the whole map at once.
     """
-    size = network.input_size(2 * network.multiple)
+    size, *others = (network.input_size(count * network.multiple) for count in (2, 15, 20))
     images = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
     variables = jax.eval_shape(functools.partial(network.init, train=False), jax.random.key(0), images)
-    recorder = _Recorder()
 
-    def apply(images, variables):
-        with run_operators(recorder):
-            return network.apply(variables, images, train=False)
+    def record(images):
+        recorder = _Recorder()
 
-    program = jax.make_jaxpr(apply)(images, variables).jaxpr
+        def apply(images, variables):
+            with run_operators(recorder):
+                return network.apply(variables, images, train=False)
+
+        return recorder, jax.make_jaxpr(apply)(images, variables)
+
+    recorder, closed = record(images)
+    program = closed.jaxpr
     sources: dict[int, tuple[frozenset[int], ...]] = {}
     arguments = [frozenset({IMAGE}), *[frozenset()] * (len(program.invars) - 1)]
     heads = _follow(program, arguments, sources)
@@ -219,6 +227,10 @@ def trace(network: Any, channels: int = 1) -> Graph:
     for head in graph.heads:
         # It refuses maps that are combined without a join and that no other operator reads.
         graph.delay(head)
+    # Another size, and another ratio of the sides.
+    again, other = record(jax.ShapeDtypeStruct((1, *others, channels), jnp.float32))
+    if recorder.windows != again.windows or list(_numbers(closed)) != list(_numbers(other)):
+        raise ReadsWholeMap("a number depends on the height or the width")
     return graph
 
 
@@ -287,6 +299,19 @@ def _follow(program: Any, arguments: Sequence[frozenset[int]], sources: dict) ->
                 raise ReadsWholeMap(equation.primitive.name)
         of |= zip(equation.outvars, results, strict=True)
     return [frozenset() if isinstance(x, Literal) else of.get(x, frozenset()) for x in program.outvars]
+
+
+def _numbers(program: Any) -> Iterator[str]:
+    """Yields the operations of a traced program and the numbers in them, except those of the operators."""
+    yield from (repr(np.asarray(value)) for value in getattr(program, "consts", ()) if np.size(value) == 1)
+    for equation in program.eqns:
+        yield equation.primitive.name
+        if not str(equation.params.get("name", "")).startswith(_PREFIX):
+            yield from (repr(x.val) for x in equation.invars if isinstance(x, Literal))
+            # The exponent of a power.
+            yield repr(equation.params.get("y"))
+            for inner in _programs(equation):
+                yield from _numbers(inner)
 
 
 def _programs(equation: Any) -> Iterator[Any]:

@@ -1,5 +1,7 @@
 """The record of a prediction, when several processes write it."""
 
+import threading
+
 import jax
 import pytest
 from etils.epath import Path
@@ -67,6 +69,26 @@ def test_parts_of_images_are_added(tmp_path):
     record.write(out, Record(FIRST.settings, {"b": {"bytes": 2}}))
     assert record.read(out).parts == {"a": [part], "b": [part]}
     assert set(record.read(out).images) == {"a", "b"}
+
+
+def test_parts_that_two_processes_add_at_once_are_all_kept(tmp_path, monkeypatch):
+    """One has read the record and is about to write it when the other begins. Threads have locks of their own, too."""
+    out, write_whole, others = Path(tmp_path), record.paths.write_whole, []
+    record.write(out, FIRST)
+
+    def late(path, content):
+        if not others:
+            others.append(threading.Thread(target=record.add_parts, args=(out, {"b": []})))
+            others[0].start()
+            # It waits for the lock, and then for the file that this one writes.
+            others[0].join(0.3)
+        write_whole(path, content)
+
+    monkeypatch.setattr(record.paths, "write_whole", late)
+    record.add_parts(out, {"a": []})
+    others[0].join()
+    assert record.read(out).parts == {"a": [], "b": []}
+    assert [path.name for path in tmp_path.iterdir()] == [record.NAME]
 
 
 def test_predictions_of_other_memory_that_begin_at_once(tmp_path, monkeypatch):

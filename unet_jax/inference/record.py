@@ -5,10 +5,12 @@
 made by the same settings from the same file. For each image that was predicted in parts, the record also says in which.
 """
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from etils.epath import Path
@@ -189,10 +191,7 @@ def write(out: Path, record: Record) -> None:
     elif there.settings != record.settings:
         paths.write_whole(path, record.content())
         return
-    # Another process may add its images at the same time, so it is read again until these are in it.
-    while there is not None and not there.images.items() >= record.images.items():
-        paths.write_whole(path, Record(record.settings, {**there.images, **record.images}, there.parts).content())
-        there = read(out)
+    _add(out, record.images, {})
 
 
 def add_parts(out: Path, parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
@@ -205,10 +204,32 @@ def add_parts(out: Path, parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> No
     Raises:
       OSError: the file cannot be written.
     """
-    there = read(out)
-    while there is not None and not there.parts.items() >= parts.items():
-        paths.write_whole(out / NAME, Record(there.settings, there.images, {**there.parts, **parts}).content())
+    _add(out, {}, parts)
+
+
+def _add(out: Path, images: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
+    path = out / NAME
+    with _alone(path):
         there = read(out)
+        # Without a lock another process may write at the same time, so it is read again until these are in it.
+        while there and not (there.images.items() >= images.items() and there.parts.items() >= parts.items()):
+            added = Record(there.settings, {**there.images, **images}, {**there.parts, **parts})
+            paths.write_whole(path, added.content())
+            there = read(out)
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Lets one process at a time change a file, if its disk has locks; a bucket and some network disks have none."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            locked = paths.in_bucket(path)
+            while not locked:
+                file = stack.enter_context(open(path, "r+b"))
+                fcntl.flock(file, fcntl.LOCK_EX)
+                # A process that had the lock before has replaced the file.
+                locked = os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+        yield
 
 
 def read(out: Path) -> Record | None:

@@ -4,14 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 from helpers.large_images import trained
+from helpers.one_conv import OneConv
 
 from unet_jax import models
-from unet_jax.models.blocks import max_pool, upsample_nearest_2x
-from unet_jax.models.conv import conv_general_dilated
-from unet_jax.models.network import Network
-from unet_jax.models.operators import join
 from unet_jax.models.receptive_field import ReadsWholeMap, trace
 
 FOUR_POOLS = {"widths": (2, 2, 2, 2, 2)}
@@ -55,56 +51,52 @@ def test_no_logit_reads_further_than_stated_and_some_read_as_far(name, options):
     assert graph.halo - graph.multiple <= max(found) <= graph.halo
 
 
-class Made(Network):
-    """A network of one part, to be refused or not."""
-
-    part: str = "plain"
-
-    @property
-    def multiple(self):
-        return 2
-
-    @nn.nowrap
-    def check(self):
-        """Accepts everything."""
-
-    @nn.compact
-    def __call__(self, images, train=False):
-        x = images
-        if self.part == "plain":
-            x = nn.Conv(2, (3, 3))(x)
-        elif self.part == "declared":
-            x = nn.Conv(2, (3, 3), conv_general_dilated=conv_general_dilated)(x)
-        elif self.part == "pixels":
-            x = nn.Conv(2, (1, 1))(nn.LayerNorm()(nn.softmax(x)))
-        elif self.part == "mean":
-            x = x - x.mean((1, 2), keepdims=True)
-        elif self.part == "shift":
-            x = jnp.roll(x, 1, axis=1)
-        elif self.part == "slices":
-            x = x + jnp.pad(x[:, 1:], ((0, 0), (0, 1), (0, 0), (0, 0)))
-        elif self.part == "flip":
-            x = x[:, ::-1]
-        elif self.part == "transposed":
-            x = x.transpose(0, 2, 1, 3)
-        elif self.part == "attention":
-            x = jnp.einsum("bhwc,bkwc->bhkc", x, x)
-        elif self.part in ("joined", "missing"):
-            y = upsample_nearest_2x(max_pool(nn.Conv(1, (3, 3), conv_general_dilated=conv_general_dilated)(x)))
-            x, y = join([x, y]) if self.part == "joined" else (x, y)
-            x = x + y
-        return (nn.Conv(self.num_classes, (1, 1))(x),)
+@pytest.mark.parametrize(
+    ("after", "halo"),
+    [
+        ("", 2),
+        ("declared convolution", 3),
+        ("pixels", 2),
+        ("NaN", 2),
+        ("join", 2),
+        # A pixel of a pool reads those of its neighbour.
+        ("join after a pool", 3),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_operations_on_each_pixel_and_declared_ones(after, halo, channels):
+    assert trace(OneConv(num_classes=2, after=after), channels).halo == halo
 
 
-@pytest.mark.parametrize("part", ["plain", "mean", "shift", "slices", "flip", "transposed", "attention", "missing"])
-def test_what_reads_other_rows_without_saying_so_is_refused(part):
-    with pytest.raises(ReadsWholeMap):
-        trace(Made(num_classes=2, part=part))
-
-
-@pytest.mark.parametrize(("part", "halo"), [("declared", 1), ("pixels", 0), ("joined", 2)])
-def test_what_says_so_is_not(part, halo):
-    assert trace(Made(num_classes=2, part=part), channels=3 if part == "pixels" else 1).halo == halo
+@pytest.mark.parametrize(
+    ("after", "message"),
+    [
+        ("plain convolution", "conv_general_dilated"),
+        ("mean", "reduce_sum"),
+        ("shift", "pad"),
+        ("roll", "slice"),
+        ("slices", "slice"),
+        ("flip", "rev"),
+        ("transposed", "transpose"),
+        ("attention", "dot_general"),
+        ("scan", "transpose"),
+        ("reduce", "reduce"),
+        ("columns", "reduce_max"),
+        ("row numbers", "iota"),
+        ("constant rows", "constant array"),
+        ("height", "the height or the width"),
+        ("power of the height", "the height or the width"),
+        ("ratio", "the height or the width"),
+        ("array of the width", "the height or the width"),
+        ("jit of the width", "the height or the width"),
+        ("crop by the height", "the height or the width"),
+        ("no join", "without join"),
+        ("no join after a pool", "without join"),
+    ],
+)
+def test_what_reads_other_rows_without_saying_so_is_refused(after, message):
+    with pytest.raises(ReadsWholeMap, match=message):
+        trace(OneConv(num_classes=2, after=after))
 
 
 @pytest.mark.parametrize("norm", ["group", "instance"])

@@ -12,7 +12,7 @@ from unet_jax.analysis.compare import comparison, runs, scores
 from unet_jax.checkpoints.checkpointer import Checkpointer
 from unet_jax.configs import default
 from unet_jax.errors import UserError
-from unet_jax.evaluation import bootstrap
+from unet_jax.evaluation import jackknife
 from unet_jax.experiment.build import create_dataset, create_module
 from unet_jax.runs import workdir as folder
 
@@ -41,7 +41,7 @@ def test_splits_are_chosen_as_run_eval_does(make, capsys):
 )
 def test_scores_that_cannot_be_used(make, about, message):
     run, count = make("a"), some_counts(about.pop("num", 6), 0)
-    count = {kind: count[kind] for kind in about.pop("counts", bootstrap.COUNTS)}
+    count = {kind: count[kind] for kind in about.pop("counts", jackknife.COUNTS)}
     write_scores(run, "val", count, **about)
     before = (run / "eval/val.json").read_text()
     with pytest.raises(UserError, match=rf"val\.json .*{message}.*--overwrite"):

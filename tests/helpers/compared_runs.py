@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from unet_jax.configs import default
-from unet_jax.evaluation import bootstrap
+from unet_jax.evaluation import jackknife
 
 # Steps of the best and of the latest checkpoint.
 STEP, LATER = 3, 6
@@ -58,7 +58,7 @@ def write_run(
 def some_counts(num_images: int, seed: int | Sequence[int]) -> dict[str, np.ndarray]:
     """Draws tp, fp, fn `[N, 3]`; the last image lacks the last class."""
     rng = np.random.default_rng(seed)
-    count = {name: rng.integers(10, 60, (num_images, 3)) for name in bootstrap.COUNTS}
+    count = {name: rng.integers(10, 60, (num_images, 3)) for name in jackknife.COUNTS}
     for values in count.values():
         values[-1, 2] = 0
     return count

@@ -7,10 +7,10 @@ from typing import Any
 
 import jax
 
-from unet_jax.analysis.compare import estimate, report, runs, scores
+from unet_jax.analysis.compare import estimate, power, report, runs, scores
 from unet_jax.analysis.compare.runs import Group, Run
 from unet_jax.errors import UserError
-from unet_jax.evaluation import bootstrap
+from unet_jax.evaluation import intervals, jackknife
 from unet_jax.experiment.build import create_module
 from unet_jax.runs import workdir as folder
 from unet_jax.storage import paths
@@ -55,19 +55,20 @@ def compare(
         for group in groups
         for split in splits
     }
-    values = {key: estimate.resample(of_seeds, key[1], metric) for key, of_seeds in counts.items()}
+    values = {key: jackknife.leave_one_out(of_seeds, metric) for key, of_seeds in counts.items()}
     result = {
         "metric": metric,
         "splits": list(splits),
         "num_images": {split: sorted({len(scored[run.workdir, split].ids) for run in opened}) for split in splits},
         "report_classes": sorted(opened[0].report_classes),
         "fingerprint": opened[0].facts["fingerprint"],
-        "resamples": bootstrap.RESAMPLES,
+        "interval": intervals.METHOD,
         "permutations": estimate.PERMUTATIONS,
         "groups": [_group(group, splits, values) for group in groups],
         "differences": runs.differences([group.runs[0].keys for group in groups]),
         "networks": {name: [group.name for group in same] for name, same in runs.networks(groups).items()},
         "pairs": [pair for split in splits for pair in _pairs(groups, split, metric, counts, values)],
+        "power": {split: _power(groups, split, values) for split in splits if split != "train" and len(groups) > 1},
         "versions": folder.versions(),
     }
     print(report.text(result))
@@ -83,7 +84,7 @@ def _group(group: Group, splits: Sequence[str], values: Mapping) -> dict[str, An
     gap = None
     if {"train", "val"} <= set(splits):
         train, val = (values[group.name, split] for split in ("train", "val"))
-        gap = {kind: estimate.estimate(train[kind] - val[kind])._asdict() for kind in estimate.KINDS}
+        gap = {kind: estimate.gap(train[kind], val[kind])._asdict() for kind in jackknife.KINDS}
     return {
         "name": group.name,
         "seeds": list(group.seeds),
@@ -117,9 +118,23 @@ def _pairs(groups: Sequence[Group], split: str, metric: str, counts: Mapping, va
         keys = [(group.name, split) for group in (first, second)]
         images = [estimate.per_image(counts[key], metric) for key in keys]
         pair: dict[str, Any] = {"split": split, "first": first.name, "second": second.name, "same_seeds": same}
-        for kind in estimate.KINDS:
+        for kind in jackknife.KINDS:
             figures = estimate.difference(*(values[key][kind] for key in keys), same_seeds=same)
             pair[kind] = dict(zip(("difference", "low", "high"), figures, strict=True))
         pairs.append(pair | {"p": estimate.p_value(*images)})
     corrected = estimate.holm([pair["p"] for pair in pairs])
     return [pair | {"p_holm": p} for pair, p in zip(pairs, corrected, strict=True)]
+
+
+def _power(groups: Sequence[Group], split: str, values: Mapping) -> dict[str, Any] | None:
+    """Returns how many seeds and images tell `power.DIFFERENCE` of the score per image; None where no pair has a spread."""
+    spreads = [
+        estimate.spread_of_difference(
+            values[first.name, split]["image"],
+            values[second.name, split]["image"],
+            same_seeds=first.seeds == second.seeds,
+        )
+        for first, second in itertools.combinations(groups, 2)
+    ]
+    found = [power.variances(spread) for spread in spreads if spread is not None]
+    return {"difference": power.DIFFERENCE, **power.needed(found)._asdict()} if found else None

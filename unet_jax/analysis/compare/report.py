@@ -62,8 +62,8 @@ def _notes(result: Mapping) -> str:
     images = ", ".join(f"{split} {' or '.join(map(str, num))}" for split, num in result["num_images"].items())
     lines = [
         f"Scores: mean over {', '.join(result['report_classes'])}; best checkpoint of each run; images: {images}.",
-        "Mean over seeds ± standard deviation (n - 1), and a 95 % interval over seeds and images",
-        f"({result['resamples']:,} resamples). With one seed it covers images only; with few seeds it is too narrow.",
+        "Mean over seeds ± standard deviation (n - 1), and a 95 % interval over seeds and images, n as above:",
+        f"{result['interval']}. With one seed it covers images only.",
     ]
     if any(group["gap"] for group in result["groups"]):
         lines.append(f"{GAP}: the gap. Training images are scored whole and without augmentation.")
@@ -77,11 +77,22 @@ def _notes(result: Mapping) -> str:
         lines.append("for these trained networks; only the interval covers other seeds.")
         if len(result["groups"]) > 2:
             lines.append("p, Holm: corrected for all tests of a split.")
+    lines += [_power(result, split) for split, found in result["power"].items() if found]
     if "train" in result["splits"] and len(result["num_images"]["train"]) > 1:
         lines.append(
             "No test on train between groups of different data.train_fraction: they were trained on different images."
         )
     return "\n".join(lines)
+
+
+def _power(result: Mapping, split: str) -> str:
+    """Returns the line that says how many seeds and images tell a small difference."""
+    found = result["power"][split]
+    if found["seeds"]:
+        numbers = f"{found['seeds']:,} seeds and {found['images']:,} images"
+    else:
+        numbers = f"{found['images']:,} images; the spread of seeds is unknown with one seed"
+    return f"To tell {found['difference']:g} of {pictures.TITLES[result['metric']]} with the spreads on {split} takes about {numbers}."
 
 
 def write(result: Mapping, out: Path) -> list[Path]:

@@ -13,7 +13,7 @@ from unet_jax import checks
 from unet_jax.analysis.compare.runs import Run
 from unet_jax.data.dataset import SPLITS
 from unet_jax.errors import UserError
-from unet_jax.evaluation import bootstrap
+from unet_jax.evaluation import jackknife
 from unet_jax.runs import score
 from unet_jax.runs.load import Opened, open_run
 from unet_jax.storage import paths
@@ -107,7 +107,7 @@ def _unusable(run: Run, split: str, path: Path) -> str:
         return f"is not of the run's best checkpoint in its eval.mode: {', '.join(other)}"
     if len(rows) != run.facts["splits"].get(split):
         return f"has {len(rows)} images; {split} of the run has {run.facts['splits'].get(split)}"
-    counts = [row.get(f"{count}/{name}") for row in rows for count in bootstrap.COUNTS for name in run.report_classes]
+    counts = [row.get(f"{count}/{name}") for row in rows for count in jackknife.COUNTS for name in run.report_classes]
     # No image has more pixels, so sums of all images stay exact.
     if not all(checks.whole(0, 2**40).contains(count) for count in counts):
         return "has no pixel counts of the run's reported classes"
@@ -134,7 +134,7 @@ def _score(run: Run, split: str, title: str) -> None:
 def _read(run: Run, path: Path) -> Scored:
     content = json.loads(paths.read_file(path))
     rows = sorted(content["images"], key=lambda row: row["id"])
-    counts = bootstrap.counts(rows, sorted(run.report_classes))
+    counts = jackknife.counts(rows, sorted(run.report_classes))
     return Scored(tuple(row["id"] for row in rows), counts, content["fingerprint"])
 
 

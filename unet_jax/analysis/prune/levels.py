@@ -12,7 +12,8 @@ from flax import linen as nn
 
 from unet_jax.data.store.sources import size_of
 from unet_jax.errors import UserError
-from unet_jax.evaluation import bootstrap
+from unet_jax.analysis.compare.estimate import estimate
+from unet_jax.evaluation import jackknife
 from unet_jax.inference.forward import forward, mean_probabilities, select_heads
 from unet_jax.inference.options import MODES
 from unet_jax.inference.predictor import Predictor
@@ -195,25 +196,27 @@ def measure(
     return rows
 
 
-def scores(predictor: Predictor, summary: Mapping, rows: Sequence[Mapping], draws: np.ndarray) -> dict[str, float]:
+def scores(predictor: Predictor, rows: Sequence[Mapping]) -> dict[str, float]:
     """Returns the scores of an evaluation with their 95 % intervals over images.
 
     Args:
       predictor: the trained network.
-      summary: scores, from `evaluate`.
       rows: rows of the images, from `evaluate`.
-      draws: resamples of the images, `[R, N]`, from `bootstrap.draw`.
 
     Returns:
       `iou_pooled` and `iou_image`, means over the reported classes, and the ends of each interval, `..._low` and
       `..._high`.
     """
-    samples = bootstrap.scores(bootstrap.counts(rows, predictor.class_names), draws, predictor.report_channels)
     row: dict[str, float] = {}
-    for name in ("iou_pooled", "iou_image"):
-        low, high = bootstrap.interval(samples[name])
-        row |= {name: summary[f"{name}/mean"], f"{name}_low": low, f"{name}_high": high}
+    for kind, scores_of_kind in left_out(predictor, rows).items():
+        found = estimate(scores_of_kind)
+        row |= {f"iou_{kind}": found.mean, f"iou_{kind}_low": found.low, f"iou_{kind}_high": found.high}
     return row
+
+
+def left_out(predictor: Predictor, rows: Sequence[Mapping]) -> dict[str, jackknife.LeftOut]:
+    """Returns IoU of all images and of all but one, pooled and per image; see `jackknife.leave_one_out`."""
+    return jackknife.leave_one_out([jackknife.counts(rows, predictor.report_classes)], "iou")
 
 
 def node_memory(predictor: Predictor, shape: tuple[int, ...], device: jax.Device) -> dict[str, Any]:

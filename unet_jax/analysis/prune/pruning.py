@@ -6,12 +6,13 @@ from typing import Any
 import jax
 from etils.epath import Path
 
+from unet_jax.analysis.compare.estimate import difference
 from unet_jax.analysis.prune import extract, levels, report
 from unet_jax.analysis.results import write_results
 from unet_jax.data.dataset import Dataset
 from unet_jax.data.store.sources import InMemory
 from unet_jax.errors import UserError
-from unet_jax.evaluation import bootstrap
+from unet_jax.evaluation import intervals
 from unet_jax.evaluation.evaluate import evaluate
 from unet_jax.inference.forward import select_heads
 from unet_jax.runs import loop, score
@@ -77,8 +78,7 @@ def prune(
     print(f"scoring {len(source)} images of {split} at {deepest} levels in two modes, then timing them", flush=True)
     batch_size = run.config.eval.batch_size
     scored = {key: evaluate(predictor, source, batch_size=batch_size) for key, predictor in predictors.items()}
-    draws = bootstrap.draw(len(source), seed=run.config.seed)
-    scores = {key: levels.scores(predictors[key], *scored[key], draws) for key in predictors}
+    scores = {key: levels.scores(predictors[key], scored[key][1]) for key in predictors}
 
     iou = {k: scores[k, mode]["iou_pooled"] for k in range(1, deepest + 1)}
     chosen, reason = levels.choose(iou, max_iou_drop)
@@ -99,7 +99,7 @@ def prune(
         "split": split,
         "num_images": len(source),
         "classes": list(run.predictor.report_classes),
-        "resamples": len(draws),
+        "interval": intervals.METHOD,
         "image_size": list(images[0].shape),
         "num_images_of_size": num_of_size,
         "num_images_timed": len(images),
@@ -128,16 +128,16 @@ def prune(
     written = report.write(result, place)
     print(f"\npruned network  {place}\ntable and plot  {', '.join(map(str, written))}", flush=True)
     if retrain:
-        result["retrained"] = _retrain(run, run_dir, chosen, mode, root, source, scored[chosen, mode], draws)
+        result["retrained"] = _retrain(run, run_dir, chosen, mode, root, source, scored[chosen, mode][1])
         print(f"\n{report.comparison(result)}")
         write_results(place, {"prune.json": result})
     return result
 
 
-def _retrain(run, workdir: Path, level: int, mode: str, root: str, source, embedded, draws) -> dict[str, Any]:
+def _retrain(run, workdir: Path, level: int, mode: str, root: str, source, embedded) -> dict[str, Any]:
     """Trains the level alone with the run's config, and compares it with the level of the whole network.
 
-    `embedded` is what `evaluate` returned for that level of the whole network on `source`.
+    `embedded` are the rows of `evaluate` for that level of the whole network on `source`.
     """
     alone_dir = workdir / f"retrained-level{level}-{mode}"
     config = extract.level_config(score.config_with_root(run, root), level, mode)
@@ -146,20 +146,17 @@ def _retrain(run, workdir: Path, level: int, mode: str, root: str, source, embed
     loop.train_and_evaluate(config, alone_dir)
     alone_run = open_run(alone_dir, mode=mode)
     predictor = alone_run.predictor
-    alone = evaluate(predictor, source, batch_size=run.config.eval.batch_size)
-    samples = [
-        bootstrap.scores(bootstrap.counts(rows, predictor.class_names), draws, predictor.report_channels)["iou_pooled"]
-        for _, rows in (embedded, alone)
-    ]
-    # With the same draws, the difficulty of an image cancels.
-    low, high = bootstrap.interval(samples[0] - samples[1])
+    _, alone = evaluate(predictor, source, batch_size=run.config.eval.batch_size)
+    first, second = (levels.left_out(predictor, rows)["pooled"] for rows in (alone, embedded))
+    # On the same images, their difficulty cancels.
+    gap, low, high = difference(first, second, same_seeds=True)
     return {
         "workdir": str(alone_dir),
         "step": alone_run.step,
         "level": level,
         "mode": mode,
-        **levels.scores(predictor, *alone, draws),
-        "embedded_minus_alone": embedded[0]["iou_pooled/mean"] - alone[0]["iou_pooled/mean"],
+        **levels.scores(predictor, alone),
+        "embedded_minus_alone": gap,
         "embedded_minus_alone_low": low,
         "embedded_minus_alone_high": high,
     }

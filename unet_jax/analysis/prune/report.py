@@ -51,7 +51,8 @@ def text(result: Mapping) -> str:
             table,
             "",
             f"IoU: mean over {', '.join(result['classes'])}; {result['num_images']} images of {result['split']}; checkpoint "
-            f"of step {result['step']}; 95 % intervals over images ({result['resamples']:,} bootstrap samples).",
+            f"of step {result['step']}.",
+            f"  95 % intervals over n = {result['num_images']} images: {result['interval']}.",
             f"Speed, work and memory: one image of {height} x {width}, the commonest padded size ("
             f"{result['num_images_of_size']} of {result['num_images']} images, {result['num_images_timed']} of them timed), "
             f"on one device ({result['device']}).",
@@ -80,7 +81,8 @@ def comparison(result: Mapping) -> str:
     return (
         f"level {alone['level']}, {alone['mode']}, pooled IoU on {result['split']}: embedded {_number(alone['iou_pooled'] + gap)}, "
         f"alone {_number(alone['iou_pooled'])}; embedded - alone {gap:+.4f} [{low:+.4f}, {high:+.4f}] "
-        "(95 % interval over images; one seed each, so it does not cover the spread of seeds)"
+        f"(95 % interval over n = {result['num_images']} images: {result['interval']}; one seed each, so it does not cover the "
+        "spread of seeds)"
     )
 
 
@@ -107,9 +109,8 @@ def _plot(result: Mapping) -> "Figure":
         for mode, (colour, place) in styles.items():
             rows = [row for row in result["levels"] if row["mode"] == mode and not math.isnan(row[name])]
             x, y = [row["p50_ms"] for row in rows], [row[name] for row in rows]
-            # With few images a percentile interval may not contain its estimate.
-            below = [max(row[name] - row[f"{name}_low"], 0) for row in rows]
-            above = [max(row[f"{name}_high"] - row[name], 0) for row in rows]
+            below = [row[name] - row[f"{name}_low"] for row in rows]
+            above = [row[f"{name}_high"] - row[name] for row in rows]
             axis.errorbar(x, y, yerr=(below, above), marker="o", markersize=4, capsize=3, color=colour, label=mode)
             for row, value in zip(rows, y, strict=True):
                 axis.annotate(f"L{row['level']}", (row["p50_ms"], value), xytext=place, textcoords="offset points")

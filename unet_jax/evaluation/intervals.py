@@ -34,7 +34,7 @@ Special cases:
   probability below 0.025 (Clopper, Pearson, Biometrika 1934). The lower bound likewise.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -54,18 +54,18 @@ def mean_interval(
     groups: ArrayLike | None = None,
     level: float = LEVEL,
     bounds: tuple[float, float] = SCORE,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Any, Any]:
     """Returns the interval of the mean of a sample, or of each of several samples.
 
     >>> low, high = mean_interval([0.91, 0.88, 0.95, 0.60, 0.93, 0.90])
     >>> print(f"{low:.3f} {high:.3f}")
-    0.682 0.941
+    0.664 0.952
 
     The images of one field of view are alike, so they tell less than as many independent images:
 
     >>> low, high = mean_interval([0.91, 0.88, 0.95, 0.60, 0.93, 0.90], groups=[1, 1, 1, 2, 3, 3])
     >>> print(f"{low:.3f} {high:.3f}")
-    0.272 0.988
+    0.242 0.992
 
     Args:
       values: scores `[..., N]`. For two networks on the same images these are the differences, with `bounds=DIFFERENCE`.
@@ -74,7 +74,7 @@ def mean_interval(
       bounds: the lowest and the highest possible value.
 
     Returns:
-      The lower and the upper end, float64 `[...]`; see above for the special cases.
+      The lower and the upper end: floats, or float64 `[...]` of several samples. See above for the special cases.
 
     Raises:
       UserError: a value lies outside the bounds.
@@ -109,8 +109,8 @@ def t_interval(
     units: ArrayLike,
     level: float = LEVEL,
     bounds: tuple[float, float] = SCORE,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the interval of a mean whose variance is known by estimation; all arrays have one shape.
+) -> tuple[Any, Any]:
+    """Returns the interval of a mean from its variance; all arrays have one shape.
 
     Args:
       mean: the mean.
@@ -121,7 +121,7 @@ def t_interval(
       bounds: the lowest and the highest possible value.
 
     Returns:
-      The lower and the upper end, float64; NaN with fewer than two units.
+      The lower and the upper end, float64 of the shape of the arrays; NaN with fewer than two units.
     """
     lowest, highest = bounds
     mean, units = np.asarray(mean, np.float64), np.asarray(units)
@@ -139,7 +139,7 @@ def t_interval(
     # Rounding must not put the mean outside.
     low = np.minimum(lowest + (highest - lowest) * low, mean)
     high = np.maximum(lowest + (highest - lowest) * high, mean)
-    return np.where(known, low, np.nan), np.where(known, high, np.nan)
+    return np.where(known, low, np.nan)[()], np.where(known, high, np.nan)[()]
 
 
 class Part(NamedTuple):

@@ -10,8 +10,8 @@ Each DIR's scores are those in DIR/eval/SPLIT.json: of its best checkpoint, in i
 written there, as `unet-jax eval --split=SPLIT` does. A file of another checkpoint or mode, or one that lacks the pixel
 counts of the reported classes, ends the program; with --overwrite it is scored anew.
 
-The tables go to stdout; the lines below them define each figure. With train and val they show the gap between the two as
-well. OUT gets compare.csv (a row for each group), compare.json (everything) and compare.png. Where groups differ in
+The tables go to stdout; the lines below them define each figure, and say about how many seeds and images it takes to tell a
+difference of 0.01. With train and val the tables show the gap between the two as well. OUT gets compare.csv (a row for each group), compare.json (everything) and compare.png. Where groups differ in
 data.train_fraction it also gets gap.png, the gap over the fraction. Files of the same names are replaced.
 
 Status: 2 for bad input, with one line that says what.

@@ -128,13 +128,14 @@ def _pairs(groups: Sequence[Group], split: str, metric: str, counts: Mapping, va
 
 def _power(groups: Sequence[Group], split: str, values: Mapping) -> dict[str, Any] | None:
     """Returns how many seeds and images tell `power.DIFFERENCE` of the score per image; None where no pair has a spread."""
-    spreads = [
-        estimate.spread_of_difference(
-            values[first.name, split]["image"],
-            values[second.name, split]["image"],
-            same_seeds=first.seeds == second.seeds,
-        )
-        for first, second in itertools.combinations(groups, 2)
-    ]
-    found = [power.variances(spread) for spread in spreads if spread is not None]
+    found = []
+    for first, second in itertools.combinations(groups, 2):
+        scores = [values[group.name, split]["image"] for group in (first, second)]
+        spread = estimate.spread_of_difference(*scores, same_seeds=first.seeds == second.seeds)
+        if spread is None:
+            continue
+        if min(len(first.seeds), len(second.seeds)) == 1:
+            # The spread of the seeds of one of them is unknown.
+            spread = spread._replace(seeds=(), rest=())
+        found.append(power.variances(spread))
     return {"difference": power.DIFFERENCE, **power.needed(found)._asdict()} if found else None

@@ -27,7 +27,7 @@ class Estimate(NamedTuple):
 
     Attributes:
       mean: the mean over seeds.
-      std: the standard deviation over seeds, with n - 1; NaN for one seed.
+      std: the standard deviation over seeds, with n - 1; NaN for one seed. Seeds without a score are left out.
       low: lower end of the 95 % interval; NaN where fewer than two images show a class.
       high: upper end of the 95 % interval.
       by_seed: the score of each seed.
@@ -52,9 +52,8 @@ def estimate(scores: LeftOut) -> Estimate:
     >>> round(found.mean, 4), round(found.std, 4)
     (0.85, 0.0707)
     """
-    scores = scores.known_runs()
     there = scores.share > 0
-    spread = _spread(scores.pseudo_values(there), _effective(scores.share))
+    spread = _spread(scores.known_runs().pseudo_values(there), _effective(scores.share))
     return _estimate(scores.score, _interval(scores.mean(), spread, int(there.sum()), intervals.SCORE))
 
 
@@ -129,7 +128,8 @@ def _interval(mean: float, spread: Spread | None, units: int, bounds: tuple[floa
 
 
 def _estimate(by_seed: np.ndarray, interval: tuple[float, ...]) -> Estimate:
-    std = float(by_seed.std(ddof=1)) if len(by_seed) > 1 else float("nan")
+    known = by_seed[~np.isnan(by_seed)]
+    std = float(known.std(ddof=1)) if len(known) > 1 else float("nan")
     low, high = interval
     return Estimate(float(metrics.nanmean(by_seed)), std, low, high, by_seed.tolist())
 

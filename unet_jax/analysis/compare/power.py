@@ -48,21 +48,21 @@ class Needed(NamedTuple):
 
 
 def variances(spread: Spread) -> Variances:
-    """Returns the variances of one seed and one image of a difference; estimates below 0 are 0.
+    """Returns the variances of one seed and one image of a difference on the same images; estimates below 0 are 0.
 
     >>> spread = Spread((Part(0.03, 2, 3),), (Part(0.05, 9, 10),), (Part(0.01, 18, 30),))
     >>> [round(value, 4) for value in variances(spread)]
     [0.06, 0.4, 0.3]
     """
-    rest = sum(part.variance for part in spread.rest)
-    single_rest = sum(_single(part) for part in spread.rest)
+    units = sum(map(_single, spread.units))
     if not spread.seeds:
-        return Variances(float("nan"), float(sum(map(_single, spread.units))), 0.0)
-    # The parts of the seeds and of the images each contain the rest.
-    num_seeds = spread.seeds[0].num
-    between_seeds = sum(map(_single, spread.seeds)) - rest * num_seeds
-    between_images = sum(map(_single, spread.units)) - rest * spread.units[0].num
-    return Variances(max(float(between_seeds), 0.0), max(float(between_images), 0.0), float(single_rest))
+        return Variances(float("nan"), units, 0.0)
+    # What the seeds and the images show contains the rest.
+    between_seeds = sum(
+        _single(part) - float(rest.variance) * part.num for part, rest in zip(spread.seeds, spread.rest, strict=True)
+    )
+    between_images = units - sum(float(rest.variance) for rest in spread.rest) * spread.units[0].num
+    return Variances(max(between_seeds, 0.0), max(between_images, 0.0), sum(map(_single, spread.rest)))
 
 
 def needed(found: Sequence[Variances], difference: float = DIFFERENCE) -> Needed:

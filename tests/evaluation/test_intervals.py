@@ -43,7 +43,7 @@ def test_the_mean_of_images_in_groups_is_held(shape):
 
 @pytest.mark.parametrize("seeds", [1, 3, 5])
 @pytest.mark.parametrize("images", [10, 32])
-@pytest.mark.parametrize("of_seeds", [0.0, 0.005, 0.02, 0.05])
+@pytest.mark.parametrize("of_seeds", [0.005, 0.05])
 def test_the_mean_over_seeds_and_images_is_held(seeds, images, of_seeds):
     """With one seed the mean of that seed is held."""
     rng = np.random.default_rng(0)
@@ -100,7 +100,9 @@ def test_special_cases():
     # One group.
     assert np.isnan(mean_interval([0.5, 0.6], groups=[7, 7])).all()
     assert mean_interval([0.5, np.nan, 0.6, 0.9]) == mean_interval([0.5, 0.6, 0.9])
-    assert mean_interval([0.5, np.nan, 0.6, 0.9], groups=[1, 2, 1, 3]) == mean_interval([0.5, 0.6, 0.9], groups=[1, 1, 3])
+    assert mean_interval([0.5, np.nan, 0.6, 0.9], groups=[1, 2, 1, 3]) == mean_interval(
+        [0.5, 0.6, 0.9], groups=[1, 1, 3]
+    )
     low, high = mean_interval([0.01, 0.02, 0.9, 1.0])
     assert 0 < low < high < 1
     with pytest.raises(UserError, match=r"1\.2 is not from 0 to 1.*bounds"):
@@ -118,7 +120,8 @@ def test_the_order_of_the_images_does_not_matter():
 def test_equal_seeds_add_nothing():
     values = np.random.default_rng(0).beta(9, 1, (20, 1))
     one, three = spread(values, 20), spread(np.repeat(values, 3, 1), 20)
-    assert (three.variance(), three.freedom()) == pytest.approx((one.variance(), one.freedom()))
+    assert three.variance() == pytest.approx(one.variance())
+    assert three.freedom() == pytest.approx(one.freedom())
     # With equal images, the interval is that of the seeds.
     seeds = spread(np.repeat(values[:3].T, 20, 0), 20)
     assert seeds.variance() == pytest.approx(values[:3].var(ddof=1) / 3)

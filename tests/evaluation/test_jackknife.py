@@ -48,7 +48,11 @@ def test_pseudo_values_of_a_mean_are_the_images():
 
 
 def test_shares_are_those_of_the_pixels_and_of_the_images():
-    count = {"tp": np.array([[6, 0], [1, 3], [0, 0]]), "fp": np.zeros((3, 2), int), "fn": np.array([[0, 0], [1, 1], [0, 0]])}
+    count = {
+        "tp": np.array([[6, 0], [1, 3], [0, 0]]),
+        "fp": np.zeros((3, 2), int),
+        "fn": np.array([[0, 0], [1, 1], [0, 0]]),
+    }
     scores = jackknife.leave_one_out([count], "iou")
     # First class: 6 and 2 of 8 pixels; second class: all 4 in the second image. The third image has none.
     assert scores["pooled"].share == pytest.approx([6 / 8 / 2, (2 / 8 + 1) / 2, 0])

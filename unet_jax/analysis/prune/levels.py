@@ -10,9 +10,9 @@ import jax
 import numpy as np
 from flax import linen as nn
 
+from unet_jax.analysis.compare.estimate import estimate
 from unet_jax.data.store.sources import size_of
 from unet_jax.errors import UserError
-from unet_jax.analysis.compare.estimate import estimate
 from unet_jax.evaluation import jackknife
 from unet_jax.inference.forward import forward, mean_probabilities, select_heads
 from unet_jax.inference.options import MODES

@@ -6,6 +6,7 @@
     python benchmarks/evidence.py --table
     python benchmarks/evidence.py --pictures
     python benchmarks/evidence.py --claims
+    python benchmarks/evidence.py --members
 
 A row is a run: a config, a data set, a seed and minutes. First step_seconds.py measures the seconds a step of all networks of
 a data set, in turn. The number of steps that fills the minutes is then fixed and written to the file of results. So
@@ -15,7 +16,8 @@ row continues. A row that fails does not stop the others. Rows whose folder is n
 Results go to benchmarks/results.csv and from there into README.md and docs/explanation/results.md. With another --results
 file the docs do not change, and the tables are printed. --pictures copies the best, the median and the worst image of a
 run on the synthetic X-rays into docs/images/, and prints where those of the other data sets are. --claims analyses the runs
-that are done and writes docs/explanation/claims.md (claims.py).
+that are done and writes docs/explanation/claims.md (claims.py). --members measures what heads, views and several networks gain
+(members.py), and whether the levels of U-Net++ could be chosen tile by tile (adaptive.py).
 """
 
 import json
@@ -35,13 +37,14 @@ from absl import flags
 # Python puts the folder of a script on the path, not the project's.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import claims, rows, tables
+from benchmarks import adaptive, claims, members, rows, tables
 from benchmarks.programs import Programs
 from unet_jax.errors import UserError
 from unet_jax.runtime import cli
 
 ROOT = rows.ROOT
 RESULTS = ROOT / "benchmarks" / "results.csv"
+PICTURES = ROOT / "docs" / "images"
 RESULTS_PAGE = ROOT / "docs" / "explanation" / "results.md"
 SHOWN = ("best", "median", "worst")
 FOLDERS = [name for name, data in rows.DATA.items() if data.folder]
@@ -64,6 +67,12 @@ flags.DEFINE_bool(
     "claims",
     False,
     "Run the commands of docs/explanation/claims.md on runs that are done; train nothing.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_bool(
+    "members",
+    False,
+    "Measure what heads, views and several networks gain, on runs that are done; train nothing.",
     flag_values=FLAGS,
 )
 flags.DEFINE_bool(
@@ -249,7 +258,28 @@ def copy_pictures(every: list[rows.Row], results: tables.Results, workdir: Path)
 
 
 def _picture(name: str) -> Path:
-    return ROOT / "docs" / "images" / f"electrodes_{name}.png"
+    return PICTURES / f"electrodes_{name}.png"
+
+
+def write_members(results: tables.Results, workdir: Path) -> list[str]:
+    """Measures what heads, views and several networks gain, and writes the tables and the picture into the results page.
+
+    Those of another --results file are printed, and the picture goes to the folder of the runs.
+
+    Returns:
+      The data sets whose runs are not done; they are left out.
+    """
+    there = {data: members.folders_of(data, results, workdir) for data in members.DATA}
+    done = {data: folders for data, folders in there.items() if folders}
+    published = results.path.resolve() == RESULTS
+    if done:
+        written = members.run_all(done)
+        written["adaptive"] = adaptive.run_all(done, (PICTURES if published else workdir) / "adaptive.png")
+        for mark, table in written.items():
+            print(f"\n{table}")
+            if published:
+                tables.rewrite(RESULTS_PAGE, mark, table)
+    return [data for data in members.DATA if data not in done]
 
 
 def run_all(
@@ -280,6 +310,11 @@ def main() -> None:
             not_done = claims.run_all(FLAGS.only, results, workdir, programs)
         if not_done:
             print(f"\nnot done: {', '.join(not_done)}", file=sys.stderr)
+            sys.exit(1)
+        return
+    if FLAGS.members:
+        if not_done := write_members(results, workdir):
+            print(f"\nthe runs of {', '.join(not_done)} are not done in {workdir}", file=sys.stderr)
             sys.exit(1)
         return
     chosen, every = rows.select(FLAGS.only, FLAGS.minutes), rows.select(minutes=FLAGS.minutes)

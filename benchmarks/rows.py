@@ -179,6 +179,7 @@ ROWS = (
     Row("nuclei", "unet_pp_paper", 10),
     Row("nuclei", "unet_pp", 25),
     Row("em", "unet_pp", 25),
+    *(Row(data, "unet_pp", 5, seed) for data in ("electrodes", "battery_xray", "nuclei") for seed in range(3)),
 )
 
 # The rows of the README, as (data, variant, minutes).

@@ -142,6 +142,11 @@ def additions(rows: Sequence[Row], results: Results) -> str:
     return "\n".join(lines)
 
 
+def table(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Returns a Markdown table."""
+    return "\n".join([*_header(*titles), *map(_line, lines)])
+
+
 def rewrite(path: Path, mark: str, text: str) -> None:
     """Puts `text` between the lines <!-- mark --> and <!-- /mark --> of a file.
 

@@ -18,19 +18,19 @@ def test_folders_are_looked_at_before_any_run(tmp_path, capsys):
         evidence.check_folders(rows.select("nuclei*"), none, explicit=True)
     kept = evidence.check_folders(every, none | {"em": str(tmp_path)}, explicit=False)
     assert {row.data for row in kept} == {"electrodes", "em"}
-    assert "--nuclei=FOLDER is not given: 17 row(s) of nuclei" in capsys.readouterr().out
+    assert "--nuclei=FOLDER is not given: 20 row(s) of nuclei" in capsys.readouterr().out
 
 
 def test_done_runs_are_kept_and_speed_is_measured_once(work):
     not_done, results, commands = work("electrodes-*-seed0")
     assert not_done == []
-    assert [command[0] for command in commands] == ["benchmarks/step_seconds.py", *["run_train.py"] * 6]
+    assert [command[0] for command in commands] == ["benchmarks/step_seconds.py", *["run_train.py"] * 7]
     # Measured with the others, but not run yet.
     assert results["electrodes-unet-2min-seed2"]["num_steps"] == "480"
     assert not results.done("electrodes-unet-2min-seed2")
     not_done, results, commands = work("electrodes-*-seed[12]")
     assert not_done == []
-    assert [command[0] for command in commands] == ["run_train.py"] * 12
+    assert [command[0] for command in commands] == ["run_train.py"] * 14
     assert {argument for command in commands for argument in command if "seed=" in argument} == {
         "--config.seed=1",
         "--config.seed=2",

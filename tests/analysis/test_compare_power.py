@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from unet_jax.analysis.compare import power
-from unet_jax.evaluation.intervals import spread
+from unet_jax.evaluation.intervals import Part, Spread, spread
 
 # (0.01 / 2.802)^2 = 1.27370e-5 is the variance that the mean difference may have.
 ALLOWED = (0.01 / 2.802) ** 2
@@ -41,5 +41,8 @@ def test_variances_are_those_of_one_seed_and_one_image():
     assert np.isnan(one.seeds)
     assert one.images == pytest.approx(values[:, 0].var(ddof=1))
     assert one.rest == 0
+    # The means of the seeds hold a tenth of the rest, those of the images a third.
+    few = Spread((Part(0.03, 2, 3),), (Part(0.05, 9, 10),), (Part(0.01, 18, 30),))
+    assert power.variances(few) == pytest.approx((0.03 * 3 - 0.3 / 10, 0.05 * 10 - 0.3 / 3, 0.3))
     # Estimates below 0 are 0.
     assert power.variances(spread(np.array([[1.0, 0.0], [0.0, 1.0]]), 2))[:2] == (0, 0)

@@ -57,6 +57,10 @@ def test_shares_are_those_of_the_pixels_and_of_the_images():
     # First class: 6 and 2 of 8 pixels; second class: all 4 in the second image. The third image has none.
     assert scores["pooled"].share == pytest.approx([6 / 8 / 2, (2 / 8 + 1) / 2, 0])
     assert scores["image"].share == pytest.approx([1 / 2 / 2, (1 / 2 + 1) / 2, 0])
+    # A class that no image shows does not count.
+    wider = {name: np.pad(values, ((0, 0), (0, 1))) for name, values in count.items()}
+    for kind, same in jackknife.leave_one_out([wider], "iou").items():
+        assert same.share == pytest.approx(scores[kind].share)
     absent = {name: np.zeros((4, 3), int) for name in jackknife.COUNTS}
     nothing = jackknife.leave_one_out([absent], "iou")["image"]
     assert np.isnan(nothing.score).all()

@@ -62,7 +62,7 @@ def _notes(result: Mapping) -> str:
     images = ", ".join(f"{split} {' or '.join(map(str, num))}" for split, num in result["num_images"].items())
     lines = [
         f"Scores: mean over {', '.join(result['report_classes'])}; best checkpoint of each run; images: {images}.",
-        "Mean over seeds ± standard deviation (n - 1), and a 95 % interval over seeds and images, n as above:",
+        "Mean over seeds ± standard deviation (n - 1), and a 95 % interval over the seeds and images given above:",
         f"{result['interval']}. With one seed it covers images only.",
     ]
     if any(group["gap"] for group in result["groups"]):

@@ -68,14 +68,6 @@ def test_shares_are_those_of_the_pixels_and_of_the_images():
     assert nothing.known_runs().score.size == 0
 
 
-def test_the_mean_over_runs_is_that_of_each_score():
-    reported = [{name: values[:, 1:] for name, values in some_counts(seed=seed).items()} for seed in range(3)]
-    scores = jackknife.leave_one_out(reported, "iou")["pooled"]
-    one = scores.as_one()
-    assert one.score.tolist() == pytest.approx([scores.mean()])
-    assert one.without[:, 0] == pytest.approx(scores.without.mean(1))
-
-
 def test_counts_come_back_from_rows():
     count = some_counts()
     rows = [

@@ -41,10 +41,6 @@ class LeftOut(NamedTuple):
         """Returns the mean over the runs."""
         return float(metrics.nanmean(self.score))
 
-    def as_one(self) -> "LeftOut":
-        """Returns the mean over the runs as the score of one run."""
-        return LeftOut(self.score.mean(keepdims=True), self.without.mean(1, keepdims=True), self.share)
-
     def of_runs(self, chosen: np.ndarray) -> "LeftOut":
         """Returns the scores of the chosen runs; `chosen` is bool `[S]`."""
         return LeftOut(self.score[chosen], self.without[:, chosen], self.share)

@@ -99,9 +99,7 @@ def groups_of(examples: Sequence[Mapping[str, Any]]) -> list[str]:
     return [str(example["group"]) for example in examples]
 
 
-def opened_ways(
-    ways: Sequence[Way], folders: Sequence[Path], dataset: "Dataset"
-) -> "Iterator[tuple[Way, list[Opened], int]]":
+def opened_ways(ways: Sequence[Way], folders: Sequence[Path], data: str) -> "Iterator[tuple[Way, list[Opened], int]]":
     """Yields each way that the networks were trained for, the opened networks, and the batch size of an evaluation."""
     for way in ways:
         try:
@@ -109,9 +107,9 @@ def opened_ways(
         except UserError as error:
             if not way.views:
                 raise
-            print(f"{way.name} is left out: {error}")
+            print(f"{data}: {way.name} is left out: {error}")
             continue
-        print(f"{dataset.name}: {way.name}", flush=True)
+        print(f"{data}: {way.name}", flush=True)
         yield way, opened, opened[0].runs[0].config.eval.batch_size
 
 
@@ -124,13 +122,12 @@ def gains(data: str, folders: Sequence[Path]) -> list[list[str]]:
     from unet_jax.evaluation.evaluate import evaluate
     from unet_jax.runtime.program_cost import in_turns
 
-    dataset = open_data(folders)
-    source = dataset.source(SPLIT)
+    source = open_data(folders).source(SPLIT)
     examples = [source[index] for index in range(len(source))]
     images = [np.asarray(example["image"]) for example in examples[:TIMED_IMAGES]]
     scores: dict[str, dict[str, jackknife.LeftOut]] = {}
     timed: dict[str, Any] = {}
-    for way, opened, batch_size in opened_ways(WAYS, folders, dataset):
+    for way, opened, batch_size in opened_ways(WAYS, folders, data):
         segmenters = [each.segmenter for each in opened]
         counts = [
             jackknife.counts(evaluate(segmenter, source, batch_size=batch_size)[1], segmenter.report_classes)
@@ -158,10 +155,9 @@ def failures(data: str, folders: Sequence[Path]) -> list[list[str]]:
     from unet_jax.evaluation.evaluate import evaluate
     from unet_jax.evaluation.failures import describe_failures
 
-    dataset = open_data(folders)
-    source = dataset.source(SPLIT)
+    source = open_data(folders).source(SPLIT)
     table = []
-    for way, opened, batch_size in opened_ways(UNCERTAIN_WAYS, folders, dataset):
+    for way, opened, batch_size in opened_ways(UNCERTAIN_WAYS, folders, data):
         scored = [
             evaluate(each.segmenter, source, batch_size=batch_size, on_uncertainty=lambda id_, found: None)
             for each in opened
@@ -190,7 +186,7 @@ def found_cells(described: Sequence[Mapping[str, Any]], measure: str, all_iou: S
     ]
 
 
-GAIN_TITLES = ("data, images", "prediction", "IoU", "per image", "gain per image (95 %)", "time")
+GAIN_TITLES = ("data, images", "prediction", "IoU", "per image", "gain per image (95 %, t on the logit scale)", "time")
 FAILURE_TITLES = (
     "data, images",
     "members",

@@ -64,7 +64,7 @@ def test_gains_are_measured_against_one_head_on_the_same_images(trained, quick, 
 def test_views_that_a_network_was_not_trained_on_are_left_out(trained, quick, monkeypatch, capsys):
     monkeypatch.setattr(members, "WAYS", (members.WAYS[0], members.Way("sideways", "fast", "unknown")))
     assert [line[1] for line in members.gains("electrodes", [Path(trained[0])])] == ["one head"]
-    assert "sideways is left out: views 'unknown' is unknown" in capsys.readouterr().out
+    assert "electrodes: sideways is left out: views 'unknown' is unknown" in capsys.readouterr().out
 
 
 def test_uncertainty_is_compared_with_the_true_scores(trained, quick, monkeypatch):

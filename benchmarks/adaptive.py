@@ -15,7 +15,7 @@ A program that skips tiles lies between the two.
 
 import dataclasses
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -239,8 +239,8 @@ def draw(curves: Sequence[Curve], path: Path) -> None:
     save_figure(figure, path)
 
 
-def run_all(folders: dict[str, list[Path]], picture: Path) -> str:
-    """Measures the curves, draws the picture, and returns the table.
+def run_all(folders: Mapping[str, Sequence[Path]], picture: Path) -> Iterator[tuple[str, str]]:
+    """Measures the curves and draws the picture; yields the table as Markdown, with the name of its place in the page.
 
     Args:
       folders: the folders of the runs, by data set.
@@ -248,4 +248,4 @@ def run_all(folders: dict[str, list[Path]], picture: Path) -> str:
     """
     curves = [measure(data, of_data) for data, of_data in folders.items()]
     draw(curves, picture)
-    return table(curves)
+    yield "adaptive", table(curves)

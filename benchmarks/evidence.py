@@ -20,6 +20,7 @@ that are done and writes docs/explanation/claims.md (claims.py). --members measu
 (members.py), and whether the levels of U-Net++ could be chosen tile by tile (adaptive.py).
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -273,10 +274,10 @@ def write_members(results: tables.Results, workdir: Path) -> list[str]:
     done = {data: folders for data, folders in there.items() if folders}
     published = results.path.resolve() == RESULTS
     if done:
-        written = members.run_all(done)
-        written["adaptive"] = adaptive.run_all(done, (PICTURES if published else workdir) / "adaptive.png")
-        for mark, table in written.items():
-            print(f"\n{table}")
+        picture = (PICTURES if published else workdir) / "adaptive.png"
+        # A table is written as soon as it is measured.
+        for mark, table in itertools.chain(members.run_all(done), adaptive.run_all(done, picture)):
+            print(f"\n{table}", flush=True)
             if published:
                 tables.rewrite(RESULTS_PAGE, mark, table)
     return [data for data in members.DATA if data not in done]

@@ -198,15 +198,13 @@ FAILURE_TITLES = (
 )
 
 
-def run_all(folders: Mapping[str, Sequence[Path]]) -> dict[str, str]:
-    """Measures the data sets; returns the tables as Markdown, by the name of their place in the page.
+def run_all(folders: Mapping[str, Sequence[Path]]) -> Iterator[tuple[str, str]]:
+    """Measures the data sets; yields each table as Markdown, with the name of its place in the page.
 
     Args:
       folders: the folders of the runs, by data set.
     """
     of_gains = [line for data, of_data in folders.items() for line in gains(data, of_data)]
+    yield "members", tables.table(GAIN_TITLES, of_gains)
     of_failures = [line for data, of_data in folders.items() for line in failures(data, of_data)]
-    return {
-        "members": tables.table(GAIN_TITLES, of_gains),
-        "uncertainty": tables.table(FAILURE_TITLES, of_failures),
-    }
+    yield "uncertainty", tables.table(FAILURE_TITLES, of_failures)

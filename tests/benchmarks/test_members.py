@@ -29,8 +29,8 @@ def test_a_data_set_is_measured_when_all_its_runs_are_done(tmp_path, monkeypatch
     for name in names[:-1]:
         results.update(name, **{"iou_pooled/mean": 0.9})
     measured = {}
-    monkeypatch.setattr(members, "run_all", lambda folders: measured.update(folders) or {"members": "| a table |"})
-    monkeypatch.setattr(evidence.adaptive, "run_all", lambda folders, picture: f"| {picture.parent} |")
+    monkeypatch.setattr(members, "run_all", lambda folders: measured.update(folders) or [("members", "| a table |")])
+    monkeypatch.setattr(evidence.adaptive, "run_all", lambda folders, picture: [("adaptive", f"| {picture.parent} |")])
     assert evidence.write_members(results, tmp_path) == ["battery_xray", "nuclei"]
     assert measured == {"electrodes": [tmp_path / name for name in names[:3]]}
     # Another file of results changes neither the page nor its picture.

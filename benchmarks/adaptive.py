@@ -175,7 +175,7 @@ TITLES = (
     f"best level in {AIM:g} of it",
     "IoU",
     "tiles, bound: IoU",
-    "less than the best level (95 %, t on the logit scale)",
+    "difference to the best level (95 %, t on the logit scale)",
     "tiles, with halo: IoU",
 )
 

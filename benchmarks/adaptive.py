@@ -14,7 +14,6 @@ A program that skips tiles lies between the two.
 """
 
 import dataclasses
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,7 +61,6 @@ def measure(data: str, folders: Sequence[Path]) -> Curve:
 
     from unet_jax.evaluation.jackknife import leave_one_out
     from unet_jax.runs.load import open_models
-    from unet_jax.runtime.program_cost import in_turns
 
     print(f"{data}: levels and tolerances", flush=True)
     source = members.open_data(folders).source(members.SPLIT)
@@ -70,20 +68,12 @@ def measure(data: str, folders: Sequence[Path]) -> Curve:
     groups = members.groups_of(examples)
     depth = open_models(folders[:1], mode="accurate").segmenter.num_members
     # The deepest level is the network as trained.
-    of_levels: list[Any] = [
-        open_models(folders[:1], mode="fast", level=level % depth).segmenter for level in range(1, depth + 1)
-    ]
-    images = [np.asarray(example["image"]) for example in examples[: members.TIMED_IMAGES]]
-    timed = {
-        level: lambda _, segmenter=segmenter: [segmenter.predict_masks([image]) for image in images]
-        for level, segmenter in enumerate(of_levels)
+    of_levels: dict[str, Any] = {
+        f"L{level}": open_models(folders[:1], mode="fast", level=level % depth).segmenter
+        for level in range(1, depth + 1)
     }
-    seconds = in_turns(timed, members.ROUNDS)
-    level_time = [
-        statistics.median(own / deepest for own, deepest in zip(seconds[level], seconds[depth - 1], strict=True))
-        for level in range(depth)
-    ]
-    halos = [segmenter.network.halo for segmenter in of_levels]
+    level_time = [*members.relative_times(of_levels, f"L{depth}", examples).values()]
+    halos = [segmenter.network.halo for segmenter in of_levels.values()]
     counts: list[list[dict[str, np.ndarray]]] = []
     shares = np.zeros((2, len(TOLERANCES), depth))
     for folder in folders:

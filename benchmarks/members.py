@@ -17,6 +17,7 @@ from unet_jax.errors import UserError
 
 if TYPE_CHECKING:
     from unet_jax.data.dataset import Dataset
+    from unet_jax.inference.segmenter import Segmenter
     from unet_jax.runs.load import Opened
 
 SPLIT = "val"
@@ -113,20 +114,38 @@ def opened_ways(ways: Sequence[Way], folders: Sequence[Path], data: str) -> "Ite
         yield way, opened, opened[0].runs[0].config.eval.batch_size
 
 
-def gains(data: str, folders: Sequence[Path]) -> list[list[str]]:
-    """Returns a row of the table of gains for each way: score, gain with its interval, and price in time."""
+def relative_times(
+    segmenters: "Mapping[str, Segmenter]", base: str, examples: Sequence[Mapping[str, Any]]
+) -> dict[str, float]:
+    """Returns the time that each segmenter takes for the first images, divided by that of `base`: the median over the turns."""
     import numpy as np
 
+    from unet_jax.runtime.program_cost import in_turns
+
+    images = [np.asarray(example["image"]) for example in examples[:TIMED_IMAGES]]
+    seconds = in_turns(
+        {
+            name: lambda _, segmenter=segmenter: [segmenter.predict_masks([image]) for image in images]
+            for name, segmenter in segmenters.items()
+        },
+        ROUNDS,
+    )
+    return {
+        name: statistics.median(own / other for own, other in zip(times, seconds[base], strict=True))
+        for name, times in seconds.items()
+    }
+
+
+def gains(data: str, folders: Sequence[Path]) -> list[list[str]]:
+    """Returns a row of the table of gains for each way: score, gain with its interval, and price in time."""
     from unet_jax.analysis.compare.estimate import difference
     from unet_jax.evaluation import jackknife
     from unet_jax.evaluation.evaluate import evaluate
-    from unet_jax.runtime.program_cost import in_turns
 
     source = open_data(folders).source(SPLIT)
     examples = [source[index] for index in range(len(source))]
-    images = [np.asarray(example["image"]) for example in examples[:TIMED_IMAGES]]
     scores: dict[str, dict[str, jackknife.LeftOut]] = {}
-    timed: dict[str, Any] = {}
+    timed: dict[str, Segmenter] = {}
     for way, opened, batch_size in opened_ways(WAYS, folders, data):
         segmenters = [each.segmenter for each in opened]
         counts = [
@@ -134,9 +153,9 @@ def gains(data: str, folders: Sequence[Path]) -> list[list[str]]:
             for segmenter in segmenters
         ]
         scores[way.name] = jackknife.leave_one_out(counts, "iou", groups_of(examples))
-        timed[way.name] = lambda _, first=segmenters[0]: [first.predict_masks([image]) for image in images]
-    seconds = in_turns(timed, ROUNDS)
+        timed[way.name] = segmenters[0]
     base = WAYS[0].name
+    times = relative_times(timed, base, examples)
     table = []
     for name, kinds in scores.items():
         cells = [f"`{data}`, {len(source)}", name, *(f"{kinds[kind].mean():.3f}" for kind in ("pooled", "image"))]
@@ -145,8 +164,7 @@ def gains(data: str, folders: Sequence[Path]) -> list[list[str]]:
             continue
         alone, other = scores[base]["image"], kinds["image"]
         gain, low, high = difference(alone, other, same_seeds=len(alone.score) == len(other.score))
-        price = statistics.median(many / own for many, own in zip(seconds[name], seconds[base], strict=True))
-        table.append([*cells, f"{gain:+.3f} ({low:+.3f} to {high:+.3f})", f"{price:.1f}"])
+        table.append([*cells, f"{gain:+.3f} ({low:+.3f} to {high:+.3f})", f"{times[name]:.1f}"])
     return table
 
 

@@ -1,11 +1,14 @@
-"""Sets up all tests. They run on four fake CPU devices, so that `pmap` really splits; warnings and rank promotion are errors."""
+"""Sets up all tests. They run on four fake CPU devices, so that `pmap` really splits; warnings and rank promotion are errors.
+
+The compiler's optimisations are off, also in programs that tests start: most run a few steps, and compile much longer.
+"""
 
 import os
-from pathlib import Path
 
 # If a flag is given twice, the last one counts, so the caller's $XLA_FLAGS take precedence.
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=4 {os.environ.get('XLA_FLAGS', '')}"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import signal
 
@@ -16,8 +19,6 @@ from helpers.shared_steps import share_steps
 from helpers.small_config import small_config
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-
-TESTS = Path(__file__).parent
 
 # The files that take longest, because they train, start programs, or compile whole networks. They run first, so that no
 # worker is left alone with one of them at the end. `make test-fast` leaves them out.
@@ -61,9 +62,6 @@ LONGEST = (
     "test_quick_errors",
 )
 
-# Rooms whose tests run each program only a few times, so that it need not be optimised.
-QUICK = ("data", "evaluation", "inference", "models")
-
 
 def pytest_collection_modifyitems(items):
     """Puts the longest files first. pytest-xdist keeps this order (--no-loadscope-reorder in pyproject.toml)."""
@@ -72,8 +70,6 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.stem in place:
             item.add_marker(pytest.mark.slow)
-        if item.path.relative_to(TESTS).parts[0] in QUICK:
-            item.add_marker(pytest.mark.usefixtures("quick_compile"))
 
 
 @pytest.fixture(scope="session")
@@ -88,18 +84,10 @@ def _compile_once(tmp_path_factory, worker_id):
     base = tmp_path_factory.getbasetemp()
     for name, value in (
         ("jax_compilation_cache_dir", str((base if worker_id == "master" else base.parent) / "compiled")),
-        ("jax_persistent_cache_min_compile_time_secs", 0.5),
+        ("jax_persistent_cache_min_compile_time_secs", 0.1),
     ):
         jax.config.update(name, value)
         os.environ[name.upper()] = str(value)
-
-
-@pytest.fixture
-def quick_compile():
-    """Turns the compiler's optimisation off, for runs of a few steps, which compile much longer than they train."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture

@@ -19,12 +19,12 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 FILES = ("pyproject.toml", "README.md", "LICENSE")
 FOLDERS = ("configs", "unet_jax")
-# With the checkout on the path, pip would take it for the installed package.
-ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 SHORT = ["train.num_steps=2", "train.eval_every=2", "optim.warmup_steps=1", "eval.num_pictures=1"]
 
 
-def run(*command, env=ENVIRONMENT, cwd=None):
+def run(*command, cwd=None):
+    # With the checkout on the path, pip would take it for the installed package.
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=env, cwd=cwd)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -63,8 +63,7 @@ def call(installed, tmp_path_factory):
     folder = tmp_path_factory.mktemp("empty")
 
     def call(program, *arguments):
-        env = ENVIRONMENT | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-        return run(installed / "bin" / program, *arguments, cwd=folder, env=env)
+        return run(installed / "bin" / program, *arguments, cwd=folder)
 
     call.folder = folder
     return call

@@ -38,14 +38,6 @@ TX, SCHEDULE = create_optimizer(name="sgd", learning_rate=0.1, num_steps=9, grad
 LAST = 2
 
 
-@pytest.fixture(autouse=True)
-def quick_compile():
-    """Turns the compiler's optimisation off, as each program runs once or twice."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def test_depth_is_the_longest_path_from_the_image():
     """The order of the code does not matter: U-Net++'s x_2_0 runs after x_0_1, but is less deep."""
     assert depths(models.build("unet_pp", num_classes=2, widths=(2, 3, 4), deep_supervision=True), 1) == {

@@ -17,8 +17,6 @@ from unet_jax.runtime import parallel
 from unet_jax.training.state import TrainState
 from unet_jax.training.step import create_gradient_fn
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 # Pixels of the strip above a tile.
 TITLE = 26
 

@@ -27,8 +27,6 @@ from unet_jax.runs.score import score_run
 from unet_jax.storage import paths
 from unet_jax.training.state import create_state
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 ROOT = Path(__file__).parents[2]
 STEP = 3
 

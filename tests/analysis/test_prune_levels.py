@@ -11,8 +11,6 @@ from unet_jax.analysis.prune import levels
 from unet_jax.errors import UserError
 from unet_jax.runtime.program_cost import Cost
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 @pytest.mark.parametrize(
     ("iou", "drop", "level", "values"),

@@ -25,8 +25,6 @@ from unet_jax.models.encoders.resnet import ResNet
 from unet_jax.runs import score
 from unet_jax.runtime.unoptimized_jit import jit_without_optimization
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def maps(module, variables, images):
     """Returns the output of every submodule of the network, by name."""

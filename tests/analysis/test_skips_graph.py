@@ -10,8 +10,6 @@ from unet_jax.analysis.skips import similarity
 from unet_jax.models.encoders.registry import ENCODERS
 from unet_jax.models.encoders.resnet import ResNet
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 @pytest.mark.slow
 @pytest.mark.parametrize(

@@ -27,14 +27,15 @@ TINY = [
 
 
 def test_killed_run_gives_the_same_bits_and_differences_show(tmp_path, cache_dir):
-    quick = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    quick["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    shared = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    # As a user's run is compiled.
+    shared["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "0"
     program = [sys.executable, "-m", "unet_jax.programs.verify_resume"]
     places = [f"--config.data.cache_dir={cache_dir}", f"--workdir={tmp_path}"]
     done = subprocess.run(
         [*program, *TINY, *places, "--kills=2", "--steps=12", "--deterministic"],
         cwd=ROOT,
-        env=os.environ | quick | {"XLA_FLAGS": "", "PYTHONWARNINGS": ""},
+        env=os.environ | shared | {"XLA_FLAGS": "", "PYTHONWARNINGS": ""},
         capture_output=True,
         text=True,
         # Four starts, also on a busy machine.

@@ -82,7 +82,7 @@ def test_the_table_tells_what_is_reached_in_a_part_of_the_time():
     ]
 
 
-def test_a_run_gives_a_curve_and_a_picture(trained, quick_compile, tmp_path, monkeypatch):
+def test_a_run_gives_a_curve_and_a_picture(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(members, "ROUNDS", 1)
     monkeypatch.setattr(members, "TIMED_IMAGES", 1)
     folders = {"electrodes": [Path(trained[0])]}

@@ -20,7 +20,7 @@ def config(cache_dir):
     return config
 
 
-@pytest.mark.usefixtures("quick_compile", "shared_steps")
+@pytest.mark.usefixtures("shared_steps")
 def test_the_same_batches_and_others(config, monkeypatch, capsys):
     differences = devices.measure(config, (1, 2), starts=2, num_steps=2)
     assert list(differences) == [2]

@@ -8,7 +8,7 @@ from benchmarks import evidence, members, rows, tables
 
 
 @pytest.fixture
-def quick(monkeypatch, quick_compile):
+def quick(monkeypatch):
     monkeypatch.setattr(members, "ROUNDS", 1)
     monkeypatch.setattr(members, "TIMED_IMAGES", 1)
 

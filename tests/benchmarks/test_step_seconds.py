@@ -2,14 +2,11 @@
 
 import dataclasses
 
-import pytest
-
 from benchmarks import step_seconds
 from unet_jax.configs import default
 from unet_jax.data.augment.options import AugmentOptions
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_step_seconds_of_two_networks(cache_dir, monkeypatch):
     seconds = iter(range(1000))
     # Each step is longer than the one before.

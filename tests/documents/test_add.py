@@ -48,7 +48,7 @@ def project(tmp_path):
 
 
 def python(folder: Path, *arguments: str, project: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(project), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(project)}
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,

@@ -41,7 +41,6 @@ def place(cache_dir, tmp_path_factory):
         yield place
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("page", PAGES, ids=documents.name_of)
 def test_blocks_are_done(page, place):
     printed = "\n".join(place.do(block) for block in documents.blocks(page) if block.is_run)

@@ -31,9 +31,6 @@ ENVIRONMENT = {
     "PYTHONPATH": str(ROOT),
     # One CPU device, as a reader has; the flag of docs/how-to/gpu.md, so that all programs are compiled once.
     "XLA_FLAGS": "--xla_gpu_deterministic_ops=true",
-    # Most programs compile far longer than they run.
-    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
     # Threads that a fork would not have.
     "OPENBLAS_NUM_THREADS": "1",
 }

@@ -77,7 +77,7 @@ def of_folder(config, cache_dir):
     return create
 
 
-@pytest.mark.usefixtures("quick_compile", "shared_steps")
+@pytest.mark.usefixtures("shared_steps")
 def test_a_run_in_a_bucket_is_that_of_a_local_folder(bucket, images, of_folder, tmp_path, monkeypatch, capsys):
     """The run is interrupted and resumed, then damaged and resumed. Its data and results lie in the bucket too."""
     paths.copy(paths.Path(images), paths.Path(bucket) / "data")

@@ -60,7 +60,7 @@ def python(*arguments):
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=ROOT,
-        env=os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+        env=os.environ,
         capture_output=True,
         text=True,
         timeout=300,

@@ -103,7 +103,6 @@ def rows_before(workdir):
     return read_metrics(workdir / "metrics.jsonl")[-1]["step"]
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_resumed_on_another_number_of_devices(trained, interrupted, config, final_state, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(interrupted, workdir)
@@ -314,7 +313,6 @@ def test_nan_stops_with_the_step_and_keeps_the_checkpoint(config, monkeypatch, t
     assert masks.shape == (20, 20, 2)
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_another_kind_of_network_trains_and_scores(config, tmp_path):
     """FC-DenseNet, with dropout, one head and bfloat16. test_warm_start.py trains FCN."""
     config.model = default.fc_densenet()

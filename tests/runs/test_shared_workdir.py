@@ -71,7 +71,6 @@ def start_two(workdir, cache_dir, part):
         # Only the first training compiles.
         "JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     }
     job = [f"--coordinator=127.0.0.1:{port}", "--num_processes=2"]
     command = [sys.executable, TESTS / "helpers" / "one_of_two.py", workdir, cache_dir, part, *job]
@@ -84,7 +83,7 @@ def start_two(workdir, cache_dir, part):
 
 
 @pytest.fixture
-def whole(cache_dir, tmp_path, quick_compile, shared_steps):
+def whole(cache_dir, tmp_path, shared_steps):
     """Returns the workdir and the summary of the same run by one process that was never stopped."""
     return tmp_path / "whole", loop.train_and_evaluate(small_run(cache_dir), tmp_path / "whole")
 

@@ -80,7 +80,6 @@ def test_what_is_no_run_or_has_no_checkpoint_is_named(tmp_path):
         initialize_from(make_state(), TX, str(tmp_path / "new"))
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_fcn_in_stages(config, tmp_path, capsys):
     """Stride 16 from a run of stride 32, with steps too small to change anything: the end equals the start."""
     config.model = default.fcn()

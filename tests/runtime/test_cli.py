@@ -125,7 +125,6 @@ def test_compiled_programs_are_kept_and_found_again(tmp_path, monkeypatch, cache
     # Otherwise it would depend on the machine's speed which programs are kept.
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     # The smallest whole run there is.
     keys = {
         "model.widths": "(4, 8)",

@@ -15,7 +15,7 @@ from unet_jax.tracking.profiler import Profile
 from unet_jax.tracking.tensorboard import check_tensorboard
 
 
-def test_a_watched_run(config, quick_compile, monkeypatch, tmp_path, capsys):
+def test_a_watched_run(config, monkeypatch, tmp_path, capsys):
     events, drawn, draw = [], [], curves.draw_curves
 
     class Writer(tensorboard.TensorBoardWriter):

@@ -15,7 +15,7 @@ from unet_jax.runs import loop, score
 from unet_jax.runs.load import _check_weights, open_run
 from unet_jax.tracking.metrics_file import read_metrics
 
-pytestmark = pytest.mark.usefixtures("quick_compile", "shared_steps")
+pytestmark = pytest.mark.usefixtures("shared_steps")
 
 
 @pytest.fixture

@@ -9,8 +9,6 @@ from helpers.training_steps import AUGMENT, OFF, make_batch, make_step, run
 from unet_jax import models
 from unet_jax.runtime import parallel
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 @pytest.mark.parametrize("norm", ["group", "none"])
 def test_accumulated_equals_at_once(norm):

@@ -20,7 +20,6 @@ from unet_jax.training.state import create_state
 from unet_jax.training.step import create_train_step
 
 # Without optimisation, XLA may compute a pooled map twice; gradients were once NaN for that reason.
-pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
 # A sum of each kind through a network; the weighted sum is tested below. test_losses.py tests each loss alone.

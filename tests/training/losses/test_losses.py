@@ -13,7 +13,6 @@ from helpers import by_loop
 from unet_jax.errors import UserError
 from unet_jax.training.losses.registry import LOSSES, create_loss
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 ACTIVATION = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid", "bce_dice": "sigmoid"}
 CASES = [
     (name, activation)

@@ -11,7 +11,6 @@ from helpers import by_loop
 from unet_jax.training.losses.lovasz import jaccard_extension
 from unet_jax.training.losses.registry import create_loss
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 RNG = np.random.default_rng(2)
 LOGITS = RNG.normal(size=(2, 4, 5, 3)).astype(np.float32)
 MASK = RNG.integers(0, 3, (2, 4, 5))

@@ -18,7 +18,11 @@ from helpers.image_folders import Folder
 from helpers.shared_steps import share_steps
 from helpers.small_config import small_config
 
+from unet_jax.runtime import roofline
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Each run is compared with a matrix product several times. A large one takes longer than these runs do.
+roofline.STEP_PRODUCT["cpu"] = (256, 1)
 
 # The files that take longest, because they train, start programs, or compile whole networks. They run first, so that no
 # worker is left alone with one of them at the end. `make test-fast` leaves them out.

@@ -27,7 +27,10 @@ TINY = [
 
 
 def test_killed_run_gives_the_same_bits_and_differences_show(tmp_path, cache_dir):
-    shared = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    shared = {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
     # As a user's run is compiled.
     shared["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "0"
     program = [sys.executable, "-m", "unet_jax.programs.verify_resume"]

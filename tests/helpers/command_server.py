@@ -38,7 +38,10 @@ def serve(address: str) -> None:
     import unet_jax.analysis.skips.study
     import unet_jax.runs.loop  # noqa: F401
     from unet_jax.programs import commands
+    from unet_jax.runtime import roofline
 
+    # As in conftest.py.
+    roofline.STEP_PRODUCT["cpu"] = (256, 1)
     done = []
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(address)

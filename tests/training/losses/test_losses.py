@@ -93,7 +93,7 @@ def test_n_devices_equal_one(batch, name, activation):
         return loss.from_sums(jax.lax.psum(loss.sums((logits,), mask, valid, weight), "devices"))
 
     one, two = (
-        jax.vmap(jax.value_and_grad(of_device), axis_name="devices")(
+        jax.jit(jax.vmap(jax.value_and_grad(of_device), axis_name="devices"))(
             *(x.reshape(n, 2 // n, *x.shape[1:]) for x in batch)
         )
         for n in (1, 2)

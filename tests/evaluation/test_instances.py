@@ -127,7 +127,8 @@ def test_an_unmatched_object_is_left_out_where_more_than_half_is_void():
         assert count["aji_union"] == 2 + num_wrong * (4 - num_void)
     # A matched one counts, however much of it is void.
     one = np.array([[1, 1, 1]])
-    assert instances.counts(one, one, np.array([[False, False, True]]))["tp"].tolist() == [1] * 10
+    count = instances.counts(one, one, np.array([[False, False, True]]))
+    assert (count["tp"].tolist(), count["fp"].tolist()) == ([1] * 10, [0] * 10)
 
 
 def test_aji_takes_the_best_partner_and_adds_the_rest():
@@ -136,8 +137,9 @@ def test_aji_takes_the_best_partner_and_adds_the_rest():
     predicted = np.array([[5, 5, 5, 5, 3, 3, 0, 0, 0, 0]])
     # 4 of 6, then the unused 2 and the missed 3.
     assert score(true, predicted)["aji"] == 4 / (6 + 2 + 3)
-    # Of equal partners the smaller number: 3 of 6 by number 3, whose union is larger by none.
-    assert score([[1, 1, 1, 1, 0]], [[5, 5, 3, 3, 0]])["aji"] == 2 / (4 + 2)
+    # Of equal partners the smaller number: 3 of 9 by number 3, and not 4 of 12 by number 5, which adds its 8.
+    true, predicted = np.array([[1] * 8 + [0] * 5]), np.array([[3] * 3 + [5] * 4 + [0] + [3] + [5] * 4])
+    assert score(true, predicted)["aji"] == 3 / (9 + 8)
     # One predicted object for two true ones is taken by both.
     assert score([[1, 1, 2, 2, 2]], [[4, 4, 4, 4, 4]])["aji"] == (2 + 3) / (5 + 5)
 

@@ -79,7 +79,8 @@ def test_an_image_is_predicted_and_drawn_once(trained, config, monkeypatch):
     program.shared_program.cache_clear()
     assert forward_passes == dict.fromkeys(ids.values(), 1)
     assert set(drawings.values()) == {1}
-    assert all(reads[id_] == 1 + drawings[id_] for id_ in ids.values())
+    # Objects are scored too, so each is read a second time; the first says whether there are instances.
+    assert all(reads[id_] == 2 + (id_ == examples[0]["id"]) + drawings[id_] for id_ in ids.values())
     pictures = {path.stem for path in (trained[0] / "eval/test/overlays").iterdir()}
     assert pictures <= {path.stem for path in (trained[0] / "eval/test/masks/anode").iterdir()}
     assert (trained[0] / "eval/test/worst.png").exists()

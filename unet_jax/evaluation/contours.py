@@ -172,4 +172,4 @@ def _quantile(distances: np.ndarray, lengths: np.ndarray, fraction: float) -> fl
     if not len(distances):
         return math.inf
     below = np.cumsum(lengths) / lengths.sum()
-    return float(distances[min(np.searchsorted(below, fraction), len(distances) - 1)])
+    return float(distances[min(int(np.searchsorted(below, fraction)), len(distances) - 1)])

@@ -16,6 +16,7 @@ from unet_jax.data.loading import eval_pipeline
 from unet_jax.data.store.sources import size_of
 from unet_jax.errors import UserError
 from unet_jax.evaluation import metrics
+from unet_jax.evaluation.group import Group
 from unet_jax.inference.forward import forward, forward_masks
 from unet_jax.inference.large.scratch import Scratch, band_rows
 from unet_jax.inference.predictor import Predictor
@@ -40,7 +41,7 @@ class _Counted:
     Attributes:
       index: position of each in the source.
       size: height and width of each, `[B, 2]`.
-      counts: `metrics.counts` of each, and where they are asked for, `masks`, `ids` and `MEASURES`.
+      counts: `metrics.counts` of each, and where they are asked for, `masks`, `ids`, `probabilities` and `MEASURES`.
       num_compiles: the number of shapes that were compiled for the batch.
     """
 
@@ -60,12 +61,13 @@ def evaluate(
     all_reduce: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None,
     on_image: Callable[[str, np.ndarray, np.ndarray], None] | None = None,
     on_uncertainty: Callable[[str, Uncertainty], None] | None = None,
+    groups: Sequence[Group] = (),
     progress: Callable[[int], None] = lambda num_images: None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Scores every example of `source`, in one forward pass of each network and view.
 
-    The result does not depend on the batch size, nor on the number of devices and processes. With an `Ensemble`, and with
-    `on_uncertainty`, images are predicted one by one. Batches are made smaller where they would take more than the predictor's
+    The result does not depend on the batch size, nor on the number of devices and processes. With an `Ensemble`, with
+    `on_uncertainty`, and for a group that needs probabilities, images are predicted one by one. Batches are made smaller where they would take more than the predictor's
     memory, and larger images are predicted in bands.
 
     Args:
@@ -78,18 +80,19 @@ def evaluate(
       all_reduce: adds the arrays of a dict over all processes; by default over those of the job.
       on_image: is called once for each image with what was scored: id, masks bool `[H, W, K]`, ids uint8 `[H, W]`.
       on_uncertainty: is called once for each image: id, and how far the members of the prediction agree on it.
+      groups: further scores. The examples are read a second time for them.
       progress: is called after each batch with its number of images.
 
     Returns:
       A summary, and one row per image, in the order of `source`.
 
-      The summary holds the names of `metrics`, `num_images`, `num_compiles` (the number of shapes of batches that had to be
+      The summary holds the names of `metrics` and of the groups, `num_images`, `num_compiles` (the number of shapes of batches that had to be
       compiled), `seconds`, and `images_per_s` of this process. Batches that compiled do not count in the latter, unless
       there are no others.
 
       A row holds `index`, `id`, `height`, `width`, `pixel_accuracy`, `iou/<class>`, `dice/<class>` and `.../mean` of its
       image, and the pixel counts `tp/<class>`, `fp/<class>`, `fn/<class>`. With `on_uncertainty`, also the `MEASURES` of
-      `uncertainty.Uncertainty`.
+      `uncertainty.Uncertainty`. The groups add their scores.
 
     Raises:
       UserError: the source is empty, or its images or masks do not fit the network.
@@ -105,14 +108,19 @@ def evaluate(
     table |= {name: np.zeros(num_images, np.int64) for name in of_images}
     measures = MEASURES if on_uncertainty else ()
     table |= {name: np.zeros(num_images) for name in measures}
+    table |= {
+        _key(group, name): np.zeros((num_images, *shape)) for group in groups for name, shape in group.shapes().items()
+    }
+    with_masks = on_image is not None or bool(groups)
+    with_probabilities = any(group.needs_probabilities for group in groups)
     recorder, throughput, num_compiles = _IdRecorder(source), ThroughputMeter(), 0
     share = {"process_index": process_index, "process_count": process_count}
-    if isinstance(predictor, Predictor) and on_uncertainty is None:
+    if isinstance(predictor, Predictor) and on_uncertainty is None and not with_probabilities:
         # All processes make the same batches, so they work with the smallest budget.
         budget = min(processes.gather(predictor.budget))
-        counted = _in_batches(predictor, recorder, batch_size, budget, on_image is not None, **share)
+        counted = _in_batches(predictor, recorder, batch_size, budget, with_masks, **share)
     else:
-        counted = _one_by_one(predictor, recorder, on_image is not None, on_uncertainty, **share)
+        counted = _one_by_one(predictor, recorder, with_masks, with_probabilities, on_uncertainty, **share)
     for batch in counted:
         index, counts = batch.index, batch.counts
         for name in (*metrics.COUNTS, *measures):
@@ -121,6 +129,8 @@ def evaluate(
         table["seen"][index] += 1
         if on_image is not None:
             _pass_on(batch, recorder, on_image)
+        if groups:
+            _count_groups(batch, source, groups, table)
         num_compiles += batch.num_compiles
         throughput.tick(len(index), batch.num_compiles == 0)
         progress(len(index))
@@ -132,7 +142,31 @@ def evaluate(
         raise RuntimeError(f"images not seen exactly once: {np.flatnonzero(table['seen'] != 1)[:10].tolist()}")
     summary = metrics.summarize(table, predictor.class_names, predictor.report_classes)
     summary |= {"num_images": num_images, "num_compiles": num_compiles, **throughput.read()}
-    return summary, _rows(table, predictor, [recorder.id(i) for i in range(num_images)])
+    rows = _rows(table, predictor, [recorder.id(i) for i in range(num_images)])
+    for group in groups:
+        counts = {name: table[_key(group, name)] for name in group.shapes()}
+        summary |= group.summarize(counts)
+        for row, further in zip(rows, group.rows(counts), strict=True):
+            row |= further
+    return summary, rows
+
+
+def _key(group: Group, name: str) -> str:
+    """Returns the name that a count of a group has among the counts of all."""
+    return f"{group.name} {name}"
+
+
+def _count_groups(
+    batch: _Counted, source: ExampleSource, groups: Sequence[Group], table: Mapping[str, np.ndarray]
+) -> None:
+    """Adds what each group counts in the images of a batch to the table."""
+    for row, (height, width) in enumerate(batch.size):
+        index = int(batch.index[row])
+        example, masks = source[index], batch.counts["masks"][row, :height, :width]
+        probabilities = batch.counts["probabilities"][row] if "probabilities" in batch.counts else None
+        for group in groups:
+            for name, value in group.count(example, masks, probabilities).items():
+                table[_key(group, name)][index] += value
 
 
 def _pass_on(batch: _Counted, recorder: "_IdRecorder", on_image: Callable[[str, np.ndarray, np.ndarray], None]) -> None:
@@ -291,6 +325,7 @@ def _one_by_one(
     predictor: Segmenter,
     source: "_IdRecorder",
     with_masks: bool,
+    with_probabilities: bool,
     on_uncertainty: Callable[[str, Uncertainty], None] | None,
     process_index: int,
     process_count: int,
@@ -302,24 +337,42 @@ def _one_by_one(
         _check(image[None], mask[None, :1], predictor)
         num_compiled, measured = predictor.num_compiled, {}
         bands: Iterable[tuple[int, np.ndarray, np.ndarray]]
-        if on_uncertainty is None:
-            bands = predictor.mask_bands(ArrayRows(image))
-        else:
+        probabilities = None
+        if on_uncertainty is not None:
             uncertainty = estimate(predictor, ArrayRows(image))
             probabilities = uncertainty.probabilities
-            bands = (
-                (start, *to_masks(probabilities[start:stop], predictor.activation))
-                for start, stop in band_rows(len(probabilities), probabilities[0].nbytes)
-            )
             measured = {name: np.array([getattr(uncertainty, name)]) for name in MEASURES}
             on_uncertainty(source.id(index), uncertainty)
+        elif with_probabilities:
+            probabilities = _probabilities(predictor, image)
+        if probabilities is None:
+            bands = predictor.mask_bands(ArrayRows(image))
+        else:
+            bands = _masks_of(probabilities, predictor.activation)
+            if with_probabilities:
+                measured |= {"probabilities": probabilities[None]}
         predicted = _Predicted(mask.shape[:2], len(predictor.class_names)) if with_masks else None
         counts = _count_bands(predictor, bands, image, mask, predicted) | measured
         yield _Counted(np.array([index]), np.array([mask.shape[:2]]), counts, predictor.num_compiled - num_compiled)
 
 
+def _probabilities(predictor: Segmenter, image: np.ndarray) -> np.ndarray:
+    """Returns the probabilities of an image, float32 `[H, W, K]`; in a file where they are large."""
+    kept = Scratch((*image.shape[:2], len(predictor.class_names)), np.float32)
+    for start, band in predictor.bands(ArrayRows(image)):
+        kept.array[start : start + len(band)] = band
+        kept.release()
+    return kept.array
+
+
+def _masks_of(probabilities: np.ndarray, activation: str) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yields the first row, masks and ids of bands of an image."""
+    for start, stop in band_rows(len(probabilities), probabilities[0].nbytes):
+        yield start, *to_masks(probabilities[start:stop], activation)
+
+
 def _sum_over_processes(table: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Adds the tables of all processes; they hold whole numbers, so the sum is exact in any order."""
+    """Adds the tables of all processes; one process alone has counted an image, so the sum is exact in any order."""
     tables = processes.gather_arrays(table)
     return {name: np.sum([part[name] for part in tables], axis=0) for name in table}
 

@@ -258,7 +258,7 @@ def summarize(count: Mapping[str, ArrayLike]) -> dict[str, float]:
       they are not NaN. The scores are `ap`, the mean of AP over the thresholds, `ap50`, `ap55`, ... `ap95`, and `precision`,
       `recall`, `f1`, `sq`, `pq`, all at 0.5, and `seg` and `aji`.
     """
-    pooled = by_name(scores({name: np.sum(count[name], 0) for name in COUNTS}))
+    pooled = by_name(scores({name: np.asarray(count[name]).sum(0) for name in COUNTS}))
     image = by_name(scores(count))
     return {f"{name}_pooled": float(value) for name, value in pooled.items()} | {
         f"{name}_image": float(nanmean(values)) for name, values in image.items()

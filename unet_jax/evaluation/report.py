@@ -1,5 +1,7 @@
 """Results of an evaluation: a table, a JSON file and pictures."""
 
+import csv
+import io
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -10,12 +12,13 @@ from etils.epath import Path
 
 from unet_jax.data.dataset import ExampleSource
 from unet_jax.evaluation import metrics
+from unet_jax.evaluation.choice import MetricChoice
 from unet_jax.inference.outputs import MaskFolder, file_name, remove_others
 from unet_jax.plotting import drawing, index_page, panels
 from unet_jax.plotting.text_table import format_table
 from unet_jax.segmentation import resolve_report_classes, true_masks
 from unet_jax.storage import json_file
-from unet_jax.storage.paths import to_path
+from unet_jax.storage.paths import to_path, write_whole
 from unet_jax.storage.write_errors import report_write_errors
 
 COLUMNS = {
@@ -23,6 +26,17 @@ COLUMNS = {
     "dice_pooled": "Dice pooled",
     "iou_image": "IoU per image",
     "dice_image": "Dice per image",
+}
+OBJECT_COLUMNS = {
+    "ap_pooled": "AP 0.5-0.95",
+    "ap50_pooled": "AP 0.5",
+    "f1_pooled": "F1",
+    "pq_pooled": "PQ",
+    "sq_pooled": "SQ",
+    "seg_pooled": "SEG",
+    "aji_pooled": "AJI",
+    "num_true": "true",
+    "num_predicted": "predicted",
 }
 
 
@@ -48,8 +62,66 @@ def table(summary: Mapping[str, Any], class_names: Sequence[str], report_classes
     return f"{format_table(rows, rules=(1, len(rows) - 1))}\n{tail}"
 
 
+def group_tables(summary: Mapping[str, Any], class_names: Sequence[str], choice: MetricChoice) -> list[str]:
+    """Returns a summary's further scores as texts: a table of objects, one of contours, and the calibration.
+
+    Args:
+      summary: the summary of `evaluate`.
+      class_names: the classes.
+      choice: what was scored.
+    """
+    unit, texts = choice.unit, []
+    contour_columns = {
+        "boundary_iou_image": "boundary IoU",
+        "nsd_image": f"NSD at {choice.tolerance:g} {unit}",
+        "hd95_image": f"HD95 [{unit}]",
+        "assd_image": f"ASSD [{unit}]",
+        "cldice_image": "clDice",
+        "num_infinite": "one side empty",
+    }
+    groups = {
+        "instances": ("objects at IoU 0.5 (pooled)", OBJECT_COLUMNS),
+        "boundary": ("contours (mean per image)", contour_columns),
+    }
+    for name, (title, columns) in groups.items():
+        first = next(iter(columns))
+        shown = [each for each in (*class_names, "mean") if f"{first}/{each}" in summary]
+        if name in choice.names and shown:
+            cells = [
+                (each, *(_number(summary.get(f"{column}/{each}", math.nan)) for column in columns)) for each in shown
+            ]
+            texts.append(format_table([(title, *columns.values()), *cells], rules=(1, len(cells))))
+    if "calibration" in choice.names:
+        texts.append(
+            "calibration  " + "   ".join(f"{name} {_cell(summary[name.lower()])}" for name in ("ECE", "Brier", "NLL"))
+        )
+    return texts
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else _cell(value)
+
+
 def _cell(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.4f}"
+
+
+def write_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes the rows of `evaluate` as CSV, with a column for each score; NaN and infinities are empty.
+
+    Args:
+      path: the file.
+      rows: the rows of `evaluate`, at least one.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(json_file.plain([dict(row) for row in rows]))
+    with report_write_errors():
+        write_whole(to_path(path), text.getvalue().encode())
 
 
 def write_json(

@@ -2,19 +2,23 @@
 
     unet-jax eval --workdir=runs/electrodes                          # scores the best checkpoint on test
     unet-jax eval --workdir=runs/electrodes --mode=fast --level=2    # U-Net++ pruned to level 2, one head
+    unet-jax eval --workdir=runs/electrodes --metrics=instances,boundary,calibration
     unet-jax eval --workdir=runs/electrodes --images=FOLDER --out=FOLDER
     unet-jax eval --workdir=runs/a --workdir=runs/b --views=flips --uncertainty --out=FOLDER
 
-Scores go to WORKDIR/eval/SPLIT.json, with masks and overlays in the same folder; those of several runs go to OUT. With --images, OUT gets for each image a
+Scores go to WORKDIR/eval/SPLIT.json and SPLIT.csv, with masks and overlays in the same folder; those of several runs go to OUT. With --images, OUT gets for each image a
 PNG of class ids, a mask of 0 and 255 for each reported class, and an overlay. Config and classes come from the workdir. The
 same command goes on where it was interrupted.
 
 Status: 2 for bad input, with one line that says what.
 """
 
+from collections.abc import Sequence
+
 from absl import flags
 
 from unet_jax.errors import UserError
+from unet_jax.evaluation.choice import MetricChoice
 from unet_jax.runtime import cli
 
 FLAGS = flags.FlagValues()
@@ -34,6 +38,25 @@ flags.DEFINE_enum(
     "The images to score. Default: test, or val where there is no test; the output names it.",
     FLAGS,
 )
+flags.DEFINE_list(
+    "metrics",
+    [],
+    "What is scored, with commas between: pixels (IoU, Dice; always), instances (AP, F1, PQ, SEG, AJI of objects), boundary "
+    "(boundary IoU, NSD, HD95, ASSD, clDice), calibration (ECE, Brier score, NLL). Default: pixels, and instances where the data "
+    "have them.",
+    FLAGS,
+)
+flags.DEFINE_float(
+    "tolerance", 2.0, "Distance at which NSD counts a contour as right, in pixels or in --unit.", flag_values=FLAGS
+)
+flags.DEFINE_list(
+    "pixel_size",
+    ["1"],
+    "Size of a pixel in --unit, such as 0.05; or its height and width, such as 0.1,0.05. HD95, ASSD and --tolerance then have "
+    "this unit.",
+    FLAGS,
+)
+flags.DEFINE_string("unit", "px", "Unit of --pixel_size, such as mm.", FLAGS)
 flags.DEFINE_string(
     "images",
     None,
@@ -45,6 +68,10 @@ cli.define_results(FLAGS)
 flags.DEFINE_string("root", None, "Where the run's data lie now, if not where they were.", FLAGS)
 cli.define_fresh_data(FLAGS)
 cli.define_job(FLAGS)
+
+
+# The flags of the scoring of a split.
+SCORE_FLAGS = ("split", "root", "fresh_data", "metrics", "tolerance", "pixel_size", "unit")
 
 
 def main() -> None:
@@ -65,10 +92,10 @@ def main() -> None:
     unused = [name for name in of_files if images is None and FLAGS[name].present]
     if unused:
         raise UserError(f"--{unused[0]} is for the prediction of files, with --images and --out; leave it out")
-    if images is not None and (FLAGS.split or FLAGS.root or FLAGS.fresh_data):
-        raise UserError(
-            "--images predicts a folder; --split, --root and --fresh_data are for scoring: leave one of the two out"
-        )
+    of_scores = [name for name in SCORE_FLAGS if images is not None and FLAGS[name].present]
+    if of_scores:
+        raise UserError(f"--images predicts a folder; --{of_scores[0]} is for scoring: leave one of the two out")
+    metrics = MetricChoice(tuple(FLAGS.metrics), FLAGS.tolerance, _pixel_size(FLAGS.pixel_size), FLAGS.unit)
     results, chosen = cli.result_options(FLAGS), cli.network_options(FLAGS) | cli.view_options(FLAGS)
     # After the flags: --help needs no jax.
     from unet_jax.runs.run_folder import check_is_run
@@ -81,8 +108,21 @@ def main() -> None:
         predict.predict_images(FLAGS.workdir, images, out, flag="--workdir", **results, **chosen)
     else:
         data = {"split": FLAGS.split or "", "root": FLAGS.root or "", "fresh_data": FLAGS.fresh_data}
-        several = {"uncertainty": FLAGS.uncertainty, "out": out, "overwrite": FLAGS.overwrite}
+        several = {"uncertainty": FLAGS.uncertainty, "out": out, "overwrite": FLAGS.overwrite, "metrics": metrics}
         score.score_run(FLAGS.workdir, **data, **several, **chosen)
+
+
+def _pixel_size(values: Sequence[str]) -> tuple[float, float]:
+    """Returns height and width of a pixel.
+
+    Raises:
+      UserError: there are not one or two numbers.
+    """
+    try:
+        height, width = (float(value) for value in ([*values, *values] if len(values) == 1 else values))
+    except ValueError as error:
+        raise UserError(f"--pixel_size={','.join(values)}: give one number, or height,width") from error
+    return height, width
 
 
 def run() -> None:

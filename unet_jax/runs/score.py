@@ -1,5 +1,6 @@
 """Scores a trained run on a split, or several that predict together, for `unet-jax eval`."""
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,17 +15,25 @@ from unet_jax.data.normalization import check_depth
 from unet_jax.data.store.cache import forget_digests
 from unet_jax.errors import UserError
 from unet_jax.evaluation import failures, report
+from unet_jax.evaluation.choice import MetricChoice
 from unet_jax.evaluation.evaluate import evaluate
+from unet_jax.evaluation.groups import complete, create_groups
 from unet_jax.experiment.build import create_dataset
 from unet_jax.inference import uncertainty_files
 from unet_jax.inference.outputs import IDS, MASKS, UNCERTAINTY, Choice, MaskFolder, file_name
 from unet_jax.inference.uncertainty import ONE_MEMBER, Uncertainty
+from unet_jax.plotting.reliability import save_reliability
 from unet_jax.runs import shared_workdir
 from unet_jax.runs.hold import note_running
 from unet_jax.runs.load import Opened, Run, open_models
 from unet_jax.runs.workdir import resolve
 from unet_jax.runtime import processes
 from unet_jax.storage.paths import expand
+from unet_jax.storage.write_errors import report_write_errors
+
+DEFAULT_METRICS = MetricChoice()
+# A picture, beside the masks.
+RELIABILITY = "reliability.png"
 
 
 def score_run(
@@ -34,6 +43,7 @@ def score_run(
     root: str = "",
     fresh_data: bool = False,
     uncertainty: bool = False,
+    metrics: MetricChoice = DEFAULT_METRICS,
     out: str | os.PathLike | None = None,
     overwrite: bool = False,
     dataset: Dataset | None = None,
@@ -53,11 +63,12 @@ def score_run(
       fresh_data: True: reads the data files in full, also those that look unchanged.
       uncertainty: True also writes the uncertainty of each image, and how well it predicts the score; see
         `evaluation.failures`.
+      metrics: what is scored.
       out: the folder of the scores of several runs.
       overwrite: replaces scores of several runs that are in `out`.
       dataset: the data set of the first run, where it is open already.
       devices: the devices to run on; all local ones by default.
-      **chosen: checkpoint, mode, level, weights, views, force_views and memory, as in `load_predictor`. By default the memory is
+      **chosen: checkpoint, mode, level, weights, views, force_views, calibrated and memory, as in `load_predictor`. By default the memory is
         that of the run's own evaluations.
 
     Returns:
@@ -71,6 +82,7 @@ def score_run(
     results = _results_folder(folders, out)
     # Also waits until every process has closed the run's checkpoints.
     choices = {"split": split, "root": root, "uncertainty": uncertainty, **chosen}
+    choices |= {"metrics": list(metrics.names), "tolerance": metrics.tolerance, "pixel_size": list(metrics.pixel_size)}
     processes.check_same({f"--{name}": value for name, value in choices.items()})
     opened = open_models(folders, as_started=True, devices=devices, **chosen)
     for folder, run in zip(folders, opened.runs, strict=True):
@@ -90,8 +102,9 @@ def score_run(
     name = _result_name(opened, split, chosen, uncertainty)
     if len(folders) > 1 and not overwrite and (results / f"{name}.json").exists():
         raise UserError(f"{results / name}.json exists; write to another folder, or pass --overwrite to replace it")
-    summary, about = write_scores(opened, dataset, split, results, name, uncertainty=uncertainty)
-    _print_scores(opened, summary, about, results / name)
+    summary, about = write_scores(opened, dataset, split, results, name, uncertainty=uncertainty, metrics=metrics)
+    metrics = dataclasses.replace(metrics, names=tuple(about["metrics"]))
+    _print_scores(opened, summary, about, results / name, metrics)
     if len(folders) == 1:
         if (folders[0] / "curves.png").exists():
             print(f"curves       {folders[0] / 'curves.png'}")
@@ -135,12 +148,16 @@ def _result_name(opened: Opened, split: str, chosen: Mapping[str, Any], uncertai
         parts.append(f"level{run.predictor.level}")
     if opened.views:
         parts.append(opened.views)
+    if chosen.get("calibrated"):
+        parts.append("calibrated")
     if uncertainty:
         parts.append("uncertainty")
     return "-".join(parts)
 
 
-def _print_scores(opened: Opened, summary: dict, about: Mapping[str, Any], results: Path) -> None:
+def _print_scores(
+    opened: Opened, summary: dict, about: Mapping[str, Any], results: Path, metrics: MetricChoice
+) -> None:
     predictor = opened.runs[0].predictor
     title = f"{about['split']}, {opened.describe().removeprefix('the ')}, {predictor.mode}"
     if predictor.level:
@@ -149,11 +166,15 @@ def _print_scores(opened: Opened, summary: dict, about: Mapping[str, Any], resul
         title += ", approximate"
     print(f"\n{title}")
     print(report.table(summary, predictor.class_names, predictor.report_classes))
+    for text in report.group_tables(summary, predictor.class_names, metrics):
+        print(f"\n{text}")
     if "uncertainty" in about:
         print(f"\n{failures.format_failures(about['uncertainty'])}")
-    print(f"\nscores       {results}.json")
+    print(f"\nscores       {results}.json, {results}.csv (a row for each image)")
     print(f"masks        {results}/ids (class ids), {results}/masks (0/255 by class)")
     print(f"overlays     {results}/overlays; {results}/index.html shows them, the lowest IoU first")
+    if "calibration" in metrics.names:
+        print(f"reliability  {results / RELIABILITY}")
     if "uncertainty" in about:
         print(
             f"uncertainty  {results}/uncertainty (16-bit maps), {results}/uncertainty.csv has the least certain first"
@@ -168,9 +189,10 @@ def write_scores(
     name: str,
     *,
     uncertainty: bool = False,
+    metrics: MetricChoice = DEFAULT_METRICS,
     progress: Callable[[int], None] = lambda num_images: None,
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """Scores a split; writes OUT/NAME.json, and masks and pictures into OUT/NAME.
+    """Scores a split; writes OUT/NAME.json, OUT/NAME.csv, and masks and pictures into OUT/NAME.
 
     Replaces earlier files of these names. Masks and pictures of images that are no longer in the split are removed.
 
@@ -181,12 +203,14 @@ def write_scores(
       out: the folder of the results.
       name: the name of the results.
       uncertainty: True also writes the uncertainty of each image.
+      metrics: what is scored.
       progress: is called with the number of images after each batch.
 
     Returns:
       The summary, and what else the file says of it: split, checkpoint step, mode, ...
     """
     source, run = dataset.source(split), opened.runs[0]
+    metrics = complete(metrics, source)
     choice = Choice((IDS, MASKS, UNCERTAINTY) if uncertainty else (IDS, MASKS), mask_format="png")
     masks = MaskFolder(opened.segmenter, out / name, choice=choice, palette=run.facts["palette"])
     # Of the image that is scored next.
@@ -203,9 +227,10 @@ def write_scores(
         batch_size=run.config.eval.batch_size,
         on_image=write_image,
         on_uncertainty=uncertain.__setitem__ if uncertainty else None,
+        groups=create_groups(metrics, opened.segmenter),
         progress=progress,
     )
-    about: dict[str, Any] = {"split": split}
+    about: dict[str, Any] = {"split": split, **metrics.about()}
     if len(opened.runs) == 1:
         about |= _about(run)
     else:
@@ -224,9 +249,16 @@ def write_scores(
 
     def write() -> None:
         report.write_json(out / f"{name}.json", summary, rows, **about)
+        report.write_csv(out / f"{name}.csv", rows)
         names = {file_name(row["id"]) for row in rows}
         masks.remove_others(names)
         report.save_pictures(masks, source, rows, out / name, limit=run.config.eval.num_pictures)
+        with report_write_errors():
+            (out / name / RELIABILITY).unlink(missing_ok=True)
+            if "calibration" in metrics.names:
+                save_reliability(
+                    out / name / RELIABILITY, **summary["reliability"], title=f"{name}, ECE {summary['ece']:.4f}"
+                )
         if uncertainty:
             uncertainty_files.write_table(out / name, names)
 

@@ -5,6 +5,7 @@ import copy
 import pytest
 
 from unet_jax.errors import UserError
+from unet_jax.evaluation.choice import MetricChoice
 from unet_jax.programs import eval as eval_
 from unet_jax.programs import predict as predict_
 from unet_jax.runs import predict, score
@@ -45,6 +46,25 @@ def test_several_runs_are_scored_into_a_folder(run):
             run(eval_, "--workdir=a", flag)
     with pytest.raises(UserError, match=r"--workdir=c has no config\.json"):
         run(eval_, "--workdir=a", "--workdir=c", "--out=scores")
+
+
+def test_the_metrics_of_a_score(run):
+    _, options = run(eval_, "--workdir=a")
+    assert options["metrics"] == MetricChoice()
+    assert "calibrated" not in options
+    flags = ("--metrics=pixels,boundary", "--tolerance=0.1", "--pixel_size=0.05", "--unit=mm", "--calibrated")
+    _, options = run(eval_, "--workdir=a", *flags)
+    assert options["metrics"] == MetricChoice(("pixels", "boundary"), 0.1, (0.05, 0.05), "mm")
+    assert options["calibrated"]
+    _, options = run(eval_, "--workdir=a", "--pixel_size=0.1,0.2", "--unit=um")
+    assert options["metrics"].pixel_size == (0.1, 0.2)
+    with pytest.raises(UserError, match=r"^--metrics=iou: .*pixels, instances"):
+        run(eval_, "--workdir=a", "--metrics=pixels,iou")
+    for size in ("1,2,3", "wide"):
+        with pytest.raises(UserError, match=f"^--pixel_size={size}: "):
+            run(eval_, "--workdir=a", f"--pixel_size={size}", "--unit=mm")
+    with pytest.raises(UserError, match="--tolerance is for scoring"):
+        run(eval_, "--workdir=a", "--images=x", "--out=o", "--tolerance=1")
 
 
 def test_several_networks_predict_together(run):

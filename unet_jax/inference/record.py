@@ -20,6 +20,7 @@ from unet_jax.errors import UserError
 from unet_jax.inference.ensemble import Ensemble
 from unet_jax.inference.predictor import Predictor
 from unet_jax.inference.segmenter import Segmenter
+from unet_jax.inference.temperature import Calibrated
 from unet_jax.storage import json_file, paths
 from unet_jax.storage.digests import json_sha256
 from unet_jax.version import __version__
@@ -57,6 +58,8 @@ def settings_of(segmenter: Segmenter, **options: Any) -> dict[str, Any]:
       segmenter: the network, or an ensemble.
       **options: what else decides them, JSON-able.
     """
+    if isinstance(segmenter, Calibrated):
+        return settings_of(segmenter.segmenter, temperature=segmenter.temperature, **options)
     if isinstance(segmenter, Ensemble):
         networks = [_network(predictor) for predictor in segmenter.predictors]
         memory = [predictor.budget for predictor in segmenter.predictors]

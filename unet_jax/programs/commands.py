@@ -25,6 +25,7 @@ COMMANDS = {
     "Train and use": {
         "train": Command("trains and scores a network, or resumes its run", "--config=smoke --workdir=runs/smoke"),
         "eval": Command("scores a trained run, or predicts a folder of images", "--workdir=runs/smoke"),
+        "calibrate": Command("makes probabilities frequencies, by a temperature", "--workdir=runs/smoke"),
         "predict": Command("turns images into masks", "--model=electrodes IMAGE... --out=FOLDER"),
     },
     "Data": {

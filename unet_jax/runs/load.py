@@ -20,9 +20,11 @@ from unet_jax.inference.ensemble import Ensemble
 from unet_jax.inference.forward import select_heads
 from unet_jax.inference.predictor import Predictor
 from unet_jax.inference.segmenter import Segmenter
+from unet_jax.inference.temperature import Calibrated
 from unet_jax.inference.views import check_trained, named_views
 from unet_jax.models.network import Network
 from unet_jax.pretrained import shipped
+from unet_jax.runs.calibration.temperature_file import read_temperature
 from unet_jax.runs.run_folder import NO_RUN
 from unet_jax.runtime import parallel
 from unet_jax.runtime.memory import to_bytes
@@ -94,6 +96,7 @@ def load_predictor(
     weights: str = ...,
     views: str = ...,
     force_views: bool = ...,
+    calibrated: bool = ...,
     memory: str | int = ...,
     devices: Sequence[jax.Device] | None = ...,
 ) -> Segmenter: ...
@@ -106,6 +109,7 @@ def load_predictor(
     weights: str = "",
     views: str = "",
     force_views: bool = False,
+    calibrated: bool = False,
     memory: str | int = "",
     devices: Sequence[jax.Device] | None = None,
 ) -> Segmenter:
@@ -129,13 +133,15 @@ def load_predictor(
       weights: "raw", "ema" (their moving average, of a run with `optim.ema_decay`), or "" for the config's `eval.weights`.
       views: "flips", "turns" or "all" for the mean over views of the image; "" for the image alone. See `inference.views`.
       force_views: True allows views that the network was not trained on.
+      calibrated: True applies the temperature that `unet-jax calibrate` has kept for this network to the probabilities. Masks
+        do not change. For one run.
       memory: what a prediction may add to the memory of the process, in bytes or as "300MiB" or "2GiB"; "" for the config's
         `eval.memory`, or else a quarter of the memory of the device or, on a CPU, of the machine. A larger image is predicted
         in parts. The passes of several networks and views come one after the other, each with all of it.
       devices: to run on; all local ones by default, whatever the number trained on.
 
     Returns:
-      A `Predictor`; an `Ensemble` for several networks, or with views.
+      A `Predictor`; an `Ensemble` for several networks, or with views; a `Calibrated` segmenter with `calibrated`.
 
     Raises:
       UserError: no such run, shipped network, checkpoint, mode, level, weights or views; `memory` is no size; the checkpoint is
@@ -149,7 +155,8 @@ def load_predictor(
         "devices": devices,
     }
     models = [model] if isinstance(model, str | os.PathLike) else list(model)
-    return open_models(models, mode=mode, views=views, force_views=force_views, flag="model", **options).segmenter
+    options |= {"views": views, "force_views": force_views, "calibrated": calibrated}
+    return open_models(models, mode=mode, flag="model", **options).segmenter
 
 
 def open_models(
@@ -158,6 +165,7 @@ def open_models(
     mode: str = "",
     views: str = "",
     force_views: bool = False,
+    calibrated: bool = False,
     memory: str | int = "",
     flag: str = "--workdir",
     **options: Any,
@@ -169,6 +177,7 @@ def open_models(
       mode: see `load_predictor`.
       views: see `load_predictor`.
       force_views: see `load_predictor`.
+      calibrated: see `load_predictor`.
       memory: see `load_predictor`.
       flag: the name of `models` in messages.
       **options: checkpoint, level, weights and devices, see `load_predictor`; and for runs, `as_started`, see `open_run`.
@@ -193,9 +202,21 @@ def open_models(
     if views and not force_views:
         for run, name in zip(runs, names, strict=True):
             check_trained(views, _augmentation(run.config), run.config.data.patch, name)
-    if len(runs) == 1 and not views:
-        return Opened(runs, runs[0].predictor, given)
-    return Opened(runs, Ensemble([run.predictor for run in runs], views, names), given, views)
+    alone = len(runs) == 1 and not views
+    segmenter: Segmenter = runs[0].predictor if alone else Ensemble([run.predictor for run in runs], views, names)
+    if calibrated:
+        segmenter = Calibrated(segmenter, _temperature(models, runs, views))
+    return Opened(runs, segmenter, given, views)
+
+
+def _temperature(models: Sequence[str | os.PathLike], runs: Sequence[Run], views: str) -> float:
+    """Returns the temperature of a run; raises UserError if there are several, or if it has none for this network."""
+    if len(runs) > 1 or is_shipped_name(models[0]):
+        what = f"{len(runs)} networks" if len(runs) > 1 else f"the shipped network {os.fspath(models[0])}"
+        raise UserError(
+            f"--calibrated: a temperature belongs to one run, and {what} is asked for; leave --calibrated out"
+        )
+    return read_temperature(paths.resolve(models[0], "--workdir"), runs[0], views)
 
 
 def _augmentation(config: ConfigDict) -> AugmentOptions:

@@ -9,6 +9,7 @@ WORKDIR/tensorboard/          events, with train.tensorboard (tracking/tensorboa
 WORKDIR/profile/              traces, with --profile_steps (tracking/profiler.py)
 WORKDIR/checkpoints/          Orbax (checkpoints/checkpointer.py)
 WORKDIR/eval/                 scores, masks and pictures
+WORKDIR/calibration.json      the temperature of the probabilities (calibration/)
 WORKDIR/checkpoints_damaged/  checkpoints that a resumed run could not use (checkpoints/recover.py)
 
 A run that is started again resumes from its latest whole checkpoint. A damaged checkpoint (a file missing or cut off, a bit

@@ -121,8 +121,8 @@ def network_options(values: flags.FlagValues) -> dict[str, Any]:
     }
 
 
-def define_views(values: flags.FlagValues) -> None:
-    """Defines the flags of a program that predicts with several views of an image, and says how far the members agree."""
+def define_view_choice(values: flags.FlagValues) -> None:
+    """Defines the flags that choose the views of an image."""
     flags.DEFINE_enum(
         "views",
         None,
@@ -132,6 +132,18 @@ def define_views(values: flags.FlagValues) -> None:
         values,
     )
     flags.DEFINE_bool("force_views", False, "Allow views that the network was not trained on.", values)
+
+
+def define_views(values: flags.FlagValues) -> None:
+    """Defines the flags of a program that predicts: the views of an image, how far the members agree, and the temperature."""
+    define_view_choice(values)
+    flags.DEFINE_bool(
+        "calibrated",
+        False,
+        "Apply the temperature of WORKDIR/calibration.json, which `unet-jax calibrate` writes, to the probabilities. Masks do not "
+        "change.",
+        values,
+    )
     flags.DEFINE_bool(
         "uncertainty",
         False,
@@ -142,14 +154,17 @@ def define_views(values: flags.FlagValues) -> None:
 
 
 def view_options(values: flags.FlagValues) -> dict[str, Any]:
-    """Returns the views that the flags of `define_views` choose, as `runs.load.load_predictor` takes them.
+    """Returns what the flags of `define_views` or `define_view_choice` choose, as `runs.load.load_predictor` takes it.
 
     Raises:
       UserError: views are forced, and none are named.
     """
     if values.force_views and not values.views:
         raise UserError("--force_views: no views are chosen; add --views=flips, turns or all, or leave it out")
-    return {"views": values.views or "", "force_views": values.force_views}
+    options = {"views": values.views or "", "force_views": values.force_views}
+    if "calibrated" in values and values.calibrated:
+        options["calibrated"] = True
+    return options
 
 
 def define_results(values: flags.FlagValues) -> None:

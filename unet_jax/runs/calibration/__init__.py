@@ -1,0 +1,1 @@
+"""The temperature of a run: how it is fitted, and the file that keeps it."""

@@ -1,0 +1,66 @@
+"""The temperature of a run: fitted on val, kept in `WORKDIR/calibration.json`, and read again for `--calibrated`.
+
+The file says for which network the temperature holds: checkpoint, mode, level, weights and views. Other choices predict other
+probabilities, so the file is then refused.
+"""
+
+import os
+from typing import Any
+
+from etils.epath import Path
+
+from unet_jax.evaluation.calibration_group import CalibrationGroup, TemperatureGroup
+from unet_jax.evaluation.evaluate import evaluate
+from unet_jax.runs.calibration.temperature_file import NAME, network_of
+from unet_jax.runs.load import Opened, open_models
+from unet_jax.runs.score import open_dataset
+from unet_jax.runs.workdir import resolve
+from unet_jax.runtime import processes
+from unet_jax.storage import json_file
+from unet_jax.storage.write_errors import report_write_errors
+
+
+def calibrate(workdir: str | os.PathLike, *, root: str = "", **chosen: Any) -> dict[str, Any]:
+    """Fits a temperature to the probabilities of a run on val, writes it, and prints it.
+
+    Args:
+      workdir: the folder of the run.
+      root: the folder of the data, where they have moved; "" for that of the config.
+      **chosen: checkpoint, mode, level, weights, views, force_views, memory and devices; see `load.load_predictor`.
+
+    Returns:
+      What was written: `temperature`, `num_images` of val, `ece`, `brier` and `nll` on val before, and the network.
+
+    Raises:
+      UserError: as `load.open_models` and `score.open_dataset`; or there is no val split, or the file cannot be written.
+    """
+    folder = resolve(workdir)
+    processes.check_same({f"--{name}": value for name, value in {"root": root, **chosen}.items()})
+    opened = open_models([folder], as_started=True, **chosen)
+    source = open_dataset(opened.runs[0], folder, root).source("val")
+    segmenter = opened.segmenter
+    fit = TemperatureGroup(segmenter.activation, len(segmenter.class_names), len(source))
+    summary, _ = evaluate(
+        segmenter,
+        source,
+        batch_size=opened.runs[0].config.eval.batch_size,
+        groups=[fit, CalibrationGroup(segmenter.activation)],
+    )
+    content = {name: summary[name] for name in ("temperature", "num_images", "ece", "brier", "nll")}
+    content = json_file.plain({**content, "split": "val", **network_of(opened.runs[0], opened.views)})
+    processes.on_process_0(lambda: _write(folder, content))
+    _print(opened, content, folder)
+    return content
+
+
+def _write(folder: Path, content: dict[str, Any]) -> None:
+    with report_write_errors():
+        json_file.write(folder / NAME, content, indent=1)
+
+
+def _print(opened: Opened, content: dict[str, Any], folder: Path) -> None:
+    print(
+        f"temperature {content['temperature']:.4f} of {opened.describe()}, from {content['num_images']} images of val; before: "
+        f"ECE {content['ece']:.4f}, NLL {content['nll']:.4f}"
+    )
+    print(f"written to {folder / NAME}; `--calibrated` of predict and eval applies it")

@@ -27,6 +27,11 @@ WRITTEN = {
         "runs/xray_sure/uncertainty.csv",
         "runs/mine/eval/test-uncertainty/uncertainty.csv",
     ),
+    "docs/how-to/score.md": (
+        "runs/mine/eval/test.csv",
+        "runs/mine/eval/test-calibrated/reliability.png",
+        "runs/calibrated/probabilities/cell 23.npz",
+    ),
     "docs/how-to/compare.md": ("runs/compared/compare.csv", "runs/similarity/similarity.csv"),
 }
 

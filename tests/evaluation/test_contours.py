@@ -39,16 +39,26 @@ def test_a_square_moved_by_three_columns():
 
 def test_lengths_and_distances_have_the_unit_of_the_spacing():
     true, predicted = square(), square(top=8)
+    true[:, 12:], predicted[:, 12:] = False, False
     pixels, units = contours.measure(true, predicted), contours.measure(true, predicted, spacing=(0.5, 0.25))
     assert contours.hd95(pixels) == 2
     # Along the rows.
     assert contours.hd95(units) == 1
-    assert units.true_lengths.sum() == pytest.approx(18 * 0.5 + 18 * 0.25 + 4 * math.hypot(0.5, 0.25) / 2)
+    assert units.true_lengths.sum() == pytest.approx(18 * 0.5 + 10 * 0.25 + 4 * math.hypot(0.5, 0.25) / 2)
     doubled = contours.measure(true, predicted, spacing=(2, 2))
     assert contours.assd(doubled) == pytest.approx(2 * contours.assd(pixels))
     assert contours.nsd(doubled, 2.0) == contours.nsd(pixels, 1.0)
     assert contours.diagonal(3, 4) == 5
     assert contours.diagonal(30, 20, (0.1, 0.2)) == pytest.approx(5)
+
+
+def test_hd95_is_that_of_the_worse_direction():
+    """A piece of 3 x 3 pixels is missed, whose contour is 10.8 of 33.7 pixels; its far side is 11 columns away."""
+    found = square(left=2, size=6)
+    true = found | square(top=6, left=16, size=3)
+    assert contours.hd95(contours.measure(true, found)) == contours.hd95(contours.measure(found, true)) == 11
+    # More than half of either contour is on the other.
+    assert contours.hd95(contours.measure(true, found), 0.5) == 0
 
 
 def test_nothing_found_is_bad_and_nothing_at_all_is_left_out():

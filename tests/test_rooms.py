@@ -21,6 +21,7 @@ ROOMS = (
     ("data", "models", "checkpoints", "pretrained"),
     ("inference",),
     ("evaluation",),
+    ("measurement",),
     ("training",),
     ("tracking",),
     ("experiment",),

@@ -1,0 +1,1 @@
+"""From masks to objects, and from objects to tables of numbers."""

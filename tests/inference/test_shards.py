@@ -7,7 +7,7 @@ from helpers.grey_images import contents, write_grey
 from helpers.known_network import predictor
 
 from unet_jax.errors import UserError
-from unet_jax.inference import folder
+from unet_jax.inference import outputs
 from unet_jax.inference.folder import predict_folder
 from unet_jax.inference.outputs import Choice
 from unet_jax.plotting import index_page
@@ -61,7 +61,7 @@ def test_the_page_is_whole_when_two_parts_end_at_once(images, whole, tmp_path, m
             predict_folder(predictor(), images, tmp_path / "out", shard=(2, 2))
         return write(*given, **options)
 
-    monkeypatch.setattr(folder.index_page, "write_index_page", write_late)
+    monkeypatch.setattr(outputs.index_page, "write_index_page", write_late)
     predict_folder(predictor(), images, tmp_path / "out", shard=(1, 2))
     assert parts
     assert contents(tmp_path / "out") == whole

@@ -2,24 +2,21 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 from etils.epath import Path
 
 from unet_jax.data.store.cache import read_error
 from unet_jax.errors import UserError
-from unet_jax.inference import record, uncertainty_files
+from unet_jax.inference import record
 from unet_jax.inference.inputs import Input, Inputs, find_inputs
-from unet_jax.inference.outputs import DEFAULT, OVERLAYS, SAVED, UNCERTAINTY, Choice, MaskFolder
-from unet_jax.inference.prediction_loop import PredictionLoop, image_sizes
+from unet_jax.inference.outputs import DEFAULT, Choice, MaskFolder
+from unet_jax.inference.prediction_loop import PredictionLoop, image_sizes, naming
+from unet_jax.inference.result_folder import ResultFolder
 from unet_jax.inference.segmenter import Segmenter
-from unet_jax.plotting import index_page
 from unet_jax.storage.paths import expand, is_below, is_same, remove_leftovers
 from unet_jax.storage.write_errors import report_write_errors
-
-# The mark of this file's page; see `plotting.index_page`.
-PAGE_BY = "unet-jax predict"
 
 
 def predict_folder(
@@ -84,58 +81,137 @@ def predict_folder(
         in a folder of the images, or holds the images, a run, a data set, masks of other classes or results of other
         settings, or a result exists that was not made from this file, and `overwrite` is False.
     """
-    _check_options(shard, overwrite)
-    out = expand(out_dir, "--out")
-    found = find_inputs([images] if isinstance(images, str | os.PathLike) else images, recursive)
-    part = found.images[shard[0] - 1 :: shard[1]]
-    folder = MaskFolder(predictor, out, choice=choice, palette=palette)
-    stamps = _stamps(found.images)
-    with report_write_errors():
-        _check_out(out, found)
-        folder.check_classes()
-        folder.check_names(image.name for image in found.images)
-        plan = record.Record(record.settings_of(predictor, **choice.settings(), **(about or {})), stamps)
-        there = folder.listing()
-        goes_on = record.compare(out, plan, there.results, overwrite=overwrite, exact=shard[1] > 1)
-        page = out / index_page.NAME
-        if OVERLAYS in choice.save and not overwrite and page.exists() and not index_page.is_page_of(page, PAGE_BY):
-            raise UserError(f"{page} exists, and `{PAGE_BY}` did not write it; {record.REMEDY}")
-    finished = {image.name for image in part if goes_on and there.has_all(image.name)}
-    sizes = image_sizes(part, finished, predictor)
-    for line in found.describe_others():
-        print(line, file=sys.stderr)
-    left = [image for image in part if image.name not in finished]
+    job = FolderJob(
+        images,
+        out_dir,
+        lambda out, _: MaskFolder(predictor, out, choice=choice, palette=palette),
+        record.settings_of(predictor, **choice.settings(), **(about or {})),
+        overwrite=overwrite,
+        recursive=recursive,
+        shard=shard,
+    )
+    return predict_job(predictor, job, batch_size=batch_size, show_progress=show_progress)
 
-    def begin() -> None:
-        """Writes the record. Called when the largest images are computed: if they do not fit, nothing has been written."""
+
+def predict_job(
+    predictor: Segmenter, job: "FolderJob", *, batch_size: int = 4, show_progress: bool = False
+) -> dict[str, Any]:
+    """Predicts what is left of a job; arguments, result and errors are those of `predict_folder`."""
+    sizes = image_sizes(job.images, job.finished, predictor)
+    for image in job.left:
+        with naming(image.path):
+            job.folder.check_size(image.name, sizes[image.name])
+    job.describe_others()
+    loop = PredictionLoop(predictor, job.folder, job.stamps, job.begin, job.note_parts, batch_size)
+    return loop.run(job.images, job.finished, sizes, show_progress) | job.finish()
+
+
+Folder = TypeVar("Folder", bound=ResultFolder)
+
+
+class FolderJob(Generic[Folder]):
+    """Image files whose results are written to a folder: finds what is left to do, and refuses what would mix.
+
+    Nothing is written before `begin`.
+
+    Args:
+      images: see `predict_folder`, as the arguments below.
+      out_dir: the folder of the results.
+      open_folder: returns the folder for its path and the images.
+      settings: what decides the results, JSON-able.
+      overwrite: replaces results that exist.
+      recursive: takes the images of all subfolders, too.
+      shard: (i, n) for the i-th of n parts of the images.
+
+    Attributes:
+      folder: the folder of the results.
+      images: those of this part.
+      finished: the names of those of `images` whose results are there.
+      left: the others.
+      stamps: of the files of the images of all parts, by the name of the image; see `record.stamp`.
+
+    Raises:
+      UserError: as `predict_folder`.
+    """
+
+    def __init__(
+        self,
+        images: str | os.PathLike | Sequence[str | os.PathLike],
+        out_dir: str | os.PathLike,
+        open_folder: Callable[[Path, Sequence[Input]], Folder],
+        settings: Mapping[str, Any],
+        *,
+        overwrite: bool = False,
+        recursive: bool = False,
+        shard: tuple[int, int] = (1, 1),
+    ):
+        _check_options(shard, overwrite)
+        out = expand(out_dir, "--out")
+        self._found = find_inputs([images] if isinstance(images, str | os.PathLike) else images, recursive)
+        self.images = self._found.images[shard[0] - 1 :: shard[1]]
+        self.folder: Folder = open_folder(out, self._found.images)
+        self.stamps = _stamps(self._found.images)
+        self._overwrite, self._alone = overwrite, shard[1] == 1
+        with report_write_errors():
+            _check_out(out, self._found, self.folder.kinds)
+            self.folder.check(overwrite)
+            self.folder.check_names(image.name for image in self._found.images)
+            self._record = record.Record(settings, self.stamps)
+            self._there = self.folder.listing()
+            goes_on = record.compare(out, self._record, self._there.results, overwrite=overwrite, exact=not self._alone)
+        self.finished = {image.name for image in self.images if goes_on and self._there.has_all(image.name)}
+        self.left = [image for image in self.images if image.name not in self.finished]
+
+    def describe_others(self) -> None:
+        """Names the files that are passed over, on stderr."""
+        for line in self._found.describe_others():
+            print(line, file=sys.stderr)
+
+    def begin(self) -> None:
+        """Writes the record. Called when the largest images are computed: if they do not fit, nothing has been written.
+
+        Raises:
+          UserError: a file cannot be written.
+        """
+        out = self.folder.out
         with report_write_errors():
             out.mkdir(parents=True, exist_ok=True)
-            if overwrite:
-                there.remove(stamps)
-            record.write(out, plan)
+            if self._overwrite:
+                self._there.remove(self.stamps)
+            record.write(out, self._record)
             targets: dict[str, list[str]] = {}
-            for place, names in (files for image in left for files in folder.files(image.name)):
+            for place, names in (files for image in self.left for files in self.folder.files(image.name)):
                 targets.setdefault(place, []).extend(names)
             remove_leftovers(targets)
 
-    def note_parts(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-        with report_write_errors():
-            record.add_parts(out, parts)
+    def note_parts(self, parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+        """Adds to the record how images were predicted; see `record.add_parts`.
 
-    loop = PredictionLoop(predictor, folder, stamps, begin, note_parts, batch_size)
-    counts = loop.run(part, finished, sizes, show_progress)
-    if shard[1] == 1:
-        # A part of several leaves them: another one may be writing the page.
+        Raises:
+          UserError: it cannot be written.
+        """
         with report_write_errors():
-            remove_leftovers({str(out): [index_page.NAME, record.NAME]})
-    if OVERLAYS in choice.save:
-        _write_index(out)
-    if UNCERTAINTY in choice.save:
-        _write_table(out)
-    after = folder.listing()
-    num_there = sum(after.has_all(image.name) for image in found.images)
-    counts |= {"num_finished": len(finished), "num_there": num_there, "num_all": len(found.images)}
-    return counts | {"folders": [str(path) for path in folder.folders]}
+            record.add_parts(self.folder.out, parts)
+
+    def finish(self) -> dict[str, Any]:
+        """Writes what all images share; returns `num_finished`, `num_there`, `num_all` and `folders` of `predict_folder`.
+
+        Raises:
+          UserError: a file cannot be written.
+        """
+        if self._alone:
+            # A part of several leaves them: another one may be writing these files.
+            with report_write_errors():
+                remove_leftovers({str(self.folder.out): [*self.folder.summaries, record.NAME]})
+        self.folder.finish()
+        after = self.folder.listing()
+        num_there = sum(after.has_all(image.name) for image in self._found.images)
+        return {
+            "num_finished": len(self.finished),
+            "num_there": num_there,
+            "num_all": len(self._found.images),
+            "folders": [str(path) for path in self.folder.folders],
+        }
 
 
 def _stamps(images: Sequence[Input]) -> dict[str, dict[str, Any]]:
@@ -163,16 +239,17 @@ def _check_options(shard: tuple[int, int], overwrite: bool) -> None:
         )
 
 
-def _check_out(out_dir: Path, found: Inputs) -> None:
+def _check_out(out_dir: Path, found: Inputs, kinds: Sequence[str]) -> None:
     """Raises UserError if the folder of the results is a file, a run or a data folder, or mixes with the images.
 
     Args:
       out_dir: the folder of the results.
       found: the images, and the folders that the user gave.
+      kinds: the names of the folders with results.
     """
     if out_dir.is_file():
         raise UserError(f"--out={out_dir} is a file; give a folder")
-    results = [out_dir / name for name in SAVED]
+    results = [out_dir / name for name in kinds]
     for parent, path in {image.path.parent: image.path for image in reversed(found.images)}.items():
         if is_same(parent, out_dir) or any(is_below(parent, result) for result in results if result.exists()):
             raise UserError(f"--out={out_dir} holds the image {path}; give another folder for the masks")
@@ -192,36 +269,3 @@ def _check_out(out_dir: Path, found: Inputs) -> None:
         raise UserError(
             f"--out={out_dir} is a data folder: it holds images/, and the masks could mix with its masks/; give another folder"
         )
-
-
-def _write_index(out_dir: Path) -> None:
-    """Writes the page of all overlays that lie in the folder.
-
-    Another process may write overlays and the page at the same time. So the folder is listed again after the page is
-    written, until nothing is new: the last page that is written shows all overlays.
-    """
-    shown: list[str] = []
-    while shown != (files := sorted(str(path.relative_to(out_dir)) for path in _files(out_dir / OVERLAYS, ".png"))):
-        shown = files
-        names = (file.removeprefix(f"{OVERLAYS}/").removesuffix(".png") for file in files)
-        pictures = [index_page.Picture(file, name) for file, name in zip(files, names, strict=True)]
-        index_page.write_index_page(out_dir, f"{out_dir.name}: predicted masks", pictures, by=PAGE_BY)
-
-
-def _write_table(out_dir: Path) -> None:
-    """Writes the table of the uncertainty of all images in the folder, until nothing is new; see `_write_index`."""
-    folder = out_dir / UNCERTAINTY
-    listed: list[str] | None = None
-    while listed != (files := sorted(str(path.relative_to(folder)) for path in _files(folder, ".tif"))):
-        listed = files
-        uncertainty_files.write_table(out_dir, [file.removesuffix(".tif") for file in files])
-
-
-def _files(folder: Path, suffix: str) -> Iterator[Path]:
-    """Yields the files of a suffix in a folder and its subfolders, without hidden ones, such as `._a.png` of a Mac."""
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if path.name.endswith(suffix):
-            if not path.name.startswith("."):
-                yield path
-        elif path.is_dir():
-            yield from _files(path, suffix)

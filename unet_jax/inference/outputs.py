@@ -1,12 +1,10 @@
 """Writes what a prediction gives: class ids, masks, probabilities and overlays, each in a folder."""
 
-import contextlib
 import dataclasses
 import io
-import itertools
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,13 +12,14 @@ from etils.epath import Path
 from PIL import Image
 
 from unet_jax.errors import UserError
-from unet_jax.inference import uncertainty_files
+from unet_jax.inference import record, uncertainty_files
 from unet_jax.inference.band_writers import BandWriter, TiffBands, ZarrBands
+from unet_jax.inference.result_folder import Needs, ResultFolder, named
 from unet_jax.inference.segmenter import Segmenter
 from unet_jax.inference.uncertainty import entropy
 from unet_jax.inference.whole_writers import NpzBands, OverlayBands, PngBands
-from unet_jax.plotting import drawing
-from unet_jax.storage.paths import glob, in_bucket, remove, to_path
+from unet_jax.plotting import drawing, index_page
+from unet_jax.storage.paths import glob, in_bucket, to_path
 from unet_jax.storage.write_errors import report_write_errors
 
 # The folders of the results.
@@ -32,8 +31,8 @@ PROBABILITY_FORMATS = {"npz": ".npz", "zarr": ".zarr", "tiff": ".tif"}
 _SUFFIXES = tuple(dict.fromkeys((*MASK_FORMATS.values(), *PROBABILITY_FORMATS.values())))
 # Pixels of the largest image whose ids and masks are PNG where no format is chosen. Pillow warns of 1.3 times as many.
 LARGEST_PNG = 2**26
-# The longest name of a file in bytes, on every file system in common use.
-LONGEST_NAME = 255
+# The mark of this file's page; see `plotting.index_page`.
+PAGE_BY = "unet-jax predict"
 # The value of probability 1, and of the largest entropy, in a TIFF.
 FULL = 65535
 
@@ -78,7 +77,7 @@ class Choice:
 DEFAULT = Choice()
 
 
-class MaskFolder:
+class MaskFolder(ResultFolder):
     """The folders of the results: `ids/`, `masks/<class>/`, `probabilities/`, `overlays/`, `uncertainty/`, as far as they are saved.
 
     A folder is made when its first file is written. The name of an image may have slashes; then its files lie in subfolders.
@@ -96,12 +95,14 @@ class MaskFolder:
       report_channels: the output channels of `report_classes`.
       colours: the colours of `report_classes`.
       choice: what is written.
-      folders: the paths of the folders.
       by_kind: the folders of each kind of result that is written.
 
     Raises:
       UserError: the folders of two classes would have one name, or a format cannot be written into a bucket.
     """
+
+    kinds = SAVED
+    summaries = (index_page.NAME,)
 
     def __init__(
         self,
@@ -111,26 +112,32 @@ class MaskFolder:
         choice: Choice = Choice((IDS, MASKS), mask_format="png"),
         palette: Sequence = (),
     ):
-        self._out = to_path(out_dir)
+        self.out = to_path(out_dir)
         self.class_names, self.activation = predictor.class_names, predictor.activation
         self.report_classes, self.report_channels = predictor.report_classes, predictor.report_channels
         colours = drawing.class_colours(self.class_names, palette)
         self.colours = [colours[channel] for channel in self.report_channels]
         self.choice = choice
-        self._masks = [self._out / MASKS / safe_name(name) for name in predictor.report_classes]
+        self._masks = [self.out / MASKS / safe_name(name) for name in predictor.report_classes]
         if len(set(self._masks)) < len(self._masks):
             raise UserError(
                 f"eval.classes: two of {', '.join(predictor.report_classes)} would share a folder; rename a class"
             )
         in_tiff = {PROBABILITIES, UNCERTAINTY} & set(choice.save)
-        if in_bucket(self._out) and (in_tiff or choice.mask_format not in ("", "png")):
-            raise UserError(f"--out={self._out} is in a bucket, which takes PNG files alone; give a local folder")
+        if in_bucket(self.out) and (in_tiff or choice.mask_format not in ("", "png")):
+            raise UserError(f"--out={self.out} is in a bucket, which takes PNG files alone; give a local folder")
         self.by_kind = {
-            kind: self._masks if kind == MASKS else [self._out / kind] for kind in SAVED if kind in choice.save
+            kind: self._masks if kind == MASKS else [self.out / kind] for kind in SAVED if kind in choice.save
         }
         self.folders = [folder for folders in self.by_kind.values() for folder in folders]
         # As texts: there may be very many images, and to join paths takes long.
-        self._possible = list(map(str, (*self._masks, *(self._out / kind for kind in SAVED if kind != MASKS))))
+        self._possible = list(map(str, (*self._masks, *(self.out / kind for kind in SAVED if kind != MASKS))))
+
+    @property
+    def needs(self) -> Needs:
+        """What is given of each image."""
+        saved = self.choice.save
+        return Needs(OVERLAYS in saved, PROBABILITIES in saved, UNCERTAINTY in saved)
 
     def files(self, name: str) -> list[tuple[str, list[str]]]:
         """Returns, for each result of an image, its folder and the names that it may have: the format may depend on the size."""
@@ -143,15 +150,11 @@ class MaskFolder:
             OVERLAYS: [".png"],
             UNCERTAINTY: [".tif"],
         }
-        return [_named(str(folder), name, suffixes[kind]) for kind, places in self.by_kind.items() for folder in places]
+        return [named(str(folder), name, suffixes[kind]) for kind, places in self.by_kind.items() for folder in places]
 
     def possible_files(self, name: str) -> list[tuple[str, list[str]]]:
         """Returns folders, and the names of what any choice writes there for an image."""
-        return [_named(folder, name, _SUFFIXES) for folder in self._possible]
-
-    def listing(self) -> "Listing":
-        """Returns the results that lie in the folders now."""
-        return Listing(self)
+        return [named(folder, name, _SUFFIXES) for folder in self._possible]
 
     def check_classes(self) -> None:
         """Checks that the masks that lie there are of the same classes. Else `ids/` would mix numbers of different classes.
@@ -167,66 +170,45 @@ class MaskFolder:
                 f"{', '.join(folder.name for folder in self._masks)}; write to another folder"
             )
 
-    def check_names(self, names: Iterable[str]) -> None:
-        """Checks that the names of the results are not too long for a file system.
+    def writer(self, name: str, size: Sequence[int], measures: Mapping[str, float]) -> "ImageResult":
+        """Returns what writes the results of an image; see `ResultFolder.open`.
 
         Raises:
-          UserError: one is.
-        """
-        for name in names:
-            longest = max((file for _, files in self.files(name) for file in files), key=len)
-            if len(os.fsencode(longest)) > LONGEST_NAME:
-                raise UserError(
-                    f"{longest}: a result would have this name, of more than {LONGEST_NAME} bytes; rename the image"
-                )
-
-    def write(
-        self,
-        name: str,
-        masks: np.ndarray,
-        ids: np.ndarray,
-        image: np.ndarray | None = None,
-        probabilities: np.ndarray | None = None,
-        measures: Mapping[str, float] | None = None,
-    ) -> None:
-        """Writes the results of an image.
-
-        Args:
-          name: of the files, without a suffix.
-          masks: the masks of all classes, bool `[H, W, K]`.
-          ids: class ids, uint8 `[H, W]`.
-          image: the image, if overlays are saved.
-          probabilities: float32 `[H, W, K]`, if they or the uncertainty are saved.
-          measures: of the uncertainty of the image, if it is saved.
-
-        Raises:
-          UserError: a file cannot be written.
-        """
-        with self.open(name, ids.shape, measures) as result:
-            result.write(0, masks, ids, image, probabilities)
-
-    @contextlib.contextmanager
-    def open(
-        self, name: str, size: Sequence[int], measures: Mapping[str, float] | None = None
-    ) -> Iterator["ImageResult"]:
-        """Yields the results of an image, which gets them in bands. They appear at the end, and not after an error.
-
-        Args:
-          name: of the files, without a suffix.
-          size: height and width of the image.
-          measures: of the uncertainty of the image, if it is saved.
-
-        Raises:
-          UserError: a file cannot be written.
+          UserError, OSError: a file cannot be written.
         """
         result = ImageResult(self)
-        with report_write_errors():
-            try:
-                result.open(name, size, measures or {})
-                yield result
-                result.close()
-            finally:
-                result.discard()
+        try:
+            result.open(name, size, measures)
+        except BaseException:
+            result.discard()
+            raise
+        return result
+
+    def check(self, overwrite: bool) -> None:
+        """Checks that the masks that lie there are of the same classes, and that no other page would be replaced.
+
+        Raises:
+          UserError: one of both is not so.
+        """
+        self.check_classes()
+        page = self.out / index_page.NAME
+        if (
+            OVERLAYS in self.choice.save
+            and not overwrite
+            and page.exists()
+            and not index_page.is_page_of(page, PAGE_BY)
+        ):
+            raise UserError(f"{page} exists, and `{PAGE_BY}` did not write it; {record.REMEDY}")
+
+    def check_size(self, name: str, size: Sequence[int]) -> None:
+        """Accepts every size."""
+
+    def finish(self) -> None:
+        """Writes the page of the overlays and the table of the uncertainty, of all images in the folder."""
+        if OVERLAYS in self.choice.save:
+            _write_index(self.out)
+        if UNCERTAINTY in self.choice.save:
+            _write_table(self.out)
 
     def remove_others(self, names: Collection[str]) -> None:
         """Removes the files of other names: an earlier evaluation left them, of images that are no longer in the split.
@@ -245,7 +227,7 @@ class MaskFolder:
 
 
 class ImageResult:
-    """The results of one image, while they are written; see `MaskFolder.open`.
+    """The results of one image, while they are written; see `ResultFolder.open`.
 
     Args:
       folder: says what is written, and where.
@@ -258,7 +240,7 @@ class ImageResult:
         self._overlay: OverlayBands | None = None
 
     def open(self, name: str, size: Sequence[int], measures: Mapping[str, float]) -> None:
-        """Opens the files; see `MaskFolder.open`."""
+        """Opens the files; see `ResultFolder.open`."""
         height, width = size
         folder, choice = self._folder, self._folder.choice
         mask_format = choice.mask_format or ("png" if height * width <= LARGEST_PNG else "tiff")
@@ -287,7 +269,7 @@ class ImageResult:
         image: np.ndarray | None = None,
         probabilities: np.ndarray | None = None,
     ) -> None:
-        """Adds a band that begins at the row `start`; the arrays are those of `MaskFolder.write`.
+        """Adds a band that begins at the row `start`; the arrays are those of `ResultFolder.write`.
 
         Raises:
           OSError: the disk is full.
@@ -337,60 +319,11 @@ _PROBABILITY_WRITERS: dict[str, tuple[Callable[..., BandWriter], type]] = {
 }
 
 
-def _named(folder: str, name: str, suffixes: Sequence[str]) -> tuple[str, list[str]]:
-    """Returns the folder of an image's files, which may be a subfolder, and their names."""
-    below, slash, last = name.rpartition("/")
-    return f"{folder}{slash}{below}", [last + suffix for suffix in suffixes]
-
-
 def _stored(probabilities: np.ndarray, probability_format: str) -> np.ndarray:
     """Returns probabilities as a format holds them: float16, or in a TIFF 0 to `FULL`."""
     if probability_format == "tiff":
         return np.rint(probabilities * np.float32(FULL)).astype(np.uint16)
     return probabilities.astype(np.float16)
-
-
-class Listing:
-    """The results that lie in the folders of a `MaskFolder`. Each folder is listed once, when it is first asked for.
-
-    Args:
-      folder: the folders.
-    """
-
-    def __init__(self, folder: MaskFolder):
-        self._folder = folder
-        self._names: dict[str, set[str]] = {}
-
-    def _has(self, folder: str, name: str) -> bool:
-        if folder not in self._names:
-            path = to_path(folder)
-            self._names[folder] = {found.name for found in path.iterdir()} if path.is_dir() else set()
-        return name in self._names[folder]
-
-    def results(self, name: str) -> list[Path]:
-        """Returns the results of an image that are there, whatever is saved now."""
-        return [
-            to_path(folder) / file
-            for folder, files in self._folder.possible_files(name)
-            for file in files
-            if self._has(folder, file)
-        ]
-
-    def has_all(self, name: str) -> bool:
-        """Returns True if every result of an image is there."""
-        return all(any(self._has(folder, file) for file in files) for folder, files in self._folder.files(name))
-
-    def remove(self, names: Iterable[str]) -> None:
-        """Removes all results of images.
-
-        Raises:
-          OSError: a file cannot be removed.
-        """
-        for path in itertools.chain.from_iterable(map(self.results, names)):
-            if path.is_dir():
-                remove(path)
-            else:
-                path.unlink(missing_ok=True)
 
 
 def remove_others(folder: Path, names: Collection[str]) -> None:
@@ -417,3 +350,36 @@ def safe_name(name: str) -> str:
     'cell_wall'
     """
     return re.sub(r"[^\w.-]+", "_", name).strip(".") or "_"
+
+
+def _write_index(out_dir: Path) -> None:
+    """Writes the page of all overlays that lie in the folder.
+
+    Another process may write overlays and the page at the same time. So the folder is listed again after the page is
+    written, until nothing is new: the last page that is written shows all overlays.
+    """
+    shown: list[str] = []
+    while shown != (files := sorted(str(path.relative_to(out_dir)) for path in _files(out_dir / OVERLAYS, ".png"))):
+        shown = files
+        names = (file.removeprefix(f"{OVERLAYS}/").removesuffix(".png") for file in files)
+        pictures = [index_page.Picture(file, name) for file, name in zip(files, names, strict=True)]
+        index_page.write_index_page(out_dir, f"{out_dir.name}: predicted masks", pictures, by=PAGE_BY)
+
+
+def _write_table(out_dir: Path) -> None:
+    """Writes the table of the uncertainty of all images in the folder, until nothing is new; see `_write_index`."""
+    folder = out_dir / UNCERTAINTY
+    listed: list[str] | None = None
+    while listed != (files := sorted(str(path.relative_to(folder)) for path in _files(folder, ".tif"))):
+        listed = files
+        uncertainty_files.write_table(out_dir, [file.removesuffix(".tif") for file in files])
+
+
+def _files(folder: Path, suffix: str) -> Iterator[Path]:
+    """Yields the files of a suffix in a folder and its subfolders, without hidden ones, such as `._a.png` of a Mac."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name.endswith(suffix):
+            if not path.name.startswith("."):
+                yield path
+        elif path.is_dir():
+            yield from _files(path, suffix)

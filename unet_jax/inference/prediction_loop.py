@@ -19,8 +19,8 @@ from unet_jax.errors import UserError
 from unet_jax.inference import record
 from unet_jax.inference.inputs import Input
 from unet_jax.inference.large.scratch import band_rows
-from unet_jax.inference.outputs import OVERLAYS, PROBABILITIES, UNCERTAINTY, MaskFolder
 from unet_jax.inference.overlap import ReadAhead, overlap
+from unet_jax.inference.result_folder import ResultFolder
 from unet_jax.inference.segmenter import Segmenter
 from unet_jax.inference.throughput import ThroughputMeter
 from unet_jax.inference.uncertainty import estimate
@@ -73,7 +73,7 @@ class PredictionLoop:
     def __init__(
         self,
         predictor: Segmenter,
-        folder: MaskFolder,
+        folder: ResultFolder,
         stamps: Mapping[str, Mapping[str, Any]],
         begin: Callable[[], None],
         note_parts: Callable[[Mapping[str, Sequence[Mapping[str, Any]]]], None],
@@ -152,11 +152,11 @@ class PredictionLoop:
 
     def _predict(self, arrays: list[np.ndarray], rows: int) -> list[tuple[Band, dict[str, float]]]:
         """Returns what the network gives for each image of a batch, as one band, and the measures of its uncertainty."""
-        if UNCERTAINTY in self._folder.choice.save:
+        if self._folder.needs.uncertainty:
             of_each = [estimate(self._predictor, ArrayRows(array)) for array in arrays]
             bands = self._masked((0, uncertainty.probabilities) for uncertainty in of_each)
             return [(band, uncertainty.measures()) for band, uncertainty in zip(bands, of_each, strict=True)]
-        if PROBABILITIES in self._folder.choice.save:
+        if self._folder.needs.probabilities:
             predicted = self._predictor.predict_images(arrays, rows)
             return [(band, {}) for band in self._masked((0, probabilities) for probabilities in predicted)]
         return [(Band(0, *masks_and_ids), {}) for masks_and_ids in self._predictor.predict_masks(arrays, rows)]
@@ -166,16 +166,16 @@ class PredictionLoop:
         num_compiled = self._predictor.num_compiled
         rows = image.open()
         # Read again by the thread that writes, which is behind the one that reads for the network.
-        pixels = image.open() if OVERLAYS in self._folder.choice.save else None
+        pixels = image.open() if self._folder.needs.pixels else None
         with ReadAhead(rows) as ahead:
             measures: dict[str, float] = {}
-            if UNCERTAINTY in self._folder.choice.save:
+            if self._folder.needs.uncertainty:
                 with naming(image.path):
                     uncertainty = estimate(self._predictor, ahead)
                 measures, probabilities = uncertainty.measures(), uncertainty.probabilities
                 cuts = band_rows(len(probabilities), probabilities[0].nbytes)
                 bands = self._masked((start, probabilities[start:stop]) for start, stop in cuts)
-            elif PROBABILITIES in self._folder.choice.save:
+            elif self._folder.needs.probabilities:
                 bands = self._masked(self._predictor.bands(ahead))
             else:
                 bands = (Band(*band) for band in self._predictor.mask_bands(ahead))

@@ -27,6 +27,9 @@ COMMANDS = {
         "eval": Command("scores a trained run, or predicts a folder of images", "--workdir=runs/smoke"),
         "calibrate": Command("makes probabilities frequencies, by a temperature", "--workdir=runs/smoke"),
         "predict": Command("turns images into masks", "--model=electrodes IMAGE... --out=FOLDER"),
+        "measure": Command(
+            "counts and measures the objects of images", "--model=electrodes --images=FOLDER --out=FOLDER"
+        ),
     },
     "Data": {
         "check": Command("checks a folder of images and masks before a training", "FOLDER"),

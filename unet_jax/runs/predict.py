@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-from etils.epath import Path
 
 from unet_jax.errors import UserError
 from unet_jax.inference import record
@@ -13,7 +12,7 @@ from unet_jax.inference.folder import predict_folder
 from unet_jax.inference.outputs import DEFAULT, UNCERTAINTY, Choice
 from unet_jax.inference.uncertainty import ONE_MEMBER
 from unet_jax.plotting import index_page
-from unet_jax.runs.load import open_models
+from unet_jax.runs.load import Opened, open_models
 from unet_jax.runtime import processes
 from unet_jax.storage.paths import expand
 
@@ -56,22 +55,9 @@ def predict_images(
     Raises:
       UserError: several processes share the job, or as `load.open_models` and `predict_folder`.
     """
-    if processes.process_count() > 1:
-        raise UserError(
-            f"images {images}: one process predicts them; start one process alone, with --nomultiprocess, or give each "
-            "process its part of the images, with --nomultiprocess --shard=I/N"
-        )
     choice = Choice(tuple(save), mask_format, probability_format)
-    if not chosen.get("memory") and not overwrite:
-        # A prediction that was interrupted on another machine goes on as it began.
-        chosen["memory"] = record.memory_of(expand(out, "--out"))
-    models = [model] if isinstance(model, str | os.PathLike) else list(model)
-    opened = open_models(models, flag=flag, devices=devices, **chosen)
-    run, several = opened.runs[0], len(opened.runs) > 1
-    checkpoints = [
-        {"step": each.step, "weights": each.weights, "checkpoint_sha256": each.checkpoint_sha256}
-        for each in opened.runs
-    ]
+    opened, about = open_for_folder(model, images, out, overwrite=overwrite, flag=flag, devices=devices, **chosen)
+    run = opened.runs[0]
     if UNCERTAINTY in choice.save and opened.segmenter.num_members == 1:
         print(f"note: {ONE_MEMBER}")
     result = predict_folder(
@@ -80,19 +66,57 @@ def predict_images(
         out,
         batch_size=run.config.eval.batch_size,
         palette=run.facts["palette"],
-        about={"checkpoints": checkpoints} if several else checkpoints[0],
+        about=about,
         choice=choice,
         overwrite=overwrite,
         recursive=recursive,
         shard=shard,
         show_progress=True,
     )
-    _print_result(result, opened.describe(), expand(out, "--out") / index_page.NAME)
+    print_result(result, opened.describe())
+    page = expand(out, "--out") / index_page.NAME
+    if page.exists():
+        print(f"{page} shows the overlays")
     return result
 
 
-def _print_result(result: Mapping[str, Any], network: str, page: Path) -> None:
-    """Prints what `predict_folder` has done with a network; `page` is that of the overlays."""
+def open_for_folder(
+    model: str | os.PathLike | Sequence[str | os.PathLike],
+    images: str | os.PathLike | Sequence[str | os.PathLike],
+    out: str | os.PathLike,
+    *,
+    overwrite: bool,
+    flag: str = "--model",
+    devices: Sequence[jax.Device] | None = None,
+    **chosen: Any,
+) -> tuple[Opened, dict[str, Any]]:
+    """Opens the networks that predict image files into a folder; the arguments are those of `predict_images`.
+
+    Returns:
+      The networks, and what of their checkpoints decides the results, JSON-able.
+
+    Raises:
+      UserError: several processes share the job, or as `load.open_models`.
+    """
+    if processes.process_count() > 1:
+        raise UserError(
+            f"images {images}: one process predicts them; start one process alone, with --nomultiprocess, or give each "
+            "process its part of the images, with --nomultiprocess --shard=I/N"
+        )
+    if not chosen.get("memory") and not overwrite:
+        # A prediction that was interrupted on another machine goes on as it began.
+        chosen["memory"] = record.memory_of(expand(out, "--out"))
+    models = [model] if isinstance(model, str | os.PathLike) else list(model)
+    opened = open_models(models, flag=flag, devices=devices, **chosen)
+    checkpoints = [
+        {"step": each.step, "weights": each.weights, "checkpoint_sha256": each.checkpoint_sha256}
+        for each in opened.runs
+    ]
+    return opened, {"checkpoints": checkpoints} if len(checkpoints) > 1 else checkpoints[0]
+
+
+def print_result(result: Mapping[str, Any], network: str) -> None:
+    """Prints what `inference.folder.predict_job` has done with a network."""
     if result["num_images"] or not result["num_finished"]:
         noun = "image" if result["num_images"] == 1 else "images"
         speed = f"{result['images_per_s']:.{1 if result['images_per_s'] >= 1 else 3}f} images/s"
@@ -108,5 +132,3 @@ def _print_result(result: Mapping[str, Any], network: str, page: Path) -> None:
         print(f"images whose results were there already: {result['num_finished']}")
     if result["num_there"] < result["num_all"]:
         print(f"finished so far, with all parts: {result['num_there']} of {result['num_all']} images")
-    if page.exists():
-        print(f"{page} shows the overlays")

@@ -35,7 +35,7 @@ CONFIG_HELP = (
 # The longest name of a file or folder in bytes, on every file system in common use.
 LONGEST_NAME = 255
 # Flags that take paths; some take several.
-PATH_FLAGS = ("workdir", "model", "images", "root", "out")
+PATH_FLAGS = ("workdir", "model", "images", "truth", "root", "out")
 
 # The flags of `define_results`.
 RESULT_FLAGS = ("recursive", "save", "mask_format", "probability_format", "overwrite", "shard")
@@ -167,11 +167,48 @@ def view_options(values: flags.FlagValues) -> dict[str, Any]:
     return options
 
 
-def define_results(values: flags.FlagValues) -> None:
-    """Defines the flags of the prediction of image files: which are taken, and what is written."""
+def define_files(values: flags.FlagValues) -> None:
+    """Defines the flags that say which image files are taken, and in which parts."""
     flags.DEFINE_bool(
         "recursive", False, "Take the images of all subfolders, too; --out gets the same subfolders.", values
     )
+    flags.DEFINE_bool(
+        "overwrite",
+        False,
+        "Replace results that are in --out already, instead of going on with the images that are missing.",
+        values,
+    )
+    flags.DEFINE_string(
+        "shard",
+        "1/1",
+        "I/N predicts the I-th of N parts of the images, I from 1 to N, e.g. 3/8. All parts may write to one --out, at the "
+        "same time, on any machines. In a Slurm array of 8: --array=1-8 and --shard=$SLURM_ARRAY_TASK_ID/8.",
+        values,
+    )
+
+
+def file_options(values: flags.FlagValues) -> dict[str, Any]:
+    """Returns the values of the flags of `define_files`.
+
+    Raises:
+      UserError: --shard is not two numbers.
+    """
+    numbers = re.fullmatch(r"(\d+)/(\d+)", values.shard)
+    if not numbers:
+        raise UserError(
+            f"--shard={values.shard}: give the number of the part and the number of parts, such as 3/8; in a Slurm array of 8 "
+            "(--array=1-8): $SLURM_ARRAY_TASK_ID/8"
+        )
+    return {
+        "recursive": values.recursive,
+        "overwrite": values.overwrite,
+        "shard": (int(numbers[1]), int(numbers[2])),
+    }
+
+
+def define_results(values: flags.FlagValues) -> None:
+    """Defines the flags of the prediction of image files: which are taken, and what is written."""
+    define_files(values)
     flags.DEFINE_list(
         "save",
         ["ids", "masks", "overlays"],
@@ -195,19 +232,6 @@ def define_results(values: flags.FlagValues) -> None:
         "where 65535 is 1.",
         values,
     )
-    flags.DEFINE_bool(
-        "overwrite",
-        False,
-        "Replace results that are in --out already, instead of going on with the images that are missing.",
-        values,
-    )
-    flags.DEFINE_string(
-        "shard",
-        "1/1",
-        "I/N predicts the I-th of N parts of the images, I from 1 to N, e.g. 3/8. All parts may write to one --out, at the "
-        "same time, on any machines. In a Slurm array of 8: --array=1-8 and --shard=$SLURM_ARRAY_TASK_ID/8.",
-        values,
-    )
 
 
 def result_options(values: flags.FlagValues) -> dict[str, Any]:
@@ -216,19 +240,10 @@ def result_options(values: flags.FlagValues) -> dict[str, Any]:
     Raises:
       UserError: --shard is not two numbers.
     """
-    numbers = re.fullmatch(r"(\d+)/(\d+)", values.shard)
-    if not numbers:
-        raise UserError(
-            f"--shard={values.shard}: give the number of the part and the number of parts, such as 3/8; in a Slurm array of 8 "
-            "(--array=1-8): $SLURM_ARRAY_TASK_ID/8"
-        )
-    return {
-        "recursive": values.recursive,
+    return file_options(values) | {
         "save": [*values.save, "uncertainty"] if values.uncertainty else values.save,
         "mask_format": values.mask_format or "",
         "probability_format": values.probability_format,
-        "overwrite": values.overwrite,
-        "shard": (int(numbers[1]), int(numbers[2])),
     }
 
 

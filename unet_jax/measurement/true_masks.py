@@ -1,0 +1,140 @@
+"""True masks from files, whose objects are measured as predicted ones are.
+
+A folder of masks holds either images of class ids, or a folder for each class with masks that may overlap, as `unet-jax predict`
+writes them to masks/: a pixel that is not 0 belongs to the class.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from etils.epath import Path
+
+from unet_jax.data.datasets import image_files, listing
+from unet_jax.errors import UserError
+from unet_jax.inference.inputs import Input, find_inputs
+from unet_jax.inference.outputs import safe_name
+from unet_jax.inference.record import stamp
+from unet_jax.segmentation import VOID_ID, true_masks
+from unet_jax.storage.digests import json_sha256
+from unet_jax.storage.paths import expand
+
+
+class TrueMasks:
+    """The true masks of images, in a folder.
+
+    Args:
+      root: the folder, local.
+      class_names: names by class id, the background first; () for background, class_1, ..., or the names of the folders.
+      mask_values: values by class id; see `image_files.read_mask`.
+      measured: the classes whose objects are measured; () for all but the background.
+
+    Attributes:
+      names: the classes whose objects are measured.
+      channels: of `read`, one for each of `names`.
+      images: the mask files by the name of the image; with a folder for each class, those of the first class.
+
+    Raises:
+      UserError: the folder has no mask, a class has no folder, a mask is missing, or, where ids are to be read for the
+        names of the classes, a mask cannot be read.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike,
+        class_names: Sequence[str] = (),
+        mask_values: Sequence[int] = (),
+        measured: Sequence[str] = (),
+    ):
+        self._root = expand(root, "--truth")
+        self._mask_values = tuple(mask_values)
+        if not self._root.is_dir():
+            raise UserError(f"--truth={self._root}: is no folder; give a folder of masks")
+        self._by_class = not listing.list_images(self._root, on_other=lambda _: None)
+        if self._by_class:
+            self.names = tuple(measured or class_names[1:]) or tuple(
+                sorted(path.name for path in self._root.iterdir() if path.is_dir() and not path.name.startswith("."))
+            )
+            if not self.names:
+                raise UserError(f"--truth={self._root}: holds neither masks nor a folder of masks for each class")
+            places = [self._place(name) for name in self.names]
+            self._files = [{image.name: image for image in find_inputs([place]).images} for place in places]
+            self.channels = list(range(len(self.names)))
+        else:
+            self._files = [{image.name: image for image in find_inputs([self._root]).images}]
+            if not class_names:
+                largest = max(int(self._ids(image).max(initial=0)) for image in self._files[0].values())
+                class_names = ("background", *(f"class_{number}" for number in range(1, max(largest, 1) + 1)))
+            self._num_classes = len(class_names)
+            self.names = tuple(measured or class_names[1:])
+            unknown = [name for name in self.names if name not in class_names]
+            if unknown:
+                raise UserError(
+                    f"--class_names={','.join(class_names)}: the class {unknown[0]}, which the network finds, is not one of them"
+                )
+            self.channels = [list(class_names).index(name) for name in self.names]
+        self.images = self._files[0]
+        for name, files in zip(self.names, self._files, strict=False):
+            missing = sorted(set(self.images) ^ set(files))
+            if missing:
+                raise UserError(
+                    f"--truth={self._root}: the class {name} has other masks than {self.names[0]}: {missing[0]}"
+                )
+
+    def _place(self, name: str) -> Path:
+        place = next((self._root / one for one in (name, safe_name(name)) if (self._root / one).is_dir()), None)
+        if place is None:
+            raise UserError(f"--truth={self._root}: has no folder of the class {name}, {safe_name(name)}/")
+        return place
+
+    def settings(self) -> dict[str, Any]:
+        """Returns what decides the masks, beside the files of `images`, as JSON-able values."""
+        others = [stamp(image.path) for files in self._files[1:] for image in files.values()]
+        return {
+            "truth": list(self.names),
+            "mask_values": list(self._mask_values),
+            "masks_sha256": json_sha256(others),
+        }
+
+    def _ids(self, image: Input) -> np.ndarray:
+        """Returns class ids; void is background: it belongs to no object."""
+        ids = image_files.read_mask(image.path, self._mask_values).ids
+        return np.where(ids == VOID_ID, 0, ids)
+
+    def read(self, name: str) -> np.ndarray:
+        """Returns the masks of an image, bool `[H, W, K]`.
+
+        Raises:
+          UserError: a file cannot be read, holds the id of no class, or the masks differ in size.
+        """
+        if not self._by_class:
+            ids = self._ids(self.images[name])
+            if ids.max(initial=0) >= self._num_classes:
+                raise UserError(
+                    f"{self.images[name].path}: holds the class id {ids.max()}, and there are {self._num_classes} classes; "
+                    "give a name for each with --class_names, or correct the mask"
+                )
+            return true_masks(ids, self._num_classes)[0]
+        masks: list[np.ndarray] = []
+        for files in self._files:
+            values = image_files.read_labels(files[name].path)
+            if values.ndim != 2:
+                raise UserError(f"{files[name].path}: the mask of a class must be grey, 0 where the class is not")
+            if masks and values.shape != masks[0].shape:
+                raise UserError(f"{files[name].path}: has another size than the mask of {self.names[0]}")
+            masks.append(values > 0)
+        return np.stack(masks, -1)
+
+    def check_images(self, names: Sequence[str]) -> None:
+        """Checks that each image has masks.
+
+        Raises:
+          UserError: one has none.
+        """
+        missing = sorted(set(names) - set(self.images))
+        if missing:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise UserError(
+                f"--truth={self._root}: has no mask of the image {missing[0]}{more}; a mask has the name of its image"
+            )

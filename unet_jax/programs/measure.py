@@ -1,0 +1,146 @@
+"""Counts and measures the objects of images: those that a trained network finds, and those of true masks.
+
+    unet-jax measure --model=electrodes --images=scans --out=measured
+    unet-jax measure --workdir=runs/nuclei --images=slides --out=measured --split=distance --min_area=20
+    unet-jax measure --workdir=runs/battery --images=scans --out=measured --pixel_size=0.05 --unit=mm
+    unet-jax measure --truth=data/masks --class_names=background,anode,cathode --out=measured_truth
+    unet-jax measure --workdir=runs/battery --images=data/images --truth=data/masks --out=measured
+
+OUT gets objects.csv (one row for each object: area, centroid, box, axes, perimeter, intensity, ...), images.csv (number, area and
+coverage of the objects of each class), labels/CLASS/ (TIFF images of the objects' numbers) and outlines/ (GeoJSON, which
+QuPath opens). objects/ has the table of each image. An object is a set of connected pixels of a class.
+
+With a network and --truth, OUT/truth/ gets the same of the true masks. Objects are matched by their overlap (IoU of at least
+0.5), and OUT/agreement.csv says for each column how far the measurements differ: bias and limits of agreement.
+
+The same command goes on where it was interrupted: it measures the images whose results are missing.
+
+Status: 2 for bad input, with one line that says what; then nothing is written.
+"""
+
+from absl import flags
+
+from unet_jax.errors import UserError
+from unet_jax.runtime import cli
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_multi_string(
+    "workdir", None, "The folder of a run. Given several times: the mean of the networks' probabilities.", FLAGS
+)
+flags.DEFINE_multi_string("model", None, "A shipped network by its name, or the folder of a run, as --workdir.", FLAGS)
+flags.DEFINE_multi_string(
+    "images",
+    None,
+    "A folder of images, an image file, or a pattern of names; may be given several times. With --truth alone: where the "
+    "intensities of the true objects are measured.",
+    FLAGS,
+)
+flags.DEFINE_string(
+    "truth",
+    None,
+    "A folder of true masks with the names of the images: images of class ids, or a folder for each class with masks of 0 and "
+    "255, as `unet-jax predict` writes them to masks/.",
+    FLAGS,
+)
+flags.DEFINE_string("out", None, "Folder of the results; made if it does not exist.", FLAGS, required=True)
+flags.DEFINE_float(
+    "pixel_size",
+    None,
+    "The length of a pixel's side; adds columns in --unit. Default: as OME metadata, ImageJ or a resolution in centimetres "
+    "say in the TIFF of each image, or else none.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string("unit", "", "The unit of --pixel_size: nm, um, mm, cm or m.", FLAGS)
+flags.DEFINE_integer(
+    "connectivity",
+    2,
+    "1: pixels that share an edge are of one object. 2: pixels that share a corner only, too.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_bool("fill_holes", False, "Fill what an object encloses.", FLAGS)
+flags.DEFINE_string(
+    "split",
+    "",
+    "Split objects that touch, by a watershed: distance (on the distance to the border) or probability (of the network). "
+    "An image is then held in memory as a whole.",
+    FLAGS,
+)
+flags.DEFINE_float(
+    "split_depth",
+    0.0,
+    "Two tops are two objects if the saddle between them lies more than this below the lower one: in pixels for distance "
+    "(default 1), from 0 to 1 for probability (default 0.1).",
+    flag_values=FLAGS,
+)
+flags.DEFINE_integer("min_area", 0, "Drop objects of fewer pixels.", flag_values=FLAGS)
+flags.DEFINE_list(
+    "class_names", [], "With --truth: the classes by id, with commas; the first is the background.", FLAGS
+)
+flags.DEFINE_list(
+    "mask_values", [], "With --truth: the pixel values of class 0, 1, ..., with commas; none if they are ids.", FLAGS
+)
+cli.define_network(FLAGS)
+cli.define_view_choice(FLAGS)
+cli.define_files(FLAGS)
+
+
+def main() -> None:
+    """Measures the objects, and prints what was written.
+
+    Raises:
+      UserError: flags are missing, or do not go together.
+    """
+    files, chosen = cli.file_options(FLAGS), cli.network_options(FLAGS) | cli.view_options(FLAGS)
+    models, flag = (FLAGS.workdir, "--workdir") if FLAGS.workdir else (FLAGS.model, "--model")
+    _check(models)
+    try:
+        mask_values = [int(value) for value in FLAGS.mask_values]
+    except ValueError as error:
+        raise UserError(f"--mask_values={','.join(FLAGS.mask_values)}: give whole numbers, with commas") from error
+    # After the flags: --help needs no jax.
+    from unet_jax.measurement import pixel_size
+    from unet_jax.measurement.objects import Options
+
+    options = Options(FLAGS.connectivity, FLAGS.fill_holes, FLAGS.split, FLAGS.split_depth, FLAGS.min_area)
+    pixel = pixel_size.given(FLAGS.pixel_size, FLAGS.unit)
+    from unet_jax.runs import measure
+
+    measure.measure(
+        models or (),
+        FLAGS.images or (),
+        FLAGS.truth or "",
+        FLAGS.out,
+        options=options,
+        pixel=pixel,
+        class_names=FLAGS.class_names,
+        mask_values=mask_values,
+        flag=flag,
+        **files,
+        **chosen,
+    )
+
+
+def _check(models: list[str] | None) -> None:
+    """Raises UserError if flags are missing, or do not go together."""
+    if FLAGS.workdir and FLAGS.model:
+        raise UserError(
+            "--workdir and --model both name a network; give one of them, several times for several networks"
+        )
+    if not models and not FLAGS.truth:
+        raise UserError(
+            "--workdir, --model or --truth is missing; for example: unet-jax measure --model=electrodes --images=scans "
+            "--out=measured"
+        )
+    if models and not FLAGS.images:
+        raise UserError("--images is missing: a network needs images; give a folder of them")
+    if (FLAGS.class_names or FLAGS.mask_values) and not FLAGS.truth:
+        raise UserError("--class_names and --mask_values say how true masks are read; add --truth, or leave them out")
+
+
+def run() -> None:
+    """Runs the command `measure`."""
+    cli.run(main, __doc__, FLAGS)
+
+
+if __name__ == "__main__":
+    run()

@@ -9,6 +9,7 @@ PAGES = [page for page in documents.pages() if any(block.is_run for block in doc
 # What the blocks of a page print, among other things.
 PRINTED = {
     "docs/how-to/gpu.md": ("cpu [CpuDevice(id=0)]", "going on from step 10", "\nequal\n", "\n[]\n", "\n[None]\n"),
+    "docs/how-to/measure.md": ("[100 250] [11.5 28.8]", "class_1: "),
     "docs/how-to/plan.md": ("images/s",),
     "docs/how-to/views-and-ensembles.md": ("rank corr.", "12 members: {'entropy': 0."),
 }
@@ -31,6 +32,13 @@ WRITTEN = {
         "runs/mine/eval/test.csv",
         "runs/mine/eval/test-calibrated/reliability.png",
         "runs/calibrated/probabilities/cell 23.npz",
+    ),
+    "docs/how-to/measure.md": (
+        *(f"runs/measured/{name}" for name in ("objects.csv", "images.csv", "labels/anode/xray.tif")),
+        "runs/measured/outlines/xray.geojson",
+        "runs/measured_truth/objects.csv",
+        "runs/agreement/agreement.csv",
+        "runs/agreement/truth/objects.csv",
     ),
     "docs/how-to/compare.md": ("runs/compared/compare.csv", "runs/similarity/similarity.csv"),
 }

@@ -10,8 +10,9 @@ from unet_jax.errors import UserError
 from unet_jax.measurement.components import Labels
 from unet_jax.runtime.memory import to_text
 
-# What an image is split on. The depth that parts two objects, where the user gives none: in pixels, and as a probability.
-DEPTHS = {"distance": 1.0, "probability": 0.1}
+# What an image is split on. The depth that parts two objects, where the user gives none: in pixels, and as a probability. Of the
+# depths from 0.5 to 3 pixels, 0.75 splits true masks of dsb2018's train split best (F1 at an IoU of 0.5).
+DEPTHS = {"distance": 0.75, "probability": 0.1}
 # What a watershed takes at its largest for each pixel of the image, measured.
 PIXEL_BYTES = 100
 

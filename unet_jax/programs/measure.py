@@ -69,7 +69,7 @@ flags.DEFINE_float(
     "split_depth",
     0.0,
     "Two tops are two objects if the saddle between them lies more than this below the lower one: in pixels for distance "
-    "(default 1), from 0 to 1 for probability (default 0.1).",
+    "(default 0.75), from 0 to 1 for probability (default 0.1).",
     flag_values=FLAGS,
 )
 flags.DEFINE_integer("min_area", 0, "Drop objects of fewer pixels.", flag_values=FLAGS)

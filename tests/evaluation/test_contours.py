@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from helpers.label_pairs import mask_pairs
+from helpers.oracles import oracle
 
 from unet_jax.evaluation import contours
 
@@ -111,7 +112,7 @@ def test_the_image_ends_a_mask():
 
 @pytest.mark.filterwarnings("ignore:Please import .* from the `scipy.ndimage` namespace:DeprecationWarning")
 def test_a_thousand_pairs_give_what_deepmind_gives():
-    theirs = pytest.importorskip("surface_distance")
+    theirs = oracle("surface_distance")
     rng = np.random.default_rng(0)
     for number, (true, predicted) in enumerate(mask_pairs(1000)):
         spacing = (1.0, 1.0) if number % 2 else tuple(rng.uniform(0.2, 3, 2))

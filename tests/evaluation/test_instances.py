@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from helpers.label_pairs import label_pairs
+from helpers.oracles import oracle
 
 from unet_jax.errors import UserError
 from unet_jax.evaluation import instances
@@ -177,7 +178,7 @@ def test_images_that_do_not_fit_are_refused():
 
 @pytest.fixture(scope="module")
 def stardist_matching():
-    return pytest.importorskip("stardist.matching")
+    return oracle("stardist.matching")
 
 
 def test_every_image_is_scored_as_by_stardist(stardist_matching):

@@ -13,12 +13,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from helpers.compared_runs import STEP, kept, plain
+from helpers.compared_runs import STEP, kept, plain, some_counts, write_scores
 from PIL import Image
 from scipy import stats
 
 from unet_jax import models
-from unet_jax.analysis.compare import comparison, pictures, report
+from unet_jax.analysis.compare import comparison, estimate, pictures, report
+from unet_jax.evaluation import jackknife
 
 ROOT = Path(__file__).parents[2]
 
@@ -117,6 +118,39 @@ def test_pairs_equal_plain_numpy(make):
     order = np.argsort(expected)
     corrected = np.maximum.accumulate([min(expected[i] * (3 - place), 1) for place, i in enumerate(order)])
     assert [result["pairs"][i]["p_holm"] for i in order] == pytest.approx(corrected)
+
+
+def test_images_of_one_group_are_one_unit(make, tmp_path, capsys):
+    dirs = [make("a"), make("b", model__widths=(2, 3))]
+    alone = comparison.compare(dirs)
+    assert (alone["num_images"], alone["num_groups"]) == ({"val": [6]}, {"val": [6]})
+    assert "group" not in capsys.readouterr().out.partition("Scores:")[2]
+
+    # The other file is of an earlier version; the data are the same.
+    fields = ("f", "g", "f", "h", "g", "f")
+    written = some_counts(6, [*b"a", 3])
+    write_scores(tmp_path / "a", "val", written, groups=fields)
+    result, counts = comparison.compare(dirs), [kept(run, "val") for run in dirs]
+    values = [jackknife.leave_one_out([count], "iou", fields) for count in counts]
+    for place, of_run in enumerate(values):
+        for kind in ("pooled", "image"):
+            estimated = result["groups"][place]["scores"]["val"][kind]
+            assert (estimated["low"], estimated["high"]) == pytest.approx(estimate.estimate(of_run[kind])[2:4])
+    pair = result["pairs"][0]
+    expected = estimate.difference(values[0]["image"], values[1]["image"], same_seeds=True)
+    assert tuple(pair["image"].values()) == pytest.approx(expected)
+    assert pair["image"]["low"] != pytest.approx(alone["pairs"][0]["image"]["low"])
+    assert pair["p"] * 4 == pytest.approx(round(pair["p"] * 4))
+    text = capsys.readouterr().out
+    assert "images: val 6 in 3 groups." in text
+    assert "the units of intervals and p are the groups" in text
+    assert re.search(r"takes about [\d,]+ groups of images;", text)
+
+    write_scores(tmp_path / "a", "val", written, groups=["f"] * 6)
+    one = comparison.compare(dirs)
+    assert np.isnan([one["groups"][0]["scores"]["val"]["image"]["low"], one["pairs"][0]["p"]]).all()
+    assert one["power"] == {"val": None}
+    assert "All images of val are one group, so val has no interval and no p." in capsys.readouterr().out
 
 
 def test_gap_and_its_picture(make, tmp_path, capsys):

@@ -1,5 +1,7 @@
 """Estimates over seeds and images, and p values, in cases whose answers are known."""
 
+import itertools
+
 import numpy as np
 import pytest
 from helpers.compared_runs import some_counts
@@ -135,6 +137,19 @@ def test_what_has_no_interval():
     assert known.mean == 0.5
     assert known.by_seed == pytest.approx([0.5, np.nan], nan_ok=True)
     assert (known.low, known.high) == pytest.approx(mean_interval([0.4, 0.6]))
+
+
+def test_images_of_one_group_change_their_sign_together():
+    first, second = np.random.default_rng(0).uniform(size=(2, 7))
+    second[3] = np.nan
+    groups = ["b", "a", "a", "c", "b", "c", "d"]
+    sums = np.array(
+        [sum((second - first)[[i for i, g in enumerate(groups) if g == name and i != 3]]) for name in "abcd"]
+    )
+    flipped = np.array([abs(sums @ signs) for signs in itertools.product((1, -1), repeat=4)])
+    assert estimate.p_value(first, second, groups) == pytest.approx((flipped >= abs(sums.sum()) - 1e-12).mean())
+    assert estimate.p_value(first, second, list("abcdefg")) == estimate.p_value(first, second)
+    assert np.isnan(estimate.p_value(first, second, ["a"] * 7))
 
 
 def test_p_values_of_what_cannot_be_tested():

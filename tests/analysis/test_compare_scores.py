@@ -55,6 +55,7 @@ def test_scores_that_cannot_be_used(make, about, message):
         ("id", 1, "ids"),
         ("id", "val 1", "ids"),
         ("id", None, "ids"),
+        ("group", 1, "groups"),
         ("tp/anode", True, "pixel counts"),
         ("tp/anode", "12", "pixel counts"),
         ("tp/anode", [12], "pixel counts"),

@@ -105,6 +105,8 @@ def test_table_has_every_level_and_mode(run, pruned):
     text = report.text(result)
     assert "32 x 32" in text
     assert "Level 1 is chosen" in text
+    assert "95 % intervals over n = 3 images: Student's t" in text
+    assert "over n = 2 groups of 3 images:" in report.text(result | {"num_groups": 2})
     assert "paper" not in text
 
 

@@ -23,12 +23,15 @@ def expected_iou(made, k):
 @pytest.mark.parametrize("lost", [0, 3])
 def test_every_pixel_counts_once_whatever_the_batch_size(lost):
     made = examples()
+    made[2]["group"] = made[5]["group"] = "field"
     results = [evaluate(predictor(lost), made, batch_size=b) for b in (1, 8)]
     for summary, rows in results:
         for k, name in enumerate(NAMES):
             assert summary[f"iou_pooled/{name}"] == pytest.approx(expected_iou(made, k), abs=1e-12)
         assert summary["num_images"] == len(made)
         assert [row["id"] for row in rows] == [e["id"] for e in made]
+        # An image without a group is a group of its own.
+        assert [row["group"] for row in rows] == ["x0", "x1", "field", "x3", "x4", "field", "x6"]
         assert [(row["height"], row["width"]) for row in rows] == list(SIZES)
         assert rows[3]["iou/anode"] == pytest.approx(expected_iou(made[3:4], 1), abs=1e-12)
         known = made[4]["mask"] != 255

@@ -70,13 +70,15 @@ def write_scores(
     count: Mapping[str, np.ndarray],
     ids: Sequence[str] = (),
     fingerprint: str = "ab" * 32,
+    groups: Sequence[str] = (),
     **about: Any,
 ) -> None:
-    """Writes WORKDIR/eval/SPLIT.json, with the images not in the order of their ids."""
+    """Writes WORKDIR/eval/SPLIT.json, with the images not in the order of their ids; without groups as version 0.2 did."""
     num = len(count["tp"])
     rows = [
         {f"{kind}/{name}": int(count[kind][i, k]) for kind in count for k, name in enumerate(NAMES)}
         | {"id": ids[i] if ids else f"{split} {i}", "index": i}
+        | ({"group": groups[i]} if groups else {})
         for i in range(num)
     ]
     content = {"split": split, "step": STEP, "mode": "accurate", "level": 0, "fingerprint": fingerprint} | about

@@ -90,7 +90,7 @@ def evaluate(
       compiled), `seconds`, and `images_per_s` of this process. Batches that compiled do not count in the latter, unless
       there are no others.
 
-      A row holds `index`, `id`, `height`, `width`, `pixel_accuracy`, `iou/<class>`, `dice/<class>` and `.../mean` of its
+      A row holds `index`, `id`, `group` (images of one group are alike, such as those of one field of view), `height`, `width`, `pixel_accuracy`, `iou/<class>`, `dice/<class>` and `.../mean` of its
       image, and the pixel counts `tp/<class>`, `fp/<class>`, `fn/<class>`. With `on_uncertainty`, also the `MEASURES` of
       `uncertainty.Uncertainty`. The groups add their scores.
 
@@ -113,7 +113,7 @@ def evaluate(
     }
     with_masks = on_image is not None or bool(groups)
     with_probabilities = any(group.needs_probabilities for group in groups)
-    recorder, throughput, num_compiles = _IdRecorder(source), ThroughputMeter(), 0
+    recorder, throughput, num_compiles = _NameRecorder(source), ThroughputMeter(), 0
     share = {"process_index": process_index, "process_count": process_count}
     if isinstance(predictor, Predictor) and on_uncertainty is None and not with_probabilities:
         # All processes make the same batches, so they work with the smallest budget.
@@ -142,7 +142,7 @@ def evaluate(
         raise RuntimeError(f"images not seen exactly once: {np.flatnonzero(table['seen'] != 1)[:10].tolist()}")
     summary = metrics.summarize(table, predictor.class_names, predictor.report_classes)
     summary |= {"num_images": num_images, "num_compiles": num_compiles, **throughput.read()}
-    rows = _rows(table, predictor, [recorder.id(i) for i in range(num_images)])
+    rows = _rows(table, predictor, [recorder.names(i) for i in range(num_images)])
     for group in groups:
         counts = {name: table[_key(group, name)] for name in group.shapes()}
         summary |= group.summarize(counts)
@@ -169,7 +169,9 @@ def _count_groups(
                 table[_key(group, name)][index] += value
 
 
-def _pass_on(batch: _Counted, recorder: "_IdRecorder", on_image: Callable[[str, np.ndarray, np.ndarray], None]) -> None:
+def _pass_on(
+    batch: _Counted, recorder: "_NameRecorder", on_image: Callable[[str, np.ndarray, np.ndarray], None]
+) -> None:
     for row, (height, width) in enumerate(batch.size):
         masks, ids = (batch.counts[name][row, :height, :width] for name in ("masks", "ids"))
         on_image(recorder.id(int(batch.index[row])), masks, ids)
@@ -177,7 +179,7 @@ def _pass_on(batch: _Counted, recorder: "_IdRecorder", on_image: Callable[[str, 
 
 def _in_batches(
     predictor: Predictor,
-    source: "_IdRecorder",
+    source: "_NameRecorder",
     batch_size: int,
     budget: int,
     with_masks: bool,
@@ -240,7 +242,7 @@ def _bytes_per_pixel(predictor: Predictor, with_masks: bool) -> int:
     return BATCHES_AT_ONCE * (4 * predictor.channels + 4 * masks + 1) + outputs
 
 
-def _in_bands(predictor: Predictor, source: "_IdRecorder", index: int, with_masks: bool, held: float = 0) -> _Counted:
+def _in_bands(predictor: Predictor, source: "_NameRecorder", index: int, with_masks: bool, held: float = 0) -> _Counted:
     """Predicts and counts an image that does not fit into the memory as a whole.
 
     Args:
@@ -323,7 +325,7 @@ def _count_bands(
 
 def _one_by_one(
     predictor: Segmenter,
-    source: "_IdRecorder",
+    source: "_NameRecorder",
     with_masks: bool,
     with_probabilities: bool,
     on_uncertainty: Callable[[str, Uncertainty], None] | None,
@@ -400,11 +402,11 @@ def count_and_predict(
     return metrics.counts(masks, batch["mask"], batch["valid"]) | {"masks": masks, "ids": ids}
 
 
-class _IdRecorder:
-    """Passes on the examples of a source and records their ids, so that no example is decoded again for its id."""
+class _NameRecorder:
+    """Passes on the examples of a source and records their ids and groups, so that no example is decoded again for them."""
 
     def __init__(self, source):
-        self._source, self._ids = source, {}
+        self._source, self._names = source, {}
 
     def __len__(self):
         return len(self._source)
@@ -415,18 +417,26 @@ class _IdRecorder:
 
     def __getitem__(self, index):
         example = self._source[index]
-        self._ids[index] = example.get("id", str(index))
+        id_ = str(example.get("id", index))
+        # Of data without groups every image is a group of its own.
+        self._names[index] = id_, str(example.get("group") or id_)
         return example
 
     def gather(self) -> None:
-        """Adds the ids of the examples that the other processes have read."""
-        pairs: list[list[Any]] = [[int(index), str(id_)] for index, id_ in self._ids.items()]
-        for ids in processes.gather(pairs):
-            self._ids |= {int(index): str(id_) for index, id_ in ids}
+        """Adds the names of the examples that the other processes have read."""
+        read: list[list[Any]] = [[int(index), *names] for index, names in self._names.items()]
+        for of_process in processes.gather(read):
+            self._names |= {index: (id_, group) for index, id_, group in of_process}
+
+    def names(self, index: int) -> tuple[str, str]:
+        """Returns id and group of an example; reads the example if it was not read before."""
+        if index not in self._names:
+            self.__getitem__(index)
+        return self._names[index]
 
     def id(self, index: int) -> str:
-        """Returns the id of an example; reads the example if it was not read before."""
-        return self._ids[index] if index in self._ids else self._source[index].get("id", str(index))
+        """Returns the id of an example; see `names`."""
+        return self.names(index)[0]
 
 
 def _check(image: np.ndarray, mask: np.ndarray, predictor: Segmenter) -> None:
@@ -450,12 +460,13 @@ def _check(image: np.ndarray, mask: np.ndarray, predictor: Segmenter) -> None:
         raise UserError(f"a mask holds class id {largest}, the network has {num_classes} classes; correct the mask")
 
 
-def _rows(table: dict, predictor: Segmenter, ids: Sequence[str]) -> list[dict]:
+def _rows(table: dict, predictor: Segmenter, names_of_images: Sequence[tuple[str, str]]) -> list[dict]:
     names = predictor.class_names
     ratios, accuracy = metrics.ratios(table), metrics.accuracy(table)
     rows = []
-    for i in range(len(ids)):
-        row = {"index": i, "id": ids[i], "height": int(table["height"][i]), "width": int(table["width"][i])}
+    for i, (id_, group) in enumerate(names_of_images):
+        row = {"index": i, "id": id_, "group": group}
+        row |= {"height": int(table["height"][i]), "width": int(table["width"][i])}
         for metric, values in ratios.items():
             row |= {f"{metric}/{name}": float(value) for name, value in zip(names, values[i], strict=True)}
             row[f"{metric}/mean"] = float(metrics.nanmean(values[i][predictor.report_channels]))

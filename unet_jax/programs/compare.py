@@ -11,7 +11,9 @@ written there, as `unet-jax eval --split=SPLIT` does. A file of another checkpoi
 counts of the reported classes, ends the program; with --overwrite it is scored anew.
 
 The tables go to stdout; the lines below them define each figure, and say about how many seeds and images it takes to tell a
-difference of 0.01. With train and val the tables show the gap between the two as well. OUT gets compare.csv (a row for each group), compare.json (everything) and compare.png. Where groups differ in
+difference of 0.01. Images that share a group in the data, such as a field of view, are alike: intervals and tests take them as
+one unit. With train and val the tables show the gap between the two as well. OUT gets compare.csv (a row for each group of runs),
+compare.json (everything) and compare.png. Where groups of runs differ in
 data.train_fraction it also gets gap.png, the gap over the fraction. Files of the same names are replaced.
 
 Status: 2 for bad input, with one line that says what.

@@ -55,11 +55,14 @@ def compare(
         for group in groups
         for split in splits
     }
-    values = {key: jackknife.leave_one_out(of_seeds, metric) for key, of_seeds in counts.items()}
+    # Of the images; all runs of a group have the same ones.
+    units = {(group.name, split): scored[group.runs[0].workdir, split].groups for group in groups for split in splits}
+    values = {key: jackknife.leave_one_out(of_seeds, metric, units[key]) for key, of_seeds in counts.items()}
     result = {
         "metric": metric,
         "splits": list(splits),
         "num_images": {split: sorted({len(scored[run.workdir, split].ids) for run in opened}) for split in splits},
+        "num_groups": {split: sorted({scored[run.workdir, split].num_groups for run in opened}) for split in splits},
         "report_classes": sorted(opened[0].report_classes),
         "fingerprint": opened[0].facts["fingerprint"],
         "interval": intervals.METHOD,
@@ -67,7 +70,7 @@ def compare(
         "groups": [_group(group, splits, values) for group in groups],
         "differences": runs.differences([group.runs[0].keys for group in groups]),
         "networks": {name: [group.name for group in same] for name, same in runs.networks(groups).items()},
-        "pairs": [pair for split in splits for pair in _pairs(groups, split, metric, counts, values)],
+        "pairs": [pair for split in splits for pair in _pairs(groups, split, metric, counts, units, values)],
         "power": {split: _power(groups, split, values) for split in splits if split != "train" and len(groups) > 1},
         "versions": folder.versions(),
     }
@@ -107,7 +110,9 @@ def _parameters(run: Run) -> int:
     return count_parameters(jax.eval_shape(module.init, jax.random.key(0), images)["params"])
 
 
-def _pairs(groups: Sequence[Group], split: str, metric: str, counts: Mapping, values: Mapping) -> list[dict]:
+def _pairs(
+    groups: Sequence[Group], split: str, metric: str, counts: Mapping, units: Mapping, values: Mapping
+) -> list[dict]:
     """Compares every two groups that were scored on the same images of the split: the second minus the first."""
     pairs: list[dict[str, Any]] = []
     for first, second in itertools.combinations(groups, 2):
@@ -121,13 +126,16 @@ def _pairs(groups: Sequence[Group], split: str, metric: str, counts: Mapping, va
         for kind in jackknife.KINDS:
             figures = estimate.difference(*(values[key][kind] for key in keys), same_seeds=same)
             pair[kind] = dict(zip(("difference", "low", "high"), figures, strict=True))
-        pairs.append(pair | {"p": estimate.p_value(*images)})
+        pairs.append(pair | {"p": estimate.p_value(*images, units[keys[0]])})
     corrected = estimate.holm([pair["p"] for pair in pairs])
     return [pair | {"p_holm": p} for pair, p in zip(pairs, corrected, strict=True)]
 
 
 def _power(groups: Sequence[Group], split: str, values: Mapping) -> dict[str, Any] | None:
-    """Returns how many seeds and images tell `power.DIFFERENCE` of the score per image; None where no pair has a spread."""
+    """Returns how many seeds and images, or groups of images, tell `power.DIFFERENCE` of the score per image.
+
+    None where no pair has a spread.
+    """
     found = []
     for first, second in itertools.combinations(groups, 2):
         scores = [values[group.name, split]["image"] for group in (first, second)]

@@ -155,24 +155,33 @@ def per_image(counts: Sequence[Mapping], metric: str) -> np.ndarray:
     return metrics.nanmean(np.stack(by_seed), 0)
 
 
-def p_value(first: np.ndarray, second: np.ndarray) -> float:
+def p_value(first: np.ndarray, second: np.ndarray, groups: Sequence[str] | None = None) -> float:
     """Tests whether the mean difference of paired scores is 0, by a two-sided permutation test.
 
     If the two were equally good, each image's difference could have the other sign equally well. p is the fraction of the
     sign changes, all 2^N or 9,999 drawn ones, whose mean is at least as far from 0. The statistic is the mean that the
-    tables show (Wilcoxon's test uses ranks), and ties and zeros need no special case.
+    tables show (Wilcoxon's test uses ranks), and ties and zeros need no special case. The images of a group are alike, so
+    they change their sign together, and N is the number of groups.
 
     Args:
-      first: scores `[N]` by image; images where one of the two is NaN are left out.
+      first: scores `[M]` by image; images where one of the two is NaN are left out.
       second: as `first`.
+      groups: the group of each image, `[M]`; None if every image is a group.
 
     Returns:
-      p; NaN with fewer than 2 images.
+      p; NaN with fewer than 2 groups.
 
     >>> p_value(np.full(5, 0.5), np.full(5, 0.6))
     0.0625
+    >>> p_value(np.full(5, 0.5), np.full(5, 0.6), groups=["a", "a", "a", "b", "b"])
+    0.5
     """
-    differences = (second - first)[~np.isnan(second - first)]
+    known = ~np.isnan(second - first)
+    differences = (second - first)[known]
+    if groups is not None:
+        of_image = np.unique(np.asarray(groups)[known], return_inverse=True)[1]
+        # Sums over groups: their mean is proportional to the mean over the images.
+        differences = np.bincount(of_image, differences)
     if len(differences) < 2:
         return float("nan")
     result = stats.permutation_test(

@@ -59,12 +59,19 @@ def _pairs(result: Mapping) -> str:
 
 def _notes(result: Mapping) -> str:
     """Returns the notes that explain each number of the tables."""
-    images = ", ".join(f"{split} {' or '.join(map(str, num))}" for split, num in result["num_images"].items())
+    images = ", ".join(_images(result, split) for split in result["num_images"])
     lines = [
         f"Scores: mean over {', '.join(result['report_classes'])}; best checkpoint of each run; images: {images}.",
         "Mean over seeds ± standard deviation (n - 1), and a 95 % interval over the seeds and images given above:",
         f"{result['interval']}. With one seed it covers images only.",
     ]
+    if any(_is_grouped(result, split) for split in result["num_groups"]):
+        lines.append(
+            "Images of one group, such as a field of view, are alike: the units of intervals and p are the groups."
+        )
+    for split, num in result["num_groups"].items():
+        if 1 in num and _is_grouped(result, split):
+            lines.append(f"All images of {split} are one group, so {split} has no interval and no p.")
     if any(group["gap"] for group in result["groups"]):
         lines.append(f"{GAP}: the gap. Training images are scored whole and without augmentation.")
     if result["pairs"]:
@@ -85,13 +92,25 @@ def _notes(result: Mapping) -> str:
     return "\n".join(lines)
 
 
+def _is_grouped(result: Mapping, split: str) -> bool:
+    """Returns True if several images of a split are one group."""
+    return result["num_groups"][split] != result["num_images"][split]
+
+
+def _images(result: Mapping, split: str) -> str:
+    """Returns the number of images of a split, and that of their groups where several are one group."""
+    images, groups = (" or ".join(map(str, result[name][split])) for name in ("num_images", "num_groups"))
+    return f"{split} {images} in {groups} groups" if _is_grouped(result, split) else f"{split} {images}"
+
+
 def _power(result: Mapping, split: str) -> str:
-    """Returns the line that says how many seeds and images tell a small difference."""
+    """Returns the line that says how many seeds and images, or groups of images, tell a small difference."""
     found = result["power"][split]
+    units = f"{found['images']:,} {'groups of images' if _is_grouped(result, split) else 'images'}"
     if found["seeds"]:
-        numbers = f"{found['seeds']:,} seeds and {found['images']:,} images"
+        numbers = f"{found['seeds']:,} seeds and {units}"
     else:
-        numbers = f"{found['images']:,} images; the spread of seeds is unknown with one seed"
+        numbers = f"{units}; the spread of seeds is unknown with one seed"
     return f"To tell {found['difference']:g} of {pictures.TITLES[result['metric']]} with the spreads on {split} takes about {numbers}."
 
 

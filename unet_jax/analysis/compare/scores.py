@@ -26,11 +26,18 @@ class Scored(NamedTuple):
       ids: ids of the N images, sorted.
       counts: `tp`, `fp`, `fn` `[N, K]` of the reported classes.
       fingerprint: fingerprint of the data that were scored.
+      groups: the group of each image, such as its field of view; the id of the image where the data have no groups.
     """
 
     ids: tuple[str, ...]
     counts: dict[str, np.ndarray]
     fingerprint: str
+    groups: tuple[str, ...]
+
+    @property
+    def num_groups(self) -> int:
+        """The number of groups of images."""
+        return len(set(self.groups))
 
 
 def choose_splits(runs: Sequence[Run], splits: Sequence[str] = ()) -> tuple[str, ...]:
@@ -79,7 +86,7 @@ def of_runs(runs: Sequence[Run], splits: Sequence[str], *, overwrite: bool = Fal
     missing = [(run, split) for run, split, path in wanted if path in unusable or not path.exists()]
     for place, (run, split) in enumerate(missing, 1):
         _score(run, split, f"scoring {place} of {len(missing)}: {run.workdir.name}, {split}")
-    scored = {(run.workdir, split): _read(run, path) for run, split, path in wanted}
+    scored = _with_all_groups({(run.workdir, split): _read(run, path) for run, split, path in wanted})
     _check_same_images(runs, scored)
     for run, split, path in wanted:
         if scored[run.workdir, split].fingerprint != run.facts["fingerprint"]:
@@ -93,8 +100,11 @@ def _unusable(run: Run, split: str, path: Path) -> str:
         content = json.loads(paths.read_file(path))
         rows = content["images"]
         ids = [row["id"] for row in rows]
-        if not all(isinstance(id_, str) for id_ in (*ids, content["fingerprint"])) or len(set(ids)) < len(ids):
-            return "is not a file of scores (its ids or its fingerprint are damaged)"
+        groups = [row.get("group", "") for row in rows]
+        if not all(isinstance(text, str) for text in (*ids, *groups, content["fingerprint"])) or len(set(ids)) < len(
+            ids
+        ):
+            return "is not a file of scores (its ids, its groups or its fingerprint are damaged)"
         expected = {"step": run.step, "mode": run.config.eval.mode, "level": 0}
         expected |= {"weights": run.config.eval.weights} if run.config.optim.ema_decay else {}
         other = [f"{key} {content[key]}, not {value}" for key, value in expected.items() if content[key] != value]
@@ -135,7 +145,24 @@ def _read(run: Run, path: Path) -> Scored:
     content = json.loads(paths.read_file(path))
     rows = sorted(content["images"], key=lambda row: row["id"])
     counts = jackknife.counts(rows, sorted(run.report_classes))
-    return Scored(tuple(row["id"] for row in rows), counts, content["fingerprint"])
+    # An earlier version has not recorded groups.
+    groups = tuple(row.get("group", row["id"]) for row in rows)
+    return Scored(tuple(row["id"] for row in rows), counts, content["fingerprint"], groups)
+
+
+def _with_all_groups(scores: Mapping[tuple[Path, str], Scored]) -> dict[tuple[Path, str], Scored]:
+    """Gives the groups that some files of a split hold to files of earlier versions, which lack them."""
+    known: dict[tuple[str, str, str], str] = {}
+    for (_, split), scored in scores.items():
+        for id_, group in zip(scored.ids, scored.groups, strict=True):
+            if group != id_:
+                known[split, scored.fingerprint, id_] = group
+    return {
+        (workdir, split): scored._replace(
+            groups=tuple(known.get((split, scored.fingerprint, id_), id_) for id_ in scored.ids)
+        )
+        for (workdir, split), scored in scores.items()
+    }
 
 
 def _check_same_images(runs: Sequence[Run], scores: Mapping[tuple[Path, str], Scored]) -> None:

@@ -197,7 +197,7 @@ def measure(
 
 
 def scores(predictor: Predictor, rows: Sequence[Mapping]) -> dict[str, float]:
-    """Returns the scores of an evaluation with their 95 % intervals over images.
+    """Returns the scores of an evaluation with their 95 % intervals over images, or over groups of images.
 
     Args:
       predictor: the trained network.
@@ -216,7 +216,8 @@ def scores(predictor: Predictor, rows: Sequence[Mapping]) -> dict[str, float]:
 
 def left_out(predictor: Predictor, rows: Sequence[Mapping]) -> dict[str, jackknife.LeftOut]:
     """Returns IoU of all images and of all but one, pooled and per image; see `jackknife.leave_one_out`."""
-    return jackknife.leave_one_out([jackknife.counts(rows, predictor.report_classes)], "iou")
+    counts = jackknife.counts(rows, predictor.report_classes)
+    return jackknife.leave_one_out([counts], "iou", [row["group"] for row in rows])
 
 
 def node_memory(predictor: Predictor, shape: tuple[int, ...], device: jax.Device) -> dict[str, Any]:

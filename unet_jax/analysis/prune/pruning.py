@@ -98,6 +98,7 @@ def prune(
         "step": run.step,
         "split": split,
         "num_images": len(source),
+        "num_groups": len({row["group"] for row in scored[deepest, mode][1]}),
         "classes": list(run.predictor.report_classes),
         "interval": intervals.METHOD,
         "image_size": list(images[0].shape),

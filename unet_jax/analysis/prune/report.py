@@ -52,7 +52,7 @@ def text(result: Mapping) -> str:
             "",
             f"IoU: mean over {', '.join(result['classes'])}; {result['num_images']} images of {result['split']}; checkpoint "
             f"of step {result['step']}.",
-            f"  95 % intervals over n = {result['num_images']} images: {result['interval']}.",
+            f"  95 % intervals over n = {_units(result)}: {result['interval']}.",
             f"Speed, work and memory: one image of {height} x {width}, the commonest padded size ("
             f"{result['num_images_of_size']} of {result['num_images']} images, {result['num_images_timed']} of them timed), "
             f"on one device ({result['device']}).",
@@ -81,9 +81,16 @@ def comparison(result: Mapping) -> str:
     return (
         f"level {alone['level']}, {alone['mode']}, pooled IoU on {result['split']}: embedded {_number(alone['iou_pooled'] + gap)}, "
         f"alone {_number(alone['iou_pooled'])}; embedded - alone {gap:+.4f} [{low:+.4f}, {high:+.4f}] "
-        f"(95 % interval over n = {result['num_images']} images: {result['interval']}; one seed each, so it does not cover the "
+        f"(95 % interval over n = {_units(result)}: {result['interval']}; one seed each, so it does not cover the "
         "spread of seeds)"
     )
+
+
+def _units(result: Mapping) -> str:
+    """Returns what an interval is over: the images, or their groups where several images are one group."""
+    if result["num_groups"] == result["num_images"]:
+        return f"{result['num_images']} images"
+    return f"{result['num_groups']} groups of {result['num_images']} images"
 
 
 def write(result: Mapping, out: str | Path) -> list[Path]:

@@ -37,7 +37,7 @@ class Curve:
     """Scores and times of one data set; times are divided by that of the deepest level.
 
     Attributes:
-      data: the data set.
+      data: the data set, and the number of its images.
       level_time: of each level, `[L]`.
       bound: of each tolerance, mean over the networks, `[T]`.
       with_halo: as `bound`.
@@ -86,7 +86,15 @@ def measure(data: str, folders: Sequence[Path]) -> Curve:
     scores = [
         leave_one_out([of_run[way] for of_run in counts], "iou", groups)["image"] for way in range(len(counts[0]))
     ]
-    return Curve(data, level_time, [*bound], [*with_halo], scores[:depth], scores[depth + 1 :], scores[depth])
+    return Curve(
+        members.images_of(data, examples),
+        level_time,
+        [*bound],
+        [*with_halo],
+        scores[:depth],
+        scores[depth + 1 :],
+        scores[depth],
+    )
 
 
 def of_image(segmenter: Any, example: Any, halos: Sequence[int]) -> tuple[list, "np.ndarray", int]:
@@ -158,7 +166,7 @@ def _widened(region: "np.ndarray", by: int) -> "np.ndarray":
 
 
 TITLES = (
-    "data",
+    "data, images",
     "best level",
     "IoU",
     "time",
@@ -188,7 +196,7 @@ def table(curves: Sequence[Curve]) -> str:
         halo = [adaptive[n] for n in range(len(adaptive)) if curve.with_halo[n] <= limit]
         lines.append(
             [
-                f"`{curve.data}`",
+                curve.data,
                 f"L{best + 1}",
                 f"{levels[best]:.3f}",
                 f"{curve.level_time[best]:.2f}",
@@ -219,7 +227,7 @@ def draw(curves: Sequence[Curve], path: Path) -> None:
         )
         axis.plot(curve.bound, adaptive, "-", marker=".", color=COLOURS[2], label="tiles, bound")
         axis.plot(curve.with_halo, adaptive, "--", marker=".", color=COLOURS[3], label="tiles, with halo")
-        axis.set_title(curve.data, loc="left", fontsize=10)
+        axis.set_title(curve.data.replace("`", ""), loc="left", fontsize=10)
         axis.set_xlabel("time / time of the deepest level")
         axis.set_ylabel("IoU per image")
         axis.grid(alpha=0.3)

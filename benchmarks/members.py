@@ -100,6 +100,13 @@ def groups_of(examples: Sequence[Mapping[str, Any]]) -> list[str]:
     return [str(example["group"]) for example in examples]
 
 
+def images_of(data: str, examples: Sequence[Mapping[str, Any]]) -> str:
+    """Returns the first cell of a row: the data set, and what its intervals are over."""
+    num_groups = len(set(groups_of(examples)))
+    in_groups = "" if num_groups == len(examples) else f" in {num_groups} groups"
+    return f"`{data}`, {len(examples)}{in_groups}"
+
+
 def opened_ways(ways: Sequence[Way], folders: Sequence[Path], data: str) -> "Iterator[tuple[Way, list[Opened], int]]":
     """Yields each way that the networks were trained for, the opened networks, and the batch size of an evaluation."""
     for way in ways:
@@ -158,7 +165,7 @@ def gains(data: str, folders: Sequence[Path]) -> list[list[str]]:
     times = relative_times(timed, base, examples)
     table = []
     for name, kinds in scores.items():
-        cells = [f"`{data}`, {len(source)}", name, *(f"{kinds[kind].mean():.3f}" for kind in ("pooled", "image"))]
+        cells = [images_of(data, examples), name, *(f"{kinds[kind].mean():.3f}" for kind in ("pooled", "image"))]
         if name == base:
             table.append([*cells, tables.NONE, "1"])
             continue

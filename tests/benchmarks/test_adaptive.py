@@ -60,7 +60,7 @@ def _scores(value):
 
 def test_the_table_tells_what_is_reached_in_a_part_of_the_time():
     curve = adaptive.Curve(
-        data="electrodes",
+        data="`electrodes`, 32",
         level_time=[0.2, 0.5, 1.0],
         bound=[1.0, 0.55, 0.2],
         with_halo=[1.0, 0.7, 0.2],
@@ -70,7 +70,7 @@ def test_the_table_tells_what_is_reached_in_a_part_of_the_time():
     )
     cells = adaptive.table([curve]).splitlines()[-1].strip("| ").split(" | ")
     assert cells == [
-        "`electrodes`",
+        "`electrodes`, 32",
         "L3",
         "0.900",
         "1.00",

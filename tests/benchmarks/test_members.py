@@ -46,6 +46,12 @@ def test_the_page_has_a_place_for_each_table():
         assert f"<!-- /{mark} -->" in page
 
 
+def test_the_first_cell_tells_what_an_interval_is_over():
+    examples = [{"group": group} for group in ("a", "b", "c")]
+    assert members.images_of("nuclei", examples) == "`nuclei`, 3"
+    assert members.images_of("nuclei", [*examples, {"group": "a"}]) == "`nuclei`, 4 in 3 groups"
+
+
 def test_gains_are_measured_against_one_head_on_the_same_images(trained, quick, monkeypatch, capsys):
     workdir = Path(trained[0])
     ways = [way for way in members.WAYS if way.name in ("one head", "flips", "three networks")]

@@ -7,6 +7,7 @@
     python benchmarks/evidence.py --pictures
     python benchmarks/evidence.py --claims
     python benchmarks/evidence.py --members
+    python benchmarks/evidence.py --scores
 
 A row is a run: a config, a data set, a seed and minutes. First step_seconds.py measures the seconds a step of all networks of
 a data set, in turn. The number of steps that fills the minutes is then fixed and written to the file of results. So
@@ -17,7 +18,8 @@ Results go to benchmarks/results.csv and from there into README.md and docs/expl
 file the docs do not change, and the tables are printed. --pictures copies the best, the median and the worst image of a
 run on the synthetic X-rays into docs/images/, and prints where those of the other data sets are. --claims analyses the runs
 that are done and writes docs/explanation/claims.md (claims.py). --members measures what heads, views and several networks gain
-(members.py), and whether the levels of U-Net++ could be chosen tile by tile (adaptive.py).
+(members.py), and whether the levels of U-Net++ could be chosen tile by tile (adaptive.py). --scores gives the calibration of the
+same runs before and after a temperature, and the scores of objects and contours (field_scores.py).
 """
 
 import itertools
@@ -29,6 +31,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -38,7 +41,7 @@ from absl import flags
 # Python puts the folder of a script on the path, not the project's.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import adaptive, claims, members, rows, tables
+from benchmarks import adaptive, claims, field_scores, members, rows, tables
 from benchmarks.programs import Programs
 from unet_jax.errors import UserError
 from unet_jax.runtime import cli
@@ -74,6 +77,12 @@ flags.DEFINE_bool(
     "members",
     False,
     "Measure what heads, views and several networks gain, on runs that are done; train nothing.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_bool(
+    "scores",
+    False,
+    "Score calibration, objects and contours, on runs that are done; train nothing.",
     flag_values=FLAGS,
 )
 flags.DEFINE_bool(
@@ -263,22 +272,40 @@ def _picture(name: str) -> Path:
 
 
 def write_members(results: tables.Results, workdir: Path) -> list[str]:
-    """Measures what heads, views and several networks gain, and writes the tables and the picture into the results page.
+    """Measures what heads, views and several networks gain; see `write_measured`.
 
-    Those of another --results file are printed, and the picture goes to the folder of the runs.
+    The picture goes to the folder of the runs if the results are another file.
+    """
+    picture = (PICTURES if results.path.resolve() == RESULTS else workdir) / "adaptive.png"
+    return write_measured(
+        results, workdir, lambda done: itertools.chain(members.run_all(done), adaptive.run_all(done, picture))
+    )
+
+
+def write_measured(
+    results: tables.Results,
+    workdir: Path,
+    run_all: Callable[[dict[str, list[Path]]], Iterable[tuple[str, str]]],
+) -> list[str]:
+    """Measures the runs of `members` that are done, and writes the tables into the results page.
+
+    Those of another --results file are printed.
+
+    Args:
+      results: says which runs are done.
+      workdir: the folder of the runs.
+      run_all: yields the place of each table in the page, and the table, from the folders of the runs by data set.
 
     Returns:
       The data sets whose runs are not done; they are left out.
     """
     there = {data: members.folders_of(data, results, workdir) for data in members.DATA}
     done = {data: folders for data, folders in there.items() if folders}
-    published = results.path.resolve() == RESULTS
     if done:
-        picture = (PICTURES if published else workdir) / "adaptive.png"
         # A table is written as soon as it is measured.
-        for mark, table in itertools.chain(members.run_all(done), adaptive.run_all(done, picture)):
+        for mark, table in run_all(done):
             print(f"\n{table}", flush=True)
-            if published:
+            if results.path.resolve() == RESULTS:
                 tables.rewrite(RESULTS_PAGE, mark, table)
     return [data for data in members.DATA if data not in done]
 
@@ -313,8 +340,12 @@ def main() -> None:
             print(f"\nnot done: {', '.join(not_done)}", file=sys.stderr)
             sys.exit(1)
         return
-    if FLAGS.members:
-        if not_done := write_members(results, workdir):
+    if FLAGS.members or FLAGS.scores:
+        not_done = [
+            *(write_members(results, workdir) if FLAGS.members else ()),
+            *(write_measured(results, workdir, field_scores.run_all) if FLAGS.scores else ()),
+        ]
+        if not_done := list(dict.fromkeys(not_done)):
             print(f"\nthe runs of {', '.join(not_done)} are not done in {workdir}", file=sys.stderr)
             sys.exit(1)
         return

@@ -126,7 +126,7 @@ def _pairs(
         for kind in jackknife.KINDS:
             figures = estimate.difference(*(values[key][kind] for key in keys), same_seeds=same)
             pair[kind] = dict(zip(("difference", "low", "high"), figures, strict=True))
-        pairs.append(pair | {"p": estimate.p_value(*images, groups=units[keys[0]])})
+        pairs.append(pair | {"p": estimate.p_value(images[0], images[1], units[keys[0]])})
     corrected = estimate.holm([pair["p"] for pair in pairs])
     return [pair | {"p_holm": p} for pair, p in zip(pairs, corrected, strict=True)]
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from unet_jax.errors import UserError
-from unet_jax.evaluation.intervals import DIFFERENCE, SCORE, mean_interval, spread, t_interval
+from unet_jax.evaluation.intervals import DIFFERENCE, SCORE, UNBOUNDED, mean_interval, spread, t_interval
 
 DRAWS = 4000
 # Shapes of Beta distributions, skewed as IoU is.
@@ -72,6 +72,10 @@ def test_a_sample_by_hand():
     reach = 4.302653 * 0.05 / 3**0.5 / (0.8 * 0.2)
     parts = (np.array([low, high]) + 1) / 2
     assert np.log(parts / (1 - parts)) == pytest.approx(np.log(4) + reach * np.array([-1, 1]))
+    # Without bounds.
+    reach = 4.302653 * 100 / 3**0.5
+    assert mean_interval([500, 600, 700], bounds=UNBOUNDED) == pytest.approx((600 - reach, 600 + reach))
+    assert np.isnan(mean_interval([500], bounds=UNBOUNDED)).all()
     wide, narrow = mean_interval([0.5, 0.6, 0.7], level=0.99), mean_interval([0.5, 0.6, 0.7], level=0.5)
     assert wide[0] < low < narrow[0] < 0.6 < narrow[1] < wide[1]
 

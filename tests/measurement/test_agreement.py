@@ -2,27 +2,18 @@
 
 import math
 
-import numpy as np
 import pytest
+from scipy import stats
 
-from unet_jax.measurement.agreement import compare, match
-
-
-def test_objects_are_matched_at_an_iou_of_a_half_and_once():
-    true = np.array([[1, 1, 0, 2, 2, 2, 2, 3]])
-    predicted = np.array([[4, 4, 4, 1, 1, 2, 2, 0]])
-    # Object 2 is halved: the first half is taken. Object 3 is not found.
-    assert match(true, predicted) == [(1, 4, pytest.approx(2 / 3)), (2, 1, 0.5)]
-    assert match(true, predicted, 0.6) == [(1, 4, pytest.approx(2 / 3))]
-    assert match(true, np.zeros_like(true)) == match(np.zeros_like(true), predicted) == []
+from unet_jax.measurement.agreement import compare
 
 
-def pair(true, predicted):
-    return tuple({"image": "x", "label": "1", "class": "a", "bbox-0": "0", **row} for row in (true, predicted))
+def pair(true, predicted, image="x"):
+    return tuple({"image": image, "label": "1", "class": "a", "bbox-0": "0", **row} for row in (true, predicted))
 
 
 def test_bias_and_limits_by_hand():
-    pairs = [pair({"area": "10"}, {"area": "11"}), pair({"area": "20"}, {"area": "23"})]
+    pairs = [pair({"area": "10"}, {"area": "11"}), pair({"area": "20"}, {"area": "23"}, image="y")]
     (row,) = compare(pairs, "a", 5, 3)
     assert row == {
         "class": "a",
@@ -30,12 +21,28 @@ def test_bias_and_limits_by_hand():
         "num_true": 5,
         "num_predicted": 3,
         "num_matched": 2,
+        "num_images": 2,
         "mean_true": 15,
         "bias": 2,
+        # The standard error of the mean of 1 and 3 is 1.
+        "bias_low": pytest.approx(2 - stats.t.ppf(0.975, 1)),
+        "bias_high": pytest.approx(2 + stats.t.ppf(0.975, 1)),
+        "interval": "Student's t, standard error by the jackknife",
         "sd": pytest.approx(math.sqrt(2)),
         "limit_low": pytest.approx(2 - 1.96 * math.sqrt(2)),
         "limit_high": pytest.approx(2 + 1.96 * math.sqrt(2)),
     }
+
+
+def test_the_objects_of_one_image_are_one_unit():
+    """Many equal objects do not make the bias surer: they are as alike as the two images are different."""
+    few = [pair({"area": "10"}, {"area": f"{10 + i}"}, image=str(i)) for i in (1, 2, 4)]
+    (one,), (many,) = compare(few, "a", 3, 3), compare(9 * few, "a", 27, 27)
+    assert (many["num_matched"], many["num_images"]) == (27, 3)
+    assert [many[name] for name in ("bias_low", "bias_high")] == pytest.approx([one["bias_low"], one["bias_high"]])
+    (alone,) = compare(few[:1] * 2, "a", 2, 2)
+    assert math.isnan(alone["bias_low"])
+    assert not math.isnan(alone["sd"])
 
 
 def test_an_axis_that_turns_past_the_vertical_differs_little():

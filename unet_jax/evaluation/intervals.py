@@ -28,6 +28,7 @@ as one image in a hundred on which a network fails.
 Special cases:
 
 - NaN is left out; n is the number of the others.
+- Values without bounds, such as differences of areas: the scale is the one of the values, m ± t s.
 - One unit: the ends are NaN, as the spread is unknown.
 - All values are equal: the interval is that value. The sample shows no spread.
 - All values are the upper bound: the far end is 0.025^(1/n) on the scale from 0 to 1. A mean below it gives such a sample with a
@@ -45,8 +46,10 @@ from unet_jax.errors import UserError
 LEVEL = 0.95
 # As tables name it.
 METHOD = "Student's t on the logit scale, standard error by the jackknife"
+METHOD_UNBOUNDED = "Student's t, standard error by the jackknife"
 SCORE = (0.0, 1.0)
 DIFFERENCE = (-1.0, 1.0)
+UNBOUNDED = (-np.inf, np.inf)
 
 
 def mean_interval(
@@ -71,7 +74,7 @@ def mean_interval(
       values: scores `[..., N]`. For two networks on the same images these are the differences, with `bounds=DIFFERENCE`.
       groups: the group of each image, `[N]`; None if images are independent. The mean is over images in both cases.
       level: the probability that the interval holds the mean.
-      bounds: the lowest and the highest possible value.
+      bounds: the lowest and the highest possible value; `UNBOUNDED` if there are none.
 
     Returns:
       The lower and the upper end: floats, or float64 `[...]` of several samples. See above for the special cases.
@@ -120,19 +123,23 @@ def t_interval(
       freedom: the degrees of freedom of the variance.
       units: the number of units.
       level: the probability that the interval holds the mean.
-      bounds: the lowest and the highest possible value.
+      bounds: the lowest and the highest possible value; `UNBOUNDED` if there are none.
 
     Returns:
       The lower and the upper end, float64 of the shape of the arrays; NaN with fewer than two units.
     """
     lowest, highest = bounds
     mean, units = np.asarray(mean, np.float64), np.asarray(units)
+    quantile = special.stdtrit(np.asarray(freedom, np.float64), 1 - (1 - level) / 2)
+    if bounds == UNBOUNDED:
+        reach = np.where(units > 1, quantile * np.sqrt(np.asarray(variance, np.float64)), np.nan)
+        return (mean - reach)[()], (mean + reach)[()]
     part = (mean - lowest) / (highest - lowest)
     inside = (part > 0) & (part < 1)
     safe = np.where(inside, part, 0.5)
     tail = (1 - level) / 2
     error = np.sqrt(np.asarray(variance, np.float64)) / (highest - lowest)
-    reach = special.stdtrit(np.asarray(freedom, np.float64), 1 - tail) * error / (safe * (1 - safe))
+    reach = quantile * error / (safe * (1 - safe))
     low, high = special.expit(special.logit(safe) - reach), special.expit(special.logit(safe) + reach)
     exact = tail ** (1 / np.maximum(units, 1))
     low = np.where(inside, low, np.where(part >= 1, exact, 0.0))

@@ -11,6 +11,7 @@ import tifffile
 from etils.epath import Path
 
 from unet_jax.errors import UserError
+from unet_jax.evaluation import instances
 from unet_jax.inference import record
 from unet_jax.inference.ensemble import Ensemble
 from unet_jax.inference.folder import FolderJob, predict_job
@@ -244,13 +245,16 @@ def compare(predicted: ObjectFolder, true: ObjectFolder) -> list[Row]:
     counts: dict[str, list[int]] = {name: [0, 0] for name in true.classes.names}
     matches: list[Row] = []
     for name in predicted.names:
-        tables = [{row["label"]: row for row in folder.read_objects(name)} for folder in (true, predicted)]
+        tables = [
+            {row["label"]: {"image": name, **row} for row in folder.read_objects(name)} for folder in (true, predicted)
+        ]
         of_classes = zip(true.classes.names, true.labels_of(name), predicted.labels_of(name), strict=True)
         for class_name, *files in of_classes:
             for side, table in enumerate(tables):
                 counts[class_name][side] += sum(row["class"] == class_name for row in table.values())
             in_truth, in_prediction = (tifffile.imread(os.fspath(file)) for file in files)
-            for one, other, iou in agreement.match(in_truth, in_prediction):
+            found = instances.matches(instances.overlaps(in_truth, in_prediction), agreement.IOU)
+            for one, other, iou in zip(*(column.tolist() for column in found), strict=True):
                 pairs[class_name].append((tables[0][str(one)], tables[1][str(other)]))
                 matches.append({"image": name, "class": class_name, "label": other, "label_true": one, "iou": iou})
     rows = [row for name in pairs for row in agreement.compare(pairs[name], name, *counts[name])]
@@ -258,7 +262,7 @@ def compare(predicted: ObjectFolder, true: ObjectFolder) -> list[Row]:
         write_whole(predicted.out / AGREEMENT, to_csv(rows, ["class", "column"]).encode())
         write_whole(predicted.out / MATCHES, to_csv(matches, ["image", "class", "label", "label_true", "iou"]).encode())
     for name, (num_true, num_predicted) in counts.items():
-        print(f"{name}: {num_true} true objects, {num_predicted} predicted, {len(pairs[name])} matched (IoU >= 0.5)")
+        print(f"{name}: {num_true} true objects, {num_predicted} predicted, {len(pairs[name])} matched (IoU >= {agreement.IOU})")
     print(f"  {predicted.out / AGREEMENT}\n  {predicted.out / MATCHES}")
     return rows
 

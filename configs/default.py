@@ -446,6 +446,11 @@ def pipeline() -> dict:
         "weight_map": False,
         # Width of that map in pixels. Its height is loss.options.weighted_cross_entropy.w0.
         "weight_map_sigma": 5.0,
+        # masks, or borders: a third class, `border`, between objects that touch, so that they can be told apart
+        # (docs/how-to/measure.md). Needs instances and one class besides the background.
+        "targets": "masks",
+        # borders: the largest distance in pixels of its pixels to another object.
+        "border_width": 2.0,
         # Threads that make batches ahead.
         "num_threads": 2,
         # Decoded images of a split are kept in memory up to this many bytes.

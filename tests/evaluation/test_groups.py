@@ -73,11 +73,26 @@ def test_an_instance_has_the_class_of_most_of_its_pixels():
     assert of_class[..., 1].tolist() == [[5, 5, 5, 0, 0, 0, 0]]
 
 
-def test_objects_may_be_found_in_another_way():
-    made = with_instances(examples(3))
-    group = InstanceGroup(NAMES, find_objects=lambda mask: np.zeros(mask.shape, int))
-    summary, _ = evaluate(predictor(), made, batch_size=4, groups=[group])
-    assert summary["num_predicted/anode"] == summary["pq_pooled/mean"] == 0
+def test_masks_with_borders_give_objects_that_touch():
+    """Two instances share an edge; the network finds one column of border on each side."""
+    mask = np.zeros((12, 16), np.uint8)
+    mask[2:10, 2:14] = 1
+    mask[2:10, 7:9] = 2
+    halves = np.where(np.arange(16) < 8, 1, 2)
+    example = {"mask": mask, "instances": np.where(mask > 0, halves, 0).astype(np.uint16), "id": "x", "group": ""}
+    # Most pixels of a third instance are border.
+    example["instances"][0, :3] = 3
+    mask[0, :3] = 1, 2, 2
+    example["image"] = (100 * mask)[..., None]
+    example["image"][0] = 0
+    summary, _ = evaluate(predictor(), [example], batch_size=1, groups=[InstanceGroup(NAMES, border_width=1.0)])
+    assert (summary["num_true/anode"], summary["num_predicted/anode"]) == (3, 2)
+    # Both halves grow back to the last pixel.
+    assert summary["ap95_pooled/anode"] == pytest.approx(2 / 3)
+    assert "pq_pooled/cathode" not in summary
+    # Without the border, the pieces lack it.
+    plain, _ = evaluate(predictor(), [example], batch_size=1, groups=[InstanceGroup(NAMES)])
+    assert plain["ap95_pooled/anode"] == 0
 
 
 def test_contours_are_scored_by_reported_class():

@@ -76,3 +76,15 @@ def test_counts_come_back_from_rows():
     ]
     for name, values in jackknife.counts(rows, NAMES).items():
         np.testing.assert_array_equal(values, count[name])
+
+
+def test_scores_of_images_are_left_out_by_groups():
+    """Means over images, as `leave_one_out` has them of counts; an image without a score counts nowhere."""
+    count = {name: values[:, :1].copy() for name, values in some_counts().items()}
+    groups = ["a", "a", "b", "c", "c"]
+    for values in count.values():
+        values[3] = 0
+    expected = jackknife.leave_one_out([count], "iou", groups)["image"]
+    found = jackknife.of_images(metrics.ratios(count)["iou"].T, groups)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other)

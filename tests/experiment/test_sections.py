@@ -136,6 +136,8 @@ def test_every_whole_number_is_tested():
         ("data.foreground_fraction", 1.1),
         ("data.train_fraction", 0.0),
         ("data.weight_map_sigma", 0.0),
+        ("data.targets", "edges"),
+        ("data.border_width", 0.5),
         ("loss.weights.dice", -1.0),
         ("loss.class_weighting", "mean"),
         ("loss.head_weights", (-1.0,)),

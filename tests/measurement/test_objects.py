@@ -7,7 +7,9 @@ import skimage.measure
 from helpers.blobs import blobs, find, label_in_bands, whole
 
 from unet_jax.errors import UserError
-from unet_jax.measurement.objects import Options
+from unet_jax.evaluation.border_objects import grow, growth
+from unet_jax.measurement.components import band_rows
+from unet_jax.measurement.objects import ObjectFinder, Options
 
 
 def test_masks_may_overlap_and_each_class_has_its_own_objects():
@@ -49,6 +51,29 @@ def test_probabilities_split_each_class():
         assert [labels.count for labels in find(masks, options, rows, probabilities)] == [1, 2]
     with pytest.raises(UserError, match="--split=probability: true masks have no probabilities"):
         find(masks, options)
+
+
+@pytest.mark.parametrize("rows", [1, 5, 60])
+def test_interiors_grow_alike_in_bands(rows, monkeypatch):
+    """The grown objects are those of the whole image, numbered anew by their first pixels, and small ones are then dropped."""
+    interior, ground = blobs(3, share=0.25), blobs(3, share=0.6)
+    monkeypatch.setattr(
+        "unet_jax.measurement.components.band_rows", lambda height, _: band_rows(height, (16 << 20) // rows)
+    )
+    finder = ObjectFinder(interior.shape, 1, Options(min_area=30), border_width=2.0)
+    for start in range(0, len(interior), rows):
+        band = slice(start, start + rows)
+        finder.add(start, interior[band, :, None], ground=ground[band])
+    found = whole(finder.finish()[0])
+    expected = grow(skimage.measure.label(interior, connectivity=2), ground, growth(2.0))
+    areas = np.bincount(expected.ravel())
+    expected[areas[expected] < 30] = 0
+    assert 1 < len(np.unique(expected)) - 1 < (areas > 0).sum() - 1
+    np.testing.assert_array_equal(found > 0, expected > 0)
+    numbers, places = np.unique(expected, return_index=True)
+    in_order = numbers[np.argsort(places)]
+    for number, old in enumerate(in_order[in_order > 0], 1):
+        np.testing.assert_array_equal(found == number, expected == old)
 
 
 def test_a_split_above_the_memory_is_refused_before_anything_is_found():

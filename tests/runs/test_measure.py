@@ -42,8 +42,9 @@ def scans(tmp_path):
 def network(monkeypatch):
     """Lets the known network stand in for that of a run; returns a function that changes it."""
 
-    def use(**fields):
-        run = SimpleNamespace(config=SimpleNamespace(eval=SimpleNamespace(batch_size=2)), facts={"palette": ()})
+    def use(border_width=0.0, **fields):
+        config = SimpleNamespace(eval=SimpleNamespace(batch_size=2))
+        run = SimpleNamespace(config=config, facts={"palette": ()}, border_width=border_width)
         opened = SimpleNamespace(segmenter=predictor(**fields), runs=(run,), describe=lambda: "a network")
         monkeypatch.setattr(measure, "open_for_folder", lambda *_, **__: (opened, {"step": 3}))
 
@@ -132,6 +133,29 @@ def test_objects_that_are_larger_than_the_truth_have_a_bias(scans):
     assert (rows["area"]["bias"], rows["area"]["mean_true"]) == ("15.0", "65.0")
     assert float(rows["area"]["sd"]) == pytest.approx(np.std([10, 20], ddof=1))
     assert rows["area"]["num_matched"] == "2"
+
+
+def test_a_network_with_borders_tells_objects_apart(scans, network, monkeypatch):
+    ids = np.zeros((30, 30), np.uint8)
+    ids[5:15, 5:25] = 1
+    Image.fromarray(ids).save(scans / "masks" / "x0.png")
+    ids[5:15, 14:16] = 2
+    Image.fromarray(100 * ids).save(scans / "images" / "x0.png")
+    (scans / "images" / "x1.png").unlink()
+    network(border_width=1.0)
+    out = run(scans, truth=scans / "masks")
+    rows = table(out / "objects.csv")
+    assert [(row["class"], row["area"], row["bbox-1"], row["bbox-3"]) for row in rows] == [
+        ("anode", "100", "5", "15"),
+        ("anode", "100", "15", "25"),
+    ]
+    # The true masks have no border, so they are one object.
+    assert [row["area"] for row in table(out / "truth" / "objects.csv")] == ["200"]
+    before = without_record(out)
+    monkeypatch.setattr(prediction_loop, "LARGE", 100)
+    network(border_width=1.0, memory=500_000)
+    out = run(scans, "bands", truth=scans / "masks")
+    assert without_record(out) == before
 
 
 def test_true_masks_alone(scans, capsys):

@@ -61,10 +61,12 @@ def test_a_run_keeps_the_memory_of_its_start(run, config):
 def test_a_run_of_an_earlier_version_has_the_default(run, config, capsys):
     record(run, None)
     content = json.loads((run / "config.json").read_text())
-    del content["eval"]["memory"]
+    del content["eval"]["memory"], content["data"]["targets"], content["data"]["border_width"]
     (run / "config.json").write_text(json.dumps(content))
     capsys.readouterr()
-    assert open_run(run, as_started=True).predictor.budget == default()
+    opened = open_run(run, as_started=True)
+    assert opened.predictor.budget == default()
+    assert opened.border_width == 0
     assert memory_of(config, run) == default()
     assert "memory" not in capsys.readouterr().out
 

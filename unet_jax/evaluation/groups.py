@@ -31,16 +31,17 @@ def complete(choice: MetricChoice, source: ExampleSource) -> MetricChoice:
     return dataclasses.replace(choice, names=choice.names or default)
 
 
-def create_groups(choice: MetricChoice, segmenter: Segmenter) -> list[Group]:
+def create_groups(choice: MetricChoice, segmenter: Segmenter, border_width: float = 0.0) -> list[Group]:
     """Returns the groups of a choice, without that of the pixels, which `evaluate` counts by itself.
 
     Args:
       choice: the result of `complete`.
       segmenter: the network that is scored.
+      border_width: of masks with borders; 0 for other masks.
     """
     boundary = BoundaryGroup(segmenter.class_names, segmenter.report_channels, choice.tolerance, choice.pixel_size)
     groups: list[Group] = [
-        InstanceGroup(segmenter.class_names),
+        InstanceGroup(segmenter.class_names, border_width),
         boundary,
         CalibrationGroup(segmenter.activation),
     ]

@@ -3,16 +3,20 @@
 A predicted object is a piece of the mask of its class whose pixels are connected by sides or corners. A true object is an
 instance of the Example, and it has the class that most of its pixels have in the true masks. A class is scored if an instance
 of the split has it.
+
+In masks with borders (`data.targets` "borders") a predicted object is a piece of the interior, grown into the border, and a true
+object has the class of the interior.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import skimage.measure
 
-from unet_jax.evaluation import instances
+from unet_jax.data.targets import BORDER_ID, OBJECT_ID
+from unet_jax.evaluation import border_objects, instances
 from unet_jax.evaluation.metrics import nanmean
 from unet_jax.segmentation import true_masks
 
@@ -57,11 +61,11 @@ class InstanceGroup:
 
     Attributes:
       class_names: the K classes.
-      find_objects: returns the numbers of the objects `[H, W]` of a predicted mask, bool `[H, W]`.
+      border_width: that of masks with borders; 0 for other masks.
     """
 
     class_names: Sequence[str]
-    find_objects: Callable[[np.ndarray], np.ndarray] = connected_pieces
+    border_width: float = 0.0
     name: str = "instances"
     needs_probabilities: bool = False
 
@@ -78,11 +82,28 @@ class InstanceGroup:
     ) -> dict[str, np.ndarray]:
         """Counts the objects of one image; see `Group.count`."""
         truth, valid = true_masks(example["mask"], masks.shape[-1])
-        true = by_class(np.asarray(example["instances"]), truth)
-        counted = [
-            instances.counts(true[..., k], self.find_objects(masks[..., k]), valid) for k in range(masks.shape[-1])
-        ]
+        if self.border_width:
+            truth[..., OBJECT_ID] |= truth[..., BORDER_ID]
+            truth[..., BORDER_ID] = False
+        true, found = by_class(np.asarray(example["instances"]), truth), self.find_objects(masks)
+        counted = [instances.counts(true[..., k], found[k], valid) for k in range(masks.shape[-1])]
         return {name: np.stack([count[name] for count in counted]) for name in instances.COUNTS}
+
+    def find_objects(self, masks: np.ndarray) -> list[np.ndarray]:
+        """Returns the numbers of the predicted objects of each class, `[H, W]`; 0 is no object.
+
+        Args:
+          masks: bool `[H, W, K]`.
+        """
+        if not self.border_width:
+            return [connected_pieces(mask) for mask in np.moveaxis(masks, -1, 0)]
+        found = [np.zeros(masks.shape[:2], np.int64)] * len(self.class_names)
+        found[OBJECT_ID] = border_objects.grow(
+            connected_pieces(border_objects.interiors(masks)),
+            border_objects.ground(masks),
+            border_objects.growth(self.border_width),
+        )
+        return found
 
     def summarize(self, counts: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Returns the scores of `instances.summarize` for each class, their means over the classes, and numbers of objects.

@@ -95,6 +95,25 @@ def leave_one_out(
     return {kind: LeftOut(found[kind][0], found[kind][1:], np.mean(shares[kind], 0)) for kind in KINDS}
 
 
+def of_images(values: ArrayLike, groups: ArrayLike | None = None) -> LeftOut:
+    """Scores each run by the mean of the scores of images, of all and of all but those of one unit.
+
+    >>> of_images([[0.5, 0.7, 0.9, np.nan]], groups=["a", "a", "b", "b"]).without.round(2).tolist()
+    [[0.9], [0.6]]
+
+    Args:
+      values: the scores of S runs on the same N images, `[S, N]`; NaN is left out.
+      groups: as in `leave_one_out`.
+    """
+    values = np.asarray(values, np.float64).T
+    unit = np.unique(np.arange(len(values)) if groups is None else np.asarray(groups), return_inverse=True)[1]
+    known = ~np.isnan(values)
+    sizes = _sums(known.astype(np.int64), unit)
+    total, left = _without(_sums(np.where(known, values, 0.0), unit)), _without(sizes)
+    means = total / np.where(left > 0, left, np.nan)
+    return LeftOut(means[0], means[1:], _share(sizes))
+
+
 def _sums(values: np.ndarray, unit: np.ndarray) -> np.ndarray:
     """Adds the images of each unit, `[N, K]` -> `[U, K]`."""
     sums = np.zeros((unit.max() + 1, values.shape[1]), values.dtype)

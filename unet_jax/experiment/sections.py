@@ -33,6 +33,7 @@ from unet_jax.checks import (
 from unet_jax.data.augment.options import AugmentOptions
 from unet_jax.data.loading.options import CLASS_WEIGHTINGS, FOREGROUND_FRACTION, SIGMA
 from unet_jax.data.normalization import NORMALIZATIONS
+from unet_jax.data.targets import BORDER_WIDTH, TARGET
 from unet_jax.errors import UserError
 from unet_jax.experiment.durations import EVERY, LENGTH, WARMUP, Duration, Durations, one_duration, resolve_durations
 from unet_jax.experiment.imports import check_rows, rows_of, used_rows
@@ -178,6 +179,8 @@ class DataSection(Section):
       train_fraction: fraction of the training images used.
       weight_map: True makes U-Net's weight map.
       weight_map_sigma: the width of that map in pixels.
+      targets: "masks", or "borders" for a third class between objects that touch.
+      border_width: the width of that class on each side in pixels.
       options: the arguments of the data set, which checks them.
     """
 
@@ -187,6 +190,8 @@ class DataSection(Section):
     train_fraction: float = setting(number(above=0, most=1))
     weight_map: bool = setting(boolean())
     weight_map_sigma: float = setting(SIGMA)
+    targets: str = setting(TARGET)
+    border_width: float = setting(BORDER_WIDTH)
     options: Mapping[str, Any] = setting()
 
 
@@ -479,10 +484,11 @@ def read_sections(config: ConfigDict | Mapping[str, Any]) -> Sections:
 
 def with_later_keys(values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the values of a config.json, with those keys that one of an earlier version does not have."""
-    # Before 0.2.0 there were no imports, before 0.3.0 no memory.
-    evaluation = values.get("eval")
-    later = {"eval": {"memory": "", **evaluation}} if isinstance(evaluation, Mapping) else {}
-    return {"imports": (), **values, **later}
+    # Before 0.2.0 there were no imports, before 0.3.0 no memory and no targets.
+    later = {"eval": {"memory": ""}, "data": {"targets": "masks", "border_width": 2.0}}
+    sections = {name: values.get(name) for name in later}
+    changed = {name: {**later[name], **old} for name, old in sections.items() if isinstance(old, Mapping)}
+    return {"imports": (), **values, **changed}
 
 
 def check_root(config: ConfigDict, file: str) -> None:

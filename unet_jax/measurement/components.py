@@ -11,6 +11,7 @@ import scipy.sparse
 import scipy.sparse.csgraph
 import skimage.measure
 
+from unet_jax.evaluation import border_objects
 from unet_jax.inference.large.scratch import Scratch, band_rows
 
 
@@ -186,3 +187,29 @@ def fill_holes(background: Labels, connectivity: int) -> Labels:
     # 0 are the pixels of objects.
     outside[0] = False
     return label(lambda start, stop: ~outside[background.read(start, stop)], background, connectivity)
+
+
+def grow(labels: Labels, ground: Scratch, steps: int) -> Labels:
+    """Returns the objects, grown as in `border_objects.grow`, and numbered anew in the order of their first pixels.
+
+    Args:
+      labels: the objects.
+      ground: the pixels that they may grow into, an array bool `[H, W]`.
+      steps: the number of pixels that they grow.
+    """
+    height, width = labels.shape
+    scratch = Scratch(labels.shape, np.uint32)
+    first, areas = np.full(labels.count + 1, -1), np.zeros(labels.count + 1, np.int64)
+    for start, stop in labels.bands(pixel_bytes=16):
+        # What lies beyond does not reach the band.
+        above, below = max(start - steps, 0), min(stop + steps, height)
+        grown = border_objects.grow(labels.read(above, below), ground.array[above:below], steps)
+        band = grown[start - above : stop - above]
+        scratch.array[start:stop] = band
+        numbers, places, counts = np.unique(band, return_index=True, return_counts=True)
+        areas[numbers] += counts
+        new = first[numbers] < 0
+        first[numbers[new]] = start * width + places[new]
+        scratch.release()
+        ground.release()
+    return Labels(scratch, *_in_order(first, np.arange(labels.count + 1) > 0, areas))

@@ -23,6 +23,7 @@ from etils.epath import Path
 
 from unet_jax.data.datasets.image_rows import ArrayRows, ImageRows
 from unet_jax.errors import UserError
+from unet_jax.evaluation.border_objects import ground, interiors
 from unet_jax.inference.band_writers import TiffBands
 from unet_jax.inference.inputs import Input
 from unet_jax.inference.outputs import safe_name
@@ -53,11 +54,13 @@ class Classes:
       names: of the classes.
       channels: the channel of the masks of each.
       colours: RGB of each, 0 to 255.
+      border_width: of masks with borders, which have one class of objects; 0 for other masks.
     """
 
     names: Sequence[str]
     channels: Sequence[int]
     colours: Sequence[Sequence[int]]
+    border_width: float = 0.0
 
 
 class ObjectFolder(ResultFolder):
@@ -246,7 +249,10 @@ class ImageObjects:
         pixel: PixelSize | None,
     ):
         self._folder, self._name, self._image, self._pixel = folder, name, image, pixel
-        self._finder = ObjectFinder(size, len(folder.classes.names), folder.options, folder.budget)
+        classes = folder.classes
+        self._finder = ObjectFinder(
+            size, len(classes.names), folder.options, folder.budget, border_width=classes.border_width
+        )
         self._size = size
         self._array: np.ndarray | None = None
 
@@ -261,7 +267,10 @@ class ImageObjects:
         """Adds a band; the arrays are those of `ResultFolder.write`, and `ids` are not read."""
         channels = list(self._folder.classes.channels)
         of_classes = None if probabilities is None else probabilities[..., channels]
-        self._finder.add(start, masks[..., channels], of_classes)
+        if self._folder.classes.border_width:
+            self._finder.add(start, interiors(masks)[..., None], of_classes, ground(masks))
+        else:
+            self._finder.add(start, masks[..., channels], of_classes)
         # An image that came as a whole need not be read again.
         if image is not None and self._image is not None and image.shape[:2] == self._size:
             self._array = image

@@ -5,7 +5,9 @@ import dataclasses
 import numpy as np
 
 from unet_jax.errors import UserError
-from unet_jax.measurement.components import ComponentLabeller, Labels, fill_holes
+from unet_jax.evaluation.border_objects import growth
+from unet_jax.inference.large.scratch import Scratch
+from unet_jax.measurement.components import ComponentLabeller, Labels, fill_holes, grow
 from unet_jax.measurement.watershed import DEPTHS, check_memory, distance_map, split
 
 
@@ -70,13 +72,24 @@ class ObjectFinder:
       num_classes: the number of masks.
       options: how masks become objects.
       budget: the bytes that a watershed may take.
+      border_width: of masks with borders (`unet_jax.data.store.borders`), whose interiors grow before small objects are dropped; 0
+        for other masks.
 
     Raises:
       UserError: a watershed of the image would take more.
     """
 
-    def __init__(self, size: tuple[int, int], num_classes: int, options: Options, budget: float = np.inf):
+    def __init__(
+        self,
+        size: tuple[int, int],
+        num_classes: int,
+        options: Options,
+        budget: float = np.inf,
+        border_width: float = 0.0,
+    ):
         self._options = options
+        self._ground = Scratch(size, bool) if border_width else None
+        self._steps = growth(border_width)
         # With holes to fill, what is not in the mask is labelled first.
         connectivity = 3 - options.connectivity if options.fill_holes else options.connectivity
         self._heights: np.ndarray | None = None
@@ -86,14 +99,24 @@ class ObjectFinder:
             self._heights = np.zeros((num_classes, *size), np.float32)
         self._labellers = [ComponentLabeller(*size, connectivity) for _ in range(num_classes)]
 
-    def add(self, start: int, masks: np.ndarray, probabilities: np.ndarray | None = None) -> None:
+    def add(
+        self,
+        start: int,
+        masks: np.ndarray,
+        probabilities: np.ndarray | None = None,
+        ground: np.ndarray | None = None,
+    ) -> None:
         """Adds a band; bands are added from the first row to the last.
 
         Args:
           start: its first row.
-          masks: bool `[b, W, K]`.
+          masks: bool `[b, W, K]`; with a border, the interiors.
           probabilities: float32 `[b, W, K]`, for `split="probability"`.
+          ground: with a border, the pixels that interiors may grow into, bool `[b, W]`.
         """
+        if self._ground is not None and ground is not None:
+            self._ground.array[start : start + len(ground)] = ground
+            self._ground.release()
         for labeller, mask in zip(self._labellers, np.moveaxis(masks, -1, 0), strict=True):
             labeller.add(start, ~mask if self._options.fill_holes else mask)
         if self._heights is not None:
@@ -114,4 +137,6 @@ class ObjectFinder:
             mask = labels.read(0, labels.shape[0]) > 0
             heights = distance_map(mask) if self._heights is None else self._heights[number]
             labels = split(mask, heights, options.depth, options.connectivity)
+        if self._ground is not None:
+            labels = grow(labels, self._ground, self._steps)
         return labels.keep(labels.areas >= options.min_area) if options.min_area > 1 else labels

@@ -51,6 +51,12 @@ class Run:
     predictor: Predictor
     checkpoint_sha256: str = ""
 
+    @property
+    def border_width(self) -> float:
+        """`data.border_width` of a run whose `data.targets` are "borders", else 0."""
+        data = self.config.data
+        return data.border_width if data.targets == "borders" else 0.0
+
 
 @dataclasses.dataclass(frozen=True)
 class Opened:

@@ -10,6 +10,7 @@ import numpy as np
 import tifffile
 from etils.epath import Path
 
+from unet_jax.data.targets import OBJECT_ID
 from unet_jax.errors import UserError
 from unet_jax.evaluation import instances
 from unet_jax.inference import record
@@ -85,7 +86,7 @@ def measure(
     masks = None
     if truth:
         # Before the images are predicted, which takes longer.
-        masks = _true_masks(opened.segmenter, truth, class_names, mask_values)
+        masks = _true_masks(opened, truth, class_names, mask_values)
         masks.check_images([image.name for image in find_inputs(images, recursive).images])
     predicted = measure_images(opened, about, images, out, options=options, shard=shard, **common)
     if masks is None:
@@ -106,13 +107,17 @@ def measure(
 
 
 def _true_masks(
-    segmenter: Segmenter, truth: str | os.PathLike, class_names: Sequence[str], mask_values: Sequence[int]
+    opened: Opened, truth: str | os.PathLike, class_names: Sequence[str], mask_values: Sequence[int]
 ) -> TrueMasks:
     """Returns the true masks of the classes that a network reports."""
-    names = segmenter.class_names
+    names, measured = opened.segmenter.class_names, opened.segmenter.report_classes
     # A network of one class finds the class id 1.
     names = names if len(names) > 1 else ("background", *names)
-    return TrueMasks(truth, class_names or names, mask_values, measured=segmenter.report_classes)
+    if opened.runs[0].border_width:
+        # The masks of the data have no border.
+        names = names[:-1]
+        measured = names[1:]
+    return TrueMasks(truth, class_names or names, mask_values, measured=measured)
 
 
 def measure_images(
@@ -148,8 +153,9 @@ def measure_images(
     """
     segmenter, run = opened.segmenter, opened.runs[0]
     colours = class_colours(segmenter.class_names, run.facts["palette"])
-    channels = segmenter.report_channels
-    classes = Classes(segmenter.report_classes, channels, [colours[channel] for channel in channels])
+    channels = [OBJECT_ID] if run.border_width else segmenter.report_channels
+    names = [segmenter.class_names[channel] for channel in channels]
+    classes = Classes(names, channels, [colours[channel] for channel in channels], run.border_width)
 
     def open_folder(place: Path, inputs: Sequence[Input]) -> ObjectFolder:
         return ObjectFolder(place, inputs, classes, options, pixel=pixel, budget=_budget(segmenter))
@@ -262,7 +268,9 @@ def compare(predicted: ObjectFolder, true: ObjectFolder) -> list[Row]:
         write_whole(predicted.out / AGREEMENT, to_csv(rows, ["class", "column"]).encode())
         write_whole(predicted.out / MATCHES, to_csv(matches, ["image", "class", "label", "label_true", "iou"]).encode())
     for name, (num_true, num_predicted) in counts.items():
-        print(f"{name}: {num_true} true objects, {num_predicted} predicted, {len(pairs[name])} matched (IoU >= {agreement.IOU})")
+        print(
+            f"{name}: {num_true} true objects, {num_predicted} predicted, {len(pairs[name])} matched (IoU >= {agreement.IOU})"
+        )
     print(f"  {predicted.out / AGREEMENT}\n  {predicted.out / MATCHES}")
     return rows
 

@@ -227,7 +227,7 @@ def write_scores(
         batch_size=run.config.eval.batch_size,
         on_image=write_image,
         on_uncertainty=uncertain.__setitem__ if uncertainty else None,
-        groups=create_groups(metrics, opened.segmenter),
+        groups=create_groups(metrics, opened.segmenter, run.border_width),
         progress=progress,
     )
     about: dict[str, Any] = {"split": split, **metrics.about()}

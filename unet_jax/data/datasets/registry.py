@@ -18,8 +18,10 @@ from unet_jax.data.datasets.image_folder import load_image_folder
 from unet_jax.data.datasets.isbi2012 import load_isbi2012
 from unet_jax.data.datasets.options import check_values
 from unet_jax.data.datasets.tfds_dataset import load_tfds
+from unet_jax.data.store.borders import with_borders
 from unet_jax.data.store.sources import Subset
 from unet_jax.data.store.weight_map import check_sigma, with_weight_maps
+from unet_jax.data.targets import BORDER_WIDTH, TARGET
 from unet_jax.errors import UserError
 from unet_jax.runtime import processes
 from unet_jax.storage import json_file
@@ -44,6 +46,8 @@ def load_dataset(
     train_fraction: float = 1.0,
     weight_map: bool = False,
     weight_map_sigma: float = 5.0,
+    targets: str = "masks",
+    border_width: float = 2.0,
     **options: Any,
 ) -> Dataset:
     """Prepares a data set and returns it.
@@ -65,19 +69,25 @@ def load_dataset(
       train_fraction: fraction of the training images used, above 0 and at most 1; see `sources.Subset`.
       weight_map: True adds U-Net's weight map to the training examples; see `store.weight_map`.
       weight_map_sigma: width of that map in pixels.
+      targets: "masks" for the masks of the data, "borders" for a third class between objects that touch; see `store.borders`.
+      border_width: width of that class on each side in pixels.
       **options: the options of the data set.
 
     Raises:
-      UserError: the name or an option is unknown, a value is outside its domain, or the weight map lacks instances.
+      UserError: the name or an option is unknown, a value is outside its domain, or the weight map or the borders lack instances.
     """
     if not 0 < train_fraction <= 1:
         raise UserError(f"data.train_fraction {train_fraction}: give a number above 0 and at most 1")
     if weight_map:
         check_sigma(weight_map_sigma)
+    TARGET.check("data.targets", targets)
+    BORDER_WIDTH.check("data.border_width", border_width)
 
     def prepared() -> Dataset:
         dataset = _load(name, cache_dir, options)
-        return with_weight_maps(dataset, weight_map_sigma, cache_dir) if weight_map else dataset
+        if weight_map:
+            dataset = with_weight_maps(dataset, weight_map_sigma, cache_dir)
+        return with_borders(dataset, border_width, cache_dir) if targets == "borders" else dataset
 
     # All data sets have the same barrier name. Otherwise processes with different files would wait at different barriers.
     # The others load after process 0: on a shared disk they find the prepared data, on a local disk they prepare it too.

@@ -11,8 +11,9 @@ from helpers.known_network import predictor
 from PIL import Image
 
 from unet_jax.errors import UserError
-from unet_jax.inference import outputs, whole_writers
+from unet_jax.inference import outputs
 from unet_jax.inference.outputs import IDS, MASKS, OVERLAYS, PROBABILITIES, SAVED, Choice, MaskFolder
+from unet_jax.inference.writers import whole_writers
 from unet_jax.segmentation import to_masks
 
 

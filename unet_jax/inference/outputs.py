@@ -13,11 +13,11 @@ from PIL import Image
 
 from unet_jax.errors import UserError
 from unet_jax.inference import record, uncertainty_files
-from unet_jax.inference.band_writers import BandWriter, TiffBands, ZarrBands
 from unet_jax.inference.result_folder import Needs, ResultFolder, named
 from unet_jax.inference.segmenter import Segmenter
 from unet_jax.inference.uncertainty import entropy
-from unet_jax.inference.whole_writers import NpzBands, OverlayBands, PngBands
+from unet_jax.inference.writers.band_writers import BandWriter, TiffBands, ZarrBands
+from unet_jax.inference.writers.whole_writers import NpzBands, OverlayBands, PngBands
 from unet_jax.plotting import drawing, index_page
 from unet_jax.storage.paths import glob, in_bucket, to_path
 from unet_jax.storage.write_errors import report_write_errors

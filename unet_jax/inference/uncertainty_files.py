@@ -18,8 +18,8 @@ import tifffile
 from etils.epath import Path
 
 from unet_jax.errors import UserError
-from unet_jax.inference.band_writers import TiffBands
 from unet_jax.inference.uncertainty import MEASURES
+from unet_jax.inference.writers.band_writers import TiffBands
 from unet_jax.storage.paths import write_whole
 from unet_jax.storage.write_errors import report_write_errors
 

@@ -24,10 +24,10 @@ from etils.epath import Path
 from unet_jax.data.datasets.image_rows import ArrayRows, ImageRows
 from unet_jax.errors import UserError
 from unet_jax.evaluation.border_objects import ground, interiors
-from unet_jax.inference.band_writers import TiffBands
 from unet_jax.inference.inputs import Input
 from unet_jax.inference.outputs import safe_name
 from unet_jax.inference.result_folder import Needs, ResultFolder, named
+from unet_jax.inference.writers.band_writers import TiffBands
 from unet_jax.measurement.components import Labels
 from unet_jax.measurement.geojson import GeoJsonFile, feature
 from unet_jax.measurement.objects import ObjectFinder, Options

@@ -46,7 +46,7 @@ def test_suffixes_sort_as_the_pages_do():
 
 
 def test_zarr_is_imported_where_an_array_is_read():
-    code = "import sys, unet_jax.data.datasets.image_sources, unet_jax.inference.band_writers; print('zarr' in sys.modules)"
+    code = "import sys, unet_jax.data.datasets.image_sources, unet_jax.inference.writers.band_writers; print('zarr' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )

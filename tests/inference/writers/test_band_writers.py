@@ -12,8 +12,8 @@ from unet_jax.data.datasets import image_files
 from unet_jax.data.datasets.image_rows import bands
 from unet_jax.data.datasets.image_sources import open_rows
 from unet_jax.errors import UserError
-from unet_jax.inference import band_writers
-from unet_jax.inference.band_writers import TiffBands, ZarrBands
+from unet_jax.inference.writers import band_writers
+from unet_jax.inference.writers.band_writers import TiffBands, ZarrBands
 
 IDS = np.random.default_rng(0).integers(0, 3, (101, 77)).astype(np.uint8)
 WRITERS = [TiffBands, ZarrBands]

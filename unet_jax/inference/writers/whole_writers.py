@@ -15,7 +15,7 @@ import numpy as np
 from etils.epath import Path
 from PIL import Image
 
-from unet_jax.inference.band_writers import BandWriter
+from unet_jax.inference.writers.band_writers import BandWriter
 from unet_jax.plotting import drawing
 from unet_jax.storage.paths import PathLike, naming, to_path, write_whole
 

@@ -106,7 +106,7 @@ def test_data_without_one_class_of_objects_are_refused(folder, tmp_path):
     made = {"size": (32, 32), "num_train": 1, "num_val": 0, "num_test": 0, "cache_dir": str(tmp_path)}
     with pytest.raises(UserError, match="has masks that overlap"):
         load_dataset("electrodes", overlapping=True, targets="borders", **made)
-    with pytest.raises(UserError, match="data.targets 'edges' is unknown; choose one of masks, borders"):
+    with pytest.raises(UserError, match=r"data\.targets 'edges' is unknown; choose one of masks, borders"):
         load_dataset("electrodes", targets="edges", **made)
-    with pytest.raises(UserError, match="data.border_width 0: give a finite number"):
+    with pytest.raises(UserError, match=r"data\.border_width 0: give a finite number"):
         load_dataset("electrodes", border_width=0, **made)

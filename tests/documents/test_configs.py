@@ -61,7 +61,22 @@ def pets(get_config, root):
     return get_config(str(root))
 
 
-ORIGINALS = {"isbi2012": isbi2012, "dsb2018": dsb2018, "pets": pets}  # make a small root and return the config of it
+def nuclei_borders(get_config, root):
+    make_folder(root, "masks", 2)
+    (root / "instances").mkdir()
+    for path in (root / "masks").iterdir():
+        # Every row is another object.
+        numbers = np.asarray(Image.open(path)) * (1 + np.arange(40, dtype=np.uint16)[:, None])
+        Image.fromarray(numbers.astype(np.uint16)).save(root / "instances" / path.name)
+    return get_config(str(root))
+
+
+ORIGINALS = {
+    "isbi2012": isbi2012,
+    "dsb2018": dsb2018,
+    "pets": pets,
+    "nuclei_borders": nuclei_borders,
+}  # make a small root and return the config of it
 
 
 @pytest.mark.slow

@@ -3,7 +3,8 @@
     python benchmarks/touching.py --plain=RUN0 --plain=RUN1 --borders=RUN0 --borders=RUN1
 
 Each RUN is the folder of a run; those of one kind differ in the seed alone. Runs of both kinds have the same data and number of steps.
-The runs of --borders have `data.targets` "borders". Prints a table as Markdown: the mean over images of each score, the mean over
+The runs of --borders have `data.targets` "borders"; "joined" takes their interiors and borders as one mask, as if nothing were between
+the objects. Prints a table as Markdown: the mean over images of each score, the mean over
 seeds, with 95 % intervals (t on the logit scale, units: groups of images such as fields of view), and the difference to the components
 of the plain networks. `touching` is the recall, at an IoU of 0.5, of the true objects that touch another one.
 
@@ -54,11 +55,13 @@ class Way:
       name: its name in the table.
       options: how masks become objects.
       borders: True for the networks with borders.
+      joined: True takes interiors and borders as one mask.
     """
 
     name: str
     options: Options
     borders: bool = False
+    joined: bool = False
 
 
 # The first one is what the others are compared with.
@@ -66,27 +69,30 @@ WAYS = (
     Way("components", Options()),
     Way("watershed on the distance", Options(split="distance")),
     Way("watershed on the probability", Options(split="probability")),
+    Way("borders, joined", Options(), borders=True, joined=True),
+    Way("borders, joined, watershed on the distance", Options(split="distance"), borders=True, joined=True),
     Way("borders", Options(), borders=True),
     Way("borders, watershed on the distance", Options(split="distance"), borders=True),
 )
 
 
-def find(run: Run, probabilities: np.ndarray, options: Options) -> np.ndarray:
+def find(run: Run, probabilities: np.ndarray, way: Way) -> np.ndarray:
     """Returns the numbers of the objects of the class 1, `[H, W]`.
 
     Args:
       run: the network.
       probabilities: of all its classes, `[H, W, K]`.
-      options: how masks become objects.
+      way: how the objects are found.
     """
     masks, _ = to_masks(probabilities, run.predictor.activation)
     channel = min(1, masks.shape[-1] - 1)
-    finder = ObjectFinder(masks.shape[:2], 1, options, border_width=run.border_width)
-    if run.border_width:
-        inside, ground = border_objects.interiors(masks)[..., None], border_objects.ground(masks)
-    else:
-        inside, ground = masks[..., channel, None], None
-    finder.add(0, inside, probabilities[..., channel, None], ground)
+    inside, ground = masks[..., channel], None
+    if way.borders:
+        ground = border_objects.ground(masks)
+        inside = ground if way.joined else border_objects.interiors(masks)
+    width = 0.0 if way.joined else run.border_width
+    finder = ObjectFinder(masks.shape[:2], 1, way.options, border_width=width)
+    finder.add(0, inside[..., None], probabilities[..., channel, None], ground)
     return finder.finish()[0].read(0, len(masks))
 
 
@@ -116,7 +122,7 @@ def measure(folders: Sequence[str], source: ExampleSource, ways: Sequence[Way]) 
             example = source[index]
             (probabilities,) = run.predictor.predict_images([example["image"]])
             for way in ways:
-                found = find(run, probabilities, way.options)
+                found = find(run, probabilities, way)
                 of_run[way.name].append(score(example["instances"], found, example["mask"] != VOID_ID))
         for way in ways:
             for name in SCORES:

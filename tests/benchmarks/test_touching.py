@@ -24,11 +24,11 @@ def test_each_way_finds_the_objects_of_its_network():
     near = mask & (abs(COLUMNS - 19) < 3)
     borders = np.stack([1.0 - mask, mask & ~near, near], -1)
     found = {
-        way.name: touching.find(run(2.0 if way.borders else 0.0), borders if way.borders else plain, way.options)
+        way.name: touching.find(run(2.0 if way.borders else 0.0), borders if way.borders else plain, way)
         for way in touching.WAYS
     }
-    # The probability is the same everywhere, so it says nothing.
-    assert [values.max() for values in found.values()] == [1, 2, 1, 2, 2]
+    # The probability is the same everywhere, so it says nothing. What is joined is one piece.
+    assert [values.max() for values in found.values()] == [1, 2, 1, 1, 2, 2, 2]
     everywhere = np.ones(SIZE, bool)
     for name in ("watershed on the distance", "borders"):
         assert touching.score(TRUE, found[name], everywhere)["ap75"] == 1

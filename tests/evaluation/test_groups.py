@@ -80,8 +80,8 @@ def test_masks_with_borders_give_objects_that_touch():
     mask[2:10, 7:9] = 2
     halves = np.where(np.arange(16) < 8, 1, 2)
     example = {"mask": mask, "instances": np.where(mask > 0, halves, 0).astype(np.uint16), "id": "x", "group": ""}
-    # Most pixels of a third instance are border.
-    example["instances"][0, :3] = 3
+    # A third instance has border and background, too: together with the border, most of its pixels are of the class.
+    example["instances"][0, :5] = 3
     mask[0, :3] = 1, 2, 2
     example["image"] = (100 * mask)[..., None]
     example["image"][0] = 0

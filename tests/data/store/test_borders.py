@@ -39,6 +39,10 @@ def test_an_object_within_the_width_keeps_its_innermost_pixel():
     instances[3:6, 2:5] = 2
     border = border_pixels(instances, width=3)
     assert [tuple(place) for place in np.argwhere(~border & (instances == 2))] == [(4, 3)]
+    # At the rim of the image it may go on outside.
+    instances = np.roll(instances, -2, axis=1)
+    border = border_pixels(instances, width=3)
+    assert [tuple(place) for place in np.argwhere(~border & (instances == 2))] == [(4, 0)]
     # A whole image of one object has no border, nor has one without objects.
     assert not border_pixels(np.ones((5, 5), np.uint16), 2).any()
     assert not border_pixels(np.zeros((5, 5), np.uint16), 2).any()

@@ -4,9 +4,9 @@
 
 Each RUN is the folder of a run; those of one kind differ in the seed alone. Runs of both kinds have the same data and number of steps.
 The runs of --borders have `data.targets` "borders"; "joined" takes their interiors and borders as one mask, as if nothing were between
-the objects. Prints a table as Markdown: the mean over images of each score, the mean over
-seeds, with 95 % intervals (t on the logit scale, units: groups of images such as fields of view), and the difference to the components
-of the plain networks. `touching` is the recall, at an IoU of 0.5, of the true objects that touch another one.
+the objects. Prints two tables as Markdown: the mean over images of each score, the mean
+over seeds, and its difference to the components of the plain networks, with 95 % intervals (t on the logit scale; units: groups of
+images such as fields of view). `touching` is the recall, at an IoU of 0.5, of the true objects that touch another one.
 
 The depths of the watersheds are the defaults of `unet-jax measure`.
 """
@@ -130,18 +130,20 @@ def measure(folders: Sequence[str], source: ExampleSource, ways: Sequence[Way]) 
     return {way: {name: np.array(of_way[name]) for name in SCORES} for way, of_way in values.items()}
 
 
-def cell(scores: LeftOut, base: LeftOut, same_seeds: bool) -> str:
-    """Returns the mean with its interval, and the difference to `base` with its own; without the latter if both are one."""
+def mean_cell(scores: LeftOut) -> str:
+    """Returns the mean over the runs, with its interval."""
     found = estimate(scores)
-    text = f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
-    if scores is base:
-        return text
+    return f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
+
+
+def gain_cell(scores: LeftOut, base: LeftOut, same_seeds: bool) -> str:
+    """Returns the difference to `base`, with its interval."""
     gain, low, high = difference(base, scores, same_seeds=same_seeds)
-    return f"{text}; {gain:+.3f} ({low:+.3f} to {high:+.3f})"
+    return f"{gain:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 def main() -> None:
-    """Scores the runs, and prints the table.
+    """Scores the runs, and prints the tables.
 
     Raises:
       UserError: no run of a kind is given, or as `measure`.
@@ -154,11 +156,15 @@ def main() -> None:
     values: dict[str, dict[str, np.ndarray]] = {}
     for folders, borders in ((FLAGS.plain, False), (FLAGS.borders, True)):
         values |= measure(folders, source, [way for way in WAYS if way.borders == borders])
-    lines, base = [], {name: of_images(values[WAYS[0].name][name], groups) for name in SCORES}
-    for way in WAYS:
-        scores = base if way is WAYS[0] else {name: of_images(values[way.name][name], groups) for name in SCORES}
-        lines.append([way.name, *(cell(scores[name], base[name], same_seeds=not way.borders) for name in SCORES)])
-    print(tables.table(TITLES, lines))
+    scores = {way: {name: of_images(values[way.name][name], groups) for name in SCORES} for way in WAYS}
+    base = scores[WAYS[0]]
+    means = [[way.name, *(mean_cell(of_way[name]) for name in SCORES)] for way, of_way in scores.items()]
+    gains = [
+        [way.name, *(gain_cell(of_way[name], base[name], same_seeds=not way.borders) for name in SCORES)]
+        for way, of_way in scores.items()
+        if way is not WAYS[0]
+    ]
+    print(f"{tables.table(TITLES, means)}\n\nDifference to {WAYS[0].name}:\n\n{tables.table(TITLES, gains)}")
 
 
 if __name__ == "__main__":

@@ -46,9 +46,8 @@ def test_the_touching_objects_are_those_with_a_neighbour():
     assert np.isnan(touching.score(np.where(true == 9, 9, 0), found, np.ones(SIZE, bool))["touching"])
 
 
-def test_a_cell_has_the_mean_and_the_difference_with_their_intervals():
+def test_a_cell_has_its_interval():
     base, other = (of_images([[0.5 + add, 0.6, 0.7 + add]]) for add in (0.0, 0.1))
-    assert touching.cell(base, base, same_seeds=True) == "0.600 (0.348 to 0.809)"
-    text = touching.cell(other, base, same_seeds=True)
-    assert text.startswith("0.667 (")
-    assert "; +0.067 (" in text
+    assert touching.mean_cell(base) == "0.600 (0.348 to 0.809)"
+    # The differences are 0.1, 0 and 0.1.
+    assert touching.gain_cell(other, base, same_seeds=True) == "+0.067 (-0.077 to +0.208)"

@@ -5,7 +5,8 @@
 Each RUN is the folder of a run; those of one kind differ in the seed alone. Runs of both kinds have the same data and number of steps.
 The runs of --borders have `data.targets` "borders"; "joined" takes their interiors and borders as one mask, as if nothing were between
 the objects. Prints two tables as Markdown: the mean over images of each score, the mean over seeds, and its difference to the components
-of the plain networks, with 95 % intervals (t on the logit scale; units: groups of images such as fields of view). `touching` is the recall, at an IoU of 0.5, of the true objects that touch another one.
+of the plain networks, with 95 % intervals (t on the logit scale; units: groups of images such as fields of view). `touching` is the
+recall, at an IoU of 0.5, of the true objects that touch another one.
 
 The depths of the watersheds are the defaults of `unet-jax measure`.
 """

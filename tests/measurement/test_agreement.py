@@ -52,6 +52,15 @@ def test_an_axis_that_turns_past_the_vertical_differs_little():
     assert math.isnan(row["sd"])
 
 
+def test_images_may_have_other_columns():
+    """A grey image has one intensity, one in colour three; each column is compared where it is."""
+    grey = pair({"area": "1", "intensity_mean": "3"}, {"area": "1", "intensity_mean": "5"})
+    colour = pair({"area": "1", "intensity_mean-0": "9"}, {"area": "2", "intensity_mean-0": ""}, image="y")
+    rows = {row["column"]: row for row in compare([grey, colour], "a", 2, 2)}
+    assert list(rows) == ["area", "intensity_mean"]
+    assert [(row["num_matched"], row["num_images"], row["bias"]) for row in rows.values()] == [(2, 2, 0.5), (1, 1, 2)]
+
+
 def test_columns_that_one_table_lacks_are_left_out_and_no_pair_is_no_row():
     (row,) = compare([pair({"area": "1", "intensity_mean": "3"}, {"area": "1"})], "a", 1, 1)
     assert row["column"] == "area"

@@ -34,29 +34,32 @@ def compare(
       num_predicted: the number of predicted objects.
 
     Returns:
-      A row for each column: `class`, `column`, `num_true`, `num_predicted`, `num_matched`, `num_images` of the pairs,
-      `mean_true`, `bias`, its interval `bias_low` to `bias_high` by the method `interval`, `sd` of the differences, and the
-      limits of agreement `limit_low` and `limit_high`; what needs more pairs or images is NaN.
+      A row for each column: `class`, `column`, `num_true`, `num_predicted`, `num_matched`, the pairs that have the column, their
+      `num_images`, `mean_true`, `bias`, its interval `bias_low` to `bias_high` by the method `interval`, `sd` of the differences,
+      and the limits of agreement `limit_low` and `limit_high`; what needs more pairs or images is NaN.
     """
-    images = [pair[0]["image"] for pair in pairs]
-    names = [name for name in pairs[0][0] if name in pairs[0][1] and name not in NOT_COMPARED] if pairs else []
     rows: list[Row] = []
-    for name in names:
-        true, predicted = (np.array([float(pair[side][name]) for pair in pairs]) for side in (0, 1))
+    for name in dict.fromkeys(name for true, _ in pairs for name in true if name not in NOT_COMPARED):
+        # A grey image and one in colour have other columns of intensities, and a value may be unknown.
+        measured = [pair for pair in pairs if pair[0].get(name) and pair[1].get(name)]
+        if not measured:
+            continue
+        images = [pair[0]["image"] for pair in measured]
+        true, predicted = (np.array([float(pair[side][name]) for pair in measured]) for side in (0, 1))
         differences = predicted - true
         if name == "orientation":
             # An axis has no direction.
             differences = (differences + np.pi / 2) % np.pi - np.pi / 2
         bias = float(differences.mean())
         low, high = mean_interval(differences, groups=images, bounds=UNBOUNDED)
-        sd = float(differences.std(ddof=1)) if len(pairs) > 1 else math.nan
+        sd = float(differences.std(ddof=1)) if len(measured) > 1 else math.nan
         rows.append(
             {
                 "class": class_name,
                 "column": name,
                 "num_true": num_true,
                 "num_predicted": num_predicted,
-                "num_matched": len(pairs),
+                "num_matched": len(measured),
                 "num_images": len(set(images)),
                 "mean_true": float(true.mean()),
                 "bias": bias,

@@ -7,7 +7,7 @@ from typing import Any
 from unet_jax.errors import UserError
 
 # The groups of scores. "pixels" is always scored.
-METRICS = ("pixels", "instances", "boundary", "calibration")
+METRICS = ("pixels", "instances", "boundary", "calibration", "plates")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,7 +32,9 @@ def complete(choice: MetricChoice, source: ExampleSource) -> MetricChoice:
 
 
 def create_groups(choice: MetricChoice, segmenter: Segmenter, border_width: float = 0.0) -> list[Group]:
-    """Returns the groups of a choice, without that of the pixels, which `evaluate` counts by itself.
+    """Returns the groups of a choice that lie in this room.
+
+    `evaluate` counts the pixels by itself; the group of the plates is that of `measurement.plates`.
 
     Args:
       choice: the result of `complete`.

@@ -4,6 +4,8 @@
     unet-jax predict --model=runs/electrodes scans/ --out=masks --save=probabilities --calibrated
     unet-jax eval --workdir=runs/electrodes --metrics=calibration --calibrated
 
+Where the data have plates (electrodes), it also fits the intervals of the overhangs that `unet-jax measure --plates` writes.
+
 The temperature goes to WORKDIR/calibration.json. It holds for the network that was chosen: checkpoint, mode, level, weights and
 views; predict and eval refuse it for another one. Masks do not change, probabilities do.
 

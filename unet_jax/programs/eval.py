@@ -42,8 +42,8 @@ flags.DEFINE_list(
     "metrics",
     [],
     "What is scored, with commas between: pixels (IoU, Dice; always), instances (AP, F1, PQ, SEG, AJI of objects), boundary "
-    "(boundary IoU, NSD, HD95, ASSD, clDice), calibration (ECE, Brier score, NLL). Default: pixels, and instances where the data "
-    "have them.",
+    "(boundary IoU, NSD, HD95, ASSD, clDice), calibration (ECE, Brier score, NLL), plates (number, tips and overhang of the plates "
+    "of a stack). Default: pixels, and instances where the data have them.",
     FLAGS,
 )
 flags.DEFINE_float(

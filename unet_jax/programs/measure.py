@@ -5,6 +5,7 @@
     unet-jax measure --workdir=runs/battery --images=scans --out=measured --pixel_size=0.05 --unit=mm
     unet-jax measure --truth=data/masks --class_names=background,anode,cathode --out=measured_truth
     unet-jax measure --workdir=runs/battery --images=data/images --truth=data/masks --out=measured
+    unet-jax measure --plates --model=electrodes --images=scans --out=measured --min_overhang=10
 
 OUT gets objects.csv (one row for each object: area, centroid, box, axes, perimeter, intensity, ...), images.csv (number, area and
 coverage of the objects of each class), labels/CLASS/ (TIFF images of the objects' numbers) and outlines/ (GeoJSON, which
@@ -12,6 +13,11 @@ QuPath opens). objects/ has the table of each image. An object is a set of conne
 
 With a network and --truth, OUT/truth/ gets the same of the true masks. Objects are matched by their overlap (IoU of at least
 0.5), and OUT/agreement.csv says for each column how far the measurements differ: bias and limits of agreement.
+
+With --plates, the plates of an electrode stack are measured instead: OUT gets plates.csv (one row for each plate: polarity, tip,
+overhang over its neighbours, with intervals where `unet-jax calibrate` has fitted them), cells.csv (one row for each image:
+numbers, smallest and mean overhang, OK or NG), plates/ (the table of each image) and labels/. With --truth, plate_scores.csv says how
+good they are.
 
 The same command goes on where it was interrupted: it measures the images whose results are missing.
 
@@ -79,9 +85,42 @@ flags.DEFINE_list(
 flags.DEFINE_list(
     "mask_values", [], "With --truth: the pixel values of class 0, 1, ..., with commas; none if they are ids.", FLAGS
 )
+flags.DEFINE_bool(
+    "plates", False, "Measure the plates of an electrode stack, and their overhang, instead of objects.", FLAGS
+)
+flags.DEFINE_string(
+    "anode",
+    "",
+    "With --plates: the class of the negative plates, whose overhang is measured. Default: the one with anode, negative or plate in "
+    "its name.",
+    FLAGS,
+)
+flags.DEFINE_string(
+    "cathode",
+    "",
+    "With --plates: the class of the positive plates. Default: the one with cathode or positive in its name, if there is one.",
+    FLAGS,
+)
+flags.DEFINE_string(
+    "stack",
+    "",
+    "With --plates: the class from which the plates come out. Default: the one with stack in its name; without one, plates come from "
+    "the border of the image.",
+    FLAGS,
+)
+flags.DEFINE_float(
+    "min_overhang",
+    None,
+    "With --plates: an image with a smaller overhang is NG, another one OK. In the --unit of --pixel_size, or in pixels.",
+    flag_values=FLAGS,
+)
 cli.define_network(FLAGS)
 cli.define_view_choice(FLAGS)
 cli.define_files(FLAGS)
+
+# The flags that say how masks become objects, and those of plates.
+OBJECT_FLAGS = ("connectivity", "fill_holes", "split", "split_depth", "min_area")
+PLATE_FLAGS = ("anode", "cathode", "stack", "min_overhang")
 
 
 def main() -> None:
@@ -103,21 +142,18 @@ def main() -> None:
 
     options = Options(FLAGS.connectivity, FLAGS.fill_holes, FLAGS.split, FLAGS.split_depth, FLAGS.min_area)
     pixel = pixel_size.given(FLAGS.pixel_size, FLAGS.unit)
+    common = {"class_names": FLAGS.class_names, "mask_values": mask_values, "flag": flag, **files, **chosen}
+    paths = (models or (), FLAGS.images or (), FLAGS.truth or "", FLAGS.out)
+    if FLAGS.plates:
+        from unet_jax.runs.measure_plates import PlateOptions, measure_plates
+
+        measure_plates(
+            *paths, options=PlateOptions(FLAGS.anode, FLAGS.cathode, FLAGS.stack, pixel, FLAGS.min_overhang), **common
+        )
+        return
     from unet_jax.runs import measure
 
-    measure.measure(
-        models or (),
-        FLAGS.images or (),
-        FLAGS.truth or "",
-        FLAGS.out,
-        options=options,
-        pixel=pixel,
-        class_names=FLAGS.class_names,
-        mask_values=mask_values,
-        flag=flag,
-        **files,
-        **chosen,
-    )
+    measure.measure(*paths, options=options, pixel=pixel, **common)
 
 
 def _check(models: list[str] | None) -> None:
@@ -133,6 +169,13 @@ def _check(models: list[str] | None) -> None:
         )
     if models and not FLAGS.images:
         raise UserError("--images is missing: a network needs images; give a folder of them")
+    of_other = OBJECT_FLAGS if FLAGS.plates else PLATE_FLAGS
+    if unused := next((name for name in of_other if FLAGS[name].present), ""):
+        raise UserError(
+            f"--{unused} is for objects, and --plates measures plates; leave one of the two out"
+            if FLAGS.plates
+            else f"--{unused} is for plates; add --plates, or leave it out"
+        )
     if (FLAGS.class_names or FLAGS.mask_values) and not FLAGS.truth:
         raise UserError("--class_names and --mask_values say how true masks are read; add --truth, or leave them out")
 

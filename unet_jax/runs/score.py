@@ -10,20 +10,25 @@ import numpy as np
 from etils.epath import Path
 from ml_collections import ConfigDict
 
-from unet_jax.data.dataset import Dataset
+from unet_jax.data.dataset import Dataset, ExampleSource
 from unet_jax.data.normalization import check_depth
 from unet_jax.data.store.cache import forget_digests
 from unet_jax.errors import UserError
 from unet_jax.evaluation import failures, report
 from unet_jax.evaluation.choice import MetricChoice
 from unet_jax.evaluation.evaluate import evaluate
+from unet_jax.evaluation.group import Group
 from unet_jax.evaluation.groups import complete, create_groups
 from unet_jax.experiment.build import create_dataset
 from unet_jax.inference import uncertainty_files
 from unet_jax.inference.outputs import IDS, MASKS, UNCERTAINTY, Choice, MaskFolder, file_name
 from unet_jax.inference.uncertainty import ONE_MEMBER, Uncertainty
+from unet_jax.measurement.plates.group import PREFIX, PlateGroup, most_plates
+from unet_jax.measurement.plates.roles import find_roles
+from unet_jax.measurement.plates.text import format_scores
 from unet_jax.plotting.reliability import save_reliability
 from unet_jax.runs import shared_workdir
+from unet_jax.runs.calibration.plate_intervals import read_factor
 from unet_jax.runs.hold import note_running
 from unet_jax.runs.load import Opened, Run, open_models
 from unet_jax.runs.workdir import resolve
@@ -168,6 +173,8 @@ def _print_scores(
     print(report.table(summary, predictor.class_names, predictor.report_classes))
     for text in report.group_tables(summary, predictor.class_names, metrics):
         print(f"\n{text}")
+    if "plates" in metrics.names:
+        print(f"\n{format_scores(summary, PREFIX)}")
     if "uncertainty" in about:
         print(f"\n{failures.format_failures(about['uncertainty'])}")
     print(f"\nscores       {results}.json, {results}.csv (a row for each image)")
@@ -211,6 +218,9 @@ def write_scores(
     """
     source, run = dataset.source(split), opened.runs[0]
     metrics = complete(metrics, source)
+    groups = create_groups(metrics, opened.segmenter, run.border_width)
+    if "plates" in metrics.names:
+        groups.append(_plate_group(opened, source))
     choice = Choice((IDS, MASKS, UNCERTAINTY) if uncertainty else (IDS, MASKS), mask_format="png")
     masks = MaskFolder(opened.segmenter, out / name, choice=choice, palette=run.facts["palette"])
     # Of the image that is scored next.
@@ -227,7 +237,7 @@ def write_scores(
         batch_size=run.config.eval.batch_size,
         on_image=write_image,
         on_uncertainty=uncertain.__setitem__ if uncertainty else None,
-        groups=create_groups(metrics, opened.segmenter, run.border_width),
+        groups=groups,
         progress=progress,
     )
     about: dict[str, Any] = {"split": split, **metrics.about()}
@@ -265,6 +275,13 @@ def write_scores(
     # `evaluate` sums over all processes, so every process has written its masks by now.
     processes.on_process_0(write)
     return summary, about
+
+
+def _plate_group(opened: Opened, source: ExampleSource) -> Group:
+    """Returns the group that scores plates; raises UserError if the examples or the classes have none."""
+    names = opened.segmenter.class_names
+    roles = find_roles(names)
+    return PlateGroup(roles, names, most_plates(source, roles, names), read_factor(opened, roles))
 
 
 def _about(run: Run) -> dict[str, Any]:

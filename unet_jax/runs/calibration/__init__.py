@@ -1,1 +1,1 @@
-"""The temperature of a run: how it is fitted, and the file that keeps it."""
+"""The calibration of a run: how temperature and intervals of overhangs are fitted, and the file that keeps them."""

@@ -1,4 +1,4 @@
-"""The temperature of a run: fitted on val, kept in `WORKDIR/calibration.json`, and read again for `--calibrated`.
+"""The calibration of a run: fitted on val, kept in `WORKDIR/calibration.json`, and read again for `--calibrated`.
 
 The file says for which network the temperature holds: checkpoint, mode, level, weights and views. Other choices predict other
 probabilities, so the file is then refused.
@@ -11,6 +11,8 @@ from etils.epath import Path
 
 from unet_jax.evaluation.calibration_group import CalibrationGroup, TemperatureGroup
 from unet_jax.evaluation.evaluate import evaluate
+from unet_jax.evaluation.group import Group
+from unet_jax.runs.calibration import plate_intervals
 from unet_jax.runs.calibration.temperature_file import NAME, network_of
 from unet_jax.runs.load import Opened, open_models
 from unet_jax.runs.score import open_dataset
@@ -21,7 +23,7 @@ from unet_jax.storage.write_errors import report_write_errors
 
 
 def calibrate(workdir: str | os.PathLike, *, root: str = "", **chosen: Any) -> dict[str, Any]:
-    """Fits a temperature to the probabilities of a run on val, writes it, and prints it.
+    """Fits a temperature to the probabilities of a run on val, and intervals of overhangs where it has plates; writes and prints them.
 
     Args:
       workdir: the folder of the run.
@@ -29,7 +31,8 @@ def calibrate(workdir: str | os.PathLike, *, root: str = "", **chosen: Any) -> d
       **chosen: checkpoint, mode, level, weights, views, force_views, memory and devices; see `load.load_predictor`.
 
     Returns:
-      What was written: `temperature`, `num_images` of val, `ece`, `brier` and `nll` on val before, and the network.
+      What was written: `temperature`, `num_images` of val, `ece`, `brier` and `nll` on val before, and the network; for examples with
+      `plates`, also the factor of the intervals of overhangs, see `plate_intervals`.
 
     Raises:
       UserError: as `load.open_models` and `score.open_dataset`; or there is no val split, or the file cannot be written.
@@ -40,13 +43,12 @@ def calibrate(workdir: str | os.PathLike, *, root: str = "", **chosen: Any) -> d
     source = open_dataset(opened.runs[0], folder, root).source("val")
     segmenter = opened.segmenter
     fit = TemperatureGroup(segmenter.activation, len(segmenter.class_names), len(source))
-    summary, _ = evaluate(
-        segmenter,
-        source,
-        batch_size=opened.runs[0].config.eval.batch_size,
-        groups=[fit, CalibrationGroup(segmenter.activation)],
-    )
+    of_plates = plate_intervals.factor_groups(source, segmenter.class_names)
+    groups: list[Group] = [fit, CalibrationGroup(segmenter.activation), *of_plates]
+    summary, _ = evaluate(segmenter, source, batch_size=opened.runs[0].config.eval.batch_size, groups=groups)
     content = {name: summary[name] for name in ("temperature", "num_images", "ece", "brier", "nll")}
+    for group in of_plates:
+        content |= plate_intervals.content_of(group, summary)
     content = json_file.plain({**content, "split": "val", **network_of(opened.runs[0], opened.views)})
     processes.on_process_0(lambda: _write(folder, content))
     _print(opened, content, folder)
@@ -63,4 +65,9 @@ def _print(opened: Opened, content: dict[str, Any], folder: Path) -> None:
         f"temperature {content['temperature']:.4f} of {opened.describe()}, from {content['num_images']} images of val; before: "
         f"ECE {content['ece']:.4f}, NLL {content['nll']:.4f}"
     )
+    if plates := content.get(plate_intervals.KEY):
+        print(
+            f"intervals of overhangs: factor {plates['factor']:.3f}, from {plates['num_overhangs']} overhangs of val; `measure "
+            "--plates` applies it"
+        )
     print(f"written to {folder / NAME}; `--calibrated` of predict and eval applies it")

@@ -5,13 +5,21 @@ import pytest
 
 from unet_jax.data.datasets.electrodes.render import CLASS_NAMES, render
 from unet_jax.inference.views import VIEWS
-from unet_jax.measurement.plates import find_plates, frame, overhangs
+from unet_jax.measurement.plates.find import find_plates, frame
+from unet_jax.measurement.plates.overhangs import overhangs
 
 CHANNELS = (1, 2)
 
 
 def one_hot(ids, num_classes=3):
     return np.eye(num_classes, dtype=np.float32)[ids]
+
+
+def find(ids, num_classes=3, stack=None):
+    """Returns the plates of class ids, and the image of their numbers."""
+    masks = one_hot(ids, num_classes) > 0
+    found = find_plates(masks, masks, CHANNELS, stack)
+    return found.plates, found.labels
 
 
 def stack(ends, thickness=4, gap=3, size=(64, 80)):
@@ -24,7 +32,7 @@ def stack(ends, thickness=4, gap=3, size=(64, 80)):
 
 
 def test_bars_have_the_numbers_they_were_drawn_with():
-    plates, labels = find_plates(one_hot(stack([50, 40, 52, 41])), CHANNELS)
+    plates, labels = find(stack([50, 40, 52, 41]))
     assert [plate.kind for plate in plates] == [0, 1, 0, 1]
     # A bar of whole pixels ends half a pixel after the centre of the last one.
     assert [plate.reach for plate in plates] == [50.5, 40.5, 52.5, 41.5]
@@ -38,7 +46,7 @@ def test_bars_have_the_numbers_they_were_drawn_with():
 def test_a_blurred_end_is_found_to_a_fraction_of_a_pixel():
     probabilities = one_hot(stack([50, 40]))
     probabilities[4:8, 51] = (0.7, 0.3, 0)
-    plates, _ = find_plates(probabilities, CHANNELS)
+    plates = find_plates(one_hot(probabilities.argmax(-1)) > 0, probabilities, CHANNELS).plates
     # From 1 to 0.3 the profile falls to half at 5/7 of the way.
     assert plates[0].reach == pytest.approx(50 + 0.5 / 0.7)
 
@@ -46,7 +54,7 @@ def test_a_blurred_end_is_found_to_a_fraction_of_a_pixel():
 @pytest.mark.parametrize("view", VIEWS["all"], ids=str)
 def test_the_image_may_lie_in_any_way(view):
     ids = stack([50, 40, 52, 41])
-    plates, _ = find_plates(one_hot(view.apply(ids)), CHANNELS)
+    plates, _ = find(view.apply(ids))
     assert sorted(plate.reach for plate in plates) == [40.5, 41.5, 50.5, 52.5]
     seen = view.apply(np.arange(ids.size).reshape(ids.shape))
     for plate in plates:
@@ -61,7 +69,7 @@ def test_the_image_may_lie_in_any_way(view):
 def test_pieces_of_a_plate_are_one_plate():
     ids = stack([50, 40, 52])
     ids[:, 20:26] = 0
-    plates, labels = find_plates(one_hot(ids), CHANNELS)
+    plates, labels = find(ids)
     assert [plate.reach for plate in plates] == [50.5, 40.5, 52.5]
     assert labels[5, 10] == labels[5, 40] == 1
 
@@ -69,13 +77,13 @@ def test_pieces_of_a_plate_are_one_plate():
 def test_a_speck_is_no_plate():
     ids = stack([50, 40, 52])
     ids[40:43, 60:64] = 1
-    assert len(find_plates(one_hot(ids), CHANNELS)[0]) == 3
+    assert len(find(ids)[0]) == 3
 
 
 def test_a_tip_that_is_not_in_the_image_is_none():
     ids = stack([79, 40])
     ids[:2, :30] = 2
-    plates, _ = find_plates(one_hot(ids), CHANNELS)
+    plates, _ = find(ids)
     # The first one is cut by the upper border, the second one by the right one.
     assert [plate.reach for plate in plates] == [None, None, 40.5]
     assert [plate.tip for plate in plates][:2] == [None, None]
@@ -87,12 +95,12 @@ def test_plates_come_out_of_the_stack_class():
     ids[:, :30] = 3
     ids = ids[:, ::-1]
     assert frame(np.isin(ids, CHANNELS), ids == 3).left_right
-    plates, _ = find_plates(one_hot(ids, 4), CHANNELS, stack=3)
+    plates, _ = find(ids, 4, stack=3)
     assert [plate.reach for plate in plates] == [50.5, 40.5, 52.5]
 
 
 def test_no_plate():
-    plates, labels = find_plates(one_hot(np.zeros((8, 9), np.uint8)), CHANNELS)
+    plates, labels = find(np.zeros((8, 9), np.uint8))
     assert plates == []
     assert labels.shape == (8, 9)
 
@@ -102,7 +110,7 @@ def test_true_masks_of_the_synthetic_x_rays():
     errors = []
     for index in range(12):
         truth = render(0, index)
-        plates, labels = find_plates(one_hot(truth["mask"]), CHANNELS)
+        plates, _ = find(truth["mask"])
         true = [plate["kind"] for plate in truth["plates"]]
         assert [CLASS_NAMES[1 + plate.kind] for plate in plates] == true
         if any(plate["folded"] for plate in truth["plates"]):

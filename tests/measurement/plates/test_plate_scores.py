@@ -4,14 +4,17 @@ import math
 
 import pytest
 
-from unet_jax.measurement.plate_scores import Tip, neighbours, overhang, score_image, summarize
+from unet_jax.measurement.plates.overhangs import neighbours, overhang
+from unet_jax.measurement.plates.scores import Tip, score_image, summarize
 
 ANODE, CATHODE = 0, 1
 
 
 def tips(*plates):
     """Returns a stack of (kind, reach) from top to bottom, 10 px apart; a reach of None is a tip outside the image."""
-    return [Tip(kind, reach, None if reach is None else (reach, 10.0 * row)) for row, (kind, reach) in enumerate(plates)]
+    return [
+        Tip(kind, reach, None if reach is None else (reach, 10.0 * row)) for row, (kind, reach) in enumerate(plates)
+    ]
 
 
 TRUE = tips((ANODE, 50.0), (CATHODE, 40.0), (ANODE, 52.0), (CATHODE, 41.0))

@@ -1,0 +1,1 @@
+"""The plates of an electrode stack: found in masks, measured, scored, and written as tables."""

@@ -22,7 +22,6 @@ def test_a_group_is_never_in_both_halves():
     assert found == [0, 0, 0, 1, 1, 1, 1, 0]
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_a_run_is_scored_as_the_evaluation_does(trained, monkeypatch):
     monkeypatch.setattr(field_scores, "OF_OBJECTS", ("electrodes",))
     folder = Path(trained[0])
@@ -45,7 +44,6 @@ def test_a_run_is_scored_as_the_evaluation_does(trained, monkeypatch):
     assert {"ap75_pooled/mean", "hd95_image/mean"} <= before.keys() & (scored.objects | scored.contours).keys()
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_without_a_test_split_each_half_of_val_has_the_temperature_of_the_other(trained):
     folder = Path(trained[0])
     whole = members.open_data([folder])

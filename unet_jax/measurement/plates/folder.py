@@ -15,9 +15,9 @@ import numpy as np
 from etils.epath import Path
 
 from unet_jax.errors import UserError
-from unet_jax.inference.band_writers import TiffBands
 from unet_jax.inference.inputs import Input
 from unet_jax.inference.result_folder import Needs, ResultFolder, named
+from unet_jax.inference.writers.band_writers import TiffBands
 from unet_jax.measurement.pixel_size import PixelSize, read_pixel_size
 from unet_jax.measurement.plates.find import find_plates
 from unet_jax.measurement.plates.roles import Roles

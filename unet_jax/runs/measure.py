@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -76,8 +76,7 @@ def measure(
       UserError: as `measure_images`, `measure_truth` and `compare`.
     """
     common: dict[str, Any] = {"pixel": pixel, "overwrite": overwrite, "recursive": recursive}
-    if truth and shard != (1, 1):
-        raise UserError("--shard: true masks are measured and compared in one part; leave it out, or --truth")
+    check_one_part(truth, shard)
     if not models:
         alone = TrueMasks(truth, class_names, mask_values)
         measure_truth(alone, out, images=images, options=options, memory=chosen.get("memory", ""), **common)
@@ -104,6 +103,12 @@ def measure(
         **common,
     )
     compare(predicted, true)
+
+
+def check_one_part(truth: str | os.PathLike, shard: tuple[int, int]) -> None:
+    """Raises UserError if true masks are given, and only a part of the images."""
+    if truth and shard != (1, 1):
+        raise UserError("--shard: true masks are measured and compared in one part; leave it out, or --truth")
 
 
 def _true_masks(
@@ -217,19 +222,43 @@ def measure_truth(
     settings["images_sha256"] = json_sha256([record.stamp(image.path) for image in of_images.values()])
     paths = [masks.images[name].path for name in wanted]
     job = FolderJob(paths, out, open_folder, settings, overwrite=overwrite)
+
+    def check(name: str, of_image: np.ndarray) -> None:
+        _check_size(of_image, of_images.get(name), masks.images[name].path)
+
+    measure_left(masks, job, masks.read, check)
+    return job.folder
+
+
+def measure_left(
+    masks: TrueMasks,
+    job: FolderJob,
+    read: Callable[[str], np.ndarray],
+    check: Callable[[str, np.ndarray], None] = lambda name, of_image: None,
+) -> None:
+    """Measures the true masks that a folder lacks; prints how many, and where they are.
+
+    Args:
+      masks: the true masks.
+      job: the folder, and what is left to be measured.
+      read: returns the masks of an image by its name, bool `[H, W, K]`.
+      check: raises UserError if the masks of an image cannot be measured. Nothing is written before the first is checked.
+
+    Raises:
+      UserError: a mask cannot be read or measured.
+    """
     begun = False
     for image in job.left:
-        of_image = masks.read(image.name)
+        of_image = read(image.name)
         with naming(masks.images[image.name].path):
             job.folder.check_size(image.name, of_image.shape)
-        _check_size(of_image, of_images.get(image.name), masks.images[image.name].path)
+        check(image.name, of_image)
         if not begun:
             job.begin()
             begun = True
         job.folder.write(image.name, of_image, np.zeros(of_image.shape[:2], np.uint8))
     result = job.finish()
     print(f"{len(job.left)} of {result['num_all']} true masks measured; written to: {job.folder.out}")
-    return job.folder
 
 
 def compare(predicted: ObjectFolder, true: ObjectFolder) -> list[Row]:
@@ -277,8 +306,12 @@ def compare(predicted: ObjectFolder, true: ObjectFolder) -> list[Row]:
 
 def _settings(options: Options, pixel: PixelSize | None) -> dict[str, Any]:
     """Returns what decides the measurements, as JSON-able values."""
-    size = {"pixel_size": pixel.size, "unit": pixel.unit} if pixel else {"pixel_size": "of each file"}
-    return dataclasses.asdict(options) | size
+    return dataclasses.asdict(options) | settings_of_pixel(pixel)
+
+
+def settings_of_pixel(pixel: PixelSize | None) -> dict[str, Any]:
+    """Returns the size of a pixel as JSON-able values; None for that in the tags of each file."""
+    return {"pixel_size": pixel.size, "unit": pixel.unit} if pixel else {"pixel_size": "of each file"}
 
 
 def _budget(segmenter: Segmenter) -> float:

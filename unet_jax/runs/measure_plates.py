@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import numpy as np
 from etils.epath import Path
 
 from unet_jax.errors import UserError
 from unet_jax.inference import record
 from unet_jax.inference.folder import FolderJob, predict_job
 from unet_jax.inference.inputs import Input, find_inputs
-from unet_jax.inference.prediction_loop import naming
 from unet_jax.measurement.pixel_size import PixelSize
 from unet_jax.measurement.plates.folder import PlateFolder
 from unet_jax.measurement.plates.roles import Roles, find_roles
@@ -24,14 +22,15 @@ from unet_jax.measurement.tables import Row, to_csv
 from unet_jax.measurement.true_masks import TrueMasks
 from unet_jax.runs.calibration.plate_intervals import read_factor
 from unet_jax.runs.load import Opened
+from unet_jax.runs.measure import TRUTH, check_one_part, measure_left, settings_of_pixel
 from unet_jax.runs.predict import open_for_folder, print_result
 from unet_jax.runtime.memory import prediction_budget, to_bytes
 from unet_jax.storage.paths import expand, write_whole
 from unet_jax.storage.write_errors import report_write_errors
 from unet_jax.version import __version__
 
-# The folder of the true plates, and the scores of the network's against them.
-TRUTH, SCORES = "truth", "plate_scores.csv"
+# The scores of the network's plates against the true ones.
+SCORES = "plate_scores.csv"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,8 +106,7 @@ def measure_plates(
       UserError: as `runs.measure.measure`, `PlateOptions.roles`.
     """
     common: dict[str, Any] = {"overwrite": overwrite, "recursive": recursive}
-    if truth and shard != (1, 1):
-        raise UserError("--shard: true masks are measured and compared in one part; leave it out, or --truth")
+    check_one_part(truth, shard)
     memory = chosen.get("memory", "")
     budget = to_bytes(memory) if memory else prediction_budget(jax.local_devices())
     if not models:
@@ -205,22 +203,10 @@ def measure_truth(
     settings = {"version": __version__, **masks.settings(), **_settings(options, roles)}
     paths = [masks.images[name].path for name in of_images or masks.images]
     job = FolderJob(paths, out, open_folder, settings, overwrite=overwrite)
-    begun = False
-    for image in job.left:
-        of_image = masks.read(image.name)[..., masks.channels]
-        with naming(masks.images[image.name].path):
-            job.folder.check_size(image.name, of_image.shape)
-        if not begun:
-            job.begin()
-            begun = True
-        job.folder.write(image.name, of_image, np.zeros(of_image.shape[:2], np.uint8))
-    result = job.finish()
-    print(f"{len(job.left)} of {result['num_all']} true masks measured; written to: {job.folder.out}")
+    measure_left(masks, job, lambda name: masks.read(name)[..., masks.channels])
     return job.folder
 
 
 def _settings(options: PlateOptions, roles: Roles) -> dict[str, Any]:
     """Returns what decides the measurements, as JSON-able values. A verdict is made anew by each call."""
-    pixel = options.pixel
-    size = {"pixel_size": pixel.size, "unit": pixel.unit} if pixel else {"pixel_size": "of each file"}
-    return {"plates": dataclasses.asdict(roles)} | size
+    return {"plates": dataclasses.asdict(roles)} | settings_of_pixel(options.pixel)

@@ -9,9 +9,7 @@
 In an image, the objects of all classes are numbered on: those of the second class follow those of the first.
 """
 
-import csv
 import dataclasses
-import itertools
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -34,7 +32,7 @@ from unet_jax.measurement.objects import ObjectFinder, Options
 from unet_jax.measurement.outlines import trace
 from unet_jax.measurement.pixel_size import PixelSize, read_pixel_size
 from unet_jax.measurement.regions import Columns, measure
-from unet_jax.measurement.tables import Row, image_row, in_units, object_rows, to_csv
+from unet_jax.measurement.tables import Row, image_row, in_units, object_rows, read_csv, tables_of_images, to_csv
 from unet_jax.measurement.watershed import check_memory
 from unet_jax.storage.paths import in_bucket, write_whole
 from unet_jax.storage.write_errors import report_write_errors
@@ -198,13 +196,8 @@ class ObjectFolder(ResultFolder):
 
     def finish(self) -> None:
         """Writes the tables of all images that are measured, until nothing is new: other processes may write there, too."""
-        listed: list[str] | None = None
-        folder = self.out / OBJECTS
-        while listed != (names := sorted(_names(folder, ".csv"))):
-            listed, there = names, self.listing()
-            finished = [name for name in names if there.has_all(name)]
-            with report_write_errors():
-                of_images = {name: self.read_objects(name) for name in finished}
+        with report_write_errors():
+            for of_images in tables_of_images(self, self.out / OBJECTS):
                 objects = [{"image": name, **row} for name, rows in of_images.items() for row in rows]
                 write_whole(self.out / OBJECT_TABLE, to_csv(objects, ["image"]).encode())
                 images = [{"image": name, **self._image_row(name, rows)} for name, rows in of_images.items()]
@@ -212,8 +205,7 @@ class ObjectFolder(ResultFolder):
 
     def read_objects(self, name: str) -> list[dict[str, str]]:
         """Returns the rows of the objects of an image that was measured."""
-        with open(self.out / OBJECTS / f"{name}.csv", encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+        return read_csv(self.out / OBJECTS / f"{name}.csv")
 
     def labels_of(self, name: str) -> list[Path]:
         """Returns the label images of an image, by class."""
@@ -321,13 +313,3 @@ def _write_outlines(
     for number, (box, row) in enumerate(zip(boxes, rows, strict=True), start=1):
         measurements: dict[str, Any] = {name: value for name, value in row.items() if name not in ("label", "class")}
         file.write(feature(trace(labels, number, box), str(row["label"]), class_name, colour, measurements))
-
-
-def _names(folder: Path, suffix: str) -> list[str]:
-    """Returns the names of the images whose files of a suffix are in a folder and its subfolders."""
-    places = os.walk(folder)
-    paths = itertools.chain.from_iterable(
-        (os.path.relpath(os.path.join(place, file), folder) for file in files if not file.startswith("."))
-        for place, _, files in places
-    )
-    return [path.removesuffix(suffix) for path in paths if path.endswith(suffix)]

@@ -6,10 +6,14 @@ same numbers.
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
+from etils.epath import Path
 
+from unet_jax.inference.result_folder import ResultFolder
 from unet_jax.measurement.pixel_size import PixelSize
 from unet_jax.measurement.regions import Columns
 
@@ -102,3 +106,31 @@ def to_csv(rows: Iterable[Mapping[str, str | int | float]], first: Sequence[str]
     for row in rows:
         table.writerow({name: "" if value != value else value for name, value in row.items()})
     return text.getvalue()
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Returns the rows of a table."""
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def tables_of_images(folder: ResultFolder, tables: Path) -> Iterator[dict[str, list[dict[str, str]]]]:
+    """Yields the rows of all images that are measured, by their names, until nothing is new: other processes may write there, too.
+
+    Args:
+      folder: the results of images.
+      tables: the folder of the images' tables, a local one.
+    """
+    listed: list[str] | None = None
+    while listed != (names := sorted(_names(tables))):
+        listed, there = names, folder.listing()
+        yield {name: read_csv(tables / f"{name}.csv") for name in names if there.has_all(name)}
+
+
+def _names(tables: Path) -> list[str]:
+    """Returns the names of the images whose tables are in a folder and its subfolders."""
+    paths = itertools.chain.from_iterable(
+        (os.path.relpath(os.path.join(place, file), tables) for file in files if not file.startswith("."))
+        for place, _, files in os.walk(tables)
+    )
+    return [path.removesuffix(".csv") for path in paths if path.endswith(".csv")]

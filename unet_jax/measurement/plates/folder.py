@@ -6,9 +6,7 @@ OUT/plates/NAME.csv    the plates of an image
 OUT/labels/NAME.tif    the number of the plate of each pixel, 0 for none
 """
 
-import csv
 import math
-import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -23,7 +21,7 @@ from unet_jax.measurement.plates.find import find_plates
 from unet_jax.measurement.plates.roles import Roles
 from unet_jax.measurement.plates.scores import Tip
 from unet_jax.measurement.plates.table import cell_row, plate_rows
-from unet_jax.measurement.tables import to_csv
+from unet_jax.measurement.tables import read_csv, tables_of_images, to_csv
 from unet_jax.runtime.memory import to_text
 from unet_jax.storage.paths import in_bucket, write_whole
 from unet_jax.storage.write_errors import report_write_errors
@@ -135,30 +133,15 @@ class PlateFolder(ResultFolder):
 
     def finish(self) -> None:
         """Writes the tables of all images that are measured, until nothing is new: other processes may write there, too."""
-        listed: list[str] | None = None
-        while listed != (names := self._measured()):
-            listed, there = names, self.listing()
-            of_images = {name: self.read_rows(name) for name in names if there.has_all(name)}
-            plates = [{"image": name, **row} for name, rows in of_images.items() for row in rows]
-            cells = [
-                {"image": name, **cell_row(rows, self.roles, self._limit, self._unit)}
-                for name, rows in of_images.items()
-            ]
-            with report_write_errors():
+        with report_write_errors():
+            for of_images in tables_of_images(self, self.out / PLATES):
+                plates = [{"image": name, **row} for name, rows in of_images.items() for row in rows]
+                cells = [
+                    {"image": name, **cell_row(rows, self.roles, self._limit, self._unit)}
+                    for name, rows in of_images.items()
+                ]
                 write_whole(self.out / PLATE_TABLE, to_csv(plates, ["image", "plate", "class"]).encode())
                 write_whole(self.out / CELL_TABLE, to_csv(cells, ["image"]).encode())
-
-    def _measured(self) -> list[str]:
-        """Returns the names of the images whose plates are in the folder."""
-        # An epath lists no subfolders; this one is local.
-        folder = pathlib.Path(self.out / PLATES)
-        paths = (str(path.relative_to(folder)) for path in folder.rglob("*.csv"))
-        return sorted(path.removesuffix(".csv") for path in paths if not path.rpartition("/")[2].startswith("."))
-
-    def read_rows(self, name: str) -> list[dict[str, str]]:
-        """Returns the rows of the plates of an image that was measured."""
-        with open(self.out / PLATES / f"{name}.csv", encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
 
     def read_tips(self, name: str) -> list[Tip]:
         """Returns the plates of an image that was measured, as the scores see them."""
@@ -168,7 +151,7 @@ class PlateFolder(ResultFolder):
                 float(row["reach"]) if row["reach"] else None,
                 (float(row["tip_x"]), float(row["tip_y"])) if row["tip_x"] else None,
             )
-            for row in self.read_rows(name)
+            for row in read_csv(self.out / PLATES / f"{name}.csv")
         ]
 
 

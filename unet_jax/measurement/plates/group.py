@@ -108,7 +108,7 @@ def most_plates(source: ExampleSource, roles: Roles, class_names: Sequence[str])
       UserError: see `check_has_plates`.
     """
     check_has_plates(source)
-    return max(1, *(len(true_plates(source[index], roles, class_names)) for index in range(len(source))))
+    return max([1, *(len(true_plates(source[index], roles, class_names)) for index in range(len(source)))])
 
 
 def _decode(counts: Mapping[str, np.ndarray]) -> list[ImageScores]:

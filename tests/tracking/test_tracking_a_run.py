@@ -61,10 +61,16 @@ def test_curves_between_evaluations_wait_for_their_time(monkeypatch, tmp_path):
     drawn, clock = [], [0.0]
     monkeypatch.setattr(curves.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(curves, "draw_curves", lambda rows, path: drawn.append(clock[0]))
-    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "split": "train"}\n')
+    metrics = tmp_path / "metrics.jsonl"
     picture = curves.Curves(Path(tmp_path))
     for clock[0] in (30.0, 61.0, 90.0, 122.0):
+        with metrics.open("a") as file:
+            file.write('{"step": 1, "split": "train"}\n')
         picture.draw_if_due()
+    # No row is new.
+    picture.draw()
+    assert drawn == [61.0, 122.0]
+    metrics.write_text(metrics.read_text() * 2)
     picture.draw()
     assert drawn == [61.0, 122.0, 122.0]
 

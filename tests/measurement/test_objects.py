@@ -90,6 +90,7 @@ def test_a_split_above_the_memory_is_refused_before_anything_is_found():
         ({"split": "height"}, "--split=height is unknown; give one of distance, probability"),
         ({"split": "distance", "split_depth": -1.0}, "--split_depth=-1.0: give a number above 0"),
         ({"split_depth": 2.0}, "--split_depth=2.0: nothing is split"),
+        ({"split": "probability", "split_depth": 2.0}, "--split_depth=2: a probability is at most 1"),
         ({"min_area": -1}, "--min_area=-1"),
     ],
 )

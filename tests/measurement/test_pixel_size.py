@@ -37,6 +37,9 @@ def test_ome_imagej_and_centimetres(tmp_path):
     assert read(tmp_path, imagej=True, resolution=(4, 4), metadata={"unit": "micron"}) == PixelSize(0.25, "um")
     assert read(tmp_path, imagej=True, resolution=(4, 4), metadata={"unit": r"\u00B5m"}) == PixelSize(0.25, "um")
     assert read(tmp_path, resolution=(200, 200), resolutionunit="CENTIMETER") == PixelSize(0.005, "cm")
+    sides = 'PhysicalSizeX="2" PhysicalSizeY="2"'
+    plain = f'<OME><Image><Pixels {sides} PhysicalSizeXUnit="mm" PhysicalSizeYUnit="mm"/></Image></OME>'
+    assert read(tmp_path, description=plain, metadata=None) == PixelSize(2, "mm")
 
 
 def test_what_says_no_size(tmp_path):
@@ -45,6 +48,7 @@ def test_what_says_no_size(tmp_path):
     assert read(tmp_path, resolution=(300, 300), resolutionunit="INCH") is None
     assert read(tmp_path, imagej=True, resolution=(1, 1), metadata={"unit": "pixel"}) is None
     assert read(tmp_path, ome=True, metadata={"axes": "YX"}) is None
+    assert read(tmp_path, description='<OME xmlns="http://a"></OME>', metadata=None) is None
     Image.fromarray(PIXELS).save(tmp_path / "b.png", dpi=(300, 300))
     assert read_pixel_size(Path(tmp_path / "b.png")) is None
     (tmp_path / "c.tif").write_bytes(b"no TIFF")

@@ -53,17 +53,30 @@ def test_what_is_refused(tmp_path):
     save(tmp_path / "ids" / "a.png", IDS)
     save(tmp_path / "classes" / "anode" / "a.png", IDS)
     save(tmp_path / "classes" / "cathode" / "b.png", IDS)
+    save(tmp_path / "binary" / "a.png", np.where(IDS, 255, 0).astype(np.uint8))
+    numbers = np.pad(np.kron(np.arange(1, 37, dtype=np.uint8).reshape(6, 6), np.ones((4, 4), np.uint8)), 2)
+    save(tmp_path / "instances" / "a.png", numbers)
     (tmp_path / "empty").mkdir()
     for folder, arguments, message in (
         ("none", (), "--truth=.*none: is no folder"),
         ("empty", (), "holds neither masks nor a folder of masks for each class"),
         ("classes", (), "the class cathode has other masks than anode: a"),
         ("classes", (("b", "plate"),), "has no folder of the class plate"),
-        ("ids", (("b", "anode"),), r"a\.png: holds the class id 2, and there are 2 classes.*--class_names"),
+        (
+            "classes",
+            (("anode", "cathode"),),
+            "--class_names=anode,cathode: the first is the background.*has a folder of it",
+        ),
+        ("classes", ((), (0, 255)), "--mask_values=0,255: .*has a folder for each class"),
+        ("ids", (("b", "anode"),), r"a\.png: holds the ids 0, 1, 2, but there are 2 classes.*--class_names"),
+        ("ids", (("b", "anode"), (0, 1, 2)), "class_names.*2.*mask_values.*3|mask_values.*3.*class_names.*2"),
+        ("binary", (), "all masks hold only the values 0 and 255.*--mask_values"),
+        ("binary", (("b", "anode"),), "all masks hold only the values 0 and 255.*--mask_values"),
+        ("instances", (), "like numbers of instances"),
         ("ids", (("b", "anode", "c"), (), ("plate",)), "the class plate, which the network finds, is not one of them"),
     ):
         with pytest.raises(UserError, match=message):
-            TrueMasks(tmp_path / folder, *arguments).read("a")
+            TrueMasks(tmp_path / folder, *arguments)
     with pytest.raises(UserError, match="has no mask of the image x and 1 more"):
         TrueMasks(tmp_path / "ids").check_images(["a", "x", "y"])
 

@@ -141,7 +141,8 @@ def test_a_network_with_borders_tells_objects_apart(scans, network, monkeypatch)
     Image.fromarray(ids).save(scans / "masks" / "x0.png")
     ids[5:15, 14:16] = 2
     Image.fromarray(100 * ids).save(scans / "images" / "x0.png")
-    (scans / "images" / "x1.png").unlink()
+    for folder in ("images", "masks"):
+        (scans / folder / "x1.png").unlink()
     network(border_width=1.0)
     out = run(scans, truth=scans / "masks")
     rows = table(out / "objects.csv")

@@ -47,6 +47,10 @@ class Options:
             raise UserError(f"--split_depth={self.split_depth}: give a number above 0, or leave it out")
         if self.split_depth and not self.split:
             raise UserError(f"--split_depth={self.split_depth}: nothing is split; add --split={'|'.join(DEPTHS)}")
+        if self.split == "probability" and self.split_depth >= 1:
+            raise UserError(
+                f"--split_depth={self.split_depth:g}: a probability is at most 1, so nothing would be split; give a number below 1"
+            )
         if self.min_area < 0:
             raise UserError(f"--min_area={self.min_area}: give a number of pixels, 0 or more")
 

@@ -95,7 +95,11 @@ Sizes = tuple[tuple[float, str], tuple[float, str]] | None
 
 def _of_ome(text: str | None) -> Sizes:
     """Returns width and height of a pixel, each with its unit."""
-    pixels = next(element for element in ElementTree.fromstring(text or "").iter() if element.tag.endswith("}Pixels"))
+    # With or without a namespace.
+    elements = (one for one in ElementTree.fromstring(text or "").iter() if re.search(r"(^|\})Pixels$", one.tag))
+    pixels = next(elements, None)
+    if pixels is None:
+        return None
     sides = []
     for axis in "XY":
         unit = known_unit(pixels.get(f"PhysicalSize{axis}Unit", "µm"))

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from etils.epath import Path
 
-from unet_jax.data.datasets import image_files, listing
+from unet_jax.data.datasets import classes, image_files, listing
 from unet_jax.errors import UserError
-from unet_jax.inference.inputs import Input, find_inputs
+from unet_jax.inference.inputs import find_inputs
 from unet_jax.inference.outputs import safe_name
 from unet_jax.inference.record import stamp
 from unet_jax.segmentation import VOID_ID, true_masks
@@ -36,8 +36,8 @@ class TrueMasks:
       images: the mask files by the name of the image; with a folder for each class, those of the first class.
 
     Raises:
-      UserError: the folder has no mask, a class has no folder, a mask is missing, or, where ids are to be read for the
-        names of the classes, a mask cannot be read.
+      UserError: the folder has no mask, a class has no folder, a mask is missing or cannot be read, or its values are not
+        those of the classes: they may be other classes, numbers of instances, or 255 for a class.
     """
 
     def __init__(
@@ -53,6 +53,16 @@ class TrueMasks:
             raise UserError(f"--truth={self._root}: is no folder; give a folder of masks")
         self._by_class = not listing.list_images(self._root, on_other=lambda _: None)
         if self._by_class:
+            if mask_values:
+                raise UserError(
+                    f"--mask_values={','.join(map(str, mask_values))}: --truth={self._root} has a folder for each class, where a "
+                    "pixel above 0 is of the class; leave it out"
+                )
+            if class_names and not measured and (self._root / class_names[0]).is_dir():
+                raise UserError(
+                    f"--class_names={','.join(class_names)}: the first is the background, which is not measured, and "
+                    f"--truth={self._root} has a folder of it; put background before it, or leave --class_names out"
+                )
             self.names = tuple(measured or class_names[1:]) or tuple(
                 sorted(path.name for path in self._root.iterdir() if path.is_dir() and not path.name.startswith("."))
             )
@@ -63,10 +73,8 @@ class TrueMasks:
             self.channels = list(range(len(self.names)))
         else:
             self._files = [{image.name: image for image in find_inputs([self._root]).images}]
-            if not class_names:
-                largest = max(int(self._ids(image).max(initial=0)) for image in self._files[0].values())
-                class_names = ("background", *(f"class_{number}" for number in range(1, max(largest, 1) + 1)))
-            self._num_classes = len(class_names)
+            self._num_classes = self._count_classes(class_names)
+            class_names = class_names or ("background", *(f"class_{number}" for number in range(1, self._num_classes)))
             self.names = tuple(measured or class_names[1:])
             unknown = [name for name in self.names if name not in class_names]
             if unknown:
@@ -81,6 +89,16 @@ class TrueMasks:
                 raise UserError(
                     f"--truth={self._root}: the class {name} has other masks than {self.names[0]}: {missing[0]}"
                 )
+
+    def _count_classes(self, class_names: Sequence[str]) -> int:
+        """Reads all masks, and returns the number of classes."""
+        known, _, _ = classes.check_class_settings(class_names, 0, self._mask_values, ())
+        paths = [image.path for image in self._files[0].values()]
+        stats = [classes.mask_stats(self._read_ids(path), known) for path in paths]
+        try:
+            return classes.count_classes([str(path) for path in paths], stats, known, self._mask_values)
+        except UserError as error:
+            raise UserError(f"--truth: {error}; the flags are --class_names and --mask_values") from error
 
     def _place(self, name: str) -> Path:
         place = next((self._root / one for one in (name, safe_name(name)) if (self._root / one).is_dir()), None)
@@ -97,25 +115,19 @@ class TrueMasks:
             "masks_sha256": json_sha256(others),
         }
 
-    def _ids(self, image: Input) -> np.ndarray:
-        """Returns class ids; void is background: it belongs to no object."""
-        ids = image_files.read_mask(image.path, self._mask_values).ids
-        return np.where(ids == VOID_ID, 0, ids)
+    def _read_ids(self, path: Path) -> np.ndarray:
+        return image_files.read_mask(path, self._mask_values).ids
 
     def read(self, name: str) -> np.ndarray:
         """Returns the masks of an image, bool `[H, W, K]`.
 
         Raises:
-          UserError: a file cannot be read, holds the id of no class, or the masks differ in size.
+          UserError: a file cannot be read, or the masks differ in size.
         """
         if not self._by_class:
-            ids = self._ids(self.images[name])
-            if ids.max(initial=0) >= self._num_classes:
-                raise UserError(
-                    f"{self.images[name].path}: holds the class id {ids.max()}, and there are {self._num_classes} classes; "
-                    "give a name for each with --class_names, or correct the mask"
-                )
-            return true_masks(ids, self._num_classes)[0]
+            ids = self._read_ids(self.images[name].path)
+            # Void belongs to no object.
+            return true_masks(np.where(ids == VOID_ID, 0, ids), self._num_classes)[0]
         masks: list[np.ndarray] = []
         for files in self._files:
             values = image_files.read_labels(files[name].path)

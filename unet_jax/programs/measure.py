@@ -24,6 +24,8 @@ The same command goes on where it was interrupted: it measures the images whose 
 Status: 2 for bad input, with one line that says what; then nothing is written.
 """
 
+import math
+
 from absl import flags
 
 from unet_jax.errors import UserError
@@ -121,6 +123,8 @@ cli.define_files(FLAGS)
 # The flags that say how masks become objects, and those of plates.
 OBJECT_FLAGS = ("connectivity", "fill_holes", "split", "split_depth", "min_area")
 PLATE_FLAGS = ("anode", "cathode", "stack", "min_overhang")
+# The flags that choose a network.
+NETWORK_FLAGS = ("checkpoint", "mode", "level", "weights", "views", "force_views")
 
 
 def main() -> None:
@@ -169,6 +173,14 @@ def _check(models: list[str] | None) -> None:
         )
     if models and not FLAGS.images:
         raise UserError("--images is missing: a network needs images; give a folder of them")
+    if not models and (unused := next((name for name in NETWORK_FLAGS if FLAGS[name].present), "")):
+        raise UserError(f"--{unused} is for a network; add --workdir or --model, or leave it out")
+    if FLAGS.recursive and not FLAGS.images:
+        raise UserError("--recursive takes the images of subfolders, and --truth alone has none; leave it out")
+    if FLAGS.min_overhang is not None and not math.isfinite(FLAGS.min_overhang):
+        raise UserError(
+            f"--min_overhang={FLAGS.min_overhang}: give a number, in the --unit of --pixel_size or in pixels"
+        )
     of_other = OBJECT_FLAGS if FLAGS.plates else PLATE_FLAGS
     if unused := next((name for name in of_other if FLAGS[name].present), ""):
         raise UserError(

@@ -13,6 +13,7 @@ from PIL import Image
 
 from unet_jax.errors import UserError
 from unet_jax.inference import prediction_loop, record
+from unet_jax.inference.folder import predict_folder
 from unet_jax.measurement.objects import Options
 from unet_jax.runs import measure
 from unet_jax.runs.measure import measure as measure_all
@@ -202,3 +203,35 @@ def test_what_is_refused(scans, network):
     with pytest.raises(UserError, match="pixels that are not square"):
         run(scans, "t")
     assert not (scans / "t").exists()
+
+
+def test_a_comparison_goes_with_the_results_that_it_is_of(scans, network):
+    out = run(scans, truth=scans / "masks")
+    before = (out / "agreement.csv").read_bytes()
+    run(scans)
+    assert (out / "agreement.csv").read_bytes() == before
+    run(scans, overwrite=True, options=Options(min_area=10))
+    assert not (out / "agreement.csv").exists()
+    assert not (out / "matches.csv").exists()
+
+
+@pytest.mark.usefixtures("network")
+def test_files_of_another_origin_stay(scans):
+    for place, name in (("a", "objects.csv"), ("b", "images.csv"), ("c", "agreement.csv")):
+        (scans / place).mkdir()
+        (scans / place / name).write_text("mine")
+        with pytest.raises(UserError, match=rf"{name} exists, and no prediction\.json says how it was made"):
+            run(scans, place)
+        assert contents(scans / place) == {name: b"mine"}
+    run(scans, "a", overwrite=True)
+    assert table(scans / "a" / "objects.csv")
+
+
+@pytest.mark.usefixtures("network")
+def test_masks_and_objects_have_different_folders(scans):
+    predict_folder(predictor(), scans / "images", scans / "out")
+    before = contents(scans / "out")
+    for overwrite in (False, True):
+        with pytest.raises(UserError, match=r"out holds masks, .*write objects to another folder"):
+            run(scans, overwrite=overwrite)
+    assert contents(scans / "out") == before

@@ -76,3 +76,20 @@ def test_what_is_refused(scans):
     with pytest.raises(UserError, match=r"--min_overhang=3: no class of class_1 is that of the cathodes"):
         measure_plates.PlateOptions(anode="class_1", min_overhang=3).roles(("class_1",))
     assert not (scans / "out").exists()
+
+
+def test_files_of_another_origin_stay(scans):
+    for place, name in (("a", "plates.csv"), ("b", "plate_scores.csv")):
+        (scans / place).mkdir()
+        (scans / place / name).write_text("mine")
+        with pytest.raises(UserError, match=rf"{name} exists, and no prediction\.json says how it was made"):
+            measure(scans, place)
+        assert (scans / place / name).read_text() == "mine"
+
+
+def test_scores_go_with_the_results_that_they_are_of(scans):
+    out = measure(scans, truth=scans / "masks")
+    assert (out / "plate_scores.csv").exists()
+    (out / "plates" / "x.csv").unlink()
+    measure(scans)
+    assert not (out / "plate_scores.csv").exists()

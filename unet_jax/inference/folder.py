@@ -178,6 +178,8 @@ class FolderJob(Generic[Folder]):
             out.mkdir(parents=True, exist_ok=True)
             if self._overwrite:
                 self._there.remove(self.stamps)
+            for name in self.folder.comparisons:
+                (out / name).unlink(missing_ok=True)
             record.write(out, self._record)
             targets: dict[str, list[str]] = {}
             for place, names in (files for image in self.left for files in self.folder.files(image.name)):

@@ -27,6 +27,8 @@ from unet_jax.version import __version__
 
 NAME = "prediction.json"
 REMEDY = "write to another folder, or pass --overwrite to replace what is there"
+# The key of the settings that says what the results are, and its value where it is not there.
+RESULTS, PREDICTED = "results", "masks"
 # Keys of the settings that a message names in words.
 WORDS = {"weights_sha256": "weights", "version": "unet_jax"}
 
@@ -126,7 +128,7 @@ def compare(
       True if results that exist are those of this record, so that the prediction goes on.
 
     Raises:
-      UserError: results exist that are not those of this record, and `overwrite` is False; or results of images that are
+      UserError: the record is of other things, such as masks and objects; or results exist that are not those of this record, and `overwrite` is False; or results of images that are
         not asked for are from other settings; or the images are not `exact`.
     """
     there = read(out)
@@ -138,6 +140,9 @@ def compare(
             if existing:
                 raise UserError(f"{min(existing)} exists, and no {NAME} says how it was made; {REMEDY}")
             return False
+    old, new = (each.settings.get(RESULTS, PREDICTED) for each in (there, record))
+    if old != new:
+        raise UserError(f"--out={out} holds {old}, and {NAME} says how they were made; write {new} to another folder")
     kept = [
         name
         for name in {**there.images, **record.images}

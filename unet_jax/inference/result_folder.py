@@ -11,6 +11,7 @@ import numpy as np
 from etils.epath import Path
 
 from unet_jax.errors import UserError
+from unet_jax.inference import record
 from unet_jax.storage.paths import remove, to_path
 from unet_jax.storage.write_errors import report_write_errors
 
@@ -60,6 +61,7 @@ class ResultFolder(abc.ABC):
       kinds: the names of its subfolders, whatever is written now.
       folders: the paths of those that are written.
       summaries: the names of the files that all images share.
+      comparisons: the names of files that compare these results with others; they go when a result changes.
       needs: what is given of each image.
     """
 
@@ -67,6 +69,7 @@ class ResultFolder(abc.ABC):
     kinds: Sequence[str]
     folders: list[Path]
     summaries: Sequence[str] = ()
+    comparisons: Sequence[str] = ()
 
     @property
     @abc.abstractmethod
@@ -108,6 +111,17 @@ class ResultFolder(abc.ABC):
     @abc.abstractmethod
     def finish(self) -> None:
         """Writes what all images share, from the results that are there."""
+
+    def check_tables(self, overwrite: bool) -> None:
+        """Checks that no file of another origin would be replaced by what all images share.
+
+        Raises:
+          UserError: one would, and `overwrite` is False.
+        """
+        files = [self.out / name for name in (*self.summaries, *self.comparisons)]
+        strange = next((path for path in files if path.exists()), None)
+        if strange is not None and not overwrite and record.read(self.out) is None:
+            raise UserError(f"{strange} exists, and no {record.NAME} says how it was made; {record.REMEDY}")
 
     def listing(self) -> "Listing":
         """Returns the results that lie in the folders now."""

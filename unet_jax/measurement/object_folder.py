@@ -40,6 +40,8 @@ from unet_jax.storage.write_errors import report_write_errors
 # The folders of the results.
 OBJECTS, LABELS, OUTLINES = "objects", "labels", "outlines"
 OBJECT_TABLE, IMAGE_TABLE = "objects.csv", "images.csv"
+# The tables of a comparison with true objects.
+AGREEMENT, MATCHES = "agreement.csv", "matches.csv"
 # The largest number of an object in a label image of 16 bits.
 MOST_IN_16_BITS = 65535
 
@@ -86,6 +88,7 @@ class ObjectFolder(ResultFolder):
 
     kinds = (OBJECTS, LABELS, OUTLINES)
     summaries = (OBJECT_TABLE, IMAGE_TABLE)
+    comparisons = (AGREEMENT, MATCHES)
 
     def __init__(
         self,
@@ -130,11 +133,12 @@ class ObjectFolder(ResultFolder):
     possible_files = files
 
     def check(self, overwrite: bool) -> None:
-        """Checks that label images that lie there are of the same classes.
+        """Checks that label images that lie there are of the same classes, and that no other table would be replaced.
 
         Raises:
-          UserError: they are of other classes.
+          UserError: one of both is not so.
         """
+        self.check_tables(overwrite)
         parent = self.out / LABELS
         there = {path.name for path in parent.iterdir() if path.is_dir()} if parent.is_dir() else set()
         if there and there != {folder.name for folder in self._label_folders}:

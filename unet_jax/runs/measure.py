@@ -21,7 +21,7 @@ from unet_jax.inference.prediction_loop import naming
 from unet_jax.inference.predictor import Predictor
 from unet_jax.inference.segmenter import Segmenter
 from unet_jax.measurement import agreement
-from unet_jax.measurement.object_folder import Classes, ObjectFolder
+from unet_jax.measurement.object_folder import AGREEMENT, MATCHES, Classes, ObjectFolder
 from unet_jax.measurement.objects import DEFAULT, Options
 from unet_jax.measurement.pixel_size import PixelSize
 from unet_jax.measurement.tables import Row, to_csv
@@ -35,8 +35,8 @@ from unet_jax.storage.paths import expand, write_whole
 from unet_jax.storage.write_errors import report_write_errors
 from unet_jax.version import __version__
 
-# The folder of the true objects, and the tables of a comparison.
-TRUTH, AGREEMENT, MATCHES = "truth", "agreement.csv", "matches.csv"
+# The folder of the true objects.
+TRUTH = "truth"
 
 
 def measure(
@@ -306,7 +306,7 @@ def compare(predicted: ObjectFolder, true: ObjectFolder) -> list[Row]:
 
 def _settings(options: Options, pixel: PixelSize | None) -> dict[str, Any]:
     """Returns what decides the measurements, as JSON-able values."""
-    return dataclasses.asdict(options) | settings_of_pixel(pixel)
+    return {record.RESULTS: "objects"} | dataclasses.asdict(options) | settings_of_pixel(pixel)
 
 
 def settings_of_pixel(pixel: PixelSize | None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from unet_jax.inference import record
 from unet_jax.inference.folder import FolderJob, predict_job
 from unet_jax.inference.inputs import Input, find_inputs
 from unet_jax.measurement.pixel_size import PixelSize
-from unet_jax.measurement.plates.folder import PlateFolder
+from unet_jax.measurement.plates.folder import SCORES, PlateFolder
 from unet_jax.measurement.plates.roles import Roles, find_roles
 from unet_jax.measurement.plates.scores import score_image, summarize
 from unet_jax.measurement.plates.text import format_scores
@@ -28,9 +28,6 @@ from unet_jax.runtime.memory import prediction_budget, to_bytes
 from unet_jax.storage.paths import expand, write_whole
 from unet_jax.storage.write_errors import report_write_errors
 from unet_jax.version import __version__
-
-# The scores of the network's plates against the true ones.
-SCORES = "plate_scores.csv"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,4 +206,4 @@ def measure_truth(
 
 def _settings(options: PlateOptions, roles: Roles) -> dict[str, Any]:
     """Returns what decides the measurements, as JSON-able values. A verdict is made anew by each call."""
-    return {"plates": dataclasses.asdict(roles)} | settings_of_pixel(options.pixel)
+    return {record.RESULTS: "plates", "plates": dataclasses.asdict(roles)} | settings_of_pixel(options.pixel)

@@ -28,6 +28,8 @@ from unet_jax.storage.write_errors import report_write_errors
 
 PLATES, LABELS = "plates", "labels"
 PLATE_TABLE, CELL_TABLE = "plates.csv", "cells.csv"
+# The scores of the network's plates against the true ones.
+SCORES = "plate_scores.csv"
 # What the search takes at its largest for each pixel of the image, beside 5 for each class.
 PIXEL_BYTES = 60
 
@@ -55,6 +57,7 @@ class PlateFolder(ResultFolder):
 
     kinds = (PLATES, LABELS)
     summaries = (PLATE_TABLE, CELL_TABLE)
+    comparisons = (SCORES,)
 
     def __init__(
         self,
@@ -92,7 +95,12 @@ class PlateFolder(ResultFolder):
     possible_files = files
 
     def check(self, overwrite: bool) -> None:
-        """Checks nothing: the record of the results has the classes."""
+        """Checks that no other table would be replaced. The record of the results has the classes.
+
+        Raises:
+          UserError: one would.
+        """
+        self.check_tables(overwrite)
 
     def check_size(self, name: str, size: Sequence[int]) -> None:
         """Checks that the plates of an image of this height and width can be found within the memory.

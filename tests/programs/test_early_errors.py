@@ -47,6 +47,12 @@ def test_a_wrong_value_is_found_at_once(program, flags, change, tmp_path):
         (["eval", "--workdir=no/run"], ["--workdir=no/run ", "config.json"]),
         (["eval", "--workdir=no/run", "--images=x", "--out=y"], ["--workdir=no/run ", "config.json"]),
         (["eval", "--workdir=X", "--split=vla"], ["--split=vla: ", "train, val, test"]),
+        (["eval", "--workdir=X", "--tolerance=5"], ["--tolerance is for scores of lengths", "--metrics=boundary"]),
+        (["eval", "--workdir=X", "--metrics=boundary", "--unit=mm"], ["--unit=mm: give the size of a pixel in it"]),
+        (
+            ["eval", "--workdir=X", "--metrics=boundary", "--unit=mm", "--pixel_size=1"],
+            ["--unit=mm: --tolerance is in this unit, too"],
+        ),
         (["eval", "--workdir=X", "--save=ids"], ["--save is for the prediction of files", "--images"]),
         (["eval", "--workdir=X", "--images=x", "--out=y", "--shard=0.5"], ["--shard=0.5: ", "3/8"]),
         (["predict", "--model=electrodes", "x.png", "--out=y", "--shard=8"], ["--shard=8: ", "$SLURM_ARRAY_TASK_ID/8"]),

@@ -56,13 +56,13 @@ def test_the_metrics_of_a_score(run):
     _, options = run(eval_, "--workdir=a", *flags)
     assert options["metrics"] == MetricChoice(("pixels", "boundary"), 0.1, (0.05, 0.05), "mm")
     assert options["calibrated"]
-    _, options = run(eval_, "--workdir=a", "--pixel_size=0.1,0.2", "--unit=um")
+    _, options = run(eval_, "--workdir=a", "--metrics=boundary", "--tolerance=1", "--pixel_size=0.1,0.2", "--unit=um")
     assert options["metrics"].pixel_size == (0.1, 0.2)
     with pytest.raises(UserError, match=r"^--metrics=iou: .*pixels, instances"):
         run(eval_, "--workdir=a", "--metrics=pixels,iou")
     for size in ("1,2,3", "wide"):
         with pytest.raises(UserError, match=f"^--pixel_size={size}: "):
-            run(eval_, "--workdir=a", f"--pixel_size={size}", "--unit=mm")
+            run(eval_, "--workdir=a", "--metrics=boundary", "--tolerance=1", f"--pixel_size={size}", "--unit=mm")
     with pytest.raises(UserError, match="--tolerance is for scoring"):
         run(eval_, "--workdir=a", "--images=x", "--out=o", "--tolerance=1")
 

@@ -47,7 +47,10 @@ flags.DEFINE_list(
     FLAGS,
 )
 flags.DEFINE_float(
-    "tolerance", 2.0, "Distance at which NSD counts a contour as right, in pixels or in --unit.", flag_values=FLAGS
+    "tolerance",
+    2.0,
+    "Distance at which NSD counts a contour as right, in pixels, or in --unit, where it must be given.",
+    flag_values=FLAGS,
 )
 flags.DEFINE_list(
     "pixel_size",
@@ -95,6 +98,7 @@ def main() -> None:
     of_scores = [name for name in SCORE_FLAGS if images is not None and FLAGS[name].present]
     if of_scores:
         raise UserError(f"--images predicts a folder; --{of_scores[0]} is for scoring: leave one of the two out")
+    _check_lengths()
     metrics = MetricChoice(tuple(FLAGS.metrics), FLAGS.tolerance, _pixel_size(FLAGS.pixel_size), FLAGS.unit)
     results, chosen = cli.result_options(FLAGS), cli.network_options(FLAGS) | cli.view_options(FLAGS)
     # After the flags: --help needs no jax.
@@ -110,6 +114,18 @@ def main() -> None:
         data = {"split": FLAGS.split or "", "root": FLAGS.root or "", "fresh_data": FLAGS.fresh_data}
         several = {"uncertainty": FLAGS.uncertainty, "out": out, "overwrite": FLAGS.overwrite, "metrics": metrics}
         score.score_run(FLAGS.workdir, **data, **several, **chosen)
+
+
+def _check_lengths() -> None:
+    """Raises UserError if flags of lengths have no effect, or would give pixels the name of a unit."""
+    scored = {"tolerance": {"boundary"}, "pixel_size": {"boundary", "plates"}, "unit": {"boundary", "plates"}}
+    for name, groups in scored.items():
+        if FLAGS[name].present and not groups & set(FLAGS.metrics):
+            raise UserError(f"--{name} is for scores of lengths; add --metrics=boundary, or leave it out")
+    if FLAGS["unit"].present and not FLAGS["pixel_size"].present:
+        raise UserError(f"--unit={FLAGS.unit}: give the size of a pixel in it, too, such as --pixel_size=0.05")
+    if FLAGS["unit"].present and "boundary" in FLAGS.metrics and not FLAGS["tolerance"].present:
+        raise UserError(f"--unit={FLAGS.unit}: --tolerance is in this unit, too; give it, such as --tolerance=0.1")
 
 
 def _pixel_size(values: Sequence[str]) -> tuple[float, float]:

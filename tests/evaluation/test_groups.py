@@ -66,6 +66,25 @@ def test_objects_are_scored_by_class():
     assert "pq_pooled/background" not in summary
 
 
+def test_no_instance_is_background():
+    ids, numbers = np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint16)
+    ids[1:3, 1:3], numbers[1:3, 1:3] = 1, 1
+    # Drawn larger than its mask, and without one.
+    ids[5, 5], numbers[4:8, 4:8], numbers[0, 7] = 1, 2, 3
+    masks = ids[..., None] == np.arange(2)
+    group = InstanceGroup(("background", "cell"))
+    counts = {
+        name: value[None] for name, value in group.count({"mask": ids, "instances": numbers}, masks, None).items()
+    }
+    summary = group.summarize(counts)
+    assert {name: value for name, value in summary.items() if name.startswith(("num_", "recall_pooled"))} == {
+        "num_true/cell": 2,
+        "num_predicted/cell": 2,
+        "recall_pooled/cell": 0.5,
+        "recall_pooled/mean": 0.5,
+    }
+
+
 def test_an_instance_has_the_class_of_most_of_its_pixels():
     labels = np.array([[5, 5, 5, 0, 2, 2, 9]])
     truth = np.zeros((1, 7, 2), bool)

@@ -136,6 +136,12 @@ def test_objects_that_are_larger_than_the_truth_have_a_bias(scans):
     assert rows["area"]["num_matched"] == "2"
 
 
+@pytest.mark.usefixtures("network")
+def test_a_note_says_that_true_objects_are_not_split(scans, capsys):
+    run(scans, truth=scans / "masks", options=Options(split="probability"))
+    assert "note: true masks have no probabilities, so true objects are not split" in capsys.readouterr().out
+
+
 def test_a_network_with_borders_tells_objects_apart(scans, network, monkeypatch):
     ids = np.zeros((30, 30), np.uint8)
     ids[5:15, 5:25] = 1

@@ -1,8 +1,8 @@
 """Scores of objects of an evaluation: instances of the data set against connected pieces of the predicted masks.
 
 A predicted object is a piece of the mask of its class whose pixels are connected by sides or corners. A true object is an
-instance of the Example, and it has the class that most of its pixels have in the true masks. A class is scored if an instance
-of the split has it.
+instance of the Example, and it has the class, but the background, that most of its pixels have in the true masks; without a pixel of
+a class it is left out. A class is scored if an instance of the split has it.
 
 In masks with borders (`data.targets` "borders") a predicted object is a piece of the interior, grown into the border, and a true
 object has the class of the interior.
@@ -82,6 +82,9 @@ class InstanceGroup:
     ) -> dict[str, np.ndarray]:
         """Counts the objects of one image; see `Group.count`."""
         truth, valid = true_masks(example["mask"], masks.shape[-1])
+        if len(self.class_names) > 1:
+            # An instance that is drawn larger than its mask is an object all the same.
+            truth[..., 0] = False
         if self.border_width:
             truth[..., OBJECT_ID] |= truth[..., BORDER_ID]
             truth[..., BORDER_ID] = False

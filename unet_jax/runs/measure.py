@@ -92,6 +92,7 @@ def measure(
         return
     if options.split == "probability":
         # The truth has none.
+        print("note: true masks have no probabilities, so true objects are not split; --split=distance splits both")
         options = dataclasses.replace(options, split="", split_depth=0.0)
     true = measure_truth(
         masks,

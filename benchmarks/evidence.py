@@ -8,6 +8,7 @@
     python benchmarks/evidence.py --claims
     python benchmarks/evidence.py --members
     python benchmarks/evidence.py --scores
+    python benchmarks/evidence.py --plates
 
 A row is a run: a config, a data set, a seed and minutes. First step_seconds.py measures the seconds a step of all networks of
 a data set, in turn. The number of steps that fills the minutes is then fixed and written to the file of results. So
@@ -19,7 +20,8 @@ file the docs do not change, and the tables are printed. --pictures copies the b
 run on the synthetic X-rays into docs/images/, and prints where those of the other data sets are. --claims analyses the runs
 that are done and writes docs/explanation/claims.md (claims.py). --members measures what heads, views and several networks gain
 (members.py), and whether the levels of U-Net++ could be chosen tile by tile (adaptive.py). --scores gives the calibration of the
-same runs before and after a temperature, and the scores of objects and contours (field_scores.py).
+same runs before and after a temperature, and the scores of objects and contours (field_scores.py). --plates scores the plates of
+electrode stacks, and shows the worst images (plates.py).
 """
 
 import itertools
@@ -41,7 +43,7 @@ from absl import flags
 # Python puts the folder of a script on the path, not the project's.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import adaptive, claims, field_scores, members, rows, tables
+from benchmarks import adaptive, claims, field_scores, members, plates, rows, tables
 from benchmarks.programs import Programs
 from unet_jax.errors import UserError
 from unet_jax.runtime import cli
@@ -67,24 +69,13 @@ flags.DEFINE_float(
 )
 flags.DEFINE_bool("list", False, "Print the rows with their state and command; run nothing.", flag_values=FLAGS)
 flags.DEFINE_bool("table", False, "Write the tables from the CSV; run nothing.", flag_values=FLAGS)
-flags.DEFINE_bool(
-    "claims",
-    False,
-    "Run the commands of docs/explanation/claims.md on runs that are done; train nothing.",
-    flag_values=FLAGS,
-)
-flags.DEFINE_bool(
-    "members",
-    False,
-    "Measure what heads, views and several networks gain, on runs that are done; train nothing.",
-    flag_values=FLAGS,
-)
-flags.DEFINE_bool(
-    "scores",
-    False,
-    "Score calibration, objects and contours, on runs that are done; train nothing.",
-    flag_values=FLAGS,
-)
+for _name, _what in (
+    ("claims", "Run the commands of docs/explanation/claims.md"),
+    ("members", "Measure what heads, views and several networks gain"),
+    ("scores", "Score calibration, objects and contours"),
+    ("plates", "Score the plates of electrode stacks"),
+):
+    flags.DEFINE_bool(_name, False, f"{_what}, on runs that are done; train nothing.", flag_values=FLAGS)
 flags.DEFINE_bool(
     "pictures", False, "Copy the pictures of runs that are done, or print their paths; run nothing.", flag_values=FLAGS
 )
@@ -272,22 +263,32 @@ def _picture(name: str) -> Path:
 
 
 def write_members(results: tables.Results, workdir: Path) -> list[str]:
-    """Measures what heads, views and several networks gain; see `write_measured`.
-
-    The picture goes to the folder of the runs if the results are another file.
-    """
-    picture = (PICTURES if results.path.resolve() == RESULTS else workdir) / "adaptive.png"
+    """Measures what heads, views and several networks gain; see `write_measured`."""
+    picture = pictures_folder(results, workdir) / "adaptive.png"
     return write_measured(
         results, workdir, lambda done: itertools.chain(members.run_all(done), adaptive.run_all(done, picture))
     )
+
+
+def write_plates(results: tables.Results, workdir: Path) -> list[str]:
+    """Scores the plates of electrode stacks; see `write_measured`."""
+    of_data = {data: plates.rows_of(data) for data in plates.RUNS}
+    folder = pictures_folder(results, workdir)
+    return write_measured(results, workdir, lambda done: plates.run_all(done, folder), of_data)
+
+
+def pictures_folder(results: tables.Results, workdir: Path) -> Path:
+    """Returns the folder of the pictures: that of the docs, or that of the runs for another file of results."""
+    return PICTURES if results.path.resolve() == RESULTS else workdir
 
 
 def write_measured(
     results: tables.Results,
     workdir: Path,
     run_all: Callable[[dict[str, list[Path]]], Iterable[tuple[str, str]]],
+    of_data: dict[str, list[rows.Row]] | None = None,
 ) -> list[str]:
-    """Measures the runs of `members` that are done, and writes the tables into the results page.
+    """Measures runs that are done, and writes the tables into the results page.
 
     Those of another --results file are printed.
 
@@ -295,11 +296,13 @@ def write_measured(
       results: says which runs are done.
       workdir: the folder of the runs.
       run_all: yields the place of each table in the page, and the table, from the folders of the runs by data set.
+      of_data: the rows of the runs by data set; None for those of `members`.
 
     Returns:
       The data sets whose runs are not done; they are left out.
     """
-    there = {data: members.folders_of(data, results, workdir) for data in members.DATA}
+    of_data = of_data or {data: members.rows_of(data) for data in members.DATA}
+    there = {data: members.folders_of(chosen, results, workdir) for data, chosen in of_data.items()}
     done = {data: folders for data, folders in there.items() if folders}
     if done:
         # A table is written as soon as it is measured.
@@ -307,7 +310,7 @@ def write_measured(
             print(f"\n{table}", flush=True)
             if results.path.resolve() == RESULTS:
                 tables.rewrite(RESULTS_PAGE, mark, table)
-    return [data for data in members.DATA if data not in done]
+    return [data for data in of_data if data not in done]
 
 
 def run_all(
@@ -340,10 +343,11 @@ def main() -> None:
             print(f"\nnot done: {', '.join(not_done)}", file=sys.stderr)
             sys.exit(1)
         return
-    if FLAGS.members or FLAGS.scores:
+    if FLAGS.members or FLAGS.scores or FLAGS.plates:
         not_done = [
             *(write_members(results, workdir) if FLAGS.members else ()),
             *(write_measured(results, workdir, field_scores.run_all) if FLAGS.scores else ()),
+            *(write_plates(results, workdir) if FLAGS.plates else ()),
         ]
         if not_done := list(dict.fromkeys(not_done)):
             print(f"\nthe runs of {', '.join(not_done)} are not done in {workdir}", file=sys.stderr)

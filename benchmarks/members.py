@@ -78,9 +78,9 @@ def rows_of(data: str) -> list[rows.Row]:
     return [row for row in rows.ROWS if (row.data, row.variant, row.minutes) == (data, VARIANT, MINUTES)]
 
 
-def folders_of(data: str, results: tables.Results, workdir: Path) -> list[Path]:
-    """Returns the folders of the runs of a data set, one for each seed; [] if not all are done and there."""
-    names = [row.name for row in rows_of(data)]
+def folders_of(chosen: Sequence[rows.Row], results: tables.Results, workdir: Path) -> list[Path]:
+    """Returns the folders of the runs of rows; [] if not all are done and there."""
+    names = [row.name for row in chosen]
     there = all(results.done(name) and (workdir / name).is_dir() for name in names)
     return [workdir / name for name in names] if there else []
 

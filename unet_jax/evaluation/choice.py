@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from unet_jax.errors import UserError
@@ -22,6 +23,7 @@ class MetricChoice:
       tolerance: of NSD, in `unit`.
       pixel_size: height and width of a pixel in `unit`.
       unit: of lengths; "px" for pixels.
+      plate_classes: the classes of the plates; see `measurement.plates.roles.find_roles`, whose arguments they are.
 
     Raises:
       UserError: a name is unknown, a number is outside its range, or the size of a pixel comes without its unit.
@@ -31,6 +33,7 @@ class MetricChoice:
     tolerance: float = 2.0
     pixel_size: tuple[float, float] = (1.0, 1.0)
     unit: str = "px"
+    plate_classes: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in self.names:
@@ -42,6 +45,9 @@ class MetricChoice:
             raise UserError(f"--pixel_size={self.pixel_size}: give numbers above 0")
         if self.pixel_size != (1, 1) and self.unit == "px":
             raise UserError(f"--pixel_size={self.pixel_size}: its unit is missing; add --unit=mm, um or another")
+        for flag, name in self.plate_classes.items():
+            if name and "plates" not in self.names:
+                raise UserError(f"--{flag}={name} is for the scores of plates; add --metrics=plates, or leave it out")
 
     def about(self) -> dict[str, Any]:
         """Returns the choice in the types of JSON."""

@@ -20,6 +20,7 @@ FLAGS = flags.FlagValues()
 flags.DEFINE_string("workdir", None, "Folder of the run, as given to `unet-jax train`.", FLAGS, required=True)
 cli.define_network(FLAGS)
 cli.define_view_choice(FLAGS)
+cli.define_plate_classes(FLAGS, "Where the data have plates")
 flags.DEFINE_string("root", None, "Where the run's data lie now, if not where they were.", FLAGS)
 cli.define_job(FLAGS)
 
@@ -33,7 +34,7 @@ def main() -> None:
     check_is_run(FLAGS.workdir)
     from unet_jax.runs.calibration.fit import calibrate
 
-    calibrate(FLAGS.workdir, root=FLAGS.root or "", **chosen)
+    calibrate(FLAGS.workdir, root=FLAGS.root or "", plate_classes=cli.plate_classes(FLAGS), **chosen)
 
 
 def run() -> None:

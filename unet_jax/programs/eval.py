@@ -60,6 +60,7 @@ flags.DEFINE_list(
     FLAGS,
 )
 flags.DEFINE_string("unit", "px", "Unit of --pixel_size, such as mm.", FLAGS)
+cli.define_plate_classes(FLAGS, "With --metrics=plates")
 flags.DEFINE_string(
     "images",
     None,
@@ -74,7 +75,7 @@ cli.define_job(FLAGS)
 
 
 # The flags of the scoring of a split.
-SCORE_FLAGS = ("split", "root", "fresh_data", "metrics", "tolerance", "pixel_size", "unit")
+SCORE_FLAGS = ("split", "root", "fresh_data", "metrics", "tolerance", "pixel_size", "unit", *cli.PLATE_CLASS_FLAGS)
 
 
 def main() -> None:
@@ -99,7 +100,8 @@ def main() -> None:
     if of_scores:
         raise UserError(f"--images predicts a folder; --{of_scores[0]} is for scoring: leave one of the two out")
     _check_lengths()
-    metrics = MetricChoice(tuple(FLAGS.metrics), FLAGS.tolerance, _pixel_size(FLAGS.pixel_size), FLAGS.unit)
+    size, of_plates = _pixel_size(FLAGS.pixel_size), cli.plate_classes(FLAGS)
+    metrics = MetricChoice(tuple(FLAGS.metrics), FLAGS.tolerance, size, FLAGS.unit, of_plates)
     results, chosen = cli.result_options(FLAGS), cli.network_options(FLAGS) | cli.view_options(FLAGS)
     # After the flags: --help needs no jax.
     from unet_jax.runs.run_folder import check_is_run

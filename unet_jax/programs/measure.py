@@ -90,26 +90,7 @@ flags.DEFINE_list(
 flags.DEFINE_bool(
     "plates", False, "Measure the plates of an electrode stack, and their overhang, instead of objects.", FLAGS
 )
-flags.DEFINE_string(
-    "anode",
-    "",
-    "With --plates: the class of the negative plates, whose overhang is measured. Default: the one with anode, negative or plate in "
-    "its name.",
-    FLAGS,
-)
-flags.DEFINE_string(
-    "cathode",
-    "",
-    "With --plates: the class of the positive plates. Default: the one with cathode or positive in its name, if there is one.",
-    FLAGS,
-)
-flags.DEFINE_string(
-    "stack",
-    "",
-    "With --plates: the class from which the plates come out. Default: the one with stack in its name; without one, plates come from "
-    "the border of the image.",
-    FLAGS,
-)
+cli.define_plate_classes(FLAGS, "With --plates")
 flags.DEFINE_float(
     "min_overhang",
     None,
@@ -122,7 +103,7 @@ cli.define_files(FLAGS)
 
 # The flags that say how masks become objects, and those of plates.
 OBJECT_FLAGS = ("connectivity", "fill_holes", "split", "split_depth", "min_area")
-PLATE_FLAGS = ("anode", "cathode", "stack", "min_overhang")
+PLATE_FLAGS = (*cli.PLATE_CLASS_FLAGS, "min_overhang")
 # The flags that choose a network.
 NETWORK_FLAGS = ("checkpoint", "mode", "level", "weights", "views", "force_views")
 
@@ -151,9 +132,8 @@ def main() -> None:
     if FLAGS.plates:
         from unet_jax.runs.measure_plates import PlateOptions, measure_plates
 
-        measure_plates(
-            *paths, options=PlateOptions(FLAGS.anode, FLAGS.cathode, FLAGS.stack, pixel, FLAGS.min_overhang), **common
-        )
+        plate_options = PlateOptions(**cli.plate_classes(FLAGS), pixel=pixel, min_overhang=FLAGS.min_overhang)
+        measure_plates(*paths, options=plate_options, **common)
         return
     from unet_jax.runs import measure
 

@@ -17,7 +17,6 @@ from unet_jax.errors import UserError
 from unet_jax.evaluation import failures, report
 from unet_jax.evaluation.choice import MetricChoice
 from unet_jax.evaluation.evaluate import evaluate
-from unet_jax.evaluation.group import Group
 from unet_jax.evaluation.groups import complete, create_groups
 from unet_jax.experiment.build import create_dataset
 from unet_jax.inference import uncertainty_files
@@ -88,6 +87,7 @@ def score_run(
     # Also waits until every process has closed the run's checkpoints.
     choices = {"split": split, "root": root, "uncertainty": uncertainty, **chosen}
     choices |= {"metrics": list(metrics.names), "tolerance": metrics.tolerance, "pixel_size": list(metrics.pixel_size)}
+    choices |= metrics.plate_classes
     processes.check_same({f"--{name}": value for name, value in choices.items()})
     opened = open_models(folders, as_started=True, devices=devices, **chosen)
     for folder, run in zip(folders, opened.runs, strict=True):
@@ -218,9 +218,12 @@ def write_scores(
     """
     source, run = dataset.source(split), opened.runs[0]
     metrics = complete(metrics, source)
+    about: dict[str, Any] = {"split": split, **metrics.about()}
     groups = create_groups(metrics, opened.segmenter, run.border_width)
     if "plates" in metrics.names:
-        groups.append(_plate_group(opened, source))
+        of_plates = _plate_group(opened, source, metrics.plate_classes)
+        about["plate_classes"] = dataclasses.asdict(of_plates.roles)
+        groups.append(of_plates)
     choice = Choice((IDS, MASKS, UNCERTAINTY) if uncertainty else (IDS, MASKS), mask_format="png")
     masks = MaskFolder(opened.segmenter, out / name, choice=choice, palette=run.facts["palette"])
     # Of the image that is scored next.
@@ -240,7 +243,6 @@ def write_scores(
         groups=groups,
         progress=progress,
     )
-    about: dict[str, Any] = {"split": split, **metrics.about()}
     if len(opened.runs) == 1:
         about |= _about(run)
     else:
@@ -277,10 +279,10 @@ def write_scores(
     return summary, about
 
 
-def _plate_group(opened: Opened, source: ExampleSource) -> Group:
+def _plate_group(opened: Opened, source: ExampleSource, classes: Mapping[str, str]) -> PlateGroup:
     """Returns the group that scores plates; raises UserError if the examples or the classes have none."""
     names = opened.segmenter.class_names
-    roles = find_roles(names)
+    roles = find_roles(names, **classes)
     return PlateGroup(roles, names, most_plates(source, roles, names), read_factor(opened, roles))
 
 

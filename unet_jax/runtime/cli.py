@@ -40,6 +40,9 @@ PATH_FLAGS = ("workdir", "model", "images", "truth", "root", "out")
 # The flags of `define_results`.
 RESULT_FLAGS = ("recursive", "save", "mask_format", "probability_format", "overwrite", "shard")
 
+# The flags of `define_plate_classes`.
+PLATE_CLASS_FLAGS = ("anode", "cathode", "stack")
+
 # The flags of every program.
 COMMON = flags.FlagValues()
 flags.DEFINE_bool("traceback", False, "Show where an error came from.", COMMON)
@@ -165,6 +168,40 @@ def view_options(values: flags.FlagValues) -> dict[str, Any]:
     if "calibrated" in values and values.calibrated:
         options["calibrated"] = True
     return options
+
+
+def define_plate_classes(values: flags.FlagValues, when: str) -> None:
+    """Defines the flags that name the classes of an electrode stack.
+
+    Args:
+      values: where they are defined.
+      when: says in their help when they count, such as "With --plates".
+    """
+    flags.DEFINE_string(
+        "anode",
+        "",
+        f"{when}: the class of the negative plates, whose overhang is measured. Default: the one with anode, negative or plate in "
+        "its name.",
+        values,
+    )
+    flags.DEFINE_string(
+        "cathode",
+        "",
+        f"{when}: the class of the positive plates. Default: the one with cathode or positive in its name, if there is one.",
+        values,
+    )
+    flags.DEFINE_string(
+        "stack",
+        "",
+        f"{when}: the class from which the plates come out. Default: the one with stack in its name; without one, plates come from "
+        "the border of the image.",
+        values,
+    )
+
+
+def plate_classes(values: flags.FlagValues) -> dict[str, str]:
+    """Returns the arguments of `measurement.plates.roles.find_roles` from the flags of `define_plate_classes`."""
+    return {name: str(values[name].value) for name in PLATE_CLASS_FLAGS}
 
 
 def define_files(values: flags.FlagValues) -> None:

@@ -5,6 +5,7 @@ probabilities, so the file is then refused.
 """
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from etils.epath import Path
@@ -22,12 +23,15 @@ from unet_jax.storage import json_file
 from unet_jax.storage.write_errors import report_write_errors
 
 
-def calibrate(workdir: str | os.PathLike, *, root: str = "", **chosen: Any) -> dict[str, Any]:
+def calibrate(
+    workdir: str | os.PathLike, *, root: str = "", plate_classes: Mapping[str, str] | None = None, **chosen: Any
+) -> dict[str, Any]:
     """Fits a temperature to the probabilities of a run on val, and intervals of overhangs where it has plates; writes and prints them.
 
     Args:
       workdir: the folder of the run.
       root: the folder of the data, where they have moved; "" for that of the config.
+      plate_classes: the classes of the plates, as the arguments of `find_roles`; None as their names say.
       **chosen: checkpoint, mode, level, weights, views, force_views, memory and devices; see `load.load_predictor`.
 
     Returns:
@@ -35,15 +39,17 @@ def calibrate(workdir: str | os.PathLike, *, root: str = "", **chosen: Any) -> d
       `plates`, also the factor of the intervals of overhangs, see `plate_intervals`.
 
     Raises:
-      UserError: as `load.open_models` and `score.open_dataset`; or there is no val split, or the file cannot be written.
+      UserError: as `load.open_models` and `score.open_dataset`; as `factor_groups`; or there is no val split, or the file cannot be written.
     """
     folder = resolve(workdir)
-    processes.check_same({f"--{name}": value for name, value in {"root": root, **chosen}.items()})
+    processes.check_same(
+        {f"--{name}": value for name, value in {"root": root, **(plate_classes or {}), **chosen}.items()}
+    )
     opened = open_models([folder], as_started=True, **chosen)
     source = open_dataset(opened.runs[0], folder, root).source("val")
     segmenter = opened.segmenter
     fit = TemperatureGroup(segmenter.activation, len(segmenter.class_names), len(source))
-    of_plates = plate_intervals.factor_groups(source, segmenter.class_names)
+    of_plates = plate_intervals.factor_groups(source, segmenter.class_names, plate_classes or {})
     groups: list[Group] = [fit, CalibrationGroup(segmenter.activation), *of_plates]
     summary, _ = evaluate(segmenter, source, batch_size=opened.runs[0].config.eval.batch_size, groups=groups)
     content = {name: summary[name] for name in ("temperature", "num_images", "ece", "brier", "nll")}

@@ -18,11 +18,27 @@ from unet_jax.storage import json_file, paths
 KEY = "plates"
 
 
-def factor_groups(source: ExampleSource, class_names: Sequence[str]) -> list[FactorGroup]:
-    """Returns the group that fits the factor, or nothing where the examples have no `plates` of two kinds."""
+def factor_groups(
+    source: ExampleSource, class_names: Sequence[str], plate_classes: Mapping[str, str]
+) -> list[FactorGroup]:
+    """Returns the group that fits the factor, or nothing where the examples have no `plates` of two kinds.
+
+    Args:
+      source: the examples.
+      class_names: of the network.
+      plate_classes: the arguments of `find_roles`.
+
+    Raises:
+      UserError: as `find_roles`; or classes are given, and the examples have no `plates`.
+    """
     if "plates" not in source[0]:
+        for flag, name in plate_classes.items():
+            if name:
+                raise UserError(
+                    f"--{flag}={name}: the data have no plates whose intervals could be fitted; leave it out"
+                )
         return []
-    roles = find_roles(class_names)
+    roles = find_roles(class_names, **plate_classes)
     return [FactorGroup(roles, class_names, most_plates(source, roles, class_names))] if roles.cathode else []
 
 

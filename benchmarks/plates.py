@@ -52,6 +52,7 @@ TITLES = {
     "interval/coverage": "90 % intervals that hold the true overhang",
     "interval/width": "mean width of these intervals",
 }
+OF_INTERVALS = ("interval/coverage", "interval/width", "overhang/mean")
 # Of the pictures: the plates and the tips of each kind.
 COLOURS = ("#56b4e9", "#e69f00")
 
@@ -136,14 +137,20 @@ def see(
     return Seen(example, found, true, score_image(found.plates, true))
 
 
-def score(folder: Path, dataset: "Dataset") -> Scored:
-    """Finds the plates of the scored split with a network; fits the factor of the intervals on val where test is scored."""
+def score(folders: Sequence[Path], dataset: "Dataset", views: str = "") -> Scored:
+    """Finds the plates of the scored split; fits the factor of the intervals on val where test is scored.
+
+    Args:
+      folders: of the runs, which predict together.
+      dataset: their data.
+      views: see `unet_jax.inference.views`.
+    """
     from unet_jax.measurement.plates.intervals import fit_factor
     from unet_jax.measurement.plates.roles import find_roles
     from unet_jax.runs.load import open_models
     from unet_jax.segmentation import to_masks
 
-    segmenter = open_models([folder]).segmenter
+    segmenter = open_models(folders, views=views).segmenter
     names = segmenter.class_names
     roles = find_roles(names)
 
@@ -209,6 +216,27 @@ def _number(value: float) -> str:
 
 def _spread(values: Sequence[float]) -> str:
     return tables.NONE if any(map(math.isnan, values)) else field_scores.spread(values, 3)
+
+
+def intervals_table(runs: Sequence[Scored], folders: Sequence[Path], dataset: "Dataset") -> str:
+    """Returns the table of the intervals of one network, of its views, and of all networks together.
+
+    Args:
+      runs: what each network finds alone.
+      folders: of the networks.
+      dataset: their data.
+    """
+    ways = {
+        "one network": runs,
+        "one network, flips": [score([folder], dataset, "flips") for folder in folders],
+        f"{len(folders)} networks": [score(folders, dataset)],
+    }
+    lines = []
+    for name, of_way in ways.items():
+        summaries = [run.summary(2) for run in of_way]
+        factor = field_scores.spread([run.factor for run in of_way], 3)
+        lines.append([name, factor, *(_spread([summary[key] for summary in summaries]) for key in OF_INTERVALS)])
+    return tables.table(("prediction", "factor", *(TITLES[key] for key in OF_INTERVALS)), lines)
 
 
 def worst(runs: Sequence[Scored]) -> list[tuple[int, Seen]]:
@@ -301,8 +329,10 @@ def run_all(folders: Mapping[str, Sequence[Path]], pictures: Path) -> Iterator[t
         runs = []
         for folder in of_data:
             print(f"finding the plates of {folder.name}", flush=True)
-            runs.append(score(folder, dataset))
+            runs.append(score([folder], dataset))
         yield f"plates-{data}", scores_table(runs, score_truth(dataset, roles), len(roles.plates))
+        if not math.isnan(runs[0].factor):
+            yield f"plates-intervals-{data}", intervals_table(runs, of_data, dataset)
         lines = []
         for number, (seed, image) in enumerate(worst(runs), 1):
             text = describe(seed, image, roles.plates)

@@ -45,7 +45,7 @@ def test_the_runs_differ_in_the_seed_alone():
 def test_a_run_is_scored_as_calibrate_and_eval_do(trained):
     folder = Path(trained[0])
     dataset = members.open_data([folder])
-    scored = plates.score(folder, dataset)
+    scored = plates.score([folder], dataset)
     segmenter = open_models([folder]).segmenter
     val, test = dataset.source("val"), dataset.source("test")
     names = segmenter.class_names
@@ -95,7 +95,7 @@ def test_the_table_has_columns_for_images_without_a_folded_plate():
 
 def test_tables_and_pictures_of_synthetic_images_go_into_the_page(tmp_path, monkeypatch):
     page = tmp_path / "results.md"
-    marks = [f"plates-{part}{data}" for data in plates.RUNS for part in ("", "worst-")]
+    marks = [f"plates-{part}{data}" for data in plates.RUNS for part in ("", "worst-", "intervals-")]
     page.write_text("".join(f"<!-- {mark} -->\n<!-- /{mark} -->\n" for mark in marks))
     results = tables.Results(tmp_path / "results.csv")
     names = [row.name for data in plates.RUNS for row in plates.rows_of(data)]
@@ -107,13 +107,19 @@ def test_tables_and_pictures_of_synthetic_images_go_into_the_page(tmp_path, monk
     monkeypatch.setattr(evidence, "PICTURES", tmp_path / "images")
     dataset = types.SimpleNamespace(class_names=NAMES)
     monkeypatch.setattr(members, "open_data", lambda folders: dataset)
-    scored = plates.Scored([seen((4, 0, 0), name="a")])
-    monkeypatch.setattr(plates, "score", lambda *_: scored)
+    scored = plates.Scored([seen((4, 0, 0), name="a")], 2.0)
+    calls = []
+    monkeypatch.setattr(plates, "score", lambda *given: calls.append(given) or scored)
     monkeypatch.setattr(plates, "score_truth", lambda *_: plates.Scored([seen()]))
     assert evidence.write_plates(results, tmp_path) == []
     text = page.read_text()
     assert "\n- Image a, seed 0: 2 anodes (true: 2)" in text
     assert "with the tips of both](../images/electrodes_plates_worst1.png)\n\nImage a, seed 0" in text
+    # 2 x 2.0 x the scale of two ends that fall within a pixel; one of two overhangs is wrong by 4 px.
+    assert "| 3 networks | 2.000 | 0.500 | 2.828 | 2.000 |" in text
+    together = [given for given in calls if len(given[0]) == 3]
+    assert [len(given[0]) for given in calls if given[2:] == ("flips",)] == [1] * 6
+    assert len(together) == 2
     # Real images are not shown.
     assert [path.name for path in (tmp_path / "images").iterdir()] == ["electrodes_plates_worst1.png"]
     picture = np.asarray(Image.open(tmp_path / "images" / "electrodes_plates_worst1.png").convert("RGB"))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from unet_jax.data.dataset import Dataset
+    from unet_jax.inference.segmenter import Segmenter
     from unet_jax.measurement.plates.find import Stack
     from unet_jax.measurement.plates.roles import Roles
     from unet_jax.measurement.plates.scores import ImageScores, Tip
@@ -34,6 +35,14 @@ RUNS = {"electrodes": ("unet", 2), "battery_xray": ("unet_pp", 5)}
 # Images of these data may be shown.
 SYNTHETIC = ("electrodes",)
 NUM_WORST = 3
+# Synthetic images that no run has seen and no rule was chosen on, and their parts: title, least and most pixels.
+FRESH_SEED, NUM_FRESH = 11, 512
+PARTS = (
+    ("less than 16 pixels", 0, 16),
+    ("16 to 63 pixels", 16, 64),
+    ("64 pixels and more", 64, math.inf),
+    ("all images", 0, math.inf),
+)
 TITLES = {
     "AN-MAE": "AN-MAE",
     "CN-MAE": "CN-MAE",
@@ -66,17 +75,26 @@ class Seen:
       found: the plates that were found.
       true: the true ones.
       scores: of the first against the second.
+      roles: the classes of the stack.
     """
 
     example: Mapping[str, Any]
     found: "Stack"
     true: "list[Tip]"
     scores: "ImageScores"
+    roles: "Roles"
 
     @property
     def folded(self) -> bool:
         """True if a true plate is folded; False where that is not known."""
         return any(plate["folded"] for plate in json.loads(self.example.get("plates", "[]")))
+
+    @property
+    def least(self) -> int:
+        """The pixels of the true plate of which the image shows least."""
+        import numpy as np
+
+        return int(np.unique_counts(self.example["instances"]).counts[1:].min())
 
     @property
     def num_wrong(self) -> int:
@@ -134,7 +152,7 @@ def see(
     from unet_jax.measurement.plates.truth import true_plates
 
     found, true = find_plates(masks, probabilities, *roles.channels(names)), true_plates(example, roles, names)
-    return Seen(example, found, true, score_image(found.plates, true))
+    return Seen(example, found, true, score_image(found.plates, true), roles)
 
 
 def score(folders: Sequence[Path], dataset: "Dataset", views: str = "") -> Scored:
@@ -146,27 +164,30 @@ def score(folders: Sequence[Path], dataset: "Dataset", views: str = "") -> Score
       views: see `unet_jax.inference.views`.
     """
     from unet_jax.measurement.plates.intervals import fit_factor
-    from unet_jax.measurement.plates.roles import find_roles
     from unet_jax.runs.load import open_models
-    from unet_jax.segmentation import to_masks
 
     segmenter = open_models(folders, views=views).segmenter
+    split = field_scores.scored_split(dataset)
+    images = see_all(segmenter, dataset, split)
+    factor = math.nan
+    if split == "test" and "val" in dataset.splits and len(images[0].roles.plates) > 1:
+        pairs = [pair for image in see_all(segmenter, dataset, "val") for pair in image.scores.overhangs]
+        factor = fit_factor([pair.found - pair.true for pair in pairs], [pair.scale for pair in pairs])
+    return Scored(images, factor)
+
+
+def see_all(segmenter: "Segmenter", dataset: "Dataset", split: str) -> list[Seen]:
+    """Predicts a split and finds the plates of its images."""
+    from unet_jax.measurement.plates.roles import find_roles
+    from unet_jax.segmentation import to_masks
+
     names = segmenter.class_names
     roles = find_roles(names)
-
-    def see_all(split: str) -> list[Seen]:
-        predicted = field_scores.predict(segmenter, dataset, split)
-        return [
-            see(each.example, to_masks(each.probabilities, segmenter.activation)[0], each.probabilities, roles, names)
-            for each in predicted
-        ]
-
-    split = field_scores.scored_split(dataset)
-    factor = math.nan
-    if split == "test" and roles.cathode:
-        pairs = [pair for image in see_all("val") for pair in image.scores.overhangs]
-        factor = fit_factor([pair.found - pair.true for pair in pairs], [pair.scale for pair in pairs])
-    return Scored(see_all(split), factor)
+    predicted = field_scores.predict(segmenter, dataset, split)
+    return [
+        see(each.example, to_masks(each.probabilities, segmenter.activation)[0], each.probabilities, roles, names)
+        for each in predicted
+    ]
 
 
 def score_truth(dataset: "Dataset", roles: "Roles") -> Scored:
@@ -237,6 +258,26 @@ def intervals_table(runs: Sequence[Scored], folders: Sequence[Path], dataset: "D
         factor = field_scores.spread([run.factor for run in of_way], 3)
         lines.append([name, factor, *(_spread([summary[key] for summary in summaries]) for key in OF_INTERVALS)])
     return tables.table(("prediction", "factor", *(TITLES[key] for key in OF_INTERVALS)), lines)
+
+
+def counts_table(folders: Sequence[Path]) -> str:
+    """Returns how often the numbers of plates are exact in `NUM_FRESH` fresh images without a folded plate.
+
+    Args:
+      folders: of the runs, each of which predicts alone.
+    """
+    from unet_jax import data
+    from unet_jax.runs.load import open_models
+
+    dataset = data.load("electrodes", seed=FRESH_SEED, num_train=0, num_val=0, num_test=NUM_FRESH)
+    runs = [see_all(open_models([folder]).segmenter, dataset, "test") for folder in folders]
+    flat = [[image for image in run if not image.folded] for run in runs]
+    lines = []
+    for title, least, most in PARTS:
+        chosen = [[image for image in run if least <= image.least < most] for run in flat]
+        exact = [statistics.mean([not image.num_wrong for image in run]) if run else math.nan for run in chosen]
+        lines.append([title, str(len(chosen[0])), _spread(exact)])
+    return tables.table(("the plate of which an image shows least", "images", TITLES["PN-ACC"]), lines)
 
 
 def worst(runs: Sequence[Scored]) -> list[tuple[int, Seen]]:
@@ -333,6 +374,8 @@ def run_all(folders: Mapping[str, Sequence[Path]], pictures: Path) -> Iterator[t
         yield f"plates-{data}", scores_table(runs, score_truth(dataset, roles), len(roles.plates))
         if not math.isnan(runs[0].factor):
             yield f"plates-intervals-{data}", intervals_table(runs, of_data, dataset)
+        if data in SYNTHETIC:
+            yield f"plates-counts-{data}", counts_table(of_data)
         lines = []
         for number, (seed, image) in enumerate(worst(runs), 1):
             text = describe(seed, image, roles.plates)

@@ -71,7 +71,7 @@ def test_the_worst_images_have_wrong_numbers_then_wrong_overhangs():
     )
     # Without overhangs, the tips decide.
     alone = found[0][1].scores._replace(overhangs=[], matched=[2.0, 4.0])
-    assert plates.Seen({}, found[0][1].found, [], alone).largest == 4
+    assert plates.Seen({}, found[0][1].found, [], alone, ROLES).largest == 4
 
 
 def test_the_table_has_columns_for_images_without_a_folded_plate():
@@ -95,7 +95,7 @@ def test_the_table_has_columns_for_images_without_a_folded_plate():
 
 def test_tables_and_pictures_of_synthetic_images_go_into_the_page(tmp_path, monkeypatch):
     page = tmp_path / "results.md"
-    marks = [f"plates-{part}{data}" for data in plates.RUNS for part in ("", "worst-", "intervals-")]
+    marks = [f"plates-{part}{data}" for data in plates.RUNS for part in ("", "worst-", "intervals-", "counts-")]
     page.write_text("".join(f"<!-- {mark} -->\n<!-- /{mark} -->\n" for mark in marks))
     results = tables.Results(tmp_path / "results.csv")
     names = [row.name for data in plates.RUNS for row in plates.rows_of(data)]
@@ -111,11 +111,13 @@ def test_tables_and_pictures_of_synthetic_images_go_into_the_page(tmp_path, monk
     calls = []
     monkeypatch.setattr(plates, "score", lambda *given: calls.append(given) or scored)
     monkeypatch.setattr(plates, "score_truth", lambda *_: plates.Scored([seen()]))
+    monkeypatch.setattr(plates, "counts_table", lambda folders: f"counts of {len(folders)}")
     assert evidence.write_plates(results, tmp_path) == []
     text = page.read_text()
     assert "\n- Image a, seed 0: 2 anodes (true: 2)" in text
     assert "with the tips of both](../images/electrodes_plates_worst1.png)\n\nImage a, seed 0" in text
     # 2 x 2.0 x the scale of two ends that fall within a pixel; one of two overhangs is wrong by 4 px.
+    assert text.count("counts of 3") == 1
     assert "| 3 networks | 2.000 | 0.500 | 2.828 | 2.000 |" in text
     together = [given for given in calls if len(given[0]) == 3]
     assert [len(given[0]) for given in calls if given[2:] == ("flips",)] == [1] * 6
@@ -129,6 +131,22 @@ def test_tables_and_pictures_of_synthetic_images_go_into_the_page(tmp_path, monk
     # The same command again gives the same page.
     evidence.write_plates(results, tmp_path)
     assert page.read_text() == text
+
+
+def test_the_numbers_are_counted_by_the_plate_that_shows_least(trained, monkeypatch):
+    assert seen().least == 80
+    small = seen()
+    small.example["instances"][:, 10:][small.example["instances"][:, 10:] == 2] = 0
+    assert small.least == 40
+    runs = [
+        [seen(), small, seen(missing=[0]), seen(folded=True)],
+        [seen(missing=[1]), small, seen(), seen(folded=True)],
+    ]
+    monkeypatch.setattr(plates, "see_all", lambda *_: runs.pop(0))
+    monkeypatch.setattr(plates, "NUM_FRESH", 4)
+    _, _, *lines = plates.counts_table([Path(trained[0])] * 2).splitlines()
+    cells = [line.strip("| ").split(" | ")[1:] for line in lines]
+    assert cells == [["0", "-"], ["1", "1.000 ± 0.000"], ["2", "0.500 ± 0.000"], ["3", "0.667 ± 0.000"]]
 
 
 def test_true_masks_are_scored_as_a_perfect_network():

@@ -1,25 +1,27 @@
 """Arithmetic of logits, probabilities, masks and class ids, for NumPy and JAX arrays alike."""
 
 from collections.abc import Sequence
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from unet_jax.errors import UserError
 
-Array = jax.Array | np.ndarray
+# Imported on use: what only reads files has no need of it, and it takes half a second.
+if TYPE_CHECKING:
+    import jax
+
+Array: TypeAlias = "jax.Array | np.ndarray"
 
 # The class id of void pixels, which losses and metrics leave out.
 VOID_ID = 255
 ACTIVATIONS = ("softmax", "sigmoid")
 
 
-def to_probabilities(logits: Array, activation: str) -> jax.Array:
+def to_probabilities(logits: Array, activation: str) -> "jax.Array":
     """Returns the probabilities of logits.
 
-    >>> to_probabilities(jnp.array([0.0, 0.0]), "softmax")
+    >>> to_probabilities(np.array([0.0, 0.0], np.float32), "softmax")
     Array([0.5, 0.5], dtype=float32)
 
     Args:
@@ -30,13 +32,15 @@ def to_probabilities(logits: Array, activation: str) -> jax.Array:
     Returns:
       Probabilities `[..., K]`.
     """
+    import jax
+
     return jax.nn.softmax(logits, axis=-1) if activation == "softmax" else jax.nn.sigmoid(logits)
 
 
 @overload
 def to_masks(probabilities: np.ndarray, activation: str) -> tuple[np.ndarray, np.ndarray]: ...
 @overload
-def to_masks(probabilities: jax.Array, activation: str) -> tuple[jax.Array, jax.Array]: ...
+def to_masks(probabilities: "jax.Array", activation: str) -> "tuple[jax.Array, jax.Array]": ...
 def to_masks(probabilities: Array, activation: str) -> tuple[Array, Array]:
     """Returns the masks and the class ids that the probabilities give.
 
@@ -62,7 +66,9 @@ def to_masks(probabilities: Array, activation: str) -> tuple[Array, Array]:
       The masks, bool `[..., K]`, and the class ids, uint8 `[...]`; NumPy arrays if `probabilities` is one.
     """
     # mypy cannot know that both modules have these functions.
-    xp: Any = np if isinstance(probabilities, np.ndarray) else jnp
+    xp: Any = np
+    if not isinstance(probabilities, np.ndarray):
+        import jax.numpy as xp
     num_classes = probabilities.shape[-1]
     if activation == "softmax":
         ids = xp.argmax(probabilities, -1)[..., None]
@@ -134,7 +140,7 @@ def true_masks(mask: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarr
 @overload
 def center_crop(array: np.ndarray, size: tuple[int, ...]) -> np.ndarray: ...
 @overload
-def center_crop(array: jax.Array, size: tuple[int, ...]) -> jax.Array: ...
+def center_crop(array: "jax.Array", size: tuple[int, ...]) -> "jax.Array": ...
 def center_crop(array: Array, size: tuple[int, ...]) -> Array:
     """Returns the middle of a batch of images or masks. A network with valid padding returns logits of this part.
 

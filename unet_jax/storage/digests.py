@@ -4,13 +4,13 @@ import hashlib
 import json
 from typing import Any
 
-from unet_jax.storage.paths import PathLike, to_path
+from unet_jax.storage.paths import PathLike, home_expanded, in_bucket, to_path
 
 
 def file_sha256(path: PathLike) -> str:
     """Returns the sha256 of a file. Reads it in pieces, because a file of records may be larger than the memory."""
     digest = hashlib.sha256()
-    with to_path(path).open("rb") as file:
+    with to_path(path).open("rb") if in_bucket(path) else open(home_expanded(path), "rb") as file:
         while piece := file.read(2**20):
             digest.update(piece)
     return digest.hexdigest()

@@ -160,7 +160,7 @@ def survey_folder(
 def _image_stats(
     row: from_files.Row, split: str, image: np.ndarray, mask: np.ndarray, instances: np.ndarray | None
 ) -> ImageStats:
-    histogram = np.bincount(image.ravel())
+    histogram = image_files.count_values(image)
     cumulative = np.cumsum(histogram)
     low, high = np.searchsorted(cumulative, (cumulative[-1] / 1000, cumulative[-1] * 999 / 1000))
     return ImageStats(
@@ -169,7 +169,7 @@ def _image_stats(
         size=image.shape[:2],
         channels=image.shape[-1],
         dtype=str(image.dtype),
-        counts=np.bincount(mask.ravel(), minlength=256),
+        counts=image_files.count_values(mask),
         levels=int(np.count_nonzero(histogram)),
         low=int(low),
         high=int(high),

@@ -8,7 +8,7 @@ import numpy as np
 
 from unet_jax.checks import is_whole
 from unet_jax.data.datasets import instance_labels
-from unet_jax.data.datasets.image_files import Palette
+from unet_jax.data.datasets.image_files import Palette, count_values
 from unet_jax.data.datasets.palettes import few
 from unet_jax.errors import UserError, collect_errors, raise_error
 from unet_jax.segmentation import VOID_ID
@@ -41,7 +41,7 @@ def mask_stats(mask: np.ndarray, known_classes: int) -> MaskStats:
       mask: class ids, uint8 `[H, W]`.
       known_classes: number of classes K from the config, or 0.
     """
-    counts = np.bincount(mask.ravel(), minlength=VOID_ID + 1)
+    counts = count_values(mask)
     return MaskStats(counts, None if known_classes else instance_labels.describe(mask, np.flatnonzero(counts)))
 
 

@@ -8,10 +8,12 @@ mixed, because their grey values mean different things.
 """
 
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 
 from unet_jax.data.dataset import SPLITS, Dataset
@@ -23,6 +25,9 @@ from unet_jax.data.store.code_digest import code_digest
 from unet_jax.errors import UserError, collect_errors, raise_error
 from unet_jax.storage.digests import json_sha256
 
+# Bytes of decoded examples that are kept from the survey to the preparation.
+KEPT_BYTES = 2**29
+
 
 class Row(NamedTuple):
     """Holds the id, the group and the paths of one example: first the image, then the files of its mask."""
@@ -30,6 +35,30 @@ class Row(NamedTuple):
     id: str
     group: str
     paths: tuple[str, ...]
+
+
+class Kept:
+    """Keeps examples in memory from the survey to the preparation, which then need not read their files again.
+
+    What does not fit into `KEPT_BYTES` is not kept. Threads may call it.
+    """
+
+    def __init__(self):
+        self._examples: dict[Row, dict[str, np.ndarray]] = {}
+        self._room = KEPT_BYTES
+        self._lock = threading.Lock()
+
+    def add(self, row: Row, example: dict[str, np.ndarray]) -> None:
+        """Keeps an example if there is room."""
+        size = sum(array.nbytes for array in example.values())
+        with self._lock:
+            if size <= self._room:
+                self._room -= size
+                self._examples[row] = example
+
+    def pop(self, row: Row) -> dict[str, np.ndarray] | None:
+        """Returns an example and forgets it; None if it was not kept."""
+        return self._examples.pop(row, None)
 
 
 class FromFiles(Builder):
@@ -58,12 +87,12 @@ class FromFiles(Builder):
 
     def example(self, split: str, index: int) -> dict[str, Any]:
         """Returns the Example of a row; a grey image is repeated to the channels of the data set."""
-        id_, group, paths = self.inputs["rows"][split][index]
-        example = self.read(id_, paths, self.settings)
+        row = self.inputs["rows"][split][index]
+        example = self.inputs["kept"].pop(row) or self.read(row.id, row.paths, self.settings)
         example.pop("colours", None)
         if example["image"].shape[-1] != self.settings["channels"]:
-            example["image"] = np.repeat(example["image"], self.settings["channels"], -1)
-        return example | {"id": id_, "group": group}
+            example["image"] = cv2.merge([example["image"]] * self.settings["channels"])
+        return example | {"id": row.id, "group": row.group}
 
 
 def by_split(assigned: Mapping[str, tuple[str, str]], paths: Callable[[str], tuple[str, ...]]) -> dict[str, list[Row]]:
@@ -127,8 +156,10 @@ def dataset_from_files(
                 "program writes to the data"
             )
 
+    kept = Kept()
+
     def survey() -> dict[str, Any]:
-        found = survey_rows(builder_cls, all_rows, reading, known_classes)
+        found = survey_rows(builder_cls, all_rows, reading, known_classes, on_example=kept.add)
         check_unchanged()
         return found
 
@@ -150,7 +181,7 @@ def dataset_from_files(
         overlapping=False,
         fingerprint=cache_key(builder_cls, config, fingerprint),
         dtype=facts["dtype"],
-        sources=prepare(builder_cls, config, fingerprint, cache_dir, {"rows": rows}, check_unchanged),
+        sources=prepare(builder_cls, config, fingerprint, cache_dir, {"rows": rows, "kept": kept}, check_unchanged),
         palette=tuple(palette),
         remedy=remedy,
     )

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from etils.epath import Path
 
@@ -16,9 +17,11 @@ from unet_jax.data.datasets.palettes import Palette, few
 from unet_jax.data.store.cache import read_error
 from unet_jax.errors import UserError
 from unet_jax.segmentation import VOID_ID
-from unet_jax.storage.paths import read_file, to_path
+from unet_jax.storage.paths import home_expanded, read_file
 from unet_jax.storage.write_errors import first_line
 
+# Pixels that are counted together: OpenCV gives their number as float32, which is exact up to here.
+COUNTED = 2**24
 REMEDY = "save it again as PNG or TIFF, or remove it"
 FORMATS = {"PNG": png, "TIFF": tiff, "BMP": bmp, "JPEG": jpeg}
 # Source files whose code decides what is read.
@@ -143,7 +146,8 @@ def read_instances(path: str | Path) -> np.ndarray:
       UserError: the file is not one channel of values 0..65535, or cannot be read (see `read_labels`).
     """
     values = read_labels(path)
-    if values.ndim == 3 or values.min() < 0 or values.max() > 65535:
+    fits = values.dtype in (np.uint8, np.uint16) or (values.min() >= 0 and values.max() <= 65535)
+    if values.ndim == 3 or not fits:
         raise UserError(f"{path}: instances must be one channel of values 0..65535; save them as 16-bit grey PNG")
     return values.astype(np.uint16)
 
@@ -178,7 +182,25 @@ def check_size(array: np.ndarray, path: str | Path, image: np.ndarray) -> None:
 
 def values_in(array: np.ndarray) -> np.ndarray:
     """Returns the different values of an array, sorted, as `np.unique` does; 8- and 16-bit values are counted, which is faster."""
-    return np.flatnonzero(np.bincount(array.ravel())) if array.dtype in (np.uint8, np.uint16) else np.unique(array)
+    return np.flatnonzero(count_values(array)) if array.dtype in (np.uint8, np.uint16) else np.unique(array)
+
+
+def count_values(array: np.ndarray) -> np.ndarray:
+    """Returns the number of pixels by value, as `np.bincount` does, but twice as fast: int64, of 256 values or up to the largest.
+
+    >>> count_values(np.array([[0, 2], [2, 0]], np.uint8))[:3]
+    array([2, 0, 2])
+
+    Args:
+      array: uint8 or uint16, not empty.
+    """
+    flat = array.ravel()
+    number = 256 if array.dtype == np.uint8 else int(flat.max()) + 1
+    counts = np.zeros(number, np.int64)
+    for start in range(0, flat.size, COUNTED):
+        part = cv2.calcHist([flat[start : start + COUNTED]], [0], None, [number], [0, number])
+        counts += part.ravel().astype(np.int64)
+    return counts
 
 
 def _read_labels(path) -> declared.Labels:
@@ -218,7 +240,7 @@ def name_errors(path: str | Path, what: str = "an image", remedy: str = REMEDY) 
 
 def _read(path) -> bytes:
     try:
-        data = read_file(to_path(path))
+        data = read_file(home_expanded(path))
     except OSError as error:
         raise read_error(path, error) from error
     if not data:

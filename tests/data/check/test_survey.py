@@ -7,7 +7,7 @@ import pytest
 from helpers.image_folders import GREY, IDS
 
 from unet_jax.data.check.survey import survey_folder
-from unet_jax.data.datasets import from_files, image_folder
+from unet_jax.data.datasets import file_examples, image_folder
 from unet_jax.errors import UserError
 
 INDEX = "id,split,group\na,train,\nb,train,\nc,val,\nd,test,\n"
@@ -173,5 +173,5 @@ def test_the_first_error_stops_the_reader(filled, monkeypatch):
     rows = [row for listed in found_rows.values() for row in listed] * 100
     filled.write("images/a.png", b"broken")
     with pytest.raises(UserError, match=r"images/a\.png: "):
-        from_files.survey_rows(image_folder.ImageFolder, rows, {"mask_values": (), "palette": ()}, 0)
+        file_examples.survey_rows(image_folder.read_example, rows, {"mask_values": (), "palette": ()}, 0)
     assert len(read) < len(rows) / 2

@@ -148,8 +148,8 @@ def test_an_exchanged_background_is_warned_of(folder, capfd):
 
 def test_prepared_anew_only_when_contents_change(folder, monkeypatch):
     prepared = []
-    example = image_folder.ImageFolder.example
-    monkeypatch.setattr(image_folder.ImageFolder, "example", lambda *args: prepared.append(args) or example(*args))
+    example = from_files.FromFiles.example
+    monkeypatch.setattr(from_files.FromFiles, "example", lambda *args: prepared.append(args) or example(*args))
     folder.pair("a"), folder.pair("b")
     first = folder.create()
     # Names do not change what is stored.
@@ -189,10 +189,10 @@ def test_copies_in_different_splits_are_warned_of(folder, capfd):
     assert re.search(r"images/b\.png \(val\) and \S*images/a\.png \(train\); 1 such pairs.* same group", line)
 
 
-@pytest.mark.parametrize("while_", ["read", "example"])
-def test_data_that_change_while_they_are_read_are_not_kept(folder, monkeypatch, while_):
+@pytest.mark.parametrize(("where", "while_"), [(image_folder, "read_example"), (from_files.FromFiles, "example")])
+def test_data_that_change_while_they_are_read_are_not_kept(folder, monkeypatch, where, while_):
     folder.pair("a")
-    original = getattr(image_folder.ImageFolder, while_)
+    original = getattr(where, while_)
 
     def change_after(*args):
         result = original(*args)
@@ -200,7 +200,7 @@ def test_data_that_change_while_they_are_read_are_not_kept(folder, monkeypatch, 
         return result
 
     with monkeypatch.context() as patch:
-        patch.setattr(image_folder.ImageFolder, while_, change_after)
+        patch.setattr(where, while_, change_after)
         folder.raises(r"masks/a\.png: was changed while the data set was read")
     folder.write("masks/a.png", IDS)
     np.testing.assert_array_equal(folder.create().source("train")[0]["mask"], IDS)
@@ -208,7 +208,7 @@ def test_data_that_change_while_they_are_read_are_not_kept(folder, monkeypatch, 
 
 def test_a_changed_reader_checks_and_prepares_anew(folder, monkeypatch, tmp_path):
     checks, survey = [], from_files.survey_rows
-    monkeypatch.setattr(from_files, "survey_rows", lambda *args: checks.append(args) or survey(*args))
+    monkeypatch.setattr(from_files, "survey_rows", lambda *args, **kept: checks.append(args) or survey(*args, **kept))
     folder.pair("a")
     first = folder.create()
     folder.create()

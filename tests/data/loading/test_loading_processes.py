@@ -44,7 +44,7 @@ from pathlib import Path
 from unet_jax.data.datasets import from_files
 
 surveys, survey_rows = [], from_files.survey_rows
-from_files.survey_rows = lambda *args: surveys.append(1) or time.sleep(0.3 * (index == "0")) or survey_rows(*args)
+from_files.survey_rows = lambda *args, **kept: surveys.append(1) or time.sleep(0.3 * (index == "0")) or survey_rows(*args, **kept)
 for what, where in (("broken", shared), ("missing", shared), ("whole", shared), ("one", f"{local}{index}")):
     # For "one", each process reads its own folder, and that of process 0 is broken.
     name = ("broken", "whole")[int(index)] if what == "one" else what

@@ -8,7 +8,7 @@ import numpy as np
 
 from unet_jax.data.check import duplicates
 from unet_jax.data.dataset import empty_split_error
-from unet_jax.data.datasets import from_files, image_files, image_folder, splits
+from unet_jax.data.datasets import file_examples, image_files, image_folder, splits
 from unet_jax.data.datasets.classes import check_class_settings, name_classes
 from unet_jax.errors import UserError
 from unet_jax.segmentation import VOID_ID
@@ -35,7 +35,7 @@ class ImageStats:
       pieces: connected pieces of all instances together, divided by the number of instances; 0 if there is none.
     """
 
-    row: from_files.Row
+    row: file_examples.Row
     split: str
     size: tuple[int, int]
     channels: int
@@ -128,12 +128,12 @@ def survey_folder(
     all_rows = [row for listed in rows.values() for row in listed]
     stats = {}
 
-    def keep_stats(row, example):
-        stats[row.id] = _image_stats(row, split_of[row.id], example["image"], example["mask"], example.get("instances"))
+    def keep_stats(row, example, mask):
+        stats[row.id] = _image_stats(row, split_of[row.id], example["image"], mask.counts, example.get("instances"))
 
     reading = {"mask_values": mask_values, "palette": palette}
-    facts = from_files.survey_rows(
-        image_folder.ImageFolder, all_rows, reading, known_classes, errors.append, keep_stats
+    facts = file_examples.survey_rows(
+        image_folder.read_example, all_rows, reading, known_classes, errors.append, keep_stats
     )
     counts = {split: len(listed) for split, listed in rows.items() if listed}
     # If images are in the split "", `errors` has one about the split file already.
@@ -158,7 +158,7 @@ def survey_folder(
 
 
 def _image_stats(
-    row: from_files.Row, split: str, image: np.ndarray, mask: np.ndarray, instances: np.ndarray | None
+    row: file_examples.Row, split: str, image: np.ndarray, counts: np.ndarray, instances: np.ndarray | None
 ) -> ImageStats:
     histogram = image_files.count_values(image)
     cumulative = np.cumsum(histogram)
@@ -169,7 +169,7 @@ def _image_stats(
         size=image.shape[:2],
         channels=image.shape[-1],
         dtype=str(image.dtype),
-        counts=image_files.count_values(mask),
+        counts=counts,
         levels=int(np.count_nonzero(histogram)),
         low=int(low),
         high=int(high),

@@ -23,8 +23,8 @@ import numpy as np
 from etils.epath import Path
 
 from unet_jax.data.dataset import Dataset
-from unet_jax.data.datasets import fields_of_view, from_files, image_files, listing, splits
-from unet_jax.data.datasets.from_files import dataset_from_files
+from unet_jax.data.datasets import fields_of_view, file_examples, image_files, listing, splits
+from unet_jax.data.datasets.from_files import FromFiles, dataset_from_files
 from unet_jax.data.store.cache import file_digests, read_error, remember
 from unet_jax.data.store.code_digest import code_digest
 from unet_jax.errors import UserError, raise_error
@@ -35,14 +35,14 @@ CLASS_NAMES = ("background", "nucleus")
 LAYOUT = "ID/images/ID.png and ID/masks/*.png"
 
 
-class Dsb2018(from_files.FromFiles):
+class Dsb2018(FromFiles):
     """Reads an image and the masks of its nuclei."""
 
     @staticmethod
     def read(
         id_: str, paths: Sequence[str], reading: Mapping[str, Any], on_error: Callable[[UserError], None] = raise_error
     ) -> dict[str, np.ndarray]:
-        """Returns image, mask and instances of one example; see `FromFiles.read`."""
+        """Returns image, mask and instances of one example; see `file_examples.ReadExample`."""
         image = read_image(paths[0])
         instances = np.zeros(image.shape[:2], np.uint16)
         for number, path in enumerate(paths[1:], 1):
@@ -84,7 +84,7 @@ def load_dsb2018(
     for path in images.values():
         listing.check_file(path)
     assigned = splits.assign(ids, split_fractions, split_file, groups=lambda: _fields(images, cache_dir))
-    rows = from_files.by_split(assigned, lambda id_: (images[id_], *_masks(base / id_)))
+    rows = file_examples.by_split(assigned, lambda id_: (images[id_], *_masks(base / id_)))
     return dataset_from_files(
         Dsb2018,
         rows,

@@ -116,6 +116,9 @@ def to_ids(values: np.ndarray, path: str | Path, mask_values: Sequence[int] = ()
     """
     if values.ndim == 3:
         return palettes.rgb_to_ids(values, str(path), palette)
+    if values.dtype == np.uint8 and not mask_values:
+        # Each of them is an id.
+        return values
     present = values_in(values)
     if mask_values:
         table = {VOID_ID: VOID_ID} | {int(value): index for index, value in enumerate(mask_values)}
@@ -198,7 +201,8 @@ def count_values(array: np.ndarray) -> np.ndarray:
     number = 256 if array.dtype == np.uint8 else int(flat.max()) + 1
     counts = np.zeros(number, np.int64)
     for start in range(0, flat.size, COUNTED):
-        part = cv2.calcHist([flat[start : start + COUNTED]], [0], None, [number], [0, number])
+        # As one row: for rows of one pixel it takes four times as long.
+        part = cv2.calcHist([flat[None, start : start + COUNTED]], [0], None, [number], [0, number])
         counts += part.ravel().astype(np.int64)
     return counts
 

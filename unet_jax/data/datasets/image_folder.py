@@ -9,7 +9,7 @@ Where no mask holds 255 beside ids above 0, `mask_values` must say whether 255 i
 refused unless the number of classes is given (see `instance_labels`). Images of kinds that are not read are errors; other files
 are passed over, with a line on stderr for each folder. See `listing` for names.
 
-Grey and RGB images may be mixed; 8- and 16-bit images may not. See `from_files`.
+Grey and RGB images may be mixed; 8- and 16-bit images may not. See `file_examples`.
 """
 
 import os
@@ -17,13 +17,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from etils.epath import Path
 
 from unet_jax.data.dataset import Dataset
-from unet_jax.data.datasets import from_files, image_files, listing, splits
+from unet_jax.data.datasets import file_examples, image_files, listing, splits
 from unet_jax.data.datasets.classes import check_class_settings
-from unet_jax.data.datasets.from_files import dataset_from_files
 from unet_jax.errors import UserError, collect_errors, raise_error
 from unet_jax.storage.paths import expand, in_bucket
 
@@ -35,32 +33,32 @@ TABLES = (".csv", ".txt", ".tsv", ".xls", ".xlsx", ".ods")
 REMEDY = "set data.split_fractions or write index.csv with id,split"
 
 
-class ImageFolder(from_files.FromFiles):
-    """Reads examples of an image, a mask and possibly an instance map, each from a separate file."""
+def read_example(
+    id_: str,
+    paths: Sequence[str],
+    reading: Mapping[str, Any],
+    on_error: Callable[[UserError], None] = raise_error,
+) -> dict[str, Any]:
+    """Returns an example from the files of its image, its mask and possibly its instances; see `file_examples.ReadExample`.
 
-    @staticmethod
-    def read(
-        id_: str,
-        paths: Sequence[str],
-        reading: Mapping[str, Any],
-        on_error: Callable[[UserError], None] = raise_error,
-    ) -> dict[str, np.ndarray]:
-        """Returns image, mask and, if the example has them, instances; see `FromFiles.read`. An empty path is skipped."""
-        example: dict[str, Any] = {}
+    An empty path is skipped.
+    """
+    del id_
+    example: dict[str, Any] = {}
 
-        def read_mask(path):
-            mask = image_files.read_mask(path, reading["mask_values"], reading["palette"])
-            example["colours"] = mask.colours
-            return mask.ids
+    def read_mask(path):
+        mask = image_files.read_mask(path, reading["mask_values"], reading["palette"])
+        example["colours"] = mask.colours
+        return mask.ids
 
-        readers = {"image": image_files.read_image, "mask": read_mask, "instances": image_files.read_instances}
-        for (name, read_file), path in zip(readers.items(), paths, strict=False):
-            if not path:
-                continue
-            with collect_errors(on_error):
-                example[name] = read_file(path)
-                image_files.check_size(example[name], path, example.get("image", example[name]))
-        return example
+    readers = {"image": image_files.read_image, "mask": read_mask, "instances": image_files.read_instances}
+    for (name, read_file), path in zip(readers.items(), paths, strict=False):
+        if not path:
+            continue
+        with collect_errors(on_error):
+            example[name] = read_file(path)
+            image_files.check_size(example[name], path, example.get("image", example[name]))
+    return example
 
 
 def load_image_folder(
@@ -93,6 +91,12 @@ def load_image_folder(
     Raises:
       UserError: something is wrong with the folder; the message names the file, the value and the remedy.
     """
+    # Imported on use: the check of a folder prepares nothing, and need not wait for TFDS.
+    from unet_jax.data.datasets.from_files import FromFiles, dataset_from_files
+
+    class ImageFolder(FromFiles):
+        read = staticmethod(read_example)
+
     known_classes, mask_values, palette = check_class_settings(class_names, num_classes, mask_values, palette)
     split_fractions = splits.check_fractions(split_fractions)
     rows = find_rows(root, masks_dir, split_fractions, split_file)
@@ -118,7 +122,7 @@ def find_rows(
     split_file: str = "",
     on_error: Callable[[UserError], None] = raise_error,
     on_note: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
-) -> dict[str, list[from_files.Row]]:
+) -> dict[str, list[file_examples.Row]]:
     """Returns the rows of each split: images, masks and instances, paired by file name.
 
     Only the split file is opened.
@@ -167,7 +171,7 @@ def find_rows(
         _check_index_name(base, on_error)
     with collect_errors(on_error):
         assigned = splits.assign(ids, split_fractions, split_file, index=base / "index.csv", on_error=on_error)
-    return from_files.by_split(assigned, lambda id_: tuple(listed.get(name, {}).get(id_, "") for name in folders))
+    return file_examples.by_split(assigned, lambda id_: tuple(listed.get(name, {}).get(id_, "") for name in folders))
 
 
 def _check_index_name(base: Path, on_error) -> None:

@@ -26,8 +26,8 @@ import skimage.measure
 from etils.epath import Path
 
 from unet_jax.data.dataset import Dataset
-from unet_jax.data.datasets import from_files, image_files, listing, splits
-from unet_jax.data.datasets.from_files import dataset_from_files
+from unet_jax.data.datasets import file_examples, image_files, listing, splits
+from unet_jax.data.datasets.from_files import FromFiles, dataset_from_files
 from unet_jax.data.store.cache import stamp
 from unet_jax.errors import UserError, raise_error
 from unet_jax.storage.paths import expand
@@ -41,14 +41,14 @@ NAMES = ("train-volume.tif", "train-labels.tif")
 BLOCKS = {"00-19": "train", "20-23": "val", "24-29": "test"}
 
 
-class Isbi2012(from_files.FromFiles):
+class Isbi2012(FromFiles):
     """Reads the slice of both stacks that has the id as its number."""
 
     @staticmethod
     def read(
         id_: str, paths: Sequence[str], reading: Mapping[str, Any], on_error: Callable[[UserError], None] = raise_error
     ) -> dict[str, np.ndarray]:
-        """Returns image, mask and instances of one slice; see `FromFiles.read`."""
+        """Returns image, mask and instances of one slice; see `file_examples.ReadExample`."""
         image, labels = (_pages(path)[int(id_)] for path in paths)
         image_files.check_size(labels, paths[1], image)
         mask = image_files.to_ids(labels, paths[1], reading["raw_values"])
@@ -92,7 +92,7 @@ def load_isbi2012(root: str = "", *, cache_dir: str = "", split_file: str = "") 
     reading = {"raw_values": RAW_VALUES}
     return dataset_from_files(
         Isbi2012,
-        from_files.by_split(assigned, lambda id_: paths),
+        file_examples.by_split(assigned, lambda id_: paths),
         readers=(__file__,),
         reading=reading,
         known_classes=len(CLASS_NAMES),

@@ -132,6 +132,9 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
 
 def _png(array: np.ndarray) -> bytes:
     """Encodes `[H, W]` or RGB `[H, W, C]` as PNG. TFDS stores bytes as they are; for an array it would need TensorFlow."""
+    if array.ndim == 3 and array.shape[-1] == 1:
+        # imagecodecs refuses an axis that was added with `[..., None]`.
+        array = array[..., 0]
     return bytes(imagecodecs.png_encode(np.ascontiguousarray(array), **PNG_OPTIONS))
 
 

@@ -45,9 +45,9 @@ flags.DEFINE_bool("json", False, "Print the result as a last line of JSON.", fla
 # Prints the seconds of a preparation, wall and CPU.
 PREPARE = """
 import json, sys, time
-from unet_jax.data.datasets.image_folder import load_image_folder
+from unet_jax.data.datasets import from_files, image_folder
 wall, cpu = time.perf_counter(), time.process_time()
-load_image_folder(sys.argv[1], cache_dir=sys.argv[2], split_fractions=(0.7, 0.15, 0.15))
+image_folder.load_image_folder(sys.argv[1], cache_dir=sys.argv[2], split_fractions=(0.7, 0.15, 0.15))
 print(json.dumps([time.perf_counter() - wall, time.process_time() - cpu]))
 """
 SIDES = (256, 320, 520)

@@ -152,7 +152,7 @@ def read_instances(path: str | Path) -> np.ndarray:
     fits = values.dtype in (np.uint8, np.uint16) or (values.min() >= 0 and values.max() <= 65535)
     if values.ndim == 3 or not fits:
         raise UserError(f"{path}: instances must be one channel of values 0..65535; save them as 16-bit grey PNG")
-    return values.astype(np.uint16)
+    return values.astype(np.uint16, copy=False)
 
 
 def read_pages(path: str | Path) -> np.ndarray:

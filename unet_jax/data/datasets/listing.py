@@ -154,7 +154,9 @@ def _kind_fault(kind: str) -> str:
 def _name_fault(name: str) -> str:
     if not is_utf8(name):
         return NOT_UTF8
-    return "the name holds control characters; rename it" if any(map(_is_control, name)) else ""
+    if not name.isprintable() and any(map(_is_control, name)):
+        return "the name holds control characters; rename it"
+    return ""
 
 
 def _is_control(character: str) -> bool:

@@ -152,10 +152,14 @@ def _stamp_and_time(path: str | Path) -> tuple[str, float]:
             # To open a pipe would wait for a writer.
             raise OSError("is not a file")
         probe, last = hashlib.sha256(), max(about_file.st_size - PROBE, 0)
-        with open(text, "rb", buffering=0) as file:
+        # A file object takes three times as long, and there are four stamps of each file.
+        file = os.open(text, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        try:
             for place in (0, last // 2, last):
-                file.seek(place)
-                probe.update(file.read(PROBE))
+                os.lseek(file, place, os.SEEK_SET)
+                probe.update(os.read(file, PROBE))
+        finally:
+            os.close(file)
     except OSError as error:
         raise read_error(path, error) from error
     numbers = (about_file.st_size, about_file.st_ino, about_file.st_mtime_ns, about_file.st_ctime_ns)

@@ -4,16 +4,19 @@
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from etils.epath import Path
 
-from unet_jax.data.datasets import instance_labels, palettes
-from unet_jax.data.datasets.formats import bmp, declared, jpeg, png, tiff, tiff_tags
+from unet_jax.data.datasets import instance_labels, palettes, reading
+from unet_jax.data.datasets.formats import axes, bmp, declared, jpeg, pictures, png, tiff, tiff_series, tiff_tags
+from unet_jax.data.datasets.formats.pictures import Pictures
 from unet_jax.data.datasets.palettes import Palette, few
+from unet_jax.data.datasets.reading import Reading
 from unet_jax.data.store.cache import read_error
 from unet_jax.errors import UserError
 from unet_jax.segmentation import VOID_ID
@@ -23,9 +26,14 @@ from unet_jax.storage.write_errors import first_line
 # Pixels that are counted together: OpenCV gives their number as float32, which is exact up to here.
 COUNTED = 2**24
 REMEDY = "save it again as PNG or TIFF, or remove it"
-FORMATS = {"PNG": png, "TIFF": tiff, "BMP": bmp, "JPEG": jpeg}
+# By the format of `declared.format_of`. A module has `open_image` and `open_labels`, which take the path, the bytes of the file
+# and the `Reading`, and return its `Pictures`; or, for a format of one picture, `read_image` and `read_labels`, which take path and
+# bytes, and return the pixels and `declared.Labels`.
+FORMATS: dict[str, Any] = {"PNG": png, "TIFF": tiff, "BMP": bmp, "JPEG": jpeg}
 # Source files whose code decides what is read.
-READERS = (__file__, *(str(module.__file__) for module in (palettes, declared, tiff_tags, *FORMATS.values())))
+_MODULES = (palettes, reading, axes, declared, pictures, tiff_series, tiff_tags, *FORMATS.values())
+READERS = (__file__, *(str(module.__file__) for module in _MODULES))
+AS_STORED = Reading()
 
 
 class Mask(NamedTuple):
@@ -41,53 +49,105 @@ class Mask(NamedTuple):
     colours: palettes.Colours
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """Returns the pixels of an image file: uint8 or uint16 `[H, W, C]`, C = 1 (grey) or 3 (colours in the order RGB).
+def open_pictures(path: str | Path, how: Reading = AS_STORED) -> Pictures:
+    """Returns the pictures of an image file, each uint8, uint16 or float32 `[H, W, C]`.
 
-    Alpha is dropped and never changes a colour. A palette is expanded to RGB, and grey of 1, 2 or 4 bits is stretched to
-    0..255. A TIFF whose 0 is white (WhiteIsZero) is returned as it is displayed. Every command reads images with this
-    function; it is public as `unet_jax.read_image`.
+    Alpha is dropped and never changes a colour. A palette is expanded to RGB, and grey of less than 8 bits is stretched to
+    0..255. A TIFF whose 0 is white (WhiteIsZero) is returned as it is displayed. Signed values, and those of more than 16 bits,
+    become float32. Every command reads images with this function.
 
     Args:
       path: the file, local or in a bucket.
+      how: what the file does not tell, and what is taken of it.
 
     Raises:
       UserError: the file cannot be read, is damaged or too large, or its pixels mean something else: it is to be turned
-        (orientation tag), holds several pictures, is neither grey nor RGB, or is neither 8- nor 16-bit unsigned.
+        (orientation tag), does not tell what its dimensions are, or holds numbers that are not read. So does `read`.
     """
-    return _decode(path, "read_image", "an image", REMEDY)
+    opened, decode = _open(path, "image", "an image", REMEDY, how)
+
+    def read(page: int) -> np.ndarray:
+        with name_errors(path):
+            return pictures.chosen_channels(path, decode(page), how)
+
+    return dataclasses.replace(opened, read=read)
 
 
-def read_labels(path: str | Path) -> np.ndarray:
-    """Returns the values of a mask file as stored, without alpha. Of an indexed file these are the indices.
+def open_labels(path: str | Path, how: Reading = AS_STORED) -> Pictures:
+    """Returns the masks of a file, with the values as stored and without alpha. Of an indexed file these are the indices.
 
     Args:
       path: the file, local or in a bucket.
+      how: as in `open_pictures`; all channels are kept.
 
     Returns:
-      Ids or grey values `[H, W]`, or uint8 RGB `[H, W, 3]`.
+      Each is ids or grey values `[H, W]`, or uint8 RGB `[H, W, 3]`.
 
     Raises:
-      UserError: as `read_image`; also for lossy compression, which changes ids, and for RGB of 16 bits.
+      UserError: as `open_pictures`; also for lossy compression, which changes ids, and for RGB of 16 bits.
     """
-    return _read_labels(path).values
+    opened, decode = _open(path, "labels", "a mask", "export it again as PNG", how)
+
+    def read(page: int) -> np.ndarray:
+        with name_errors(path, "a mask", "export it again as PNG"):
+            values = decode(page)
+        return values[..., 0] if values.ndim == 3 and values.shape[-1] == 1 else values
+
+    return dataclasses.replace(opened, read=read)
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Returns the pixels of an image file of one picture, `[H, W, C]`; see `open_pictures`.
+
+    It is public as `unet_jax.read_image`.
+
+    Raises:
+      UserError: as `open_pictures`, or the file holds several pictures.
+    """
+    return open_pictures(path).only(path)
+
+
+def read_labels(path: str | Path) -> np.ndarray:
+    """Returns the values of a mask file of one picture; see `open_labels`.
+
+    Raises:
+      UserError: as `open_labels`, or the file holds several pictures.
+    """
+    return open_labels(path).only(path)
 
 
 def read_mask(path: str | Path, mask_values: Sequence[int] = (), palette: Palette = ()) -> Mask:
-    """Returns the class ids of a mask file.
+    """Returns the class ids of a mask file of one picture; see `mask_of`.
+
+    Raises:
+      UserError: as `read_labels` and `to_ids`.
+    """
+    opened = open_labels(path)
+    return mask_of(path, opened.only(path), opened.colours, mask_values, palette)
+
+
+def mask_of(
+    path: str | Path,
+    values: np.ndarray,
+    colours: np.ndarray | None,
+    mask_values: Sequence[int] = (),
+    palette: Palette = (),
+) -> Mask:
+    """Returns the class ids of a mask.
 
     An indexed file is read by its colours where `palette` is given, else by its indices. With `mask_values` it is read by its
     grey levels if the palette is grey and its indices are not in `mask_values`.
 
     Args:
-      path: the file, local or in a bucket.
+      path: name of its file, for errors.
+      values: as `open_labels` reads them.
+      colours: the palette of the file, `Pictures.colours`.
       mask_values: as in `to_ids`.
       palette: as in `to_ids`.
 
     Raises:
-      UserError: as `read_labels` and `to_ids`.
+      UserError: as `to_ids`.
     """
-    values, colours = _read_labels(path)
     if colours is None:
         return Mask(to_ids(values, path, mask_values, palette), {})
     present = values_in(values).tolist()
@@ -148,7 +208,11 @@ def read_instances(path: str | Path) -> np.ndarray:
     Raises:
       UserError: the file is not one channel of values 0..65535, or cannot be read (see `read_labels`).
     """
-    values = read_labels(path)
+    return instances_of(path, read_labels(path))
+
+
+def instances_of(path: str | Path, values: np.ndarray) -> np.ndarray:
+    """Returns instance numbers uint16 `[H, W]` from the values of a file; see `read_instances`."""
     fits = values.dtype in (np.uint8, np.uint16) or (values.min() >= 0 and values.max() <= 65535)
     if values.ndim == 3 or not fits:
         raise UserError(f"{path}: instances must be one channel of values 0..65535; save them as 16-bit grey PNG")
@@ -164,7 +228,11 @@ def read_pages(path: str | Path) -> np.ndarray:
     Raises:
       UserError: the file cannot be read, or its pages are not 8-bit grey or not of one size.
     """
-    return _decode(path, "read_pages", "a TIFF", "copy the original again", formats=("TIFF",))
+    opened = open_pictures(path)
+    pages = [opened.read(page) for page in range(opened.count)]
+    if {(page.shape, page.dtype.name) for page in pages} != {((*pages[0].shape[:2], 1), "uint8")}:
+        raise UserError(f"{path}: is not a stack of 8-bit grey pages of the same size; copy the original again")
+    return np.stack(pages)[..., 0]
 
 
 def check_size(array: np.ndarray, path: str | Path, image: np.ndarray) -> None:
@@ -207,19 +275,35 @@ def count_values(array: np.ndarray) -> np.ndarray:
     return counts
 
 
-def _read_labels(path) -> declared.Labels:
-    return _decode(path, "read_labels", "a mask", "export it again as PNG")
+def _open(path, what: str, described: str, remedy: str, how: Reading) -> tuple[Pictures, Callable[[int], np.ndarray]]:
+    """Returns what the module of the file's format opens, and its `read`. Every error names the file.
 
-
-def _decode(path, reader: str, what: str, remedy: str, formats: Sequence[str] = tuple(FORMATS)) -> Any:
-    """Returns what the function `reader` of the file's format returns. Every error names the file."""
+    Args:
+      path: the file.
+      what: "image" or "labels".
+      described: what it is read as, for errors.
+      remedy: what to do if it cannot be read.
+      how: as in `open_pictures`.
+    """
     data = _read(path)
     found = declared.format_of(data)
-    if found not in formats:
+    if found not in FORMATS:
         kind = f"it holds {found} data" if found else "its first bytes are of no known format"
-        raise UserError(f"{path}: cannot be read as {what} ({kind}); {remedy}")
-    with name_errors(path, what, remedy):
-        return getattr(FORMATS[found], reader)(path, data)
+        raise UserError(f"{path}: cannot be read as {described} ({kind}); {remedy}")
+    module = FORMATS[found]
+    with name_errors(path, described, remedy):
+        if hasattr(module, f"open_{what}"):
+            opened = getattr(module, f"open_{what}")(path, data, how)
+        else:
+            opened = _single(getattr(module, f"read_{what}")(path, data))
+    return opened, opened.read
+
+
+def _single(read: Any) -> Pictures:
+    """Returns the one picture of a file: its pixels, or its `declared.Labels`."""
+    if isinstance(read, declared.Labels):
+        return Pictures(1, lambda page: read.values, read.colours)
+    return Pictures(1, lambda page: read)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from unet_jax.data.datasets.formats import tiff
+from unet_jax.data.datasets.formats import declared, tiff
+from unet_jax.data.datasets.reading import Reading
 from unet_jax.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -44,12 +45,14 @@ def changed(data, tag, value):
         return file.getvalue()
 
 
-def image(data):
-    return tiff.read_image("a.tif", data)
+def image(data, axes=""):
+    return tiff.open_image("a.tif", data, Reading(axes)).only("a.tif")
 
 
 def labels(data):
-    return tiff.read_labels("a.tif", data)
+    opened = tiff.open_labels("a.tif", data, Reading())
+    values = opened.only("a.tif")
+    return declared.Labels(values[..., 0] if values.shape[-1] == 1 else values, opened.colours)
 
 
 def refused(read, data, *words):
@@ -80,7 +83,9 @@ def test_every_layout_and_compression_is_read_exactly(array):
     if array.ndim == 3:
         for coder in CODERS:
             planes = written(np.moveaxis(array, -1, 0), photometric="rgb", planarconfig="separate", **coder)
-            np.testing.assert_array_equal(image(planes), want, err_msg=f"planes {coder}")
+            if array.dtype == np.uint16:
+                refused(image, planes, "stack of grey pictures", "axes='ZYX'")
+            np.testing.assert_array_equal(image(planes, "CYX"), want, err_msg=f"planes {coder}")
 
 
 def test_three_channels_without_a_meaning_are_kept():
@@ -144,9 +149,13 @@ def test_alpha_never_changes_colours():
 def test_other_channels_and_colours_are_named():
     contiguous = {"photometric": "minisblack", "planarconfig": "contig"}
     for count in (2, 4, 5):
-        refused(image, written(np.zeros((9, 8, count), np.uint16), **contiguous), f"{count} channels")
+        stored = written(np.arange(72 * count, dtype=np.uint16).reshape(9, 8, count), **contiguous)
+        np.testing.assert_array_equal(image(stored), np.arange(72 * count).reshape(9, 8, count))
+        refused(labels, stored, f"{count} channels")
     unspecified = written(np.zeros((9, 8, 4), np.uint8), photometric="rgb", extrasamples=["unspecified"])
-    refused(image, unspecified, "4 channels")
+    assert image(unspecified).shape == (9, 8, 4)
+    among = written(np.zeros((9, 8, 5), np.uint8), photometric="rgb", extrasamples=["unassalpha", "unspecified"])
+    refused(image, among, "ExtraSamples (2, 0)")
     for photometric, word in (("separated", "CMYK"), ("cielab", "CIELAB")):
         samples = 4 if word == "CMYK" else 3
         stored = written(np.zeros((9, 8, samples), np.uint8), photometric=photometric, planarconfig="contig")
@@ -172,23 +181,33 @@ def test_a_file_that_does_not_say_what_0_is_is_an_error(read):
         read(without)
 
 
-def test_other_types_are_named():
-    for dtype in (np.float32, np.float16, np.int16, np.int8, np.int32):
-        refused(image, written(np.zeros((9, 8), dtype)), np.dtype(dtype).name)
-    refused(image, written(np.zeros((9, 8), np.uint32)), "32 bits")
-    refused(image, written(GREY16 >> 4, bitspersample=12), "12 bits")
+def test_other_numbers_become_float32():
+    for dtype in (np.float32, np.float16, np.float64, np.int16, np.int8, np.int32, np.uint32):
+        values = np.array([[0, 1, 100], [3, 2, 5]], dtype) * np.array(-1 if np.dtype(dtype).kind != "u" else 1, dtype)
+        got = image(written(values))
+        assert got.dtype == np.float32
+        np.testing.assert_array_equal(got[..., 0], values)
+    np.testing.assert_array_equal(image(written(GREY16 >> 4, bitspersample=12))[..., 0], GREY16 >> 4)
+    assert image(written(np.full((2, 2), 7, np.uint8), bitspersample=3, photometric="minisblack")).max() == 255
+    refused(image, written(np.zeros((9, 8), np.complex64)), "SampleFormat 6")
+    refused(image, written(np.zeros((9, 8), np.int16), photometric="miniswhite"), "0 is white")
     refused(labels, written(np.zeros((9, 8), np.float32)), "float32")
     refused(labels, written(RGB16), "16-bit RGB")
     for dtype in (np.int16, np.int32, np.uint32):
         np.testing.assert_array_equal(labels(written(IDS.astype(dtype))).values, IDS)
 
 
-def test_imagej_values_that_are_not_as_stored_are_named():
-    calibrated = written(GREY16, description="ImageJ=1.54f\nimages=1\ncf=0\nc0=-32768.0\nc1=1.0\n", metadata=None)
-    refused(image, calibrated, "signed")
-    refused(labels, calibrated, "signed")
+def test_signed_values_of_imagej_are_read_as_they_were():
+    about = "ImageJ=1.54f\nimages=1\ncf=0\nc0=-32768.0\nc1=1.0\n"
+    stored = written(GREY16, description=about, metadata=None)
+    np.testing.assert_array_equal(image(stored)[..., 0], GREY16.astype(np.int32) - 32768)
+    np.testing.assert_array_equal(labels(stored).values, GREY16.astype(np.int32) - 32768)
+
+
+def test_a_stack_that_ends_before_its_last_picture_is_an_error():
     stack = written(np.dstack([GREY8] * 3)[..., 0], description="ImageJ=1.54f\nimages=5\nslices=5\n", metadata=None)
-    refused(image, stack, "5 pages")
+    with pytest.raises((ValueError, UserError)):
+        image(stack)
 
 
 def test_a_colour_table_is_no_guess():
@@ -223,9 +242,9 @@ def test_small_copies_are_no_pages():
 
 
 def test_several_pictures_are_counted():
-    for count, stored in ((3, pages(GREY8, GREY8, GREY8)), (2, pages((GREY8, {"subifds": 1}), GREY8))):
-        refused(image, stored, f"{count} pages")
-        refused(labels, stored, f"{count} pages")
+    for stored, words in ((pages(GREY8, GREY8, GREY8), "3 pages"), (pages((GREY8, {"subifds": 1}), GREY8), "SubIFDs")):
+        refused(image, stored, words)
+        refused(labels, stored, words)
     # All slices in one page.
     refused(image, written(np.stack([GREY8] * 3), photometric="minisblack", truncate=True), "3 pages")
     # Three slices that tifffile stores as red, green and blue.
@@ -309,12 +328,12 @@ def test_the_size_is_checked_before_decoding():
 
 def test_pages_of_a_stack():
     stack = np.stack([GREY8, GREY8[::-1]])
-    np.testing.assert_array_equal(tiff.read_pages("a.tif", pages(*stack)), stack)
-    np.testing.assert_array_equal(tiff.read_pages("a.tif", pages(*stack, photometric="miniswhite")), 255 - stack)
-    turned = pages(*stack, extratags=[(274, 3, 1, 3, True)])
-    refused(lambda data: tiff.read_pages("a.tif", data), turned, "orientation")
-    for other in (pages(GREY8, GREY8[:9]), pages(RGB8, RGB8), pages(GREY16, GREY16)):
-        refused(lambda data: tiff.read_pages("a.tif", data), other, "8-bit grey")
+    for photometric, expected in (("minisblack", stack), ("miniswhite", 255 - stack)):
+        opened = tiff.open_image("a.tif", pages(*stack, photometric=photometric), Reading())
+        found = [opened.read(page)[..., 0] for page in (1, 0)]
+        np.testing.assert_array_equal(found[::-1], expected)
+    refused(image, pages(*stack, extratags=[(274, 3, 1, 3, True)]), "orientation")
+    refused(image, pages(*stack), "2 pages")
 
 
 def test_a_file_without_a_picture_is_an_error():

@@ -8,6 +8,7 @@ import pytest
 import tifffile
 
 from unet_jax.data.datasets.formats import tiff, tiff_tags
+from unet_jax.data.datasets.reading import Reading
 
 GREY = np.arange(30, dtype=np.uint8).reshape(5, 6)
 # Byte order, BigTIFF or not, and where the first page's place and its tags stand.
@@ -34,7 +35,7 @@ def test_what_tifffile_would_pass_over_is_an_error(order, big):
     data = written(order, big)
     page, entries, after = places(data, order, big)
     tiff_tags.check(io.BytesIO(data))
-    np.testing.assert_array_equal(tiff.read_image("a.tif", bytes(data))[..., 0], GREY)
+    np.testing.assert_array_equal(tiff.open_image("a.tif", bytes(data), Reading()).only("a.tif")[..., 0], GREY)
     offset = order + ("Q" if big else "I")
     edits = [
         (after, offset, page, "back to themselves"),
@@ -47,9 +48,9 @@ def test_what_tifffile_would_pass_over_is_an_error(order, big):
     for at, form, value, says in edits:
         damaged = bytearray(data)
         struct.pack_into(form, damaged, at, value)
-        for read in (tiff.read_image, tiff.read_labels, tiff.read_pages):
+        for read in (tiff.open_image, tiff.open_labels):
             with pytest.raises(ValueError, match=says):
-                read("a.tif", bytes(damaged))
+                read("a.tif", bytes(damaged), Reading())
 
 
 def test_a_page_that_is_cut_off_is_an_error():

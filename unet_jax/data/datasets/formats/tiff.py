@@ -1,14 +1,12 @@
-"""Decodes TIFF of one picture, with tifffile and imagecodecs.
+"""Decodes TIFF with tifffile and imagecodecs; `tiff_series` says which pictures its pages are.
 
 Small copies of the picture (overviews, previews) and transparency masks are passed over. Resolution, colour profiles and
 GeoTIFF tags, among them the "no data" value, are ignored.
 """
 
-import contextlib
 import io
 import logging
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 import imagecodecs
@@ -16,14 +14,18 @@ import numpy as np
 import tifffile
 from etils.epath import Path
 
-from unet_jax.data.datasets.formats import declared, jpeg, tiff_tags
-from unet_jax.data.datasets.formats.declared import Labels
+from unet_jax.data.datasets.formats import declared, jpeg, tiff_series, tiff_tags
+from unet_jax.data.datasets.formats.pictures import Pictures, to_image_type
+from unet_jax.data.datasets.formats.tiff_series import Plane, TiffPictures
+from unet_jax.data.datasets.reading import Reading
 from unet_jax.errors import UserError
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6
 PHOTOMETRIC = {4: "transparency mask", 5: "CMYK", 8: "CIELAB", 9: "ICCLAB", 10: "ITULAB", 32803: "raw sensor data"}
-# Axes of rows, columns and channels.
-IN_A_PICTURE = "YXSC"
+# Kinds of NumPy's types that are read: truth values, whole numbers without and with a sign, and floats.
+KINDS = "buif"
+# ImageJ stores signed values of 16 bits so much too high.
+SIGNED_BY = 32768
 # Values of tag ExtraSamples.
 PREMULTIPLIED, ALPHA = 1, 2
 INTERPRETATION, ORIENTATION, COLOUR_MAP = 262, 274, 320
@@ -35,76 +37,151 @@ LOSSLESS = (1, 2, 3, 4, LZW, 8, 32771, 32773, 32946, 34925, 34933, 50000)
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 
-def read_image(path: str | Path, data: bytes) -> np.ndarray:
-    """Returns the pixels, uint8 or uint16 `[H, W, 1 or 3]`, in the displayed polarity and without alpha.
+def open_image(path: str | Path, data: bytes, reading: Reading) -> Pictures:
+    """Returns the pictures of a file, uint8, uint16 or float32 `[H, W, C]` each, in the displayed polarity and without alpha.
 
-    Grey of 1, 2 and 4 bits is stretched to 0..255. Grey values with a colour table of ImageJ are grey.
+    Grey of less than 8 bits is stretched to 0..255. Signed values, and those of more than 16 bits, become float32: above 2^24
+    whole numbers lose digits. Grey values with a colour table of ImageJ are grey.
 
     Raises:
       UserError: the file is refused for what it declares.
       Exception: the file is damaged.
     """
-    with opened(io.BytesIO(data)) as tif:
-        page = _picture(path, tif)
+    tif, found = open_pictures(path, io.BytesIO(data), reading)
+    for page in _different_pages(found.planes):
         check_image_page(path, tif, page)
-        return displayed(page, decode_page(path, page))
+    decoder = _Decoder(path, data)
+
+    def read(number: int) -> np.ndarray:
+        return displayed(tif, found.planes[number][0].page, decoder.read(found.planes[number]))
+
+    return Pictures(len(found.planes), read, set_id=found.set_id)
 
 
-def read_labels(path: str | Path, data: bytes) -> Labels:
-    """Returns the values as stored, without alpha; raises as `read_image`, for lossy compression, and for 16-bit RGB."""
-    with opened(io.BytesIO(data)) as tif:
-        page = _picture(path, tif)
-        if page.sampleformat not in (1, 2):
-            raise UserError(f"{path}: has mask pixels of type {page.dtype}; save it as whole numbers")
-        bits = _bits(path, page, (1, 2, 4, 8, 16, 32, 64))
-        if page.compression not in LOSSLESS:
-            name = getattr(page.compression, "name", page.compression)
-            raise UserError(
-                f"{path}: has the compression {name}, which may change ids; save the mask with LZW, deflate or no compression"
-            )
-        colours = _colours(page) if page.photometric == PALETTE else None
-        pixels = decode_page(path, page)
-    if pixels.shape[-1] == 1:
-        return Labels(pixels[..., 0].astype(np.uint8) if pixels.dtype == bool else pixels[..., 0], colours)
-    if bits != 8 or pixels.dtype != np.uint8:
-        raise UserError(f"{path}: is a mask of {bits}-bit RGB; save it as 8-bit RGB, or as class ids in 8-bit grey")
-    return Labels(pixels)
+def open_labels(path: str | Path, data: bytes, reading: Reading) -> Pictures:
+    """Returns the values as stored, without alpha; raises as `open_image`, and for lossy compression and 16-bit RGB."""
+    tif, found = open_pictures(path, io.BytesIO(data), reading)
+    for page in _different_pages(found.planes):
+        _check_labels_page(path, page)
+    decoder = _Decoder(path, data)
+
+    def read(number: int) -> np.ndarray:
+        pixels = decoder.read(found.planes[number])
+        channels, page = pixels.shape[-1], found.planes[number][0].page
+        if channels != 1 and (channels != 3 or pixels.dtype != np.uint8):
+            many = f"{page.bitspersample}-bit RGB" if channels == 3 else f"{channels} channels"
+            raise UserError(f"{path}: is a mask of {many}; save it as 8-bit RGB, or as class ids in 8-bit grey")
+        if pixels.dtype == bool:
+            return pixels.astype(np.uint8)
+        return pixels.astype(np.int32) - SIGNED_BY if is_signed_imagej(tif, page) else pixels
+
+    first = found.planes[0][0].page
+    colours = _colours(first) if first.photometric == PALETTE else None
+    return Pictures(len(found.planes), read, colours, found.set_id)
 
 
-def read_pages(path: str | Path, data: bytes) -> np.ndarray:
-    """Returns the pages of a stack, uint8 `[N, H, W]`, in the displayed polarity.
+def _check_labels_page(path, page) -> None:
+    if page.sampleformat not in (1, 2):
+        raise UserError(f"{path}: has mask pixels of type {page.dtype}; save it as whole numbers")
+    if page.compression not in LOSSLESS:
+        name = getattr(page.compression, "name", page.compression)
+        raise UserError(
+            f"{path}: has the compression {name}, which may change ids; save the mask with LZW, deflate or no compression"
+        )
+
+
+def open_pictures(
+    path: str | Path, file: BinaryIO, reading: Reading, rows_at_once: Callable[[Any], int] = lambda page: 0
+) -> tuple[tifffile.TiffFile, TiffPictures]:
+    """Opens a TIFF, and returns it with the pictures that it holds, checked for what they declare.
+
+    Args:
+      path: name of the file, for errors.
+      file: the file; it stays open.
+      reading: see `Reading.axes`.
+      rows_at_once: returns for a page what `declared.check_size` takes.
 
     Raises:
-      UserError: the pages are not 8-bit grey or not of one size.
-      Exception: the file is damaged.
-    """
-    with opened(io.BytesIO(data)) as tif:
-        pages: list[Any] = list(tif.pages)
-        kinds = {(page.photometric, page.bitspersample, page.sampleformat, page.shape) for page in pages}
-        photometric, bits, sample_format, shape = kinds.pop()
-        grey = photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO) and (bits, sample_format, len(shape)) == (8, 1, 2)
-        if kinds or not grey or _planes(tif) > 1:
-            raise UserError(f"{path}: is not a stack of 8-bit grey pages of the same size; copy the original again")
-        for page in pages:
-            _check_tags(path, page)
-        stack = np.stack([decode_page(path, page)[..., 0] for page in pages])
-    return 255 - stack if photometric == WHITE_IS_ZERO else stack
-
-
-@contextlib.contextmanager
-def opened(file: BinaryIO) -> Iterator[tifffile.TiffFile]:
-    """Yields the TIFF of an open file, after `tiff_tags.check`.
-
-    Raises:
+      UserError: the file is refused for what it declares.
       ValueError: it holds no picture, or is damaged.
     """
     tiff_tags.check(file)
     file.seek(0)
     # An OME-TIFF may name other files; only this one is read.
-    with tifffile.TiffFile(file, is_ome=False) as tif:
-        if not len(tif.pages):
-            raise ValueError("it holds no picture")
-        yield tif
+    tif = tifffile.TiffFile(file, is_ome=False)
+    if not len(tif.pages):
+        raise ValueError("it holds no picture")
+    pages = full_pages(tif)
+    _check_inner(path, pages)
+    if not tiff_series.ome_set(path, tif):
+        file.seek(0)
+        tif = tifffile.TiffFile(file)
+        pages = full_pages(tif)
+    # Tags are checked before tifffile makes series of the pages, which it does of damaged ones too.
+    for page in pages:
+        check_declared(path, page, rows_at_once(page))
+    found = tiff_series.find_pictures(path, tif, pages, reading.axes)
+    return tif, found
+
+
+def _different_pages(pictures: Sequence[Sequence[Plane]]) -> list[tifffile.TiffPage]:
+    return list({id(plane.page): plane.page for picture in pictures for plane in picture}.values())
+
+
+class _Decoder:
+    """Decodes the planes of pictures; keeps the last page, whose other planes may be asked for next.
+
+    Args:
+      path: name of the file, for errors.
+      data: the file.
+    """
+
+    def __init__(self, path: str | Path, data: bytes):
+        self._path, self._data = path, data
+        self._last: tuple[Any, np.ndarray] | None = None
+
+    def read(self, picture: Sequence[Plane]) -> np.ndarray:
+        """Returns the values of a picture as stored, `[H, W, C]`, without alpha."""
+        return joined(self._path, picture, [self._plane(plane) for plane in picture])
+
+    def _plane(self, plane: Plane) -> np.ndarray:
+        """Returns `[H, W, S]`."""
+        page: Any = plane.page
+        if plane.is_behind:
+            first = page.dataoffsets[0] + plane.part * page.nbytes
+            _, _, height, width, samples = page.shaped
+            stored = np.frombuffer(self._data[first : first + page.nbytes], page.parent.byteorder + page.dtype.char)
+            return stored.astype(page.dtype).reshape(height, width, samples)
+        if self._last is None or self._last[0] is not page:
+            self._last = page, decode_page(page)
+        return self._last[1][plane.part]
+
+
+def joined(path: str | Path, picture: Sequence[Plane], values: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns the values of a picture, or of rows of it, without alpha.
+
+    Args:
+      path: name of the file, for errors.
+      picture: its planes.
+      values: of each plane, `[H, W, S]`.
+
+    Raises:
+      UserError: its channels are refused.
+    """
+    page = picture[0].page
+    if len(picture) == page.shaped[0] > 1 and all(plane.page is page for plane in picture):
+        # The samples of a pixel lie apart.
+        return _without_alpha(path, page, np.concatenate(values, -1))
+    if page.shaped[-1] > 1:
+        values = [_without_alpha(path, plane.page, each) for plane, each in zip(picture, values, strict=True)]
+    return np.ascontiguousarray(np.concatenate(values, -1) if len(values) > 1 else values[0])
+
+
+def _without_alpha(path, page, pixels: np.ndarray) -> np.ndarray:
+    channels, has_alpha = channels_of(path, page)
+    if has_alpha:
+        check_opaque(path, page, pixels[..., channels])
+    return declared.without_alpha(path, pixels, channels)
 
 
 def full_pages(tif: tifffile.TiffFile) -> list[tifffile.TiffPage]:
@@ -117,82 +194,28 @@ def full_pages(tif: tifffile.TiffFile) -> list[tifffile.TiffPage]:
     return full or pages
 
 
-def hidden_pages(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> int:
-    """Returns the number of pictures that `full_pages` takes for the one picture of a page."""
-    # A SubIFD that is not marked is an overview where it is smaller.
-    inner: list[Any] = list(page.pages or ())
-    larger = sum(not other.is_reduced and other.imagewidth >= page.imagewidth for other in inner)
-    return max(1 + larger, _planes(tif), page.imagedepth)
+def _check_inner(path, pages: Sequence[tifffile.TiffPage]) -> None:
+    """Raises UserError if a page holds another picture of its size in a SubIFD; an overview is smaller."""
+    for page in pages:
+        inner: list[Any] = list(page.pages or ())
+        if larger := sum(not other.is_reduced and other.imagewidth >= page.imagewidth for other in inner):
+            raise UserError(
+                f"{path}: holds {len(pages) + larger} pictures, some of them in SubIFDs; save each as a separate file"
+            )
 
 
-def too_many_pages(path: str | Path, count: int) -> UserError:
-    """Returns the error for a file of several pages where one picture is needed."""
-    return UserError(f"{path}: holds {count} pages; save each page as a separate file")
-
-
-def _picture(path, tif) -> tifffile.TiffPage:
-    """Returns the page of the full picture, checked for what it declares."""
-    pages = full_pages(tif)
-    count = max(len(pages) - 1 + hidden_pages(tif, pages[0]), 1)
-    if count > 1:
-        raise too_many_pages(path, count)
-    check_declared(path, tif, pages[0])
-    return pages[0]
-
-
-def check_declared(path: str | Path, tif: tifffile.TiffFile, page: tifffile.TiffPage, rows_at_once: int = 0) -> None:
+def check_declared(path: str | Path, page: tifffile.TiffPage, rows_at_once: int = 0) -> None:
     """Checks what a page declares about its pixels, as an image or as a mask.
 
     Args:
       path: name of the file, for the error.
-      tif: the file.
       page: the page.
       rows_at_once: see `declared.check_size`.
 
     Raises:
-      UserError: the page is too large, is to be turned, or holds signed values of ImageJ.
+      UserError: the page is too large, or is to be turned.
       ValueError: it does not tell what 0 is.
     """
-    _check_tags(path, page, rows_at_once)
-    if tif.is_imagej and _imagej(page).get("c0", "").startswith("-32768"):
-        raise UserError(
-            f"{path}: holds signed 16-bit values of ImageJ, stored 32768 too high; convert it to 8- or 16-bit unsigned"
-        )
-
-
-def check_image_page(path: str | Path, tif: tifffile.TiffFile, page: tifffile.TiffPage) -> None:
-    """Checks that the pixels of a page are those of an image that is read.
-
-    Raises:
-      UserError: they have another type, or a colour table.
-      ValueError: the colour table is missing.
-    """
-    if page.sampleformat != 1:
-        raise UserError(f"{path}: has pixels of type {page.dtype}; save it as 8- or 16-bit unsigned")
-    _bits(path, page, (1, 2, 4, 8, 16))
-    if page.photometric == PALETTE and not tif.is_imagej and _colours(page) is not None:
-        raise UserError(
-            f"{path}: has a colour table, and a TIFF does not tell if its values are grey values that are displayed in "
-            "colour, or a picture in colour; save it as grey or RGB"
-        )
-
-
-def displayed(page: tifffile.TiffPage, pixels: np.ndarray) -> np.ndarray:
-    """Returns the pixels of a page, or of rows of it, as they are displayed: uint8 or uint16 `[H, W, C]`.
-
-    Args:
-      page: the page.
-      pixels: the values as stored, `[H, W, C]`.
-    """
-    bits = page.bitspersample
-    if pixels.dtype == bool:
-        pixels = pixels.astype(np.uint8)
-    if page.photometric == WHITE_IS_ZERO:
-        pixels = 2**bits - 1 - pixels
-    return pixels * np.uint8(255 // (2**bits - 1)) if bits < 8 else pixels
-
-
-def _check_tags(path, page, rows_at_once: int = 0) -> None:
     # tifffile would take 0 for white.
     if INTERPRETATION not in page.tags:
         raise ValueError("its tag PhotometricInterpretation is missing, so it does not tell if 0 is black or white")
@@ -202,50 +225,73 @@ def _check_tags(path, page, rows_at_once: int = 0) -> None:
     declared.check_orientation(path, [orientation] if isinstance(orientation, int) else [])
 
 
-def _planes(tif) -> int:
-    """Returns the number of pictures in a file of one page: ImageJ, tifffile and others can store a stack in it."""
-    if len(tif.pages) > 1:
-        return 1
-    page = tif.pages[0]
-    if tif.is_imagej:
-        return int(_imagej(page).get("images", "1"))
-    with contextlib.suppress(Exception):
-        # tifffile stores three slices of a stack as the channels of a page in colour, and names their axes.
-        about = (tif.shaped_metadata or [{}])[0]
-        axes = zip(about.get("axes", ""), about.get("shape", ()), strict=False)
-        slices = math.prod(length for axis, length in axes if axis not in IN_A_PICTURE)
-        return max(1, tif.series[0].size // page.size, slices)
-    return 1
+def is_signed_imagej(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> bool:
+    """Returns True if ImageJ has stored signed values of 16 bits, `SIGNED_BY` too high."""
+    lines = tif.pages[0].description.splitlines() if tif.is_imagej else []
+    return page.bitspersample == 16 and any(line.startswith("c0=-32768") for line in lines)
 
 
-def _imagej(page) -> dict[str, str]:
-    """Returns the lines KEY=VALUE that ImageJ writes into the description."""
-    return dict(line.split("=", 1) for line in page.description.splitlines() if "=" in line)
-
-
-def _bits(path, page, known) -> int:
-    if page.bitspersample not in known:
-        raise UserError(f"{path}: has {page.bitspersample} bits per channel; save it as 8- or 16-bit unsigned")
-    return page.bitspersample
-
-
-def decode_page(path: str | Path, page: tifffile.TiffPage) -> np.ndarray:
-    """Returns the values of a page as stored, `[H, W, 1 or 3]`, without alpha.
+def check_image_page(path: str | Path, tif: tifffile.TiffFile, page: tifffile.TiffPage) -> None:
+    """Checks that the pixels of a page are those of an image that is read.
 
     Raises:
-      UserError: its channels are refused.
+      UserError: they have another type, or a colour table.
+      ValueError: the colour table is missing.
+    """
+    kind = page.dtype.kind if page.dtype is not None else ""
+    if kind not in KINDS or (page.dtype.itemsize > 4 and kind != "f"):
+        raise UserError(
+            f"{path}: has pixels of {page.bitspersample} bits, SampleFormat {page.sampleformat}, which are not read; save it with "
+            "whole numbers of up to 32 bits, or as float32"
+        )
+    if page.photometric == WHITE_IS_ZERO and kind not in "bu":
+        raise UserError(
+            f"{path}: its PhotometricInterpretation says that 0 is white, and its values are signed; save it with BlackIsZero"
+        )
+    if page.photometric == PALETTE and not tif.is_imagej and _colours(page) is not None:
+        raise UserError(
+            f"{path}: has a colour table, and a TIFF does not tell if its values are grey values that are displayed in "
+            "colour, or a picture in colour; save it as grey or RGB"
+        )
+
+
+def displayed(tif: tifffile.TiffFile, page: tifffile.TiffPage, pixels: np.ndarray) -> np.ndarray:
+    """Returns the pixels of a page, or of rows of it, as they are displayed: uint8, uint16 or float32 `[H, W, C]`.
+
+    Args:
+      tif: the file.
+      page: the page.
+      pixels: the values as stored, `[H, W, C]`.
+    """
+    bits = page.bitspersample
+    if pixels.dtype == bool:
+        pixels = pixels.astype(np.uint8)
+    if page.photometric == WHITE_IS_ZERO:
+        pixels = np.array(2**bits - 1, pixels.dtype) - pixels
+    if bits < 8:
+        most = 2**bits - 1
+        return pixels * np.uint8(255 // most) if 255 % most == 0 else np.rint(pixels * (255 / most)).astype(np.uint8)
+    if is_signed_imagej(tif, page):
+        return (pixels.astype(np.int32) - SIGNED_BY).astype(np.float32)
+    return to_image_type(pixels)
+
+
+def shown_dtype(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> np.dtype:
+    """Returns the type of the pixels of `displayed`."""
+    return displayed(tif, page, np.zeros((1, 1, 1), page.dtype)).dtype
+
+
+def decode_page(page: tifffile.TiffPage) -> np.ndarray:
+    """Returns the values of a page as stored, `[P, H, W, S]`: P planes or slices that lie apart, S samples of a pixel.
+
+    Raises:
       Exception: the file is damaged.
     """
-    channels, has_alpha = channels_of(path, page)
     check_segments_present(page)
     for segment in _segments(page):
         check_segment(page, segment)
-    planes, _, height, width, samples = page.shaped
-    pixels = page.asarray(squeeze=False)
-    pixels = np.moveaxis(pixels, 0, -1).reshape(height, width, planes * samples) if planes > 1 else pixels[0, 0]
-    if has_alpha:
-        check_opaque(path, page, pixels[..., channels])
-    return declared.without_alpha(path, pixels, channels)
+    planes, depth, height, width, samples = page.shaped
+    return page.asarray(squeeze=False).reshape(planes * depth, height, width, samples)
 
 
 def check_opaque(path: str | Path, page: tifffile.TiffPage, alpha: np.ndarray) -> None:
@@ -267,27 +313,21 @@ def check_opaque(path: str | Path, page: tifffile.TiffPage, alpha: np.ndarray) -
 
 
 def channels_of(path: str | Path, page: tifffile.TiffPage) -> tuple[int, bool]:
-    """Returns the number of channels without alpha, 1 or 3, and if alpha follows.
+    """Returns the number of channels without alpha, and if alpha follows.
 
     Raises:
-      UserError: the page has other channels or colours.
+      UserError: the page has other colours, or alpha among its channels.
     """
     if (page.photometric == YCBCR and page.compression != JPEG) or page.photometric not in (0, 1, 2, 3, 6):
         name = PHOTOMETRIC.get(page.photometric) or getattr(page.photometric, "name", str(page.photometric))
         raise UserError(f"{path}: has colours of kind {name}; save it as grey or RGB")
     colours = 3 if page.photometric in (RGB, YCBCR) else 1
     samples, extra = page.samplesperpixel, tuple(int(kind) for kind in page.extrasamples)
-    if samples == colours:
-        return samples, False
-    # Three channels of which nothing is said.
-    if (page.photometric, samples) == (BLACK_IS_ZERO, 3) and not any(extra):
-        return 3, False
     # Without the tag, a fourth channel is alpha by custom; OpenCV writes RGBA so.
-    if samples == colours + 1 and (extra in ((PREMULTIPLIED,), (ALPHA,)) or (not extra and colours == 3)):
-        return colours, True
-    raise UserError(
-        f"{path}: has {samples} channels; only grey and RGB are read, with or without alpha. Save it with 1 or 3 channels"
-    )
+    has_alpha = extra[-1:] in ((PREMULTIPLIED,), (ALPHA,)) or (not extra and (colours, samples) == (3, 4))
+    if any(extra[:-1]):
+        raise UserError(f"{path}: its tag ExtraSamples {extra} names alpha among other channels; save it without alpha")
+    return samples - has_alpha, has_alpha
 
 
 def _colours(page) -> np.ndarray | None:

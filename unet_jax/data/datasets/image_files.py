@@ -13,7 +13,22 @@ import numpy as np
 from etils.epath import Path
 
 from unet_jax.data.datasets import instance_labels, palettes, reading
-from unet_jax.data.datasets.formats import axes, bmp, declared, jpeg, pictures, png, tiff, tiff_series, tiff_tags
+from unet_jax.data.datasets.formats import (
+    axes,
+    bmp,
+    declared,
+    dicom,
+    jpeg,
+    jpeg2000,
+    nifti,
+    numpy_arrays,
+    pictures,
+    png,
+    tiff,
+    tiff_series,
+    tiff_tags,
+    web,
+)
 from unet_jax.data.datasets.formats.pictures import Pictures
 from unet_jax.data.datasets.palettes import Palette, few
 from unet_jax.data.datasets.reading import Reading
@@ -29,9 +44,21 @@ REMEDY = "save it again as PNG or TIFF, or remove it"
 # By the format of `declared.format_of`. A module has `open_image` and `open_labels`, which take the path, the bytes of the file
 # and the `Reading`, and return its `Pictures`; or, for a format of one picture, `read_image` and `read_labels`, which take path and
 # bytes, and return the pixels and `declared.Labels`.
-FORMATS: dict[str, Any] = {"PNG": png, "TIFF": tiff, "BMP": bmp, "JPEG": jpeg}
+FORMATS: dict[str, Any] = {
+    "PNG": png,
+    "TIFF": tiff,
+    "BMP": bmp,
+    "JPEG": jpeg,
+    "GIF": web,
+    "WebP": web,
+    "JPEG 2000": jpeg2000,
+    "NumPy": numpy_arrays,
+    "ZIP": numpy_arrays,
+    "NIfTI": nifti,
+    "DICOM": dicom,
+}
 # Source files whose code decides what is read.
-_MODULES = (palettes, reading, axes, declared, pictures, tiff_series, tiff_tags, *FORMATS.values())
+_MODULES = (palettes, reading, axes, declared, pictures, tiff_series, tiff_tags, *dict.fromkeys(FORMATS.values()))
 READERS = (__file__, *(str(module.__file__) for module in _MODULES))
 AS_STORED = Reading()
 

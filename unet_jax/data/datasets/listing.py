@@ -15,11 +15,16 @@ from unet_jax.data.store.cache import read_error
 from unet_jax.errors import UserError, printable, raise_error
 from unet_jax.storage.paths import in_bucket, to_path
 
-SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
+SUFFIXES = (
+    *(".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".gif", ".webp", ".jp2", ".j2k", ".jpx"),
+    *(".npy", ".npz", ".dcm", ".dicom", ".nii"),
+)
+# Suffixes of two parts, which are no part of the name: `a.ome.tif` goes with `a.png`.
+DOUBLE_SUFFIXES = (".ome.tif", ".ome.tiff", ".nii.gz")
 # Images that are not read.
 _UNREAD = (
-    "gif webp jp2 j2k jpx jpf jpe jfif jxl jxr avif heic heif dib pbm pgm ppm pnm pcx tga psd svg exr hdr ico dng raw apng "
-    "npy npz mat h5 zarr dcm dicom nii nrrd mha mhd mrc czi lif lsm nd2 oib oif svs ndpi vsi ims stk dm3 dm4"
+    "jpf jpe jfif jxl jxr avif heic heif dib pbm pgm ppm pnm pcx tga psd svg exr hdr ico dng raw apng "
+    "mat h5 zarr nrrd mha mhd mrc czi lif lsm nd2 oib oif svs ndpi vsi ims stk dm3 dm4"
 )
 UNREAD_SUFFIXES = tuple(f".{name}" for name in _UNREAD.split())
 # Files that a desktop puts into a folder, in small letters. Hidden ones need no name here.
@@ -62,9 +67,9 @@ def list_images(
     except OSError as error:
         raise read_error(folder, error) from error
     images: dict[str, Path] = {}
-    for name in sorted(kinds, key=lambda name: (os.path.splitext(name)[0], name)):
+    for name in sorted(kinds, key=lambda name: (split_suffix(name)[0], name)):
         path, kind = folder / name, kinds[name]
-        if os.path.splitext(name)[1].lower() not in SUFFIXES:
+        if not is_read(name):
             if name.lower() not in DESKTOP_FILES:
                 on_other(path)
             continue
@@ -82,10 +87,24 @@ def list_images(
 def id_of(name: str) -> str:
     """Returns the id of a file: its name without the suffix, in the Unicode form NFC.
 
-    >>> id_of("plate 1.png")
-    'plate 1'
+    >>> id_of("plate 1.png"), id_of("a.ome.tif")
+    ('plate 1', 'a')
     """
-    return normal_form(os.path.splitext(name)[0])
+    return normal_form(split_suffix(name)[0])
+
+
+def is_read(name: str) -> bool:
+    """Returns True if files of this name are read."""
+    suffix = split_suffix(name)[1].lower()
+    return suffix in SUFFIXES or suffix in DOUBLE_SUFFIXES
+
+
+def split_suffix(name: str) -> tuple[str, str]:
+    """Returns the name of a file without its suffix, and the suffix, which may be one of `DOUBLE_SUFFIXES`."""
+    for suffix in DOUBLE_SUFFIXES:
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            return name[: -len(suffix)], name[-len(suffix) :]
+    return os.path.splitext(name)
 
 
 def normal_form(text: str) -> str:

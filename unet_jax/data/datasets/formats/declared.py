@@ -5,6 +5,7 @@ The content decides the format, never the suffix.
 
 import re
 import struct
+import zlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -37,6 +38,9 @@ MAGIC = {
     "HTML": (b"<!DOCTYPE", b"<!doctype", b"<html"),
 }
 
+# The bytes of a header of NIfTI, of either version.
+NIFTI_HEADER = 544
+
 _XMP_ORIENTATION = re.compile(rb"""tiff:Orientation\s*(?:=\s*["']|>)\s*([0-9])""")
 
 
@@ -55,6 +59,8 @@ class Labels(NamedTuple):
 
 def format_of(data: bytes) -> str:
     """Returns the format of a file by its first bytes, one of `MAGIC` or another known one; "" if it is unknown."""
+    if _is_nifti(data) or _is_nifti(unpacked_start(data)):
+        return "NIfTI"
     for name, starts in MAGIC.items():
         if data.startswith(starts):
             return name
@@ -63,6 +69,18 @@ def format_of(data: bytes) -> str:
     if data[4:8] == b"ftyp":
         return "AVIF, HEIC or video"
     return "DICOM" if data[128:132] == b"DICM" else ""
+
+
+def _is_nifti(data: bytes) -> bool:
+    return data[344:348] == b"n+1\0" or data[4:8] == b"n+2\0"
+
+
+def unpacked_start(data: bytes) -> bytes:
+    """Returns the first bytes of what is compressed by gzip; b"" for other data, and if they are damaged."""
+    try:
+        return zlib.decompressobj(wbits=31).decompress(data[:4096], NIFTI_HEADER)
+    except zlib.error:
+        return b""
 
 
 def check_size(path: str | Path, width: int, height: int, bytes_per_pixel: int, rows_at_once: int = 0) -> None:

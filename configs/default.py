@@ -496,6 +496,12 @@ def image_folder(root: str) -> ConfigDict:
             "root": root,
             # Name of the folder of masks.
             "masks_dir": "masks",
+            # Names of the files without suffix; {stem} stands for the part that image, mask and instances have in common.
+            "image_name": "{stem}",
+            # Names of the masks, e.g. "{stem}_mask".
+            "mask_name": "{stem}",
+            # Names of the instances.
+            "instance_name": "{stem}",
             # Names of the classes, by id; () for background, class_1, ...
             "class_names": (),
             # 0: as many as class_names, or the largest id in the masks + 1.

@@ -112,7 +112,7 @@ def find_inputs(given: Sequence[str | os.PathLike], recursive: bool = False) -> 
             continue
         else:
             _check_given(path)
-            found = _pictures(path, path.stem)
+            found = _pictures(path, stem_of(path))
         for image in found:
             if os.path.abspath(image.path) not in seen:
                 _check_twin(image, images.setdefault(_key(image.name), image))
@@ -165,10 +165,10 @@ def _images_below(folder: Path, recursive: bool) -> tuple[list[Input], list[Path
             # The listing of a bucket leaves names without a suffix out: most of them are folders.
             passed += [path for path in paths.glob(place, "*") if not path.suffix]
         for path in found.values():
-            images += _pictures(path, f"{prefix}{path.stem}")
+            images += _pictures(path, f"{prefix}{stem_of(path)}")
         for path in passed:
             if is_array(path):
-                images.append(Input(path, f"{prefix}{path.stem}"))
+                images.append(Input(path, f"{prefix}{stem_of(path)}"))
                 continue
             if not (recursive and path.is_dir()) or (path / record.NAME).exists():
                 others.append(path)
@@ -189,6 +189,11 @@ def _check_tree(folder: Path) -> None:
         raise UserError(
             f"{folder}: holds the results of a prediction, which would be taken for images; leave --recursive out"
         )
+
+
+def stem_of(path: Path) -> str:
+    """Returns the name of a file or a Zarr folder without its suffix, such as "cells" for cells.ome.tif."""
+    return listing.split_suffix(path.name)[0]
 
 
 def is_array(path: Path) -> bool:

@@ -44,6 +44,9 @@ OPTIONS = (
     "num_classes",
     "mask_values",
     "palette",
+    "image_name",
+    "mask_name",
+    "instance_name",
     "split_file",
     "split_fractions",
 )
@@ -54,6 +57,9 @@ flags.DEFINE_integer(
 )
 _define_tuple("mask_values", (), 'Pixel values of class 0, 1, ..., e.g. "(0, 255)"; none if they are ids.')
 _define_tuple("palette", (), 'An RGB triple per class, for RGB masks, e.g. "((0, 0, 0), (255, 0, 0))".')
+flags.DEFINE_string("image_name", "{stem}", "Names of the images without suffix, e.g. 'image_{stem}'.", FLAGS)
+flags.DEFINE_string("mask_name", "{stem}", "Names of the masks, e.g. '{stem}_mask'.", FLAGS)
+flags.DEFINE_string("instance_name", "{stem}", "Names of the instances.", FLAGS)
 flags.DEFINE_string(
     "split_file", "", "A CSV that replaces index.csv; images that it does not name are left out.", FLAGS
 )

@@ -8,7 +8,7 @@ import numpy as np
 
 from unet_jax.data.check import duplicates
 from unet_jax.data.dataset import empty_split_error
-from unet_jax.data.datasets import file_examples, image_files, image_folder, splits
+from unet_jax.data.datasets import file_examples, image_files, image_folder, names, splits
 from unet_jax.data.datasets.classes import check_class_settings, name_classes
 from unet_jax.errors import UserError
 from unet_jax.segmentation import VOID_ID
@@ -98,6 +98,9 @@ def survey_folder(
     num_classes: int = 0,
     mask_values: Sequence[int] = (),
     palette: image_files.Palette = (),
+    image_name: str = names.STEM,
+    mask_name: str = names.STEM,
+    instance_name: str = names.STEM,
     split_file: str = "",
     split_fractions: Sequence[float] = (0.7, 0.15, 0.15),
 ) -> Survey:
@@ -110,6 +113,9 @@ def survey_folder(
       num_classes: as in `load_image_folder`.
       mask_values: as in `load_image_folder`.
       palette: as in `load_image_folder`.
+      image_name: as in `load_image_folder`.
+      mask_name: as in `load_image_folder`.
+      instance_name: as in `load_image_folder`.
       split_file: as in `load_image_folder`.
       split_fractions: as in `load_image_folder`.
 
@@ -120,10 +126,11 @@ def survey_folder(
       UserError: an option has a bad value.
     """
     known_classes, mask_values, palette = check_class_settings(class_names, num_classes, mask_values, palette)
+    patterns = names.Patterns(image_name, mask_name, instance_name)
     fractions = splits.check_fractions(split_fractions)
     errors: list[UserError] = []
     notes: list[str] = []
-    rows = image_folder.find_rows(root, masks_dir, fractions, split_file, errors.append, notes.append)
+    rows = image_folder.find_rows(root, masks_dir, fractions, split_file, patterns, errors.append, notes.append)
     split_of = {row.id: split for split, listed in rows.items() for row in listed}
     all_rows = [row for listed in rows.values() for row in listed]
     stats = {}

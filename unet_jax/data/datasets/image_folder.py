@@ -12,6 +12,7 @@ are passed over, with a line on stderr for each folder. See `listing` for names.
 Grey and RGB images may be mixed; 8- and 16-bit images may not. See `file_examples`.
 """
 
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,7 @@ from typing import Any
 from etils.epath import Path
 
 from unet_jax.data.dataset import Dataset
-from unet_jax.data.datasets import file_examples, image_files, listing, splits
+from unet_jax.data.datasets import file_examples, image_files, listing, names, splits
 from unet_jax.data.datasets.classes import check_class_settings
 from unet_jax.errors import UserError, collect_errors, raise_error
 from unet_jax.storage.paths import expand, in_bucket
@@ -29,6 +30,9 @@ from unet_jax.storage.paths import expand, in_bucket
 READERS = (__file__,)
 # Suffixes of tables that may be meant as `index.csv`.
 TABLES = (".csv", ".txt", ".tsv", ".xls", ".xlsx", ".ods")
+# The option that says how the files of a folder are named.
+NAME_OPTIONS = {"images": "image_name", "masks": "mask_name", "instances": "instance_name"}
+ANY_NAMES = names.Patterns()
 # Last part of the error about an empty split.
 REMEDY = "set data.split_fractions or write index.csv with id,split"
 
@@ -70,6 +74,9 @@ def load_image_folder(
     num_classes: int = 0,
     mask_values: Sequence[int] = (),
     palette: image_files.Palette = (),
+    image_name: str = names.STEM,
+    mask_name: str = names.STEM,
+    instance_name: str = names.STEM,
     split_file: str = "",
     split_fractions: Sequence[float] = (0.7, 0.15, 0.15),
 ) -> Dataset:
@@ -84,6 +91,9 @@ def load_image_folder(
         in the masks + 1.
       mask_values: values of class 0, 1, ... in the masks, e.g. (0, 255); () means that the values are ids.
       palette: an RGB triple per class. RGB and indexed masks are mapped with it, and pictures are drawn with it.
+      image_name: names of the images without suffix; `{stem}` stands for the id, e.g. "image_{stem}".
+      mask_name: names of the masks, with `{stem}` for the id, e.g. "{stem}_mask".
+      instance_name: names of the instances, with `{stem}` for the id.
       split_file: a CSV with the columns of `index.csv`, used instead of it; images that it does not name are left out. ""
         means `index.csv`, which must name every image.
       split_fractions: fractions of train, val and test, used if there is no such file or it has no column `split`.
@@ -99,7 +109,8 @@ def load_image_folder(
 
     known_classes, mask_values, palette = check_class_settings(class_names, num_classes, mask_values, palette)
     split_fractions = splits.check_fractions(split_fractions)
-    rows = find_rows(root, masks_dir, split_fractions, split_file)
+    patterns = names.Patterns(image_name, mask_name, instance_name)
+    rows = find_rows(root, masks_dir, split_fractions, split_file, patterns)
     reading = {"mask_values": mask_values, "palette": palette}
     return dataset_from_files(
         ImageFolder,
@@ -120,6 +131,7 @@ def find_rows(
     masks_dir: str,
     split_fractions: Sequence[float],
     split_file: str = "",
+    file_names: names.Patterns = ANY_NAMES,
     on_error: Callable[[UserError], None] = raise_error,
     on_note: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
 ) -> dict[str, list[file_examples.Row]]:
@@ -132,6 +144,7 @@ def find_rows(
       masks_dir: as in `load_image_folder`.
       split_fractions: as in `load_image_folder`.
       split_file: as in `load_image_folder`.
+      file_names: how the files of each folder are named.
       on_error: gets every error in the folder. If it returns, a missing path is empty; a file without an image is skipped,
         and so is the second of two files with the same name. Images without a split are in the split "".
       on_note: gets a line for each folder in which something is passed over.
@@ -146,6 +159,7 @@ def find_rows(
     if not listing.is_utf8(root):
         raise UserError(f"{root}: {listing.NOT_UTF8}")
     base = expand(root, "data.root")
+    patterns = dataclasses.asdict(file_names)
     folders = {"images": base / "images", "masks": base / masks_dir}
     # A link without a target must not count as "no instances".
     if os.path.lexists(base / "instances") or (base / "instances").is_dir():
@@ -154,9 +168,9 @@ def find_rows(
     others: dict[str, list[Path]] = {name: [] for name in folders}
     for name, folder in folders.items():
         with collect_errors(on_error):
-            images = listing.list_images(folder, on_error, others[name].append)
-            listed[name] = {id_: str(path) for id_, path in images.items()}
-    unread = {name: _unread(name, listed, paths) for name, paths in others.items()}
+            files = listing.list_images(folder, on_error, others[name].append)
+            listed[name] = _fitting(files, patterns[name], NAME_OPTIONS[name], on_error)
+    unread = {name: _unread(name, listed, paths, patterns[name]) for name, paths in others.items()}
     for name, paths in unread.items():
         lost = set(paths)
         for path in paths:
@@ -164,7 +178,7 @@ def find_rows(
             on_error(UserError(f"{path}: {problem}; save it as PNG or TIFF, or move it away"))
         if passed_over := [path for path in others[name] if path not in lost]:
             on_note(listing.describe_others(folders[name], passed_over))
-    _check_pairs(folders, listed, unread, on_error)
+    _check_pairs(folders, listed, unread, patterns, on_error)
     ids = listed.get("images", {})
     assigned = {id_: ("", id_) for id_ in ids}
     if not split_file:
@@ -188,29 +202,68 @@ def _check_index_name(base: Path, on_error) -> None:
             )
 
 
-def _unread(name: str, listed: dict[str, dict[str, str]], others: Sequence[Path]) -> list[Path]:
+def _id(path: Path, pattern: str) -> str:
+    """Returns the id of a file, or "" if its name does not fit the pattern of its folder."""
+    return names.id_in(listing.id_of(path.name), pattern)
+
+
+def _fitting(files: Mapping[str, Path], pattern: str, option: str, on_error) -> dict[str, str]:
+    """Returns the files of a folder by id, without those whose names do not fit its pattern; each of them is an error."""
+    fitting = {id_: str(path) for path in files.values() if (id_ := _id(path, pattern))}
+    unfit = [path for path in files.values() if not _id(path, pattern)]
+    for path in unfit:
+        on_error(
+            UserError(
+                f"{path}: the name does not fit data.{option}={pattern!r} ({len(unfit)} such files); rename it or move it away, or "
+                f"correct data.{option}"
+            )
+        )
+    return fitting
+
+
+def _unread(name: str, listed: dict[str, dict[str, str]], others: Sequence[Path], pattern: str) -> list[Path]:
     """Returns the files among `others` that the data set would lose: no file of the same id in their folder is read.
 
     A file of an unknown kind counts if another folder has a file of its id; the rest are notes, tables and the like.
     """
     ids = set().union(*listed.values())
-    lost = [path for path in others if listing.id_of(path.name) not in listed.get(name, {})]
-    return [path for path in lost if path.suffix.lower() in listing.UNREAD_SUFFIXES or listing.id_of(path.name) in ids]
+    lost = [path for path in others if _id(path, pattern) not in listed.get(name, {})]
+    return [path for path in lost if path.suffix.lower() in listing.UNREAD_SUFFIXES or _id(path, pattern) in ids]
 
 
-def _check_pairs(folders, listed, unread, on_error) -> None:
+def _check_pairs(folders, listed, unread, patterns, on_error) -> None:
     images = listed.get("images")
     if images is None:
         return
-    named = {name: {listing.id_of(path.name) for path in paths} for name, paths in unread.items()}
+    named = {name: {_id(path, patterns[name]) for path in paths} for name, paths in unread.items()}
     if not images and not named["images"]:
         on_error(UserError(f"{folders['images']}: holds no images; put {', '.join(listing.SUFFIXES)} files there"))
     for name, paths in listed.items():
-        unpaired = [id_ for id_ in images if id_ not in paths and id_ not in named[name]]
-        for id_ in unpaired:
-            where = f"{id_}.* in {folders[name]} ({len(unpaired)} such images)"
-            on_error(UserError(f"{images[id_]}: has no file {where}; add the file or move the image away"))
-        unpaired = [id_ for id_ in paths if id_ not in images and id_ not in named["images"]]
-        for id_ in unpaired:
-            where = f"{id_}.* in {folders['images']} ({len(unpaired)} such files)"
-            on_error(UserError(f"{paths[id_]}: has no image {where}; add the image or move the file away"))
+        without = [id_ for id_ in images if id_ not in paths and id_ not in named[name]]
+        alone = [id_ for id_ in paths if id_ not in images and id_ not in named["images"]]
+        remedy = _name_remedy(name, without, alone, patterns)
+        remedies = (remedy or "add the file or move the image away", remedy or "add the image or move the file away")
+        for number, id_ in enumerate(without):
+            near = _near(id_, alone or [*paths], patterns[name]) if number < names.NEAREST else ""
+            place = f"{names.name_of(id_, patterns[name])}.* in {folders[name]}{near}"
+            on_error(UserError(f"{images[id_]}: has no file {place} ({len(without)} such images); {remedies[0]}"))
+        for number, id_ in enumerate(alone):
+            near = _near(id_, without or [*images], patterns["images"]) if number < names.NEAREST else ""
+            place = f"{names.name_of(id_, patterns['images'])}.* in {folders['images']}{near}"
+            on_error(UserError(f"{paths[id_]}: has no image {place} ({len(alone)} such files); {remedies[1]}"))
+
+
+def _near(id_: str, ids: Sequence[str], pattern: str) -> str:
+    """Returns the names of files that are most like that of an id, as part of a message."""
+    return names.describe_nearest(names.name_of(id_, pattern), [names.name_of(other, pattern) for other in ids])
+
+
+def _name_remedy(name: str, without: list[str], alone: list[str], patterns: Mapping[str, str]) -> str:
+    """Returns the options under which the images and files that have no partner are pairs; "" if there are none."""
+    if name == "images" or {patterns["images"], patterns[name]} != {names.STEM}:
+        return ""
+    found = names.suggest(without, alone)
+    if not found:
+        return ""
+    options = zip(("image_name", NAME_OPTIONS[name]), found, strict=True)
+    return "set " + " and ".join(f"data.{option}={pattern!r}" for option, pattern in options if pattern != names.STEM)

@@ -1,7 +1,8 @@
 """Lists the image files of a folder by their names. No file is opened.
 
-An id is the name of a file without its suffix, in the Unicode form NFC. A Mac writes accents in another form (NFD), which looks
-the same; in one form the names of images, masks and `index.csv` meet. A name that cannot be printed is refused.
+An id is the name of a file without its suffix, or without both parts of one such as `.ome.tif`, in the Unicode form NFC. A Mac
+writes accents in another form (NFD), which looks the same; in one form the names of images, masks and `index.csv` meet. A name
+that cannot be printed is refused.
 """
 
 import os

@@ -152,8 +152,8 @@ def _match(rows: Mapping[str, dict], ids: list[str], path: Path, subset: bool, o
 def _plain(id_: str) -> str:
     """Returns what is left of an id without folder, suffix, leading zeros, and the difference of case and spaces."""
     name = re.split(r"[/\\]", id_)[-1].strip()
-    stem, suffix = os.path.splitext(name)
-    known = suffix.lower() in (*listing.SUFFIXES, *listing.UNREAD_SUFFIXES)
+    stem, suffix = listing.split_suffix(name)
+    known = suffix.lower().endswith((*listing.SUFFIXES, *listing.UNREAD_SUFFIXES, ".nii.gz"))
     # A table of numbers writes 1.0.
     stem = stem if known or re.fullmatch(r"\d+\.0+", name) else name
     return re.sub(r"\s+", " ", re.sub(r"(?<!\d)0+(?=\d)", "", stem.casefold()))

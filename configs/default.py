@@ -496,6 +496,8 @@ def image_folder(root: str) -> ConfigDict:
             "root": root,
             # Name of the folder of masks.
             "masks_dir": "masks",
+            # What the masks hold: "classes", or "instances", numbers of the objects of one class.
+            "masks": "classes",
             # Names of the files without suffix; {stem} stands for the part that image, mask and instances have in common.
             "image_name": "{stem}",
             # Names of the masks, e.g. "{stem}_mask".

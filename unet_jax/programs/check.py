@@ -44,6 +44,7 @@ OPTIONS = (
     "num_classes",
     "mask_values",
     "palette",
+    "masks",
     "image_name",
     "mask_name",
     "instance_name",
@@ -57,6 +58,7 @@ flags.DEFINE_integer(
 )
 _define_tuple("mask_values", (), 'Pixel values of class 0, 1, ..., e.g. "(0, 255)"; none if they are ids.')
 _define_tuple("palette", (), 'An RGB triple per class, for RGB masks, e.g. "((0, 0, 0), (255, 0, 0))".')
+flags.DEFINE_string("masks", "classes", "What the masks hold: classes, or instances, numbers of objects.", FLAGS)
 flags.DEFINE_string("image_name", "{stem}", "Names of the images without suffix, e.g. 'image_{stem}'.", FLAGS)
 flags.DEFINE_string("mask_name", "{stem}", "Names of the masks, e.g. '{stem}_mask'.", FLAGS)
 flags.DEFINE_string("instance_name", "{stem}", "Names of the instances.", FLAGS)

@@ -173,5 +173,7 @@ def test_the_first_error_stops_the_reader(filled, monkeypatch):
     rows = [row for listed in found_rows.values() for row in listed] * 100
     filled.write("images/a.png", b"broken")
     with pytest.raises(UserError, match=r"images/a\.png: "):
-        file_examples.survey_rows(image_folder.read_example, rows, {"mask_values": (), "palette": ()}, 0)
+        file_examples.survey_rows(
+            image_folder.read_example, rows, {"masks": "classes", "mask_values": (), "palette": ()}, 0
+        )
     assert len(read) < len(rows) / 2

@@ -64,7 +64,7 @@ def test_a_folder_of_instances_is_not_taken_for_classes(folder):
     for id_, number in (("a", 28), ("b", 9), ("c", 5)):
         mask = squares(range(1, number + 1))
         folder.pair(id_, np.zeros_like(mask), mask)
-    remedy = r"masks/a\.png: its ids 1\.\.28 .*instances; .*instances/ .*num_classes=29"
+    remedy = r"masks/a\.png: its ids 1\.\.28 .*instances; .*masks=.instances. .*num_classes=29"
     folder.raises(remedy)
     assert len(folder.create(num_classes=29).class_names) == 29
     # So many ids are refused anyway; the reason is the right one, though they have gaps.
@@ -78,8 +78,8 @@ def test_a_folder_of_instances_is_not_taken_for_classes(folder):
 def test_numbers_above_255_are_called_instances(folder, last):
     mask = squares([1, 2, 3, last], np.uint16)
     folder.pair("a", mask.astype(np.uint8), mask)
-    folder.raises(rf"masks/a\.png: its 4 values up to {last} .*instances/")
-    folder.raises("instances/", num_classes=3)
+    folder.raises(rf"masks/a\.png: its 4 values up to {last} .*masks='instances'")
+    folder.raises("masks=.instances.", num_classes=3)
     grey = np.random.default_rng(0).integers(0, 9999, IDS.shape).astype(np.uint16)
     folder.pair("a", mask=grey)
     folder.raises(r"masks/a\.png: holds values ")

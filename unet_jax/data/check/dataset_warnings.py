@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from unet_jax.data.check.survey import ImageStats, Survey
 from unet_jax.data.dataset import SPLITS
 from unet_jax.data.datasets.classes import find_inverted
+from unet_jax.data.datasets.image_folder import CLASSES
 from unet_jax.segmentation import VOID_ID
 
 # Number of different grey values that 8 bits can hold.
@@ -85,7 +86,8 @@ def _masks(survey: Survey) -> Iterator[str]:
         yield f"masks hold only background: {_few(without)}; check that these images show nothing to be marked"
     counts = survey.counts()
     names = survey.class_names if survey.named else ()
-    yield from find_inverted(counts.tolist(), len(survey.class_names), names, survey.mask_values, survey.palette)
+    if survey.masks == CLASSES:
+        yield from find_inverted(counts.tolist(), len(survey.class_names), names, survey.mask_values, survey.palette)
     if counts[VOID_ID] > MUCH_VOID * counts.sum():
         yield (
             f"{counts[VOID_ID] / counts.sum():.0%} of all pixels are void (255) and do not count; if 255 is a class, "

@@ -9,7 +9,7 @@ import numpy as np
 from unet_jax.data.check import duplicates
 from unet_jax.data.dataset import empty_split_error
 from unet_jax.data.datasets import file_examples, image_files, image_folder, names, splits
-from unet_jax.data.datasets.classes import check_class_settings, name_classes
+from unet_jax.data.datasets.classes import name_classes
 from unet_jax.errors import UserError
 from unet_jax.segmentation import VOID_ID
 
@@ -68,6 +68,7 @@ class Survey:
       images: the examples without an error, in the order of the splits.
       alike: pairs of similar images from `duplicates.find_duplicates`: two positions in `images`, and the correlation.
       num_alike: number of all such pairs; `alike` may hold only some.
+      masks: what the masks hold, see `load_image_folder`.
     """
 
     root: str
@@ -80,6 +81,7 @@ class Survey:
     images: list[ImageStats]
     alike: list[tuple[int, int, float]]
     num_alike: int
+    masks: str = image_folder.CLASSES
 
     def counts(self, split: str = "") -> np.ndarray:
         """Returns the number of pixels by class id, int64 `[256]`, of one split, or of all with ""."""
@@ -98,6 +100,7 @@ def survey_folder(
     num_classes: int = 0,
     mask_values: Sequence[int] = (),
     palette: image_files.Palette = (),
+    masks: str = image_folder.CLASSES,
     image_name: str = names.STEM,
     mask_name: str = names.STEM,
     instance_name: str = names.STEM,
@@ -113,6 +116,7 @@ def survey_folder(
       num_classes: as in `load_image_folder`.
       mask_values: as in `load_image_folder`.
       palette: as in `load_image_folder`.
+      masks: as in `load_image_folder`.
       image_name: as in `load_image_folder`.
       mask_name: as in `load_image_folder`.
       instance_name: as in `load_image_folder`.
@@ -125,12 +129,14 @@ def survey_folder(
     Raises:
       UserError: an option has a bad value.
     """
-    known_classes, mask_values, palette = check_class_settings(class_names, num_classes, mask_values, palette)
+    known_classes, mask_values, palette = image_folder.check_settings(
+        masks, class_names, num_classes, mask_values, palette
+    )
     patterns = names.Patterns(image_name, mask_name, instance_name)
     fractions = splits.check_fractions(split_fractions)
     errors: list[UserError] = []
     notes: list[str] = []
-    rows = image_folder.find_rows(root, masks_dir, fractions, split_file, patterns, errors.append, notes.append)
+    rows = image_folder.find_rows(root, masks_dir, fractions, split_file, patterns, masks, errors.append, notes.append)
     split_of = {row.id: split for split, listed in rows.items() for row in listed}
     all_rows = [row for listed in rows.values() for row in listed]
     stats = {}
@@ -138,7 +144,7 @@ def survey_folder(
     def keep_stats(row, example, mask):
         stats[row.id] = _image_stats(row, split_of[row.id], example["image"], mask.counts, example.get("instances"))
 
-    reading = {"mask_values": mask_values, "palette": palette}
+    reading = {"masks": masks, "mask_values": mask_values, "palette": palette}
     facts = file_examples.survey_rows(
         image_folder.read_example, all_rows, reading, known_classes, errors.append, keep_stats
     )
@@ -161,6 +167,7 @@ def survey_folder(
         images=images,
         alike=alike,
         num_alike=num_alike,
+        masks=masks,
     )
 
 

@@ -15,6 +15,8 @@ from unet_jax.segmentation import VOID_ID
 
 # If the number of classes is unknown, masks with values from this number on are taken for grey values, not ids.
 MOST_DERIVED = 32
+# Largest fraction of the pixels of a mask that lie on smoothed edges.
+SMOOTHED = 0.25
 
 
 class MaskStats(NamedTuple):
@@ -134,6 +136,7 @@ def count_classes(
             _check_void(masks, values, largest, known_classes or max(derived, 2))
     if not known_classes:
         with collect_errors(on_error):
+            _check_smoothed(masks, stats)
             _check_derived(masks, [mask.numbering for mask in stats], largest)
     return known_classes or max(derived, 2)
 
@@ -155,6 +158,24 @@ def _check_void(masks, values, largest, num_classes) -> None:
         f"{mask}: holds {held}, but {masks[largest.index(max(largest))]} holds {held_there}; save all masks in one way (255 is "
         f"in {sum(void)} of {len(masks)}), or set mask_values={ids} if 255 is void"
     )
+
+
+def _check_smoothed(masks, stats) -> None:
+    """Raises UserError if masks of 0 and 255 have edges that were smoothed: a few pixels of many values in between."""
+    between = [mask.counts[1:VOID_ID] for mask in stats]
+    smoothed = [
+        place
+        for place, (mask, odd) in enumerate(zip(stats, between, strict=True))
+        if mask.counts[0] and mask.counts[VOID_ID] and np.flatnonzero(odd).max(initial=0) >= MOST_DERIVED
+        if odd.sum() <= SMOOTHED * mask.counts.sum()
+    ]
+    if len(smoothed) > len(masks) / 2:
+        place = smoothed[0]
+        raise UserError(
+            f"{masks[place]}: {between[place].sum()} of its {stats[place].counts.sum()} pixels hold {np.count_nonzero(between[place])} "
+            f"values between 0 and 255, like edges that were smoothed ({len(smoothed)} of {len(masks)} masks); export the masks "
+            "without smoothing (anti-aliasing) or save (mask > 127) * 255, and set mask_values=(0, 255)"
+        )
 
 
 def _check_derived(masks, numberings, largest) -> None:

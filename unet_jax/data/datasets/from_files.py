@@ -133,8 +133,8 @@ def dataset_from_files(
     facts = remember(checked, survey, cache_dir)
     pixels = facts.pop("pixels")
     warnings = find_copies(rows, digests)
-    # Where the reader takes `mask_values`, the user decides what the classes are.
-    if "mask_values" in reading:
+    # Where the masks hold classes of the user's.
+    if reading.get("masks", "") == "classes":
         names, values = class_names, reading["mask_values"]
         warnings += classes.find_inverted(pixels, facts["num_classes"], names, values, palette)
         warnings += [] if known_classes else classes.find_gaps(pixels, facts["num_classes"])

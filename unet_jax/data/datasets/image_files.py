@@ -40,6 +40,8 @@ from unet_jax.storage.write_errors import first_line
 
 # Pixels that are counted together: OpenCV gives their number as float32, which is exact up to here.
 COUNTED = 2**24
+# Objects of an image: their numbers are stored with 16 bits.
+MOST_INSTANCES = 65535
 REMEDY = "save it again as PNG or TIFF, or remove it"
 # By the format of `declared.format_of`. A module has `open_image` and `open_labels`, which take the path, the bytes of the file
 # and the `Reading`, and return its `Pictures`; or, for a format of one picture, `read_image` and `read_labels`, which take path and
@@ -211,9 +213,11 @@ def to_ids(values: np.ndarray, path: str | Path, mask_values: Sequence[int] = ()
         table = {VOID_ID: VOID_ID} | {int(value): index for index, value in enumerate(mask_values)}
         unknown = [int(v) for v in present if int(v) not in table]
         if unknown:
+            pixels = int(np.isin(values, unknown).sum())
             raise UserError(
-                f"{path}: holds values {few(unknown)} that are not in mask_values={tuple(mask_values)}; "
-                "add them to mask_values or correct the mask (255 is void; values between those of classes come from smoothed edges)"
+                f"{path}: holds values {few(unknown)} that are not in mask_values={tuple(mask_values)}, in {pixels} of "
+                f"{values.size} pixels; add them to mask_values or correct the mask (255 is void; values between those of classes "
+                "come from smoothed edges: export the mask without smoothing, or save the nearest class of each pixel)"
             )
         return np.array([table[int(v)] for v in present], np.uint8)[np.searchsorted(present, values)]
     if present[0] < 0 or present[-1] > VOID_ID:
@@ -233,17 +237,30 @@ def read_instances(path: str | Path) -> np.ndarray:
       path: the file, local or in a bucket.
 
     Raises:
-      UserError: the file is not one channel of values 0..65535, or cannot be read (see `read_labels`).
+      UserError: the file is not one channel of numbers from 0 on, has more than 65535 of them, or cannot be read (see
+        `read_labels`).
     """
     return instances_of(path, read_labels(path))
 
 
 def instances_of(path: str | Path, values: np.ndarray) -> np.ndarray:
-    """Returns instance numbers uint16 `[H, W]` from the values of a file; see `read_instances`."""
-    fits = values.dtype in (np.uint8, np.uint16) or (values.min() >= 0 and values.max() <= 65535)
-    if values.ndim == 3 or not fits:
-        raise UserError(f"{path}: instances must be one channel of values 0..65535; save them as 16-bit grey PNG")
-    return values.astype(np.uint16, copy=False)
+    """Returns instance numbers uint16 `[H, W]` from the values of a file.
+
+    Numbers are kept; if one is above 65535, all are replaced by 1, 2, ... in their order.
+
+    Raises:
+      UserError: as `read_instances`.
+    """
+    if values.ndim == 3 or (values.dtype.kind != "u" and values.min() < 0):
+        raise UserError(f"{path}: instances must be one channel of numbers from 0 on; save them as 16-bit grey PNG")
+    if values.dtype in (np.uint8, np.uint16) or values.max() <= MOST_INSTANCES:
+        return values.astype(np.uint16, copy=False)
+    present = np.union1d(values, 0)
+    if len(present) - 1 > MOST_INSTANCES:
+        raise UserError(
+            f"{path}: holds {len(present) - 1} instances; split the image so that none has more than {MOST_INSTANCES}"
+        )
+    return np.searchsorted(present, values).astype(np.uint16)
 
 
 def read_pages(path: str | Path) -> np.ndarray:
@@ -275,7 +292,14 @@ def check_size(array: np.ndarray, path: str | Path, image: np.ndarray) -> None:
     """
     if array.shape[:2] != image.shape[:2]:
         sizes = [f"{width} x {height}" for height, width in (array.shape[:2], image.shape[:2])]
-        raise UserError(f"{path}: has {sizes[0]} pixels, its image {sizes[1]}; make them the same size")
+        apart = [abs(ours - theirs) for ours, theirs in zip(array.shape[:2], image.shape[:2], strict=True)]
+        if array.shape[:2] == image.shape[1::-1]:
+            remedy = "exchange its rows and columns"
+        elif max(apart) == 1:
+            remedy = "find out which edge has the pixel more or less, and cut it there: the masks may be shifted by one pixel"
+        else:
+            remedy = "make them the same size"
+        raise UserError(f"{path}: has {sizes[0]} pixels, its image {sizes[1]}; {remedy}")
 
 
 def values_in(array: np.ndarray) -> np.ndarray:

@@ -6,8 +6,8 @@
     ROOT/index.csv       optional: id,split[,group]; without it a hash of the id chooses the split
 
 Where no mask holds 255 beside ids above 0, `mask_values` must say whether 255 is a class or void. Masks that number objects are
-refused unless the number of classes is given (see `instance_labels`). Images of kinds that are not read are errors; other files
-are passed over, with a line on stderr for each folder. See `listing` for names.
+refused unless `masks` says so or the number of classes is given (see `instance_labels`). Images of kinds that are not read are errors; other files
+are passed over, with a line on stderr for each folder. See `listing` and `names` for names.
 
 Grey and RGB images may be mixed; 8- and 16-bit images may not. See `file_examples`.
 """
@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from etils.epath import Path
 
 from unet_jax.data.dataset import Dataset
@@ -32,6 +33,8 @@ READERS = (__file__,)
 TABLES = (".csv", ".txt", ".tsv", ".xls", ".xlsx", ".ods")
 # The option that says how the files of a folder are named.
 NAME_OPTIONS = {"images": "image_name", "masks": "mask_name", "instances": "instance_name"}
+# What the masks hold.
+CLASSES, INSTANCES = "classes", "instances"
 ANY_NAMES = names.Patterns()
 # Last part of the error about an empty split.
 REMEDY = "set data.split_fractions or write index.csv with id,split"
@@ -51,6 +54,9 @@ def read_example(
     example: dict[str, Any] = {}
 
     def read_mask(path):
+        if reading["masks"] == INSTANCES:
+            example["instances"] = image_files.read_instances(path)
+            return (example["instances"] > 0).astype(np.uint8)
         mask = image_files.read_mask(path, reading["mask_values"], reading["palette"])
         example["colours"] = mask.colours
         return mask.ids
@@ -74,6 +80,7 @@ def load_image_folder(
     num_classes: int = 0,
     mask_values: Sequence[int] = (),
     palette: image_files.Palette = (),
+    masks: str = CLASSES,
     image_name: str = names.STEM,
     mask_name: str = names.STEM,
     instance_name: str = names.STEM,
@@ -91,6 +98,8 @@ def load_image_folder(
         in the masks + 1.
       mask_values: values of class 0, 1, ... in the masks, e.g. (0, 255); () means that the values are ids.
       palette: an RGB triple per class. RGB and indexed masks are mapped with it, and pictures are drawn with it.
+      masks: "classes", or "instances" where the masks number the objects of one class: ids above 0 are class 1 and the instance
+        map at once. There are two classes then.
       image_name: names of the images without suffix; `{stem}` stands for the id, e.g. "image_{stem}".
       mask_name: names of the masks, with `{stem}` for the id, e.g. "{stem}_mask".
       instance_name: names of the instances, with `{stem}` for the id.
@@ -107,11 +116,11 @@ def load_image_folder(
     class ImageFolder(FromFiles):
         read = staticmethod(read_example)
 
-    known_classes, mask_values, palette = check_class_settings(class_names, num_classes, mask_values, palette)
+    known_classes, mask_values, palette = check_settings(masks, class_names, num_classes, mask_values, palette)
     split_fractions = splits.check_fractions(split_fractions)
     patterns = names.Patterns(image_name, mask_name, instance_name)
-    rows = find_rows(root, masks_dir, split_fractions, split_file, patterns)
-    reading = {"mask_values": mask_values, "palette": palette}
+    rows = find_rows(root, masks_dir, split_fractions, split_file, patterns, masks)
+    reading = {"masks": masks, "mask_values": mask_values, "palette": palette}
     return dataset_from_files(
         ImageFolder,
         rows,
@@ -119,11 +128,36 @@ def load_image_folder(
         reading=reading,
         known_classes=known_classes,
         class_names=class_names,
-        instances=any(len(row.paths) > 2 for listed in rows.values() for row in listed),
+        instances=masks == INSTANCES or any(len(row.paths) > 2 for listed in rows.values() for row in listed),
         palette=palette,
         remedy=REMEDY,
         cache_dir=cache_dir,
     )
+
+
+def check_settings(
+    masks: str,
+    class_names: Sequence[str],
+    num_classes: int,
+    mask_values: Sequence[int],
+    palette: image_files.Palette,
+) -> tuple[int, tuple[int, ...], tuple[tuple[int, int, int], ...]]:
+    """Returns the number of classes K, mask_values and palette; see `classes.check_class_settings`.
+
+    Raises:
+      UserError: a value is wrong, or does not go with masks that number objects.
+    """
+    if masks == INSTANCES:
+        if len(tuple(mask_values)) or len(tuple(palette)):
+            raise UserError(
+                f"masks={INSTANCES!r} takes the values of the masks as numbers of objects; leave mask_values and palette out"
+            )
+        num_classes = num_classes or 2
+        if num_classes != 2:
+            raise UserError(
+                f"masks={INSTANCES!r} has two classes, background and objects, but num_classes={num_classes}; give 2"
+            )
+    return check_class_settings(class_names, num_classes, mask_values, palette)
 
 
 def find_rows(
@@ -132,6 +166,7 @@ def find_rows(
     split_fractions: Sequence[float],
     split_file: str = "",
     file_names: names.Patterns = ANY_NAMES,
+    masks: str = CLASSES,
     on_error: Callable[[UserError], None] = raise_error,
     on_note: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
 ) -> dict[str, list[file_examples.Row]]:
@@ -145,12 +180,13 @@ def find_rows(
       split_fractions: as in `load_image_folder`.
       split_file: as in `load_image_folder`.
       file_names: how the files of each folder are named.
+      masks: as in `load_image_folder`.
       on_error: gets every error in the folder. If it returns, a missing path is empty; a file without an image is skipped,
         and so is the second of two files with the same name. Images without a split are in the split "".
       on_note: gets a line for each folder in which something is passed over.
 
     Raises:
-      UserError: `root` is empty.
+      UserError: `root` is empty, or the instances are given twice.
     """
     if not root:
         raise UserError(
@@ -164,6 +200,11 @@ def find_rows(
     # A link without a target must not count as "no instances".
     if os.path.lexists(base / "instances") or (base / "instances").is_dir():
         folders["instances"] = base / "instances"
+        if masks == INSTANCES:
+            raise UserError(
+                f"{folders['instances']}: gives the numbers of the objects, and so does masks={INSTANCES!r}; leave that setting out, "
+                "or move the folder away"
+            )
     listed: dict[str, dict[str, str]] = {}
     others: dict[str, list[Path]] = {name: [] for name in folders}
     for name, folder in folders.items():

@@ -29,7 +29,7 @@ LARGEST_BOX = 2**25
 # Larger ids are replaced by smaller ones, because SciPy makes a list as long as the largest one.
 LARGEST_NUMBER = 65535
 # What to do with masks that number objects.
-REMEDY = "move such files to instances/ and save masks of 0 and 1"
+REMEDY = "set masks='instances' (of image_folder) if they number the objects of one class"
 
 
 class Numbering(NamedTuple):

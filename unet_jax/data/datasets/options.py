@@ -45,6 +45,7 @@ DOMAINS: dict[str, dict[str, Domain]] = {
         **CLASSES,
         **DRAWN,
         "masks_dir": text(filled=True),
+        "masks": choice(("classes", "instances")),
         "image_name": text(filled=True),
         "mask_name": text(filled=True),
         "instance_name": text(filled=True),

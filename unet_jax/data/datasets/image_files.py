@@ -32,10 +32,11 @@ from unet_jax.data.datasets.formats import (
 from unet_jax.data.datasets.formats.pictures import Pictures
 from unet_jax.data.datasets.palettes import Palette, few
 from unet_jax.data.datasets.reading import Reading
+from unet_jax.data.datasets.rows import zarr_arrays, zarr_rows
 from unet_jax.data.store.cache import read_error
 from unet_jax.errors import UserError
 from unet_jax.segmentation import VOID_ID
-from unet_jax.storage.paths import home_expanded, read_file
+from unet_jax.storage.paths import home_expanded, in_bucket, read_file, to_path
 from unet_jax.storage.write_errors import first_line
 
 # Pixels that are counted together: OpenCV gives their number as float32, which is exact up to here.
@@ -60,7 +61,10 @@ FORMATS: dict[str, Any] = {
     "DICOM": dicom,
 }
 # Source files whose code decides what is read.
-_MODULES = (palettes, reading, axes, declared, pictures, tiff_series, tiff_tags, *dict.fromkeys(FORMATS.values()))
+_MODULES = (
+    *(palettes, reading, axes, declared, pictures, tiff_series, tiff_tags, zarr_arrays, zarr_rows),
+    *dict.fromkeys(FORMATS.values()),
+)
 READERS = (__file__, *(str(module.__file__) for module in _MODULES))
 AS_STORED = Reading()
 
@@ -336,6 +340,12 @@ def _open(path, what: str, described: str, remedy: str, how: Reading) -> tuple[P
       remedy: what to do if it cannot be read.
       how: as in `open_pictures`.
     """
+    place = to_path(path)
+    if not in_bucket(place) and place.is_dir():
+        with name_errors(path, "a Zarr array", "copy it again"):
+            rows = (zarr_rows.open_images if what == "image" else zarr_rows.open_labels)(path, how)
+        opened = Pictures(len(rows), lambda page: rows[page].read(0, rows[page].shape[0]))
+        return opened, opened.read
     data = _read(path)
     found = declared.format_of(data)
     if found not in FORMATS:

@@ -7,8 +7,9 @@ import numpy as np
 from etils.epath import Path
 
 from unet_jax.data.datasets import image_files
-from unet_jax.data.datasets.formats import declared
-from unet_jax.data.datasets.image_rows import ArrayRows, ImageRows
+from unet_jax.data.datasets.formats import declared, pictures
+from unet_jax.data.datasets.image_rows import ArrayRows, ConvertedRows, ImageRows
+from unet_jax.data.datasets.reading import Reading
 from unet_jax.data.datasets.rows import tiff_rows, zarr_rows
 from unet_jax.data.datasets.rows.source_file import SourceFile
 from unet_jax.storage.paths import in_bucket, to_path
@@ -29,31 +30,39 @@ class Picture(NamedTuple):
     rows: ImageRows
 
 
-def open_rows(path: str | os.PathLike) -> list[Picture]:
-    """Opens an image file or a Zarr array, and returns its image, or the pages of a TIFF as separate images.
+def open_rows(path: str | os.PathLike, how: Reading = image_files.AS_STORED) -> list[Picture]:
+    """Opens the pictures of an image file or of a Zarr array, the pages of a stack as separate images.
 
     A local TIFF is read strip by strip or tile by tile, a local Zarr array chunk by chunk; each band that is read has the
-    pixels of `image_files.read_image`. Any other file, and a file in a bucket, is read whole.
+    pixels of `image_files.open_pictures`. Any other file, and a file in a bucket, is read whole.
 
     Args:
-      path: an image file, local or in a bucket, or the folder of a local Zarr array.
+      path: an image file, local or in a bucket, or the folder of a local Zarr array or OME-Zarr image.
+      how: as in `image_files.open_pictures`.
 
     Returns:
       One picture, or one for each page of a stack. A band that cannot be read, or is read after the file has changed, is a
       UserError.
 
     Raises:
-      UserError: as `image_files.read_image`, but for a TIFF of several pages; or the Zarr array is refused.
+      UserError: as `image_files.open_pictures`.
     """
     place = to_path(path)
     if not in_bucket(place) and place.is_dir():
         with image_files.name_errors(place, "a Zarr array", "copy it again"):
-            return [Picture("", _NamedRows(place, zarr_rows.open_array(place)))]
-    if not in_bucket(place) and _is_tiff(place):
+            pages = zarr_rows.open_images(place, how)
+    elif not in_bucket(place) and _is_tiff(place):
         with image_files.name_errors(place):
-            pages = tiff_rows.open_pages(SourceFile(place))
-        return name_pages([_NamedRows(place, rows) for rows in pages])
-    return [Picture("", ArrayRows(image_files.read_image(place)))]
+            pages = tiff_rows.open_pages(SourceFile(place), how)
+    else:
+        opened = image_files.open_pictures(place, how)
+        return name_pages([ArrayRows(opened.read(page)) for page in range(opened.count)])
+    return name_pages([_NamedRows(place, _with_channels(place, rows, how)) for rows in pages])
+
+
+def _with_channels(path: Path, rows: ImageRows, how: Reading) -> ImageRows:
+    """Returns an image with the channels that `how` keeps."""
+    return ConvertedRows(rows, lambda band: pictures.chosen_channels(path, band, how)) if how.channels else rows
 
 
 def _is_tiff(path: Path) -> bool:

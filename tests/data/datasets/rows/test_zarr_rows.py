@@ -3,13 +3,15 @@
 import json
 import os
 
+import numcodecs
 import numpy as np
 import pytest
 import zarr
 
-from unet_jax.data.datasets import image_rows
+from unet_jax.data.datasets import image_files, image_rows
 from unet_jax.data.datasets.image_rows import bands
 from unet_jax.data.datasets.image_sources import open_rows
+from unet_jax.data.datasets.reading import Reading
 from unet_jax.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -100,23 +102,85 @@ def test_names_decide_what_the_dimensions_are(path):
         ((20, 30, 4), None, r"\(20, 30, 4\) and no dimension names"),
         ((1, 20, 30, 3), None, "no dimension names"),
         ((20,), None, "no dimension names"),
-        ((5, 20, 30), ("z", "y", "x"), "'z' has 5 values"),
-        ((20, 30), ("a", "b"), "'a' has 20 values"),
+        ((5, 20, 30), ("band", "y", "x"), "what 'band' is"),
+        ((20, 30), ("a", "b"), "what 'a' is"),
         ((20, 30), ("y", "y"), "dimensions y, y"),
         ((20, 1), ("y", "t"), "dimensions y, t"),
     ],
 )
 def test_other_dimensions_are_refused(path, shape, names, says):
     write(path, np.ones(shape, np.uint8), chunks=shape, **({"dimension_names": names} if names else {}))
-    with pytest.raises(UserError, match=rf"a\.zarr: .*{says}.*\[height, width"):
+    with pytest.raises(UserError, match=rf"a\.zarr: .*{says}.*set data\.axes"):
         open_rows(path)
 
 
-@pytest.mark.parametrize("dtype", ["int16", "float64", "bool", "complex64"])
-def test_other_types_are_refused(path, dtype):
-    write(path, np.ones((20, 30), dtype))
-    with pytest.raises(UserError, match=f"{dtype}.*uint8, uint16 or float32"):
+def test_the_axes_of_the_config_decide(path):
+    stack = RNG.integers(0, 256, (4, 2, 20, 30)).astype(np.uint8)
+    write(path, stack, chunks=(1, 1, 8, 16))
+    pictures = open_rows(path, Reading("ZCYX"))
+    assert [picture.suffix for picture in pictures] == ["_p000", "_p001", "_p002", "_p003"]
+    for picture, page in zip(pictures, stack, strict=True):
+        np.testing.assert_array_equal(picture.rows.read(3, 19), page[:, 3:19].transpose(1, 2, 0))
+    (reversed_channels, *_) = open_rows(path, Reading("ZCYX", channels=(1, 0)))
+    np.testing.assert_array_equal(reversed_channels.rows.read(0, 20), stack[0, ::-1].transpose(1, 2, 0))
+    with pytest.raises(UserError, match=r"4 dimensions.*names 3"):
+        open_rows(path, Reading("ZYX"))
+    with pytest.raises(UserError, match=r"a\.zarr: has 2 channels.*no channel 2"):
+        open_rows(path, Reading("ZCYX", channels=(2,)))
+
+
+def test_a_page_is_read_without_the_chunks_of_the_others(path):
+    stack = RNG.integers(1, 256, (3, 20, 30)).astype(np.uint8)
+    write(path, stack, chunks=(1, 20, 30), dimension_names=("z", "y", "x"))
+    (path / "c/1/0/0").unlink()
+    opened = image_files.open_pictures(path)
+    assert opened.count == 3
+    np.testing.assert_array_equal([opened.read(page)[..., 0] for page in (0, 2)], stack[[0, 2]])
+    with pytest.raises(UserError, match="its chunk c/1/0/0 is missing"):
+        opened.read(1)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "uint32", "int64", "float16", "float64"])
+def test_other_numbers_become_float32(path, dtype):
+    array = RNG.integers(-90 if dtype[0] != "u" else 0, 90, (20, 30)).astype(dtype)
+    write(path, array)
+    got = read(path)
+    assert got.dtype == np.float32
+    np.testing.assert_array_equal(got[..., 0], array)
+
+
+def test_truth_values_are_black_and_white(path):
+    write(path, GREY > 30000)
+    np.testing.assert_array_equal(read(path)[..., 0], np.where(GREY > 30000, 255, 0))
+    np.testing.assert_array_equal(image_files.read_labels(path), (GREY > 30000).astype(np.uint8))
+
+
+def test_other_types_are_refused(path):
+    write(path, np.ones((20, 30), "complex64"))
+    with pytest.raises(UserError, match=r"complex64.*uint8, uint16 or float32"):
         open_rows(path)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", ">u4", "uint64"])
+def test_masks_have_the_values_that_are_stored(path, dtype):
+    ids = np.full((20, 30), 2**24 + 1 if np.dtype(dtype).itemsize > 2 else 200, dtype)
+    write(path, ids)
+    got = image_files.read_labels(path)
+    assert got.dtype == np.dtype(dtype).newbyteorder("=")
+    np.testing.assert_array_equal(got, ids)
+
+
+def test_masks_that_are_no_ids_are_refused(path):
+    write(path, np.ones((20, 30), np.float32))
+    with pytest.raises(UserError, match=r"float32.*whole numbers"):
+        image_files.open_labels(path)
+    write(path, np.ones((20, 30, 2), np.uint8), overwrite=True, dimension_names=("y", "x", "c"))
+    with pytest.raises(UserError, match="2 channels of uint8"):
+        image_files.open_labels(path)
+    lossy = [numcodecs.FixedScaleOffset(0, 0.1, "f8", "u1")]
+    write(path, np.ones((20, 30), np.uint8), version=2, overwrite=True, filters=lossy)
+    with pytest.raises(UserError, match="codec fixedscaleoffset, which may change ids"):
+        image_files.open_labels(path)
 
 
 def test_an_array_without_values_is_refused(path):
@@ -134,6 +198,15 @@ def test_a_missing_chunk_is_an_error(path, version):
     np.testing.assert_array_equal(picture.rows.read(0, 32)[..., 0], GREY[:32])
     with pytest.raises(UserError, match=rf"a\.zarr: its chunk {chunk} is missing; .*write_empty_chunks=True"):
         picture.rows.read(32, 33)
+    (filled,) = open_rows(path, Reading(missing_chunks="fill"))
+    np.testing.assert_array_equal(filled.rows.read(32, 48)[:, :32, 0], GREY[32:48, :32])
+    assert not filled.rows.read(32, 48)[:, 32:64].any()
+    write(path.with_name("b.zarr"), GREY, version=version)
+    path.with_name("b.zarr").joinpath(chunk).rename(path / chunk)
+    # What was read last is kept.
+    filled.rows.read(0, 1)
+    with pytest.raises(UserError, match="changed while it was read"):
+        filled.rows.read(32, 33)
 
 
 @pytest.mark.parametrize("place", ["start", "end"])
@@ -149,6 +222,8 @@ def test_a_missing_chunk_of_a_shard_is_an_error(path, place):
     with pytest.raises(UserError, match="chunk 3/0 in the shard c/0/1 is missing"):
         picture.rows.read(48, 49)
     np.testing.assert_array_equal(picture.rows.read(64, 100)[..., 0], sparse[64:])
+    (filled,) = open_rows(path, Reading(missing_chunks="fill"))
+    np.testing.assert_array_equal(filled.rows.read(0, 100)[..., 0], sparse)
 
 
 @pytest.mark.parametrize("change", ["chunk read", "chunk gone", "description"])

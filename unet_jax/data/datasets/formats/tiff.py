@@ -158,7 +158,7 @@ class _Decoder:
 
 
 def joined(path: str | Path, picture: Sequence[Plane], values: Sequence[np.ndarray]) -> np.ndarray:
-    """Returns the values of a picture, or of rows of it, without alpha.
+    """Returns the values of a picture, without alpha.
 
     Args:
       path: name of the file, for errors.
@@ -168,16 +168,24 @@ def joined(path: str | Path, picture: Sequence[Plane], values: Sequence[np.ndarr
     Raises:
       UserError: its channels are refused.
     """
+    rest = iter(values)
+    whole = [np.concatenate([next(rest) for _ in pixel], -1) for pixel in pixels_of(picture)]
+    shown = [_without_alpha(path, pixel[0].page, each) for pixel, each in zip(pixels_of(picture), whole, strict=True)]
+    return np.ascontiguousarray(np.concatenate(shown, -1) if len(shown) > 1 else shown[0])
+
+
+def pixels_of(picture: Sequence[Plane]) -> list[Sequence[Plane]]:
+    """Returns the planes of a picture by the pixels of a page that they make up: the samples of a pixel may lie apart."""
     page = picture[0].page
     if len(picture) == page.shaped[0] > 1 and all(plane.page is page for plane in picture):
-        # The samples of a pixel lie apart.
-        return _without_alpha(path, page, np.concatenate(values, -1))
-    if page.shaped[-1] > 1:
-        values = [_without_alpha(path, plane.page, each) for plane, each in zip(picture, values, strict=True)]
-    return np.ascontiguousarray(np.concatenate(values, -1) if len(values) > 1 else values[0])
+        return [picture]
+    return [[plane] for plane in picture]
 
 
 def _without_alpha(path, page, pixels: np.ndarray) -> np.ndarray:
+    if pixels.shape[-1] < page.samplesperpixel:
+        # A plane that was declared to be a picture by itself.
+        return pixels
     channels, has_alpha = channels_of(path, page)
     if has_alpha:
         check_opaque(path, page, pixels[..., channels])
@@ -305,7 +313,8 @@ def check_opaque(path: str | Path, page: tifffile.TiffPage, alpha: np.ndarray) -
     Raises:
       UserError: it is not opaque.
     """
-    if page.extrasamples[:1] == (PREMULTIPLIED,) and (alpha != np.iinfo(alpha.dtype).max).any():
+    most = 1 if alpha.dtype.kind == "f" else np.iinfo(alpha.dtype).max
+    if page.extrasamples[-1:] == (PREMULTIPLIED,) and (alpha != most).any():
         raise UserError(
             f"{path}: its alpha is premultiplied (associated): its colours are darker where it is transparent; save it "
             "without alpha"

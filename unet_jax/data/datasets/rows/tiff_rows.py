@@ -1,127 +1,165 @@
-"""Reads a TIFF in bands of rows. Its pixels are those of `tiff.read_image`, and so are the faults that are found."""
+"""Reads a TIFF in bands of rows. Its pixels are those of `tiff.open_image`, and so are the faults that are found."""
 
 import math
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from unet_jax.data.datasets.formats import declared, tiff
+from unet_jax.data.datasets.formats.tiff_series import Plane
 from unet_jax.data.datasets.image_rows import BAND_PIXELS, ArrayRows, BlockRows, ImageRows, bands
+from unet_jax.data.datasets.reading import Reading
 from unet_jax.data.datasets.rows.source_file import SourceFile
 
 
-def open_pages(source: SourceFile) -> list[ImageRows]:
-    """Returns the pages of a TIFF, or its one picture; overviews, previews and transparency masks are passed over.
+def open_pages(source: SourceFile, reading: Reading) -> list[ImageRows]:
+    """Returns the pictures of a TIFF; overviews, previews and transparency masks are passed over.
 
-    Strips and tiles are decoded when their rows are read. A page that can only be decoded as a whole is decoded at once.
+    Strips and tiles are decoded when their rows are read, without those of other pages. A page that can only be decoded as a
+    whole is decoded at once.
+
+    Args:
+      source: the file.
+      reading: see `Reading.axes`; channels are not chosen here.
 
     Raises:
       UserError: a page is refused for what it declares, or the file changes.
       Exception: the file is damaged.
     """
-    with source.open() as file, tiff.opened(file) as tif:
-        pages = tiff.full_pages(tif)
-        return [rows for page in pages for rows in _open_page(source, tif, page, alone=len(pages) == 1)]
+    with source.open() as file:
+        tif, found = tiff.open_pictures(source.path, file, reading, _rows_at_once)
+        pages = {id(plane.page): plane.page for picture in found.planes for plane in picture}
+        for page in pages.values():
+            tiff.check_image_page(source.path, tif, page)
+            tiff.check_segments_present(page)
+        whole = {key: tiff.decode_page(page) for key, page in pages.items() if not _is_in_parts(page)}
+        opened: list[ImageRows] = []
+        for picture in found.planes:
+            decoded = [whole.get(id(plane.page)) for plane in picture]
+            rows = [
+                _rows_of(source, plane) if values is None else ArrayRows(values[plane.part])
+                for plane, values in zip(picture, decoded, strict=True)
+            ]
+            opened.append(_PictureRows(source, tif, picture, rows))
+    return opened
 
 
-def _open_page(source: SourceFile, tif: Any, page: Any, alone: bool) -> list[ImageRows]:
-    """Returns the picture of a page, or the pictures of a stack that is stored in one page."""
-    path = source.path
-    # Pixels that can be read as they lie in the file.
-    plain = page.is_contiguous and page.predictor == 1 and page.fillorder == 1
-    count = tiff.hidden_pages(tif, page)
-    one_behind_the_other = plain and alone and not page.pages and page.imagedepth == 1 and page.planarconfig == 1
-    if count > 1 and not one_behind_the_other:
-        raise tiff.too_many_pages(path, count)
-    _, _, height, width, _ = page.shaped
-    if plain:
-        block_rows = max(BAND_PIXELS // max(width, 1), 1)
-    else:
-        block_rows = min(page.tilelength if page.is_tiled else page.rowsperstrip, height)
+def _is_plain(page: Any) -> bool:
+    """Returns True if the pixels of a page can be read as they lie in the file."""
+    return bool(page.is_contiguous) and page.predictor == 1 and page.fillorder == 1
+
+
+def _is_in_parts(page: Any) -> bool:
+    """Returns True if the rows of a page can be decoded without the others."""
     # tifffile decodes all tiles of an NDPI file together.
-    in_parts = plain or not (page.is_contiguous or page.jpegheader)
-    tiff.check_declared(path, tif, page, block_rows if in_parts else 0)
-    tiff.check_image_page(path, tif, page)
-    if not in_parts:
-        return [ArrayRows(tiff.displayed(page, tiff.decode_page(path, page)))]
-    channels, has_alpha = tiff.channels_of(path, page)
-    tiff.check_segments_present(page)
-    pictures: list[ImageRows] = []
-    for number in range(count):
-        stored = _StoredPage(source, page, plain, number, block_rows)
-        if has_alpha:
-            _check_alpha(path, page, stored.rows, channels)
-        pictures.append(stored.displayed(channels))
-    return pictures
+    return _is_plain(page) or not (page.is_contiguous or page.jpegheader or page.imagedepth > 1)
 
 
-class _StoredPage:
-    """The pixels of a page as they are stored, in blocks of rows.
+def _block_rows(page: Any) -> int:
+    """Returns the rows of a strip or tile, or of what is read together where there is no compression."""
+    if _is_plain(page):
+        return max(BAND_PIXELS // max(page.imagewidth, 1), 1)
+    return min(page.tilelength if page.is_tiled else page.rowsperstrip, page.imagelength)
+
+
+def _rows_at_once(page: Any) -> int:
+    return _block_rows(page) if _is_in_parts(page) else 0
+
+
+class _PictureRows:
+    """A picture of a file, as it is displayed and without alpha.
 
     Args:
       source: the file.
-      page: the page, of an open `TiffFile`; the file may be closed later.
-      plain: True if the pixels can be read as they lie in the file.
-      number: the picture, counted from 0, of those that lie one behind the other where the page begins.
-      block_rows: the rows of a strip or tile.
+      tif: the file, which may be closed later.
+      picture: its planes.
+      rows: the values of each plane as stored.
+
+    Raises:
+      UserError: its channels or its alpha are refused.
     """
 
-    def __init__(self, source: SourceFile, page: Any, plain: bool, number: int, block_rows: int):
-        self._source = source
-        self._page = page
-        self._plain = plain
-        self._first_byte = page.dataoffsets[0] + number * page.nbytes
-        self._block_rows = block_rows
-        # tifffile prepares its decoder while the file is open.
-        self._decode: Any = None if plain else page.decode
-        planes, _, height, width, samples = page.shaped
-        self.rows = BlockRows((height, width, planes * samples), page.dtype, block_rows, self._read_block)
+    def __init__(self, source: SourceFile, tif: Any, picture: Sequence[Plane], rows: Sequence[ImageRows]):
+        self._tif = tif
+        self._page: Any = picture[0].page
+        every = iter(rows)
+        self._pixels = [_JoinedRows([next(every) for _ in pixel]) for pixel in tiff.pixels_of(picture)]
+        self._channels = []
+        for pixel, joined in zip(tiff.pixels_of(picture), self._pixels, strict=True):
+            samples = joined.shape[-1]
+            channels, has_alpha = tiff.channels_of(source.path, pixel[0].page)
+            if has_alpha and samples == channels + 1:
+                _check_alpha(source.path, pixel[0].page, joined, channels)
+            self._channels.append(min(channels, samples))
+        height, width, _ = rows[0].shape
+        self.shape = (height, width, sum(self._channels))
+        self.dtype = tiff.shown_dtype(tif, self._page)
 
-    def displayed(self, channels: int) -> ImageRows:
-        """Returns the first channels of the page, as they are displayed."""
-        height, width, _ = self.rows.shape
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Returns the rows `start` to `stop - 1`; see `ImageRows`."""
+        parts = [
+            rows.read(start, stop)[..., :channels] for rows, channels in zip(self._pixels, self._channels, strict=True)
+        ]
+        stored = np.concatenate(parts, -1) if len(parts) > 1 else parts[0]
+        return tiff.displayed(self._tif, self._page, np.ascontiguousarray(stored))
 
-        def read_block(start: int, stop: int) -> np.ndarray:
-            return tiff.displayed(self._page, np.ascontiguousarray(self._read_block(start, stop)[..., :channels]))
 
-        dtype = np.dtype(np.uint16 if self._page.bitspersample == 16 else np.uint8)
-        return BlockRows((height, width, channels), dtype, self._block_rows, read_block)
+class _JoinedRows:
+    """The channels of several images of one size and type as one image."""
 
-    def _read_block(self, start: int, stop: int) -> np.ndarray:
-        with self._source.open() as file:
-            block = (self._read_plain if self._plain else self._read_segments)(file, start, stop)
-        # From [planes, rows, width, samples].
-        return block[0] if len(block) == 1 else np.moveaxis(block[..., 0], 0, -1)
+    def __init__(self, rows: Sequence[ImageRows]):
+        height, width, _ = rows[0].shape
+        self.shape = (height, width, sum(each.shape[-1] for each in rows))
+        self.dtype = rows[0].dtype
+        self._rows = rows
 
-    def _read_plain(self, file, start: int, stop: int) -> np.ndarray:
-        page = self._page
-        planes, _, height, width, samples = page.shaped
-        dtype = np.dtype(page.parent.byteorder + page.dtype.char)
-        row_bytes = width * samples * dtype.itemsize
-        parts = []
-        for plane in range(planes):
-            count = (stop - start) * row_bytes
-            data = _read(file, self._first_byte + (plane * height + start) * row_bytes, count)
-            if len(data) < count:
-                raise ValueError("the file is cut short")
-            parts.append(np.frombuffer(data, dtype).reshape(stop - start, width, samples))
-        return np.stack(parts).astype(page.dtype, copy=False)
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Returns the rows `start` to `stop - 1`; see `ImageRows`."""
+        return np.concatenate([each.read(start, stop) for each in self._rows], -1)
 
-    def _read_segments(self, file, start: int, stop: int) -> np.ndarray:
-        page = self._page
-        planes, _, height, width, samples = page.shaped
-        block = np.empty((planes, stop - start, width, samples), page.dtype)
-        in_a_row = math.ceil(width / page.tilewidth) if page.is_tiled else 1
-        in_a_plane = in_a_row * math.ceil(height / self._block_rows)
-        for plane in range(planes):
-            first = plane * in_a_plane + start // self._block_rows * in_a_row
-            for index in range(first, first + in_a_row):
-                data = _read(file, page.dataoffsets[index], page.databytecounts[index])
-                tiff.check_segment(page, data)
-                segment, (_, _, _, left, _), _ = self._decode(data, index, jpegtables=page.jpegtables)
-                block[plane, :, left : left + segment.shape[2]] = segment[0, : stop - start, : width - left]
-        return block
+
+def _rows_of(source: SourceFile, plane: Plane) -> BlockRows:
+    """Returns the values of a plane as they are stored, `[H, W, S]`."""
+    page: Any = plane.page
+    _, _, height, width, samples = page.shaped
+    # tifffile prepares its decoder while the file is open.
+    decode: Any = None if _is_plain(page) else page.decode
+
+    def read_block(start: int, stop: int) -> np.ndarray:
+        with source.open() as file:
+            if decode is None:
+                return _read_plain(file, page, plane.part, start, stop)
+            return _read_segments(file, page, decode, plane.part, start, stop)
+
+    return BlockRows((height, width, samples), page.dtype, _block_rows(page), read_block)
+
+
+def _read_plain(file, page, part: int, start: int, stop: int) -> np.ndarray:
+    _, _, height, width, samples = page.shaped
+    dtype = np.dtype(page.parent.byteorder + page.dtype.char)
+    row_bytes = width * samples * dtype.itemsize
+    count = (stop - start) * row_bytes
+    data = _read(file, page.dataoffsets[0] + (part * height + start) * row_bytes, count)
+    if len(data) < count:
+        raise ValueError("the file is cut short")
+    return np.frombuffer(data, dtype).reshape(stop - start, width, samples).astype(page.dtype, copy=False)
+
+
+def _read_segments(file, page, decode, plane: int, start: int, stop: int) -> np.ndarray:
+    """Returns rows of a plane, which are those of one strip or row of tiles."""
+    _, _, height, width, samples = page.shaped
+    block = np.empty((stop - start, width, samples), page.dtype)
+    in_a_row = math.ceil(width / page.tilewidth) if page.is_tiled else 1
+    block_rows = _block_rows(page)
+    first = (plane * math.ceil(height / block_rows) + start // block_rows) * in_a_row
+    for index in range(first, first + in_a_row):
+        data = _read(file, page.dataoffsets[index], page.databytecounts[index])
+        tiff.check_segment(page, data)
+        segment, (_, _, _, left, _), _ = decode(data, index, jpegtables=page.jpegtables)
+        block[:, left : left + segment.shape[2]] = segment[0, : stop - start, : width - left]
+    return block
 
 
 def _read(file, start: int, count: int) -> bytes:

@@ -512,6 +512,15 @@ def image_folder(root: str) -> ConfigDict:
             "mask_values": (),
             # An RGB triple per class, for masks in colour and for indexed masks.
             "palette": (),
+            # What each dimension of a file is, e.g. "ZCYX": Y rows, X columns, C channels, any other letter pages; "" for what
+            # the file says.
+            "axes": "",
+            # The channels that are kept, counted from 0, in this order; () for all.
+            "channels": (),
+            # "fill" reads a Zarr array with missing chunks, as its fill value; "error" refuses it.
+            "missing_chunks": "error",
+            # True takes a mask of one page for all pages of an image.
+            "one_mask": False,
             # A CSV id,split[,group] in place of ROOT/index.csv: a path, or the name of a shipped file of configs/splits, e.g.
             # dsb2018.csv. Images that it does not name are left out.
             "split_file": "",

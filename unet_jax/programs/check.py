@@ -45,6 +45,10 @@ OPTIONS = (
     "mask_values",
     "palette",
     "masks",
+    "axes",
+    "channels",
+    "missing_chunks",
+    "one_mask",
     "image_name",
     "mask_name",
     "instance_name",
@@ -59,6 +63,10 @@ flags.DEFINE_integer(
 _define_tuple("mask_values", (), 'Pixel values of class 0, 1, ..., e.g. "(0, 255)"; none if they are ids.')
 _define_tuple("palette", (), 'An RGB triple per class, for RGB masks, e.g. "((0, 0, 0), (255, 0, 0))".')
 flags.DEFINE_string("masks", "classes", "What the masks hold: classes, or instances, numbers of objects.", FLAGS)
+flags.DEFINE_string("axes", "", "What each dimension of a file is, e.g. ZCYX; by default what the file says.", FLAGS)
+_define_tuple("channels", (), "Channels of the images that are kept, e.g. (0, 3).")
+flags.DEFINE_string("missing_chunks", "error", "fill reads Zarr arrays with missing chunks.", FLAGS)
+flags.DEFINE_bool("one_mask", False, "Take a mask of one page for all pages of an image.", FLAGS)
 flags.DEFINE_string("image_name", "{stem}", "Names of the images without suffix, e.g. 'image_{stem}'.", FLAGS)
 flags.DEFINE_string("mask_name", "{stem}", "Names of the masks, e.g. '{stem}_mask'.", FLAGS)
 flags.DEFINE_string("instance_name", "{stem}", "Names of the instances.", FLAGS)

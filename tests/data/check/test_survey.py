@@ -167,13 +167,13 @@ def test_one_hot_pixel_does_not_hide_the_range(filled):
 
 
 def test_the_first_error_stops_the_reader(filled, monkeypatch):
-    read, once = [], image_folder.image_files.read_image
-    monkeypatch.setattr(image_folder.image_files, "read_image", lambda path: read.append(path) or once(path))
+    read, once = [], image_folder.image_files.open_pictures
+    monkeypatch.setattr(image_folder.image_files, "open_pictures", lambda *args: read.append(args) or once(*args))
     found_rows = image_folder.find_rows(str(filled.root), "masks", (1, 0, 0))
     rows = [row for listed in found_rows.values() for row in listed] * 100
     filled.write("images/a.png", b"broken")
     with pytest.raises(UserError, match=r"images/a\.png: "):
         file_examples.survey_rows(
-            image_folder.read_example, rows, {"masks": "classes", "mask_values": (), "palette": ()}, 0
+            image_folder.read_example, rows, {"masks": "classes", "mask_values": (), "palette": (), "how": {}}, 0
         )
     assert len(read) < len(rows) / 2

@@ -75,19 +75,19 @@ def test_bad_pairs_and_files_are_named(folder):
 
 def test_files_of_other_kinds_are_named(folder, capfd):
     folder.pair("a"), folder.pair("b")
-    folder.write("images/b.gif", "a preview of b.png")
+    folder.write("images/b.ico", "a preview of b.png")
     folder.write("masks/readme.txt", "")
     folder.create()
     err = capfd.readouterr().err
-    assert f"{folder.root}/images: passes over 1 file or folder of another kind: b.gif\n" in err
+    assert f"{folder.root}/images: passes over 1 file or folder of another kind: b.ico\n" in err
     assert f"{folder.root}/masks: passes over 1 file or folder of another kind: readme.txt\n" in err
     for name in "ce":
-        folder.write(f"images/{name}.webp", "")
-        folder.write(f"masks/{name}.WebP", "")
-    folder.raises(r"images/c\.webp: lies there, .*not read \(2 such files .*PNG")
+        folder.write(f"images/{name}.jxl", "")
+        folder.write(f"masks/{name}.JXL", "")
+    folder.raises(r"images/c\.jxl: lies there, .*not read \(2 such files .*PNG")
     for name in "ce":
-        (folder.root / f"images/{name}.webp").unlink()
-        (folder.root / f"masks/{name}.WebP").unlink()
+        (folder.root / f"images/{name}.jxl").unlink()
+        (folder.root / f"masks/{name}.JXL").unlink()
     # A mask in a kind without a name counts, because its image is there.
     folder.write("images/d.png", GREY)
     folder.write("masks/d.unknown", "")

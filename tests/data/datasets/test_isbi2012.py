@@ -8,6 +8,7 @@ from helpers.originals import SPLITS, assert_same_examples, examples, write_isbi
 from PIL import Image
 
 from unet_jax.data.datasets import isbi2012
+from unet_jax.data.datasets.file_examples import Row
 from unet_jax.data.datasets.registry import load_dataset
 from unet_jax.errors import UserError
 
@@ -98,4 +99,4 @@ def test_what_is_not_the_original_is_named(tmp_path, cache_dir):
 def test_a_file_that_goes_away_is_named(tmp_path):
     paths = [str(tmp_path / name) for name in isbi2012.NAMES]
     with pytest.raises(UserError, match=r"train-volume\.tif: .*No such file"):
-        isbi2012.Isbi2012.read("00", paths, {"raw_values": isbi2012.RAW_VALUES})
+        isbi2012.Isbi2012.read(Row("00", "00-19", tuple(paths)), {"raw_values": isbi2012.RAW_VALUES})

@@ -6,7 +6,7 @@ import numpy as np
 
 from unet_jax.data.check.survey import ImageStats, Survey
 from unet_jax.data.dataset import SPLITS
-from unet_jax.data.datasets import image_files
+from unet_jax.data.datasets import image_folder
 from unet_jax.plotting import drawing
 from unet_jax.plotting.drawing import tile_sheet
 from unet_jax.segmentation import VOID_ID
@@ -73,14 +73,14 @@ def choose_images(survey: Survey, most: int) -> list[ImageStats]:
 
 def _tile(stats: ImageStats, survey: Survey, colours: Sequence[drawing.Colour]) -> np.ndarray:
     """Draws one image below its name, in a square of `TILE` pixels, with the masks of class 1, 2, ... in `colours`."""
-    path, mask, *_ = stats.row.paths
-    image = drawing.to_display(image_files.read_image(path))
+    example = image_folder.read_example(stats.row, survey.reading)
+    image = drawing.to_display(example["image"])
     factor = TILE / max(image.shape[:2])
     # Masks can only be enlarged by whole factors.
     factor = max(1, int(factor)) if factor >= 1 else factor
     image = drawing.resize(image, factor)
     if len(colours):
-        ids = image_files.read_mask(mask, survey.mask_values, survey.palette).ids
+        ids = example["mask"]
         masks = drawing.resize(ids[..., None] == np.arange(1, len(colours) + 1), factor)
         valid = drawing.resize(ids != VOID_ID, factor)
         image = drawing.draw_masks(drawing.grey_out(image, valid), masks, colours, fill=0.15)

@@ -86,7 +86,7 @@ def _masks(survey: Survey) -> Iterator[str]:
         yield f"masks hold only background: {_few(without)}; check that these images show nothing to be marked"
     counts = survey.counts()
     names = survey.class_names if survey.named else ()
-    if survey.masks == CLASSES:
+    if survey.reading["masks"] == CLASSES:
         yield from find_inverted(counts.tolist(), len(survey.class_names), names, survey.mask_values, survey.palette)
     if counts[VOID_ID] > MUCH_VOID * counts.sum():
         yield (

@@ -30,8 +30,10 @@ BLOCK = 1024
 def thumbnail(image: np.ndarray) -> np.ndarray:
     """Returns the thumbnail of an image `[H, W, C]`, float32 `[SIDE, SIDE]`; all 0 if the image is constant."""
     # Faster than `mean` over the last axis.
-    channels = image.shape[-1]
-    grey = sum(image[..., channel].astype(np.float32) for channel in range(channels)) / np.float32(channels)
+    grey = image[..., 0].astype(np.float32)
+    for channel in range(1, image.shape[-1]):
+        grey += image[..., channel]
+    grey /= image.shape[-1]
     small: np.ndarray = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     small -= cv2.GaussianBlur(small, (0, 0), BLUR)
     small -= small.mean()

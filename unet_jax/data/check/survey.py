@@ -1,15 +1,17 @@
 """Reads every file of an `image_folder` once. Collects all errors, and statistics of each image and mask."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 
 from unet_jax.data.check import duplicates
 from unet_jax.data.dataset import empty_split_error
-from unet_jax.data.datasets import file_examples, image_files, image_folder, names, splits
+from unet_jax.data.datasets import file_examples, image_files, image_folder, splits
 from unet_jax.data.datasets.classes import name_classes
+from unet_jax.data.datasets.folder import names, pages
 from unet_jax.errors import UserError
 from unet_jax.segmentation import VOID_ID
 
@@ -68,7 +70,7 @@ class Survey:
       images: the examples without an error, in the order of the splits.
       alike: pairs of similar images from `duplicates.find_duplicates`: two positions in `images`, and the correlation.
       num_alike: number of all such pairs; `alike` may hold only some.
-      masks: what the masks hold, see `load_image_folder`.
+      reading: how the files are read, see `image_folder.read_example`.
     """
 
     root: str
@@ -81,7 +83,7 @@ class Survey:
     images: list[ImageStats]
     alike: list[tuple[int, int, float]]
     num_alike: int
-    masks: str = image_folder.CLASSES
+    reading: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {"masks": image_folder.CLASSES})
 
     def counts(self, split: str = "") -> np.ndarray:
         """Returns the number of pixels by class id, int64 `[256]`, of one split, or of all with ""."""
@@ -104,6 +106,10 @@ def survey_folder(
     image_name: str = names.STEM,
     mask_name: str = names.STEM,
     instance_name: str = names.STEM,
+    axes: str = "",
+    channels: Sequence[int] = (),
+    missing_chunks: str = "error",
+    one_mask: bool = False,
     split_file: str = "",
     split_fractions: Sequence[float] = (0.7, 0.15, 0.15),
 ) -> Survey:
@@ -120,6 +126,10 @@ def survey_folder(
       image_name: as in `load_image_folder`.
       mask_name: as in `load_image_folder`.
       instance_name: as in `load_image_folder`.
+      axes: as in `load_image_folder`.
+      channels: as in `load_image_folder`.
+      missing_chunks: as in `load_image_folder`.
+      one_mask: as in `load_image_folder`.
       split_file: as in `load_image_folder`.
       split_fractions: as in `load_image_folder`.
 
@@ -132,11 +142,14 @@ def survey_folder(
     known_classes, mask_values, palette = image_folder.check_settings(
         masks, class_names, num_classes, mask_values, palette
     )
+    how = pages.check_reading(axes, channels, missing_chunks)
     patterns = names.Patterns(image_name, mask_name, instance_name)
     fractions = splits.check_fractions(split_fractions)
     errors: list[UserError] = []
     notes: list[str] = []
-    rows = image_folder.find_rows(root, masks_dir, fractions, split_file, patterns, masks, errors.append, notes.append)
+    rows = image_folder.find_rows(
+        root, masks_dir, fractions, split_file, patterns, masks, how, one_mask, errors.append, notes.append
+    )
     split_of = {row.id: split for split, listed in rows.items() for row in listed}
     all_rows = [row for listed in rows.values() for row in listed]
     stats = {}
@@ -144,7 +157,7 @@ def survey_folder(
     def keep_stats(row, example, mask):
         stats[row.id] = _image_stats(row, split_of[row.id], example["image"], mask.counts, example.get("instances"))
 
-    reading = {"masks": masks, "mask_values": mask_values, "palette": palette}
+    reading = {"masks": masks, "mask_values": mask_values, "palette": palette, "how": dataclasses.asdict(how)}
     facts = file_examples.survey_rows(
         image_folder.read_example, all_rows, reading, known_classes, errors.append, keep_stats
     )
@@ -167,7 +180,7 @@ def survey_folder(
         images=images,
         alike=alike,
         num_alike=num_alike,
-        masks=masks,
+        reading=reading,
     )
 
 

@@ -24,6 +24,7 @@ from etils.epath import Path
 
 from unet_jax.data.dataset import Dataset
 from unet_jax.data.datasets import fields_of_view, file_examples, image_files, listing, splits
+from unet_jax.data.datasets.file_examples import Row
 from unet_jax.data.datasets.from_files import FromFiles, dataset_from_files
 from unet_jax.data.store.cache import file_digests, read_error, remember
 from unet_jax.data.store.code_digest import code_digest
@@ -40,12 +41,12 @@ class Dsb2018(FromFiles):
 
     @staticmethod
     def read(
-        id_: str, paths: Sequence[str], reading: Mapping[str, Any], on_error: Callable[[UserError], None] = raise_error
+        row: Row, reading: Mapping[str, Any], on_error: Callable[[UserError], None] = raise_error
     ) -> dict[str, np.ndarray]:
         """Returns image, mask and instances of one example; see `file_examples.ReadExample`."""
-        image = read_image(paths[0])
+        image = read_image(row.paths[0])
         instances = np.zeros(image.shape[:2], np.uint16)
-        for number, path in enumerate(paths[1:], 1):
+        for number, path in enumerate(row.paths[1:], 1):
             labels = image_files.read_labels(path)
             image_files.check_size(labels, path, image)
             nucleus = labels.any(-1) if labels.ndim == 3 else labels > 0

@@ -17,11 +17,19 @@ from unet_jax.errors import UserError, collect_errors, raise_error
 
 
 class Row(NamedTuple):
-    """Holds the id, the group and the paths of one example: first the image, then the files of its mask."""
+    """Holds where one example lies.
+
+    Attributes:
+      id: its id.
+      group: its group.
+      paths: first the image, then the files of its mask.
+      pages: the page in each file, counted from 0; () where each file holds one picture.
+    """
 
     id: str
     group: str
     paths: tuple[str, ...]
+    pages: tuple[int, ...] = ()
 
 
 class ReadExample(Protocol):
@@ -29,8 +37,7 @@ class ReadExample(Protocol):
 
     def __call__(
         self,
-        id_: str,
-        paths: Sequence[str],
+        row: Row,
         reading: Mapping[str, Any],
         on_error: Callable[[UserError], None] = raise_error,
         /,
@@ -38,8 +45,7 @@ class ReadExample(Protocol):
         """Returns image, mask and, if the example has them, instances.
 
         Args:
-          id_: id of the example.
-          paths: paths of its `Row`.
+          row: the example.
           reading: as in `from_files.dataset_from_files`.
           on_error: gets every error in the files. If it returns, the other files are still read, and the result lacks what
             could not be read.
@@ -49,16 +55,21 @@ class ReadExample(Protocol):
         ...
 
 
-def by_split(assigned: Mapping[str, tuple[str, str]], paths: Callable[[str], tuple[str, ...]]) -> dict[str, list[Row]]:
+def by_split(
+    assigned: Mapping[str, tuple[str, str]],
+    paths: Callable[[str], tuple[str, ...]],
+    pages: Callable[[str], tuple[int, ...]] = lambda id_: (),
+) -> dict[str, list[Row]]:
     """Returns the rows of each split, in the order of `assigned`.
 
     Args:
       assigned: (split, group) by id, the result of `splits.assign`.
       paths: gives the paths of an example for its id.
+      pages: gives the page in each of them.
     """
     rows: dict[str, list[Row]] = {split: [] for split in SPLITS}
     for id_, (split, group) in assigned.items():
-        rows.setdefault(split, []).append(Row(id_, group, paths(id_)))
+        rows.setdefault(split, []).append(Row(id_, group, paths(id_), pages(id_)))
     return rows
 
 
@@ -87,7 +98,7 @@ def survey_rows(
     def read_one(row):
         errors, example = [], {}
         with collect_errors(errors.append):
-            example = read(row.id, row.paths, reading, errors.append)
+            example = read(row, reading, errors.append)
         stats = None
         if "mask" in example:
             stats = classes.mask_stats(example["mask"], known_classes)

@@ -56,7 +56,7 @@ class FromFiles(Builder):
 
     @staticmethod
     def read(
-        id_: str, paths: Sequence[str], reading: Mapping[str, Any], on_error: Callable[[UserError], None] = raise_error
+        row: Row, reading: Mapping[str, Any], on_error: Callable[[UserError], None] = raise_error
     ) -> dict[str, np.ndarray]:
         """Returns an example; see `file_examples.ReadExample`."""
         raise NotImplementedError
@@ -68,7 +68,7 @@ class FromFiles(Builder):
     def example(self, split: str, index: int) -> dict[str, Any]:
         """Returns the Example of a row; a grey image is repeated to the channels of the data set."""
         row = self.inputs["rows"][split][index]
-        example = self.inputs["kept"].pop(row) or self.read(row.id, row.paths, self.settings)
+        example = self.inputs["kept"].pop(row) or self.read(row, self.settings)
         example.pop("colours", None)
         if example["image"].shape[-1] != self.settings["channels"]:
             example["image"] = cv2.merge([example["image"]] * self.settings["channels"])
@@ -108,7 +108,9 @@ def dataset_from_files(
     all_rows = [row for split in SPLITS for row in rows[split]]
     digests = file_digests(dict.fromkeys(path for row in all_rows for path in row.paths), cache_dir)
     contents = [
-        [split, id_, group, *(digests[path] for path in paths)] for split in SPLITS for id_, group, paths in rows[split]
+        [split, row.id, row.group, *(digests[path] for path in row.paths), *row.pages]
+        for split in SPLITS
+        for row in rows[split]
     ]
     code = code_digest((__file__, file_examples.__file__, *image_files.READERS, *readers))
     fingerprint = json_sha256([code, contents])

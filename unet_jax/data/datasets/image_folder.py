@@ -22,27 +22,29 @@ import numpy as np
 from etils.epath import Path
 
 from unet_jax.data.dataset import Dataset
-from unet_jax.data.datasets import file_examples, image_files, listing, names, splits
+from unet_jax.data.datasets import file_examples, image_files, listing, splits
 from unet_jax.data.datasets.classes import check_class_settings
+from unet_jax.data.datasets.folder import names, pages
+from unet_jax.data.datasets.reading import Reading
 from unet_jax.errors import UserError, collect_errors, raise_error
 from unet_jax.storage.paths import expand, in_bucket
 
 # Source files whose code decides what is stored; `image_files` and `from_files` are added to them.
-READERS = (__file__,)
+READERS = (__file__, pages.__file__)
 # Suffixes of tables that may be meant as `index.csv`.
 TABLES = (".csv", ".txt", ".tsv", ".xls", ".xlsx", ".ods")
 # The option that says how the files of a folder are named.
 NAME_OPTIONS = {"images": "image_name", "masks": "mask_name", "instances": "instance_name"}
 # What the masks hold.
 CLASSES, INSTANCES = "classes", "instances"
+AS_STORED = Reading()
 ANY_NAMES = names.Patterns()
 # Last part of the error about an empty split.
 REMEDY = "set data.split_fractions or write index.csv with id,split"
 
 
 def read_example(
-    id_: str,
-    paths: Sequence[str],
+    row: file_examples.Row,
     reading: Mapping[str, Any],
     on_error: Callable[[UserError], None] = raise_error,
 ) -> dict[str, Any]:
@@ -50,23 +52,30 @@ def read_example(
 
     An empty path is skipped.
     """
-    del id_
     example: dict[str, Any] = {}
+    how = pages.image_reading(reading["how"])
 
-    def read_mask(path):
+    def read_image(path, page):
+        return pages.read_image(path, page, how)
+
+    def read_mask(path, page):
+        values, colours = pages.read_labels(path, page, pages.of_masks(how))
         if reading["masks"] == INSTANCES:
-            example["instances"] = image_files.read_instances(path)
+            example["instances"] = image_files.instances_of(path, values)
             return (example["instances"] > 0).astype(np.uint8)
-        mask = image_files.read_mask(path, reading["mask_values"], reading["palette"])
+        mask = image_files.mask_of(path, values, colours, reading["mask_values"], reading["palette"])
         example["colours"] = mask.colours
         return mask.ids
 
-    readers = {"image": image_files.read_image, "mask": read_mask, "instances": image_files.read_instances}
-    for (name, read_file), path in zip(readers.items(), paths, strict=False):
+    def read_instances(path, page):
+        return image_files.instances_of(path, pages.read_labels(path, page, pages.of_masks(how))[0])
+
+    readers = {"image": read_image, "mask": read_mask, "instances": read_instances}
+    for number, ((name, read_file), path) in enumerate(zip(readers.items(), row.paths, strict=False)):
         if not path:
             continue
         with collect_errors(on_error):
-            example[name] = read_file(path)
+            example[name] = read_file(path, row.pages[number] if row.pages else None)
             image_files.check_size(example[name], path, example.get("image", example[name]))
     return example
 
@@ -84,6 +93,10 @@ def load_image_folder(
     image_name: str = names.STEM,
     mask_name: str = names.STEM,
     instance_name: str = names.STEM,
+    axes: str = "",
+    channels: Sequence[int] = (),
+    missing_chunks: str = "error",
+    one_mask: bool = False,
     split_file: str = "",
     split_fractions: Sequence[float] = (0.7, 0.15, 0.15),
 ) -> Dataset:
@@ -103,6 +116,11 @@ def load_image_folder(
       image_name: names of the images without suffix; `{stem}` stands for the id, e.g. "image_{stem}".
       mask_name: names of the masks, with `{stem}` for the id, e.g. "{stem}_mask".
       instance_name: names of the instances, with `{stem}` for the id.
+      axes: what each dimension of a file is, e.g. "ZCYX"; "" takes what the file says. See `reading.Reading`. Masks have the same
+        without channels.
+      channels: the channels of the images that are kept, in this order; () keeps all.
+      missing_chunks: "error", or "fill" to read the fill value of a Zarr array where a chunk is missing.
+      one_mask: True takes a mask of one page for all pages of an image.
       split_file: a CSV with the columns of `index.csv`, used instead of it; images that it does not name are left out. ""
         means `index.csv`, which must name every image.
       split_fractions: fractions of train, val and test, used if there is no such file or it has no column `split`.
@@ -119,8 +137,9 @@ def load_image_folder(
     known_classes, mask_values, palette = check_settings(masks, class_names, num_classes, mask_values, palette)
     split_fractions = splits.check_fractions(split_fractions)
     patterns = names.Patterns(image_name, mask_name, instance_name)
-    rows = find_rows(root, masks_dir, split_fractions, split_file, patterns, masks)
-    reading = {"masks": masks, "mask_values": mask_values, "palette": palette}
+    how = pages.check_reading(axes, channels, missing_chunks)
+    rows = find_rows(root, masks_dir, split_fractions, split_file, patterns, masks, how, one_mask)
+    reading = {"masks": masks, "mask_values": mask_values, "palette": palette, "how": dataclasses.asdict(how)}
     return dataset_from_files(
         ImageFolder,
         rows,
@@ -167,12 +186,14 @@ def find_rows(
     split_file: str = "",
     file_names: names.Patterns = ANY_NAMES,
     masks: str = CLASSES,
+    how: Reading = AS_STORED,
+    one_mask: bool = False,
     on_error: Callable[[UserError], None] = raise_error,
     on_note: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
 ) -> dict[str, list[file_examples.Row]]:
     """Returns the rows of each split: images, masks and instances, paired by file name.
 
-    Only the split file is opened.
+    The split file is opened, and of the other files those that may hold several pages.
 
     Args:
       root: as in `load_image_folder`.
@@ -181,6 +202,8 @@ def find_rows(
       split_file: as in `load_image_folder`.
       file_names: how the files of each folder are named.
       masks: as in `load_image_folder`.
+      how: how the files are read.
+      one_mask: as in `load_image_folder`.
       on_error: gets every error in the folder. If it returns, a missing path is empty; a file without an image is skipped,
         and so is the second of two files with the same name. Images without a split are in the split "".
       on_note: gets a line for each folder in which something is passed over.
@@ -220,13 +243,32 @@ def find_rows(
         if passed_over := [path for path in others[name] if path not in lost]:
             on_note(listing.describe_others(folders[name], passed_over))
     _check_pairs(folders, listed, unread, patterns, on_error)
-    ids = listed.get("images", {})
+    images = listed.get("images", {})
+    found = pages.find_pages(images, [listed.get(name, {}) for name in [*folders][1:]], how, one_mask, on_error)
+    ids = [page for id_ in images for page in found.of_file.get(id_, {id_: ()})]
+    file_of = {page: id_ for id_, of_file in found.of_file.items() for page in of_file}
     assigned = {id_: ("", id_) for id_ in ids}
     if not split_file:
         _check_index_name(base, on_error)
     with collect_errors(on_error):
-        assigned = splits.assign(ids, split_fractions, split_file, index=base / "index.csv", on_error=on_error)
-    return file_examples.by_split(assigned, lambda id_: tuple(listed.get(name, {}).get(id_, "") for name in folders))
+        assigned = splits.assign(
+            ids,
+            split_fractions,
+            split_file,
+            index=base / "index.csv",
+            files=file_of,
+            together=found.together,
+            on_error=on_error,
+        )
+
+    numbers = {page: number for of_file in found.of_file.values() for page, number in of_file.items()}
+
+    def paths_of(id_):
+        paths = tuple(listed.get(name, {}).get(file_of.get(id_, id_), "") for name in folders)
+        left_out = [number == pages.LEFT_OUT for number in numbers.get(id_, (0,) * len(paths))]
+        return tuple("" if out else path for path, out in zip(paths, left_out, strict=True))
+
+    return file_examples.by_split(assigned, paths_of, lambda id_: numbers.get(id_, ()))
 
 
 def _check_index_name(base: Path, on_error) -> None:

@@ -18,7 +18,7 @@ Cardona et al. 2010 (PLoS Biology 8(10): e1000502).
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from etils.epath import Path
 
 from unet_jax.data.dataset import Dataset
 from unet_jax.data.datasets import file_examples, image_files, listing, splits
+from unet_jax.data.datasets.file_examples import Row
 from unet_jax.data.datasets.from_files import FromFiles, dataset_from_files
 from unet_jax.data.store.cache import stamp
 from unet_jax.errors import UserError, raise_error
@@ -46,12 +47,12 @@ class Isbi2012(FromFiles):
 
     @staticmethod
     def read(
-        id_: str, paths: Sequence[str], reading: Mapping[str, Any], on_error: Callable[[UserError], None] = raise_error
+        row: Row, reading: Mapping[str, Any], on_error: Callable[[UserError], None] = raise_error
     ) -> dict[str, np.ndarray]:
         """Returns image, mask and instances of one slice; see `file_examples.ReadExample`."""
-        image, labels = (_pages(path)[int(id_)] for path in paths)
-        image_files.check_size(labels, paths[1], image)
-        mask = image_files.to_ids(labels, paths[1], reading["raw_values"])
+        image, labels = (_pages(path)[int(row.id)] for path in row.paths)
+        image_files.check_size(labels, row.paths[1], image)
+        mask = image_files.to_ids(labels, row.paths[1], reading["raw_values"])
         instances = skimage.measure.label(mask == 0, connectivity=1).astype(np.uint16)
         return {"image": image[..., None], "mask": mask, "instances": instances}
 

@@ -6,7 +6,7 @@ What an option means, and how it goes with the others, its data set says and che
 from collections.abc import Mapping
 from typing import Any
 
-from unet_jax.checks import Domain, choice, is_number, mapping_of, number, pair_of, sequence_of, text, whole
+from unet_jax.checks import Domain, boolean, choice, is_number, mapping_of, number, pair_of, sequence_of, text, whole
 from unet_jax.data.dataset import SPLITS
 from unet_jax.errors import UserError
 from unet_jax.segmentation import VOID_ID
@@ -46,6 +46,10 @@ DOMAINS: dict[str, dict[str, Domain]] = {
         **DRAWN,
         "masks_dir": text(filled=True),
         "masks": choice(("classes", "instances")),
+        "axes": text(),
+        "channels": sequence_of(whole(0)),
+        "missing_chunks": choice(("error", "fill")),
+        "one_mask": boolean(),
         "image_name": text(filled=True),
         "mask_name": text(filled=True),
         "instance_name": text(filled=True),

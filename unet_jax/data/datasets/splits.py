@@ -28,6 +28,7 @@ SPELLING = (
 )
 # Largest number of characters of an id in a message.
 MOST_SHOWN = 80
+NONE: Mapping[str, str] = {}
 PACKAGE = Path(__file__).absolute().parents[2]
 
 
@@ -38,6 +39,8 @@ def assign(
     *,
     index: Path | None = None,
     groups: Callable[[], Mapping[str, str]] | None = None,
+    files: Mapping[str, str] = NONE,
+    together: Mapping[str, str] = NONE,
     on_error: Callable[[UserError], None] = raise_error,
 ) -> dict[str, tuple[str, str]]:
     """Returns (split, group) of each id: from `split_file`, else from `index` if it exists, else by a hash of the group.
@@ -56,6 +59,8 @@ def assign(
       split_file: a file that chooses ids. Ids that it does not name are left out, and a line on stderr counts them.
       index: a file that describes all ids. An id that it does not name is an error.
       groups: returns known groups by id; called only if splits are drawn by hash.
+      files: the id of the file, for each id that is one of its pages. A row may name the page, or the file for all its pages.
+      together: the group of ids that belong together, such as the pages of a file, where no row gives one.
       on_error: gets an error for a row whose id is unknown or has a row already, for an unknown split, and for a group in
         two splits. If it returns, ids without a valid split are in the split "".
 
@@ -67,7 +72,7 @@ def assign(
     if path is not None:
         listing.check_file(path)
     has_file = bool(split_file) or (path is not None and path.exists())
-    rows = _read(path, on_error) if has_file else {}
+    rows = _of_pages(_read(path, on_error), files) if has_file else {}
     chosen = _match(rows, ids, path, bool(split_file), on_error) if has_file else ids
     drawn = not any("split" in row for row in rows.values())
     if drawn and fractions is None:
@@ -83,7 +88,7 @@ def assign(
             assigned[id_] = ("", id_)
             continue
         row = rows.get(id_, {})
-        group = row.get("group") or known.get(id_, id_)
+        group = row.get("group") or known.get(id_) or together.get(id_, id_)
         split = row["split"] if fractions is None or not drawn else hash_split(group, fractions)
         if split not in SPLITS:
             on_error(UserError(f"{path}: id {_shown(id_)} has split {split!r}; use one of {', '.join(SPLITS)}"))
@@ -93,6 +98,16 @@ def assign(
             on_error(UserError(f"{path}: group {group!r} is in {both}; put it into one split"))
         assigned[id_] = (split, group)
     return assigned
+
+
+def _of_pages(rows: dict[str, dict[str, str]], files: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Returns the rows by id, with the row of a file for each of its pages that has none."""
+    by_page = {page: rows[file] for page, file in files.items() if file in rows}
+    return (
+        {id_: row for id_, row in rows.items() if id_ not in set(files.values())}
+        | by_page
+        | {id_: row for id_, row in rows.items() if id_ in files}
+    )
 
 
 def is_shipped(split_file: str) -> bool:

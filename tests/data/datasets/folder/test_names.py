@@ -5,7 +5,7 @@ import pytest
 import tifffile
 from helpers.image_folders import GREY, IDS
 
-from unet_jax.data.datasets import names
+from unet_jax.data.datasets.folder import names
 from unet_jax.errors import UserError
 
 

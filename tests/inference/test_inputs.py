@@ -1,8 +1,11 @@
 """What is predicted: files, folders, trees of folders and patterns."""
 
+import numpy as np
 import pytest
+import zarr
 from helpers.grey_images import write_grey
 from helpers.known_network import predictor
+from PIL import Image
 
 from unet_jax.errors import UserError
 from unet_jax.inference.folder import predict_folder
@@ -77,14 +80,25 @@ def test_a_tree_that_cannot_be_meant_is_refused(tree, tmp_path):
         names([tmp_path / "above"], recursive=True)
 
 
+def test_pages_of_any_stack_are_images_of_their_own(tmp_path):
+    stack = np.random.default_rng(0).integers(0, 256, (2, 8, 9)).astype(np.uint8)
+    first, *rest = [Image.fromarray(page) for page in stack]
+    first.save(tmp_path / "a.gif", save_all=True, append_images=rest)
+    zarr.create_array(str(tmp_path / "b.zarr"), data=stack, dimension_names=("z", "y", "x"))
+    found = find_inputs([tmp_path]).images
+    assert [image.name for image in found] == ["a_p000", "a_p001", "b_p000", "b_p001"]
+    for image, page in zip(found, [*stack, *stack], strict=True):
+        np.testing.assert_array_equal(image.read()[..., 0], page)
+
+
 def test_results_of_a_tree_that_would_share_a_file_are_refused(tmp_path):
-    for name in ("Day/a.png", "day/A.png", "b.npz/c.png"):
+    for name in ("Day/a.png", "day/A.png", "b.csv/c.png"):
         write_grey(tmp_path / "one" / name)
     with pytest.raises(UserError, match="have names that differ only in case"):
         names([tmp_path / "one"], recursive=True)
     (tmp_path / "one/Day/a.png").unlink()
     write_grey(tmp_path / "one/b.png")
-    with pytest.raises(UserError, match=r"b\.png and \S*c\.png: .* folder of the other, b\.npz"):
+    with pytest.raises(UserError, match=r"b\.png and \S*c\.png: .* folder of the other, b\.csv"):
         names([tmp_path / "one"], recursive=True)
     write_grey(tmp_path / "two/x.png")
     write_grey(tmp_path / "three/x.tif")

@@ -19,6 +19,8 @@ from unet_jax.storage import paths
 
 # The suffix of the folder of a Zarr array.
 ARRAY = ".zarr"
+# Suffixes of what may hold several pictures; other files are not opened to find that out.
+STACKS = (ARRAY, ".tif", ".tiff", ".npy", ".npz", ".gif", ".webp", ".nii", ".gz", ".dcm", ".dicom")
 # What makes the text of a path a pattern, where no file or folder has that text as its name.
 WILDCARD = re.compile(r"[*?\[]")
 
@@ -29,7 +31,7 @@ class Input:
 
     Attributes:
       path: its file.
-      name: the name of its results: that of the file without the suffix, with the number of the page for a TIFF of several
+      name: the name of its results: that of the file without the suffix, with the number of the page for one of several
         pages, such as "stack_p003"; below a folder with subfolders, the path from that folder, such as "day_1/cell_3".
       page: the image itself, if it is a page of several; else None.
     """
@@ -168,7 +170,7 @@ def _images_below(folder: Path, recursive: bool) -> tuple[list[Input], list[Path
             images += _pictures(path, f"{prefix}{stem_of(path)}")
         for path in passed:
             if is_array(path):
-                images.append(Input(path, f"{prefix}{stem_of(path)}"))
+                images += _pictures(path, f"{prefix}{stem_of(path)}")
                 continue
             if not (recursive and path.is_dir()) or (path / record.NAME).exists():
                 others.append(path)
@@ -202,8 +204,8 @@ def is_array(path: Path) -> bool:
 
 
 def _pictures(path: Path, name: str) -> list[Input]:
-    """Returns the image of a file, or the pages of a TIFF of several pages."""
-    if path.suffix.lower() not in (".tif", ".tiff") or paths.in_bucket(path):
+    """Returns the image of a file or of a Zarr array, or the pages of a stack."""
+    if path.suffix.lower() not in STACKS or paths.in_bucket(path):
         return [Input(path, name)]
     try:
         pictures = image_sources.open_rows(path)

@@ -11,6 +11,7 @@ import pytest
 from unet_jax.data.datasets import image_files
 from unet_jax.data.datasets.image_rows import ArrayRows, bands
 from unet_jax.data.datasets.image_sources import name_pages, open_rows
+from unet_jax.data.datasets.reading import Reading
 from unet_jax.errors import UserError
 
 ROOT = Path(__file__).parents[3]
@@ -23,6 +24,23 @@ def test_other_files_are_read_whole(tmp_path, suffix):
     cv2.imwrite(str(path), IMAGE)
     (picture,) = open_rows(path)
     np.testing.assert_array_equal(np.concatenate(list(bands(picture.rows, 7))), image_files.read_image(path))
+
+
+def test_a_page_of_another_stack_is_decoded_when_its_rows_are_read(tmp_path, monkeypatch):
+    path = tmp_path / "a.npy"
+    stack = np.stack([IMAGE, IMAGE[::-1]])
+    np.save(path, stack)
+    decoded = []
+    chosen_channels = image_files.pictures.chosen_channels
+    monkeypatch.setattr(
+        image_files.pictures, "chosen_channels", lambda *args: decoded.append(1) or chosen_channels(*args)
+    )
+    pictures = open_rows(path, Reading("ZYXC"))
+    assert ([picture.suffix for picture in pictures], decoded) == (["_p000", "_p001"], [])
+    for picture, page in zip(pictures, stack, strict=True):
+        np.testing.assert_array_equal(np.concatenate(list(bands(picture.rows, 7))), page)
+        assert (picture.rows.shape, picture.rows.dtype) == (page.shape, page.dtype)
+    assert len(decoded) == 2
 
 
 def test_what_is_no_image_has_the_error_of_an_image_file(tmp_path):

@@ -8,6 +8,7 @@ from etils.epath import Path
 
 from unet_jax.data.datasets import image_files
 from unet_jax.data.datasets.formats import declared, pictures
+from unet_jax.data.datasets.formats.pictures import Pictures
 from unet_jax.data.datasets.image_rows import ArrayRows, ConvertedRows, ImageRows
 from unet_jax.data.datasets.reading import Reading
 from unet_jax.data.datasets.rows import tiff_rows, zarr_rows
@@ -56,13 +57,53 @@ def open_rows(path: str | os.PathLike, how: Reading = image_files.AS_STORED) -> 
             pages = tiff_rows.open_pages(SourceFile(place), how)
     else:
         opened = image_files.open_pictures(place, how)
-        return name_pages([ArrayRows(opened.read(page)) for page in range(opened.count)])
+        if opened.count == 1:
+            return [Picture("", ArrayRows(opened.read(0)))]
+        return name_pages([_PageRows(opened, page) for page in range(opened.count)])
     return name_pages([_NamedRows(place, _with_channels(place, rows, how)) for rows in pages])
 
 
 def _with_channels(path: Path, rows: ImageRows, how: Reading) -> ImageRows:
     """Returns an image with the channels that `how` keeps."""
     return ConvertedRows(rows, lambda band: pictures.chosen_channels(path, band, how)) if how.channels else rows
+
+
+class _PageRows:
+    """A page of a stack that is decoded whole when it is first asked for, and kept until its last row has been read.
+
+    Args:
+      opened: the stack.
+      page: the number of the page.
+    """
+
+    def __init__(self, opened: Pictures, page: int):
+        self._opened, self._page = opened, page
+        self._kept: np.ndarray | None = None
+        self._about: tuple[tuple[int, int, int], np.dtype] | None = None
+
+    def _decoded(self) -> np.ndarray:
+        if self._kept is None:
+            self._kept = self._opened.read(self._page)
+            height, width, channels = self._kept.shape
+            self._about = (height, width, channels), self._kept.dtype
+        return self._kept
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and number of channels."""
+        return self._about[0] if self._about else ArrayRows(self._decoded()).shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The type of the pixels."""
+        return self._about[1] if self._about else self._decoded().dtype
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Returns the rows `start` to `stop - 1`; see `ImageRows`."""
+        rows = self._decoded()[start:stop]
+        if stop == self.shape[0]:
+            self._kept = None
+        return rows
 
 
 def _is_tiff(path: Path) -> bool:

@@ -78,7 +78,8 @@ def _read(path, data: bytes) -> tuple[Any, np.ndarray, float, float]:
     if dtype.fields is not None or dtype.kind not in "uif":
         raise UserError(f"{path}: holds values of type {dtype}; save grey values, as whole numbers or floats")
     shape = header.get_data_shape()
-    declared.check_size(path, *(*shape, 1, 1)[:2], dtype.itemsize)
+    width, height, *_ = (*shape, 1, 1)
+    declared.check_size(path, width, height, dtype.itemsize)
     # What is compressed may be much longer than it says.
     most = int(header.get_data_offset()) + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     if is_packed:

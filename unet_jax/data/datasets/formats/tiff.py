@@ -235,7 +235,7 @@ def check_declared(path: str | Path, page: tifffile.TiffPage, rows_at_once: int 
 
 def is_signed_imagej(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> bool:
     """Returns True if ImageJ has stored signed values of 16 bits, `SIGNED_BY` too high."""
-    lines = tif.pages[0].description.splitlines() if tif.is_imagej else []
+    lines = tiff_series.describe(tif).splitlines() if tif.is_imagej else []
     return page.bitspersample == 16 and any(line.startswith("c0=-32768") for line in lines)
 
 
@@ -246,8 +246,8 @@ def check_image_page(path: str | Path, tif: tifffile.TiffFile, page: tifffile.Ti
       UserError: they have another type, or a colour table.
       ValueError: the colour table is missing.
     """
-    kind = page.dtype.kind if page.dtype is not None else ""
-    if kind not in KINDS or (page.dtype.itemsize > 4 and kind != "f"):
+    kind, itemsize = (page.dtype.kind, page.dtype.itemsize) if page.dtype is not None else ("", 0)
+    if kind not in KINDS or (itemsize > 4 and kind != "f"):
         raise UserError(
             f"{path}: has pixels of {page.bitspersample} bits, SampleFormat {page.sampleformat}, which are not read; save it with "
             "whole numbers of up to 32 bits, or as float32"

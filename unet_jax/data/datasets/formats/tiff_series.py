@@ -70,9 +70,9 @@ def find_pictures(
         return TiffPictures([picture for page in pages for picture in _of_page(page)], set_id)
     kinds = {(one.axes, tuple(one.shape), one.dtype) for one in series}
     if len(kinds) > 1:
-        found = " and ".join(f"{shape} ({name})" for name, shape, _ in sorted(kinds, key=str)[:2])
+        examples = " and ".join(f"{shape} ({name})" for name, shape, _ in sorted(kinds, key=str)[:2])
         raise UserError(
-            f"{path}: holds {len(series)} series of pages that differ, such as {found}; save each series as a separate file"
+            f"{path}: holds {len(series)} series of pages that differ, such as {examples}; save each series as a separate file"
         )
     by_offset = {page.offset: page for page in pages}
     found = [picture for one in series for picture in _of_series(path, tif, one, by_offset, letters)]
@@ -94,9 +94,15 @@ def _of_page(page: tifffile.TiffPage) -> list[list[Plane]]:
     return [[plane] for plane in every] if depth > 1 else [every]
 
 
+def describe(tif: tifffile.TiffFile) -> str:
+    """Returns the description of a file, in which ImageJ and OME say what it holds; "" if there is none."""
+    first: Any = tif.pages[0]
+    return first.description or ""
+
+
 def _imagej_planes(tif: tifffile.TiffFile) -> int:
     """Returns the number of planes that ImageJ says to have written; 0 for a file of another program."""
-    lines = tif.pages[0].description.splitlines() if tif.is_imagej else []
+    lines = describe(tif).splitlines() if tif.is_imagej else []
     numbers = [line.removeprefix("images=") for line in lines if line.startswith("images=")]
     return int(numbers[0]) if numbers and numbers[0].isdecimal() else 0
 
@@ -146,7 +152,9 @@ def _grouped(planes: Sequence[Plane], front: Sequence[tuple[str, int]]) -> list[
     """
     pictures: dict[tuple[int, ...], list[tuple[tuple[int, ...], Plane]]] = {}
     for number, plane in enumerate(planes):
-        place, of_page, of_channel = number, [], []
+        place = number
+        of_page: list[tuple[str, int]] = []
+        of_channel: list[tuple[str, int]] = []
         for axis, length in reversed(front):
             place, at = divmod(place, length)
             (of_channel if axis in CHANNELS else of_page).append((axis, at))
@@ -201,7 +209,7 @@ def ome_set(path: str | Path, tif: tifffile.TiffFile) -> str:
     Raises:
       UserError: the channels of a picture lie in different files.
     """
-    about = tif.pages[0].description or ""
+    about = describe(tif)
     if "<OME" not in about[:2000] or "FileName" not in about:
         return ""
     if "<!DOCTYPE" in about or "<!ENTITY" in about:

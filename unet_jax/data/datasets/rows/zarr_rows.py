@@ -59,7 +59,7 @@ def open_labels(path: str | Path, reading: Reading) -> list[ImageRows]:
       UserError: as `open_images`; also for floats, for codecs that may change ids, and for channels that are not 8-bit RGB.
       Exception: it is damaged.
     """
-    masks = [ConvertedRows(picture, _to_labels) for picture in _open(path, reading, WHOLE)]
+    masks: list[ImageRows] = [ConvertedRows(picture, _to_labels) for picture in _open(path, reading, WHOLE)]
     channels, dtype = masks[0].shape[-1], masks[0].dtype
     if channels != 1 and (channels, dtype) != (3, np.uint8):
         raise UserError(

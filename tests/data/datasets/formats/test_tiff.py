@@ -153,7 +153,9 @@ def test_other_channels_and_colours_are_named():
         np.testing.assert_array_equal(image(stored), np.arange(72 * count).reshape(9, 8, count))
         refused(labels, stored, f"{count} channels")
     unspecified = written(np.zeros((9, 8, 4), np.uint8), photometric="rgb", extrasamples=["unspecified"])
-    assert image(unspecified).shape == (9, 8, 4)
+    refused(image, unspecified, "fourth channel", "data.channels")
+    opened = tiff.open_image("a.tif", unspecified, Reading(channels=(0, 1, 2, 3)))
+    assert opened.only("a.tif").shape == (9, 8, 4)
     among = written(np.zeros((9, 8, 5), np.uint8), photometric="rgb", extrasamples=["unassalpha", "unspecified"])
     refused(image, among, "ExtraSamples (2, 0)")
     for photometric, word in (("separated", "CMYK"), ("cielab", "CIELAB")):

@@ -60,9 +60,10 @@ def test_the_axes_of_the_config_override_those_of_the_file():
     np.testing.assert_array_equal(pictures(data)[..., 0], array)
     np.testing.assert_array_equal(pictures(data, "CYX")[0], array.transpose(1, 2, 0))
     # Three slices are written as red, green and blue; nothing tells them from colours.
-    planes = written(values(3, dtype=np.float32), photometric="rgb", planarconfig="separate")
-    with pytest.raises(UserError, match=r"a\.tif: .*stack.*data\.axes='ZYX'"):
-        pictures(planes)
+    for count in (4, 3):
+        planes = written(values(count, dtype=np.float32), photometric="rgb", planarconfig="separate")
+        with pytest.raises(UserError, match=r"a\.tif: .*stack.*data\.axes='ZYX'"):
+            pictures(planes)
     assert pictures(planes, "ZYX").shape == (3, *SIZE, 1)
     assert pictures(planes, "CYX").shape == (1, *SIZE, 3)
     for axes, words in (("YX", "3 dimensions"), ("ZZX", "must hold Y and X"), ("YXC", "rows and columns")):

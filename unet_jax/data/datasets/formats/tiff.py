@@ -49,7 +49,7 @@ def open_image(path: str | Path, data: bytes, reading: Reading) -> Pictures:
     """
     tif, found = open_pictures(path, io.BytesIO(data), reading)
     for page in _different_pages(found.planes):
-        check_image_page(path, tif, page)
+        check_image_page(path, tif, page, reading)
     decoder = _Decoder(path, data)
 
     def read(number: int) -> np.ndarray:
@@ -239,11 +239,11 @@ def is_signed_imagej(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> bool:
     return page.bitspersample == 16 and any(line.startswith("c0=-32768") for line in lines)
 
 
-def check_image_page(path: str | Path, tif: tifffile.TiffFile, page: tifffile.TiffPage) -> None:
+def check_image_page(path: str | Path, tif: tifffile.TiffFile, page: tifffile.TiffPage, reading: Reading) -> None:
     """Checks that the pixels of a page are those of an image that is read.
 
     Raises:
-      UserError: they have another type, or a colour table.
+      UserError: they have another type, a colour table, or a fourth channel of which nothing is known.
       ValueError: the colour table is missing.
     """
     kind, itemsize = (page.dtype.kind, page.dtype.itemsize) if page.dtype is not None else ("", 0)
@@ -260,6 +260,11 @@ def check_image_page(path: str | Path, tif: tifffile.TiffFile, page: tifffile.Ti
         raise UserError(
             f"{path}: has a colour table, and a TIFF does not tell if its values are grey values that are displayed in "
             "colour, or a picture in colour; save it as grey or RGB"
+        )
+    if page.photometric == RGB and tuple(page.extrasamples) == (0,) and not reading.channels:
+        raise UserError(
+            f"{path}: is RGB with a fourth channel that its tag ExtraSamples gives no meaning, such as a band or a selection; set "
+            "data.channels to (0, 1, 2, 3) to keep it, or to (0, 1, 2)"
         )
 
 

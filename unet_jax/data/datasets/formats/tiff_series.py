@@ -185,7 +185,7 @@ def _letters(
         return given, shape
     is_told = tif.is_ome or tif.is_imagej or any("axes" in (about or {}) for about in tif.shaped_metadata or ())
     is_eight = page.dtype is not None and page.dtype.itemsize == 1
-    is_planar = page.photometric == RGB and page.planarconfig == PLANAR and not page.extrasamples
+    is_planar = page.photometric == RGB and page.planarconfig == PLANAR
     if not is_told and is_planar and not is_eight:
         raise UserError(
             f"{path}: holds {shape[0]} planes of {page.dtype} that may be colours, channels or a stack of grey pictures; set "

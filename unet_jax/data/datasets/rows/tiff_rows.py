@@ -32,7 +32,7 @@ def open_pages(source: SourceFile, reading: Reading) -> list[ImageRows]:
         tif, found = tiff.open_pictures(source.path, file, reading, _rows_at_once)
         pages = {id(plane.page): plane.page for picture in found.planes for plane in picture}
         for page in pages.values():
-            tiff.check_image_page(source.path, tif, page)
+            tiff.check_image_page(source.path, tif, page, reading)
             tiff.check_segments_present(page)
         whole = {key: tiff.decode_page(page) for key, page in pages.items() if not _is_in_parts(page)}
         opened: list[ImageRows] = []

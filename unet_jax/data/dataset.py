@@ -27,7 +27,7 @@ class Dataset:
       channels: number of channels of every image.
       overlapping: True where masks are `[H, W, K]` 0/1, False where they are ids `[H, W]`.
       fingerprint: hash of the contents and the config, in hex digits.
-      dtype: pixel type of every image, "uint8" or "uint16".
+      dtype: pixel type of every image, "uint8", "uint16" or "float32".
       sources: the examples of each split that has any.
       palette: RGB colour of each class, or ().
       remedy: last part of the error about an empty split; names the setting that gives it examples.

@@ -436,8 +436,12 @@ def pipeline() -> dict:
     return {
         # Height and width of a training window in pixels.
         "patch": (96, 96),
-        # image (zero mean, unit variance of the whole image) or range (0..1, by the image's type).
+        # image (zero mean, unit variance of the whole image), image_channels (the same of each channel), percentile (of each
+        # channel the 1st percentile becomes 0 and the 99th becomes 1) or range (0..1, by the image's type or data.range).
         "normalize": "image",
+        # range: the values that become 0 and 1, e.g. (-1000.0, 1000.0); () for 0 and the largest value of the type. Float
+        # images need it.
+        "range": (),
         # Fraction of the training images used; independent of the seed. A smaller fraction is a subset of a larger one.
         "train_fraction": 1.0,
         # Fraction of the windows that show a random pixel of a random class except class 0; nnU-Net uses 0.33.
@@ -526,6 +530,9 @@ def image_folder(root: str) -> ConfigDict:
             "split_file": "",
             # Fractions of train, val and test where no file gives the split.
             "split_fractions": (0.7, 0.15, 0.15),
+            # Pixels of float images that are NaN or infinite: error (the image is refused) or void (they are left out, in
+            # training and in prediction).
+            "nan": "error",
         }
     )
 

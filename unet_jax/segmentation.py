@@ -58,6 +58,8 @@ def to_masks(probabilities: Array, activation: str) -> tuple[Array, Array]:
     >>> ids.tolist(), masks[0].tolist()
     ([2, 0], [False, True, True])
 
+    In NumPy arrays a probability may be NaN: the pixel is unknown. It is in no mask, and its id is `VOID_ID`.
+
     Args:
       probabilities: `[..., K]`.
       activation: "softmax" or "sigmoid".
@@ -70,6 +72,9 @@ def to_masks(probabilities: Array, activation: str) -> tuple[Array, Array]:
     if not isinstance(probabilities, np.ndarray):
         import jax.numpy as xp
     num_classes = probabilities.shape[-1]
+    if isinstance(probabilities, np.ndarray) and (unknown := np.isnan(probabilities[..., 0])).any():
+        masks, ids = to_masks(np.where(unknown[..., None], np.float32(0), probabilities), activation)
+        return masks & ~unknown[..., None], np.where(unknown, np.uint8(VOID_ID), ids)
     if activation == "softmax":
         ids = xp.argmax(probabilities, -1)[..., None]
         classes = xp.arange(num_classes).reshape((1,) * (ids.ndim - 1) + (-1,))

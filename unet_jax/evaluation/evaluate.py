@@ -13,11 +13,12 @@ from unet_jax import segmentation
 from unet_jax.data.dataset import ExampleSource
 from unet_jax.data.datasets.image_rows import ArrayRows
 from unet_jax.data.loading import eval_pipeline
+from unet_jax.data.nan_pixels import unknown_pixels
 from unet_jax.data.store.sources import size_of
 from unet_jax.errors import UserError
 from unet_jax.evaluation import metrics
 from unet_jax.evaluation.group import Group
-from unet_jax.inference.forward import forward, forward_masks
+from unet_jax.inference.forward import forward, forward_masks, leave_out
 from unet_jax.inference.large.scratch import Scratch, band_rows
 from unet_jax.inference.predictor import Predictor
 from unet_jax.inference.segmenter import Segmenter
@@ -127,6 +128,7 @@ def evaluate(
             table[name][index] += counts[name]
         table["height"][index], table["width"][index] = batch.size.T
         table["seen"][index] += 1
+        _leave_out(batch, recorder)
         if on_image is not None:
             _pass_on(batch, recorder, on_image)
         if groups:
@@ -169,6 +171,16 @@ def _count_groups(
                 table[_key(group, name)][index] += value
 
 
+def _leave_out(batch: _Counted, recorder: "_NameRecorder") -> None:
+    """Takes the pixels that an image does not know out of its masks; see `nan_pixels`. They do not count: their truth is void."""
+    for row, (height, width) in enumerate(batch.size):
+        unknown = recorder.pop_unknown(int(batch.index[row]))
+        if unknown is not None and "masks" in batch.counts:
+            seen = {name: batch.counts[name][row, :height, :width] for name in ("masks", "ids")}
+            for name, values in leave_out(seen, unknown).items():
+                np.copyto(seen[name], values)
+
+
 def _pass_on(
     batch: _Counted, recorder: "_NameRecorder", on_image: Callable[[str, np.ndarray, np.ndarray], None]
 ) -> None:
@@ -207,6 +219,7 @@ def _in_batches(
         most_pixels=most_pixels,
         leave_out=large,
         normalize=predictor.normalize,
+        value_range=predictor.value_range,
         pad_multiple=predictor.pad_multiple,
         input_size=predictor.network.input_size,
         margin=predictor.margin,
@@ -407,6 +420,8 @@ class _NameRecorder:
 
     def __init__(self, source):
         self._source, self._names = source, {}
+        # Where the images that were read and not yet counted are unknown, bool `[H, W]`.
+        self._unknown: dict[int, np.ndarray] = {}
 
     def __len__(self):
         return len(self._source)
@@ -418,9 +433,16 @@ class _NameRecorder:
     def __getitem__(self, index):
         example = self._source[index]
         id_ = str(example.get("id", index))
+        unknown = unknown_pixels(np.asarray(example["image"]))
+        if unknown is not None:
+            self._unknown[index] = unknown
         # Of data without groups every image is a group of its own.
         self._names[index] = id_, str(example.get("group") or id_)
         return example
+
+    def pop_unknown(self, index: int) -> np.ndarray | None:
+        """Returns where an image that was read is unknown, once; None if nowhere. See `nan_pixels`."""
+        return self._unknown.pop(index, None)
 
     def gather(self) -> None:
         """Adds the names of the examples that the other processes have read."""

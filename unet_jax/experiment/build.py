@@ -214,7 +214,7 @@ def _build_parts(sections: Sections, devices: Sequence[jax.Device] | None, datas
             "ema_decay": optim.ema_decay,
             "freeze": optim.freeze,
         },
-        loading_options={**sections.loading.values(), "margin": margin},
+        loading_options={**sections.loading.options, "margin": margin},
         report_classes=report_classes,
         class_weights=weights,
         state_bytes=sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)),

@@ -25,6 +25,7 @@ from unet_jax.checks import (
     check_tree,
     choice,
     number,
+    pair_of,
     sequence_of,
     shown,
     text,
@@ -62,6 +63,14 @@ MEMORY = Domain(
 SIDE = whole(1, MOST_SIDE)
 # The most pixels of a step. The devices count them in int32.
 MOST_PIXELS = 2**31 - 1
+VALUE_RANGE = Domain(
+    lambda value: (
+        isinstance(value, tuple | list)
+        and (not value or (pair_of(number(), "values").contains(value) and value[0] < value[1]))
+    ),
+    "give two values, the smaller first, or () for that of the pixel type",
+    convert=lambda value: tuple(map(float, value)),
+)
 # More threads only wait for each other.
 THREADS = whole(1, 1024)
 NOT_GIVEN = "0 for not given"
@@ -202,9 +211,28 @@ class LoadingSection(Section):
     SECTION = "data"
     patch: tuple[int, int] = setting(sequence_of(SIDE, length=2))
     normalize: str = setting(choice(NORMALIZATIONS))
+    range: tuple[float, ...] = setting(VALUE_RANGE)
     foreground_fraction: float = setting(FOREGROUND_FRACTION)
     num_threads: int = setting(THREADS)
     cache_bytes: int = setting(whole(0))
+
+    def check(self) -> None:
+        """Checks that a range is given only where it is used.
+
+        Raises:
+          UserError: it is not.
+        """
+        if self.range and self.normalize != "range":
+            raise UserError(
+                f"data.range={self.range}: data.normalize is {self.normalize!r} and uses no range; set data.normalize='range', "
+                "or leave data.range ()"
+            )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments of `train_pipeline.train_batches`."""
+        values = self.values()
+        return values | {"value_range": values.pop("range")}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -484,10 +512,10 @@ def read_sections(config: ConfigDict | Mapping[str, Any]) -> Sections:
 
 def with_later_keys(values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the values of a config.json, with those keys that one of an earlier version does not have."""
-    # Before 0.2.0 there were no imports, before 0.3.0 no memory and no targets.
+    # Before 0.2.0 there were no imports, before 0.3.0 no memory, no targets and no range.
     later: dict[str, dict[str, Any]] = {
         "eval": {"memory": ""},
-        "data": {"targets": "masks", "border_width": 2.0},
+        "data": {"targets": "masks", "border_width": 2.0, "range": ()},
     }
     sections = {name: values.get(name) for name in later}
     changed = {name: {**later[name], **old} for name, old in sections.items() if isinstance(old, Mapping)}

@@ -27,6 +27,8 @@ COMMON = {
     "channels": "the channels of the images",
     "activation": "model.activation",
     "normalize": "data.normalize",
+    "value_range": "data.range",
+    "nan": "data.nan",
     "dtype": "the pixel type of the images",
 }
 
@@ -59,6 +61,7 @@ class Ensemble(Segmenter):
         first = self.predictors[0]
         self.class_names, self.report_classes = first.class_names, first.report_classes
         self.channels, self.normalize = first.channels, first.normalize
+        self.value_range, self.nan = first.value_range, first.nan
         # A run of an earlier version may not have recorded it.
         self.dtype = next((predictor.dtype for predictor in self.predictors if predictor.dtype), "")
 
@@ -166,7 +169,7 @@ def check_alike(predictors: Sequence[Predictor], names: Sequence[str]) -> None:
 
 
 def _text(value: object) -> str:
-    return ", ".join(value) if isinstance(value, tuple) else str(value)
+    return ", ".join(map(str, value)) or "()" if isinstance(value, tuple) else str(value)
 
 
 def _copy(rows: ImageRows) -> np.ndarray:

@@ -6,11 +6,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from unet_jax.errors import UserError
 from unet_jax.inference.options import MODES
 from unet_jax.models.network import Network
-from unet_jax.segmentation import to_masks, to_probabilities
+from unet_jax.segmentation import VOID_ID, to_masks, to_probabilities
 
 
 def select_heads(module: Network, mode: str = "accurate", level: int = 0) -> Network:
@@ -58,6 +59,27 @@ def head_probabilities(heads: Sequence[jax.Array], activation: str, mode: str = 
 def mean_masks(heads: Sequence[jax.Array], activation: str, mode: str = "accurate") -> tuple[jax.Array, jax.Array]:
     """Returns the masks, bool `[B, H, W, K]`, and the class ids, uint8 `[B, H, W]`, of `mean_probabilities`."""
     return to_masks(mean_probabilities(heads, activation, mode), activation)
+
+
+# What the arrays of a prediction hold where the image is unknown: probabilities, masks and ids, by the kind of their type.
+UNKNOWN = {"f": np.nan, "b": False, "u": VOID_ID}
+
+
+def leave_out(predicted: Any, unknown: np.ndarray | None) -> Any:
+    """Returns the arrays of a prediction without the pixels that the image does not know: NaN, in no mask, with the void id.
+
+    Args:
+      predicted: a tree of NumPy arrays `[h, W, ...]`, as a `Forward` gives them.
+      unknown: bool `[h, W]`, see `nan_pixels.unknown_pixels`; None leaves the arrays as they are.
+    """
+    if unknown is None:
+        return predicted
+    return jax.tree.map(
+        lambda x: np.where(
+            unknown.reshape(unknown.shape + (1,) * (x.ndim - 2)), x.dtype.type(UNKNOWN[x.dtype.kind]), x
+        ),
+        predicted,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """Checks and channels of the arrays that a network takes as images."""
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
-from unet_jax.data.normalization import check_depth, check_floats
+from unet_jax.data.nan_pixels import check_unknown
+from unet_jax.data.normalization import check_depth, check_range
 from unet_jax.errors import UserError
 
 # ITU-R BT.601.
@@ -50,17 +52,37 @@ def as_array(image: object) -> np.ndarray:
     return array
 
 
-def check_image(image: np.ndarray, normalize: str, dtype: str = "") -> np.ndarray:
-    """Returns an image as uint8, uint16 or float32 `[H, W, C]`.
+def check_image(
+    image: np.ndarray, normalize: str, dtype: str = "", value_range: Sequence[float] = (), nan: str = "error"
+) -> np.ndarray:
+    """Returns an image as uint8, uint16 or float32 `[H, W, C]`; infinite values become NaN.
 
     Args:
       image: `[H, W]` or `[H, W, C]`.
-      normalize: "image" or "range"; see `data.normalization`.
+      normalize: see `data.normalization`.
       dtype: the pixel type of the images that the network was trained on; "" if it is not known.
+      value_range: see `data.normalization`.
+      nan: "error" refuses pixels that are NaN or infinite, "void" takes them; see `data.nan_pixels`.
 
     Raises:
-      UserError: the image has another rank or type, is empty, holds NaN or Inf, or, for "range", floats outside 0..1 or
-        whole numbers of another type than `dtype`.
+      UserError: as `as_pixels`; the image holds NaN or Inf where `nan` is "error"; or, for "range" by the type, floats outside
+        0..1.
+    """
+    image = as_pixels(image, normalize, dtype, value_range)
+    if image.dtype == np.float32:
+        if nan == "error":
+            check_unknown(image)
+        if normalize == "range" and not value_range:
+            check_range([image])
+    return image
+
+
+def as_pixels(image: np.ndarray, normalize: str, dtype: str, value_range: Sequence[float]) -> np.ndarray:
+    """Returns an image, or some rows of one, as `check_image` does, whatever its values are.
+
+    Raises:
+      UserError: the image has another rank or type, is empty, or, for "range" by the type, has whole numbers of another type
+        than `dtype`.
     """
     image = as_array(image)
     image = image[..., None] if image.ndim == 2 else image
@@ -69,19 +91,22 @@ def check_image(image: np.ndarray, normalize: str, dtype: str = "") -> np.ndarra
     # Some files are read in the other order of bytes.
     image = image.astype(image.dtype.newbyteorder("="), copy=False)
     if image.dtype in (np.uint8, np.uint16):
-        check_depth("the image", str(image.dtype), dtype, normalize)
+        check_depth("the image", str(image.dtype), dtype, normalize, value_range)
         return image
     if not np.issubdtype(image.dtype, np.floating):
         raise UserError(f"image of type {image.dtype}: give uint8, uint16 or float")
-    # A number beyond float32 becomes Inf, which is refused below.
+    # A number beyond float32 becomes Inf.
     with np.errstate(over="ignore"):
-        image = image.astype(np.float32)
-    check_floats(image.min(), image.max(), normalize)
-    return image
+        image = image.astype(np.float32, copy=False)
+    # The luminance of Inf and -Inf would be a warning.
+    return np.where(np.isinf(image), np.float32(np.nan), image) if np.isinf(image).any() else image
 
 
 def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
-    """Returns an image `[H, W, C']` with `channels` channels: grey is repeated, RGB becomes luminance, alpha is dropped.
+    """Returns an image `[H, W, C']` with `channels` channels, of which grey (1) and RGB (3) are converted into each other.
+
+    Grey is repeated, RGB becomes luminance, and the alpha of RGBA is dropped. Other channels have no such meaning, so an image
+    with them must have as many as the network takes.
 
     >>> to_channels(np.array([[[255, 0, 0]]], np.uint8), 1).tolist()
     [[[76]]]
@@ -91,16 +116,20 @@ def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
     """
     if image.shape[-1] == channels:
         return image
-    colour = image[..., :3] if image.shape[-1] == 4 else image
+    colour = image[..., :3] if image.shape[-1] == 4 and channels in (1, 3) else image
     if colour.shape[-1] == 3 and channels == 1:
         grey = colour.astype(np.float32) @ LUMINANCE
         grey = grey if np.issubdtype(image.dtype, np.floating) else np.rint(grey)
         return grey.astype(image.dtype)[..., None]
-    if colour.shape[-1] == 1:
+    if colour.shape[-1] == 1 and channels == 3:
         return np.repeat(colour, channels, axis=-1)
     if colour.shape[-1] == channels:
         return colour
+    remedy = "several grey images go in as [B, H, W, 1]"
+    if channels not in (1, 3):
+        remedy = f"give images of the same {channels} channels, in the order of the training images"
+    elif image.shape[-1] > 4 or image.shape[-1] == 2:
+        remedy = f"give {'grey or RGB' if channels == 3 else 'grey'} images; {remedy}"
     raise UserError(
-        f"image of shape {image.shape} has {image.shape[-1]} channels, the network takes {channels}; "
-        "several grey images go in as [B, H, W, 1]"
+        f"image of shape {image.shape} has {image.shape[-1]} channels, the network takes {channels}; {remedy}"
     )

@@ -283,7 +283,7 @@ class ImageResult:
                     self._writers[place].write(start, _stored(probabilities, self._folder.choice.probability_format))
                 elif kind == UNCERTAINTY and probabilities is not None:
                     uncertain = entropy(probabilities, self._folder.activation)
-                    self._writers[place].write(start, np.rint(uncertain * np.float32(FULL)).astype(np.uint16))
+                    self._writers[place].write(start, _in_16_bits(uncertain))
                 elif kind == IDS:
                     self._writers[place].write(start, ids)
                 elif kind == MASKS:
@@ -320,10 +320,13 @@ _PROBABILITY_WRITERS: dict[str, tuple[Callable[..., BandWriter], type]] = {
 
 
 def _stored(probabilities: np.ndarray, probability_format: str) -> np.ndarray:
-    """Returns probabilities as a format holds them: float16, or in a TIFF 0 to `FULL`."""
-    if probability_format == "tiff":
-        return np.rint(probabilities * np.float32(FULL)).astype(np.uint16)
-    return probabilities.astype(np.float16)
+    """Returns probabilities as a format holds them: float16 with NaN where the image is unknown, or in a TIFF 0 to `FULL`."""
+    return _in_16_bits(probabilities) if probability_format == "tiff" else probabilities.astype(np.float16)
+
+
+def _in_16_bits(values: np.ndarray) -> np.ndarray:
+    """Returns values of 0..1 as 0 to `FULL`; NaN is 0."""
+    return np.rint(np.nan_to_num(values) * np.float32(FULL)).astype(np.uint16)
 
 
 def remove_others(folder: Path, names: Collection[str]) -> None:

@@ -15,9 +15,10 @@ import numpy as np
 
 from unet_jax.data import padding
 from unet_jax.data.datasets.image_rows import ArrayRows, ImageRows
+from unet_jax.data.nan_pixels import unknown_pixels
 from unet_jax.data.normalization import normalize
 from unet_jax.errors import UserError
-from unet_jax.inference.forward import Forward, forward, forward_heads, forward_masks, select_heads
+from unet_jax.inference.forward import Forward, forward, forward_heads, forward_masks, leave_out, select_heads
 from unet_jax.inference.large.blended import Blended
 from unet_jax.inference.large.prepared_rows import PreparedRows
 from unet_jax.inference.large.streamed import Streamed, in_parts
@@ -67,6 +68,9 @@ class Predictor(Segmenter):
       normalize: see `data.normalization`.
       dtype: the pixel type of the images that it was trained on, "uint8" or "uint16"; "" if it is not known. With
         `normalize="range"`, images of the other type are refused.
+      value_range: see `data.normalization`.
+      nan: "error" refuses images with pixels that are NaN or infinite; "void" leaves these pixels out: their probabilities are
+        NaN, their id is 255, and they are in no mask. See `data.nan_pixels`.
       mode: "accurate" or "fast"; see `select_heads`.
       level: U-Net++'s pruning level; see `select_heads`.
       pad_multiple: images are padded to multiples of this size in pixels.
@@ -89,6 +93,8 @@ class Predictor(Segmenter):
     report_classes: tuple[str, ...] = ()
     normalize: str = "image"
     dtype: str = ""
+    value_range: tuple[float, ...] = ()
+    nan: str = "error"
     mode: str = "accurate"
     level: int = 0
     pad_multiple: int = 64
@@ -227,7 +233,7 @@ class Predictor(Segmenter):
                     large += chunk
                     continue
                 for row, i in enumerate(chunk):
-                    results[i] = _crop(predicted, row, images[i].shape)
+                    results[i] = leave_out(_crop(predicted, row, images[i].shape), unknown_pixels(images[i]))
         for i in large:
             results[i] = self._joined(fn, images[i])
         return results
@@ -268,9 +274,10 @@ class Predictor(Segmenter):
         height, width, _ = rows.shape
         if self.may_fit(height, width):
             with contextlib.suppress(OutOfMemory):
-                batch = np.stack([self.prepare(rows.read(0, height))] * self.num_devices)
+                image = self.check(rows.read(0, height))
+                batch = np.stack([self._prepare(image)] * self.num_devices)
                 whole = self.run(fn, {"image": batch})
-                yield 0, jax.tree.map(lambda x: x[0, :height, :width], whole)
+                yield 0, leave_out(_crop(whole, 0, (height, width)), unknown_pixels(image))
                 return
         yield from self.in_bands(fn, rows)
 
@@ -288,14 +295,18 @@ class Predictor(Segmenter):
         """
         height, width, _ = rows.shape
         size, parts = self.padded_size(height, width), self._in_parts
-        prepared = PreparedRows(rows, self.check, self.normalize, size, self.margin, parts.multiple)
+        prepared = PreparedRows(
+            rows, self.check_band, self.normalize, size, self.margin, parts.multiple, self.value_range, self.nan
+        )
         for start, band in parts.bands(fn, self._variables, prepared, self.budget, held):
             if start >= height:
                 return
             if (height, width) not in self._parts:
                 described = parts.describe(fn, self._variables, prepared.shape, self.budget, held)
                 self._parts[height, width] = described
-            yield start, jax.tree.map(lambda x: x[: height - start, :width], band)  # noqa: B023
+            cropped = jax.tree.map(lambda x: np.asarray(x)[: height - start, :width], band)  # noqa: B023
+            stop = min(start + len(jax.tree.leaves(cropped)[0]), height)
+            yield start, leave_out(cropped, prepared.unknown(start, stop))
 
     def may_fit(self, height: int, width: int) -> bool:
         """Returns False for an image of a size that is known not to fit into the memory as a whole.
@@ -331,5 +342,5 @@ class Predictor(Segmenter):
         height, width = image.shape[:2]
         with report_out_of_memory(f"an image of {height} x {width} pixels", REMEDY, self.devices):
             check_free(PREPARED_BYTES * image.size)
-            image = normalize(image, self.normalize)
+            image = normalize(image, self.normalize, value_range=self.value_range)
             return padding.pad_image(image, self.padded_size(height, width), (self.margin, self.margin))

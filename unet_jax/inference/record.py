@@ -84,7 +84,10 @@ def memory_of(out: Path) -> int | str:
 
 
 def _network(predictor: Predictor) -> dict[str, Any]:
-    return {
+    # Of the later ones only those that are set: a prediction of an earlier version goes on.
+    later: dict[str, Any] = {"range": list(predictor.value_range)} if predictor.value_range else {}
+    later |= {"nan": predictor.nan} if predictor.nan != "error" else {}
+    return later | {
         "network": " ".join(repr(predictor.module).split()),
         "weights_sha256": json_sha256(leaf_digests(predictor.variables)),
         "mode": predictor.mode,

@@ -8,7 +8,7 @@ import numpy as np
 
 from unet_jax.data.datasets.image_rows import ImageRows
 from unet_jax.errors import UserError
-from unet_jax.inference.images import as_array, check_image, to_channels
+from unet_jax.inference.images import as_array, as_pixels, check_image, to_channels
 from unet_jax.inference.views import View
 from unet_jax.segmentation import to_masks
 
@@ -40,6 +40,8 @@ class Segmenter(abc.ABC):
       report_classes: the classes that `predict` returns masks of.
       normalize: see `data.normalization`.
       dtype: the pixel type of the images that it was trained on; "" if it is not known.
+      value_range: see `data.normalization`.
+      nan: "error" or "void"; see `data.nan_pixels`.
     """
 
     class_names: tuple[str, ...]
@@ -47,6 +49,8 @@ class Segmenter(abc.ABC):
     report_classes: tuple[str, ...]
     normalize: str
     dtype: str
+    value_range: tuple[float, ...] = ()
+    nan: str = "error"
 
     @property
     @abc.abstractmethod
@@ -131,14 +135,15 @@ class Segmenter(abc.ABC):
           array: `[H, W]`, `[H, W, C]` or `[B, H, W, C]`, uint8, uint16 or float (for `normalize="range"` in 0..1), as
             `unet_jax.read_image` returns it. Colours are in the order RGB; `cv2.imread` returns BGR. Where the network was
             trained on RGB images, a grey one is repeated; where it was trained on grey ones, an RGB image is reduced to
-            its luminance. An alpha channel is dropped.
+            its luminance. An alpha channel is dropped. Other channels are as many as in training, in the same order. A pixel
+            that is NaN or infinite is refused or, where `nan` is "void", in no mask, and its probabilities are NaN.
 
         Returns:
           Masks bool `[..., H, W, K']`, one channel per name in `report_classes`, and probabilities float32 `[..., H, W, K]`.
 
         Raises:
           UserError: the array is None or no array, has another rank, type or number of channels, is empty, holds NaN or
-            Inf, or, for `normalize="range"`, has another depth than the images that the network was trained on.
+            Inf and `nan` is "error", or, for `normalize="range"`, has another depth than the images that the network was trained on.
           OutOfMemory: the image is too large for the memory.
         """
         array = as_array(array)
@@ -158,4 +163,17 @@ class Segmenter(abc.ABC):
         Raises:
           UserError: the image does not fit; see `images.check_image` and `images.to_channels`.
         """
-        return to_channels(check_image(image, self.normalize, self.dtype), self.channels)
+        checked = check_image(image, self.normalize, self.dtype, self.value_range, self.nan)
+        return to_channels(checked, self.channels)
+
+    def check_band(self, band: np.ndarray) -> np.ndarray:
+        """Returns some rows of an image as `check` does; NaN, Inf and the range of floats are left to a look at all rows.
+
+        Args:
+          band: `[h, W, C]`.
+
+        Raises:
+          UserError: the rows do not fit; see `images.as_pixels` and `images.to_channels`.
+        """
+        pixels = as_pixels(band, self.normalize, self.dtype, self.value_range)
+        return to_channels(pixels, self.channels)

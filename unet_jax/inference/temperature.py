@@ -83,6 +83,7 @@ class Calibrated(Segmenter):
         self.segmenter, self.temperature = segmenter, temperature
         self.class_names, self.report_classes = segmenter.class_names, segmenter.report_classes
         self.channels, self.normalize, self.dtype = segmenter.channels, segmenter.normalize, segmenter.dtype
+        self.value_range, self.nan = segmenter.value_range, segmenter.nan
 
     @property
     def activation(self) -> str:

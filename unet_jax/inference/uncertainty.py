@@ -82,20 +82,26 @@ def estimate(segmenter: Segmenter, rows: ImageRows) -> Uncertainty:
         part = band.view.apply(mean.array)[seen]
         part += np.float32(band.weight) * band.probabilities
         if num_members > 1:
-            entropy_of_members += band.weight * float(entropy(band.probabilities, activation).sum(dtype=np.float64))
+            entropy_of_members += band.weight * float(
+                np.nansum(entropy(band.probabilities, activation), dtype=np.float64)
+            )
             found = to_masks(band.probabilities, activation)[0][..., channels]
             band.view.apply(masks.array[band.member])[seen] = np.packbits(found, axis=-1)
         mean.release()
         masks.release()
 
-    total, overlap = 0.0, np.zeros((num_members, num_members, len(channels)), np.int64)
+    size, total, overlap = 0, 0.0, np.zeros((num_members, num_members, len(channels)), np.int64)
     for start, stop in band_rows(height, mean.array[0].nbytes + masks.array[:, 0].nbytes):
-        total += float(entropy(mean.array[start:stop], activation).sum(dtype=np.float64))
+        entropies = entropy(mean.array[start:stop], activation)
+        total += float(np.nansum(entropies, dtype=np.float64))
+        # Of pixels that the image does not know, see `nan_pixels`, all is NaN.
+        size += int(np.isfinite(entropies).sum())
         if num_members > 1:
             overlap += overlaps(np.unpackbits(masks.array[:, start:stop], axis=-1, count=len(channels)))
         mean.release()
         masks.release()
-    size = height * width
+    # Of an image without any pixel that is known, the sum is 0.
+    size = max(size, 1)
     if num_members == 1:
         return Uncertainty(mean.array, total / size, float("nan"), float("nan"))
     # It is never below 0, but rounding is.

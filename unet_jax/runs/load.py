@@ -423,6 +423,9 @@ def create_predictor(
         channels=facts["channels"],
         report_classes=tuple(config.eval.classes),
         normalize=config.data.normalize,
+        value_range=tuple(config.data.range),
+        # Not every data set has it.
+        nan=config.data.get("nan", "error"),
         # A run of an earlier version may not have recorded it.
         dtype=facts.get("dtype", ""),
         mode=mode or config.eval.mode,

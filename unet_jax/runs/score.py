@@ -319,7 +319,9 @@ def open_dataset(run: Run, workdir: Path, root: str = "") -> Dataset:
         )
     # A run of an earlier version may not have recorded the type.
     trained = run.facts.get("dtype", "")
-    check_depth(f"the data set {root or dataset.name}", dataset.dtype, trained, config.data.normalize)
+    check_depth(
+        f"the data set {root or dataset.name}", dataset.dtype, trained, config.data.normalize, config.data.range
+    )
     return dataset
 
 

@@ -207,6 +207,7 @@ def over_images(predictor: Predictor, source: Any, batch_size: int, fn: Callable
         source,
         batch_size=-(-batch_size // predictor.num_devices) * predictor.num_devices,
         normalize=predictor.normalize,
+        value_range=predictor.value_range,
         pad_multiple=predictor.pad_multiple,
         input_size=predictor.network.input_size,
         margin=predictor.margin,

@@ -8,6 +8,7 @@ from typing import Any
 
 from unet_jax.checks import Domain, boolean, choice, is_number, mapping_of, number, pair_of, sequence_of, text, whole
 from unet_jax.data.dataset import SPLITS
+from unet_jax.data.nan_pixels import CHOICES as NAN_CHOICES
 from unet_jax.errors import UserError
 from unet_jax.segmentation import VOID_ID
 
@@ -53,6 +54,7 @@ DOMAINS: dict[str, dict[str, Domain]] = {
         "image_name": text(filled=True),
         "mask_name": text(filled=True),
         "instance_name": text(filled=True),
+        "nan": choice(NAN_CHOICES),
         "palette": sequence_of(sequence_of(whole(0, 255), length=3)),
     },
     "isbi2012": FILES,

@@ -1,7 +1,7 @@
 """Makes evaluation batches on the host. Whole images are padded to a few sizes, so that few programs are compiled."""
 
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import grain
@@ -61,6 +61,7 @@ def eval_batches(
     *,
     batch_size: int,
     normalize: str = "image",
+    value_range: Sequence[float] = (),
     pad_multiple: int = 64,
     input_size: Callable[[int], int] = lambda n: n,
     margin: int = 0,
@@ -81,7 +82,8 @@ def eval_batches(
     Args:
       source: the examples.
       batch_size: largest number of rows of a batch, over all processes.
-      normalize: "image" or "range", see `normalization.normalize`.
+      normalize: see `normalization.normalize`.
+      value_range: see `normalization.normalize`.
       pad_multiple: heights and widths are rounded up to a multiple of this.
       input_size: gives the network's input size for a size of its output.
       margin: pixels that the network loses at each border.
@@ -120,7 +122,7 @@ def eval_batches(
         examples = [source[index] if index >= 0 else None for index in indices]
         # A process may have empty rows only. The first example of the source then gives the shapes.
         template = next((example for example in examples if example), None) or source[0]
-        made = [_padded(e or template, size, margin, normalize, filling=e is None) for e in examples]
+        made = [_padded(e or template, size, margin, normalize, value_range, filling=e is None) for e in examples]
         return {key: np.stack([m[key] for m in made]) for key in made[0]} | {"index": np.array(indices, np.int32)}
 
     read_ahead = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=READ_AHEAD)
@@ -128,10 +130,15 @@ def eval_batches(
 
 
 def _padded(
-    example: dict[str, Any], size: tuple[int, int], margin: int, mode: str, filling: bool
+    example: dict[str, Any],
+    size: tuple[int, int],
+    margin: int,
+    mode: str,
+    value_range: Sequence[float],
+    filling: bool,
 ) -> dict[str, np.ndarray]:
     """Returns one row of a batch; with `filling`, a row of the same shapes without a valid pixel."""
-    made = cut_window(example, (-margin, -margin), size, mode, statistics(example["image"], mode))
+    made = cut_window(example, (-margin, -margin), size, mode, statistics(example["image"], mode, value_range))
     made["size"] = np.array(example["mask"].shape[:2], np.int32)
     if filling:
         made = {key: np.zeros_like(value) for key, value in made.items()}

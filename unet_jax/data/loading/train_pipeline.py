@@ -27,6 +27,7 @@ def train_dataset(
     patch: Sequence[int],
     seed: int,
     normalize: str = "image",
+    value_range: Sequence[float] = (),
     margin: int = 0,
     foreground_fraction: float = 0.0,
     process_index: int = 0,
@@ -46,7 +47,8 @@ def train_dataset(
       batch_size: rows of a batch, over all processes.
       patch: (height, width) of a window in pixels.
       seed: seed of the order and of the windows.
-      normalize: "image" or "range", see `normalization.normalize`.
+      normalize: one of `NORMALIZATIONS`, see `normalization.normalize`.
+      value_range: see `normalization.normalize`.
       margin: pixels that the network loses at each border; 0 with same padding. Windows reach this far beyond the image, so
         that the network also learns the image's rim.
       foreground_fraction: fraction of the windows, spread evenly over a batch, that show a random pixel of a random
@@ -92,7 +94,7 @@ def train_dataset(
         return cut_window(example, start, patch, normalize, stats) | cut_weight(example, start, patch)
 
     kept = source if isinstance(source, InMemory) else InMemory(source, cache_bytes, ("image", "mask", "weight"))
-    epochs = ShuffledEpochs(kept, lambda image: statistics(image, normalize), seed)
+    epochs = ShuffledEpochs(kept, lambda image: statistics(image, normalize, value_range), seed)
     dataset = grain.MapDataset.source(epochs).seed(seed)
     # The slice comes last. Before the draws, it would give every process the same random numbers.
     return dataset.random_map(random_window).batch(rows)[process_index::process_count]

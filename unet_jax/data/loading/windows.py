@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from unet_jax.data.normalization import normalize
+from unet_jax.data.normalization import Stats, normalize
 from unet_jax.data.padding import mirrored_window
 from unet_jax.data.store.weight_map import UNIT
 from unet_jax.errors import UserError
@@ -17,15 +17,15 @@ def cut_window(
     start: Sequence[int],
     size: Sequence[int],
     mode: str,
-    stats: tuple[np.float32, np.float32],
+    stats: Stats,
 ) -> dict[str, np.ndarray]:
     """Returns image, mask and valid of one window. Outside the image, ids are void and overlapping masks are 0.
 
     Args:
-      example: `image` uint8 or uint16 `[H, W, C]` and `mask` `[H, W]` or `[H, W, K]`.
+      example: `image` uint8, uint16 or float32 `[H, W, C]` and `mask` `[H, W]` or `[H, W, K]`.
       start: (y, x) of the window's first pixel, which may lie outside the image.
       size: (height, width) of the window.
-      mode: "image" or "range", see `normalization.normalize`.
+      mode: see `normalization.normalize`.
       stats: the `normalization.statistics` of the whole image.
 
     Returns:

@@ -172,6 +172,11 @@ def _build_parts(sections: Sections, devices: Sequence[jax.Device] | None, datas
         lr_drop_factor=optim.lr_drop_factor, patience=optim.plateau_patience, gain=optim.plateau_gain
     )
     dataset = dataset or _open_dataset(sections.data, sections.model)
+    if sections.loading.normalize == "range" and not sections.loading.range and dataset.dtype == "float32":
+        raise UserError(
+            f"data.normalize is 'range', and the images of {dataset.name} are floats, whose type has no largest value; set "
+            "data.range=(LOW, HIGH), or data.normalize='image'"
+        )
     # A plan without data has no training images.
     durations = sections.resolve_durations(dataset.splits.get("train", 1))
     tx, schedule = create_optimizer(

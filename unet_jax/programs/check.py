@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 from ml_collections.config_flags.tuple_parser import TupleParser
 
+from unet_jax.data.nan_pixels import CHOICES as NAN_CHOICES
 from unet_jax.errors import UserError
 from unet_jax.runtime import cli
 
@@ -54,6 +55,10 @@ OPTIONS = (
     "instance_name",
     "split_file",
     "split_fractions",
+    "nan",
+)
+flags.DEFINE_enum(
+    "nan", "error", NAN_CHOICES, "Pixels of float images that are NaN or infinite: refused, or void.", FLAGS
 )
 flags.DEFINE_string("masks_dir", "masks", "Folder of masks in FOLDER.", FLAGS)
 _define_tuple("class_names", (), "By class id, e.g. \"('background', 'plate')\".")

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from unet_jax.data.nan_pixels import unknown_pixels
+
 # Cells of a thumbnail along each side.
 SIDE = 64
 # Standard deviation of the Gaussian blur, in cells.
@@ -34,6 +36,9 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
     for channel in range(1, image.shape[-1]):
         grey += image[..., channel]
     grey /= image.shape[-1]
+    if unknown_pixels(image) is not None:
+        known = np.isfinite(grey)
+        grey = np.where(known, grey, grey[known].mean() if known.any() else np.float32(0))
     small: np.ndarray = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     small -= cv2.GaussianBlur(small, (0, 0), BLUR)
     small -= small.mean()

@@ -14,6 +14,8 @@ from unet_jax.segmentation import VOID_ID
 
 # Largest number of rows of the table of sizes.
 MOST_SIZES = 6
+# Names of images by their channels.
+KINDS = {1: "grey", 3: "RGB"}
 # Largest number of errors with the same remedy that are listed.
 MOST_ALIKE = 3
 
@@ -76,7 +78,10 @@ def _size_table(survey: Survey) -> str:
 def _describe_pixels(survey: Survey) -> str:
     """Returns the pixel types and the range of grey values."""
     kinds = collections.Counter((image.dtype, image.channels) for image in survey.images)
-    named = [f"{dtype}, {'grey' if channels == 1 else 'RGB'} ({number})" for (dtype, channels), number in kinds.items()]
+    named = [
+        f"{dtype}, {KINDS.get(channels, f'{channels} channels')} ({number})"
+        for (dtype, channels), number in kinds.items()
+    ]
     low, high = min(image.low for image in survey.images), max(image.high for image in survey.images)
     levels = _spread([image.levels for image in survey.images])
     return (

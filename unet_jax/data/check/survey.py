@@ -12,6 +12,7 @@ from unet_jax.data.dataset import empty_split_error
 from unet_jax.data.datasets import file_examples, image_files, image_folder, splits
 from unet_jax.data.datasets.classes import name_classes
 from unet_jax.data.datasets.folder import names, pages
+from unet_jax.data.nan_pixels import known_values
 from unet_jax.errors import UserError
 from unet_jax.segmentation import VOID_ID
 
@@ -28,7 +29,7 @@ class ImageStats:
       split: its split, or "".
       size: (height, width) in pixels.
       channels: number of channels of the image.
-      dtype: pixel type, "uint8" or "uint16".
+      dtype: pixel type, "uint8", "uint16" or "float32".
       counts: number of pixels by class id, int64 `[256]`; 255 is void.
       levels: number of different grey values.
       low: grey value below which one pixel in a thousand lies.
@@ -44,8 +45,8 @@ class ImageStats:
     dtype: str
     counts: np.ndarray
     levels: int
-    low: int
-    high: int
+    low: float
+    high: float
     thumbnail: np.ndarray
     pieces: float
 
@@ -112,6 +113,7 @@ def survey_folder(
     one_mask: bool = False,
     split_file: str = "",
     split_fractions: Sequence[float] = (0.7, 0.15, 0.15),
+    nan: str = "error",
 ) -> Survey:
     """Reads the folder `root` as `load_image_folder` does, but continues after an error.
 
@@ -132,6 +134,7 @@ def survey_folder(
       one_mask: as in `load_image_folder`.
       split_file: as in `load_image_folder`.
       split_fractions: as in `load_image_folder`.
+      nan: as in `load_image_folder`.
 
     Returns:
       The survey; errors of the folder are in its `errors`.
@@ -142,7 +145,7 @@ def survey_folder(
     known_classes, mask_values, palette = image_folder.check_settings(
         masks, class_names, num_classes, mask_values, palette
     )
-    how = pages.check_reading(axes, channels, missing_chunks)
+    how = pages.check_reading(axes, channels, missing_chunks, nan)
     patterns = names.Patterns(image_name, mask_name, instance_name)
     fractions = splits.check_fractions(split_fractions)
     errors: list[UserError] = []
@@ -187,9 +190,7 @@ def survey_folder(
 def _image_stats(
     row: file_examples.Row, split: str, image: np.ndarray, counts: np.ndarray, instances: np.ndarray | None
 ) -> ImageStats:
-    histogram = image_files.count_values(image)
-    cumulative = np.cumsum(histogram)
-    low, high = np.searchsorted(cumulative, (cumulative[-1] / 1000, cumulative[-1] * 999 / 1000))
+    low, high, levels = _grey_values(image)
     return ImageStats(
         row=row,
         split=split,
@@ -197,12 +198,26 @@ def _image_stats(
         channels=image.shape[-1],
         dtype=str(image.dtype),
         counts=counts,
-        levels=int(np.count_nonzero(histogram)),
-        low=int(low),
-        high=int(high),
+        levels=levels,
+        low=low,
+        high=high,
         thumbnail=duplicates.thumbnail(image),
         pieces=_pieces(instances) if instances is not None else 0,
     )
+
+
+def _grey_values(image: np.ndarray) -> tuple[float, float, int]:
+    """Returns the values below which 0.1 % and 99.9 % of an image lie, and the number of different values."""
+    if image.dtype == np.float32:
+        values = known_values(image)
+        if not values.size:
+            return 0.0, 0.0, 0
+        low, high = np.percentile(values, (0.1, 99.9))
+        return float(f"{low:.4g}"), float(f"{high:.4g}"), len(np.unique(values))
+    histogram = image_files.count_values(image)
+    cumulative = np.cumsum(histogram)
+    low, high = np.searchsorted(cumulative, (cumulative[-1] / 1000, cumulative[-1] * 999 / 1000))
+    return int(low), int(high), int(np.count_nonzero(histogram))
 
 
 def _pieces(instances: np.ndarray) -> float:

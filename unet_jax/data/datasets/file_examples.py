@@ -1,7 +1,7 @@
 """Reads the examples of a data set from files, and finds what they have in common.
 
-Grey and RGB images may be mixed: all become RGB, and a grey channel is repeated three times. 8- and 16-bit images may not be
-mixed, because their grey values mean different things.
+Images have any number of channels, the same for all. Only grey and RGB images may be mixed: all become RGB, and a grey channel
+is repeated three times. 8-bit, 16-bit and float images may not be mixed, because their grey values mean different things.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,9 @@ import numpy as np
 from unet_jax.data.dataset import SPLITS
 from unet_jax.data.datasets import classes, palettes
 from unet_jax.data.datasets.classes import MaskStats, count_classes
+from unet_jax.data.nan_pixels import check_unknown, unknown_pixels
 from unet_jax.errors import UserError, collect_errors, raise_error
+from unet_jax.segmentation import VOID_ID
 
 
 class Row(NamedTuple):
@@ -30,6 +32,10 @@ class Row(NamedTuple):
     group: str
     paths: tuple[str, ...]
     pages: tuple[int, ...] = ()
+
+
+# What images of each type are, in a sentence.
+DEPTHS = {"uint8": "8-bit", "uint16": "16-bit", "float32": "of floats"}
 
 
 class ReadExample(Protocol):
@@ -90,8 +96,8 @@ def survey_rows(
       rows: the rows of all splits.
       reading: options given to `read`.
       known_classes: number of classes K, or 0 to count the classes in the masks.
-      on_error: gets every error, and one if 8- and 16-bit images are mixed, or if indexed masks differ in the colour of an
-        index. If it returns and every row has an error, channels is 0.
+      on_error: gets every error, and one if images of different types or channels are mixed, or if indexed masks differ in
+        the colour of an index. If it returns and every row has an error, channels is 0.
       on_example: called with each row without an error, its example and the statistics of the mask; two threads call it.
     """
 
@@ -120,11 +126,50 @@ def survey_rows(
     if not facts_by_row:
         return {"channels": 0, "dtype": "", "num_classes": known_classes, "pixels": [0] * 256}
     rows, channels, dtypes, stats, colours = zip(*facts_by_row, strict=True)
-    if len(set(dtypes)) > 1:
-        eight, sixteen = (rows[dtypes.index(dtype)].paths[0] for dtype in ("uint8", "uint16"))
-        on_error(UserError(f"{sixteen}: is 16-bit, but {eight} is 8-bit; convert all images to the same depth"))
+    files = [row.paths[0] for row in rows]
+    _check_mixture(files, [DEPTHS[dtype] for dtype in dtypes], "convert all images to the same depth", on_error)
+    if set(channels) != {1, 3}:
+        of_each = [f"of {number} channel{'s' if number > 1 else ''}" for number in channels]
+        remedy = "give images of the same channels (only grey and RGB images may be mixed)"
+        _check_mixture(files, of_each, remedy, on_error)
     masks = [row.paths[1] for row in rows]
     palettes.check_orders(dict(zip(masks, colours, strict=True)), on_error)
     num_classes = count_classes(masks, stats, known_classes, reading.get("mask_values", ()), on_error)
     pixels = sum(mask.counts for mask in stats).tolist()
     return {"channels": max(channels), "dtype": dtypes[0], "num_classes": num_classes, "pixels": pixels}
+
+
+def _check_mixture(
+    files: Sequence[str], kinds: Sequence[str], remedy: str, on_error: Callable[[UserError], None]
+) -> None:
+    """Reports the first file that is not of the kind of the first one."""
+    other = next((place for place, kind in enumerate(kinds) if kind != kinds[0]), 0)
+    if other:
+        on_error(UserError(f"{files[other]}: is {kinds[other]}, but {files[0]} is {kinds[0]}; {remedy}"))
+
+
+def settle_unknown(example: dict[str, Any], path: str, nan: str) -> None:
+    """Refuses the pixels of an image that are NaN or infinite, or makes them void.
+
+    A void pixel is NaN in every channel, void in the mask, and of no instance; see `nan_pixels`.
+
+    Args:
+      example: image, mask and perhaps instances; what could not be read is missing. It is changed in place.
+      path: file of the image, for the error.
+      nan: "error" or "void".
+
+    Raises:
+      UserError: there are such pixels, and `nan` is "error".
+    """
+    unknown = unknown_pixels(example["image"]) if "image" in example else None
+    if unknown is None:
+        return
+    if nan == "error":
+        try:
+            check_unknown(example["image"])
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+    for name, value in (("image", np.float32(np.nan)), ("mask", VOID_ID), ("instances", 0)):
+        if name in example:
+            example[name] = example[name].copy()
+            example[name][unknown] = value

@@ -9,7 +9,7 @@ Where no mask holds 255 beside ids above 0, `mask_values` must say whether 255 i
 refused unless `masks` says so or the number of classes is given (see `instance_labels`). Images of kinds that are not read are errors; other files
 are passed over, with a line on stderr for each folder. See `listing` and `names` for names.
 
-Grey and RGB images may be mixed; 8- and 16-bit images may not. See `file_examples`.
+Grey and RGB images may be mixed; 8-bit, 16-bit and float images may not. See `file_examples`.
 """
 
 import dataclasses
@@ -77,6 +77,8 @@ def read_example(
         with collect_errors(on_error):
             example[name] = read_file(path, row.pages[number] if row.pages else None)
             image_files.check_size(example[name], path, example.get("image", example[name]))
+    with collect_errors(on_error):
+        file_examples.settle_unknown(example, row.paths[0], how.nan)
     return example
 
 
@@ -99,6 +101,7 @@ def load_image_folder(
     one_mask: bool = False,
     split_file: str = "",
     split_fractions: Sequence[float] = (0.7, 0.15, 0.15),
+    nan: str = "error",
 ) -> Dataset:
     """Returns the data set in the folder `root`, prepared once per content.
 
@@ -124,6 +127,7 @@ def load_image_folder(
       split_file: a CSV with the columns of `index.csv`, used instead of it; images that it does not name are left out. ""
         means `index.csv`, which must name every image.
       split_fractions: fractions of train, val and test, used if there is no such file or it has no column `split`.
+      nan: "error" refuses an image with pixels that are NaN or infinite; "void" makes them void. See `nan_pixels`.
 
     Raises:
       UserError: something is wrong with the folder; the message names the file, the value and the remedy.
@@ -137,7 +141,7 @@ def load_image_folder(
     known_classes, mask_values, palette = check_settings(masks, class_names, num_classes, mask_values, palette)
     split_fractions = splits.check_fractions(split_fractions)
     patterns = names.Patterns(image_name, mask_name, instance_name)
-    how = pages.check_reading(axes, channels, missing_chunks)
+    how = pages.check_reading(axes, channels, missing_chunks, nan)
     rows = find_rows(root, masks_dir, split_fractions, split_file, patterns, masks, how, one_mask)
     reading = {"masks": masks, "mask_values": mask_values, "palette": palette, "how": dataclasses.asdict(how)}
     return dataset_from_files(

@@ -149,7 +149,7 @@ def of_masks(how: Reading) -> Reading:
     return dataclasses.replace(how, axes="".join(axis for axis in how.axes if axis not in CHANNELS), channels=())
 
 
-def check_reading(axes: str, channels: Sequence[int], missing_chunks: str) -> Reading:
+def check_reading(axes: str, channels: Sequence[int], missing_chunks: str, nan: str = "error") -> Reading:
     """Returns how files are read.
 
     Raises:
@@ -157,7 +157,7 @@ def check_reading(axes: str, channels: Sequence[int], missing_chunks: str) -> Re
     """
     if axes and (len(set(axes)) < len(axes) or not {"Y", "X"} <= set(axes)):
         raise UserError(f"data.axes={axes!r} must hold Y and X, and each letter once; for example 'ZCYX'")
-    return Reading(axes=axes, channels=tuple(channels), missing_chunks=missing_chunks)
+    return Reading(axes=axes, channels=tuple(channels), nan=nan, missing_chunks=missing_chunks)
 
 
 def image_reading(options: Mapping[str, Any]) -> Reading:

@@ -1,6 +1,7 @@
 """Masks drawn over images of any kind."""
 
 import numpy as np
+import pytest
 
 from unet_jax.plotting import drawing
 
@@ -17,6 +18,30 @@ def test_all_images_but_8_bit_ones_are_stretched():
     np.testing.assert_array_equal(drawing.to_display(eight), np.stack([eight] * 3, -1))
     # A constant image divides by nothing.
     assert drawing.to_display(np.full((4, 4), 7, np.uint16)).max() == 0
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("channels", [2, 4, 7])
+def test_of_other_channels_the_first_three_are_stretched_each_on_its_own(channels, dtype):
+    ramp = np.linspace(0, 1, 400).reshape(20, 20, 1)
+    image = (ramp * [[[20, 50, 200, 1, 1, 1, 1][:channels]]] + 10).astype(dtype)
+    shown = drawing.to_display(image)
+    assert (shown.dtype, shown.shape) == (np.uint8, (20, 20, 3))
+    assert shown.max((0, 1)).tolist() == ([255, 255, 0] if channels == 2 else [255] * 3)
+    assert shown.min() == 0
+    # Another image by the limits of this one.
+    np.testing.assert_array_equal(drawing.to_display(image[::-1], drawing.display_limits(image)), shown[::-1])
+
+
+def test_unknown_pixels_are_void_and_stretch_nothing():
+    image = np.random.default_rng(0).random((20, 20, 7)).astype(np.float32)
+    holed = image.copy()
+    holed[3, 4, 6], holed[5, 6, 0] = np.nan, np.inf
+    shown, known = drawing.to_display(holed), np.ones((20, 20), bool)
+    known[3, 4] = known[5, 6] = False
+    assert (shown[~known] == drawing.VOID_COLOUR).all()
+    np.testing.assert_allclose(shown[known].astype(int), drawing.to_display(image)[known].astype(int), atol=3)
+    assert (drawing.to_display(np.full((2, 3, 1), np.nan, np.float32)) == drawing.VOID_COLOUR).all()
 
 
 def test_paint_colours_the_mask_alone():

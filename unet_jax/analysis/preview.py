@@ -79,16 +79,15 @@ def draw(shown: Sequence[Pair], class_names: Sequence[str], palette: Sequence[tu
 
 def _tile(pair: Pair, colours) -> np.ndarray:
     """Draws before, after and, if any, weights below a title; `before` sets the grey values of both images."""
-    low, high = np.percentile(pair.before["image"], (0.5, 99.5))
+    limits = drawing.display_limits(pair.before["image"])
     longest = max(pair.before["image"].shape[:2])
     # Masks are enlarged by integer factors.
     factor = -(-TILE // longest) if longest <= TILE else TILE / longest
     panels = []
     for window in (pair.before, pair.after):
-        grey = np.rint(255 * np.clip((window["image"] - low) / max(high - low, 1e-12), 0, 1)).astype(np.uint8)
         masks = window["mask"] if window["mask"].ndim == 3 else window["mask"][..., None] == np.arange(len(colours) + 1)
         masks, valid = (drawing.resize(x.astype(bool), factor) for x in (masks[..., 1:], window["valid"]))
-        image = drawing.grey_out(drawing.resize(drawing.to_display(grey), factor), valid)
+        image = drawing.grey_out(drawing.resize(drawing.to_display(window["image"], limits), factor), valid)
         panels.append(drawing.draw_masks(image, masks & valid[..., None], colours, fill=0))
     if "weight" in pair.after:
         grey = np.rint(255 * np.clip(pair.after["weight"], 0, 1)).astype(np.uint8)

@@ -43,18 +43,44 @@ def class_colours(class_names: Sequence[str], palette: Sequence = ()) -> tuple[C
     return tuple(colours)
 
 
-def to_display(image: np.ndarray) -> np.ndarray:
-    """Returns an image `[H, W]`, `[H, W, 1]` or `[H, W, 3]` as RGB uint8 `[H, W, 3]`.
+def to_display(image: np.ndarray, limits: np.ndarray | None = None) -> np.ndarray:
+    """Returns an image of any channels and type as RGB uint8 `[H, W, 3]`.
 
-    Values of uint8 stay as they are. Values of uint16 and float are stretched so that the 0.5th percentile is black and the
-    99.5th is white.
+    One channel is grey, and three are red, green and blue. Of any other number the first three are shown as red, green and blue
+    (of two, blue stays black), each stretched on its own: such channels have no common scale. Of one or three channels, values
+    of uint8 stay as they are, and those of other types are stretched together. Stretched is from the 0.5th percentile, which
+    becomes black, to the 99.5th. A pixel that is NaN or infinite has the colour of void.
+
+    Args:
+      image: uint8, uint16 or float32 `[H, W]` or `[H, W, C]`.
+      limits: the `display_limits` of another image, to show two alike; by default those of this one.
     """
     image = image[..., None] if image.ndim == 2 else image
-    if image.dtype != np.uint8:
-        low, high = np.percentile(image, (0.5, 99.5))
-        stretched = (image.astype(np.float64) - low) / max(high - low, 1e-12)
-        image = np.rint(255 * np.clip(stretched, 0, 1)).astype(np.uint8)
-    return np.repeat(image[..., :1], 3, axis=-1) if image.shape[-1] < 3 else np.ascontiguousarray(image[..., :3])
+    unknown = ~np.isfinite(image).all(-1)
+    shown = image[..., :3]
+    if limits is not None or image.dtype != np.uint8 or image.shape[-1] not in (1, 3):
+        low, high = display_limits(image) if limits is None else limits
+        stretched = (shown.astype(np.float64) - low) / np.where(high > low, high - low, 1)
+        shown = np.rint(255 * np.clip(np.nan_to_num(stretched), 0, 1)).astype(np.uint8)
+    if shown.shape[-1] == 2:
+        shown = np.pad(shown, ((0, 0), (0, 0), (0, 1)))
+    shown = np.repeat(shown, 3, axis=-1) if shown.shape[-1] == 1 else np.ascontiguousarray(shown)
+    if unknown.any():
+        shown[unknown] = VOID_COLOUR
+    return shown
+
+
+def display_limits(image: np.ndarray) -> np.ndarray:
+    """Returns the values that become black and white, float64 `[2]`, or of each channel that is shown `[2, 2 or 3]`; see `to_display`.
+
+    Args:
+      image: `[H, W, C]`.
+    """
+    finite = np.isfinite(image).all(-1)
+    known = image[..., :3].reshape(-1, min(image.shape[-1], 3)) if finite.all() else image[finite][:, :3]
+    if not known.size:
+        return np.array([0.0, 1.0])
+    return np.percentile(known, (0.5, 99.5), axis=None if image.shape[-1] in (1, 3) else 0)
 
 
 def draw_masks(

@@ -114,11 +114,12 @@ class OverlayBands:
         """Adds a band.
 
         Args:
-          image: `[h, W, C]`; more than three channels are shown as the first three.
+          image: `[h, W, C]`; see `drawing.to_display`.
           masks: bool `[h, W, K]`.
         """
         image = image[..., None] if image.ndim == 2 else image
-        self._rest.append((image[..., : 3 if image.shape[-1] >= 3 else 1], masks))
+        # A fourth channel says that there are more than three, which are drawn in another way. OpenCV reduces no more.
+        self._rest.append((image[..., :4], masks))
         rows = sum(len(masks) for _, masks in self._rest)
         if rows >= self._factor:
             self._reduce(rows // self._factor)

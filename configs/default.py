@@ -252,6 +252,9 @@ def augment() -> ConfigDict:
             "cutout": 0,
             # Range of the rectangles' height and width, as fractions of the window's.
             "cutout_size": (0.1, 0.3),
+            # True: blur to noise are drawn for each channel anew, for channels that were recorded one by one. False: all
+            # channels change alike, as light changes a colour image.
+            "per_channel": False,
             # Probability that a window gets the change.
             "probability": {
                 "elastic": 1.0,

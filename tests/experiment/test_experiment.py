@@ -86,6 +86,7 @@ def test_an_experiment_holds_the_options_of_step_and_loading(config):
     assert experiment.loading_options == {
         "patch": (32, 32),
         "normalize": "image",
+        "value_range": (),
         "foreground_fraction": 0.5,
         "num_threads": config.data.num_threads,
         "cache_bytes": config.data.cache_bytes,

@@ -85,6 +85,18 @@ def test_grey_images_sum_the_first_kernel_and_say_so(file):
     np.testing.assert_allclose(kernel, arrays_of()["params/stem_conv/kernel"].sum(axis=2, keepdims=True), rtol=1e-6)
 
 
+@pytest.mark.parametrize("channels", [2, 4, 7])
+def test_other_channels_repeat_the_first_kernel_and_say_so(file, channels):
+    variables, said = load(file, channels=channels)
+    assert f"repeated for {channels} channels" in said
+    kernel, given = (
+        np.asarray(v)
+        for v in (variables["params"]["encoder"]["stem_conv"]["kernel"], arrays_of()["params/stem_conv/kernel"])
+    )
+    for channel in range(channels):
+        np.testing.assert_allclose(kernel[:, :, channel], given[:, :, channel % 3] * 3 / channels, rtol=1e-6)
+
+
 def test_a_shallower_network_leaves_deeper_levels_out(file):
     variables, said = load(file, widths=(3, 2))
     unused = len(arrays_of()) - len(arrays_of(depth=2))
@@ -129,7 +141,7 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path, change, said):
         load(tmp_path / "a.npz")
 
 
-def test_other_files_are_refused(file, tmp_path):
+def test_other_files_are_refused(tmp_path):
     weights.write_encoder_weights(tmp_path / "other.npz", "resnet34", {})
     np.savez(tmp_path / "foreign.npz", a=np.zeros(2))
     np.savez(tmp_path / "numbers.npz", encoder=np.zeros((2, 2)))
@@ -148,8 +160,9 @@ def test_other_files_are_refused(file, tmp_path):
     }.items():
         with pytest.raises(UserError, match=rf"{name}.*{said}"):
             load(tmp_path / name)
-    with pytest.raises(UserError, match=r"\b3 channels.* 4\b"):
-        load(file, channels=4)
+    weights.write_encoder_weights(tmp_path / "two.npz", "small", arrays_of(channels=2))
+    with pytest.raises(UserError, match=r"\b2 channels.* 4\b"):
+        load(tmp_path / "two.npz", channels=4)
 
 
 @pytest.fixture

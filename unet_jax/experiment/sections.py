@@ -512,10 +512,12 @@ def read_sections(config: ConfigDict | Mapping[str, Any]) -> Sections:
 
 def with_later_keys(values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the values of a config.json, with those keys that one of an earlier version does not have."""
-    # Before 0.2.0 there were no imports, before 0.3.0 no memory, no targets and no range.
+    # Before 0.2.0 there were no imports, before 0.3.0 no memory, no targets, no range and no
+    # augmentation by channel.
     later: dict[str, dict[str, Any]] = {
         "eval": {"memory": ""},
         "data": {"targets": "masks", "border_width": 2.0, "range": ()},
+        "augment": {"per_channel": False},
     }
     sections = {name: values.get(name) for name in later}
     changed = {name: {**later[name], **old} for name, old in sections.items() if isinstance(old, Mapping)}

@@ -141,3 +141,28 @@ def test_one_that_never_takes_place_is_off():
     alike = np.isclose(sometimes, many(**both), atol=1e-5).all((1, 2, 3))
     # Where the contrast changes, contrast and brightness are the same as with a probability of 1.
     assert 0.3 < alike.mean() < 0.7
+
+
+CHANGES = {"multiply": 0.3, "contrast": 0.3, "brightness": 0.5, "gamma": 0.4, "inverted_gamma": 0.4, "blur": (0.2, 1.0)}
+
+
+def test_each_channel_is_changed_on_its_own_or_all_alike():
+    """Two equal channels tell: they stay equal where all change alike."""
+    image = np.repeat(IMAGE[..., :1], 2, -1)
+    alike, own = (many(image, per_channel=per_channel, **CHANGES) for per_channel in (False, True))
+    np.testing.assert_allclose(alike[..., 0], alike[..., 1], atol=1e-5)
+    assert np.abs(own[..., 0] - own[..., 1]).max((1, 2)).min() > 1e-3
+    # What one channel holds does not change another.
+    other = image.copy()
+    other[..., 1] = 100 * IMAGE[..., 1]
+    np.testing.assert_array_equal(many(other, per_channel=True, **CHANGES)[..., 0], own[..., 0])
+
+
+def test_chances_and_rectangles_are_those_of_the_window():
+    image = np.repeat(IMAGE[..., :1], 2, -1)
+    changed = many(image, per_channel=True, brightness=0.5, probability={"brightness": 0.5})
+    same = (changed == image).all((1, 2))
+    np.testing.assert_array_equal(same[:, 0], same[:, 1])
+    assert 0 < same[:, 0].sum() < len(KEYS)
+    hidden = many(image, per_channel=True, cutout=2) != image
+    np.testing.assert_array_equal(hidden[..., 0], hidden[..., 1])

@@ -1,5 +1,6 @@
 """Changes the grey values of a window, as another lens, detector or exposure would."""
 
+import functools
 import math
 
 import jax
@@ -13,13 +14,17 @@ from unet_jax.data.padding import mirrored
 # Changes that were added after the first five. Their position here sets their key, so a new one goes to the end.
 LATE = ("blur", "low_resolution", "multiply", "inverted_gamma", "cutout")
 
+# Sets the keys of the channels; no number that sets another key.
+BY_CHANNEL = 1000
+
 
 def change_grey_values(
     key: jax.Array, image: jax.Array, options: AugmentOptions, chances: dict[str, jax.Array]
 ) -> jax.Array:
     """Applies the changes that are on, in the order of the fields of `options`.
 
-    Every channel is changed in the same way, but each gets different noise.
+    Every channel is changed in the same way, but each gets different noise. With `per_channel` each is changed as an image of
+    one channel, by a key of its own; `cutout` hides all of them.
 
     Args:
       key: a PRNG key.
@@ -27,24 +32,42 @@ def change_grey_values(
       options: the options of augmentation.
       chances: for each change, True where it happens; a change that is not named always happens.
     """
-    contrast_key, brightness_key, gamma_key, sigma_key, noise_key = jax.random.split(key, 5)
+    if options.per_channel:
+        keys = jax.random.split(jax.random.fold_in(key, BY_CHANNEL), image.shape[-1])
+        change = functools.partial(_change, options=options, chances=chances)
+        image = jax.vmap(lambda key, channel: change(key, channel[..., None])[..., 0], (0, 2), 2)(keys, image)
+    else:
+        image = _change(key, image, options, chances)
+    if options.on("cutout"):
+        boxes = draw_boxes(_late_key(key, "cutout"), image.shape[:2], int(options.cutout), options.cutout_size)
+        hidden = cutout(image, boxes)
+        image = jnp.where(chances["cutout"], hidden, image) if "cutout" in chances else hidden
+    return image
 
-    def late_key(name):
-        return jax.random.fold_in(key, 5 + LATE.index(name))
+
+def _late_key(key: jax.Array, name: str) -> jax.Array:
+    return jax.random.fold_in(key, 5 + LATE.index(name))
+
+
+def _change(key: jax.Array, image: jax.Array, options: AugmentOptions, chances: dict[str, jax.Array]) -> jax.Array:
+    """Applies the changes but for `cutout`; see `change_grey_values`."""
+    contrast_key, brightness_key, gamma_key, sigma_key, noise_key = jax.random.split(key, 5)
 
     def chosen(name, changed):
         return jnp.where(chances[name], changed, image) if name in chances else changed
 
     if options.on("blur"):
         low, high = options.blur
-        sigma = jax.random.uniform(late_key("blur"), (), minval=low, maxval=high)
+        sigma = jax.random.uniform(_late_key(key, "blur"), (), minval=low, maxval=high)
         image = chosen("blur", blur(image, sigma, radius=math.ceil(4 * high)))
     if options.on("low_resolution"):
         low, high = options.low_resolution
-        zoom = jax.random.uniform(late_key("low_resolution"), (), minval=low, maxval=high)
+        zoom = jax.random.uniform(_late_key(key, "low_resolution"), (), minval=low, maxval=high)
         image = chosen("low_resolution", low_resolution(image, zoom))
     if options.on("multiply"):
-        factor = jax.random.uniform(late_key("multiply"), (), minval=1 - options.multiply, maxval=1 + options.multiply)
+        factor = jax.random.uniform(
+            _late_key(key, "multiply"), (), minval=1 - options.multiply, maxval=1 + options.multiply
+        )
         image = chosen("multiply", factor * image)
     if options.on("contrast"):
         mean = image.mean()
@@ -54,15 +77,12 @@ def change_grey_values(
         added = jax.random.uniform(brightness_key, (), minval=-options.brightness, maxval=options.brightness)
         image = chosen("brightness", image + added)
     if options.on("inverted_gamma"):
-        image = chosen("inverted_gamma", -gamma(late_key("inverted_gamma"), -image, options.inverted_gamma))
+        image = chosen("inverted_gamma", -gamma(_late_key(key, "inverted_gamma"), -image, options.inverted_gamma))
     if options.on("gamma"):
         image = chosen("gamma", gamma(gamma_key, image, options.gamma))
     if options.on("noise"):
         sigma = jax.random.uniform(sigma_key, (), maxval=options.noise)
         image = chosen("noise", image + sigma * jax.random.normal(noise_key, image.shape, image.dtype))
-    if options.on("cutout"):
-        boxes = draw_boxes(late_key("cutout"), image.shape[:2], int(options.cutout), options.cutout_size)
-        image = chosen("cutout", cutout(image, boxes))
     return image
 
 

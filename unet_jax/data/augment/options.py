@@ -48,6 +48,7 @@ DOMAINS = {
     "noise": STRENGTH,
     "cutout": whole(0, 1000),
     "cutout_size": pair_of(number(above=0, most=1), "fractions of the window"),
+    "per_channel": boolean(),
     "probability": mapping_of(),
 }
 
@@ -82,6 +83,9 @@ class AugmentOptions:
       noise: adds normal noise to each pixel; its standard deviation is U(0, noise).
       cutout: number of rectangles that are set to the image's mean.
       cutout_size: range of their height and width, as fractions of the window's.
+      per_channel: True draws `blur` to `noise` for each channel anew, with its own mean and range; for channels that were
+        recorded one by one, such as those of fluorescence. False changes all channels alike, as light changes a colour image.
+        Whether a change happens is drawn once for the window, and `cutout` hides all channels.
       probability: probability of each change in `BY_CHANCE`; a change that is not named has 1.
 
     Raises:
@@ -108,6 +112,7 @@ class AugmentOptions:
     noise: float = 0.0
     cutout: int = 0
     cutout_size: tuple[float, float] = (0.1, 0.3)
+    per_channel: bool = False
     probability: Mapping[str, float] = dataclasses.field(default_factory=lambda: dict.fromkeys(BY_CHANCE, 1.0))
 
     def __post_init__(self):

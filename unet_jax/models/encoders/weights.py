@@ -66,8 +66,9 @@ def read_encoder_weights(path: str | Path) -> tuple[str, dict[str, np.ndarray]]:
 def load_encoder_weights(variables: dict[str, Any], path: str | Path, name: str) -> tuple[dict[str, Any], str]:
     """Replaces the variables of a network's encoder by those of a file.
 
-    If the network reads one channel and the file three, the first kernel is summed over its channels: a grey image then
-    gives the same result as three equal channels. Arrays of levels that the network does not have are not used.
+    If the network reads C channels and the file three, channel c of the first kernel is channel c mod 3 of the file's, times
+    3 / C: C equal channels then give about the result of three. Of C = 1 it is the sum of the three: a grey image gives the same
+    result as three equal channels. (timm has the same rule.) Arrays of levels that the network does not have are not used.
 
     Args:
       variables: `params` of a network with an encoder, and `batch_stats` where it normalises by batch statistics.
@@ -90,9 +91,13 @@ def load_encoder_weights(variables: dict[str, Any], path: str | Path, name: str)
         if channels == 1 and given == 3:
             arrays[first] = arrays[first].sum(axis=2, keepdims=True)
             note = "; the images are grey, so its first kernel was summed over red, green and blue"
+        elif channels != given and given == 3:
+            repeated = arrays[first][:, :, np.arange(channels) % 3]
+            arrays[first] = repeated * np.float32(3 / channels)
+            note = f"; its first kernel, of red, green and blue, was repeated for {channels} channels, times 3 / {channels}"
         elif channels != given:
             raise UserError(
-                f"{path} reads images of {given} channels, the data have {channels}: give RGB or grey images, or "
+                f"{path} reads images of {given} channels, the data have {channels}: give images of {given} channels, or "
                 "start without model.encoder_weights."
             )
     common = [key for key in wanted if key in arrays]

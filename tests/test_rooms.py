@@ -34,7 +34,7 @@ ROOMS = (
 
 # The rooms inside data/, in the same way. FILES are those of data/ itself.
 FILES = "files"
-ROOMS_OF_DATA = ((FILES,), ("store", "augment"), ("datasets", "loading"), ("check",), ("__init__",))
+ROOMS_OF_DATA = ((FILES,), ("store", "augment"), ("datasets", "loading"), ("annotations",), ("check",), ("__init__",))
 
 # `augment` runs on the device: it and the other rooms of data/ know nothing of each other.
 APART = ({"augment", "datasets"}, {"augment", "loading"}, {"augment", "check"})

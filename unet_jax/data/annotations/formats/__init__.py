@@ -1,0 +1,1 @@
+"""Reads annotations, one module per format: `recognise` tells by content, `read` gives images with their objects."""

@@ -6,6 +6,7 @@ unet-jax --version          the version of the package
 
 import difflib
 import importlib
+import keyword
 import sys
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ class Command(NamedTuple):
     example: str
 
 
-# By group; a command "a-b" is the module a_b of this room.
+# By group; a command "a-b" is the module a_b of this room, and `import` is import_.
 COMMANDS = {
     "Train and use": {
         "train": Command("trains and scores a network, or resumes its run", "--config=smoke --workdir=runs/smoke"),
@@ -33,6 +34,9 @@ COMMANDS = {
     },
     "Data": {
         "check": Command("checks a folder of images and masks before a training", "FOLDER"),
+        "import": Command(
+            "turns annotations (COCO, LabelMe, YOLO) into a folder that trains", "annotations.json --out=FOLDER"
+        ),
         "preview": Command("draws the augmented windows that a network will see", "--config=default --out=sheet.png"),
         "from-torch": Command(
             "converts torchvision's weights of an encoder",
@@ -71,7 +75,9 @@ def names() -> list[str]:
 
 def module_name(command: str) -> str:
     """Returns the dotted name of the module of a command, such as "unet_jax.programs.from_torch"."""
-    return f"unet_jax.programs.{command.replace('-', '_')}"
+    module = command.replace("-", "_")
+    # `import` is no name in Python.
+    return f"unet_jax.programs.{module}_" if keyword.iskeyword(module) else f"unet_jax.programs.{module}"
 
 
 @standard_streams.guard()

@@ -63,9 +63,12 @@ class Annotations(NamedTuple):
     """Holds what a source says.
 
     Attributes:
-      labels: names of the classes in the order of the source; () if it only names the class of each object.
-      images: the images, read one by one.
+      labels: names of the classes, in the order of the source or else sorted. () if they are known only after all images are
+        read; then all objects are held in memory.
+      images: the images, read one by one; the pages of a file follow one another.
+      instances: False if an object is all pixels of a class, as in masks of classes.
     """
 
     labels: tuple[str, ...]
     images: Iterator[Annotated]
+    instances: bool = True

@@ -20,12 +20,14 @@ class Options:
       polygon_points: "corners" if the corners of polygons lie on the corners of pixels, "centres" if they are the centres of
         the outermost pixels; see `polygons.fill`.
       no_area: "error" refuses points, lines and polygons without area, "skip" passes over them with a note.
+      scratch: folder for images that a source holds inside its own files; "" refuses those.
       on_note: gets a line for what is passed over.
     """
 
     images: str = ""
     polygon_points: str = "corners"
     no_area: str = "error"
+    scratch: str = ""
     on_note: Callable[[str], None] = lambda line: print(line, file=sys.stderr)
 
     def __post_init__(self):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from unet_jax.data.annotations.formats import coco, labelme, yolo
 from unet_jax.data.annotations.objects import Annotations
 from unet_jax.data.annotations.options import Options
 from unet_jax.data.annotations.source import Source
@@ -21,7 +22,11 @@ class Format(NamedTuple):
     read: Callable[[Source, Options], Annotations]
 
 
-FORMATS: dict[str, Format] = {}
+FORMATS = {
+    "coco": Format(coco.recognise, coco.read),
+    "labelme": Format(labelme.recognise, labelme.read),
+    "yolo": Format(yolo.recognise, yolo.read),
+}
 
 
 def read(source: Source, format_: str, options: Options) -> Annotations:

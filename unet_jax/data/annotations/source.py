@@ -104,8 +104,21 @@ def size_of(image: Path, page: int = 0) -> tuple[int, int]:
     Raises:
       UserError: the image cannot be read.
     """
-    if page:
+    sizes = sizes_of(image)
+    if page >= len(sizes):
         raise UserError(
-            f"{image}: is annotated on page {page + 1}, but only files of one picture are read; save its pages apart"
+            f"{image}: has {len(sizes)} pictures, but number {page + 1} is annotated; give the image that was annotated"
         )
-    return image_files.read_image(str(image)).shape[:2]
+    return sizes[page]
+
+
+def sizes_of(image: Path) -> tuple[tuple[int, int], ...]:
+    """Returns height and width of each picture of an image file, all of which are decoded once."""
+    return _sizes_of(image, image.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _sizes_of(image: Path, changed: int) -> tuple[tuple[int, int], ...]:
+    opened = image_files.open_pictures(str(image))
+    shapes = [opened.read(page).shape for page in range(opened.count)]
+    return tuple((height, width) for height, width, _ in shapes)

@@ -8,7 +8,8 @@ from unet_jax.checks import choice
 
 POLYGON_POINTS = ("corners", "centres")
 NO_AREA = ("error", "skip")
-DOMAINS = {"polygon_points": choice(POLYGON_POINTS), "no_area": choice(NO_AREA)}
+OUTLINES = ("cell", "nucleus")
+DOMAINS = {"polygon_points": choice(POLYGON_POINTS), "no_area": choice(NO_AREA), "outline": choice(OUTLINES)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Options:
         the outermost pixels; see `polygons.fill`.
       no_area: "error" refuses points, lines and polygons without area, "skip" passes over them with a note.
       scratch: folder for images that a source holds inside its own files; "" refuses those.
+      label: of all objects that have none in the source; of ImageJ's ROIs, which have a name but no class, of all. "" for none.
+      outline: of cells that have two outlines in QuPath, "cell" or "nucleus".
       on_note: gets a line for what is passed over.
     """
 
@@ -28,6 +31,8 @@ class Options:
     polygon_points: str = "corners"
     no_area: str = "error"
     scratch: str = ""
+    label: str = ""
+    outline: str = "cell"
     on_note: Callable[[str], None] = lambda line: print(line, file=sys.stderr)
 
     def __post_init__(self):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from unet_jax.data.annotations.formats import coco, labelme, yolo
+from unet_jax.data.annotations.formats import coco, imagej, labelme, yolo
 from unet_jax.data.annotations.objects import Annotations
 from unet_jax.data.annotations.options import Options
 from unet_jax.data.annotations.source import Source
@@ -26,6 +26,7 @@ FORMATS = {
     "coco": Format(coco.recognise, coco.read),
     "labelme": Format(labelme.recognise, labelme.read),
     "yolo": Format(yolo.recognise, yolo.read),
+    "imagej": Format(imagej.recognise, imagej.read),
 }
 
 

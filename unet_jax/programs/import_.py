@@ -48,6 +48,8 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "crowds", "keep", "COCO's crowds: keep numbers them as objects, leave_out only paints masks.", FLAGS
 )
+flags.DEFINE_string("label", "", "Class of objects that have none in SOURCE, and of all ROIs of ImageJ.", FLAGS)
+flags.DEFINE_string("outline", "cell", "The outline of QuPath's cells: cell or nucleus.", FLAGS)
 
 
 def main(source: str) -> None:
@@ -68,7 +70,13 @@ def main(source: str) -> None:
 
     out = local("--out", FLAGS.out)
     images = str(local("--images", FLAGS.images)) if FLAGS.images else ""
-    options = Options(images=images, polygon_points=FLAGS.polygon_points, no_area=FLAGS.no_area)
+    options = Options(
+        images=images,
+        polygon_points=FLAGS.polygon_points,
+        no_area=FLAGS.no_area,
+        label=FLAGS.label,
+        outline=FLAGS.outline,
+    )
     choice = convert.Choice(
         labels=tuple(FLAGS.labels), overlaps=FLAGS.overlaps, crowds=FLAGS.crowds, unannotated=FLAGS.unannotated
     )

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from unet_jax.data.annotations.formats import coco, imagej, labelme, yolo
+from unet_jax.data.annotations.formats import coco, imagej, labelme, qupath, yolo
 from unet_jax.data.annotations.objects import Annotations
 from unet_jax.data.annotations.options import Options
 from unet_jax.data.annotations.source import Source
@@ -27,6 +27,7 @@ FORMATS = {
     "labelme": Format(labelme.recognise, labelme.read),
     "yolo": Format(yolo.recognise, yolo.read),
     "imagej": Format(imagej.recognise, imagej.read),
+    "qupath": Format(qupath.recognise, qupath.read),
 }
 
 

@@ -1,15 +1,14 @@
-"""Fills shapes that are not polygons, and joins and cuts pixels. The rule of `polygons` holds: the centres of pixels decide."""
+"""Fills ellipses, and makes the corners of boxes. The rule of `polygons` holds: the centres of pixels decide."""
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from unet_jax.data.annotations import crops
 from unet_jax.data.annotations.objects import Crop
 from unet_jax.data.annotations.polygons import LARGEST
 from unet_jax.errors import UserError
-
-NOTHING = Crop(np.zeros((0, 0), bool), 0, 0)
 
 
 def box_ring(
@@ -67,42 +66,10 @@ def fill_ellipse(
     top, bottom = max(0, math.floor(y - down)), min(size[0], math.ceil(y + down))
     left, right = max(0, math.floor(x - across)), min(size[1], math.ceil(x + across))
     if top >= bottom or left >= right:
-        return NOTHING
+        return crops.EMPTY
     dy, dx = np.ogrid[top + 0.5 - y : bottom - y, left + 0.5 - x : right - x]
     along, beside = cosine * dx + sine * dy, cosine * dy - sine * dx
     return Crop((along / x_radius) ** 2 + (beside / y_radius) ** 2 <= 1, top, left)
-
-
-def cut(mask: np.ndarray, top: int, left: int, size: tuple[int, int]) -> Crop:
-    """Returns the part of a mask that lies in the image, without empty rows and columns around it.
-
-    Args:
-      mask: bool `[h, w]`.
-      top: row of the image at which its first row lies; it may lie outside.
-      left: column of the image at which its first column lies.
-      size: height and width of the image.
-    """
-    mask = mask[max(-top, 0) : max(size[0] - top, 0), max(-left, 0) : max(size[1] - left, 0)]
-    top, left = max(top, 0), max(left, 0)
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not len(rows):
-        return NOTHING
-    inner = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return Crop(inner, top + int(rows[0]), left + int(columns[0]))
-
-
-def union(crops: Sequence[Crop]) -> Crop:
-    """Returns the pixels that lie in one of several crops or in more."""
-    crops = [crop for crop in crops if crop.mask.size]
-    if len(crops) < 2:
-        return crops[0] if crops else NOTHING
-    top, left = min(crop.top for crop in crops), min(crop.left for crop in crops)
-    bottom = max(crop.top + crop.mask.shape[0] for crop in crops)
-    right = max(crop.left + crop.mask.shape[1] for crop in crops)
-    mask = np.zeros((bottom - top, right - left), bool)
-    for part, row, column in crops:
-        mask[row - top : row - top + part.shape[0], column - left : column - left + part.shape[1]] |= part
-    return Crop(mask, top, left)
 
 
 def _cosine_sine(degrees: float) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from unet_jax.data.annotations import polygons, shapes
+from unet_jax.data.annotations import crops, polygons, shapes
 from unet_jax.data.annotations.objects import Crop
 from unet_jax.errors import UserError
 
@@ -44,9 +44,7 @@ def fill(roi: Any, size: tuple[int, int], name: str, points: str = "corners") ->
         )
     if roi.composite:
         rings = [ring for ring in roi.coordinates(multi=True) if len(ring) > 2]
-        return (
-            polygons.fill([polygons.to_ring(ring, name) for ring in rings], size, points) if rings else shapes.NOTHING
-        )
+        return polygons.fill([polygons.to_ring(ring, name) for ring in rings], size, points) if rings else crops.EMPTY
     if kind == RECTANGLE:
         if roi.rounded_rect_arc_size:
             raise UserError(

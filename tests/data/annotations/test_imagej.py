@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import roifile
 import tifffile
+from helpers.annotated import named, painted, read
 
-from tests.helpers.annotated import named, painted, read
 from unet_jax.data.annotations import registry
 from unet_jax.data.annotations.options import Options
 from unet_jax.data.annotations.source import open_source

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from unet_jax.data.annotations.formats import coco, imagej, labelme, qupath, yolo
+from unet_jax.data.annotations.formats import coco, cvat, imagej, labelme, qupath, voc, yolo
 from unet_jax.data.annotations.objects import Annotations
 from unet_jax.data.annotations.options import Options
 from unet_jax.data.annotations.source import Source
@@ -26,8 +26,10 @@ FORMATS = {
     "coco": Format(coco.recognise, coco.read),
     "labelme": Format(labelme.recognise, labelme.read),
     "yolo": Format(yolo.recognise, yolo.read),
+    "cvat": Format(cvat.recognise, cvat.read),
     "imagej": Format(imagej.recognise, imagej.read),
     "qupath": Format(qupath.recognise, qupath.read),
+    "voc": Format(voc.recognise, voc.read),
 }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from unet_jax.data.annotations.formats import coco, cvat, imagej, labelme, qupath, voc, yolo
+from unet_jax.data.annotations.formats import coco, cvat, imagej, label_studio, labelme, qupath, voc, yolo
 from unet_jax.data.annotations.objects import Annotations
 from unet_jax.data.annotations.options import Options
 from unet_jax.data.annotations.source import Source
@@ -28,6 +28,7 @@ FORMATS = {
     "yolo": Format(yolo.recognise, yolo.read),
     "cvat": Format(cvat.recognise, cvat.read),
     "imagej": Format(imagej.recognise, imagej.read),
+    "label_studio": Format(label_studio.recognise, label_studio.read),
     "qupath": Format(qupath.recognise, qupath.read),
     "voc": Format(voc.recognise, voc.read),
 }

@@ -43,7 +43,7 @@ COMMANDS_INTRO = """# Commands
 `unet-jax COMMAND ...` runs a command. `unet-jax COMMAND --help` prints what stands here. Bad input gives one line, `error: ...`,
 and status 2.
 
-`python -m unet_jax.programs.NAME` does the same; a hyphen of the command is an underscore there. In a checkout,
+`python -m unet_jax.programs.NAME` does the same; a hyphen of the command is an underscore there, and `import` is `import_`. In a checkout,
 `run_train.py` is `unet-jax train`, and `run_eval.py` is `unet-jax eval`.
 """
 

@@ -83,10 +83,9 @@ def main(source: str) -> None:
     facts = convert.convert(local("SOURCE", source), out, format_=FLAGS.format, options=options, choice=choice)
     objects = ", ".join(f"{count} {label}" for label, count in facts["objects"].items())
     print(f"{out}: {facts['images']} images, objects: {objects or 'none'}")
-    names = f"--config.data.class_names={tuple(facts['class_names'])}"
-    print(
-        f"unet-jax train {shlex.quote(f'--config=image_folder:{out}')} {shlex.quote(names)} --workdir=runs/{out.name}"
-    )
+    settings = [f"--config.data.{key}={tuple(value)}" for key, value in facts["data"].items()]
+    command = ["unet-jax", "train", f"--config=image_folder:{out}", *settings, f"--workdir=runs/{out.name}"]
+    print(shlex.join(command))
 
 
 def run() -> None:

@@ -46,7 +46,7 @@ def annotation(segmentation, **more):
 
 def test_a_square_has_100_pixels_and_ids_follow_category_ids(sources, file):
     facts = import_(sources, file)
-    assert facts["class_names"] == ["background", "nucleus", "cell"]
+    assert facts["data"]["class_names"] == ["background", "nucleus", "cell"]
     expected = np.zeros(SIZE, np.uint8)
     expected[2:12, 2:12] = 2
     np.testing.assert_array_equal(sources.mask("a"), expected)

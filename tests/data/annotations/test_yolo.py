@@ -20,7 +20,7 @@ def write(sources, lines, names=NAMES):
 
 def test_boxes_and_polygons_of_one_file(sources):
     write(sources, f"1 {POLYGON}\n\n0 {BOX}\n")
-    assert sources.convert()["class_names"] == ["background", "cell", "nucleus"]
+    assert sources.convert()["data"]["class_names"] == ["background", "cell", "nucleus"]
     expected = np.zeros(SIZE, np.uint8)
     expected[2:12, 2:12] = 2
     expected[8:12, 18:26] = 1
@@ -32,7 +32,7 @@ def test_boxes_and_polygons_of_one_file(sources):
 def test_names_of_a_yaml_file(sources, names):
     write(sources, f"1 {POLYGON}\n", "")
     sources.write("data.yaml", f"nc: 2\nnames: {names}\n")
-    assert sources.convert()["class_names"] == ["background", "cell", "nucleus"]
+    assert sources.convert()["data"]["class_names"] == ["background", "cell", "nucleus"]
 
 
 def test_folders_give_the_splits(sources):

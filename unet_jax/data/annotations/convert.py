@@ -5,7 +5,7 @@
     OUT/instances/ID.png  numbers of objects, 16 bits, where the source has objects
     OUT/index.csv         id,split, where the source gives splits
     OUT/classes.txt       a class name a line, that of id 0 first
-    OUT/import.json       what was imported, and how
+    OUT/import.json       what was imported; `data` holds the keys of `config.data` with which the folder is read
 
 ID is the name of the image file without suffix; of the second file with a name, that of its folder, `_`, and its name.
 """
@@ -103,7 +103,7 @@ def convert(
 
 
 def _write(annotations: Annotations, out: Path, options: Options, choice: Choice) -> dict[str, Any]:
-    """Writes what `convert` names, and returns labels, and counts."""
+    """Writes all but import.json, and returns what that holds."""
     labels, images = list(choice.labels or annotations.labels), annotations.images
     if not labels:
         # Only now are all objects held in memory.
@@ -140,7 +140,11 @@ def _write(annotations: Annotations, out: Path, options: Options, choice: Choice
     _write_splits(splits, out, options)
     class_names = ["background", *(label for label, id_ in ids.items() if id_ and label != VOID)]
     (out / "classes.txt").write_text("".join(f"{name}\n" for name in class_names))
-    return {"images": len(names), "class_names": class_names, "objects": dict(sorted(counts.items()))}
+    data: dict[str, list] = {"class_names": class_names}
+    if VOID in counts:
+        # Else 255 might be a class, as far as the masks tell.
+        data["mask_values"] = list(range(len(class_names)))
+    return {"images": len(names), "objects": dict(sorted(counts.items())), "data": data}
 
 
 def _by_image(
@@ -200,7 +204,9 @@ def _save(pages: list[np.ndarray], folder: Path, id_: str) -> None:
         return
     import tifffile
 
-    tifffile.imwrite(folder / f"{id_}.tif", np.stack(pages), compression="deflate", metadata={"axes": "ZYX"})
+    # Without `photometric`, three or four pages would be colours.
+    how: dict[str, Any] = {"photometric": "minisblack", "compression": "deflate", "metadata": {"axes": "ZYX"}}
+    tifffile.imwrite(folder / f"{id_}.tif", np.stack(pages), **how)
 
 
 def _write_splits(splits: dict[str, str], out: Path, options: Options) -> None:

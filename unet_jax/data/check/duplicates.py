@@ -10,7 +10,6 @@ Overlapping tiles and neighbouring slices of a stack are not found: give them th
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np

@@ -7,6 +7,9 @@ are class ids 0, 1, ... and 255 for pixels that do not count. If the masks hold 
 --config.data.mask_values="(0, 255)". If FOLDER has an index.csv with the columns id,split (train, val, test) or id,group, it
 gives the splits or groups. Otherwise a hash of the names divides the images, 70/15/15.
 
+FOLDER may also be a file or a folder of annotations (COCO, LabelMe, YOLO, ...): they are imported once, into the cache, with the
+default flags of `unet-jax import`.
+
 Hardware: two CPU cores are enough for a few hundred steps. --config.train.num_steps and --config.train.batch_size fit the
 run to your hardware.
 """

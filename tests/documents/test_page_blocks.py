@@ -40,6 +40,7 @@ WRITTEN = {
         "runs/agreement/agreement.csv",
         "runs/agreement/truth/objects.csv",
     ),
+    "docs/how-to/annotations.md": ("imported/masks/1.png", "imported/import.json"),
     "docs/how-to/compare.md": ("runs/compared/compare.csv", "runs/similarity/similarity.csv"),
 }
 

@@ -41,7 +41,7 @@ def test_help_loads_nothing_that_takes_long(arguments):
 
 def test_the_table_lists_every_program():
     files = {path.stem for path in (ROOT / "unet_jax" / "programs").glob("*.py")} - {"__init__", "commands"}
-    assert {module_name(name).rpartition(".")[2] for name in NAMES} == files
+    assert {commands.module_name(name).rpartition(".")[2] for name in NAMES} == files
     assert len(NAMES) == len(set(NAMES))
 
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+from unet_jax.data.annotations.cached import take_annotations
 from unet_jax.data.augment.augment import augment
 from unet_jax.data.dataset import Dataset
 from unet_jax.data.datasets.registry import load_dataset
@@ -231,6 +232,8 @@ def _open_dataset(data: DataSection, model: ModelSection) -> Dataset:
     del options["options"]
     if data.name == "electrodes":
         options["overlapping"] = model.activation == "sigmoid"
+    if data.name == "image_folder":
+        take_annotations(options)
     return load_dataset(**options)
 
 

@@ -543,7 +543,9 @@ def check_root(config: ConfigDict, file: str) -> None:
         by_name = f"--config={name}:FOLDER or " if name in shipped_names() else ""
         raise UserError(f"data.root is not set; give the folder of the data: {by_name}--config.data.root=FOLDER")
     # A folder in a bucket takes longer to look up.
-    if "://" not in root and not os.path.isdir(home_expanded(root)):
+    # `image_folder` also takes a file of annotations.
+    exists = os.path.exists if data["name"] == "image_folder" else os.path.isdir
+    if "://" not in root and not exists(home_expanded(root)):
         inside = "" if os.path.isabs(home_expanded(root)) else f" in {Path.cwd()}"
         raise UserError(f"data.root {root!r}: there is no such folder{inside}; give the folder of the data")
 

@@ -4,9 +4,9 @@
     unet-jax check FOLDER --out=OUT                 # also writes pictures
     unet-jax check FOLDER --masks_dir=masks3 --class_names="('background', 'stack', 'plate')"
 
-The flags are the keys of `data` of the same names (configs/default.py). Tables go to stdout, and below them a line
-"warning: ..." for each thing that may be a mistake. Each line "error: ..." on stderr names something that would stop a
-training.
+FOLDER may also be a file or a folder of annotations; see `unet-jax import`. The flags are the keys of `data` of the same names
+(configs/default.py). Tables go to stdout, and below them a line "warning: ..." for each thing that may be a mistake. Each line
+"error: ..." on stderr names something that would stop a training.
 
 OUT gets sheet.png (images with outlined masks), alike.png (pairs of images in different splits that look alike, if there
 are any) and check.json (every error and warning, the thousand most similar pairs, and the number of all such pairs).
@@ -91,6 +91,7 @@ def main(root: str) -> None:
       UserError: a flag is not allowed, or OUT cannot be written.
     """
     # After the flags: --help needs no OpenCV.
+    from unet_jax.data.annotations.cached import take_annotations
     from unet_jax.data.check.dataset_warnings import find_warnings
     from unet_jax.data.check.report import format_survey, shorten
     from unet_jax.data.check.survey import survey_folder
@@ -105,7 +106,9 @@ def main(root: str) -> None:
             raise UserError(
                 f"--out={FLAGS.out} lies in {folder}, and the pictures would be taken for data; give another folder"
             )
-    survey = survey_folder(root, **{name: getattr(FLAGS, name) for name in OPTIONS})
+    options = {"root": root, **{name: getattr(FLAGS, name) for name in OPTIONS}}
+    take_annotations(options)
+    survey = survey_folder(**options)
     warnings = find_warnings(survey, window)
     if survey.images:
         print(f"{root}\n\n{format_survey(survey)}\n")

@@ -5,7 +5,8 @@
     OUT/instances/ID.png  numbers of objects, 16 bits, where the source has objects
     OUT/index.csv         id,split, where the source gives splits
     OUT/classes.txt       a class name a line, that of id 0 first
-    OUT/import.json       what was imported; `data` holds the keys of `config.data` with which the folder is read
+    OUT/import.json       what was imported; `data` holds the keys of `config.data` with which the folder is read, `files` the
+                          original of each copy
 
 ID is the name of the image file without suffix; of the second file with a name, that of its folder, `_`, and its name.
 """
@@ -140,11 +141,12 @@ def _write(annotations: Annotations, out: Path, options: Options, choice: Choice
     _write_splits(splits, out, options)
     class_names = ["background", *(label for label, id_ in ids.items() if id_ and label != VOID)]
     (out / "classes.txt").write_text("".join(f"{name}\n" for name in class_names))
-    data: dict[str, list] = {"class_names": class_names}
+    data: dict[str, list] = {"class_names": class_names} if len(class_names) > 1 else {}
     if VOID in counts:
         # Else 255 might be a class, as far as the masks tell.
         data["mask_values"] = list(range(len(class_names)))
-    return {"images": len(names), "objects": dict(sorted(counts.items())), "data": data}
+    files = {id_ + file.suffix: str(file.absolute()) for file, id_ in names.items()}
+    return {"images": len(names), "objects": dict(sorted(counts.items())), "data": data, "files": files}
 
 
 def _by_image(

@@ -36,11 +36,10 @@ def test_values_of_other_sizes():
     assert mask.tolist() == [[True, True]]
 
 
-def test_what_a_public_encoder_of_the_format_writes_is_decoded():
-    # 2 x 2 pixels, all covered: 16 values of 255 as one run of 4 bits.
-    data = [0, 0, 0, 16, 0b00111_001, 0b1_0011_011, 0b1_1111_100, 0b1111_1111, 0b111_00000]
-    assert encode([([255], 16, 1)], 16, sizes=(4, 4, 8, 16))[:4] == data[:4]
-    assert decode_brush(encode([([255], 16, 1)], 16, sizes=(4, 4, 8, 16)), (2, 2), "a").all()
+def test_what_the_tools_own_encoder_writes_is_decoded():
+    # By `encode_rle` of label-studio-sdk 2.1.2, of black pixels with the fourth values 0, 127, 128, 255, 255, 255.
+    data = [0, 0, 0, 24, 57, 27, 252, 192, 0, 63, 196, 0, 4, 4, 64, 0, 127, 196, 0, 7, 252, 64, 0, 127, 128]
+    assert decode_brush(data, (2, 3), "a").tolist() == [[False, False, True], [True, True, True]]
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_the_higher_z_order_wins_and_labels_keep_their_order(sources):
     high = POLYGON.replace('z_order="0"', 'z_order="1"').replace("cell", "nucleus")
     save(sources, high + POLYGON, labels=("nucleus", "cell"))
     facts = sources.convert()
-    assert facts["class_names"] == ["background", "nucleus", "cell"]
+    assert facts["data"]["class_names"] == ["background", "nucleus", "cell"]
     assert np.unique(sources.mask("a")).tolist() == [0, 1]
 
 

@@ -49,7 +49,7 @@ def voc(sources, root="", objects=True):
 def test_an_index_is_a_class_and_255_is_void(sources):
     voc(sources)
     facts = sources.convert()
-    assert facts["class_names"] == ["background", "class 1", "class 2"]
+    assert facts["data"]["class_names"] == ["background", "class 1", "class 2"]
     np.testing.assert_array_equal(sources.mask("a"), classes())
     instances = sources.mask("a", "instances")
     assert len(np.unique(instances[2:6, 2:10])) == 1
@@ -117,7 +117,7 @@ def cvat(sources, objects=True):
 def test_colours_come_from_the_file_and_background_need_not_be_first(sources):
     cvat(sources)
     facts = sources.convert(images=str(sources.root / "images"))
-    assert facts["class_names"] == ["background", "cat", "dog: a"]
+    assert facts["data"]["class_names"] == ["background", "cat", "dog: a"]
     np.testing.assert_array_equal(sources.mask("a"), classes())
     assert facts["objects"] == {"cat": 2, "dog: a": 1, "void": 1}
 

@@ -92,3 +92,19 @@ def test_an_experiment_holds_the_options_of_step_and_loading(config):
         "cache_bytes": config.data.cache_bytes,
         "margin": 0,
     }
+
+
+def test_a_range_is_two_values_and_goes_with_its_normalisation(config):
+    config.data.range = (-5.0, 5.0)
+    with pytest.raises(UserError, match=r"data\.range=\(-5\.0, 5\.0\): data\.normalize is 'image'"):
+        read_sections(config)
+    config.data.normalize = "range"
+    assert read_sections(config).loading.options["value_range"] == (-5, 5)
+    config.data.range = (5.0, 5.0)
+    with pytest.raises(UserError, match=r"data\.range.*the smaller first"):
+        read_sections(config)
+    # Floats have no largest value.
+    config.data.range = ()
+    floats = dataclasses.replace(create_dataset(config), dtype="float32")
+    with pytest.raises(UserError, match=r"are floats.*data\.range"):
+        build_experiment(config, dataset=floats)

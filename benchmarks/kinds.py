@@ -482,11 +482,12 @@ def run_kind(name: str, kind: Kind, out: Path, programs: Programs) -> list[str]:
     unet_jax("measure", f"--workdir={run}", f"--images={images}", f"--out={place / 'measured'}", "--min_area=20")
     with (place / "measured" / "objects.csv").open(newline="") as file:
         objects = len(list(csv.DictReader(file)))
-    scores = json.loads((run / "eval" / "test.json").read_text())["summary"]
+    scored = next(file for split in ("test", "val") if (file := run / "eval" / f"{split}.json").exists())
+    scores = json.loads(scored.read_text())["summary"]
     return [name, *check_read(folder, kind.options, cells), f"{scores['iou_pooled/mean']:.2f}", str(objects)]
 
 
-TITLES = ("kind", "an image", "type", "mask pixels that differ", "least correlation", "IoU on test", "objects found")
+TITLES = ("kind", "an image", "type", "mask pixels that differ", "least correlation", "IoU on test or val", "objects found")
 
 
 def main() -> None:

@@ -41,6 +41,9 @@ def test_a_page_of_another_stack_is_decoded_when_its_rows_are_read(tmp_path, mon
         np.testing.assert_array_equal(np.concatenate(list(bands(picture.rows, 7))), page)
         assert (picture.rows.shape, picture.rows.dtype) == (page.shape, page.dtype)
     assert len(decoded) == 2
+    # Nothing is kept after the last row.
+    pictures[0].rows.read(0, 1)
+    assert len(decoded) == 3
 
 
 def test_what_is_no_image_has_the_error_of_an_image_file(tmp_path):

@@ -48,8 +48,11 @@ KINDS = {
         {"photometric": "minisblack", "metadata": {"axes": "CTYX"}},
     ),
     "OME": (RNG.random((3, 2, 37, 45)), {"photometric": "minisblack", "ome": True, "metadata": {"axes": "ZCYX"}}),
-    "ImageJ": (np.stack([GREY16] * 3), {"imagej": True, "metadata": {"axes": "ZYX"}}),
-    "volume": (np.stack([GREY16] * 3), {"volumetric": True, "photometric": "minisblack", "metadata": {"axes": "ZYX"}}),
+    "ImageJ": (np.stack([GREY16, GREY16[::-1], GREY16 // 2]), {"imagej": True, "metadata": {"axes": "ZYX"}}),
+    "volume": (
+        np.stack([GREY16, GREY16[::-1], GREY16 // 2]),
+        {"volumetric": True, "photometric": "minisblack", "metadata": {"axes": "ZYX"}},
+    ),
     "colours in a stack": (np.stack([RGB8, RGB8[::-1]]), {"photometric": "rgb"}),
 }
 PAGES = {"stack of channels": 3, "channels of a stack": 2, "OME": 3, "ImageJ": 3, "volume": 3, "colours in a stack": 2}

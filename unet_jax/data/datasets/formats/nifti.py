@@ -77,8 +77,8 @@ def _read(path, data: bytes) -> tuple[Any, np.ndarray, float, float]:
     dtype = header.get_data_dtype()
     if dtype.fields is not None or dtype.kind not in "uif":
         raise UserError(f"{path}: holds values of type {dtype}; save grey values, as whole numbers or floats")
-    shape = header.get_data_shape()
-    width, height, *_ = (*shape, 1, 1)
+    shape: tuple[int, ...] = header.get_data_shape()
+    width, height = (*shape, 1, 1)[:2]
     declared.check_size(path, width, height, dtype.itemsize)
     # What is compressed may be much longer than it says.
     most = int(header.get_data_offset()) + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize

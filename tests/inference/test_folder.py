@@ -350,7 +350,7 @@ def test_an_image_that_cannot_be_predicted_is_named_before_anything_is_written(t
 
 
 def test_files_that_are_no_images_are_named(one_image, tmp_path, capsys):
-    for name in ("image.txt", "g.gif", ".DS_Store", "Thumbs.db", "._a.png"):
+    for name in ("image.txt", "g.ico", ".DS_Store", "Thumbs.db", "._a.png"):
         (one_image / name).write_text("")
     (one_image / "deeper.d").mkdir()
     # An error is one line.
@@ -359,10 +359,10 @@ def test_files_that_are_no_images_are_named(one_image, tmp_path, capsys):
     assert capsys.readouterr().err == ""
     predict_folder(predictor(), one_image, tmp_path / "out")
     (line,) = capsys.readouterr().err.splitlines()
-    assert re.search(r"images: .* 3 files or folders .*: deeper\.d, g\.gif, image\.txt$", line)
+    assert re.search(r"images: .* 3 files or folders .*: deeper\.d, g\.ico, image\.txt$", line)
     # The suffix decides for a file that is given alone, too.
-    with pytest.raises(UserError, match=r"g\.gif: .*\.png"):
-        find_inputs([one_image, one_image / "g.gif"])
+    with pytest.raises(UserError, match=r"g\.ico: .*\.png"):
+        find_inputs([one_image, one_image / "g.ico"])
     for number in range(9):
         (one_image / f"{number}.csv").write_text("")
     predict_folder(predictor(), one_image, tmp_path / "out", overwrite=True)

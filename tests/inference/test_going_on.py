@@ -244,19 +244,19 @@ def test_a_full_disk_leaves_whole_files_and_the_command_goes_on(images, tmp_path
 
 def test_a_file_that_changes_while_it_is_predicted_is_refused(images, tmp_path, monkeypatch):
     changed = [images / "deep/e.png", images / "a.png"]
-    read_image = inputs.image_files.read_image
+    open_pictures = inputs.image_files.open_pictures
     reads = []
 
-    def changing(path):
-        array = read_image(path)
+    def changing(path, how):
+        opened = open_pictures(path, how)
         reads.append(str(path))
         # The second time is that of the prediction; the first looks for files that are cut short.
         if reads.count(str(path)) == 2 and str(path) == str(changed[0]):
             with open(path, "ab") as file:
                 file.write(b"more")
-        return array
+        return opened
 
-    monkeypatch.setattr(inputs.image_files, "read_image", changing)
+    monkeypatch.setattr(inputs.image_files, "open_pictures", changing)
     with pytest.raises(UserError, match=r"deep/e\.png: has changed since the prediction began"):
         predict(images, tmp_path / "out")
     assert not list((tmp_path / "out").rglob("e.png"))

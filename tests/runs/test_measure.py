@@ -11,6 +11,7 @@ from helpers.grey_images import contents
 from helpers.known_network import predictor
 from PIL import Image
 
+from unet_jax.data.datasets.reading import Reading
 from unet_jax.errors import UserError
 from unet_jax.inference import prediction_loop, record
 from unet_jax.inference.folder import predict_folder
@@ -46,7 +47,9 @@ def network(monkeypatch):
     def use(border_width=0.0, **fields):
         config = SimpleNamespace(eval=SimpleNamespace(batch_size=2))
         run = SimpleNamespace(config=config, facts={"palette": ()}, border_width=border_width)
-        opened = SimpleNamespace(segmenter=predictor(**fields), runs=(run,), describe=lambda: "a network")
+        opened = SimpleNamespace(
+            segmenter=predictor(**fields), runs=(run,), describe=lambda: "a network", reading=Reading()
+        )
         monkeypatch.setattr(measure, "open_for_folder", lambda *_, **__: (opened, {"step": 3}))
 
     use()

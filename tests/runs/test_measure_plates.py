@@ -8,6 +8,7 @@ import pytest
 from helpers.known_network import predictor
 from PIL import Image
 
+from unet_jax.data.datasets.reading import Reading
 from unet_jax.errors import UserError
 from unet_jax.measurement.pixel_size import PixelSize
 from unet_jax.runs import measure_plates
@@ -29,7 +30,9 @@ def scans(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
         Image.fromarray(array).save(tmp_path / name / "x.png")
     run = SimpleNamespace(config=SimpleNamespace(eval=SimpleNamespace(batch_size=2)))
-    opened = SimpleNamespace(segmenter=predictor(), runs=(run,), models=(), describe=lambda: "a network")
+    opened = SimpleNamespace(
+        segmenter=predictor(), runs=(run,), models=(), describe=lambda: "a network", reading=Reading()
+    )
     monkeypatch.setattr(measure_plates, "open_for_folder", lambda *_, **__: (opened, {"step": 3}))
     return tmp_path
 

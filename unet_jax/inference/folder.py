@@ -1,5 +1,6 @@
 """Prediction of image files: from the files to the files of their results."""
 
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -7,6 +8,8 @@ from typing import Any, Generic, TypeVar
 
 from etils.epath import Path
 
+from unet_jax.data.datasets.image_files import AS_STORED
+from unet_jax.data.datasets.reading import Reading
 from unet_jax.data.store.cache import read_error
 from unet_jax.errors import UserError
 from unet_jax.inference import record
@@ -28,6 +31,7 @@ def predict_folder(
     overwrite: bool = False,
     recursive: bool = False,
     shard: tuple[int, int] = (1, 1),
+    how: Reading = AS_STORED,
     choice: Choice = DEFAULT,
     palette: Sequence = (),
     about: Mapping[str, Any] | None = None,
@@ -66,6 +70,7 @@ def predict_folder(
       recursive: takes the images of all subfolders, too.
       shard: (i, n) predicts the i-th of n parts of the images, i from 1; all parts may write to one folder, at once or one
         after the other.
+      how: how the files are read, as in training: `load.Opened.reading`.
       choice: what is written, and in which formats.
       palette: the data set's colours.
       about: what else decides the results, such as the step of the checkpoint; JSON-able. It goes into `prediction.json`.
@@ -89,6 +94,7 @@ def predict_folder(
         overwrite=overwrite,
         recursive=recursive,
         shard=shard,
+        how=how,
     )
     return predict_job(predictor, job, batch_size=batch_size, show_progress=show_progress)
 
@@ -144,10 +150,11 @@ class FolderJob(Generic[Folder]):
         overwrite: bool = False,
         recursive: bool = False,
         shard: tuple[int, int] = (1, 1),
+        how: Reading = AS_STORED,
     ):
         _check_options(shard, overwrite)
         out = expand(out_dir, "--out")
-        self._found = find_inputs([images] if isinstance(images, str | os.PathLike) else images, recursive)
+        self._found = find_inputs([images] if isinstance(images, str | os.PathLike) else images, recursive, how)
         self.images = self._found.images[shard[0] - 1 :: shard[1]]
         self.folder: Folder = open_folder(out, self._found.images)
         self.stamps = _stamps(self._found.images)
@@ -156,7 +163,9 @@ class FolderJob(Generic[Folder]):
             _check_out(out, self._found, self.folder.kinds)
             self.folder.check(overwrite)
             self.folder.check_names(image.name for image in self._found.images)
-            self._record = record.Record(settings, self.stamps)
+            # Where files are read as they are, the settings are those of earlier versions.
+            reading = {} if how == AS_STORED else {"reading": dataclasses.asdict(how)}
+            self._record = record.Record({**settings, **reading}, self.stamps)
             self._there = self.folder.listing()
             goes_on = record.compare(out, self._record, self._there.results, overwrite=overwrite, exact=not self._alone)
         self.finished = {image.name for image in self.images if goes_on and self._there.has_all(image.name)}

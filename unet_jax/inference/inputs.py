@@ -13,6 +13,7 @@ from etils.epath import Path
 
 from unet_jax.data.datasets import image_files, image_sources, listing
 from unet_jax.data.datasets.image_rows import ImageRows
+from unet_jax.data.datasets.reading import Reading
 from unet_jax.errors import UserError
 from unet_jax.inference import record
 from unet_jax.storage import paths
@@ -34,11 +35,13 @@ class Input:
       name: the name of its results: that of the file without the suffix, with the number of the page for one of several
         pages, such as "stack_p003"; below a folder with subfolders, the path from that folder, such as "day_1/cell_3".
       page: the image itself, if it is a page of several; else None.
+      how: how its file is read.
     """
 
     path: Path
     name: str
     page: ImageRows | None = None
+    how: Reading = image_files.AS_STORED
 
     def open(self) -> ImageRows:
         """Returns the image, to be read in bands.
@@ -46,7 +49,7 @@ class Input:
         Raises:
           UserError: the file cannot be read; see `image_sources.open_rows`.
         """
-        return image_sources.open_rows(self.path)[0].rows if self.page is None else self.page
+        return image_sources.open_rows(self.path, self.how)[0].rows if self.page is None else self.page
 
     def read(self) -> np.ndarray:
         """Returns the pixels, uint8, uint16 or float32 `[H, W, C]`.
@@ -55,7 +58,7 @@ class Input:
           UserError: the file cannot be read.
         """
         if self.page is None and not is_array(self.path):
-            return image_files.read_image(self.path)
+            return image_files.open_pictures(self.path, self.how).only(self.path)
         rows = self.open()
         return rows.read(0, rows.shape[0])
 
@@ -80,7 +83,9 @@ class Inputs:
         return [listing.describe_others(folder, list(files)) for folder, files in by_folder]
 
 
-def find_inputs(given: Sequence[str | os.PathLike], recursive: bool = False) -> Inputs:
+def find_inputs(
+    given: Sequence[str | os.PathLike], recursive: bool = False, how: Reading = image_files.AS_STORED
+) -> Inputs:
     """Finds the image files that are given, alone, by their folders or by patterns.
 
     The suffix decides what an image file is (`listing.SUFFIXES`), for a file that is given alone, too. A text that no file
@@ -90,6 +95,7 @@ def find_inputs(given: Sequence[str | os.PathLike], recursive: bool = False) -> 
       given: image files, folders of image files, and patterns of both; each local or in a bucket.
       recursive: takes the images of all subfolders, too. Hidden ones are passed over, and so are the results of another
         prediction.
+      how: how the files are read.
 
     Raises:
       UserError: none is given, a file or folder is absent, a file has another suffix, a folder has no image, a name is not
@@ -103,7 +109,7 @@ def find_inputs(given: Sequence[str | os.PathLike], recursive: bool = False) -> 
     for path, by_pattern in _expanded(given):
         if path.is_dir() and not is_array(path):
             folders.append(path)
-            found, passed = _images_below(path, recursive)
+            found, passed = _images_below(path, recursive, how)
             others += passed
             if not found and not by_pattern:
                 raise UserError(
@@ -114,7 +120,7 @@ def find_inputs(given: Sequence[str | os.PathLike], recursive: bool = False) -> 
             continue
         else:
             _check_given(path)
-            found = _pictures(path, stem_of(path))
+            found = _pictures(path, stem_of(path), how)
         for image in found:
             if os.path.abspath(image.path) not in seen:
                 _check_twin(image, images.setdefault(_key(image.name), image))
@@ -152,7 +158,7 @@ def _matches(pattern: Path) -> list[Path]:
     return paths.glob(folder, os.fspath(pattern.relative_to(folder)))
 
 
-def _images_below(folder: Path, recursive: bool) -> tuple[list[Input], list[Path]]:
+def _images_below(folder: Path, recursive: bool, how: Reading) -> tuple[list[Input], list[Path]]:
     """Returns the images of a folder, and what is passed over; with `recursive`, those of all its subfolders, too."""
     images: list[Input] = []
     others: list[Path] = []
@@ -167,10 +173,10 @@ def _images_below(folder: Path, recursive: bool) -> tuple[list[Input], list[Path
             # The listing of a bucket leaves names without a suffix out: most of them are folders.
             passed += [path for path in paths.glob(place, "*") if not path.suffix]
         for path in found.values():
-            images += _pictures(path, f"{prefix}{stem_of(path)}")
+            images += _pictures(path, f"{prefix}{stem_of(path)}", how)
         for path in passed:
             if is_array(path):
-                images += _pictures(path, f"{prefix}{stem_of(path)}")
+                images += _pictures(path, f"{prefix}{stem_of(path)}", how)
                 continue
             if not (recursive and path.is_dir()) or (path / record.NAME).exists():
                 others.append(path)
@@ -203,18 +209,18 @@ def is_array(path: Path) -> bool:
     return path.suffix.lower() == ARRAY and path.is_dir()
 
 
-def _pictures(path: Path, name: str) -> list[Input]:
+def _pictures(path: Path, name: str, how: Reading) -> list[Input]:
     """Returns the image of a file or of a Zarr array, or the pages of a stack."""
     if path.suffix.lower() not in STACKS or paths.in_bucket(path):
-        return [Input(path, name)]
+        return [Input(path, name, how=how)]
     try:
-        pictures = image_sources.open_rows(path)
+        pictures = image_sources.open_rows(path, how)
     except UserError:
         # It is reported where every file is read.
-        return [Input(path, name)]
+        return [Input(path, name, how=how)]
     if len(pictures) == 1:
-        return [Input(path, name)]
-    return [Input(path, f"{name}{picture.suffix}", picture.rows) for picture in pictures]
+        return [Input(path, name, how=how)]
+    return [Input(path, f"{name}{picture.suffix}", picture.rows, how) for picture in pictures]
 
 
 def _try(recursive: bool, folder: Path) -> str:

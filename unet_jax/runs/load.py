@@ -14,6 +14,7 @@ from etils.epath import Path
 from ml_collections import ConfigDict
 
 from unet_jax.data.augment.options import AugmentOptions
+from unet_jax.data.datasets.reading import Reading
 from unet_jax.errors import UserError
 from unet_jax.experiment.sections import WEIGHTS, read_model, with_later_keys
 from unet_jax.inference.ensemble import Ensemble
@@ -73,6 +74,25 @@ class Opened:
     segmenter: Segmenter
     models: tuple[str, ...] = ()
     views: str = ""
+
+    @property
+    def reading(self) -> Reading:
+        """How the image files of the training were read, and so how new ones are.
+
+        Raises:
+          UserError: the networks were trained on files that were read in different ways.
+        """
+        # Imported on use: a shipped network needs no libraries of files.
+        from unet_jax.data.datasets.folder.pages import image_reading
+
+        found = [image_reading(run.config.data) for run in self.runs]
+        for model, reading in zip(self.models, found, strict=False):
+            if reading != found[0]:
+                raise UserError(
+                    f"{model}: was trained on files that were read with {reading}, and {self.models[0]} with {found[0]}; predict "
+                    "with each alone"
+                )
+        return found[0]
 
     def describe(self) -> str:
         """Returns the checkpoints and the views in words."""

@@ -86,7 +86,7 @@ def measure(
     if truth:
         # Before the images are predicted, which takes longer.
         masks = _true_masks(opened, truth, class_names, mask_values)
-        masks.check_images([image.name for image in find_inputs(images, recursive).images])
+        masks.check_images([image.name for image in find_inputs(images, recursive, opened.reading).images])
     predicted = measure_images(opened, about, images, out, options=options, shard=shard, **common)
     if masks is None:
         return
@@ -167,7 +167,8 @@ def measure_images(
         return ObjectFolder(place, inputs, classes, options, pixel=pixel, budget=_budget(segmenter))
 
     settings = record.settings_of(segmenter, **_settings(options, pixel), **about)
-    job = FolderJob(images, out, open_folder, settings, overwrite=overwrite, recursive=recursive, shard=shard)
+    common: dict[str, Any] = {"overwrite": overwrite, "recursive": recursive, "shard": shard}
+    job = FolderJob(images, out, open_folder, settings, how=opened.reading, **common)
     result = predict_job(segmenter, job, batch_size=run.config.eval.batch_size, show_progress=True)
     print_result(result, opened.describe())
     return job.folder

@@ -117,7 +117,7 @@ def measure_plates(
         # Before the images are predicted, which takes longer.
         names = class_names or opened.segmenter.class_names
         masks = TrueMasks(truth, names, mask_values, measured=roles.classes)
-        masks.check_images([image.name for image in find_inputs(images, recursive).images])
+        masks.check_images([image.name for image in find_inputs(images, recursive, opened.reading).images])
     settings = record.settings_of(opened.segmenter, **about)
     predicted = _measure_images(opened, roles, images, out, options, settings, budget, shard=shard, **common)
     if masks is None:
@@ -156,7 +156,7 @@ def _measure_images(
         )
 
     settings = settings | _settings(options, roles) | {"interval": None if math.isnan(factor) else factor}
-    job = FolderJob(images, out, open_folder, settings, **how)
+    job = FolderJob(images, out, open_folder, settings, how=opened.reading, **how)
     batch_size = opened.runs[0].config.eval.batch_size
     print_result(predict_job(opened.segmenter, job, batch_size=batch_size, show_progress=True), opened.describe())
     return job.folder

@@ -71,6 +71,7 @@ def predict_images(
         overwrite=overwrite,
         recursive=recursive,
         shard=shard,
+        how=opened.reading,
         show_progress=True,
     )
     print_result(result, opened.describe())

@@ -29,9 +29,9 @@ def errors_of(folder):
 def test_files_are_listed_by_id(images):
     for name in (".hidden.png", "Thumbs.db"):
         (images / name).touch()
-    (images / "c.psd").touch()
+    (images / "c.ico").touch()
     (images / "folder").mkdir()
-    assert errors_of(images) == ([], ["c.psd", "folder"])
+    assert errors_of(images) == ([], ["c.ico", "folder"])
     assert list_images(images)["a"] == images / "a.PNG"
     (images / "link.png").symlink_to(images / "b.png")
     assert list(list_images(images)) == ["a", "b", "link"]

@@ -5,6 +5,7 @@
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -36,7 +37,7 @@ from unet_jax.data.datasets.rows import zarr_arrays, zarr_rows
 from unet_jax.data.store.cache import read_error
 from unet_jax.errors import UserError
 from unet_jax.segmentation import VOID_ID
-from unet_jax.storage.paths import home_expanded, in_bucket, read_file, to_path
+from unet_jax.storage.paths import home_expanded, in_bucket, read_file
 from unet_jax.storage.write_errors import first_line
 
 # Pixels that are counted together: OpenCV gives their number as float32, which is exact up to here.
@@ -340,8 +341,8 @@ def _open(path, what: str, described: str, remedy: str, how: Reading) -> tuple[P
       remedy: what to do if it cannot be read.
       how: as in `open_pictures`.
     """
-    place = to_path(path)
-    if not in_bucket(place) and place.is_dir():
+    # Not by epath: that takes as long as reading a small file does.
+    if not in_bucket(path) and os.path.isdir(home_expanded(path)):
         with name_errors(path, "a Zarr array", "copy it again"):
             rows = (zarr_rows.open_images if what == "image" else zarr_rows.open_labels)(path, how)
         opened = Pictures(len(rows), lambda page: rows[page].read(0, rows[page].shape[0]))

@@ -21,7 +21,9 @@ SUFFIXES = (
     *(".npy", ".npz", ".dcm", ".dicom", ".nii"),
 )
 # Suffixes of two parts, which are no part of the name: `a.ome.tif` goes with `a.png`.
-DOUBLE_SUFFIXES = (".ome.tif", ".ome.tiff", ".nii.gz")
+DOUBLE_SUFFIXES = (".ome.tif", ".ome.tiff", ".ome.zarr", ".nii.gz")
+# Suffix of the folder of a Zarr array or an OME-Zarr image, which is read as a file is.
+ARRAY = ".zarr"
 # Images that are not read.
 _UNREAD = (
     "jpf jpe jfif jxl jxr avif heic heif dib pbm pgm ppm pnm pcx tga psd svg exr hdr ico dng raw apng "
@@ -47,7 +49,7 @@ def list_images(
 ) -> dict[str, Path]:
     """Returns the image files of a folder by id, sorted.
 
-    Hidden files are skipped, and so are files and folders without one of the `SUFFIXES`.
+    Hidden files are skipped, and so are files and folders without one of the `SUFFIXES`, except local folders of Zarr arrays.
 
     Args:
       folder: the folder, local or in a bucket.
@@ -70,12 +72,13 @@ def list_images(
     images: dict[str, Path] = {}
     for name in sorted(kinds, key=lambda name: (split_suffix(name)[0], name)):
         path, kind = folder / name, kinds[name]
-        if not is_read(name):
+        is_array = kind == FOLDER and name.lower().endswith(ARRAY)
+        if not is_read(name) and not is_array:
             if name.lower() not in DESKTOP_FILES:
                 on_other(path)
             continue
         id_ = id_of(name)
-        fault = _name_fault(name) or _kind_fault(kind)
+        fault = _name_fault(name) or (not is_array and _kind_fault(kind)) or ""
         if not fault and id_ in images:
             fault = f"has the same name as {images[id_].name}, up to the suffix or the Unicode form; rename or remove one of them"
         if fault:
@@ -97,7 +100,7 @@ def id_of(name: str) -> str:
 def is_read(name: str) -> bool:
     """Returns True if files of this name are read."""
     suffix = split_suffix(name)[1].lower()
-    return suffix in SUFFIXES or suffix in DOUBLE_SUFFIXES
+    return suffix in SUFFIXES or (suffix in DOUBLE_SUFFIXES and not suffix.endswith(ARRAY))
 
 
 def split_suffix(name: str) -> tuple[str, str]:

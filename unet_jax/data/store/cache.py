@@ -71,7 +71,7 @@ def file_digests(paths: Iterable[str | Path], cache_dir: str = "") -> dict[str, 
     file that changed less than 2 s ago is not kept: the file could change again with the same size and time.
 
     Args:
-      paths: the files, local or in a bucket.
+      paths: the files, local or in a bucket, and folders of local Zarr arrays.
       cache_dir: folder of prepared data, see `cache_folder`.
 
     Raises:
@@ -86,7 +86,7 @@ def file_digests(paths: Iterable[str | Path], cache_dir: str = "") -> dict[str, 
         if known_stamp == file_stamp:
             return file_stamp, known_digest, False
         try:
-            digest = file_sha256(path)
+            digest = _content_digest(path)
         except OSError as error:
             raise read_error(path, error) from error
         return file_stamp, digest, abs(now - changed) > SETTLED and stamp(path) == file_stamp
@@ -147,6 +147,10 @@ def _stamp_and_time(path: str | Path) -> tuple[str, float]:
             changed = 0 if about.get("generation") else Path(path).stat().mtime
             return "|".join([str(path), str(about["size"]), *known]), changed
         text = os.path.abspath(path)
+        if _is_array(text):
+            stamps = [_stamp_and_time(file) for file in _files_of(text)]
+            listed = json_sha256([each for each, _ in stamps])
+            return "|".join([text, listed]), max((changed for _, changed in stamps), default=os.stat(text).st_mtime)
         about_file = os.stat(text)
         if not stat.S_ISREG(about_file.st_mode):
             # To open a pipe would wait for a writer.
@@ -164,6 +168,23 @@ def _stamp_and_time(path: str | Path) -> tuple[str, float]:
         raise read_error(path, error) from error
     numbers = (about_file.st_size, about_file.st_ino, about_file.st_mtime_ns, about_file.st_ctime_ns)
     return "|".join(map(str, (text, *numbers, probe.hexdigest()))), max(about_file.st_mtime, about_file.st_ctime)
+
+
+def _is_array(path: str | Path) -> bool:
+    """Returns True for the local folder of a Zarr array, which is taken for one file."""
+    return not in_bucket(path) and os.fspath(path).lower().endswith(".zarr") and os.path.isdir(path)
+
+
+def _files_of(folder: str | Path) -> list[str]:
+    """Returns the files of a Zarr array, sorted."""
+    return sorted(os.path.join(place, name) for place, _, names in os.walk(folder) for name in names)
+
+
+def _content_digest(path: str | Path) -> str:
+    """Returns the sha256 of a file, or of all files of a Zarr array and their names in it."""
+    if not _is_array(path):
+        return file_sha256(path)
+    return json_sha256([[os.path.relpath(file, path), file_sha256(file)] for file in _files_of(path)])
 
 
 def remember(key: str, compute: Callable[[], dict[str, Any]], cache_dir: str = "") -> dict[str, Any]:

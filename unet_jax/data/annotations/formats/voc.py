@@ -162,8 +162,7 @@ def _annotated(image: Path, id_: str, mask: Path | None, root: Path, classes: Cl
             if classes.names[number].lower() != "background":
                 objects.append(Object(classes.names[number], crops.from_mask(numbers == number, size)))
     if (numbers == IS_VOID).any():
-        # Void lies above all objects.
-        objects.append(Object(VOID, crops.from_mask(numbers == IS_VOID, size), order=1))
+        objects.append(Object(VOID, crops.from_mask(numbers == IS_VOID, size)))
     return Annotated(image, 0, size, tuple(objects), split)
 
 

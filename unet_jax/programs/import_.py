@@ -85,7 +85,13 @@ def main(source: str) -> None:
     print(f"{out}: {facts['images']} images, objects: {objects or 'none'}")
     settings = [f"--config.data.{key}={tuple(value)}" for key, value in facts["data"].items()]
     command = ["unet-jax", "train", f"--config=image_folder:{out}", *settings, f"--workdir=runs/{out.name}"]
-    print(shlex.join(command))
+    print(" ".join(map(_quoted, command)))
+
+
+def _quoted(argument: str) -> str:
+    """Returns an argument as a shell takes it, in double quotes where it holds single ones."""
+    plain = "'" in argument and not set(argument) & set('"$`\\!')
+    return f'"{argument}"' if plain else shlex.quote(argument)
 
 
 def run() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
+from unet_jax.data.annotations.crops import union
 from unet_jax.data.annotations.polygons import fill, to_ring
 from unet_jax.errors import UserError
 
@@ -100,6 +101,14 @@ def test_neighbours_share_no_pixel_and_leave_none():
 
 def test_a_ring_in_a_ring_is_a_hole():
     assert filled([square(2, 12), square(4, 8)]).sum() == 100 - 16
+
+
+def test_a_union_keeps_what_the_corner_of_a_later_box_overlaps():
+    """The later crop is a triangle: its box holds pixels that only the earlier one has."""
+    triangle = np.array([[6, 12], [16, 12], [16, 2]], float)
+    joined = union([fill([square(2, 8)], SIZE), fill([triangle], SIZE)])
+    assert joined.mask.sum() == (filled([square(2, 8)]) | filled([triangle])).sum()
+    assert (joined.top, joined.left) == (2, 2)
 
 
 def test_what_lies_outside_the_image_is_cut_off():

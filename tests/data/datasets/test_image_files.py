@@ -140,6 +140,9 @@ def test_the_content_decides_the_format(folder, part, suffix):
 @pytest.mark.parametrize(
     ("content", "name"),
     [
+        (b"\0\0\0\x0cJXL ", "JPEG XL"),
+        (b"\0\0\0\0ftypavif", "AVIF"),
+        (b"\x1f\x8b", "gzip"),
         (b"8BPS", "Photoshop"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
         (b"<!DOCTYPE html>", "HTML"),

@@ -125,7 +125,14 @@ def open_labels(path: str | Path, how: Reading = AS_STORED) -> Pictures:
     def read(page: int) -> np.ndarray:
         with name_errors(path, "a mask", "export it again as PNG"):
             values = decode(page)
-        return values[..., 0] if values.ndim == 3 and values.shape[-1] == 1 else values
+        if values.ndim == 2 or values.shape[-1] == 1:
+            return values.reshape(values.shape[:2])
+        if values.shape[-1] != 3 or values.dtype != np.uint8:
+            raise UserError(
+                f"{path}: is a mask of {values.shape[-1]} channels of type {values.dtype}; save it as class ids in one channel, or as "
+                "8-bit RGB"
+            )
+        return values
 
     return dataclasses.replace(opened, read=read)
 
@@ -182,7 +189,7 @@ def mask_of(
     Raises:
       UserError: as `to_ids`.
     """
-    if colours is None:
+    if colours is None or values.ndim == 3:
         return Mask(to_ids(values, path, mask_values, palette), {})
     present = values_in(values).tolist()
     if palette:
@@ -305,6 +312,12 @@ def check_size(array: np.ndarray, path: str | Path, image: np.ndarray) -> None:
         else:
             remedy = "make them the same size"
         raise UserError(f"{path}: has {sizes[0]} pixels, its image {sizes[1]}; {remedy}")
+
+
+def check_space(path: str | Path, image: str | Path) -> None:
+    """Checks that a mask lies where its image does, if the files of both say it; see `nifti.check_space`."""
+    with name_errors(path, "a mask"):
+        nifti.check_space(path, image)
 
 
 def values_in(array: np.ndarray) -> np.ndarray:

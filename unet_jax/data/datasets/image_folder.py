@@ -77,6 +77,7 @@ def read_example(
         with collect_errors(on_error):
             example[name] = read_file(path, row.pages[number] if row.pages else None)
             image_files.check_size(example[name], path, example.get("image", example[name]))
+            image_files.check_space(path, row.paths[0] or path)
     with collect_errors(on_error):
         file_examples.settle_unknown(example, row.paths[0], how.nan)
     return example

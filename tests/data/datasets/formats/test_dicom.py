@@ -1,46 +1,21 @@
 """DICOM: what pydicom writes comes back, as a viewer shows it."""
 
 import io
+import sys
 
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from helpers.dicom_files import saved
+from PIL import Image
+from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRLittleEndian, RLELossless, SecondaryCaptureImageStorage, generate_uid
 
 from unet_jax.data.datasets.formats import declared, dicom
 from unet_jax.data.datasets.reading import Reading
 from unet_jax.errors import UserError
 
 GREY = np.arange(12, dtype=np.uint16).reshape(3, 4) * 300
-
-
-def saved(pixels, bits=12, photometric="MONOCHROME2", compress=False, **more):
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = more.get("SOPClassUID", SecondaryCaptureImageStorage)
-    meta.MediaStorageSOPInstanceUID = generate_uid()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    is_rgb = pixels.shape[-1] == 3
-    data.Rows, data.Columns = pixels.shape[-3:-1] if is_rgb else pixels.shape[-2:]
-    data.SamplesPerPixel = 3 if is_rgb else 1
-    if is_rgb:
-        data.PlanarConfiguration = 0
-    if pixels.ndim == (4 if is_rgb else 3):
-        data.NumberOfFrames = len(pixels)
-    data.PhotometricInterpretation = photometric
-    data.PixelRepresentation = int(pixels.dtype.kind == "i")
-    data.BitsAllocated, data.BitsStored, data.HighBit = 8 * pixels.dtype.itemsize, bits, bits - 1
-    data.PixelData = pixels.tobytes()
-    for name, value in more.items():
-        setattr(data, name, value)
-    if compress:
-        data.compress(RLELossless)
-    file = io.BytesIO()
-    pydicom.dcmwrite(file, data, enforce_file_format=True)
-    return file.getvalue()
 
 
 def pictures(data, opened=dicom.open_image):
@@ -88,7 +63,13 @@ def test_rescaling_is_applied_by_file_and_by_frame():
     np.testing.assert_array_equal(pictures(data)[..., 0], [GREY + 5.0, 3.0 * GREY + 5])
 
 
-def test_frames_are_ordered_by_their_position():
+def test_a_rescaled_picture_is_turned_round_between_its_rescaled_ends():
+    got = pictures(saved(GREY, photometric="MONOCHROME1", RescaleSlope=2, RescaleIntercept=-1000))
+    np.testing.assert_array_equal(got[0, ..., 0], 2.0 * (4095 - GREY) - 1000)
+
+
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_frames_are_ordered_by_their_position(is_shared):
     groups = []
     for place in (20.0, 10.0, 30.0):
         position, group = Dataset(), Dataset()
@@ -97,7 +78,8 @@ def test_frames_are_ordered_by_their_position():
         groups.append(group)
     orientation, shared = Dataset(), Dataset()
     orientation.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    shared.PlaneOrientationSequence = Sequence([orientation])
+    for group in [shared] if is_shared else groups:
+        group.PlaneOrientationSequence = Sequence([orientation])
     frames = np.stack([GREY, GREY + 1, GREY + 2])
     placed = saved(
         frames, SharedFunctionalGroupsSequence=Sequence([shared]), PerFrameFunctionalGroupsSequence=Sequence(groups)
@@ -115,7 +97,12 @@ def test_a_palette_gives_colours_in_images_and_indices_in_masks():
         more[f"{name}PaletteColorLookupTableData"] = (table + number).tobytes()
     data = saved(indices, 8, "PALETTE COLOR", **more)
     np.testing.assert_array_equal(pictures(data)[0], (table[indices][..., None] + np.arange(3)))
-    np.testing.assert_array_equal(pictures(data, dicom.open_labels)[0, ..., 0], indices)
+    opened = dicom.open_labels("a.dcm", data, Reading())
+    np.testing.assert_array_equal(opened.read(0)[..., 0], indices)
+    np.testing.assert_array_equal(opened.colours, (table[:, None] + np.arange(3)) >> 8)
+    data = saved(indices, 8, "PALETTE COLOR", **more | {"RedPaletteColorLookupTableDescriptor": [3, 7, 16]})
+    with pytest.raises(UserError, match="palette of 3 colours, the first for the value 7"):
+        dicom.open_labels("a.dcm", data, Reading())
 
 
 def test_a_segmentation_is_0_and_1_and_several_segments_are_refused():
@@ -131,6 +118,16 @@ def test_a_segmentation_is_0_and_1_and_several_segments_are_refused():
 def test_lossy_masks_files_without_pixels_and_missing_decoders_are_refused():
     with pytest.raises(UserError, match="lossy compression"):
         pictures(saved(GREY, LossyImageCompression="01"), dicom.open_labels)
+    # Few programs that compress set the flag.
+    for syntax in ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.91"):
+        dataset = pydicom.dcmread(io.BytesIO(saved(GREY)))
+        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset["PixelData"].is_undefined_length = True
+        dataset.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8nothing\xff\xd9"])
+        file = io.BytesIO()
+        dataset.save_as(file)
+        with pytest.raises(UserError, match=r"^a\.dcm: has lossy compression \(JPEG"):
+            dicom.open_labels("a.dcm", file.getvalue(), Reading())
     dataset = pydicom.dcmread(io.BytesIO(saved(GREY)))
     dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.80"
     dataset["PixelData"].is_undefined_length = True
@@ -144,3 +141,33 @@ def test_lossy_masks_files_without_pixels_and_missing_decoders_are_refused():
     dataset.save_as(file)
     with pytest.raises(UserError, match="holds no pixels"):
         pictures(file.getvalue())
+
+
+def test_colours_of_a_jpeg_are_rgb_in_an_image_and_refused_in_a_mask():
+    y, x = np.mgrid[:32, :32] * 7
+    rgb = np.dstack([x, y, 255 - x]).astype(np.uint8)
+    full = np.asarray(Image.fromarray(rgb).convert("YCbCr"))
+    data = saved(full, 8, "YBR_FULL")
+    assert np.abs(pictures(data)[0].astype(int) - rgb).max() <= 3
+    with pytest.raises(UserError, match=r"^a\.dcm: has colours of kind YBR_FULL; save the mask as class ids$"):
+        pictures(data, dicom.open_labels)
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"TotalPixelMatrixColumns": 400, "TotalPixelMatrixRows": 300}, "tiles of a slide of 400 x 300 pixels"),
+        ({"DoseGridScaling": "0.5"}, "has the table DoseGridScaling, which is not applied"),
+        ({"ModalityLUTSequence": Sequence([Dataset()])}, "has the table ModalityLUTSequence"),
+    ],
+)
+def test_values_that_would_be_misread_are_refused(more, says):
+    with pytest.raises(UserError, match=rf"^a\.dcm: .*{says}.*save "):
+        pictures(saved(GREY, **more))
+
+
+def test_without_pydicom_the_error_names_the_extra(monkeypatch):
+    data = saved(GREY)
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(UserError, match=r"^a\.dcm: DICOM is read with pydicom; pip install 'unet-jax\[medical\]'$"):
+        pictures(data)

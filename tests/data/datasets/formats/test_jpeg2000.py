@@ -1,8 +1,11 @@
 """JPEG 2000 as an image; as a mask it is refused."""
 
+import io
+
 import imagecodecs
 import numpy as np
 import pytest
+from PIL import Image
 
 from unet_jax.data.datasets.formats import jpeg2000
 from unet_jax.errors import UserError
@@ -31,3 +34,20 @@ def test_masks_other_channels_and_damage_are_refused():
     for damaged in (data[:60], b"\0\0\0\x0cjP  nothing"):
         with pytest.raises((ValueError, RuntimeError)):
             jpeg2000.read_image("a.jp2", damaged)
+
+
+def test_few_bits_are_stretched():
+    array = RNG.integers(0, 16, (40, 50)).astype(np.uint8)
+    data = imagecodecs.jpeg2k_encode(array, level=0, reversible=True, bitspersample=4)
+    np.testing.assert_array_equal(jpeg2000.read_image("a.jp2", data)[..., 0], array * 17)
+
+
+def test_a_file_that_declares_to_be_reversible_may_have_lost_values():
+    """Why masks are refused, those of the reversible wavelet too."""
+    array = RNG.integers(0, 3, (64, 64)).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, "JPEG2000", quality_layers=[20])
+    data = file.getvalue()
+    reversible = 1
+    assert data[data.find(b"\xff\x52") + 13] == reversible
+    assert (jpeg2000.read_image("a.jp2", data)[..., 0] != array).any()

@@ -50,6 +50,13 @@ def test_the_config_names_the_dimensions():
     np.testing.assert_array_equal(pictures(saved(array), "CYX")[0], array.transpose(1, 2, 0))
 
 
+def test_a_mask_lacks_the_channels_that_the_config_names():
+    np.testing.assert_array_equal(pictures(saved(GREY), "YXC", numpy_arrays.open_labels)[0, ..., 0], GREY)
+    np.testing.assert_array_equal(pictures(saved(GREY[None]), "ZYXC", numpy_arrays.open_labels)[..., 0], GREY[None])
+    with pytest.raises(UserError, match=r"has 2 dimensions.*axes='YXC'"):
+        pictures(saved(GREY), "YXC")
+
+
 def test_truth_values_are_black_and_white_in_images_and_0_and_1_in_masks():
     assert pictures(saved(GREY > 3)).max() == 255
     assert pictures(saved(GREY > 3), opened=numpy_arrays.open_labels).max() == 1

@@ -73,6 +73,20 @@ def to_pictures(path: object, values: np.ndarray, axes: str) -> np.ndarray:
     return values.transpose([axes.index(axis) for axis in order]).reshape(layout)
 
 
+def of_mask(axes: str, dimensions: int) -> str:
+    """Returns the letters of a mask where `axes` are those of its image: without the channels if the mask has none.
+
+    >>> of_mask("YXC", 2), of_mask("YXC", 3)
+    ('YX', 'YXC')
+
+    Args:
+      axes: a letter for each dimension of the image; "" stays "".
+      dimensions: number of dimensions of the mask.
+    """
+    without = "".join(axis for axis in axes if axis not in CHANNELS)
+    return without if len(without) == dimensions else axes
+
+
 def _check(path: object, shape: Sequence[int], axes: str) -> None:
     if len(axes) != len(shape):
         raise UserError(

@@ -38,8 +38,9 @@ MAGIC = {
     "HTML": (b"<!DOCTYPE", b"<!doctype", b"<html"),
 }
 
-# The bytes of a header of NIfTI, of either version.
+# The bytes of a header of NIfTI, of either version, and the magic words in it.
 NIFTI_HEADER = 544
+NIFTI_1, NIFTI_2 = b"n+1\0", b"n+2\0"
 
 _XMP_ORIENTATION = re.compile(rb"""tiff:Orientation\s*(?:=\s*["']|>)\s*([0-9])""")
 
@@ -59,11 +60,11 @@ class Labels(NamedTuple):
 
 def format_of(data: bytes) -> str:
     """Returns the format of a file by its first bytes, one of `MAGIC` or another known one; "" if it is unknown."""
-    if _is_nifti(data) or _is_nifti(unpacked_start(data)):
-        return "NIfTI"
     for name, starts in MAGIC.items():
         if data.startswith(starts):
-            return name
+            return "NIfTI" if name == "gzip" and _is_nifti(unpacked_start(data)) else name
+    if _is_nifti(data):
+        return "NIfTI"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WebP"
     if data[4:8] == b"ftyp":
@@ -72,7 +73,12 @@ def format_of(data: bytes) -> str:
 
 
 def _is_nifti(data: bytes) -> bool:
-    return data[344:348] == b"n+1\0" or data[4:8] == b"n+2\0"
+    return data[344:348] == NIFTI_1 or data[4:8] == NIFTI_2
+
+
+def is_gzip(data: bytes) -> bool:
+    """Returns True for data that gzip has compressed."""
+    return data.startswith(MAGIC["gzip"])
 
 
 def unpacked_start(data: bytes) -> bytes:

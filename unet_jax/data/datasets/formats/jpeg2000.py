@@ -16,6 +16,8 @@ START = b"\xff\x4f\xff\x51"
 def read_image(path: str | Path, data: bytes) -> np.ndarray:
     """Returns the pixels, `[H, W, 1 or 3]`: uint8 or uint16, and float32 for signed values.
 
+    Values of less than 8 bits are stretched to 0..255.
+
     Raises:
       UserError: the picture is too large, or has other channels.
       Exception: the file is damaged.
@@ -30,6 +32,10 @@ def read_image(path: str | Path, data: bytes) -> np.ndarray:
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     if pixels.shape[-1] not in (1, 3):
         raise UserError(f"{path}: has {pixels.shape[-1]} channels, and alpha may be one of them; save it as TIFF")
+    # The number of bits less one, and in the highest bit the sign.
+    bits = data[at + 42] + 1
+    if bits < 8:
+        pixels = (pixels.astype(np.uint16) * 255 // (2**bits - 1)).astype(np.uint8)
     return to_image_type(pixels)
 
 

@@ -6,6 +6,7 @@ import zipfile
 import numpy as np
 from etils.epath import Path
 
+from unet_jax.data.datasets.formats import axes
 from unet_jax.data.datasets.formats.pictures import Pictures, of_array, to_image_type
 from unet_jax.data.datasets.reading import Reading
 from unet_jax.errors import UserError
@@ -23,23 +24,24 @@ def open_image(path: str | Path, data: bytes, reading: Reading) -> Pictures:
     """
     values = _read(path, data, IMAGES, "numbers")
     pixels = values.astype(np.uint8) * np.uint8(255) if values.dtype == bool else to_image_type(values)
-    return of_array(path, pixels, _letters(path, values, reading))
+    return of_array(path, pixels, _letters(path, values, reading.axes))
 
 
 def open_labels(path: str | Path, data: bytes, reading: Reading) -> Pictures:
-    """Returns the values of an array of whole numbers as they are; raises as `open_image`."""
+    """Returns the values of an array of whole numbers as they are; it may lack the channels of `Reading.axes`. Raises as `open_image`."""
     values = _read(path, data, MASKS, "whole numbers")
-    return of_array(path, values.astype(np.uint8) if values.dtype == bool else values, _letters(path, values, reading))
+    letters = _letters(path, values, axes.of_mask(reading.axes, values.ndim))
+    return of_array(path, values.astype(np.uint8) if values.dtype == bool else values, letters)
 
 
-def _letters(path, values: np.ndarray, reading: Reading) -> str:
-    """Returns what each dimension is; see `Reading.axes`."""
-    if not reading.axes and values.ndim != 2:
+def _letters(path, values: np.ndarray, letters: str) -> str:
+    """Returns what each dimension is; `letters` are as in `Reading.axes`."""
+    if not letters and values.ndim != 2:
         raise UserError(
             f"{path}: has the shape {values.shape}, and does not tell what its dimensions are; set data.axes to a letter for each, "
             "such as 'YXC' for channels or 'ZYX' for a stack"
         )
-    return reading.axes or "YX"
+    return letters or "YX"
 
 
 def _read(path, data: bytes, kinds: str, described: str) -> np.ndarray:

@@ -20,14 +20,12 @@ class Pictures:
       read: returns the picture of a number below `count`, `[H, W, C]`.
       colours: the palette of indexed masks, uint8 `[N, 3]`; None where they have none.
       set_id: the same text for all files of an OME set, of which each holds a part; "" for any other file.
-      space: where the pixels lie, in words; image and mask must agree. "" where the file does not say.
     """
 
     count: int
     read: Callable[[int], np.ndarray]
     colours: np.ndarray | None = None
     set_id: str = ""
-    space: str = ""
 
     def only(self, path: str | Path) -> np.ndarray:
         """Returns the picture of a file that holds one.

@@ -86,6 +86,12 @@ def test_frames_are_ordered_by_their_position(is_shared):
     )
     np.testing.assert_array_equal(pictures(placed)[..., 0], frames[[1, 0, 2]])
     np.testing.assert_array_equal(pictures(saved(frames))[..., 0], frames)
+    if not is_shared:
+        turned = Dataset()
+        turned.ImageOrientationPatient = [0, 1, 0, 0, 0, 1]
+        groups[1].PlaneOrientationSequence = Sequence([turned])
+        in_planes = saved(frames, PerFrameFunctionalGroupsSequence=Sequence(groups))
+        np.testing.assert_array_equal(pictures(in_planes)[..., 0], frames)
 
 
 def test_a_palette_gives_colours_in_images_and_indices_in_masks():
@@ -113,6 +119,9 @@ def test_a_segmentation_is_0_and_1_and_several_segments_are_refused():
     two = saved(frames, 1, SegmentSequence=Sequence([Dataset(), Dataset()]), **about)
     with pytest.raises(UserError, match=r"^a\.dcm: is a segmentation of 2 segments"):
         pictures(two, dicom.open_labels)
+    fractional = saved(frames, 8, SegmentSequence=Sequence([Dataset()]), **about | {"SegmentationType": "FRACTIONAL"})
+    with pytest.raises(UserError, match=r"of 1 segments, type FRACTIONAL"):
+        pictures(fractional, dicom.open_labels)
 
 
 def test_lossy_masks_files_without_pixels_and_missing_decoders_are_refused():
@@ -149,6 +158,14 @@ def test_colours_of_a_jpeg_are_rgb_in_an_image_and_refused_in_a_mask():
     full = np.asarray(Image.fromarray(rgb).convert("YCbCr"))
     data = saved(full, 8, "YBR_FULL")
     assert np.abs(pictures(data)[0].astype(int) - rgb).max() <= 3
+    jpeg, file = io.BytesIO(), io.BytesIO()
+    Image.fromarray(rgb).save(jpeg, "JPEG", quality=95, subsampling=0)
+    dataset = pydicom.dcmread(io.BytesIO(data))
+    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.50"
+    dataset.PixelData = pydicom.encaps.encapsulate([jpeg.getvalue()])
+    dataset["PixelData"].is_undefined_length = True
+    dataset.save_as(file)
+    assert np.abs(pictures(file.getvalue())[0].astype(int) - rgb).max() <= 12
     with pytest.raises(UserError, match=r"^a\.dcm: has colours of kind YBR_FULL; save the mask as class ids$"):
         pictures(data, dicom.open_labels)
 

@@ -487,7 +487,15 @@ def run_kind(name: str, kind: Kind, out: Path, programs: Programs) -> list[str]:
     return [name, *check_read(folder, kind.options, cells), f"{scores['iou_pooled/mean']:.2f}", str(objects)]
 
 
-TITLES = ("kind", "an image", "type", "mask pixels that differ", "least correlation", "IoU on test or val", "objects found")
+TITLES = (
+    "kind",
+    "an image",
+    "type",
+    "mask pixels that differ",
+    "least correlation",
+    "IoU on test or val",
+    "objects found",
+)
 
 
 def main() -> None:

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 from absl import flags
 from ml_collections.config_flags.tuple_parser import TupleParser
 
-from unet_jax.data.nan_pixels import CHOICES as NAN_CHOICES
 from unet_jax.errors import UserError
 from unet_jax.runtime import cli
 
@@ -57,9 +56,7 @@ OPTIONS = (
     "split_fractions",
     "nan",
 )
-flags.DEFINE_enum(
-    "nan", "error", NAN_CHOICES, "Pixels of float images that are NaN or infinite: refused, or void.", FLAGS
-)
+flags.DEFINE_string("nan", "error", "void takes pixels that are NaN or infinite for void; error refuses them.", FLAGS)
 flags.DEFINE_string("masks_dir", "masks", "Folder of masks in FOLDER.", FLAGS)
 _define_tuple("class_names", (), "By class id, e.g. \"('background', 'plate')\".")
 flags.DEFINE_integer(
@@ -95,6 +92,7 @@ def main(root: str) -> None:
     from unet_jax.data.check.dataset_warnings import find_warnings
     from unet_jax.data.check.report import format_survey, shorten
     from unet_jax.data.check.survey import survey_folder
+    from unet_jax.data.datasets.options import check_values
     from unet_jax.storage import paths
 
     window = FLAGS.patch
@@ -107,6 +105,7 @@ def main(root: str) -> None:
                 f"--out={FLAGS.out} lies in {folder}, and the pictures would be taken for data; give another folder"
             )
     options = {"root": root, **{name: getattr(FLAGS, name) for name in OPTIONS}}
+    check_values("image_folder", options)
     take_annotations(options)
     survey = survey_folder(**options)
     warnings = find_warnings(survey, window)

@@ -200,8 +200,8 @@ def define_plate_classes(values: flags.FlagValues, when: str) -> None:
 
 
 def plate_classes(values: flags.FlagValues) -> dict[str, str]:
-    """Returns the arguments of `measurement.plates.roles.find_roles` from the flags of `define_plate_classes`."""
-    return {name: str(values[name].value) for name in PLATE_CLASS_FLAGS}
+    """Returns the arguments of `measurement.plates.roles.find_roles` that the flags of `define_plate_classes` give."""
+    return {name: str(values[name].value) for name in PLATE_CLASS_FLAGS if values[name].value}
 
 
 def define_files(values: flags.FlagValues) -> None:

@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import tables
 from benchmarks.programs import Programs
+from benchmarks.rows import ROOT
 from unet_jax.data.datasets import listing
 from unet_jax.errors import UserError
 from unet_jax.runtime import cli
@@ -34,6 +35,9 @@ flags.DEFINE_string("out", "runs/kinds", "The folder of the folders, runs and re
 flags.DEFINE_string("only", "*", "Kinds, as patterns with commas between them.", flag_values=FLAGS)
 flags.DEFINE_integer("steps", 20, "Training steps.", flag_values=FLAGS)
 
+# Where the table and the picture of the seven channels go if all kinds were run.
+PAGE = ROOT / "docs" / "reference" / "files.md"
+PICTURE = ROOT / "docs" / "images" / "seven_channels.png"
 SIZE, NUM_IMAGES, NUM_CELLS = 64, 12, 6
 TRAIN = (
     "--config.model.widths=(8, 16, 32)",
@@ -405,12 +409,14 @@ class Kind:
     Attributes:
       write: writes a folder and returns its cells.
       options: flags of the training, which say what the files do not.
+      importing: flags of `unet-jax import`.
       is_imported: the folder holds annotations, of which `unet-jax import` makes masks.
       images: what is predicted, in the folder.
     """
 
     write: Callable[[Path], Cells]
     options: Sequence[str] = ()
+    importing: Sequence[str] = ()
     is_imported: bool = False
     images: str = "images"
 
@@ -433,7 +439,7 @@ KINDS = {
     "dicom": Kind(dicom_files),
     "webp_gif": Kind(lossless_webp),
     "coco": Kind(coco, is_imported=True),
-    "imagej": Kind(imagej, is_imported=True),
+    "imagej": Kind(imagej, importing=("--roi_numbers=drop",), is_imported=True),
     "labelme": Kind(labelme, is_imported=True),
     "qupath": Kind(qupath, is_imported=True),
     "yolo": Kind(yolo, is_imported=True),
@@ -489,7 +495,7 @@ def run_kind(name: str, kind: Kind, out: Path, programs: Programs) -> list[str]:
     images = folder / kind.images
     if kind.is_imported:
         folder = place / "imported"
-        unet_jax("import", place / "source", f"--out={folder}")
+        unet_jax("import", place / "source", f"--out={folder}", *kind.importing)
         images = folder / "images"
     write_index(folder)
     run = place / "run"
@@ -520,7 +526,11 @@ def main() -> None:
     chosen = {name: kind for name, kind in KINDS.items() if any(fnmatch.fnmatch(name, each) for each in patterns)}
     with Programs() as programs:
         lines = [run_kind(name, kind, out, programs) for name, kind in chosen.items()]
-    print(tables.table(TITLES, lines))
+    table = tables.table(TITLES, lines)
+    print(table)
+    if chosen == KINDS:
+        tables.rewrite(PAGE, "kinds", table)
+        shutil.copyfile(out / "float_seven_channels" / "run" / "eval" / "test" / "worst.png", PICTURE)
 
 
 if __name__ == "__main__":

@@ -526,11 +526,14 @@ def main() -> None:
     chosen = {name: kind for name, kind in KINDS.items() if any(fnmatch.fnmatch(name, each) for each in patterns)}
     with Programs() as programs:
         lines = [run_kind(name, kind, out, programs) for name, kind in chosen.items()]
+    from PIL import Image
+
     table = tables.table(TITLES, lines)
     print(table)
     if chosen == KINDS:
         tables.rewrite(PAGE, "kinds", table)
-        shutil.copyfile(out / "float_seven_channels" / "run" / "eval" / "test" / "worst.png", PICTURE)
+        with Image.open(out / "float_seven_channels" / "run" / "eval" / "test" / "worst.png") as picture:
+            picture.reduce(2).save(PICTURE, optimize=True)
 
 
 if __name__ == "__main__":

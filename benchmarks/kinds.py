@@ -409,14 +409,12 @@ class Kind:
     Attributes:
       write: writes a folder and returns its cells.
       options: flags of the training, which say what the files do not.
-      importing: flags of `unet-jax import`.
       is_imported: the folder holds annotations, of which `unet-jax import` makes masks.
       images: what is predicted, in the folder.
     """
 
     write: Callable[[Path], Cells]
     options: Sequence[str] = ()
-    importing: Sequence[str] = ()
     is_imported: bool = False
     images: str = "images"
 
@@ -439,7 +437,7 @@ KINDS = {
     "dicom": Kind(dicom_files),
     "webp_gif": Kind(lossless_webp),
     "coco": Kind(coco, is_imported=True),
-    "imagej": Kind(imagej, importing=("--roi_numbers=drop",), is_imported=True),
+    "imagej": Kind(imagej, is_imported=True),
     "labelme": Kind(labelme, is_imported=True),
     "qupath": Kind(qupath, is_imported=True),
     "yolo": Kind(yolo, is_imported=True),
@@ -495,7 +493,7 @@ def run_kind(name: str, kind: Kind, out: Path, programs: Programs) -> list[str]:
     images = folder / kind.images
     if kind.is_imported:
         folder = place / "imported"
-        unet_jax("import", place / "source", f"--out={folder}", *kind.importing)
+        unet_jax("import", place / "source", f"--out={folder}")
         images = folder / "images"
     write_index(folder)
     run = place / "run"

@@ -49,12 +49,6 @@ flags.DEFINE_string(
     "crowds", "keep", "COCO's crowds: keep numbers them as objects, leave_out only paints masks.", FLAGS
 )
 flags.DEFINE_string("label", "", "Class of objects that have none in SOURCE, and of all ROIs of ImageJ.", FLAGS)
-flags.DEFINE_string(
-    "roi_numbers",
-    "error",
-    "Names of ImageJ's ROIs that differ in a number at the end alone (cell-1, cell-2): error, drop the number, or keep it.",
-    FLAGS,
-)
 flags.DEFINE_string("outline", "cell", "The outline of QuPath's cells: cell or nucleus.", FLAGS)
 
 
@@ -82,7 +76,6 @@ def main(source: str) -> None:
         no_area=FLAGS.no_area,
         label=FLAGS.label,
         outline=FLAGS.outline,
-        roi_numbers=FLAGS.roi_numbers,
     )
     choice = convert.Choice(
         labels=tuple(FLAGS.labels), overlaps=FLAGS.overlaps, crowds=FLAGS.crowds, unannotated=FLAGS.unannotated

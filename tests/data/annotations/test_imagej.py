@@ -132,17 +132,6 @@ def test_a_name_that_imagej_gave_is_no_label(tmp_path, given):
         read(save(tmp_path, roi(name=given)))
 
 
-def test_names_that_differ_in_a_number_alone_are_asked_for(tmp_path):
-    source = save(tmp_path, *(roi(name=name) for name in ("cell", "cell-1", "cell-2", "rim-1")))
-    with pytest.raises(UserError, match=r"differ in a number alone \(cell-1, cell-2\); .*--roi_numbers=drop"):
-        named(read(source))
-    assert named(read(source, roi_numbers="drop")) == {"a.png": ["cell", "cell", "cell", "rim-1"]}
-    assert named(read(source, roi_numbers="keep")) == {"a.png": ["cell", "cell-1", "cell-2", "rim-1"]}
-    assert named(read(source, label="x")) == {"a.png": ["x"] * 4}
-    with pytest.raises(UserError, match="--roi_numbers"):
-        read(source, roi_numbers="both")
-
-
 def test_a_roi_file_belongs_to_the_image_of_its_name(tmp_path):
     save(tmp_path, roi(), image="b.png", file="b.zip")
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((4, 5), np.uint8))

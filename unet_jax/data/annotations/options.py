@@ -9,13 +9,7 @@ from unet_jax.checks import choice
 POLYGON_POINTS = ("corners", "centres")
 NO_AREA = ("error", "skip")
 OUTLINES = ("cell", "nucleus")
-ROI_NUMBERS = ("error", "drop", "keep")
-DOMAINS = {
-    "polygon_points": choice(POLYGON_POINTS),
-    "no_area": choice(NO_AREA),
-    "outline": choice(OUTLINES),
-    "roi_numbers": choice(ROI_NUMBERS),
-}
+DOMAINS = {"polygon_points": choice(POLYGON_POINTS), "no_area": choice(NO_AREA), "outline": choice(OUTLINES)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +24,6 @@ class Options:
       scratch: folder for images that a source holds inside its own files; "" refuses those.
       label: of all objects that have none in the source; of ImageJ's ROIs, which have a name but no class, of all. "" for none.
       outline: of cells that have two outlines in QuPath, "cell" or "nucleus".
-      roi_numbers: of names of ImageJ's ROIs that differ in a number at their end alone, such as cell-1 and cell-2: "drop" leaves it
-        out of the class, "keep" makes classes of them, "error" refuses them.
       on_note: gets a line for what is passed over.
     """
 
@@ -41,7 +33,6 @@ class Options:
     scratch: str = ""
     label: str = ""
     outline: str = "cell"
-    roi_numbers: str = "error"
     on_note: Callable[[str], None] = lambda line: print(line, file=sys.stderr)
 
     def __post_init__(self):

@@ -4,7 +4,6 @@ A file of ROIs belongs to the image of the same name, `a.roi` or `a.zip` to `a.t
 to the one image in its folder. Such a file goes before an overlay. The label is the name of the ROI, or `Options.label` for all.
 """
 
-import collections
 import re
 import zipfile
 from collections.abc import Iterator
@@ -28,8 +27,6 @@ OTHERS = (".json", ".geojson", ".xml", ".txt")
 ANY_IMAGE = "RoiSet"
 # Names that ImageJ gives: position, row and column of the centre.
 GIVEN_NAME = re.compile(r"\d+-\d+(-\d+)?")
-# The ROI Manager adds a number to the second of two equal names.
-NUMBERED = re.compile(r"(.*\D)-\d+")
 # Bytes of a ROI; one of more is not one.
 LARGEST_ROI = 2**28
 
@@ -81,7 +78,6 @@ def _images(images: dict[Path, Path | None], options: Options) -> Iterator[Annot
 def _annotated(image: Path, rois: list[Named], options: Options) -> Iterator[Annotated]:
     """Yields the pages of an image that have ROIs; page 0 if there is no ROI at all."""
     planes = Planes(image)
-    classes = _classes([roi.name or "" for _, roi in rois], rois[0][0] if rois else "", options)
     pages: dict[int, list[Object]] = {} if rois else {0: []}
     for name, roi in rois:
         if what := imagej_shapes.without_area(roi):
@@ -89,7 +85,7 @@ def _annotated(image: Path, rois: list[Named], options: Options) -> Iterator[Ann
                 raise UserError(f"{name}: is {what}, which covers no pixels; remove it, or set --no_area=skip")
             options.on_note(f"{name}: is {what} and is passed over")
             continue
-        label = _label(name, classes.get(roi.name or "", ""), options)
+        label = _label(name, roi, options)
         for page in _pages(roi, planes, name):
             crop = imagej_shapes.fill(roi, planes.sizes[page], name, options.polygon_points)
             pages.setdefault(page, []).append(Object(label, crop))
@@ -107,37 +103,14 @@ def _pages(roi: Any, planes: Planes, name: str) -> list[int]:
     return planes.pages(z, t, name)
 
 
-def _classes(names: list[str], file: str, options: Options) -> dict[str, str]:
-    """Returns the class of each name of the ROIs of an image; see `Options.roi_numbers`.
-
-    Args:
-      names: of the ROIs.
-      file: names one of them with its file, for the error.
-      options: how annotations are read.
-
-    Raises:
-      UserError: names differ in a number alone, and nothing says what that means.
-    """
-    stems = {name: found[1] for name in names if (found := NUMBERED.fullmatch(name)) and not GIVEN_NAME.fullmatch(name)}
-    shared = collections.Counter([*stems.values(), *(name for name in set(names) if name not in stems)])
-    alike = [name for name, stem in stems.items() if shared[stem] > 1]
-    if alike and not options.label and options.roi_numbers == "error":
-        raise UserError(
-            f"{file}: names of ROIs differ in a number alone ({', '.join(alike[:3])}); the ROI Manager adds one to equal names: set "
-            "--roi_numbers=drop if the number is no part of the class, keep if it is, or give all the label --label=NAME"
-        )
-    drop = options.roi_numbers == "drop"
-    return {name: stems[name] if drop and name in alike else name for name in names}
-
-
-def _label(name: str, label: str, options: Options) -> str:
+def _label(name: str, roi: Any, options: Options) -> str:
     if options.label:
         return options.label
-    if not label or GIVEN_NAME.fullmatch(label):
+    if not roi.name or GIVEN_NAME.fullmatch(roi.name):
         raise UserError(
             f"{name}: has no name of a class; rename it in the ROI Manager, or give all the label --label=NAME"
         )
-    return label
+    return roi.name
 
 
 def _holds_rois(path: Path) -> bool:

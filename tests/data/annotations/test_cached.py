@@ -1,5 +1,6 @@
 """Annotations that `data.root` names are imported into the cache, once per content."""
 
+import base64
 import json
 import os
 from pathlib import Path
@@ -94,3 +95,16 @@ def test_an_error_of_the_import_leaves_nothing(source, folder, tmp_path):
     with pytest.raises(UserError, match=r"b.png: the source says nothing"):
         folder()
     assert list((tmp_path / "cache/annotations").iterdir()) == []
+
+
+def test_an_image_out_of_the_annotations_is_imported_once(source, folder, capsys):
+    image = source.root / "a.png"
+    shapes = [{"label": "x", "points": SQUARE}]
+    data = base64.b64encode(image.read_bytes()).decode()
+    path = source.write("a.json", {"imagePath": "a.png", "imageData": data, "shapes": shapes})
+    image.unlink()
+    os.utime(path, (1e9, 1e9))
+    first = folder()
+    capsys.readouterr()
+    assert folder() == first
+    assert capsys.readouterr().err == ""

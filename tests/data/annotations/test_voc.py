@@ -188,3 +188,11 @@ def test_a_mask_needs_its_image(sources):
     save(sources, "SegmentationClass/b.png", classes())
     with pytest.raises(UserError, match=r"JPEGImages: has no image 'b', but .*b\.png is its mask"):
         read(sources.root)
+
+
+@pytest.mark.parametrize("name", ["JPEGImages/a.png", "SegmentationClass/a.tif"])
+def test_two_files_of_one_id_are_refused(sources, name):
+    voc(sources)
+    sources.image(name)
+    with pytest.raises(UserError, match=r"counts under the same name 'a' as"):
+        sources.convert()

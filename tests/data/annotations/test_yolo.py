@@ -92,6 +92,7 @@ def test_what_is_refused(sources, lines, message):
     [
         ("data.yaml", "names: {0: a, 2: b}", "names has the numbers 0, 2"),
         ("data.yaml", "names: [a, a]", r"a class has no name, or the name of another one \(a, a\)"),
+        ("data.yaml", "names: ab", "names is 'ab', which is no list"),
         ("data.yaml", "names: [a", "data.yaml: is not YAML"),
         ("classes.txt", "a\n\nb", "a class has no name"),
         ("other.txt", "", "has no file that names the classes"),
@@ -108,4 +109,16 @@ def test_a_text_without_an_image_is_refused(sources):
     write(sources, f"0 {POLYGON}")
     sources.write("labels/b.txt", f"0 {POLYGON}")
     with pytest.raises(UserError, match=r"b.txt: there is no image of this name in .* \(1 such files\)"):
+        sources.convert()
+
+
+@pytest.mark.parametrize("name", ["images/a.jpg", "a.png", "a.txt"])
+def test_two_files_of_one_name_are_refused(sources, name):
+    """Else one of them would be taken without a word."""
+    write(sources, f"0 {POLYGON}")
+    if name.endswith(".txt"):
+        sources.write(name, "")
+    else:
+        sources.image(name)
+    with pytest.raises(UserError, match=r"counts under the same name 'a' as .*; rename or remove one"):
         sources.convert()

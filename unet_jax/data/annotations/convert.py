@@ -145,7 +145,11 @@ def _write(annotations: Annotations, out: Path, options: Options, choice: Choice
     if VOID in counts:
         # Else 255 might be a class, as far as the masks tell.
         data["mask_values"] = list(range(len(class_names)))
-    files = {id_ + file.suffix: str(file.absolute()) for file, id_ in names.items()}
+    # An image out of the annotations themselves has no file that stays.
+    originals = {
+        file: id_ for file, id_ in names.items() if not (options.scratch and file.is_relative_to(options.scratch))
+    }
+    files = {id_ + file.suffix: str(file.absolute()) for file, id_ in originals.items()}
     return {"images": len(names), "objects": dict(sorted(counts.items())), "data": data, "files": files}
 
 

@@ -1,6 +1,6 @@
 """Pairs annotation files that name no image with the images of their names."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from unet_jax.data.annotations.options import Options
@@ -33,6 +33,22 @@ def pair(files: Sequence[Path], options: Options, any_image: str = "") -> dict[P
             raise UserError(f"{file}: belongs to {image}, and so does {owners[image]}; remove one of them")
         owners[image] = file
     return owners
+
+
+def by_key(files: Iterable[Path], key: Callable[[Path], str]) -> dict[str, Path]:
+    """Returns each file by what it has in common with its partner.
+
+    Raises:
+      UserError: two files have the same key, so that the partner of one would be taken for that of the other.
+    """
+    found: dict[str, Path] = {}
+    for file in files:
+        other = found.setdefault(key(file), file)
+        if other != file:
+            raise UserError(
+                f"{file}: counts under the same name {key(file)!r} as {other}; rename or remove one of them"
+            )
+    return found
 
 
 def _images(folder: Path) -> dict[str, Path]:

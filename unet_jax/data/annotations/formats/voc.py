@@ -18,6 +18,7 @@ import numpy as np
 from unet_jax.data.annotations import crops
 from unet_jax.data.annotations.objects import VOID, Annotated, Annotations, Object
 from unet_jax.data.annotations.options import Options
+from unet_jax.data.annotations.pairing import by_key
 from unet_jax.data.annotations.source import Source, read_text, size_of
 from unet_jax.data.annotations.splits import split_of
 from unet_jax.data.datasets import image_files, listing
@@ -61,15 +62,11 @@ def read(source: Source, options: Options) -> Annotations:
             f"{source.path}: holds {len(roots)} folders {CLASSES} ({listed}), not 1; give the folder that holds one"
         )
     root = roots[0]
-    masks = {
-        _key(root / CLASSES, path): path
-        for path in sorted((root / CLASSES).rglob("*"))
-        if path.suffix.lower() in listing.SUFFIXES
-    }
+    masks = _files(root / CLASSES)
     classes = _classes(root, list(masks.values()))
     splits = _splits(root)
     folder = Path(options.images) if options.images else root / IMAGES
-    images = {_key(folder, path): path for path in sorted(folder.rglob("*")) if path.suffix.lower() in listing.SUFFIXES}
+    images = _files(folder)
     ids = splits or dict.fromkeys(sorted({*images, *masks}), "")
     for id_ in ids:
         if id_ not in images:
@@ -88,6 +85,12 @@ def _roots(source: Source) -> list[Path]:
     """Returns the folders that hold a folder SegmentationClass."""
     parents = {parent for path in source.files for parent in path.parents if parent.name == CLASSES}
     return sorted(parent.parent for parent in parents if parent.is_relative_to(source.path))
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Returns the image files in a folder and below, by ID."""
+    files = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in listing.SUFFIXES)
+    return by_key(files, lambda path: _key(folder, path))
 
 
 def _key(folder: Path, path: Path) -> str:

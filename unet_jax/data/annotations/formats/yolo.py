@@ -18,6 +18,7 @@ import numpy as np
 from unet_jax.data.annotations import polygons
 from unet_jax.data.annotations.objects import Annotated, Annotations, Object
 from unet_jax.data.annotations.options import Options
+from unet_jax.data.annotations.pairing import by_key
 from unet_jax.data.annotations.source import Source, read_text, size_of
 from unet_jax.data.annotations.splits import split_of
 from unet_jax.data.datasets import listing
@@ -45,10 +46,12 @@ def read(source: Source, options: Options) -> Annotations:
       UserError: something is wrong; the line names file and line.
     """
     labels = _labels(source)
-    texts = {_key(source.path, path): path for path in _label_files(source)}
+    texts = by_key(_label_files(source), lambda path: _key(source.path, path))
     folder = Path(options.images) if options.images else source.path
     found = sorted(folder.rglob("*")) if options.images else source.files
-    images = {_key(folder, path): path for path in found if path.suffix.lower() in listing.SUFFIXES}
+    images = by_key(
+        (path for path in found if path.suffix.lower() in listing.SUFFIXES), lambda path: _key(folder, path)
+    )
     if lost := [path for key, path in texts.items() if key not in images]:
         raise UserError(
             f"{lost[0]}: there is no image of this name in {folder} ({len(lost)} such files); add it, or give its folder with --images"
@@ -95,6 +98,8 @@ def _yaml_names(path: Path) -> tuple[str, ...]:
         if sorted(names) != list(range(len(names))):
             raise UserError(f"{path}: names has the numbers {', '.join(map(str, names))}; number the classes 0, 1, ...")
         names = [names[number] for number in range(len(names))]
+    if names and not isinstance(names, list):
+        raise UserError(f"{path}: names is {str(names)[:50]!r}, which is no list; write names: [first, second]")
     return _checked(tuple(map(str, names)), path) if names else ()
 
 

@@ -311,7 +311,9 @@ def imagej(root: Path) -> Cells:
     for index, ids in enumerate(cells.instances):
         rois = []
         for number in range(1, NUM_CELLS + 1):
-            roi = roifile.ImagejRoi.frompoints(np.array(outlines(ids, number)), name=f"cell-{number}")
+            # The ROI Manager numbers ROIs of one name.
+            name = f"cell-{number - 1}" if number > 1 else "cell"
+            roi = roifile.ImagejRoi.frompoints(np.array(outlines(ids, number)), name=name)
             roi.roitype = roifile.ROI_TYPE.POLYGON
             rois.append(roi)
         roifile.roiwrite(images / f"{name_of(index)}.zip", rois)

@@ -124,7 +124,7 @@ def test_a_label_is_the_name_of_the_roi_or_one_for_all(tmp_path):
     assert named(read(tmp_path, label="cell")) == {"a.png": ["cell", "cell"]}
 
 
-@pytest.mark.parametrize("given", ["0007-0012", "0002-0007-0012"])
+@pytest.mark.parametrize("given", ["0007-0012", "0002-0007-0012", "0002-0007-0012-1", "17"])
 def test_a_name_that_imagej_gave_is_no_label(tmp_path, given):
     with pytest.raises(
         UserError, match="has no name of a class; rename it in the ROI Manager, or give all the label --label"
@@ -221,3 +221,27 @@ def test_without_roifile_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "roifile", None)
     with pytest.raises(UserError, match=r"needs roifile; pip install 'unet-jax\[annotations\]'"):
         registry.FORMATS["imagej"].read(open_source(save(tmp_path, roi())), Options())
+
+
+def test_the_number_that_the_manager_adds_is_no_class(tmp_path):
+    save(tmp_path, roi(name="cell"), roi(name="cell-1"), roi(name="cell-12"), roi(name="T-cell"))
+    (annotated,) = read(tmp_path)
+    assert [item.label for item in annotated.objects] == ["cell", "cell", "cell", "T-cell"]
+
+
+def test_a_number_of_unknown_meaning_is_refused_unless_all_have_a_label(tmp_path):
+    save(tmp_path, roi(name="cell-1"), roi(name="cell-2"))
+    with pytest.raises(UserError, match=r"is called 'cell-1', and nothing tells whether the number"):
+        read(tmp_path)
+    (annotated,) = read(tmp_path, label="nucleus")
+    assert [item.label for item in annotated.objects] == ["nucleus", "nucleus"]
+
+
+def test_a_damaged_zip_beside_others_is_refused(tmp_path):
+    """Else its image would be one without ROIs."""
+    save(tmp_path, roi())
+    save(tmp_path, roi(), image="b.png", file="b.zip")
+    data = (tmp_path / "b.zip").read_bytes()
+    (tmp_path / "b.zip").write_bytes(data[: len(data) // 2])
+    with pytest.raises(UserError, match=r"b\.zip: cannot be read as a zip of ROIs"):
+        read(tmp_path)

@@ -25,8 +25,10 @@ ROI_FILES = (".roi", ".zip")
 OTHERS = (".json", ".geojson", ".xml", ".txt")
 # The name that the ROI Manager proposes for a file of all its ROIs.
 ANY_IMAGE = "RoiSet"
-# Names that ImageJ gives: position, row and column of the centre.
-GIVEN_NAME = re.compile(r"\d+-\d+(-\d+)?")
+# Names that ImageJ gives: position, row and column of the centre, and the number below.
+GIVEN_NAME = re.compile(r"\d+(-\d+)*")
+# The ROI Manager holds each name once: it makes `cell`, `cell-1`, `cell-2` of three ROIs that are called `cell`.
+NUMBERED_NAME = re.compile(r"(.+)-\d{1,3}")
 # Bytes of a ROI; one of more is not one.
 LARGEST_ROI = 2**28
 
@@ -49,7 +51,8 @@ def read(source: Source, options: Options) -> Annotations:
         images raises it for a ROI that cannot be read.
     """
     _roifile()
-    files = [path for path in source.ending(*ROI_FILES) if path.suffix.lower() == ".roi" or _holds_rois(path)]
+    # A zip that is damaged counts, and is refused where it is read: else its image would have no ROI.
+    files = [path for path in source.ending(*ROI_FILES) if not zipfile.is_zipfile(path) or _holds_rois(path)]
     if source.path.suffix.lower() in TIFFS:
         images: dict[Path, Path | None] = {source.path: None}
     elif files:
@@ -78,6 +81,7 @@ def _images(images: dict[Path, Path | None], options: Options) -> Iterator[Annot
 def _annotated(image: Path, rois: list[Named], options: Options) -> Iterator[Annotated]:
     """Yields the pages of an image that have ROIs; page 0 if there is no ROI at all."""
     planes = Planes(image)
+    names = {roi.name for _, roi in rois}
     pages: dict[int, list[Object]] = {} if rois else {0: []}
     for name, roi in rois:
         if what := imagej_shapes.without_area(roi):
@@ -85,7 +89,7 @@ def _annotated(image: Path, rois: list[Named], options: Options) -> Iterator[Ann
                 raise UserError(f"{name}: is {what}, which covers no pixels; remove it, or set --no_area=skip")
             options.on_note(f"{name}: is {what} and is passed over")
             continue
-        label = _label(name, roi, options)
+        label = _label(name, roi, names, options)
         for page in _pages(roi, planes, name):
             crop = imagej_shapes.fill(roi, planes.sizes[page], name, options.polygon_points)
             pages.setdefault(page, []).append(Object(label, crop))
@@ -103,14 +107,23 @@ def _pages(roi: Any, planes: Planes, name: str) -> list[int]:
     return planes.pages(z, t, name)
 
 
-def _label(name: str, roi: Any, options: Options) -> str:
+def _label(name: str, roi: Any, names: set[str], options: Options) -> str:
+    """Returns the class of a ROI: its name, without the number that the ROI Manager adds where `names` holds that name, too."""
     if options.label:
         return options.label
     if not roi.name or GIVEN_NAME.fullmatch(roi.name):
         raise UserError(
             f"{name}: has no name of a class; rename it in the ROI Manager, or give all the label --label=NAME"
         )
-    return roi.name
+    numbered = NUMBERED_NAME.fullmatch(roi.name)
+    if not numbered:
+        return roi.name
+    if numbered[1] not in names:
+        raise UserError(
+            f"{name}: is called {roi.name!r}, and nothing tells whether the number is part of the class, or is what the ROI Manager "
+            f"adds to the second ROI of a name; call one {numbered[1]!r}, or all otherwise, or see --label=NAME"
+        )
+    return numbered[1]
 
 
 def _holds_rois(path: Path) -> bool:

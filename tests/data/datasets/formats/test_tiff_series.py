@@ -64,6 +64,15 @@ def test_the_axes_of_the_config_override_those_of_the_file():
         planes = written(values(count, dtype=np.float32), photometric="rgb", planarconfig="separate")
         with pytest.raises(UserError, match=r"a\.tif: .*stack.*data\.axes='ZYX'"):
             pictures(planes)
+    # Of four slices of 8 bits the last would be dropped as alpha.
+    four = values(4, dtype=np.uint8)
+    with pytest.raises(UserError, match=r"holds 4 planes of uint8.*data\.axes='ZYX'"):
+        pictures(written(four, photometric="rgb", planarconfig="separate"))
+    with pytest.raises(UserError, match=r"holds 4 planes of uint8.*data\.axes='QZYX'"):
+        pictures(written(values(2, 4, dtype=np.uint8), photometric="rgb", planarconfig="separate"))
+    data = written(four, photometric="rgb", planarconfig="separate")
+    np.testing.assert_array_equal(pictures(data, "ZYX")[..., 0], four)
+    np.testing.assert_array_equal(pictures(data, "CYX")[0], four.transpose(1, 2, 0))
     assert pictures(planes, "ZYX").shape == (3, *SIZE, 1)
     assert pictures(planes, "CYX").shape == (1, *SIZE, 3)
     for axes, words in (("YX", "3 dimensions"), ("ZZX", "must hold Y and X"), ("YXC", "rows and columns")):
@@ -94,7 +103,8 @@ def test_colours_in_a_stack_and_alpha_in_planes():
     array = values(2, dtype=np.uint8)[..., None] + np.arange(3, dtype=np.uint8)
     np.testing.assert_array_equal(pictures(written(array, photometric="rgb")), array)
     planes = np.concatenate([array[0], np.full((*SIZE, 1), 255, np.uint8)], -1).transpose(2, 0, 1)
-    data = written(planes, photometric="rgb", planarconfig="separate", extrasamples=["unassalpha"])
+    options = {"photometric": "rgb", "planarconfig": "separate", "extrasamples": ["unassalpha"]}
+    data = written(planes, metadata=None, **options)
     np.testing.assert_array_equal(pictures(data)[0], array[0])
 
 

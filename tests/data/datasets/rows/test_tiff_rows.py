@@ -32,7 +32,7 @@ KINDS = {
     "1 bit": (GREY8 > 99, {}),
     "4 bits": (GREY8 >> 4, {"bitspersample": 4}),
     "alpha": (RGBA8, {"photometric": "rgb", "extrasamples": ["unassalpha"]}),
-    "alpha in planes": (np.moveaxis(RGBA8, -1, 0), PLANES | {"extrasamples": ["unassalpha"]}),
+    "alpha in planes": (np.moveaxis(RGBA8, -1, 0), PLANES | {"extrasamples": ["unassalpha"], "metadata": None}),
     "12 bits": (GREY16 >> 4, {"bitspersample": 12}),
     "7 channels": (
         np.stack([GREY16 * (channel + 1) for channel in range(7)], -1).astype(np.float32),

@@ -177,7 +177,7 @@ def joined(path: str | Path, picture: Sequence[Plane], values: Sequence[np.ndarr
 def pixels_of(picture: Sequence[Plane]) -> list[Sequence[Plane]]:
     """Returns the planes of a picture by the pixels of a page that they make up: the samples of a pixel may lie apart."""
     page = picture[0].page
-    if len(picture) == page.shaped[0] > 1 and all(plane.page is page for plane in picture):
+    if len(picture) == page.shaped[0] > 1 and all(plane.page is page and not plane.is_named for plane in picture):
         return [picture]
     return [[plane] for plane in picture]
 

@@ -29,12 +29,14 @@ class Plane(NamedTuple):
         lie one behind the other.
       parts: number of such parts of the page.
       is_behind: True where parts lie one behind the other, beyond what the page declares.
+      is_named: True where the config says what the planes of the page are; none of them is alpha then.
     """
 
     page: tifffile.TiffPage
     part: int
     parts: int
     is_behind: bool = False
+    is_named: bool = False
 
 
 class TiffPictures(NamedTuple):
@@ -132,7 +134,7 @@ def _of_series(
     total = math.prod(length for _, length in front)
     parts = planes * depth
     if len(pages) * parts == total:
-        every = [Plane(page, part, parts) for page in pages for part in range(parts)]
+        every = [Plane(page, part, parts, is_named=bool(letters)) for page in pages for part in range(parts)]
     elif len(pages) == 1 and parts == 1:
         # ImageJ and tifffile store a stack behind one page.
         if not first.is_contiguous or first.dataoffsets[0] + total * first.nbytes > tif.filehandle.size:
@@ -186,10 +188,14 @@ def _letters(
     is_told = tif.is_ome or tif.is_imagej or any("axes" in (about or {}) for about in tif.shaped_metadata or ())
     is_eight = page.dtype is not None and page.dtype.itemsize == 1
     is_planar = page.photometric == RGB and page.planarconfig == PLANAR
-    if not is_told and is_planar and not is_eight:
+    planes = page.samplesperpixel
+    # tifffile writes four slices of 8 bits as RGB with alpha. Three are red, green and blue by custom.
+    is_colour = is_eight and (planes == 3 or not tif.is_shaped)
+    if not is_told and is_planar and not is_colour:
+        front = found[: found.index(ROWS) - 1]
         raise UserError(
-            f"{path}: holds {shape[0]} planes of {page.dtype} that may be colours, channels or a stack of grey pictures; set "
-            f"data.axes={'ZYX'!r} for a stack, {'CYX'!r} for channels or colours"
+            f"{path}: holds {planes} planes of {page.dtype} that may be colours, channels or a stack of grey pictures; set "
+            f"data.axes={front + 'ZYX'!r} for a stack, {front + 'CYX'!r} for channels or colours"
         )
     if not is_told and UNKNOWN in found and shape[found.index(COLUMNS)] <= NARROW < shape[found.index(ROWS)]:
         raise _unclear(path, shape, found)

@@ -91,6 +91,14 @@ def test_pages_of_any_stack_are_images_of_their_own(tmp_path):
         np.testing.assert_array_equal(image.read()[..., 0], page)
 
 
+def test_a_suffix_of_two_parts_is_known_alone_and_by_a_pattern(tmp_path):
+    for name in ("a.nii.gz", "b.tar.gz"):
+        (tmp_path / name).touch()
+    assert names([tmp_path / "a.nii.gz"]) == names([tmp_path / "*.gz"]) == ["a"]
+    with pytest.raises(UserError, match=r"b\.tar\.gz: is no image file by its suffix"):
+        names([tmp_path / "b.tar.gz"])
+
+
 def test_results_of_a_tree_that_would_share_a_file_are_refused(tmp_path):
     for name in ("Day/a.png", "day/A.png", "b.csv/c.png"):
         write_grey(tmp_path / "one" / name)

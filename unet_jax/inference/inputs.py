@@ -115,7 +115,7 @@ def find_inputs(
                 raise UserError(
                     f"{path}: has no image; looked for {', '.join(listing.SUFFIXES)}{_try(recursive, path)}"
                 )
-        elif by_pattern and path.suffix.lower() not in (*listing.SUFFIXES, ARRAY):
+        elif by_pattern and not listing.is_read(path.name) and path.suffix.lower() != ARRAY:
             others.append(path)
             continue
         else:
@@ -234,7 +234,7 @@ def _check_given(path: Path) -> None:
         raise UserError(f"{path}: is neither an image file nor a folder of images; check the path")
     if is_array(path):
         return
-    if path.suffix.lower() not in listing.SUFFIXES:
+    if not listing.is_read(path.name):
         raise UserError(
             f"{path}: is no image file by its suffix; known suffixes: {', '.join(listing.SUFFIXES)}. Save it as PNG or TIFF"
         )

@@ -10,6 +10,7 @@ from unet_jax.data.datasets import image_files
 from unet_jax.data.datasets.folder import pages
 from unet_jax.data.datasets.image_folder import find_rows
 from unet_jax.data.datasets.reading import Reading
+from unet_jax.errors import UserError
 
 STACK = np.stack([np.roll(GREY, page, 0) for page in range(3)])
 MASKS = np.stack([np.roll(IDS, page, 0) for page in range(3)])
@@ -126,3 +127,19 @@ def test_axes_and_channels_say_how_images_are_read_and_masks_have_none(folder):
     np.testing.assert_array_equal(examples[NAMES[1]]["mask"], MASKS[1])
     folder.raises("data.axes='ZC' must hold Y and X", axes="ZC")
     assert pages.of_masks(Reading(axes="ZCYX", channels=(1,))) == Reading(axes="ZYX")
+
+
+def test_an_image_with_the_name_of_a_page_is_refused(folder):
+    write(folder, "images/deep.tif", STACK), write(folder, "masks/deep.tif", MASKS)
+    folder.pair("deep#0001")
+    folder.raises(r"images/deep#0001\.png: has the name of a page of \S*images/deep\.tif, deep#0001; rename it")
+
+
+@pytest.mark.parametrize(
+    "option", [{"channels": (0, -1)}, {"channels": ("a",)}, {"missing_chunks": "fil"}, {"nan": "viod"}], ids=str
+)
+def test_how_files_are_read_is_checked_in_the_survey_too(folder, option):
+    folder.pair("a")
+    for call in (folder.create, lambda **options: survey_folder(str(folder.root), **options)):
+        with pytest.raises(UserError, match=f"data.{next(iter(option))}"):
+            call(**option)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from unet_jax.data.datasets import image_files, listing
+from unet_jax.data.datasets import image_files, listing, options
 from unet_jax.data.datasets.formats import tiff
 from unet_jax.data.datasets.formats.axes import CHANNELS
 from unet_jax.data.datasets.formats.pictures import Pictures
@@ -54,8 +54,8 @@ def find_pages(
       others: the same of the masks and, if there are any, of the instances.
       how: how they are read.
       one_mask: True takes a mask of one page for all pages of an image.
-      on_error: gets an error for each file whose number of pages is not that of its image. If it returns, the file is left
-        out of all pages.
+      on_error: gets an error for each file whose number of pages is not that of its image, and for each image that has the
+        name of a page. If it returns, the file is left out of all pages.
     """
     of_file: dict[str, dict[str, tuple[int, ...]]] = {}
     together: dict[str, str] = {}
@@ -73,6 +73,8 @@ def find_pages(
             with collect_errors(on_error):
                 numbers[-1] = _numbers(path, number, files.get(id_, ""), of_masks(how), one_mask)
         of_file[id_] = {f"{id_}#{page:04}": of_page for page, of_page in enumerate(zip(*numbers, strict=True))}
+        for clash in sorted(set(of_file[id_]) & set(images)):
+            on_error(UserError(f"{images[clash]}: has the name of a page of {path}, {clash}; rename it"))
         together |= dict.fromkeys(of_file[id_], first)
     return FoundPages(of_file, together)
 
@@ -153,14 +155,16 @@ def check_reading(axes: str, channels: Sequence[int], missing_chunks: str, nan: 
     """Returns how files are read.
 
     Raises:
-      UserError: the axes hold no rows or columns, or a letter twice.
+      UserError: the axes hold no rows or columns, or a letter twice; or another value is not allowed.
     """
+    given = {"axes": axes, "channels": channels, "missing_chunks": missing_chunks, "nan": nan}
+    options.check_values("image_folder", given)
     if axes and (len(set(axes)) < len(axes) or not {"Y", "X"} <= set(axes)):
         raise UserError(f"data.axes={axes!r} must hold Y and X, and each letter once; for example 'ZCYX'")
     return Reading(axes=axes, channels=tuple(channels), nan=nan, missing_chunks=missing_chunks)
 
 
-def image_reading(options: Mapping[str, Any]) -> Reading:
+def image_reading(settings: Mapping[str, Any]) -> Reading:
     """Returns the `Reading` among the options of a data set or the keys of `config.data`; the rest of them is not looked at."""
-    given = {field.name: options[field.name] for field in dataclasses.fields(Reading) if field.name in options}
+    given = {field.name: settings[field.name] for field in dataclasses.fields(Reading) if field.name in settings}
     return Reading(**(given | {"channels": tuple(given.get("channels", ()))}))

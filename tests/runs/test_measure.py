@@ -11,6 +11,7 @@ from helpers.grey_images import contents
 from helpers.known_network import predictor
 from PIL import Image
 
+from unet_jax.data.datasets.image_files import AS_STORED
 from unet_jax.data.datasets.reading import Reading
 from unet_jax.errors import UserError
 from unet_jax.inference import prediction_loop, record
@@ -44,11 +45,11 @@ def scans(tmp_path):
 def network(monkeypatch):
     """Lets the known network stand in for that of a run; returns a function that changes it."""
 
-    def use(border_width=0.0, **fields):
+    def use(border_width=0.0, reading=AS_STORED, **fields):
         config = SimpleNamespace(eval=SimpleNamespace(batch_size=2))
         run = SimpleNamespace(config=config, facts={"palette": ()}, border_width=border_width)
         opened = SimpleNamespace(
-            segmenter=predictor(**fields), runs=(run,), describe=lambda: "a network", reading=Reading()
+            segmenter=predictor(**fields), runs=(run,), describe=lambda: "a network", reading=reading
         )
         monkeypatch.setattr(measure, "open_for_folder", lambda *_, **__: (opened, {"step": 3}))
 
@@ -121,6 +122,19 @@ def test_a_network_that_finds_the_truth_agrees_with_it(scans, capsys):
         assert [float(row[name]) for name in ("bias", "sd", "limit_low", "limit_high")] == [0, 0, 0, 0]
     assert {row["iou"] for row in table(out / "matches.csv")} == {"1.0"}
     assert "anode: " in capsys.readouterr().out
+
+
+def test_stacks_and_channels_are_read_as_the_network_was_trained(tmp_path, network):
+    ids = np.stack([np.where(blobs(number, (40, 50)), 1, 0).astype(np.uint8) for number in range(3)])
+    for name, array in (("images", np.stack([ids, 100 * ids], -1)), ("masks", ids)):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "x.npy", array)
+    network(reading=Reading("ZYXC", (1,)))
+    out = run(tmp_path, truth=tmp_path / "masks")
+    rows = table(out / "truth" / "objects.csv")
+    assert rows == table(out / "objects.csv")
+    assert {row["image"] for row in rows} == {"x_p000", "x_p001", "x_p002"}
+    assert {row["intensity_mean"] for row in rows} == {"100.0"}
 
 
 @pytest.mark.usefixtures("network")

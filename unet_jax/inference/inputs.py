@@ -36,12 +36,14 @@ class Input:
         pages, such as "stack_p003"; below a folder with subfolders, the path from that folder, such as "day_1/cell_3".
       page: the image itself, if it is a page of several; else None.
       how: how its file is read.
+      number: the number of its page in the file.
     """
 
     path: Path
     name: str
     page: ImageRows | None = None
     how: Reading = image_files.AS_STORED
+    number: int = 0
 
     def open(self) -> ImageRows:
         """Returns the image, to be read in bands.
@@ -220,7 +222,9 @@ def _pictures(path: Path, name: str, how: Reading) -> list[Input]:
         return [Input(path, name, how=how)]
     if len(pictures) == 1:
         return [Input(path, name, how=how)]
-    return [Input(path, f"{name}{picture.suffix}", picture.rows, how) for picture in pictures]
+    return [
+        Input(path, f"{name}{picture.suffix}", picture.rows, how, number) for number, picture in enumerate(pictures)
+    ]
 
 
 def _try(recursive: bool, folder: Path) -> str:

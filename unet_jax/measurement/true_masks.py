@@ -12,8 +12,10 @@ import numpy as np
 from etils.epath import Path
 
 from unet_jax.data.datasets import classes, image_files, listing
+from unet_jax.data.datasets.folder import pages
+from unet_jax.data.datasets.reading import Reading
 from unet_jax.errors import UserError
-from unet_jax.inference.inputs import find_inputs
+from unet_jax.inference.inputs import Input, find_inputs
 from unet_jax.inference.outputs import safe_name
 from unet_jax.inference.record import stamp
 from unet_jax.segmentation import VOID_ID, true_masks
@@ -29,10 +31,13 @@ class TrueMasks:
       class_names: names by class id, the background first; () for background, class_1, ..., or the names of the folders.
       mask_values: values by class id; see `image_files.read_mask`.
       measured: the classes whose objects are measured; () for all but the background.
+      how: how the files of the images are read. Masks are read so, too, without the channels.
 
     Attributes:
+      how: as given.
       names: the classes whose objects are measured.
       channels: of `read`, one for each of `names`.
+      how_masks: how the files of the masks are read.
       images: the mask files by the name of the image; with a folder for each class, those of the first class.
 
     Raises:
@@ -46,7 +51,10 @@ class TrueMasks:
         class_names: Sequence[str] = (),
         mask_values: Sequence[int] = (),
         measured: Sequence[str] = (),
+        how: Reading = image_files.AS_STORED,
     ):
+        self.how = how
+        self.how_masks = pages.of_masks(how)
         self._root = expand(root, "--truth")
         self._mask_values = tuple(mask_values)
         if not self._root.is_dir():
@@ -69,10 +77,12 @@ class TrueMasks:
             if not self.names:
                 raise UserError(f"--truth={self._root}: holds neither masks nor a folder of masks for each class")
             places = [self._place(name) for name in self.names]
-            self._files = [{image.name: image for image in find_inputs([place]).images} for place in places]
+            self._files = [
+                {image.name: image for image in find_inputs([place], how=self.how_masks).images} for place in places
+            ]
             self.channels = list(range(len(self.names)))
         else:
-            self._files = [{image.name: image for image in find_inputs([self._root]).images}]
+            self._files = [{image.name: image for image in find_inputs([self._root], how=self.how_masks).images}]
             self._num_classes = self._count_classes(class_names)
             class_names = class_names or ("background", *(f"class_{number}" for number in range(1, self._num_classes)))
             self.names = tuple(measured or class_names[1:])
@@ -93,8 +103,9 @@ class TrueMasks:
     def _count_classes(self, class_names: Sequence[str]) -> int:
         """Reads all masks, and returns the number of classes."""
         known, _, _ = classes.check_class_settings(class_names, 0, self._mask_values, ())
-        paths = [image.path for image in self._files[0].values()]
-        stats = [classes.mask_stats(self._read_ids(path), known) for path in paths]
+        images = self._files[0].values()
+        paths = [image.path for image in images]
+        stats = [classes.mask_stats(self._read_ids(image), known) for image in images]
         try:
             return classes.count_classes([str(path) for path in paths], stats, known, self._mask_values)
         except UserError as error:
@@ -115,8 +126,12 @@ class TrueMasks:
             "masks_sha256": json_sha256(others),
         }
 
-    def _read_ids(self, path: Path) -> np.ndarray:
-        return image_files.read_mask(path, self._mask_values).ids
+    def _read_values(self, image: Input) -> tuple[np.ndarray, np.ndarray | None]:
+        """Returns the values of a mask, and its palette."""
+        return pages.read_labels(str(image.path), None if image.page is None else image.number, self.how_masks)
+
+    def _read_ids(self, image: Input) -> np.ndarray:
+        return image_files.mask_of(image.path, *self._read_values(image), self._mask_values).ids
 
     def read(self, name: str) -> np.ndarray:
         """Returns the masks of an image, bool `[H, W, K]`.
@@ -125,12 +140,12 @@ class TrueMasks:
           UserError: a file cannot be read, or the masks differ in size.
         """
         if not self._by_class:
-            ids = self._read_ids(self.images[name].path)
+            ids = self._read_ids(self.images[name])
             # Void belongs to no object.
             return true_masks(np.where(ids == VOID_ID, 0, ids), self._num_classes)[0]
         masks: list[np.ndarray] = []
         for files in self._files:
-            values = image_files.read_labels(files[name].path)
+            values = self._read_values(files[name])[0]
             if values.ndim != 2:
                 raise UserError(f"{files[name].path}: the mask of a class must be grey, 0 where the class is not")
             if masks and values.shape != masks[0].shape:

@@ -10,6 +10,7 @@ import numpy as np
 import tifffile
 from etils.epath import Path
 
+from unet_jax.data.datasets.image_files import AS_STORED
 from unet_jax.data.targets import OBJECT_ID
 from unet_jax.errors import UserError
 from unet_jax.evaluation import instances
@@ -123,7 +124,7 @@ def _true_masks(
         # The masks of the data have no border.
         names = names[:-1]
         measured = names[1:]
-    return TrueMasks(truth, class_names or names, mask_values, measured=measured)
+    return TrueMasks(truth, class_names or names, mask_values, measured=measured, how=opened.reading)
 
 
 def measure_images(
@@ -207,7 +208,7 @@ def measure_truth(
     """
     if options.split == "probability":
         raise UserError("--split=probability: true masks have no probabilities; give --split=distance, or leave it out")
-    of_images = {image.name: image for image in find_inputs(images, recursive).images} if images else {}
+    of_images = {image.name: image for image in find_inputs(images, recursive, masks.how).images} if images else {}
     masks.check_images(list(of_images))
     wanted = of_images or masks.images
     given = colours or class_colours(("background", *masks.names))[1:]
@@ -223,7 +224,9 @@ def measure_truth(
     settings = {"version": __version__, **masks.settings(), **_settings(options, pixel)}
     settings["images_sha256"] = json_sha256([record.stamp(image.path) for image in of_images.values()])
     paths = [masks.images[name].path for name in wanted]
-    job = FolderJob(paths, out, open_folder, settings, overwrite=overwrite)
+    if masks.how != AS_STORED:
+        settings["reading_of_images"] = dataclasses.asdict(masks.how)
+    job = FolderJob(paths, out, open_folder, settings, overwrite=overwrite, how=masks.how_masks)
 
     def check(name: str, of_image: np.ndarray) -> None:
         _check_size(of_image, of_images.get(name), masks.images[name].path)

@@ -116,7 +116,7 @@ def measure_plates(
     if truth:
         # Before the images are predicted, which takes longer.
         names = class_names or opened.segmenter.class_names
-        masks = TrueMasks(truth, names, mask_values, measured=roles.classes)
+        masks = TrueMasks(truth, names, mask_values, measured=roles.classes, how=opened.reading)
         masks.check_images([image.name for image in find_inputs(images, recursive, opened.reading).images])
     settings = record.settings_of(opened.segmenter, **about)
     predicted = _measure_images(opened, roles, images, out, options, settings, budget, shard=shard, **common)
@@ -190,7 +190,7 @@ def measure_truth(
       UserError: an image has no mask, a mask cannot be read, or as `PlateOptions.roles`.
     """
     roles = options.roles(masks.names)
-    of_images = {image.name: image for image in find_inputs(images, recursive).images} if images else {}
+    of_images = {image.name: image for image in find_inputs(images, recursive, masks.how).images} if images else {}
     masks.check_images(list(of_images))
 
     def open_folder(place: Path, inputs: Sequence[Input]) -> PlateFolder:
@@ -199,7 +199,7 @@ def measure_truth(
 
     settings = {"version": __version__, **masks.settings(), **_settings(options, roles)}
     paths = [masks.images[name].path for name in of_images or masks.images]
-    job = FolderJob(paths, out, open_folder, settings, overwrite=overwrite)
+    job = FolderJob(paths, out, open_folder, settings, overwrite=overwrite, how=masks.how_masks)
     measure_left(masks, job, lambda name: masks.read(name)[..., masks.channels])
     return job.folder
 

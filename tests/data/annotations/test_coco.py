@@ -198,3 +198,30 @@ def test_images_in_another_folder(sources, file):
     file["images"][0]["file_name"] = "C:\\data\\b.png"
     import_(sources, file, images=str(sources.root / "pictures"))
     assert (sources.mask("b") > 0).sum() == 100
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"categories": [{"id": 1, "name": ""}]}, "category 1 has no name"),
+        ({"categories": [{"id": 1, "name": None}]}, "category 1 has no name"),
+        ({"annotations": [{"id": 1, "image_id": 1, "category_id": [1]}]}, r"category_id \[1\] is not in the file"),
+    ],
+)
+def test_damaged_categories_are_refused(sources, change, message):
+    sources.image("a.png")
+    whole = {"images": [{"id": 1, "file_name": "a.png"}], "annotations": [], "categories": [{"id": 1, "name": "cell"}]}
+    sources.write("a.json", whole | change)
+    with pytest.raises(UserError, match=message):
+        sources.convert()
+
+
+def test_one_image_under_two_paths_is_refused(sources):
+    sources.image("a.png")
+    sources.image("s/b.png")
+    images = [{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "s/../a.png"}]
+    square = {"category_id": 1, "segmentation": [[2, 2, 12, 2, 12, 12]]}
+    annotations = [{"id": number, "image_id": number} | square for number in (1, 2)]
+    sources.write("a.json", {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "cell"}]})
+    with pytest.raises(UserError, match=r"a\.png: is annotated twice"):
+        sources.convert()

@@ -174,3 +174,11 @@ def test_points_and_lines_have_no_area(sources, import_, kind):
 def test_what_is_refused(import_, wrong, message):
     with pytest.raises(UserError, match=message):
         import_(wrong)
+
+
+@pytest.mark.parametrize("key", ["group_id", "shape_type"])
+def test_a_list_in_place_of_a_value_is_refused(sources, key):
+    sources.image("a.png")
+    sources.write("a.json", file(shape(SQUARE) | {key: [1]}))
+    with pytest.raises(UserError, match="is a list or an object"):
+        sources.convert()

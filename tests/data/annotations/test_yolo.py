@@ -105,6 +105,20 @@ def test_names_that_are_refused(sources, name, text, message):
         sources.convert()
 
 
+@pytest.mark.parametrize("other", ["other.yaml", "classes.txt"])
+def test_names_that_contradict_each_other_are_refused(sources, other):
+    """Else the classes would change places without a word."""
+    write(sources, f"0 {POLYGON}", "")
+    sources.write("data.yaml", "names: [cell, nucleus]")
+    names = ["cell", "nucleus"], ["nucleus", "cell"]
+    texts = [f"names: [{', '.join(each)}]" if other.endswith("yaml") else "\n".join(each) + "\n\n" for each in names]
+    sources.write(other, texts[1])
+    with pytest.raises(UserError, match=rf"(data.yaml|{other}): names the classes .*, but .* remove one"):
+        sources.convert()
+    sources.write(other, texts[0])
+    assert sources.convert()["data"]["class_names"] == ["background", "cell", "nucleus"]
+
+
 def test_a_text_without_an_image_is_refused(sources):
     write(sources, f"0 {POLYGON}")
     sources.write("labels/b.txt", f"0 {POLYGON}")

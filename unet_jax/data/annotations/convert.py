@@ -114,12 +114,15 @@ def _write(annotations: Annotations, out: Path, options: Options, choice: Choice
     for name in ("images", "masks", *(["instances"] if annotations.instances else [])):
         (out / name).mkdir()
     names: dict[Path, str] = {}
+    seen: set[Path] = set()
     splits: dict[str, str] = {}
     counts: Counter[str] = Counter()
     hidden = empty = 0
     for file, by_page in _by_image(images, choice.unannotated, counts):
-        if file in names:
+        # Two ways to write the path of one file are one image.
+        if (place := file.resolve()) in seen:
             raise UserError(f"{file}: {TWICE}")
+        seen.add(place)
         id_ = _name(file, names)
         pages = _all_pages(file, by_page, choice)
         painted = [paint.paint(page, ids, choice.overlaps, choice.crowds) for page in pages]

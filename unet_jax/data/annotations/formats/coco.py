@@ -86,6 +86,8 @@ def _open(path: Path) -> _File:
     for what, count in {"categories": len(categories), "images": len(known)}.items():
         if count < len(value[what]):
             raise UserError(f"{path}: two {what} have the same id; give each its own")
+    if unnamed := [item["id"] for item in value["categories"] if not isinstance(item["name"], str) or not item["name"]]:
+        raise UserError(f"{path}: category {unnamed[0]} has no name; give it one")
     if len(set(categories.values())) < len(categories):
         raise UserError(f"{path}: two categories have the same name; give each its own")
     for image_id, annotations in by_image.items():
@@ -123,7 +125,7 @@ def _read_files(files: Sequence[_File], options: Options) -> Iterator[Annotated]
 def _object(item: dict, file: _File, size: tuple[int, int], options: Options) -> Object | None:
     """Returns the object of an annotation, or None if it has no area and such are passed over."""
     name = f"{file.path}: annotation {item.get('id')}"
-    if item.get("category_id") not in file.categories:
+    if item.get("category_id") not in [*file.categories]:
         raise UserError(f"{name}: category_id {item.get('category_id')!r} is not in the file; {CORRECT}")
     segmentation = item.get("segmentation")
     if isinstance(segmentation, dict):

@@ -92,7 +92,10 @@ def _find_image(data: dict[str, Any], name: str, file: Path, options: Options) -
     address = data["image"] if isinstance(data.get("image"), str) else texts[0] if len(texts) == 1 else ""
     if not address:
         raise UserError(f"{name}: its data name no image, or more than one ({', '.join(data)}); name it 'image'")
-    parts = urllib.parse.urlsplit(address)
+    try:
+        parts = urllib.parse.urlsplit(address)
+    except ValueError as error:
+        raise UserError(f"{name}: its image {address!r} is no address ({error}); correct it") from error
     # Of local files, the path stands behind ?d=.
     local = urllib.parse.parse_qs(parts.query).get("d", [""])[0]
     full = local or urllib.parse.unquote(parts.path)
@@ -111,7 +114,7 @@ def _objects(results: Any, name: str, size: tuple[int, int], options: Options) -
     if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
         raise UserError(f"{name}: its result is not a list of objects; export it again as JSON")
     # The class of a shape may be a result of its own, of the same id.
-    given = {one.get("id"): _labels(one, "labels") for one in results if one.get("type") == "labels"}
+    given = {str(one.get("id")): _labels(one, "labels") for one in results if one.get("type") == "labels"}
     objects = []
     for number, result in enumerate(results, 1):
         kind = str(result.get("type", ""))
@@ -126,7 +129,9 @@ def _objects(results: Any, name: str, size: tuple[int, int], options: Options) -
             continue
         if shape not in SHAPES:
             raise UserError(f"{where}: is not read ({', '.join(SHAPES)} are); remove it or draw it as a polygon")
-        labels = _labels(result, kind) or given.get(result.get("id"), []) or ([options.label] if options.label else [])
+        labels = (
+            _labels(result, kind) or given.get(str(result.get("id")), []) or ([options.label] if options.label else [])
+        )
         if len(labels) != 1:
             raise UserError(f"{where}: has {len(labels)} labels, not 1 ({', '.join(labels)}); give it one class")
         _check_image(result, where, size)

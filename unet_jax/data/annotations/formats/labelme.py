@@ -77,6 +77,10 @@ def _read_files(source: Source, files: list[Path], options: Options) -> Iterator
                 skipped += 1
                 continue
             group = shape.get("group_id")
+            if not isinstance(group, int | float | str | None) or not isinstance(kind, str):
+                raise UserError(
+                    f"{name}: its group_id {group!r} or shape_type {kind!r} is a list or an object; {CORRECT}"
+                )
             key = ("alone", number) if group is None else (shape["label"], group)
             # A group lies where its last shape lies.
             grouped[key] = [*grouped.pop(key, []), (shape["label"], _crop(shape, kind, name, size, options))]

@@ -72,18 +72,23 @@ def _key(folder: Path, path: Path) -> str:
 
 def _labels(source: Source) -> tuple[str, ...]:
     """Returns the names of the classes, from 0."""
-    for path in source.ending(".yaml", ".yml"):
-        if names := _yaml_names(path):
-            return names
-    for path in source.files:
-        if path.name.lower() in NAME_FILES:
-            names = tuple(line.strip() for line in read_text(path).splitlines())
-            while names and not names[-1]:
-                names = names[:-1]
-            return _checked(names, path)
+    found = {path: names for path in source.ending(".yaml", ".yml") if (names := _yaml_names(path))}
+    found |= {path: _lines(path) for path in source.files if path.name.lower() in NAME_FILES}
+    first, expected = next(iter(found.items()), (None, ()))
+    for path, names in found.items():
+        if names != expected:
+            raise UserError(
+                f"{path}: names the classes {', '.join(names)}, but {first} {', '.join(expected)}; remove one of the files"
+            )
+    if expected:
+        return expected
     raise UserError(
         f"{source.path}: has no file that names the classes; add data.yaml with names, or classes.txt with a name a line"
     )
+
+
+def _lines(path: Path) -> tuple[str, ...]:
+    return _checked(tuple(line.strip() for line in read_text(path).rstrip().splitlines()), path)
 
 
 def _yaml_names(path: Path) -> tuple[str, ...]:

@@ -168,3 +168,11 @@ def test_the_short_export_is_not_taken_for_the_full_one(sources):
     sources.write("tasks.json", [{"image": "a.png", "label": []}])
     with pytest.raises(UserError, match="holds no annotations of a known format"):
         read(sources.root)
+
+
+def test_damaged_addresses_and_ids(sources):
+    save(sources, task(result(), image="http://[x/a.png"))
+    with pytest.raises(UserError, match=r"its image 'http://\[x/a\.png' is no address"):
+        sources.convert()
+    save(sources, task({"id": [1], "type": "labels", "value": {"labels": ["cell"]}}))
+    assert sources.convert()["objects"] == {}

@@ -73,6 +73,8 @@ def test_the_axes_of_the_config_override_those_of_the_file():
     data = written(four, photometric="rgb", planarconfig="separate")
     np.testing.assert_array_equal(pictures(data, "ZYX")[..., 0], four)
     np.testing.assert_array_equal(pictures(data, "CYX")[0], four.transpose(1, 2, 0))
+    data = written(four, photometric="rgb", planarconfig="separate", metadata={"axes": "CYX"})
+    np.testing.assert_array_equal(pictures(data)[0], four.transpose(1, 2, 0))
     assert pictures(planes, "ZYX").shape == (3, *SIZE, 1)
     assert pictures(planes, "CYX").shape == (1, *SIZE, 3)
     for axes, words in (("YX", "3 dimensions"), ("ZZX", "must hold Y and X"), ("YXC", "rows and columns")):

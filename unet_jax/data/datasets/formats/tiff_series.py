@@ -29,7 +29,8 @@ class Plane(NamedTuple):
         lie one behind the other.
       parts: number of such parts of the page.
       is_behind: True where parts lie one behind the other, beyond what the page declares.
-      is_named: True where the config says what the planes of the page are; none of them is alpha then.
+      is_named: True where the config says what the planes of the page are, or the file that they are channels C; none of them
+        is alpha then.
     """
 
     page: tifffile.TiffPage
@@ -133,8 +134,9 @@ def _of_series(
             )
     total = math.prod(length for _, length in front)
     parts = planes * depth
+    is_named = bool(letters) or (planes > 1 and front[-1:] == [("C", planes)])
     if len(pages) * parts == total:
-        every = [Plane(page, part, parts, is_named=bool(letters)) for page in pages for part in range(parts)]
+        every = [Plane(page, part, parts, is_named=is_named) for page in pages for part in range(parts)]
     elif len(pages) == 1 and parts == 1:
         # ImageJ and tifffile store a stack behind one page.
         if not first.is_contiguous or first.dataoffsets[0] + total * first.nbytes > tif.filehandle.size:

@@ -6,7 +6,7 @@
     unet-jax predict --model=runs/battery --recursive scans/ --out=masks --shard=$SLURM_ARRAY_TASK_ID/8
 
 IMAGE is an image file, a folder of them, or a pattern such as 'scans/*_top.png', on the local disk or in a bucket. The suffix
-decides what an image is: .png, .tif, .tiff, .bmp, .jpg or .jpeg. A folder's other files are named and skipped; --recursive
+decides what an image is (docs/reference/files.md). A folder's other files are named and skipped; --recursive
 takes the images of its subfolders. --model is the folder of a run, or the name of a shipped network. A name with a slash, and
 that of an existing folder, is a folder. OUT gets for each image a PNG of class ids (ids/), a mask of 0 and 255 for each
 reported class (masks/CLASS/), and an overlay (overlays/), or what --save says; OUT/index.html shows the overlays. OUT must not

@@ -12,7 +12,7 @@ WORKDIR ?= runs/electrodes
 help:
 	@echo "make install     makes the environment $(VENV) and installs what requirements.txt names; nothing else"
 	@echo "make train       trains a U-Net++ on synthetic battery X-rays and scores it: about four minutes on two CPU cores"
-	@echo "make test        lints, checks types and runs every test: about thirteen minutes on two cores"
+	@echo "make test        lints, checks types and runs every test: about fifteen minutes on two cores"
 	@echo "make test-fast   the quick part of it: a minute"
 	@echo "make lint        ruff and mypy"
 	@echo "make format      formats the code"

@@ -21,7 +21,9 @@ def write(folder, **images):
     for name in ("images", "masks", "instances"):
         (folder / name).mkdir()
     for name, image in images.items():
-        tifffile.imwrite(folder / "images" / f"{name}.tif", image, photometric="minisblack", planarconfig="contig")
+        # Older versions of tifffile refuse the option for one channel.
+        contig = "contig" if image.ndim == 3 and image.shape[-1] > 1 else None
+        tifffile.imwrite(folder / "images" / f"{name}.tif", image, photometric="minisblack", planarconfig=contig)
         Image.fromarray(MASK).save(folder / "masks" / f"{name}.png")
         Image.fromarray(MASK * 7).save(folder / "instances" / f"{name}.png")
     rows = [f"{name},{split}" for name, split in zip(images, ("train", "val", *["train"] * 9), strict=False)]

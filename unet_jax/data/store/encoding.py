@@ -50,7 +50,8 @@ def to_tiff(array: np.ndarray) -> bytes:
         file,
         np.moveaxis(array, -1, 0),
         photometric="minisblack",
-        planarconfig="separate",
+        # Older versions of tifffile refuse it for one channel.
+        planarconfig="separate" if array.shape[-1] > 1 else None,
         compression="zstd",
         compressionargs={"level": 1},
         predictor=FLOATS if array.dtype == np.float32 else INTEGERS,

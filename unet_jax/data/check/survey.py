@@ -160,7 +160,7 @@ def survey_folder(
     def keep_stats(row, example, mask):
         stats[row.id] = _image_stats(row, split_of[row.id], example["image"], mask.counts, example.get("instances"))
 
-    reading = {"masks": masks, "mask_values": mask_values, "palette": palette, "how": dataclasses.asdict(how)}
+    reading = image_folder.reading_of(masks, mask_values, palette, how)
     facts = file_examples.survey_rows(
         image_folder.read_example, all_rows, reading, known_classes, errors.append, keep_stats
     )

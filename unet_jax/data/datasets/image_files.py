@@ -6,7 +6,7 @@
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -98,11 +98,11 @@ def open_pictures(path: str | Path, how: Reading = AS_STORED) -> Pictures:
       UserError: the file cannot be read, is damaged or too large, or its pixels mean something else: it is to be turned
         (orientation tag), does not tell what its dimensions are, or holds numbers that are not read. So does `read`.
     """
-    opened, decode = _open(path, "image", "an image", REMEDY, how)
+    opened = _open(path, "image", "an image", REMEDY, how)
 
     def read(page: int) -> np.ndarray:
         with name_errors(path):
-            return pictures.chosen_channels(path, decode(page), how)
+            return pictures.chosen_channels(path, opened.read(page), how)
 
     return dataclasses.replace(opened, read=read)
 
@@ -120,11 +120,11 @@ def open_labels(path: str | Path, how: Reading = AS_STORED) -> Pictures:
     Raises:
       UserError: as `open_pictures`; also for lossy compression, which changes ids, and for RGB of 16 bits.
     """
-    opened, decode = _open(path, "labels", "a mask", "export it again as PNG", how)
+    opened = _open(path, "labels", "a mask", "export it again as PNG", how)
 
     def read(page: int) -> np.ndarray:
         with name_errors(path, "a mask", "export it again as PNG"):
-            values = decode(page)
+            values = opened.read(page)
         if values.ndim == 2 or values.shape[-1] == 1:
             return values.reshape(values.shape[:2])
         if values.shape[-1] != 3 or values.dtype != np.uint8:
@@ -344,8 +344,8 @@ def count_values(array: np.ndarray) -> np.ndarray:
     return counts
 
 
-def _open(path, what: str, described: str, remedy: str, how: Reading) -> tuple[Pictures, Callable[[int], np.ndarray]]:
-    """Returns what the module of the file's format opens, and its `read`. Every error names the file.
+def _open(path, what: str, described: str, remedy: str, how: Reading) -> Pictures:
+    """Returns what the module of the file's format opens. Every error names the file.
 
     Args:
       path: the file.
@@ -358,8 +358,7 @@ def _open(path, what: str, described: str, remedy: str, how: Reading) -> tuple[P
     if not in_bucket(path) and os.path.isdir(home_expanded(path)):
         with name_errors(path, "a Zarr array", "copy it again"):
             rows = (zarr_rows.open_images if what == "image" else zarr_rows.open_labels)(path, how)
-        opened = Pictures(len(rows), lambda page: rows[page].read(0, rows[page].shape[0]))
-        return opened, opened.read
+        return Pictures(len(rows), lambda page: rows[page].read(0, rows[page].shape[0]))
     data = _read(path)
     found = declared.format_of(data)
     if found not in FORMATS:
@@ -368,10 +367,8 @@ def _open(path, what: str, described: str, remedy: str, how: Reading) -> tuple[P
     module = FORMATS[found]
     with name_errors(path, described, remedy):
         if hasattr(module, f"open_{what}"):
-            opened = getattr(module, f"open_{what}")(path, data, how)
-        else:
-            opened = _single(getattr(module, f"read_{what}")(path, data))
-    return opened, opened.read
+            return getattr(module, f"open_{what}")(path, data, how)
+        return _single(getattr(module, f"read_{what}")(path, data))
 
 
 def _single(read: Any) -> Pictures:

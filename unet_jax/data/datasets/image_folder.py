@@ -144,7 +144,7 @@ def load_image_folder(
     patterns = names.Patterns(image_name, mask_name, instance_name)
     how = pages.check_reading(axes, channels, missing_chunks, nan)
     rows = find_rows(root, masks_dir, split_fractions, split_file, patterns, masks, how, one_mask)
-    reading = {"masks": masks, "mask_values": mask_values, "palette": palette, "how": dataclasses.asdict(how)}
+    reading = reading_of(masks, mask_values, palette, how)
     return dataset_from_files(
         ImageFolder,
         rows,
@@ -157,6 +157,11 @@ def load_image_folder(
         remedy=REMEDY,
         cache_dir=cache_dir,
     )
+
+
+def reading_of(masks: str, mask_values: Sequence[int], palette: image_files.Palette, how: Reading) -> dict[str, Any]:
+    """Returns what `read_example` takes as `reading`; its values can be written as JSON."""
+    return {"masks": masks, "mask_values": mask_values, "palette": palette, "how": dataclasses.asdict(how)}
 
 
 def check_settings(

@@ -13,7 +13,7 @@ import numpy as np
 
 from unet_jax.data.datasets import image_files, listing, options
 from unet_jax.data.datasets.formats import tiff
-from unet_jax.data.datasets.formats.axes import CHANNELS
+from unet_jax.data.datasets.formats.axes import check_letters, without_channels
 from unet_jax.data.datasets.formats.pictures import Pictures
 from unet_jax.data.datasets.reading import Reading
 from unet_jax.data.store.cache import stamp
@@ -148,7 +148,7 @@ def _opened(open_file, path: str, how: Reading, stamp_: str) -> tuple[Pictures, 
 
 def of_masks(how: Reading) -> Reading:
     """Returns how the masks of images are read that are read in this way: their files have the same axes without channels."""
-    return dataclasses.replace(how, axes="".join(axis for axis in how.axes if axis not in CHANNELS), channels=())
+    return dataclasses.replace(how, axes=without_channels(how.axes), channels=())
 
 
 def check_reading(axes: str, channels: Sequence[int], missing_chunks: str, nan: str = "error") -> Reading:
@@ -159,8 +159,8 @@ def check_reading(axes: str, channels: Sequence[int], missing_chunks: str, nan: 
     """
     given = {"axes": axes, "channels": channels, "missing_chunks": missing_chunks, "nan": nan}
     options.check_values("image_folder", given)
-    if axes and (len(set(axes)) < len(axes) or not {"Y", "X"} <= set(axes)):
-        raise UserError(f"data.axes={axes!r} must hold Y and X, and each letter once; for example 'ZCYX'")
+    if axes:
+        check_letters("data.axes", axes)
     return Reading(axes=axes, channels=tuple(channels), nan=nan, missing_chunks=missing_chunks)
 
 

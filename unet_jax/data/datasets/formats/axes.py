@@ -83,8 +83,27 @@ def of_mask(axes: str, dimensions: int) -> str:
       axes: a letter for each dimension of the image; "" stays "".
       dimensions: number of dimensions of the mask.
     """
-    without = "".join(axis for axis in axes if axis not in CHANNELS)
+    without = without_channels(axes)
     return without if len(without) == dimensions else axes
+
+
+def without_channels(axes: str) -> str:
+    """Returns the letters that are not those of channels."""
+    return "".join(axis for axis in axes if axis not in CHANNELS)
+
+
+def check_letters(name: str, axes: str) -> None:
+    """Checks that letters can be those of pictures.
+
+    Args:
+      name: what they are called in the error.
+      axes: the letters.
+
+    Raises:
+      UserError: they hold no rows or columns, or a letter twice.
+    """
+    if len(set(axes)) < len(axes) or not {ROWS, COLUMNS} <= set(axes):
+        raise UserError(f"{name}={axes!r} must hold Y and X, and each letter once; for example 'ZCYX'")
 
 
 def _check(path: object, shape: Sequence[int], axes: str) -> None:
@@ -92,5 +111,4 @@ def _check(path: object, shape: Sequence[int], axes: str) -> None:
         raise UserError(
             f"{path}: has {len(shape)} dimensions, {tuple(shape)}, but axes={axes!r} names {len(axes)}; give a letter for each"
         )
-    if len(set(axes)) < len(axes) or not {ROWS, COLUMNS} <= set(axes):
-        raise UserError(f"{path}: axes={axes!r} must hold Y and X, and each letter once; for example 'ZCYX'")
+    check_letters(f"{path}: axes", axes)
